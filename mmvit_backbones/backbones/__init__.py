@@ -1,0 +1,5 @@
+"""The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``."""
+from .base import Backbone
+from .reswin import ReSwin
+
+__all__ = ['Backbone', 'ReSwin']

@@ -1,0 +1,199 @@
+"""What every backbone of the package promises to the hosts (mmpretrain, mmdet, mmseg)."""
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.utils.checkpoint
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Backbone(BaseModule):
+    """Base of the networks: arguments, output norms, freezing and recomputation.
+
+    A network builds its modules, then calls :meth:`add_output_norms` and :meth:`freeze`; it implements the methods of the
+    first section below.
+
+    Args:
+        num_stages (int): How many stages the network has.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int): Stages whose maps are returned, from 0.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Keep batch norms in evaluation mode while training.
+        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
+        init_cfg (dict | list[dict] | None): MMEngine's, e.g. ``dict(type='Pretrained', checkpoint='official://PATH')``.
+
+    Raises:
+        ValueError: If an argument is outside of what is allowed; the message names it.
+    """
+
+    arch_zoo: dict[str, dict] = {}
+
+    def __init__(self, num_stages: int, in_channels: int, out_indices: Sequence[int] | int, frozen_stages: int,
+                 norm_eval: bool, with_cp: bool, init_cfg: dict | list[dict] | None) -> None:
+        super().__init__(init_cfg)
+        self.out_indices = check_out_indices(out_indices, num_stages)
+        if not -1 <= frozen_stages <= num_stages:
+            raise ValueError(f'frozen_stages must be from -1 to {num_stages}, got {frozen_stages}')
+        self.num_stages = num_stages
+        self.in_channels = in_channels
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    @classmethod
+    def resolve_arch(cls, arch: str | dict) -> dict:
+        """The settings of a named architecture, or a dict of settings with every key checked."""
+        known = next(iter(cls.arch_zoo.values())).keys()
+        if isinstance(arch, str):
+            if arch not in cls.arch_zoo:
+                raise ValueError(f'arch of {cls.__name__} must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
+            return cls.arch_zoo[arch]
+        if not isinstance(arch, dict):
+            raise ValueError(f'arch must be a name or a dict, got {type(arch).__name__}')
+        if arch.keys() != known:
+            raise ValueError(f'arch needs exactly the keys {sorted(known)}, got {sorted(arch)}')
+        return dict(arch)
+
+    # ---- what a network implements
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        """Yields the raw map of one stage after the other, channels-last ``(B, H, W, C)``."""
+        raise NotImplementedError
+
+    def stem_modules(self) -> list[nn.Module]:
+        """Modules before the first stage."""
+        raise NotImplementedError
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        """Modules of one stage, without its output norm."""
+        raise NotImplementedError
+
+    @property
+    def num_layers(self) -> int:
+        """Layers for layer-wise learning-rate decay: how many blocks there are."""
+        raise NotImplementedError
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
+        raise NotImplementedError
+
+    # ---- what a user calls
+
+    def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Raw maps of all stages, before output norms and merging.
+
+        Args:
+            images (Tensor): ``(B, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per stage.
+        """
+        self.check_images(images)
+        return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps for a neck or head.
+
+        Args:
+            images (Tensor): ``(B, in_channels, H, W)``, any height and width.
+
+        Returns:
+            tuple[Tensor, ...]: One normalised ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``.
+        """
+        self.check_images(images)
+        outputs = []
+        for stage, x in enumerate(self.iter_stages(images)):
+            if stage in self.out_indices:
+                # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
+                outputs.append(getattr(self, f'norm{stage}')(x).permute(0, 3, 1, 2).contiguous())
+            if stage == self.out_indices[-1]:
+                break
+        return tuple(outputs)
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    # ---- what networks share
+
+    def check_images(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
+        if images.shape[2] < 1 or images.shape[3] < 1:
+            raise ValueError(f'images must be at least 1 x 1 pixels, got {tuple(images.shape)}')
+
+    def add_output_norms(self, channels: Sequence[int], eps: float) -> None:
+        """One LayerNorm per output, ``norm{stage}``; ``channels`` has one entry per stage."""
+        for stage in self.out_indices:
+            self.add_module(f'norm{stage}', nn.LayerNorm(channels[stage], eps=eps))
+        self._register_load_state_dict_pre_hook(self._match_output_norms)
+
+    def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
+        """Lets a checkpoint made with other ``out_indices`` load, and logs what that means.
+
+        Published classifiers have the norm of the last stage alone, so a detector's other output norms keep their initial
+        values; a checkpoint's norms of stages that are not returned here are left out.
+        """
+        in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
+        if not in_checkpoint:
+            return  # a checkpoint of something else: load_state_dict reports what is missing
+        for stage in set(in_checkpoint) - set(self.out_indices):
+            print_log(f'{prefix}norm{stage}: left out, stage {stage} is not in out_indices', logger='current')
+            for kind in ('weight', 'bias'):
+                state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
+        for stage in set(self.out_indices) - set(in_checkpoint):
+            print_log(f'{prefix}norm{stage}: not in the checkpoint, keeps its initial values', logger='current')
+            for kind, value in getattr(self, f'norm{stage}').named_parameters():
+                state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
+
+    def frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        modules = self.stem_modules()
+        for stage in range(self.frozen_stages):
+            modules += self.stage_modules(stage)
+            if stage in self.out_indices:
+                modules.append(getattr(self, f'norm{stage}'))
+        return modules
+
+    def freeze(self) -> None:
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
+
+    def run_block(self, block: nn.Module, *args):
+        """Calls a block, recomputing it in the backward pass if ``with_cp``."""
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return torch.utils.checkpoint.checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
+
+        Args:
+            param_name (str): Name of the parameter in the whole model.
+            prefix (str): What stands before the backbone's own names, e.g. ``'backbone.'``.
+
+        Returns:
+            tuple[int, int]: Layer of the parameter (0 is the stem) and the number of layers. Output norms and
+            everything outside of the backbone belong to the last.
+        """
+        num_layers = self.num_layers + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        layer = self.layer_of(param_name[len(prefix):])
+        return (num_layers - 1 if layer is None else layer), num_layers
+
+
+def check_out_indices(out_indices: Sequence[int] | int, num_stages: int) -> tuple[int, ...]:
+    indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
+    if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= num_stages:
+        raise ValueError(f'out_indices must be ascending, each from 0 to {num_stages - 1}, got {out_indices}')
+    return indices

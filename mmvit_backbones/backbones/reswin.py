@@ -1,0 +1,277 @@
+"""ReSwin: Swin Transformer with attention residuals.
+
+ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern Recognition
+2024, arXiv 2402.11301), in the frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
+"""
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import (DropPath, Mlp, RelativePositionBias, drop_path_schedule, merge_windows, pad_to_multiple, shift_mask,
+                      split_windows)
+from .base import Backbone
+
+PATCH_SIZE = 4
+GATE = 0.5  # weight of a block's own logits in the blend; the published network has no parameter for it
+NORM_EPS = 1e-5
+
+
+class WindowAttention(nn.Module):
+    """Window attention whose logits are blended with those of the block before.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        window_size (int): Side of a window, in tokens.
+        shifted (bool): Whether windows are shifted by half their side.
+    """
+
+    def __init__(self, channels: int, num_heads: int, window_size: int, shifted: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.shift = window_size // 2 if shifted else 0
+        self.scale = (channels // num_heads)**-0.5
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.position_bias = RelativePositionBias(window_size, num_heads)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attends inside windows.
+
+        Args:
+            x (Tensor): Normalised map ``(B, H, W, C)``, any size; padded with zeros to whole windows.
+            residual (Tensor | None): Logits of the block before, ``(B, windows * heads, N, N)``.
+
+        Returns:
+            tuple[Tensor, Tensor]: Map ``(B, H, W, C)`` and this block's logits before the shift mask.
+        """
+        height, width = x.shape[1:3]
+        shift = self.shift if min(height, width) > self.window_size else 0
+        x = pad_to_multiple(x, self.window_size)
+        padded_height, padded_width = x.shape[1:3]
+        if shift:
+            x = x.roll((-shift, -shift), dims=(1, 2))
+        query, key, value = split_windows(self.qkv(x), self.num_heads, self.window_size)
+        logits = self.blend(query, key, residual, x.shape[0])
+        attention = logits
+        if shift:
+            mask = shift_mask(padded_height, padded_width, self.window_size, shift, like=logits)
+            attention = logits + mask.repeat_interleave(self.num_heads, dim=0)
+        x = torch.bmm(attention.softmax(-1).view(-1, *logits.shape[2:]), value)
+        x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
+        if shift:
+            x = x.roll((shift, shift), dims=(1, 2))
+        return self.proj(x[:, :height, :width]), logits
+
+    def blend(self, query: Tensor, key: Tensor, residual: Tensor | None, batch_size: int) -> Tensor:
+        """Own logits plus position bias, blended with those of the block before (paper, equation 5).
+
+        Returns:
+            Tensor: ``(B, windows * heads, N, N)``, in the dtype of ``query``.
+        """
+        area = query.shape[1]
+        bias = self.position_bias().to(query.dtype)
+        windows = query.shape[0] // (max(batch_size, 1) * self.num_heads)
+        # One buffer: it takes bias and residual, then the product of query and key is added in place.
+        if residual is None:
+            buffer = bias.expand(batch_size, windows, -1, -1, -1).contiguous()
+            beta, alpha = 1., self.scale
+        else:
+            buffer = select_maps(residual, windows * self.num_heads).unflatten(1, (windows, self.num_heads)) + bias
+            beta, alpha = GATE, GATE * self.scale  # the gate is 0.5: own and handed-on logits weigh the same
+        buffer = buffer.view(-1, area, area).baddbmm_(query, key.transpose(1, 2), beta=beta, alpha=alpha)
+        return buffer.view(batch_size, -1, area, area)
+
+
+def select_maps(residual: Tensor, count: int) -> Tensor:
+    """Nearest selection of ``count`` maps along (window, head) between stages; no copy where a stride does it.
+
+    The published network resizes this flat axis as it is: neither the window nor the head that is met corresponds in space.
+    Integer arithmetic, because rounding of floats differs between devices.
+    """
+    given = residual.shape[1]
+    if given % count == 0:
+        return residual[:, ::given // count]
+    index = torch.arange(count, device=residual.device) * given // count
+    return residual[:, index]
+
+
+class Block(nn.Module):
+    """Window attention with residual logits, then the feed-forward half; pre-norm.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        window_size (int): Side of a window, in tokens.
+        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
+        shifted (bool): Whether windows are shifted by half their side.
+        drop_path (float): Probability of dropping each half.
+    """
+
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, shifted: bool,
+                 drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.attn = WindowAttention(channels, num_heads, window_size, shifted)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.mlp = Mlp(channels, mlp_ratio * channels)
+
+    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        attended, logits = self.attn(self.norm1(x), residual)
+        x = x + self.drop_path(attended)
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x, logits
+
+
+class PatchEmbed(nn.Module):
+    """Pixels to tokens: convolution with kernel and stride 4, then LayerNorm."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, stride=PATCH_SIZE)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pad_h, pad_w = -images.shape[2] % PATCH_SIZE, -images.shape[3] % PATCH_SIZE
+        if pad_h or pad_w:
+            images = F.pad(images, (0, pad_w, 0, pad_h))
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Halves the grid and doubles the channels: four neighbours concatenated, LayerNorm, linear."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * channels, eps=NORM_EPS)
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = pad_to_multiple(x, 2)
+        b, h, w, c = x.shape
+        # Order of the published weights: (row, column) parity (0, 0), (1, 0), (0, 1), (1, 1).
+        x = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
+        return self.reduction(self.norm(x))
+
+
+class Stage(nn.Module):
+    """Blocks on one grid, every second one shifted, and the merging that leads to the next stage."""
+
+    def __init__(self, channels: int, depth: int, num_heads: int, window_size: int, mlp_ratio: int,
+                 drop_paths: Sequence[float], merge: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(channels, num_heads, window_size, mlp_ratio, shifted=i % 2 == 1, drop_path=drop_paths[i])
+            for i in range(depth))
+        self.downsample = PatchMerging(channels) if merge else None
+
+
+@MODELS.register_module()
+class ReSwin(Backbone):
+    """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
+
+    ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the shift mask is
+    added to what enters the softmax and is not handed on. Works at any image size from one pixel up.
+
+    Needed by the published weights, and therefore as published:
+
+    - The logits of a stage's first block are blended with every n-th map of the stage before, counted along the flat axis
+      (window, head): neither window nor head correspond in space.
+    - A shifted block is blended with the unshifted windows of the same number.
+    - Tokens of the padding are attended to.
+
+    Args:
+        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
+            per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
+            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
+        window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window size are
+            resized on load.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, ``n`` also the first ``n`` stages. Defaults to -1.
+        norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ReSwin
+        >>> maps = ReSwin('tiny').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
+    """
+
+    arch_zoo = {
+        'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
+    }
+
+    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
+                 window_size: int | None = None, drop_path_rate: float = 0.1, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        self.depths, num_heads = arch['depths'], arch['num_heads']
+        num_stages = len(self.depths)
+        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
+        check_arch(channels, num_heads)
+        super().__init__(num_stages, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+
+        self.patch_embed = PatchEmbed(in_channels, channels[0])
+        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        self.stages = nn.ModuleList(
+            Stage(channels[i], self.depths[i], num_heads[i], window_size or arch['window_size'], arch['mlp_ratio'],
+                  drop_paths[i], merge=i < num_stages - 1) for i in range(num_stages))
+        self.add_output_norms(channels, NORM_EPS)
+        self.apply(init_linear)
+        self.freeze()
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        x = self.patch_embed(images)
+        residual = None
+        for stage in self.stages:
+            for block in stage.blocks:
+                x, residual = self.run_block(block, x, residual)
+            yield x
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.patch_embed]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        return [self.stages[stage]]
+
+    @property
+    def num_layers(self) -> int:
+        return sum(self.depths)
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, then a block each; merging belongs to the block before it."""
+        if name.startswith('patch_embed.'):
+            return 0
+        parts = name.split('.')
+        if parts[0] != 'stages':
+            return None
+        before = sum(self.depths[:int(parts[1])])
+        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal (0.02) for linear layers, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def check_arch(channels: Sequence[int], num_heads: Sequence[int]) -> None:
+    if len(num_heads) != len(channels):
+        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
+    for c, heads in zip(channels, num_heads):
+        if c % heads:
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')

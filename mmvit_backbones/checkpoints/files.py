@@ -1,0 +1,101 @@
+"""Read checkpoint files without running code that may hide in them."""
+import os
+import os.path as osp
+import pickle
+import re
+import zipfile
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+
+
+def load_checkpoint_file(path, map_location='cpu', mmap=False):
+    """Load a checkpoint file (torch or safetensors) as a dict.
+
+    Args:
+        path (str): A file, or an http(s) address that is downloaded once into the cache of torch hub.
+        map_location (str | torch.device): Where the tensors go.
+        mmap (bool): Leave the tensors on disk until they are used. For looking at a file or copying from it
+            at once: the tensors break when the file is overwritten.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is truncated, corrupt, or holds anything else than weights.
+    """
+    path = str(path)
+    if path.startswith(('http://', 'https://')):
+        path = _download(path)
+    path = osp.expanduser(path)
+    if not osp.exists(path):
+        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    if not osp.isfile(path):
+        raise ValueError(f'checkpoint {path} is a folder, not a file')
+    load = _load_safetensors if path.endswith('.safetensors') else _load_torch
+    checkpoint = load(path, map_location, mmap)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
+    return checkpoint
+
+
+def _download(url):
+    target = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(url).path))
+    if osp.exists(target):
+        return target
+    os.makedirs(osp.dirname(target), exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, target, progress=False)
+    except OSError as error:
+        raise ValueError(f'checkpoint {url} cannot be downloaded: {error}') from error
+    return target
+
+
+def _load_safetensors(path, map_location, mmap):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    try:
+        return load_file(path, device=str(map_location))
+    except SafetensorError as error:
+        raise ValueError(f'checkpoint {path} is truncated or corrupt: {error}') from error
+
+
+def _load_torch(path, map_location, mmap):
+    try:
+        with torch.serialization.safe_globals(_training_state_types()):
+            return torch.load(
+                path, map_location=map_location, weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
+    # A damaged pickle can make the reader fail in any way.
+    except Exception as error:
+        raise ValueError(f'checkpoint {path} {_what_is_wrong(error)}') from error
+
+
+def _what_is_wrong(error):
+    refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if refused:
+        return f'is refused: it holds more than weights (it would import {refused[1]})'
+    first_line = str(error).strip().split('\n')[0] or type(error).__name__
+    return f'is truncated or corrupt: {first_line}'
+
+
+def _training_state_types():
+    """Name what a training state of mmengine (its log history, above all) holds besides tensors.
+
+    Files written with numpy 1 call numpy's functions by other names.
+    """
+    from mmengine.logging import HistoryBuffer
+    rebuild_array = np.empty(0).__reduce__()[0]
+    rebuild_scalar = np.float64(0).__reduce__()[0]
+    dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
+    return [
+        np.ndarray, np.dtype, HistoryBuffer, *dtypes, (_history_method, 'builtins.getattr'),
+        *((rebuild_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+        *((rebuild_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core'))
+    ]
+
+
+def _history_method(owner, name):
+    """Stand in for getattr, by which a HistoryBuffer refers to its own methods, and allow nothing else."""
+    from mmengine.logging import HistoryBuffer
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError('GLOBAL getattr')
+    return getattr(HistoryBuffer, name)

@@ -1,0 +1,31 @@
+"""ReSwin: from the layout of github.com/ADiko1997/ReViT."""
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .layout import rename, unwrap
+
+WRAPPERS = ('model', 'model_state_dict')
+LAYOUT = {
+    r'patch_embed\.(proj|norm)\.(\w+)': r'backbone.patch_embed.\1.\2',
+    r'layers\.(\d+)\.blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)':
+    r'backbone.stages.\1.blocks.\2.\3.\4',
+    r'layers\.(\d+)\.blocks\.(\d+)\.attn\.(relative_position_bias_table)':
+    r'backbone.stages.\1.blocks.\2.attn.position_bias.\3',
+    r'layers\.(\d+)\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)': None,  # computed anew
+    r'layers\.(\d+)\.downsample\.(norm|reduction)\.(\w+)': r'backbone.stages.\1.downsample.\2.\3',
+    r'norm\.(\w+)': r'backbone.norm3.\1',
+    r'head\.(\w+)': r'head.fc.\1',
+}
+
+
+def convert(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The authors' file as ``backbone.*`` and ``head.fc.*``.
+
+    Raises:
+        KeyError: If a key is unknown. A learned gate (``alpha``) is one: the published network blends with a constant 0.5.
+    """
+    state_dict = unwrap(checkpoint, WRAPPERS)
+    if 'alpha' in state_dict:
+        raise KeyError("'alpha': this ReSwin has a learned gate; the published network, and ours, blends with a constant 0.5")
+    return rename(state_dict, LAYOUT, 'ReSwin')

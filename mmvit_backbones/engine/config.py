@@ -1,0 +1,93 @@
+"""Read a config for the scripts and say in one line what is wrong with it."""
+import inspect
+import os.path as osp
+from importlib.util import find_spec
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
+
+# What mmengine reads from the config besides the arguments of the runner.
+_OTHER_KEYS = {
+    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
+    'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
+}
+
+
+class UsageError(Exception):
+    """A mistake of the user's; its text is one line that says what came and what is allowed."""
+
+
+def load_config(path, options=None):
+    """Load a config file and merge the options `{'a.b.c': value}` of the command line into it."""
+    if not osp.isfile(path):
+        raise UsageError(f'config {path} does not exist')
+    try:
+        cfg = Config.fromfile(path)
+    # A config is a program: it can fail in any way.
+    except Exception as error:
+        raise UsageError(f'config {path} cannot be read: {_first_line(error)}') from error
+    _check_host(cfg, path)
+    for key in options or {}:
+        _check_option(cfg, key)
+    cfg.merge_from_dict(options or {})
+    _set_host_defaults(cfg)
+    return cfg
+
+
+def leaf_datasets(dataset):
+    """List the datasets in a dataset config, without wrappers such as RepeatDataset and ConcatDataset."""
+    if 'datasets' in dataset:
+        return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
+    if 'dataset' in dataset:
+        return leaf_datasets(dataset['dataset'])
+    return [dataset]
+
+
+def _first_line(error):
+    return f'{type(error).__name__}: {error}'.strip().split('\n')[0]
+
+
+def _check_host(cfg, path):
+    host = cfg.get('default_scope')
+    if host not in HOSTS:
+        raise UsageError(f'config {path} has default_scope={host!r}; allowed are {", ".join(HOSTS)}')
+    if find_spec(host) is None:
+        raise UsageError(f'config {path} needs {host}, which is not installed')
+
+
+def _set_host_defaults(cfg):
+    """Complete a config of mmpretrain, which leaves the batching to the scripts."""
+    for split in ('train', 'val', 'test'):
+        if cfg.default_scope == 'mmpretrain' and cfg.get(f'{split}_dataloader'):
+            cfg[f'{split}_dataloader'].setdefault('collate_fn', dict(type='default_collate'))
+
+
+def _check_option(cfg, key):
+    """Refuse an option whose target is not in the config: mmengine would add it and nobody would read it.
+
+    The last part of the key may be new: it can be an argument that the config leaves at its default.
+    """
+    top, *rest = key.split('.')
+    if top in cfg:
+        _check_path(cfg[top], top, rest, key)
+    elif top not in _OTHER_KEYS and top not in inspect.signature(Runner.__init__).parameters:
+        raise UsageError(f'--cfg-options {key}: the config has no {top}; it has {", ".join(sorted(cfg))}')
+
+
+def _check_path(node, name, rest, key):
+    if not rest:
+        return
+    part, *rest = rest
+    if isinstance(node, (list, tuple)):
+        if not part.isdigit() or int(part) >= len(node):
+            raise UsageError(f'--cfg-options {key}: {name} is a list of {len(node)}, it has no item {part}')
+        part = int(part)
+    elif not isinstance(node, dict):
+        raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
+    elif part not in node:
+        if rest:
+            raise UsageError(f'--cfg-options {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
+        return
+    _check_path(node[part], f'{name}.{part}', rest, key)

@@ -1,0 +1,73 @@
+"""Hooks that the scripts add to every run."""
+import numpy as np
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, set_random_seed
+
+from .loading import check_overlap, load_matching
+
+
+class CheckpointMatchHook(Hook):
+    """Stop when the loaded checkpoint is that of another network; mmengine only warns.
+
+    Args:
+        name (str): How to call the checkpoint in the message.
+        strict (bool): Ask for all weights of the model, and not only for one, as fine-tuning does.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, name, strict):
+        self.name = name
+        self.strict = strict
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        check = load_matching if self.strict else check_overlap
+        check(runner.model, checkpoint, self.name)
+
+
+class ExactResumeHook(Hook):
+    """Make a resumed training repeat what the uninterrupted one does, bit for bit where the kernels do.
+
+    mmengine resumes weights, optimizer, schedules and the order of the data, but no random states. Here these
+    are a function of seed, rank and iteration wherever a training can be resumed: at the start of an epoch,
+    and in a loop over iterations after each checkpoint. The workers of the data loader take their seeds from
+    the main process; they must not outlive an epoch (`persistent_workers=False`).
+    """
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        self.last_checkpoint = runner.message_hub.get_info('last_ckpt')
+        # mmengine's function gives a worker the same seed in all epochs.
+        if 'worker_init_fn' not in runner.cfg.train_dataloader:
+            runner.train_dataloader.worker_init_fn = None
+        if isinstance(runner.train_loop, IterBasedTrainLoop) and not _can_skip(runner.train_dataloader):
+            runner.logger.warning('The sampler has no method skip: a resumed training will differ by chance.')
+
+    def before_train_epoch(self, runner):
+        _seed(runner, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        checkpoint = runner.message_hub.get_info('last_ckpt')
+        if not isinstance(runner.train_loop, IterBasedTrainLoop) or checkpoint == self.last_checkpoint:
+            return
+        # Do now what a resumed training does: start the workers anew at this place in the data.
+        self.last_checkpoint = checkpoint
+        if _can_skip(runner.train_dataloader):
+            runner.train_loop.dataloader_iterator.skip_iter(runner.iter + 1)
+        _seed(runner, runner.iter + 1)
+
+    def after_val(self, runner):
+        # A training resumed at this checkpoint does not validate first.
+        _seed(runner, runner.iter)
+
+
+def _seed(runner, iteration):
+    state = np.random.SeedSequence((runner.seed, get_rank(), iteration)).generate_state(1)
+    set_random_seed(int(state[0]))
+
+
+def _can_skip(loader):
+    samplers = (loader.sampler, getattr(loader.batch_sampler, 'sampler', None))
+    return any(hasattr(sampler, 'skip') for sampler in samplers)

@@ -1,0 +1,79 @@
+"""What differs between mmdet, mmseg and mmpretrain when a model is tested."""
+import os.path as osp
+
+from mmengine.config import ConfigDict
+
+from .config import UsageError, leaf_datasets
+
+VISUALIZERS = {
+    'mmdet': 'DetLocalVisualizer',
+    'mmseg': 'SegLocalVisualizer',
+    'mmpretrain': 'UniversalVisualizer',
+}
+
+_VISUALIZATION_HOOKS = {
+    'mmdet': 'DetVisualizationHook',
+    'mmseg': 'SegVisualizationHook',
+    'mmpretrain': 'VisualizationHook',
+}
+
+_TTA_MODELS = {
+    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+    'mmseg': dict(type='SegTTAModel'),
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+}
+
+
+def draw_predictions(cfg, show, show_dir, wait_time):
+    """Let the visualization hook of the host draw every prediction, in a window or into a folder."""
+    host = cfg.default_scope
+    cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[host]))
+    cfg.setdefault('visualizer', dict(type=VISUALIZERS[host]))
+    hook = cfg.default_hooks.visualization
+    hook.update(show=show, interval=1, wait_time=wait_time)
+    hook['enable' if host == 'mmpretrain' else 'draw'] = True
+    if show_dir and host == 'mmdet':
+        # A relative folder would end up in the work dir.
+        hook.test_out_dir = osp.abspath(show_dir)
+    elif show_dir and host == 'mmseg':
+        cfg.visualizer.update(save_dir=show_dir, vis_backends=[dict(type='LocalVisBackend')])
+    elif show_dir:
+        hook.out_dir = show_dir
+
+
+def save_predictions(cfg, out):
+    """Let the host write its predictions: mmseg label images into a folder, the others a pickle file."""
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    if cfg.default_scope == 'mmseg':
+        for metric in metrics:
+            metric.output_dir = out
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out {out}: the name must end with .pkl or .pickle')
+    dump = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
+    cfg.test_evaluator = [*metrics, dict(type=dump, out_file_path=out)]
+
+
+def use_tta(cfg):
+    """Test with the augmentations of the config, or with the picture and its mirror image."""
+    host = cfg.default_scope
+    datasets = leaf_datasets(cfg.test_dataloader.dataset)
+    if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
+                         'a config with a tta_model of its own can be tested')
+    tta_model = cfg.get('tta_model') or _TTA_MODELS[host]
+    pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, host)
+    for dataset in datasets:
+        dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def _mirror_pipeline(pipeline, host):
+    *steps, pack = pipeline
+    annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
+    if host == 'mmdet' and 'meta_keys' in pack:
+        pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
+    # The picture itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    views = dict(type='TestTimeAug', transforms=[flips, *([step] for step in annotations), [pack]])
+    return [*(step for step in steps if step not in annotations), views]

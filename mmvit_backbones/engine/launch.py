@@ -1,0 +1,133 @@
+"""Command line, processes and checkpoints of the scripts in tools/."""
+import argparse
+import os
+import os.path as osp
+import sys
+
+import torch
+from mmengine.config import DictAction
+from mmengine.runner import find_latest_checkpoint
+
+from .config import UsageError
+from .loading import check_checkpoint, read_checkpoint
+
+
+def add_run_arguments(parser):
+    """Add what training and testing have in common."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='what started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def run_script(parser, main):
+    """Parse the command line and run main(args); a mistake of the user's ends it with one line."""
+    try:
+        args = parser.parse_args()
+    except ValueError:
+        parser.error('--cfg-options takes pairs KEY=VALUE')
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    try:
+        main(args)
+    except UsageError as error:
+        if os.environ['LOCAL_RANK'] == '0':
+            print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def set_work_dir(cfg, work_dir):
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+
+
+def check_launcher(launcher):
+    """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
+    gpus = torch.cuda.device_count()
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if gpus and processes > gpus:
+        raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
+    if not gpus and launcher in ('slurm', 'mpi'):
+        raise UsageError(f'--launcher {launcher} needs GPUs; without them, tools/dist_train.sh works')
+
+
+def init_processes(cfg, launcher):
+    """Tell mmengine about the launcher; without GPUs, connect the processes here, which it cannot do."""
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ:
+        raise UsageError('--launcher pytorch is for the processes that tools/dist_train.sh and torchrun start')
+    torch.distributed.init_process_group('gloo')
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
+    # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
+    _replace_type(cfg.model, 'SyncBN', 'BN')
+
+
+def resume_path(cfg, resume):
+    """Return the checkpoint to resume from, or None; resume is the value of --resume."""
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume != 'auto':
+        return resume
+    has_checkpoint = osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint'))
+    return find_latest_checkpoint(cfg.work_dir) if has_checkpoint else None
+
+
+def set_resume(cfg, path):
+    """Resume from a checkpoint, with the seed of the training that wrote it."""
+    checkpoint = read_checkpoint(path, mmap=True)
+    if not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
+        raise UsageError(f'checkpoint {path} has no training state to resume; '
+                         f'--cfg-options load_from={path} starts from its weights')
+    cfg.resume = True
+    cfg.load_from = path
+    # The data loaders are built before mmengine reads the checkpoint.
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=checkpoint['meta'].get('seed'))
+
+
+def use_exact_resume(cfg):
+    """Do what `ExactResumeHook` needs: new workers, with seeds of the hook's, for each epoch."""
+    cfg.train_dataloader.persistent_workers = False
+
+
+def check_pretrained(model):
+    """Read the files that a model config names as pretrained weights."""
+    for node in _dicts(model):
+        if node.get('type') == 'Pretrained':
+            check_checkpoint(node['checkpoint'])
+
+
+def use_amp(cfg):
+    if not torch.cuda.is_available():
+        raise UsageError('--amp needs a CUDA GPU, and this machine has none')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def use_auto_scale_lr(cfg):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise UsageError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+    cfg.auto_scale_lr.enable = True
+
+
+def _replace_type(config, old, new):
+    for node in _dicts(config):
+        if node.get('type') == old:
+            node['type'] = new
+
+
+def _dicts(config):
+    """Go through all dicts in a config."""
+    if isinstance(config, dict):
+        yield config
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            yield from _dicts(part)

@@ -1,0 +1,122 @@
+"""Draw the predictions of a model for single pictures."""
+from pathlib import Path
+
+import torch
+from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
+from PIL import Image
+
+from . import hosts
+from .config import UsageError, leaf_datasets
+from .loading import load_matching, read_checkpoint
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def find_pictures(paths):
+    """List the picture files among files and folders, and read each of them to see that it is one."""
+    pictures = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UsageError(f'picture {path} does not exist')
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not found:
+            raise UsageError(f'folder {path} has no picture; allowed are {", ".join(SUFFIXES)}')
+        pictures += found
+    for picture in pictures:
+        _check_picture(picture)
+    return pictures
+
+
+def plan_drawings(pictures, out_dir):
+    """Make the folder and map each picture file to the file for its drawing."""
+    drawings = {}
+    for picture in pictures:
+        drawing = Path(out_dir, f'{picture.stem}.png')
+        if drawing in drawings.values():
+            raise UsageError(f'two pictures would be drawn into {drawing}; give them different names')
+        drawings[picture] = drawing
+    try:
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'--out-dir {out_dir} cannot be made: {error}') from error
+    return drawings
+
+
+def find_device(name):
+    """Return the device of that name, or the best there is."""
+    if not name:
+        return get_device()
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        first_line = str(error).split('\n')[0]
+        raise UsageError(f'--device {name} cannot be used: {first_line}') from error
+
+
+class Predictor:
+    """A model with the pipeline that feeds it and the visualizer of its host.
+
+    Args:
+        cfg (mmengine.Config): A config for testing.
+        checkpoint (str): The file of the weights.
+        device (str | torch.device): Where the model runs.
+    """
+
+    def __init__(self, cfg, checkpoint, device):
+        self.host = cfg.default_scope
+        init_default_scope(self.host)
+        state = read_checkpoint(checkpoint)
+        self.model = _build_model(cfg)
+        load_matching(self.model, state, checkpoint)
+        self.model.to(device).eval()
+        dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
+        steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
+        self.pipeline = Compose(steps)
+        self.collate = default_collate if self.host == 'mmpretrain' else pseudo_collate
+        self.visualizer = VISUALIZERS.build(dict(type=hosts.VISUALIZERS[self.host], name='predictions'))
+        self.visualizer.dataset_meta = _dataset_meta(dataset, state)
+
+    @torch.no_grad()
+    def predict(self, picture):
+        """Return the data sample of the host for a picture file."""
+        data = self.pipeline(dict(img_path=str(picture), img_id=0))
+        return self.model.test_step(self.collate([data]))[0]
+
+    def draw(self, picture, sample, out_file, score_thr):
+        """Draw a prediction over its picture into a file."""
+        image = _read_rgb(picture)
+        name, out_file = Path(picture).stem, str(out_file)
+        if self.host == 'mmpretrain':
+            classes = self.visualizer.dataset_meta.get('classes')
+            self.visualizer.visualize_cls(image, sample, classes, draw_gt=False, out_file=out_file, name=name)
+            return
+        threshold = dict(pred_score_thr=score_thr) if self.host == 'mmdet' else {}
+        self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=out_file, **threshold)
+
+
+def _check_picture(path):
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError) as error:
+        raise UsageError(f'picture {path} cannot be read: {error}') from error
+
+
+def _read_rgb(path):
+    import mmcv
+    return mmcv.imread(str(path), channel_order='rgb')
+
+
+def _build_model(cfg):
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def _dataset_meta(dataset, checkpoint):
+    """Take the names of the classes from the checkpoint, else from the data set (its files are not read)."""
+    metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
+    return {**metainfo, **checkpoint.get('meta', {}).get('dataset_meta', {})}

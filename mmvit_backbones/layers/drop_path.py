@@ -1,0 +1,45 @@
+"""Stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382), per sample."""
+import torch
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Drops the whole input of a sample with probability ``drop_prob`` in training.
+
+    Survivors are scaled by ``1 / (1 - drop_prob)``, so that the expectation stays.
+
+    Args:
+        drop_prob (float): Probability, from 0 up to but not including 1.
+    """
+
+    def __init__(self, drop_prob: float = 0.) -> None:
+        super().__init__()
+        if not 0 <= drop_prob < 1:
+            raise ValueError(f'drop_prob must be in [0, 1), got {drop_prob}')
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0:
+            return x
+        keep_prob = 1 - self.drop_prob
+        keep = x.new_empty((x.shape[0], ) + (1, ) * (x.ndim - 1)).bernoulli_(keep_prob)
+        return x * (keep / keep_prob)
+
+    def extra_repr(self) -> str:
+        return f'drop_prob={self.drop_prob:.3f}'
+
+
+def drop_path_schedule(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
+    """Linear schedule from 0 at the first block to ``drop_path_rate`` at the last.
+
+    Args:
+        drop_path_rate (float): Rate of the last block.
+        depths (list[int]): Number of blocks of each stage.
+
+    Returns:
+        list[list[float]]: The rate of every block, stage by stage.
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
+    rates = iter(torch.linspace(0, drop_path_rate, sum(depths), dtype=torch.float64, device='cpu').tolist())
+    return [[next(rates) for _ in range(depth)] for depth in depths]

@@ -1,0 +1,20 @@
+"""The feed-forward half of a transformer block."""
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (exact, by erf), linear.
+
+    Args:
+        channels (int): Channels of input and output.
+        hidden_channels (int): Channels in between.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden_channels)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden_channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))

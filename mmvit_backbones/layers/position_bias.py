@@ -1,0 +1,49 @@
+"""Relative position bias of window attention (Swin, arXiv 2103.14030, equation 4)."""
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+
+class RelativePositionBias(nn.Module):
+    """One learned number per head and displacement inside a window.
+
+    A checkpoint trained with another window size is resized on load: bicubic, with one log line.
+
+    Args:
+        window_size (int): Side of the window, in tokens.
+        num_heads (int): Number of heads.
+    """
+
+    def __init__(self, window_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1)**2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer('index', self._index(window_size), persistent=False)
+        self._register_load_state_dict_pre_hook(self._resize_table)
+
+    @staticmethod
+    def _index(window_size: int) -> Tensor:
+        """Row of the table for every pair of tokens, ``(N * N, )``."""
+        position = torch.arange(window_size)
+        offset = position[:, None] - position + window_size - 1
+        index = offset[:, None, :, None] * (2 * window_size - 1) + offset[None, :, None, :]
+        return index.flatten()
+
+    def _resize_table(self, state_dict: dict, prefix: str, *args) -> None:
+        key = f'{prefix}relative_position_bias_table'
+        table = state_dict.get(key)
+        own = self.relative_position_bias_table
+        if table is None or table.shape == own.shape or table.shape[1:] != own.shape[1:]:
+            return  # nothing to resize; load_state_dict itself reports a missing table or other heads
+        side, new_side = int(table.shape[0]**0.5), 2 * self.window_size - 1
+        image = table.float().T.reshape(1, -1, side, side)
+        image = F.interpolate(image, size=(new_side, new_side), mode='bicubic', align_corners=False)
+        state_dict[key] = image.flatten(2)[0].T.to(table.dtype)
+        print_log(f'{key}: resized from window {(side + 1) // 2} to {self.window_size}', logger='current')
+
+    def forward(self) -> Tensor:
+        """The bias as ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
+        area = self.window_size**2
+        return self.relative_position_bias_table.T[:, self.index].view(-1, area, area)

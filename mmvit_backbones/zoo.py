@@ -1,0 +1,96 @@
+"""The table of variants: everything that is known of a published network stands here once.
+
+A new variant is one entry here, one ``arch`` of its backbone, its configs and its goldens.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from .checkpoints import reswin
+
+IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
+IMAGENET_STD = [58.395, 57.12, 57.375]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published network.
+
+    Args:
+        name (str): Name for ``get_model``.
+        family (str): What the tables group by.
+        backbone (dict): Backbone config with ``type`` and ``arch``.
+        classifier (dict): Backbone arguments for classification, in addition.
+        head_channels (int): Channels that the classifier's linear layer sees.
+        convert (Callable): From the authors' checkpoint to ours.
+        img_size (int): Side of the pictures it was trained on, in pixels.
+        num_params (int): Learned parameters of the classifier.
+        gmacs (float): Multiply-adds at ``img_size``, in 1e9, as published.
+        top1 (float): Published ImageNet-1k accuracy, in percent.
+        paper (str): Address of the paper.
+        code (str): The authors' repository, whence the published figures.
+        weights (str): Where the authors' checkpoint lives.
+    """
+    name: str
+    family: str
+    backbone: dict
+    head_channels: int
+    convert: Callable
+    num_params: int
+    gmacs: float
+    top1: float
+    paper: str
+    code: str
+    weights: str
+    img_size: int = 224
+    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
+
+    def model_config(self, task: str, **backbone_overrides) -> dict:
+        """Config of the mmpretrain classifier, or of the bare backbone."""
+        if task == 'backbone':
+            return {**self.backbone, **backbone_overrides}
+        return dict(
+            type='ImageClassifier',
+            data_preprocessor=dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True, num_classes=1000),
+            backbone={**self.backbone, **self.classifier, **backbone_overrides},
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=1000, in_channels=self.head_channels))
+
+
+_VARIANTS = [
+    Variant(
+        name='reswin_tiny',
+        family='ReSwin',
+        backbone=dict(type='ReSwin', arch='tiny'),
+        head_channels=768,
+        convert=reswin.convert,
+        num_params=28_288_354,
+        gmacs=4.5,
+        top1=81.5,
+        paper='https://arxiv.org/abs/2402.11301',
+        code='https://github.com/ADiko1997/ReViT',
+        weights='Google Drive, file id 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
+]
+VARIANTS = {variant.name: variant for variant in _VARIANTS}
+
+
+def find_variant(name: str) -> Variant:
+    """The variant of that name.
+
+    Raises:
+        ValueError: If there is none; the message lists all.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f'name must be one of {list_models()}, got {name!r}')
+    return VARIANTS[name]
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """Names of the variants that match a shell pattern, sorted.
+
+    Example:
+        >>> import mmvit_backbones
+        >>> mmvit_backbones.list_models('reswin*')
+        ['reswin_tiny']
+    """
+    return sorted(name for name in VARIANTS if fnmatchcase(name, pattern))

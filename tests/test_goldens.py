@@ -1,0 +1,74 @@
+"""The authors' numbers: every golden in ``tests/goldens`` and in the folder that ``MMVIT_GOLDENS`` names.
+
+A golden of a network needs no code here. One of an operator (``golden_op_*``) has its test beside the layer that it is about, and
+:func:`test_every_golden_is_known` sees to it that none is forgotten.
+"""
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from golden import digest, fill_state_dict, make_input, mismatch
+
+from mmvit_backbones import convert_state_dict, get_model, list_models
+from mmvit_backbones.zoo import VARIANTS
+
+FOLDERS = [Path(__file__).parent / 'goldens', os.environ.get('MMVIT_GOLDENS')]
+FILES = sorted(path for folder in FOLDERS if folder for path in Path(folder).rglob('golden_*.json'))
+GOLDENS = {path.stem: json.loads(path.read_text()) for path in FILES}
+NETWORKS = {name: golden for name, golden in GOLDENS.items() if golden.get('variant') in list_models()}
+CASES = [
+    pytest.param(golden, case, id=f'{name}-{case["call"]}-{"x".join(map(str, case["shape"]))}')
+    for name, golden in NETWORKS.items() for case in golden['inputs'] if case['call'] in ('classify', 'pyramid')
+]
+
+
+def build(golden: dict, case: dict, dtype: torch.dtype):
+    """The model of a golden's input with the golden's weights, in evaluation mode."""
+    overrides = {**golden.get('overrides', {}), **case.get('overrides', {})}
+    task = 'classification' if case['call'] == 'classify' else 'backbone'
+    model = get_model(golden['variant'], task, **overrides)
+    weights = fill_state_dict(golden['state_dict'])
+    model.load_state_dict(convert_state_dict(golden['variant'], weights, task))
+    return model.to(dtype).eval()
+
+
+@torch.no_grad()
+def outputs(model, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    images = make_input(case['shape'], case['seed'], dtype)
+    if case['call'] == 'pyramid':
+        return {f'out{i}': x for i, x in enumerate(model(images))}
+    stages = model.backbone.forward_stages(images)
+    return {'logits': model(images), **{f'stage{i}': x for i, x in enumerate(stages, start=1)}}
+
+
+def deviations(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, float]:
+    got = outputs(build(golden, case, dtype), case, dtype)
+    return {name: mismatch(digest(got[name]), expected) for name, expected in case['outputs'].items()}
+
+
+@pytest.mark.parametrize('golden, case', CASES)
+def test_float64(golden, case):
+    worst = deviations(golden, case, torch.float64)
+    assert max(worst.values()) <= golden['rtol'], worst
+
+
+@pytest.mark.parametrize('golden, case', CASES)
+def test_float32(golden, case):
+    worst = deviations(golden, case, torch.float32)
+    assert max(worst.values()) <= 1e-4, worst
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_parameter_count(name):
+    golden = NETWORKS[name]
+    model = get_model(golden['variant'], **golden.get('overrides', {}))
+    assert sum(p.numel() for p in model.parameters()) == golden['num_params']
+
+
+@pytest.mark.parametrize('name', list_models())
+def test_zoo_parameter_count(name):
+    with torch.device('meta'):
+        model = get_model(name)
+    assert sum(p.numel() for p in model.parameters()) == VARIANTS[name].num_params

@@ -1,0 +1,49 @@
+# Functions of the other scripts here. To be sourced.
+TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$TOOLS")
+if [ -x "$ROOT/.venv/bin/python" ]; then
+    PYTHON=$ROOT/.venv/bin/python
+fi
+PYTHON=${PYTHON:-python}
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+
+# usage LEAST GIVEN TEXT: stop when fewer than LEAST arguments are given.
+usage() {
+    if [ "$2" -lt "$1" ]; then
+        echo "usage: $3" >&2
+        exit 2
+    fi
+}
+
+# run_distributed SCRIPT NUM_PROCS ARGS...: check the arguments once, then start that many processes.
+run_distributed() {
+    local script=$TOOLS/$1 processes=$2
+    shift 2
+    if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: NUM_PROCS is $processes; allowed is a whole number from 1" >&2
+        exit 2
+    fi
+    LOCAL_WORLD_SIZE=$processes "$PYTHON" "$script" "$@" --launcher pytorch --check || exit
+
+    # The processes share the cores.
+    local threads=$(($(nproc) / processes))
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+    export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
+    exec "$PYTHON" -m torch.distributed.run \
+        --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" \
+        --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
+        --nproc_per_node "$processes" "$script" "$@" --launcher pytorch
+}
+
+# run_slurm PARTITION JOB_NAME SCRIPT ARGS...: start GPUS processes, GPUS_PER_NODE on each node.
+run_slurm() {
+    local partition=$1 name=$2 script=$TOOLS/$3
+    shift 3
+    local gpus=${GPUS:-8}
+    local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+    # SRUN_ARGS is a list of options.
+    # shellcheck disable=SC2086
+    exec srun --partition "$partition" --job-name "$name" --gres "gpu:$per_node" \
+        --ntasks "$gpus" --ntasks-per-node "$per_node" --cpus-per-task "${CPUS_PER_TASK:-5}" \
+        --kill-on-bad-exit=1 ${SRUN_ARGS:-} "$PYTHON" -u "$script" "$@" --launcher slurm
+}

@@ -1,0 +1,32 @@
+"""Draw what a model sees in pictures: boxes and masks, segments, or the class."""
+import argparse
+
+from mmvit_backbones.engine.config import load_config
+from mmvit_backbones.engine.launch import run_script
+from mmvit_backbones.engine.predict import Predictor, find_device, find_pictures, plan_drawings
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='picture files, or folders of them')
+    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--checkpoint', required=True, help='checkpoint file or http(s) address')
+    parser.add_argument('--out-dir', default='predictions', help='folder for the drawings (default: %(default)s)')
+    parser.add_argument('--score-thr', type=float, default=0.3,
+                        help='draw objects with at least this score (default: %(default)s)')
+    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
+    return parser
+
+
+def main(args):
+    cfg = load_config(args.config)
+    device = find_device(args.device)
+    drawings = plan_drawings(find_pictures(args.images), args.out_dir)
+    predictor = Predictor(cfg, args.checkpoint, device)
+    for picture, drawing in drawings.items():
+        predictor.draw(picture, predictor.predict(picture), drawing, args.score_thr)
+        print(f'{picture} -> {drawing}')
+
+
+if __name__ == '__main__':
+    run_script(get_parser(), main)

@@ -1,0 +1,56 @@
+"""Test a detector, a segmenter or a classifier: what it is follows from the config."""
+import argparse
+
+from mmengine.runner import Runner
+
+from mmvit_backbones.engine import hosts, launch
+from mmvit_backbones.engine.config import load_config
+from mmvit_backbones.engine.data_check import check_data
+from mmvit_backbones.engine.hooks import CheckpointMatchHook
+from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or http(s) address')
+    parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='draw the predictions into this folder')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show shows each picture')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    launch.add_run_arguments(parser)
+    return parser
+
+
+def prepare(args):
+    """Make the config of the run and see that all it needs is there."""
+    cfg = load_config(args.config, args.cfg_options)
+    launch.set_work_dir(cfg, args.work_dir)
+    launch.check_launcher(args.launcher)
+    check_data(cfg, ['test'])
+    check_checkpoint(args.checkpoint)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.show or args.show_dir:
+        hosts.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+    if args.out:
+        hosts.save_predictions(cfg, args.out)
+    if args.tta:
+        hosts.use_tta(cfg)
+    return cfg
+
+
+def main(args):
+    cfg = prepare(args)
+    if args.check:
+        return
+    launch.init_processes(cfg, args.launcher)
+    use_safe_loading()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(CheckpointMatchHook(args.checkpoint, strict=True))
+    runner.test()
+
+
+if __name__ == '__main__':
+    launch.run_script(get_parser(), main)

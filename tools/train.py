@@ -1,0 +1,62 @@
+"""Train a detector, a segmenter or a classifier: what it is follows from the config."""
+import argparse
+
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from mmvit_backbones.engine import launch
+from mmvit_backbones.engine.config import load_config
+from mmvit_backbones.engine.data_check import check_data
+from mmvit_backbones.engine.hooks import CheckpointMatchHook, ExactResumeHook
+from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint, or from the last one in the work dir')
+    launch.add_run_arguments(parser)
+    return parser
+
+
+def prepare(args):
+    """Make the config of the run and see that all it needs is there."""
+    cfg = load_config(args.config, args.cfg_options)
+    launch.set_work_dir(cfg, args.work_dir)
+    launch.check_launcher(args.launcher)
+    check_data(cfg, ['train', 'val'])
+    launch.check_pretrained(cfg.model)
+    if args.amp:
+        launch.use_amp(cfg)
+    if args.auto_scale_lr:
+        launch.use_auto_scale_lr(cfg)
+    resumed = launch.resume_path(cfg, args.resume)
+    cfg.resume = False
+    if resumed:
+        launch.set_resume(cfg, resumed)
+    elif cfg.get('load_from'):
+        check_checkpoint(cfg.load_from)
+    launch.use_exact_resume(cfg)
+    return cfg
+
+
+def main(args):
+    cfg = prepare(args)
+    if args.check:
+        return
+    launch.init_processes(cfg, args.launcher)
+    use_safe_loading()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(ExactResumeHook())
+    runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
+    runner.train()
+    if is_main_process():
+        print(f'work dir: {runner.work_dir}')
+
+
+if __name__ == '__main__':
+    launch.run_script(get_parser(), main)

@@ -1,5 +1,6 @@
-# No segmentation results of ReSwin are published: the recipe is mmseg's for Swin-T. Fetch the published ImageNet weights (docs:
-# "Weights") into the file named below, or train from nothing with --cfg-options model.backbone.init_cfg=None.
+# No segmentation results of ReSwin are published: the recipe is mmseg's for Swin-T. Fetch the published ImageNet
+# weights (README: "Weights") into the file named below, or train from nothing with --cfg-options
+# model.backbone.init_cfg=None.
 _base_ = './_base_/upernet.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/reswin_tiny.pth')
 model = dict(backbone=dict(_delete_=True, type='ReSwin', arch='tiny', drop_path_rate=0.3, init_cfg=pretrained))

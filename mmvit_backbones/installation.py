@@ -1,2 +1,21 @@
-def check_distributions():
-    pass
+"""Finds environments in which two distributions overwrite each other's files."""
+from importlib.metadata import distributions
+
+# Import name: the distributions that provide it, the maintained fork first.
+PROVIDERS = {
+    'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+}
+
+
+def check_distributions(**where):
+    """Raise ImportError if a package comes from two distributions; ``path`` lists folders other than sys.path."""
+    for package, names in PROVIDERS.items():
+        installed = [name for name in names if any(distributions(name=name, **where))]
+        if len(installed) > 1:
+            raise ImportError(
+                f'{" and ".join(installed)} both install the package {package}: '
+                f'run `pip uninstall {" ".join(installed)}` and install one of them again')

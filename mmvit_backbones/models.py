@@ -13,7 +13,8 @@ from .zoo import VARIANTS, find_variant
 TASKS = ('classification', 'backbone')
 
 
-def get_model(name: str, task: str = 'classification', checkpoint: str | None = None, **backbone_overrides) -> BaseModule:
+def get_model(name: str, task: str = 'classification', checkpoint: str | None = None,
+              **backbone_overrides) -> BaseModule:
     """Builds a published network.
 
     Args:
@@ -75,7 +76,8 @@ def load_checkpoint(model: BaseModule, name: str, path: str, task: str) -> None:
     except KeyError as error:
         state_dict = own_weights(checkpoint, task)
         if 2 * len(state_dict.keys() & model.state_dict().keys()) < len(state_dict):
-            raise ValueError(f'checkpoint {path} is neither the authors\' nor ours of {name}: {error.args[0]}') from None
+            raise ValueError(f'checkpoint {path} is none of {name}, neither published nor ours: '
+                             f'{error.args[0]}') from None
     try:
         model.load_state_dict(state_dict)
     except RuntimeError as error:

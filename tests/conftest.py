@@ -1,13 +1,12 @@
-"""What several tests need: one thread pool size, goldens and one built model per variant."""
+"""What all tests need: their helpers on the path, where the checkout is, and a fixed seed."""
 import os
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / 'goldens'))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,4 +1,4 @@
-"""What every backbone promises, held against every variant of the zoo: a new family brings no test of its own for this."""
+"""What every backbone promises, held against the zoo: a new family brings no test of its own for this."""
 import copy
 from functools import cache
 

@@ -1,5 +1,5 @@
-# ImageNet-1k classification: what the recipes of all networks have in common. 300 epochs at 224, AdamW, RandAugment m9 mstd0.5,
-# label smoothing 0.1, bicubic everywhere. No weight decay on 1-D tensors; bias tables are decayed.
+# ImageNet-1k classification: what the recipes of all networks have in common. 300 epochs at 224, AdamW, RandAugment
+# m9 mstd0.5, label smoothing 0.1, bicubic everywhere. No weight decay on 1-D tensors; bias tables are decayed.
 _base_ = ['mmpretrain::_base_/default_runtime.py', 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
 custom_imports = dict(imports=['mmvit_backbones'])
 model = dict(

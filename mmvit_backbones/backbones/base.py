@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class Backbone(BaseModule):
     """Base of the networks: arguments, output norms, freezing and recomputation.
 
-    A network builds its modules, then calls :meth:`add_output_norms` and :meth:`freeze`; it implements the methods of the
-    first section below.
+    A network builds its modules, then calls :meth:`add_output_norms` and :meth:`freeze`; it implements the methods of
+    the first section below.
 
     Args:
         num_stages (int): How many stages the network has.
@@ -48,7 +48,7 @@ class Backbone(BaseModule):
         known = next(iter(cls.arch_zoo.values())).keys()
         if isinstance(arch, str):
             if arch not in cls.arch_zoo:
-                raise ValueError(f'arch of {cls.__name__} must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
+                raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
             return cls.arch_zoo[arch]
         if not isinstance(arch, dict):
             raise ValueError(f'arch must be a name or a dict, got {type(arch).__name__}')
@@ -139,8 +139,8 @@ class Backbone(BaseModule):
     def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
         """Lets a checkpoint made with other ``out_indices`` load, and logs what that means.
 
-        Published classifiers have the norm of the last stage alone, so a detector's other output norms keep their initial
-        values; a checkpoint's norms of stages that are not returned here are left out.
+        Published classifiers have the norm of the last stage alone, so a detector's other output norms keep their
+        initial values; a checkpoint's norms of stages that are not returned here are left out.
         """
         in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
         if not in_checkpoint:

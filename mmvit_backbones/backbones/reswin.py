@@ -1,7 +1,7 @@
 """ReSwin: Swin Transformer with attention residuals.
 
-ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern Recognition
-2024, arXiv 2402.11301), in the frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
+ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
+Recognition 2024, arXiv 2402.11301), in the frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
 """
 from collections.abc import Iterator, Sequence
 
@@ -10,8 +10,16 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (DropPath, Mlp, RelativePositionBias, drop_path_schedule, merge_windows, pad_to_multiple, shift_mask,
-                      split_windows)
+from ..layers import (
+    DropPath,
+    Mlp,
+    RelativePositionBias,
+    drop_path_schedule,
+    merge_windows,
+    pad_to_multiple,
+    shift_mask,
+    split_windows,
+)
 from .base import Backbone
 
 PATCH_SIZE = 4
@@ -90,8 +98,8 @@ class WindowAttention(nn.Module):
 def select_maps(residual: Tensor, count: int) -> Tensor:
     """Nearest selection of ``count`` maps along (window, head) between stages; no copy where a stride does it.
 
-    The published network resizes this flat axis as it is: neither the window nor the head that is met corresponds in space.
-    Integer arithmetic, because rounding of floats differs between devices.
+    The published network resizes this flat axis as it is: neither the window nor the head that is met corresponds in
+    space. Integer arithmetic, because rounding of floats differs between devices.
     """
     given = residual.shape[1]
     if given % count == 0:
@@ -175,26 +183,26 @@ class Stage(nn.Module):
 class ReSwin(Backbone):
     """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
 
-    ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the shift mask is
-    added to what enters the softmax and is not handed on. Works at any image size from one pixel up.
+    ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the
+    shift mask is added to what enters the softmax and is not handed on. Works at any image size from one pixel up.
 
     Needed by the published weights, and therefore as published:
 
-    - The logits of a stage's first block are blended with every n-th map of the stage before, counted along the flat axis
-      (window, head): neither window nor head correspond in space.
+    - The logits of a stage's first block are blended with every n-th map of the stage before, counted along the flat
+      axis (window, head): neither window nor head correspond in space.
     - A shifted block is blended with the unshifted windows of the same number.
     - Tokens of the padding are attended to.
 
     Args:
-        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
-            per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
+        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
+            one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
         in_channels (int): Channels of the images. Defaults to 3.
         out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
             Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
-        window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window size are
-            resized on load.
+        window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window
+            size are resized on load.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, ``n`` also the first ``n`` stages. Defaults to -1.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, ``n`` also the first ``n`` stages. Default: -1.
         norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
         init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.

@@ -23,9 +23,10 @@ def convert(checkpoint: Mapping) -> dict[str, Tensor]:
     """The authors' file as ``backbone.*`` and ``head.fc.*``.
 
     Raises:
-        KeyError: If a key is unknown. A learned gate (``alpha``) is one: the published network blends with a constant 0.5.
+        KeyError: If a key is unknown. A learned gate (``alpha``) is one: the published network blends with a constant
+        0.5.
     """
     state_dict = unwrap(checkpoint, WRAPPERS)
     if 'alpha' in state_dict:
-        raise KeyError("'alpha': this ReSwin has a learned gate; the published network, and ours, blends with a constant 0.5")
+        raise KeyError("'alpha': a learned gate; the published ReSwin, and ours, blends with a constant 0.5")
     return rename(state_dict, LAYOUT, 'ReSwin')

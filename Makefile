@@ -1,0 +1,25 @@
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## create .venv with everything in it; the first time takes long
+	@$(PYTHON) tools/setup_env.py
+
+demo: setup  ## show what the package does
+	.venv/bin/python tools/demo.py
+
+test: setup  ## run all tests
+	.venv/bin/python -m pytest tests
+
+test-quick: setup  ## run the tests that take seconds
+	.venv/bin/python -m pytest tests -m 'not slow and not training'
+
+lint: setup  ## check the style
+	.venv/bin/ruff check .
+
+clean:  ## remove .venv and build folders; compiled wheels stay in the user's cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

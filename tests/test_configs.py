@@ -1,0 +1,57 @@
+"""Every config builds, with its backbone and the host it is for, and says what it should in few lines."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAVES = sorted(ROOT.glob('configs/*.py')) + sorted(ROOT.glob('configs/demo/*.py'))
+TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: str(path.relative_to(ROOT / 'configs')))
+def test_builds(path):
+    config = Config.fromfile(path)
+    init_default_scope(config.default_scope)
+    with torch.device('meta'):
+        model = MODELS.build(config.model)
+    backbone = config.model.backbone
+    assert type(model.backbone).__name__ == backbone.type and model.backbone.drop_path_rate == backbone.drop_path_rate
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_is_a_short_leaf_with_a_regular_name(path):
+    settings = [line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith('#')]
+    assert len(settings) <= 12
+    assert path.stem.startswith(TASKS)
+
+
+def test_recipe_of_imagenet():
+    """The published schedule: 2048 images per update, 1e-3 after 20 epochs from 4e-5, decay 0.05 but not on vectors."""
+    config = Config.fromfile(ROOT / 'configs/imagenet_reswin_t.py')
+    warmup, cosine = config.param_scheduler
+    optimizer = config.optim_wrapper.optimizer
+    assert config.train_dataloader.batch_size * 2 * config.optim_wrapper.accumulative_counts == 2048
+    assert optimizer.lr * warmup.start_factor == pytest.approx(4e-5) and cosine.eta_min == 4e-5
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+
+
+def test_no_weight_decay_on_norms_and_bias_tables():
+    from mmengine.optim import build_optim_wrapper
+    config = Config.fromfile(ROOT / 'configs/mask_rcnn_reswin_t.py')
+    backbone = MODELS.build(dict(config.model.backbone, init_cfg=None))
+    wrapper = build_optim_wrapper(torch.nn.ModuleDict(dict(backbone=backbone)), config.optim_wrapper)
+    decayed = {id(p): group['weight_decay'] > 0 for group in wrapper.param_groups for p in group['params']}
+    for name, parameter in backbone.named_parameters():
+        exempt = 'norm' in name or 'relative_position_bias_table' in name
+        assert decayed[id(parameter)] != exempt, name
+
+
+@pytest.mark.parametrize('name', ['mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'])
+def test_import_leaves_the_hosts_alone(name):
+    code = f'import sys, mmvit_backbones; sys.exit({name!r} in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0

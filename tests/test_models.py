@@ -1,0 +1,158 @@
+"""Models by name, and checkpoints: the authors', ours, and broken ones."""
+import pickle
+import re
+
+import pytest
+import torch
+from golden import fill_state_dict
+from mmengine.registry import MODELS
+from test_goldens import NETWORKS
+
+import mmvit_backbones
+from mmvit_backbones import convert_state_dict, get_model, list_models
+
+AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.items())}.items())
+
+
+@pytest.fixture(params=AUTHORS, ids=lambda pair: pair[0])
+def published(request):
+    """Name of a variant and a checkpoint in its authors' layout."""
+    variant, golden = request.param
+    return variant, fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
+
+
+def same_weights(model, state_dict) -> bool:
+    own = model.state_dict()
+    return all(torch.equal(own[key], value) for key, value in state_dict.items())
+
+
+def test_list_models():
+    assert list_models() == sorted(list_models()) and 'reswin_tiny' in list_models()
+    assert list_models('resw*') == ['reswin_tiny'] and list_models('nothing*') == []
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(ValueError, match='reswin_tiny'):
+        get_model('reswin_tiniest')
+    with pytest.raises(ValueError, match="task .*'segmentation'"):
+        get_model('reswin_tiny', task='segmentation')
+
+
+@pytest.mark.parametrize('task', ['classification', 'backbone'])
+def test_authors_checkpoint_loads_strictly(published, task):
+    name, weights = published
+    converted = convert_state_dict(name, weights, task)
+    model = get_model(name, task)
+    model.load_state_dict(converted, strict=True)
+    assert same_weights(model, converted) and not any(key.startswith('head') for key in converted) or task != 'backbone'
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda w: w, lambda w: dict(model=w), lambda w: dict(model_state_dict=w, epoch=3),
+    lambda w: dict(model={f'module.{key}': value for key, value in w.items()})
+], ids=['bare', 'model', 'model_state_dict', 'module'])
+def test_reswin_wrappers(wrap):
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    assert convert_state_dict('reswin_tiny', wrap(weights)).keys() == convert_state_dict('reswin_tiny', weights).keys()
+
+
+def test_unknown_key_is_named(published):
+    name, weights = published
+    weights['blocks.0.extra'] = torch.zeros(1)
+    with pytest.raises(KeyError, match=re.escape('blocks.0.extra')):
+        convert_state_dict(name, weights)
+
+
+def test_learned_gate_is_refused():
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    with pytest.raises(KeyError, match='alpha'):
+        convert_state_dict('reswin_tiny', dict(weights, alpha=torch.zeros(1)))
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_get_model_takes_authors_file_and_ours(published, tmp_path, suffix):
+    name, weights = published
+    save(weights, tmp_path / f'authors{suffix}')
+    from_authors = get_model(name, checkpoint=str(tmp_path / f'authors{suffix}'))
+    save(from_authors.state_dict(), tmp_path / f'ours{suffix}')
+    from_ours = get_model(name, 'backbone', checkpoint=str(tmp_path / f'ours{suffix}'))
+    assert same_weights(from_authors, convert_state_dict(name, weights))
+    assert same_weights(from_ours, convert_state_dict(name, weights, 'backbone'))
+
+
+def save(weights, path):
+    if path.suffix == '.safetensors':
+        from safetensors.torch import save_file
+        save_file(weights, path)
+    else:
+        torch.save(weights, path)
+
+
+def test_official_prefix(published, tmp_path):
+    name, weights = published
+    torch.save(dict(model=weights), tmp_path / 'authors.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=f'official://{tmp_path}/authors.pth')
+    with torch.device('meta'):
+        config = get_model(name, 'backbone')
+    backbone = MODELS.build(dict(type=type(config).__name__, arch=name.split('_', 1)[1], init_cfg=init_cfg))
+    backbone.init_weights()
+    assert same_weights(backbone, convert_state_dict(name, weights, 'backbone'))
+
+
+def test_other_window_size_is_resized():
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'])
+    weights = convert_state_dict('reswin_tiny', weights, 'backbone')
+    model = get_model('reswin_tiny', 'backbone', window_size=12)
+    model.load_state_dict(weights)
+    name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
+    table, resized = weights[name], model.state_dict()[name].double()
+    assert resized.shape == (23 * 23, 3)
+    # The same function, sampled more densely: its centre stays, and so does its mean but for the borders.
+    torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
+
+
+class Malicious:
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+def test_code_in_a_pickle_is_refused(tmp_path):
+    with open(tmp_path / 'bad.pth', 'wb') as file:
+        pickle.dump({'model': Malicious(tmp_path / 'ran')}, file)
+    with pytest.raises(ValueError, match=r'bad\.pth'):
+        get_model('reswin_tiny', checkpoint=str(tmp_path / 'bad.pth'))
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_truncated_file_is_named(tmp_path):
+    torch.save(dict(model={'norm.weight': torch.rand(100_000)}), tmp_path / 'whole.pth')
+    (tmp_path / 'half.pth').write_bytes((tmp_path / 'whole.pth').read_bytes()[:50_000])
+    with pytest.raises(ValueError, match=r'half\.pth'):
+        get_model('reswin_tiny', checkpoint=str(tmp_path / 'half.pth'))
+
+
+def test_other_networks_checkpoint_is_named(tmp_path):
+    torch.save({'layer1.0.conv1.weight': torch.rand(3)}, tmp_path / 'resnet.pth')
+    for build in (lambda path: get_model('reswin_tiny', checkpoint=path),
+                  lambda path: MODELS.build(dict(type='ReSwin', init_cfg=dict(
+                      type='Pretrained', checkpoint=f'official://{path}'))).init_weights()):
+        with pytest.raises(ValueError, match=r'resnet\.pth.*layer1\.0\.conv1'):
+            build(str(tmp_path / 'resnet.pth'))
+
+
+def test_other_number_of_classes_is_told(tmp_path):
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    weights.update({'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)})
+    torch.save(weights, tmp_path / 'five.pth')
+    with pytest.raises(ValueError, match=r'five\.pth.*head\.fc\.weight'):
+        get_model('reswin_tiny', checkpoint=str(tmp_path / 'five.pth'))
+
+
+def test_registered_in_the_root_registry():
+    assert mmvit_backbones.__version__
+    assert {'ReSwin'} <= MODELS.module_dict.keys()

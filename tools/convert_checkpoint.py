@@ -1,0 +1,48 @@
+"""Convert an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, as mmpretrain names a classifier's weights.
+
+mmdet and mmseg take the result by `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from mmvit_backbones.checkpoints import load_checkpoint_file
+from mmvit_backbones.models import TASKS, convert_state_dict, for_task, recognise
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('input', help="the authors' file, or its address")
+    parser.add_argument('output', help='file to write: .pth, or .safetensors')
+    parser.add_argument('--model', help='variant, e.g. reswin_tiny; by default told by the keys')
+    parser.add_argument('--task', choices=TASKS, default=TASKS[0], help="'backbone' leaves the classifier out")
+    return parser.parse_args()
+
+
+def save(state_dict, output):
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == '.safetensors':
+        from safetensors.torch import save_file
+        save_file({key: value.contiguous() for key, value in state_dict.items()}, output)
+    else:
+        torch.save(dict(state_dict=state_dict, meta={}), output)
+
+
+def main():
+    args = parse_args()
+    checkpoint = load_checkpoint_file(args.input)
+    if args.model:
+        state_dict = convert_state_dict(args.model, checkpoint, args.task)
+    else:
+        state_dict = for_task(recognise(checkpoint), args.task)
+    save(state_dict, Path(args.output))
+    print(f'{args.output}: {len(state_dict)} tensors, {sum(t.numel() for t in state_dict.values()):,} numbers')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (KeyError, OSError, ValueError) as error:
+        sys.exit(f'{sys.argv[1]}: {error.args[0] if isinstance(error, KeyError) else error}')

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""Creates .venv with the pinned versions of everything and compiles mmcv's operators once per machine.
+
+Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME): pip's own cache
+does not tell apart wheels that were compiled against different versions of torch.
+"""
+import hashlib
+import os
+import platform
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / '.venv'
+PYTHON = VENV / 'bin' / 'python'
+LOG = VENV / 'setup.log'
+STAMP = VENV / 'setup.stamp'
+PINS = [ROOT / 'requirements' / name for name in ('build.txt', 'runtime.txt', 'openmmlab.txt')]
+BUILD, RUNTIME, OPENMMLAB = PINS
+CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
+PYTHON_VERSION = '3.11'
+DISK_GB = 12
+HEARTBEAT_SECONDS = 20
+STEPS = 6
+
+
+class SetupError(Exception):
+    """What stops the setup, in words for the user."""
+
+
+def read_pins(file):
+    """{package: version} of a requirements file."""
+    lines = (line.split('#')[0].strip() for line in file.read_text().splitlines())
+    return dict(line.split('==') for line in lines if line)
+
+
+def fingerprint():
+    """Changes with the pins, with the package's metadata and with the folder that .venv refers to."""
+    inputs = [file.read_bytes() for file in (*PINS, ROOT / 'pyproject.toml', Path(__file__))]
+    return hashlib.sha256(b'\0'.join([*inputs, str(ROOT).encode()])).hexdigest()
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def minutes(seconds):
+    return f'{int(seconds) // 60} min {int(seconds) % 60:02d} s'
+
+
+def log_tail(lines=15):
+    return '\n'.join(LOG.read_text(errors='replace').splitlines()[-lines:])
+
+
+def run(*command, **env):
+    """Run a command into the log with a sign of life now and then; show the log's end if it fails."""
+    start = time.monotonic()
+    with LOG.open('a') as log:
+        print('$', *command, file=log, flush=True)
+        process = subprocess.Popen([str(part) for part in command], cwd=VENV, env={**os.environ, **env},
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        while True:
+            try:
+                code = process.wait(timeout=HEARTBEAT_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                say(f'      ... {minutes(time.monotonic() - start)}')
+            except BaseException:
+                process.terminate()
+                raise
+    if code:
+        raise SetupError(f'{log_tail()}\nthe command above failed; the whole log is in {LOG}')
+
+
+def pip(*arguments, **env):
+    run(PYTHON, '-m', 'pip', '--disable-pip-version-check', *arguments, **env)
+
+
+def install(*arguments):
+    # Byte-compiling torch takes minutes; Python compiles what is imported anyway.
+    pip('install', '--no-deps', '--no-compile', '--progress-bar=off', *arguments)
+
+
+def find_python():
+    """A Python of the right version that can create environments and compile extensions."""
+    probe = f'import sys, venv, ensurepip; assert "%d.%d" % sys.version_info[:2] == "{PYTHON_VERSION}"'
+    for name in (sys.executable, f'python{PYTHON_VERSION}'):
+        try:
+            subprocess.run([name, '-c', probe], check=True, capture_output=True)
+            return name
+        except (OSError, subprocess.CalledProcessError):
+            continue
+    raise SetupError(f'Python {PYTHON_VERSION} with the modules venv and ensurepip is needed and was not found: '
+                     f'install it so that `python{PYTHON_VERSION}` starts it')
+
+
+def check_machine(python):
+    if not shutil.which('c++'):
+        raise SetupError("a C++ compiler is needed to build mmcv's operators: install g++ so that `c++` starts it")
+    header = 'import sysconfig; print(sysconfig.get_path("include"))'
+    include = subprocess.run([python, '-c', header], check=True, capture_output=True, text=True).stdout.strip()
+    if not Path(include, 'Python.h').exists():
+        raise SetupError(f'{include}/Python.h is needed to build mmcv: install the development files of '
+                         f'Python {PYTHON_VERSION}')
+    free_gb = shutil.disk_usage(ROOT).free / 1e9
+    if free_gb < DISK_GB and not VENV.exists():
+        raise SetupError(f'{DISK_GB} GB of free disk are needed in {ROOT}, there are {free_gb:.1f} GB')
+
+
+def check_distributions():
+    """Refuse an environment that mixes the original OpenMMLab packages with their forks."""
+    check = runpy.run_path(str(ROOT / 'mmvit_backbones' / 'installation.py'))['check_distributions']
+    try:
+        check(path=[str(VENV / 'lib' / f'python{PYTHON_VERSION}' / 'site-packages')])
+    except ImportError as error:
+        raise SetupError(f'{VENV}: {error}') from None
+
+
+def create_venv(python):
+    works = PYTHON.exists() and not subprocess.run([PYTHON, '-m', 'pip', '--version'], capture_output=True).returncode
+    if not works:
+        shutil.rmtree(VENV, ignore_errors=True)
+    VENV.mkdir(exist_ok=True)
+    if not works:
+        run(python, '-m', 'venv', VENV)
+    install('--requirement', BUILD)
+
+
+def has_cuda_compiler():
+    """Whether there is a GPU and the CUDA compiler that fits torch's wheels (CUDA 13)."""
+    if not (shutil.which('nvidia-smi') and shutil.which('nvcc')):
+        return False
+    return 'release 13.' in subprocess.run(['nvcc', '--version'], capture_output=True, text=True).stdout
+
+
+def wheel_folder(package, version, device):
+    torch, python = read_pins(RUNTIME)['torch'], PYTHON_VERSION.replace('.', '')
+    return CACHE / f'{package}-{version}-torch{torch}-cp{python}-{platform.machine()}-{device}'
+
+
+def cached_wheel(folder):
+    """The wheel in the folder, or None if there is none or it is damaged."""
+    for wheel in folder.glob('*.whl'):
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                if archive.testzip() is None:
+                    return wheel
+        except (OSError, zipfile.BadZipFile, zlib.error):
+            pass
+        say(f'      {wheel} is damaged and will be built again')
+    return None
+
+
+def build_wheel(requirement, folder, **env):
+    """Build next to the folder and move the result there at once: a folder is complete or it does not exist."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix='tmp-') as build:
+        pip('wheel', '--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel',
+            requirement, **env)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(f'{build}/wheel', folder)
+
+
+def merge_sources(folder, parts, alone):
+    """Replace the C++ files of a folder by a few that include them, but for those with one of the words in ``alone``.
+
+    Nearly all the time goes into torch's headers, once per compiled file.
+    """
+    files = [file for file in sorted(folder.glob('*.cpp')) if not re.search(alone, file.stem)]
+    for file in files:
+        file.rename(file.with_suffix('.inc'))
+    for part in range(parts):
+        lines = [f'#include "{file.stem}.inc"\n' for file in files[part::parts]]
+        (folder / f'merged{part}.cpp').write_text(''.join(lines))
+
+
+def build_mmcv(requirement, folder, device):
+    jobs = len(os.sched_getaffinity(0))
+    env = {'MMCV_WITH_OPS': '1', 'MAX_JOBS': str(jobs), 'CFLAGS': '-g0 -O2 -w'}
+    if device == 'cuda':
+        build_wheel(requirement, folder, FORCE_CUDA='1', **env)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        pip('download', '--no-build-isolation', '--no-deps', '--no-binary=:all:', '--dest', temporary, requirement)
+        archive, = Path(temporary).glob('*.tar.gz')
+        shutil.unpack_archive(str(archive), temporary)
+        source = Path(str(archive)[:-len('.tar.gz')])
+        operators = source / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
+        merge_sources(operators, parts=2, alone='pybind')
+        merge_sources(operators / 'cpu', parts=1, alone='align|psamask')  # they reuse names or redefine min
+        build_wheel(source, folder, CUDA_VISIBLE_DEVICES='', **env)
+
+
+def provide_wheels(packages, device, build):
+    """The wheels of the packages, out of the cache or freshly built."""
+    wheels = []
+    for package, version in packages.items():
+        folder = wheel_folder(package, version, device)
+        if not cached_wheel(folder):
+            build(f'{package}=={version}', folder)
+        wheels.append(cached_wheel(folder))
+    return wheels
+
+
+def verify():
+    modules = 'torch, mmcv.ops, mmdet.apis, mmseg.apis, mmpretrain.apis, mmvit_backbones'
+    run(PYTHON, '-c', f'import {modules}')
+
+
+def set_up():
+    start = time.monotonic()
+    if VENV.exists():
+        check_distributions()
+    if STAMP.exists() and PYTHON.exists() and STAMP.read_text() == fingerprint():
+        return
+    python = find_python()
+    check_machine(python)
+    device = 'cuda' if has_cuda_compiler() else 'cpu'
+    packages = read_pins(OPENMMLAB)
+    mmcv = {'onedl-mmcv': packages.pop('onedl-mmcv')}
+
+    def step(number, text):
+        say(f'[{number}/{STEPS}] {text} (after {minutes(time.monotonic() - start)})')
+
+    step(1, f'creating {VENV}')
+    create_venv(python)
+    STAMP.unlink(missing_ok=True)
+    step(2, 'installing torch and other wheels: 3 GB to download, about 5 minutes')
+    install('--requirement', RUNTIME)
+    step(3, f"compiling mmcv's operators for the {device.upper()}, about 10 minutes on 2 cores, once per machine")
+    wheels = provide_wheels(mmcv, device, lambda *what: build_mmcv(*what, device))
+    step(4, 'building the other OpenMMLab packages, about 1 minute, once per machine')
+    wheels += provide_wheels(packages, 'any', build_wheel)
+    step(5, 'installing OpenMMLab and this package')
+    install('--no-index', '--force-reinstall', *wheels)
+    install('--no-build-isolation', '--editable', ROOT)
+    step(6, 'checking that everything can be imported')
+    check_distributions()
+    verify()
+    STAMP.write_text(fingerprint())
+    say(f'ready after {minutes(time.monotonic() - start)}: {VENV}')
+
+
+def main():
+    try:
+        set_up()
+    except (SetupError, OSError) as error:
+        sys.exit(f'setup: {error}')
+    except KeyboardInterrupt:
+        sys.exit('setup: interrupted; the next call goes on from here')
+
+
+if __name__ == '__main__':
+    main()

@@ -12,7 +12,7 @@ PROVIDERS = {
 
 
 def check_distributions(**where):
-    """Raise ImportError if a package comes from two distributions; ``path`` lists folders other than sys.path."""
+    """Raise ImportError if a package comes from two distributions; ``path=[...]`` replaces sys.path."""
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]
         if len(installed) > 1:

@@ -20,10 +20,17 @@ FILES = sorted(path for folder in FOLDERS if folder for path in Path(folder).rgl
 GOLDENS = {path.stem: json.loads(path.read_text()) for path in FILES}
 NETWORKS = {name: golden for name, golden in GOLDENS.items() if golden.get('variant') in list_models()}
 KNOWN = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
-CASES = [
-    pytest.param(golden, case, id=f'{name}-{case["call"]}-{"x".join(map(str, case["shape"]))}')
-    for name, golden in KNOWN.items() for case in golden['inputs']
-]
+SMALLEST = {min((v for v in VARIANTS.values() if v.backbone['type'] == kind), key=lambda v: v.num_params).name
+            for kind in {variant.backbone['type'] for variant in VARIANTS.values()}}
+
+
+def cases(slow: bool = False) -> list:
+    """Inputs of the goldens; those of large variants, or all, are marked slow."""
+    return [
+        pytest.param(golden, case, id=f'{name}-{case["call"]}-{"x".join(map(str, case["shape"]))}',
+                     marks=[pytest.mark.slow] if slow or golden.get('variant') not in {None, *SMALLEST} else [])
+        for name, golden in KNOWN.items() for case in golden['inputs']
+    ]
 
 
 def build(golden: dict, case: dict, dtype: torch.dtype):
@@ -59,13 +66,13 @@ def test_is_known(name):
         pytest.skip(f'{name} is of a network or operator that is not here')
 
 
-@pytest.mark.parametrize('golden, case', CASES)
+@pytest.mark.parametrize('golden, case', cases())
 def test_float64(golden, case):
     worst = deviations(golden, case, torch.float64)
     assert max(worst.values()) <= golden['rtol'], worst
 
 
-@pytest.mark.parametrize('golden, case', CASES)
+@pytest.mark.parametrize('golden, case', cases(slow=True))
 def test_float32(golden, case):
     worst = deviations(golden, case, torch.float32)
     assert max(worst.values()) <= 1e-4, worst
@@ -74,7 +81,8 @@ def test_float32(golden, case):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
     golden = NETWORKS[name]
-    model = get_model(golden['variant'], **golden.get('overrides', {}))
+    with torch.device('meta'):
+        model = get_model(golden['variant'], **golden.get('overrides', {}))
     assert sum(p.numel() for p in model.parameters()) == golden['num_params']
 
 

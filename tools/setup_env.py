@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Creates .venv with the pinned versions of everything and compiles mmcv's operators once per machine.
 
-Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME): pip's own cache
-does not tell apart wheels that were compiled against different versions of torch.
+Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME), because
+pip's own cache does not tell apart wheels that were compiled against different versions of torch.
 """
 import hashlib
 import os
@@ -77,7 +77,8 @@ def run(*command, **env):
                 process.terminate()
                 raise
     if code:
-        raise SetupError(f'{log_tail()}\nthe command above failed; the whole log is in {LOG}')
+        say(log_tail())
+        raise SetupError(f'the last command failed with the messages above; the whole log is in {LOG}')
 
 
 def pip(*arguments, **env):
@@ -89,27 +90,30 @@ def install(*arguments):
     pip('install', '--no-deps', '--no-compile', '--progress-bar=off', *arguments)
 
 
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def find_python():
     """A Python of the right version that can create environments and compile extensions."""
     probe = f'import sys, venv, ensurepip; assert "%d.%d" % sys.version_info[:2] == "{PYTHON_VERSION}"'
     for name in (sys.executable, f'python{PYTHON_VERSION}'):
         try:
-            subprocess.run([name, '-c', probe], check=True, capture_output=True)
+            output(name, '-c', probe)
             return name
         except (OSError, subprocess.CalledProcessError):
             continue
-    raise SetupError(f'Python {PYTHON_VERSION} with the modules venv and ensurepip is needed and was not found: '
+    raise SetupError(f'Python {PYTHON_VERSION} with the modules venv and ensurepip was not found: '
                      f'install it so that `python{PYTHON_VERSION}` starts it')
 
 
 def check_machine(python):
     if not shutil.which('c++'):
-        raise SetupError("a C++ compiler is needed to build mmcv's operators: install g++ so that `c++` starts it")
-    header = 'import sysconfig; print(sysconfig.get_path("include"))'
-    include = subprocess.run([python, '-c', header], check=True, capture_output=True, text=True).stdout.strip()
+        raise SetupError('a C++ compiler is needed to build mmcv: install g++ so that `c++` starts it')
+    include = output(python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))').strip()
     if not Path(include, 'Python.h').exists():
-        raise SetupError(f'{include}/Python.h is needed to build mmcv: install the development files of '
-                         f'Python {PYTHON_VERSION}')
+        raise SetupError(f'{include}/Python.h is needed to build mmcv: '
+                         f'install the development files of Python {PYTHON_VERSION}')
     free_gb = shutil.disk_usage(ROOT).free / 1e9
     if free_gb < DISK_GB and not VENV.exists():
         raise SetupError(f'{DISK_GB} GB of free disk are needed in {ROOT}, there are {free_gb:.1f} GB')
@@ -125,11 +129,12 @@ def check_distributions():
 
 
 def create_venv(python):
-    works = PYTHON.exists() and not subprocess.run([PYTHON, '-m', 'pip', '--version'], capture_output=True).returncode
-    if not works:
+    """A new environment unless the one of an earlier, perhaps interrupted call works."""
+    try:
+        output(PYTHON, '-m', 'pip', '--version')
+    except (OSError, subprocess.CalledProcessError):
         shutil.rmtree(VENV, ignore_errors=True)
-    VENV.mkdir(exist_ok=True)
-    if not works:
+        VENV.mkdir()
         run(python, '-m', 'venv', VENV)
     install('--requirement', BUILD)
 
@@ -138,7 +143,7 @@ def has_cuda_compiler():
     """Whether there is a GPU and the CUDA compiler that fits torch's wheels (CUDA 13)."""
     if not (shutil.which('nvidia-smi') and shutil.which('nvcc')):
         return False
-    return 'release 13.' in subprocess.run(['nvcc', '--version'], capture_output=True, text=True).stdout
+    return 'release 13.' in output('nvcc', '--version')
 
 
 def wheel_folder(package, version, device):
@@ -163,16 +168,16 @@ def build_wheel(requirement, folder, **env):
     """Build next to the folder and move the result there at once: a folder is complete or it does not exist."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix='tmp-') as build:
-        pip('wheel', '--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel',
-            requirement, **env)
+        options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel']
+        pip('wheel', *options, requirement, **env)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(f'{build}/wheel', folder)
 
 
 def merge_sources(folder, parts, alone):
-    """Replace the C++ files of a folder by a few that include them, but for those with one of the words in ``alone``.
+    """Replace the C++ files of a folder by a few that include them, except those whose name matches ``alone``.
 
-    Nearly all the time goes into torch's headers, once per compiled file.
+    Nearly all the time of a compilation goes into torch's headers, once per file.
     """
     files = [file for file in sorted(folder.glob('*.cpp')) if not re.search(alone, file.stem)]
     for file in files:
@@ -189,7 +194,8 @@ def build_mmcv(requirement, folder, device):
         build_wheel(requirement, folder, FORCE_CUDA='1', **env)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        pip('download', '--no-build-isolation', '--no-deps', '--no-binary=:all:', '--dest', temporary, requirement)
+        options = ['--no-build-isolation', '--no-deps', '--no-binary=:all:', '--dest', temporary]
+        pip('download', *options, requirement)
         archive, = Path(temporary).glob('*.tar.gz')
         shutil.unpack_archive(str(archive), temporary)
         source = Path(str(archive)[:-len('.tar.gz')])
@@ -235,7 +241,7 @@ def set_up():
     STAMP.unlink(missing_ok=True)
     step(2, 'installing torch and other wheels: 3 GB to download, about 5 minutes')
     install('--requirement', RUNTIME)
-    step(3, f"compiling mmcv's operators for the {device.upper()}, about 10 minutes on 2 cores, once per machine")
+    step(3, f"compiling mmcv's operators ({device}), about 10 minutes on 2 cores, once per machine")
     wheels = provide_wheels(mmcv, device, lambda *what: build_mmcv(*what, device))
     step(4, 'building the other OpenMMLab packages, about 1 minute, once per machine')
     wheels += provide_wheels(packages, 'any', build_wheel)

@@ -64,35 +64,36 @@ class WindowAttention(nn.Module):
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
         query, key, value = split_windows(self.qkv(x), self.num_heads, self.window_size)
-        logits = self.blend(query, key, residual, x.shape[0])
+        logits = self.blend(query, key, residual)
         attention = logits
         if shift:
             mask = shift_mask(padded_height, padded_width, self.window_size, shift, like=logits)
             attention = logits + mask.repeat_interleave(self.num_heads, dim=0)
-        x = torch.bmm(attention.softmax(-1).view(-1, *logits.shape[2:]), value)
+        x = attention.softmax(-1) @ value
         x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
         return self.proj(x[:, :height, :width]), logits
 
-    def blend(self, query: Tensor, key: Tensor, residual: Tensor | None, batch_size: int) -> Tensor:
+    def blend(self, query: Tensor, key: Tensor, residual: Tensor | None) -> Tensor:
         """Own logits plus position bias, blended with those of the block before (paper, equation 5).
 
         Returns:
-            Tensor: ``(B, windows * heads, N, N)``, in the dtype of ``query``.
+            Tensor: ``(B, windows * heads, N, N)`` in the dtype of ``query``, which under autocast is the lower one.
         """
-        area = query.shape[1]
         bias = self.position_bias().to(query.dtype)
-        windows = query.shape[0] // (max(batch_size, 1) * self.num_heads)
+        batch_size, maps = query.shape[:2]
+        windows = maps // self.num_heads
         # One buffer: it takes bias and residual, then the product of query and key is added in place.
         if residual is None:
             buffer = bias.expand(batch_size, windows, -1, -1, -1).contiguous()
             beta, alpha = 1., self.scale
         else:
-            buffer = select_maps(residual, windows * self.num_heads).unflatten(1, (windows, self.num_heads)) + bias
+            buffer = select_maps(residual, maps).unflatten(1, (windows, self.num_heads)) + bias
             beta, alpha = GATE, GATE * self.scale  # the gate is 0.5: own and handed-on logits weigh the same
-        buffer = buffer.view(-1, area, area).baddbmm_(query, key.transpose(1, 2), beta=beta, alpha=alpha)
-        return buffer.view(batch_size, -1, area, area)
+        buffer = buffer.view(batch_size * maps, *buffer.shape[3:])
+        buffer.baddbmm_(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), beta=beta, alpha=alpha)
+        return buffer.view(batch_size, maps, *buffer.shape[1:])
 
 
 def select_maps(residual: Tensor, count: int) -> Tensor:

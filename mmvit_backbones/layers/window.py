@@ -17,28 +17,26 @@ def split_windows(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor
         qkv (Tensor): ``(B, H, W, 3 * num_heads * d)``, ordered (3, head, d); H and W multiples of ``window_size``.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B * windows * num_heads, N, d)`` with
+        tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows * num_heads, N, d)`` with
         ``N = window_size ** 2``; windows row-major, the head fastest.
     """
     b, h, w, c = qkv.shape
     s, d = window_size, c // (3 * num_heads)
     qkv = qkv.view(b, h // s, s, w // s, s, 3, num_heads, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
-    return qkv.reshape(3, b * (h // s) * (w // s) * num_heads, s * s, d).unbind(0)
+    return qkv.reshape(3, b, (h // s) * (w // s) * num_heads, s * s, d).unbind(0)
 
 
 def merge_windows(x: Tensor, num_heads: int, window_size: int, height: int, width: int) -> Tensor:
     """Undoes :func:`split_windows` for one tensor, in one copy.
 
     Args:
-        x (Tensor): ``(B * windows * num_heads, N, d)``.
+        x (Tensor): ``(B, windows * num_heads, N, d)``.
 
     Returns:
         Tensor: ``(B, height, width, num_heads * d)``.
     """
-    s, d = window_size, x.shape[-1]
-    rows, cols = height // s, width // s
-    b = x.shape[0] // (rows * cols * num_heads)
-    x = x.view(b, rows, cols, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
+    b, s, d = x.shape[0], window_size, x.shape[-1]
+    x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
     return x.reshape(b, height, width, num_heads * d)
 
 

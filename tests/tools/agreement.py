@@ -1,0 +1,25 @@
+"""A hook for training with two processes; the config two_processes.py imports it."""
+import torch
+from mmengine.dist import all_gather, get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AgreementHook(Hook):
+    """Asserts that processes with different data take the same step with every parameter."""
+
+    def before_train(self, runner):
+        self.start = self.weights(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        assert get_world_size() == 2
+        losses = all_gather(outputs['loss'].detach().reshape(1))
+        assert not torch.equal(*losses)
+        steps = {name: self.start[name] - weight for name, weight in self.weights(runner).items()}
+        assert all(step.any() for step in steps.values())
+        assert torch.equal(*all_gather(torch.cat([step.flatten() for step in steps.values()])))
+
+    @staticmethod
+    def weights(runner):
+        return {name: weight.detach().clone() for name, weight in runner.model.named_parameters()}

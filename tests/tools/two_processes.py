@@ -1,0 +1,12 @@
+# One step of the tiny classifier in each of two processes; plain gradient descent makes the gradients visible.
+_base_ = './tiny_classifier.py'
+custom_imports = dict(imports=['mmvit_backbones', 'agreement'])
+custom_hooks = [dict(type='AgreementHook')]
+train_dataloader = dict(dataset=dict(indices=8))
+train_cfg = dict(max_epochs=1)
+val_cfg = None
+val_dataloader = None
+val_evaluator = None
+param_scheduler = None
+optim_wrapper = dict(clip_grad=None, optimizer=dict(_delete_=True, type='SGD', lr=0.1))
+find_unused_parameters = False

@@ -1,4 +1,5 @@
-"""Build step that pyproject.toml cannot express: what mim expects inside the wheel."""
+"""What pyproject.toml cannot express: what mim expects inside the wheel, and which mmengine is required."""
+import os
 import shutil
 from pathlib import Path
 
@@ -21,4 +22,10 @@ class BuildPyWithMim(build_py):
         shutil.copy('model-index.yml', mim)
 
 
-setup(cmdclass={'build_py': BuildPyWithMim})
+# mmengine and its fork install the same files, and no extra of pip can take a base requirement back.
+MMENGINES = {'forks': 'onedl-mmengine>=0.10.8', 'upstream': 'mmengine>=0.10'}
+openmmlab = os.environ.get('MMVIT_OPENMMLAB', 'forks')
+if openmmlab not in MMENGINES:
+    raise SystemExit(f'MMVIT_OPENMMLAB must be one of {sorted(MMENGINES)}, got {openmmlab!r}')
+
+setup(cmdclass={'build_py': BuildPyWithMim}, install_requires=['torch>=2.0', MMENGINES[openmmlab]])

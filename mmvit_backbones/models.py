@@ -36,7 +36,9 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
     variant = find_variant(name)
     check_task(task)
     config = variant.model_config(task, **backbone_overrides)
-    model = (MODELS if task == 'backbone' else mmpretrain_models()).build(config)
+    if task == 'classification':
+        import_mmpretrain()
+    model = MODELS.build(config)
     model.init_weights()
     if checkpoint is not None:
         load_checkpoint(model, name, checkpoint, task)
@@ -124,12 +126,10 @@ def check_task(task: str) -> None:
         raise ValueError(f'task must be one of {TASKS}, got {task!r}')
 
 
-def mmpretrain_models():
-    """mmpretrain's registry with its models in it."""
+def import_mmpretrain() -> None:
+    """Registers mmpretrain's models."""
     try:
         import mmpretrain.models  # noqa: F401
-        from mmpretrain.registry import MODELS as PRETRAIN_MODELS
     except ImportError as error:
         raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "
                           "task='backbone'") from error
-    return PRETRAIN_MODELS

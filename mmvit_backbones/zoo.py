@@ -50,6 +50,7 @@ class Variant:
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
         return dict(
+            _scope_='mmpretrain',  # whatever host this process has used before
             type='ImageClassifier',
             data_preprocessor=dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **self.classifier, **backbone_overrides},

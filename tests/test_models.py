@@ -10,6 +10,7 @@ from test_goldens import NETWORKS
 
 import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models
+from mmvit_backbones.zoo import VARIANTS
 
 AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.items())}.items())
 
@@ -92,9 +93,7 @@ def test_official_prefix(published, tmp_path):
     name, weights = published
     torch.save(dict(model=weights), tmp_path / 'authors.pth')
     init_cfg = dict(type='Pretrained', checkpoint=f'official://{tmp_path}/authors.pth')
-    with torch.device('meta'):
-        config = get_model(name, 'backbone')
-    backbone = MODELS.build(dict(type=type(config).__name__, arch=name.split('_', 1)[1], init_cfg=init_cfg))
+    backbone = MODELS.build(VARIANTS[name].model_config('backbone', init_cfg=init_cfg))
     backbone.init_weights()
     assert same_weights(backbone, convert_state_dict(name, weights, 'backbone'))
 

@@ -4,6 +4,7 @@
 Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME), because
 pip's own cache does not tell apart wheels that were compiled against different versions of torch.
 """
+import functools
 import hashlib
 import os
 import platform
@@ -43,9 +44,8 @@ def read_pins(file):
 
 
 def fingerprint():
-    """Changes with the pins, with the package's metadata and with the folder that .venv refers to."""
-    inputs = [file.read_bytes() for file in (*PINS, ROOT / 'pyproject.toml', Path(__file__))]
-    return hashlib.sha256(b'\0'.join([*inputs, str(ROOT).encode()])).hexdigest()
+    """Changes with the pins and with the folder that .venv refers to."""
+    return hashlib.sha256(b'\0'.join([str(ROOT).encode(), *(file.read_bytes() for file in PINS)])).hexdigest()
 
 
 def say(text):
@@ -205,12 +205,13 @@ def build_mmcv(requirement, folder, device):
         build_wheel(source, folder, CUDA_VISIBLE_DEVICES='', **env)
 
 
-def provide_wheels(packages, device, build):
+def provide_wheels(packages, device, build, duration):
     """The wheels of the packages, out of the cache or freshly built."""
     wheels = []
     for package, version in packages.items():
         folder = wheel_folder(package, version, device)
         if not cached_wheel(folder):
+            say(f'      building {package}, {duration}, once per machine')
             build(f'{package}=={version}', folder)
         wheels.append(cached_wheel(folder))
     return wheels
@@ -241,10 +242,11 @@ def set_up():
     STAMP.unlink(missing_ok=True)
     step(2, 'installing torch and other wheels: 3 GB to download, about 5 minutes')
     install('--requirement', RUNTIME)
-    step(3, f"compiling mmcv's operators ({device}), about 10 minutes on 2 cores, once per machine")
-    wheels = provide_wheels(mmcv, device, lambda *what: build_mmcv(*what, device))
-    step(4, 'building the other OpenMMLab packages, about 1 minute, once per machine')
-    wheels += provide_wheels(packages, 'any', build_wheel)
+    step(3, f'providing mmcv with compiled operators ({device})')
+    compile_mmcv = functools.partial(build_mmcv, device=device)
+    wheels = provide_wheels(mmcv, device, compile_mmcv, 'about 8 minutes on 2 cores')
+    step(4, 'providing the other OpenMMLab packages')
+    wheels += provide_wheels(packages, 'any', build_wheel, 'less than a minute')
     step(5, 'installing OpenMMLab and this package')
     install('--no-index', '--force-reinstall', *wheels)
     install('--no-build-isolation', '--editable', ROOT)

@@ -61,6 +61,8 @@ def use_tta(cfg):
     if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
                          'a config with a tta_model of its own can be tested')
+    if host == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
+        raise UsageError('--tta: mmpretrain draws single pictures only; leave --show and --show-dir out')
     tta_model = cfg.get('tta_model') or _TTA_MODELS[host]
     pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, host)
     for dataset in datasets:

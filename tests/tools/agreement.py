@@ -17,7 +17,8 @@ class AgreementHook(Hook):
         losses = all_gather(outputs['loss'].detach().reshape(1))
         assert not torch.equal(*losses)
         steps = {name: self.start[name] - weight for name, weight in self.weights(runner).items()}
-        assert all(step.any() for step in steps.values())
+        still = [name for name, step in steps.items() if not step.any()]
+        assert not still, still
         assert torch.equal(*all_gather(torch.cat([step.flatten() for step in steps.values()])))
 
     @staticmethod

@@ -1,5 +1,6 @@
 """The command-line tools: what they refuse, safe loading, several processes, and resuming."""
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,12 @@ def command(script, *args):
 def environment(**variables):
     path = os.pathsep.join([str(ROOT), str(HERE)])
     return {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
+
+
+def run_main(script, *args):
+    """Run a tool in this process, whose imports are done."""
+    tool = runpy.run_path(str(ROOT / 'tools' / script))
+    tool['main'](tool['get_parser']().parse_args([str(arg) for arg in args]))
 
 
 def run(*args, cwd=ROOT, **variables):
@@ -146,7 +153,8 @@ def test_known_options():
 def test_truncated_checkpoint(tiny_checkpoint, tmp_path):
     path = tmp_path / 'half.pth'
     path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
-    assert_refused(run(*command('test.py', TINY, path, '--work-dir', tmp_path / 'work')), str(path), 'truncated')
+    with pytest.raises(UsageError, match=f'{path} is truncated'):
+        run_main('test.py', TINY, path, '--work-dir', tmp_path / 'work')
     assert not (tmp_path / 'work').exists()
 
 
@@ -203,22 +211,26 @@ def test_tta_of_masks_is_refused():
         hosts.use_tta(cfg)
 
 
-def test_classifier_is_tested_with_all_options(tiny_checkpoint, tmp_path):
-    result = run(*command('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work', '--tta',
-                          '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown'))
-    assert result.returncode == 0, result.stderr
-    assert 'accuracy/top1' in result.stderr + result.stdout
+def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
+    monkeypatch.chdir(ROOT)
+    run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work',
+             '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown')
     assert (tmp_path / 'out.pkl').stat().st_size
     assert len(list((tmp_path / 'shown').glob('*.png'))) == 4
 
 
-def test_pictures_are_drawn(tiny_checkpoint, tmp_path):
+def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
+    monkeypatch.chdir(ROOT)
+    run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path, '--tta')
+    assert 'accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_pictures_are_drawn(tiny_checkpoint, tmp_path, capsys):
     picture = tmp_path / 'green.jpg'
     Image.new('RGB', (60, 40), 'green').save(picture)
-    result = run(*command('predict.py', picture, '--config', TINY, '--checkpoint', tiny_checkpoint,
-                          '--out-dir', tmp_path / 'drawn', '--device', 'cpu'))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [f'{picture} -> {tmp_path / "drawn" / "green.png"}']
+    run_main('predict.py', picture, '--config', TINY, '--checkpoint', tiny_checkpoint,
+             '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    assert capsys.readouterr().out.splitlines()[-1] == f'{picture} -> {tmp_path / "drawn" / "green.png"}'
     with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
         assert drawing.size == (60, 40)
 
@@ -261,8 +273,9 @@ def test_killed_training_resumes_exactly(tmp_path):
     """Crops are drawn in workers and drop path in the main process; both go on as if nothing had happened."""
     args = command('train.py', TINY, '--cfg-options', 'randomness.seed=7', 'train_dataloader.num_workers=2')
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    assert run(*args, '--work-dir', str(whole)).returncode == 0
+    uninterrupted = subprocess.Popen([*args, '--work-dir', str(whole)], cwd=ROOT, env=environment())
     kill_in_epoch(2, *args, '--work-dir', str(killed))
+    assert uninterrupted.wait() == 0
     assert not (killed / 'epoch_2.pth').exists()
     resumed = run(*args, '--work-dir', str(killed), '--resume')
     assert resumed.returncode == 0, resumed.stderr

@@ -8,5 +8,5 @@ val_cfg = None
 val_dataloader = None
 val_evaluator = None
 param_scheduler = None
-optim_wrapper = dict(clip_grad=None, optimizer=dict(_delete_=True, type='SGD', lr=0.1))
+optim_wrapper = dict(clip_grad=None, optimizer=dict(_delete_=True, type='SGD', lr=1.0, weight_decay=0.0))
 find_unused_parameters = False

@@ -3,4 +3,7 @@
 # model.backbone.init_cfg=None.
 _base_ = './_base_/upernet.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/reswin_tiny.pth')
-model = dict(backbone=dict(_delete_=True, type='ReSwin', arch='tiny', drop_path_rate=0.3, init_cfg=pretrained))
+model = dict(
+    backbone=dict(type='ReSwin', arch='tiny', drop_path_rate=0.3, init_cfg=pretrained),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    auxiliary_head=dict(in_channels=384))

@@ -30,7 +30,6 @@ train_dataloader = dict(
         data_prefix=dict(img_path='train', seg_map_path='semantic/train')))
 val_dataloader = dict(
     num_workers=0,
-    persistent_workers=False,
     dataset=dict(
         _delete_=True, type='BaseSegDataset', data_root=data_root, metainfo=metainfo, pipeline=test_pipeline,
         data_prefix=dict(img_path='val', seg_map_path='semantic/val')))

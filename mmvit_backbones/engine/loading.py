@@ -30,11 +30,12 @@ def use_safe_loading():
 
 def load_from_safe(filename, map_location=None):
     """Load a checkpoint of weights only from a file, an http(s) address or a name such as torchvision://..."""
-    # The first process downloads, the others find the file.
-    if not is_main_process():
+    # The first process downloads, the others find the file. A local file may be read by one process alone.
+    is_download = _resolve(filename).startswith('http')
+    if is_download and not is_main_process():
         barrier()
     checkpoint = read_checkpoint(filename, map_location=map_location)
-    if is_main_process():
+    if is_download and is_main_process():
         barrier()
     return checkpoint
 

@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         type='ReSwin',
         arch=dict(embed_dims=12, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=4),
-        drop_path_rate=0.1),
+        out_indices=3, drop_path_rate=0.1),
     head=dict(in_channels=96))
 train_dataloader = dict(batch_size=4, dataset=dict(indices=16))
 val_dataloader = dict(batch_size=4, dataset=dict(indices=4))

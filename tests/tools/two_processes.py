@@ -1,8 +1,7 @@
-# One step of the tiny classifier in each of two processes; plain gradient descent makes the gradients visible.
+# Two steps of the tiny classifier in each of two processes; plain gradient descent makes the gradients visible.
 _base_ = './tiny_classifier.py'
 custom_imports = dict(imports=['mmvit_backbones', 'agreement'])
 custom_hooks = [dict(type='AgreementHook')]
-train_dataloader = dict(dataset=dict(indices=8))
 train_cfg = dict(max_epochs=1)
 val_cfg = None
 val_dataloader = None

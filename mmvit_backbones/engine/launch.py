@@ -101,7 +101,11 @@ def check_pretrained(model):
     """Read the files that a model config names as pretrained weights."""
     for node in _dicts(model):
         if node.get('type') == 'Pretrained':
-            check_checkpoint(node['checkpoint'])
+            try:
+                check_checkpoint(node['checkpoint'])
+            except UsageError as error:
+                raise UsageError(f'pretrained weights: {error}; README.md tells where weights are, and '
+                                 '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
 
 
 def use_amp(cfg):

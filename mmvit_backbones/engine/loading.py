@@ -50,6 +50,7 @@ def read_checkpoint(filename, map_location='cpu', mmap=False):
 
 def check_checkpoint(filename):
     """Raise a UsageError if a checkpoint file is missing or bad; names that others resolve are left to them."""
+    filename = filename.removeprefix('official://')
     if '://' not in filename or filename.startswith('http'):
         read_checkpoint(filename, mmap=True)
 

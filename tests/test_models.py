@@ -1,6 +1,7 @@
 """Models by name, and checkpoints: the authors', ours, and broken ones."""
 import pickle
 import re
+from functools import lru_cache
 
 import pytest
 import torch
@@ -12,6 +13,13 @@ import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.zoo import VARIANTS
 
+
+@lru_cache(maxsize=1)
+def filled(golden: str) -> dict:
+    """A made checkpoint in the authors' layout."""
+    return fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
+
+
 AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.items())}.items())
 
 
@@ -19,7 +27,7 @@ AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.
 def published(request):
     """Name of a variant and a checkpoint in its authors' layout."""
     variant, golden = request.param
-    return variant, fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
+    return variant, dict(filled(golden))
 
 
 def same_weights(model, state_dict) -> bool:
@@ -53,7 +61,7 @@ def test_authors_checkpoint_loads_strictly(published, task):
     lambda w: dict(model={f'module.{key}': value for key, value in w.items()})
 ], ids=['bare', 'model', 'model_state_dict', 'module'])
 def test_reswin_wrappers(wrap):
-    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    weights = filled('golden_reswin_tiny')
     assert convert_state_dict('reswin_tiny', wrap(weights)).keys() == convert_state_dict('reswin_tiny', weights).keys()
 
 
@@ -65,7 +73,7 @@ def test_unknown_key_is_named(published):
 
 
 def test_learned_gate_is_refused():
-    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    weights = filled('golden_reswin_tiny')
     with pytest.raises(KeyError, match='alpha'):
         convert_state_dict('reswin_tiny', dict(weights, alpha=torch.zeros(1)))
 
@@ -99,12 +107,11 @@ def test_official_prefix(published, tmp_path):
 
 
 def test_other_window_size_is_resized():
-    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'])
-    weights = convert_state_dict('reswin_tiny', weights, 'backbone')
+    weights = convert_state_dict('reswin_tiny', filled('golden_reswin_tiny'), 'backbone')
     model = get_model('reswin_tiny', 'backbone', window_size=12)
     model.load_state_dict(weights)
     name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
-    table, resized = weights[name], model.state_dict()[name].double()
+    table, resized = weights[name], model.state_dict()[name]
     assert resized.shape == (23 * 23, 3)
     # The same function, sampled more densely: its centre stays, and so does its mean but for the borders.
     torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
@@ -145,8 +152,7 @@ def test_other_networks_checkpoint_is_named(tmp_path):
 
 
 def test_other_number_of_classes_is_told(tmp_path):
-    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
-    weights.update({'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)})
+    weights = {**filled('golden_reswin_tiny'), 'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)}
     torch.save(weights, tmp_path / 'five.pth')
     with pytest.raises(ValueError, match=r'five\.pth.*head\.fc\.weight'):
         get_model('reswin_tiny', checkpoint=str(tmp_path / 'five.pth'))

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from PIL import Image
 
 matplotlib.use('Agg')
@@ -85,17 +84,17 @@ def plot_losses(losses, path):
     figure.savefig(path, dpi=120, bbox_inches='tight')
 
 
-def draw_contact_sheet(folder, path, columns=3, size=(640, 240)):
-    """Tiles drawings, each ground truth beside prediction."""
-    files = sorted(folder.rglob('*.jpg')) + sorted(folder.rglob('*.png'))
-    files = files[:4 * columns]
-    sheet = np.full((-(-len(files) // columns) * (size[1] + 8), columns * (size[0] + 8), 3), 255, np.uint8)
-    for i, file in enumerate(files):
-        tile = Image.open(file).convert('RGB')
-        tile.thumbnail(size)
-        top, left = i // columns * (size[1] + 8), i % columns * (size[0] + 8)
-        sheet[top:top + tile.height, left:left + tile.width] = np.asarray(tile)
-    Image.fromarray(sheet).save(path)
+def draw_contact_sheet(folder, path, columns=3, rows=4):
+    """Tiles drawings, each of the ground truth beside the prediction."""
+    files = sorted(file for file in folder.rglob('*') if file.suffix in ('.jpg', '.png'))[:columns * rows]
+    figure, grid = plt.subplots(rows, columns, figsize=(6 * columns, 2.4 * rows), squeeze=False)
+    for axes in grid.flat:
+        axes.axis('off')
+    for axes, file in zip(grid.flat, files):
+        axes.imshow(Image.open(file))
+        axes.set_title(f'{file.stem}: ground truth | prediction', fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
 
 
 if __name__ == '__main__':

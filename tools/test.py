@@ -29,6 +29,7 @@ def prepare(args):
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     check_data(cfg, ['test'])
+    launch.check_backbone(cfg)
     check_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False

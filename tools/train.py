@@ -29,6 +29,7 @@ def prepare(args):
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     check_data(cfg, ['train', 'val'])
+    launch.check_backbone(cfg)
     launch.check_pretrained(cfg.model)
     if args.amp:
         launch.use_amp(cfg)

@@ -6,8 +6,10 @@ import sys
 
 import torch
 from mmengine.config import DictAction
+from mmengine.registry import MODELS
 from mmengine.runner import find_latest_checkpoint
 
+from ..backbones import Backbone
 from .config import UsageError
 from .loading import check_checkpoint, read_checkpoint
 
@@ -95,6 +97,24 @@ def set_resume(cfg, path):
 def use_exact_resume(cfg):
     """Do what `ExactResumeHook` needs: new workers, with seeds of the hook's, for each epoch."""
     cfg.train_dataloader.persistent_workers = False
+
+
+def check_backbone(cfg):
+    """Refuse bad arguments of a backbone of this package, by building it without memory for its weights."""
+    arguments = dict(cfg.model.get('backbone') or {})
+    backbone = MODELS.module_dict.get(arguments.pop('type', None))
+    if not (backbone and issubclass(backbone, Backbone)):
+        return  # the host's own
+    try:
+        with torch.device('meta'):
+            in_channels = backbone(**{**arguments, 'init_cfg': None}).in_channels
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'model.backbone: {error}') from error
+    preprocessor = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
+    channels = len(preprocessor.get('mean') or ())
+    if channels not in (0, 1, in_channels):
+        raise UsageError(f'model.backbone.in_channels is {in_channels}, but data_preprocessor.mean is that of '
+                         f'pictures with {channels} channels')
 
 
 def check_pretrained(model):

@@ -18,6 +18,7 @@ from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.engine import hosts
 from mmvit_backbones.engine.config import UsageError, load_config
 from mmvit_backbones.engine.data_check import check_data
+from mmvit_backbones.engine.launch import check_backbone
 from mmvit_backbones.engine.loading import check_overlap, load_matching, use_safe_loading
 from mmvit_backbones.engine.predict import find_pictures, plan_drawings
 
@@ -143,6 +144,16 @@ def test_config_that_is_no_config(tmp_path):
 def test_unknown_option(key):
     with pytest.raises(UsageError, match=f'--cfg-options {key}'):
         load_config(str(TINY), {key: 1})
+
+
+@pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
+                                        ('depth', 3)])
+def test_bad_backbone_arguments(key, value):
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    check_backbone(cfg)
+    cfg.model.backbone[key] = value
+    with pytest.raises(UsageError, match=f'^model.backbone.*{key}'):
+        check_backbone(cfg)
 
 
 def test_known_options():

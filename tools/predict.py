@@ -2,7 +2,7 @@
 import argparse
 
 from mmvit_backbones.engine.config import load_config
-from mmvit_backbones.engine.launch import run_script
+from mmvit_backbones.engine.launch import check_backbone, run_script
 from mmvit_backbones.engine.predict import Predictor, find_device, find_pictures, plan_drawings
 
 
@@ -20,6 +20,7 @@ def get_parser():
 
 def main(args):
     cfg = load_config(args.config)
+    check_backbone(cfg)
     device = find_device(args.device)
     drawings = plan_drawings(find_pictures(args.images), args.out_dir)
     predictor = Predictor(cfg, args.checkpoint, device)

@@ -34,15 +34,15 @@ model = dict(  # fewer proposals and a smaller mask head than the recipe's, for 
     roi_head=dict(mask_head=dict(num_convs=2, conv_out_channels=128)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=100), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=100), rcnn=dict(score_thr=0.02, max_per_img=20)))
-train_cfg = dict(max_epochs=4, val_interval=4)
+train_cfg = dict(max_epochs=3, val_interval=3)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=10),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=0, end=4, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=0, end=3, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=2e-4, fused=True), clip_grad=dict(max_norm=1.0))
 default_hooks = dict(
-    logger=dict(interval=4),
+    logger=dict(interval=2),
     checkpoint=dict(max_keep_ckpts=1),
     visualization=dict(score_thr=0.15))
-log_processor = dict(window_size=4)
+log_processor = dict(window_size=8)
 randomness = dict(seed=0)  # the same curve each time

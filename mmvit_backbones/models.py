@@ -100,6 +100,8 @@ def recognise(checkpoint: Mapping) -> dict[str, Tensor]:
     Raises:
         ValueError: If no family has these keys; the message names one that each does not know.
     """
+    if not checkpoint:
+        raise ValueError('the file holds no weights')
     reasons = {}
     for variant in VARIANTS.values():
         if variant.family not in reasons:

@@ -224,6 +224,9 @@ class ReSwin(Backbone):
                  window_size: int | None = None, drop_path_rate: float = 0.1, frozen_stages: int = -1,
                  norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
         arch = self.resolve_arch(arch)
+        window_size = arch['window_size'] if window_size is None else window_size
+        if window_size < 1:
+            raise ValueError(f'window_size must be at least 1, got {window_size}')
         self.depths, num_heads = arch['depths'], arch['num_heads']
         num_stages = len(self.depths)
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
@@ -233,8 +236,8 @@ class ReSwin(Backbone):
         self.patch_embed = PatchEmbed(in_channels, channels[0])
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
         self.stages = nn.ModuleList(
-            Stage(channels[i], self.depths[i], num_heads[i], window_size or arch['window_size'], arch['mlp_ratio'],
-                  drop_paths[i], merge=i < num_stages - 1) for i in range(num_stages))
+            Stage(channels[i], self.depths[i], num_heads[i], window_size, arch['mlp_ratio'], drop_paths[i],
+                  merge=i < num_stages - 1) for i in range(num_stages))
         self.add_output_norms(channels, NORM_EPS)
         self.apply(init_linear)
         self.freeze()

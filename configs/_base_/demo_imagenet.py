@@ -5,14 +5,14 @@ data_root = 'data/flowers_mini'
 data_preprocessor = dict(num_classes=5)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=64, crop_ratio_range=(0.5, 1.0), interpolation='area'),
+    dict(type='RandomResizedCrop', scale=56, crop_ratio_range=(0.6, 1.0), interpolation='area'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=72, edge='short', interpolation='area'),
-    dict(type='CenterCrop', crop_size=64),
+    dict(type='ResizeEdge', scale=60, edge='short', interpolation='area'),
+    dict(type='CenterCrop', crop_size=56),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
@@ -28,11 +28,12 @@ test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1, ))
 test_evaluator = val_evaluator
 model = dict(head=dict(num_classes=5))
-train_cfg = dict(max_epochs=6, val_interval=6)
+train_cfg = dict(max_epochs=12, val_interval=12)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=15),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=0, end=6, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=0, end=12, by_epoch=True, convert_to_iter_based=True),
 ]
-optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(optimizer=dict(lr=5e-4, fused=True), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(max_keep_ckpts=1))
 log_processor = dict(window_size=5)
+randomness = dict(seed=0)  # the same curve each time

@@ -23,8 +23,7 @@ def convert(checkpoint: Mapping) -> dict[str, Tensor]:
     """The authors' file as ``backbone.*`` and ``head.fc.*``.
 
     Raises:
-        KeyError: If a key is unknown. A learned gate (``alpha``) is one: the published network blends with a constant
-        0.5.
+        KeyError: If a key is unknown. A learned gate (``alpha``) is one: the published network has none.
     """
     state_dict = unwrap(checkpoint, WRAPPERS)
     if 'alpha' in state_dict:

@@ -61,8 +61,7 @@ def test_any_size(network, size):
     assert len(maps) == len(model.out_indices) and len(raw) == model.num_stages
     assert [x.shape for x in maps] == [raw[i].shape for i in model.out_indices]
     for stage, x in zip(model.out_indices, maps):
-        stride = 4 * 2**stage
-        assert x.shape[2:] == tuple(-(-n // stride) for n in size)
+        assert x.shape[1:] == (model.channels[stage], *(-(-n // model.strides[stage]) for n in size))
         assert x.is_contiguous() and x.isfinite().all()
 
 
@@ -78,7 +77,7 @@ def test_samples_are_independent(network):
 @each_network
 @torch.no_grad()
 def test_empty_batch(network):
-    assert [x.shape[0] for x in shared_model(network)(images(batch=0))] == [0] * 4
+    assert all(x.shape[0] == 0 for x in shared_model(network)(images(batch=0)))
 
 
 @each_network
@@ -121,7 +120,7 @@ def test_recomputation_keeps_less_for_backward(network):
     assert kept(True) < 0.5 * kept(False)
 
 
-@pytest.mark.parametrize('frozen_stages', [0, 2])
+@pytest.mark.parametrize('frozen_stages', [0, 1])
 @each_network
 def test_frozen_stages(network, frozen_stages):
     model = fresh_model(network, frozen_stages=frozen_stages, drop_path_rate=0.5).train()
@@ -129,8 +128,8 @@ def test_frozen_stages(network, frozen_stages):
     assert frozen and all(p.requires_grad != (id(p) in frozen) for p in model.parameters())
     assert not any(module.training for root in model.frozen_modules() for module in root.modules())
     x = images()
-    if frozen_stages == 2:  # without drop path in what is frozen, its maps repeat
-        assert torch.equal(model.forward_stages(x)[1], model.forward_stages(x)[1])
+    if frozen_stages:  # without drop path in what is frozen, its map repeats
+        assert torch.equal(model.forward_stages(x)[0], model.forward_stages(x)[0])
     assert all(gradient is not None for gradient in gradients(model, x).values())
 
 
@@ -142,10 +141,12 @@ def test_drop_path_rises_linearly(network):
     torch.testing.assert_close(torch.tensor(rates).diff().diff(), torch.zeros(len(rates) - 2), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize('out_indices', [(0, ), (1, 3), 2])
+@pytest.mark.parametrize('out_indices', [(0, ), (0, -1), -1])
 @each_network
 @torch.no_grad()
 def test_out_indices(network, out_indices):
+    last = shared_model(network).num_stages - 1  # stands for -1 above
+    out_indices = last if out_indices == -1 else sorted({i % (last + 1) for i in out_indices})
     model = fresh_model(network, out_indices=out_indices).eval()
     model.load_state_dict(shared_model(network).state_dict())
     x = images()
@@ -156,7 +157,7 @@ def test_out_indices(network, out_indices):
 
 
 @pytest.mark.parametrize('argument, value', [('arch', 'gigantic'), ('arch', dict(depths=[1])), ('arch', 3),
-                                             ('out_indices', (0, 4)), ('out_indices', (-1, )), ('out_indices', ()),
+                                             ('out_indices', (0, 9)), ('out_indices', (-1, )), ('out_indices', ()),
                                              ('frozen_stages', 9), ('drop_path_rate', 1.5)], ids=str)
 @each_network
 def test_bad_arguments_are_named(network, argument, value):

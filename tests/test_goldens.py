@@ -1,7 +1,7 @@
 """The authors' numbers: every golden in ``tests/goldens`` and in the folder that ``MMVIT_GOLDENS`` names.
 
 A golden of a network needs no code; one of an operator or block (``golden_op_*``) names what runs it in
-``operators.py``.
+``operators/``.
 """
 import json
 import os

@@ -12,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class Backbone(BaseModule):
     """Base of the networks: arguments, output norms, freezing and recomputation.
 
-    A network builds its modules, then calls :meth:`add_output_norms` and :meth:`freeze`; it implements the methods of
-    the first section below.
+    A network builds its modules, then calls :meth:`add_output_norms` if it has such norms, and :meth:`freeze`; it
+    implements the methods of the first section below.
 
     Args:
-        num_stages (int): How many stages the network has.
+        channels (Sequence[int]): Channels of the raw map of every stage.
+        strides (Sequence[int]): Pixels per token of every stage.
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int): Stages whose maps are returned, from 0.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
@@ -30,14 +31,17 @@ class Backbone(BaseModule):
 
     arch_zoo: dict[str, dict] = {}
 
-    def __init__(self, num_stages: int, in_channels: int, out_indices: Sequence[int] | int, frozen_stages: int,
-                 norm_eval: bool, with_cp: bool, init_cfg: dict | list[dict] | None) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], in_channels: int,
+                 out_indices: Sequence[int] | int, frozen_stages: int, norm_eval: bool, with_cp: bool,
+                 init_cfg: dict | list[dict] | None) -> None:
         super().__init__(init_cfg)
-        self.out_indices = check_out_indices(out_indices, num_stages)
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(f'frozen_stages must be from -1 to {num_stages}, got {frozen_stages}')
-        self.num_stages = num_stages
+        self.channels = tuple(channels)
+        self.strides = tuple(strides)
+        self.num_stages = len(self.channels)
         self.in_channels = in_channels
+        self.out_indices = check_out_indices(out_indices, self.num_stages)
+        if not -1 <= frozen_stages <= self.num_stages:
+            raise ValueError(f'frozen_stages must be from -1 to {self.num_stages}, got {frozen_stages}')
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -100,14 +104,15 @@ class Backbone(BaseModule):
             images (Tensor): ``(B, in_channels, H, W)``, any height and width.
 
         Returns:
-            tuple[Tensor, ...]: One normalised ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``.
+            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``, after its
+            output norm where the network has one.
         """
         self.check_images(images)
         outputs = []
         for stage, x in enumerate(self.iter_stages(images)):
             if stage in self.out_indices:
                 # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
-                outputs.append(getattr(self, f'norm{stage}')(x).permute(0, 3, 1, 2).contiguous())
+                outputs.append(self.output_norm(stage)(x).permute(0, 3, 1, 2).contiguous())
             if stage == self.out_indices[-1]:
                 break
         return tuple(outputs)
@@ -130,11 +135,14 @@ class Backbone(BaseModule):
         if images.shape[2] < 1 or images.shape[3] < 1:
             raise ValueError(f'images must be at least 1 x 1 pixels, got {tuple(images.shape)}')
 
-    def add_output_norms(self, channels: Sequence[int], eps: float) -> None:
-        """One LayerNorm per output, ``norm{stage}``; ``channels`` has one entry per stage."""
+    def add_output_norms(self, eps: float) -> None:
+        """One LayerNorm per output, ``norm{stage}``; a network that does not call this returns raw maps."""
         for stage in self.out_indices:
-            self.add_module(f'norm{stage}', nn.LayerNorm(channels[stage], eps=eps))
+            self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
+
+    def output_norm(self, stage: int) -> nn.Module:
+        return getattr(self, f'norm{stage}', nn.Identity())
 
     def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
         """Lets a checkpoint made with other ``out_indices`` load, and logs what that means.
@@ -161,7 +169,7 @@ class Backbone(BaseModule):
         for stage in range(self.frozen_stages):
             modules += self.stage_modules(stage)
             if stage in self.out_indices:
-                modules.append(getattr(self, f'norm{stage}'))
+                modules.append(self.output_norm(stage))
         return modules
 
     def freeze(self) -> None:

@@ -231,14 +231,15 @@ class ReSwin(Backbone):
         num_stages = len(self.depths)
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
         check_arch(channels, num_heads)
-        super().__init__(num_stages, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
+        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
 
         self.patch_embed = PatchEmbed(in_channels, channels[0])
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
         self.stages = nn.ModuleList(
             Stage(channels[i], self.depths[i], num_heads[i], window_size, arch['mlp_ratio'], drop_paths[i],
                   merge=i < num_stages - 1) for i in range(num_stages))
-        self.add_output_norms(channels, NORM_EPS)
+        self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         self.freeze()
 

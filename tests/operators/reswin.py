@@ -1,7 +1,4 @@
-"""Runs the goldens of single operators and blocks: one function per ``model`` that such a golden names.
-
-Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names.
-"""
+"""ReSwin block by block."""
 import torch
 from golden import fill_state_dict, make_input
 

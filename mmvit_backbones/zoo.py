@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from .checkpoints import reswin
+from .checkpoints import vitae as vitae_layout
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
+POOLING = dict(type='GlobalAveragePooling')
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,13 @@ class Variant:
         family (str): What the tables group by.
         backbone (dict): Backbone config with ``type`` and ``arch``.
         classifier (dict): Backbone arguments for classification, in addition.
+        neck (dict): Between the classifier's backbone and its linear layer.
         head_channels (int): Channels that the classifier's linear layer sees.
         convert (Callable): From the authors' checkpoint to ours.
         img_size (int): Side of the pictures it was trained on, in pixels.
         num_params (int): Learned parameters of the classifier.
         gmacs (float): Multiply-adds at ``img_size``, in 1e9, as published.
-        top1 (float): Published ImageNet-1k accuracy, in percent.
+        top1 (float | None): Published ImageNet-1k accuracy, in percent.
         paper (str): Address of the paper.
         code (str): The authors' repository, whence the published figures.
         weights (str): Where the authors' checkpoint lives.
@@ -38,12 +41,13 @@ class Variant:
     convert: Callable
     num_params: int
     gmacs: float
-    top1: float
+    top1: float | None
     paper: str
     code: str
     weights: str
     img_size: int = 224
     classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
+    neck: dict = field(default_factory=lambda: POOLING)
 
     def model_config(self, task: str, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""
@@ -54,8 +58,31 @@ class Variant:
             type='ImageClassifier',
             data_preprocessor=dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **self.classifier, **backbone_overrides},
-            neck=dict(type='GlobalAveragePooling'),
+            neck=self.neck,
             head=dict(type='LinearClsHead', num_classes=1000, in_channels=self.head_channels))
+
+
+VITAE_CODE = 'https://github.com/ViTAE-Transformer/ViTAE-Transformer'
+
+
+def vitaev2(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float,
+            share: str | None) -> Variant:
+    return Variant(
+        name=name, family='ViTAEv2', backbone=dict(type='ViTAEv2', arch=arch), head_channels=head_channels,
+        convert=vitae_layout.convert_vitaev2, num_params=num_params, gmacs=gmacs, top1=top1,
+        paper='https://arxiv.org/abs/2202.10108', code=VITAE_CODE,
+        weights=f'OneDrive (1drv.ms), share id {share}' if share else 'not published')
+
+
+def vitae(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
+          is_plain: bool = False) -> Variant:
+    return Variant(
+        name=name, family='ViTAE', backbone=dict(type='ViTAE', arch=arch), head_channels=head_channels,
+        convert=vitae_layout.convert_vitae, num_params=num_params, gmacs=gmacs, top1=top1,
+        paper='https://arxiv.org/abs/2202.10108' if is_plain else 'https://arxiv.org/abs/2106.03348', code=VITAE_CODE,
+        weights="Google Drive folders, linked from the authors' repository",
+        classifier=dict(out_indices=(0 if is_plain else 2, )),
+        neck=dict(type='PooledLayerNorm', channels=head_channels) if is_plain else POOLING)
 
 
 _VARIANTS = [
@@ -71,6 +98,18 @@ _VARIANTS = [
         paper='https://arxiv.org/abs/2402.11301',
         code='https://github.com/ADiko1997/ReViT',
         weights='Google Drive, file id 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
+    vitaev2('vitaev2_small', 'small', 512, 19_355_688, 5.78, 82.6, share='AimBgYV7JjTlgRgpIv58qMLokxP6'),
+    vitaev2('vitaev2_48m', '48m', 768, 48_674_632, 13.39, 83.8, share='AimBgYV7JjTlgRnQjbNipq0_OLKM'),
+    vitaev2('vitaev2_base', 'base', 1024, 89_693_352, 24.44, 84.6,
+            share='AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
+    vitaev2('vitaev2_small_window', 'small_window', 512, 19_357_992, 5.65, 82.2, share=None),
+    vitae('vitae_tiny', 'tiny', 256, 4_882_792, 1.77, 75.3),
+    vitae('vitae_6m', '6m', 256, 6_610_024, 2.17, 77.9),
+    vitae('vitae_13m', '13m', 320, 10_830_632, 3.05, None),
+    vitae('vitae_small', 'small', 384, 24_009_096, 6.21, 82.0),
+    vitae('vitae_base', 'base', 768, 89_341_672, 18.12, 83.8, is_plain=True),
+    vitae('vitae_large', 'large', 1024, 311_724_008, 62.9, 86.0, is_plain=True),
+    vitae('vitae_huge', 'huge', 1280, 644_528_360, 129.6, 86.9, is_plain=True),
 ]
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 

@@ -1,7 +1,15 @@
 """Every network in a size that builds and trains in a moment: arguments of the backbone, by its registered name.
 
 All that a network can do must occur: several blocks and heads, every kind of layer, and as many stages as the real one.
+A network of two different forms has one miniature each; the second names its type.
 """
 MINIATURES = {
     'ReSwin': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
+    'ViTAE': dict(arch=dict(embed_dims=[16, 16, 32], pyramid_dims=[8, 8, 16], depth=3, num_heads=2, groups=8,
+                            mlp_ratio=2)),
+    'ViTAE, plain': dict(type='ViTAE', img_size=64, arch=dict(embed_dims=[32], pyramid_dims=[], depth=3, num_heads=2,
+                                                              groups=8, mlp_ratio=2)),
+    'ViTAEv2': dict(arch=dict(embed_dims=[16, 32, 64, 128], pyramid_dims=[8, 16, 32, 64], depths=[1, 1, 2, 1],
+                              num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
+                              attention=['window', 'window', 'global', 'global'])),
 }

@@ -24,7 +24,7 @@ def shared_model(network: str) -> torch.nn.Module:
 
 def fresh_model(network: str, **arguments) -> torch.nn.Module:
     torch.manual_seed(0)
-    return MODELS.build(dict(type=network, **{**MINIATURES[network], **arguments}))
+    return MODELS.build({'type': network, **MINIATURES[network], **arguments})
 
 
 def images(height: int = 64, width: int = 96, batch: int = 2) -> torch.Tensor:
@@ -41,7 +41,8 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def test_no_network_is_left_out():
-    assert {variant.backbone['type'] for variant in VARIANTS.values()} == MINIATURES.keys()
+    types = {arguments.get('type', network) for network, arguments in MINIATURES.items()}
+    assert {variant.backbone['type'] for variant in VARIANTS.values()} == types
 
 
 @each_variant
@@ -130,7 +131,8 @@ def test_frozen_stages(network, frozen_stages):
     x = images()
     if frozen_stages:  # without drop path in what is frozen, its map repeats
         assert torch.equal(model.forward_stages(x)[0], model.forward_stages(x)[0])
-    assert all(gradient is not None for gradient in gradients(model, x).values())
+    if model.num_stages > frozen_stages:
+        assert all(gradient is not None for gradient in gradients(model, x).values())
 
 
 @each_network
@@ -258,5 +260,5 @@ def test_layer_depth(network):
     depths = {n: model.get_layer_depth(f'backbone.{n}', 'backbone.') for n, _ in model.named_parameters()}
     layers, totals = zip(*depths.values())
     assert set(totals) == {model.num_layers + 2}
-    assert set(layers) == set(range(model.num_layers + 2))
+    assert set(layers) >= set(range(model.num_layers + 1))  # the last is that of output norms, if there are any
     assert model.get_layer_depth('head.fc.weight', 'backbone.') == (totals[0] - 1, totals[0])

@@ -5,6 +5,7 @@ A golden of a network needs no code; one of an operator or block (``golden_op_*`
 """
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,14 @@ def build(golden: dict, case: dict, dtype: torch.dtype):
     """The model of a golden's input with the golden's weights, in evaluation mode."""
     overrides = {**golden.get('overrides', {}), **case.get('overrides', {})}
     task = 'classification' if case['call'] == 'classify' else 'backbone'
-    model = get_model(golden['variant'], task, **overrides)
-    weights = fill_state_dict(golden['state_dict'])
-    model.load_state_dict(convert_state_dict(golden['variant'], weights, task))
-    return model.to(dtype).eval()
+    model = get_model(golden['variant'], task, **overrides).to(dtype).eval()
+    model.load_state_dict(convert_state_dict(golden['variant'], filled(json.dumps(golden['state_dict'])), task))
+    return model
+
+
+@lru_cache(maxsize=1)  # the inputs of a golden follow each other
+def filled(shapes: str) -> dict[str, torch.Tensor]:
+    return fill_state_dict(json.loads(shapes))
 
 
 @torch.no_grad()

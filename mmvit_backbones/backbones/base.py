@@ -205,3 +205,11 @@ def check_out_indices(out_indices: Sequence[int] | int, num_stages: int) -> tupl
     if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= num_stages:
         raise ValueError(f'out_indices must be ascending, each from 0 to {num_stages - 1}, got {out_indices}')
     return indices
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal (0.02) for linear layers, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -20,7 +20,7 @@ from ..layers import (
     shift_mask,
     split_windows,
 )
-from .base import Backbone
+from .base import Backbone, init_linear
 
 PATCH_SIZE = 4
 GATE = 0.5  # weight of a block's own logits in the blend; the published network has no parameter for it
@@ -272,14 +272,6 @@ class ReSwin(Backbone):
             return None
         before = sum(self.depths[:int(parts[1])])
         return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
-
-
-def init_linear(module: nn.Module) -> None:
-    """Truncated normal (0.02) for linear layers, zero biases."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def check_arch(channels: Sequence[int], num_heads: Sequence[int]) -> None:

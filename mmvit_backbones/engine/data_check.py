@@ -12,9 +12,9 @@ def check_data(cfg, splits):
             missing = next((path for path in _paths(dataset) if not _is_there(path)), None)
             if missing:
                 raise UsageError(_message(cfg, dataset, missing))
-        for path in _annotations_of_metrics(cfg, split):
+        for key, path in _files_of_metrics(cfg, split):
             if not _is_there(path):
-                raise UsageError(f'{split}_evaluator.ann_file {osp.abspath(path)} does not exist')
+                raise UsageError(f'{split}_evaluator.{key} {osp.abspath(path)} does not exist')
 
 
 def _datasets(cfg, split):
@@ -39,10 +39,10 @@ def _is_there(path):
     return osp.isdir(path) and any(True for _ in os.scandir(path))
 
 
-def _annotations_of_metrics(cfg, split):
+def _files_of_metrics(cfg, split):
     metrics = cfg.get(f'{split}_evaluator') or []
     metrics = metrics if isinstance(metrics, list) else [metrics]
-    return [metric['ann_file'] for metric in metrics if metric.get('ann_file')]
+    return [(key, metric[key]) for metric in metrics for key in ('ann_file', 'label_file') if metric.get(key)]
 
 
 def _message(cfg, dataset, missing):

@@ -1,6 +1,8 @@
 """The feed-forward half of a transformer block."""
 from torch import Tensor, nn
 
+from .recompute import recompute
+
 
 class Mlp(nn.Module):
     """Linear, GELU (exact, by erf), linear.
@@ -17,4 +19,4 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        return recompute(lambda hidden: self.fc2(self.act(hidden)), self.fc1(x))

@@ -1,0 +1,7 @@
+# Nothing is published on ADE20K for this network: the recipe is that of ViTAEv2-S.
+_base_ = './_base_/upernet.py'
+pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_48m.pth')
+model = dict(
+    backbone=dict(type='ViTAEv2', arch='48m', drop_path_rate=0.2, init_cfg=pretrained),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    auxiliary_head=dict(in_channels=384))

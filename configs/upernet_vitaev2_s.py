@@ -1,0 +1,7 @@
+# Published: mIoU 44.95, with several scales and flips 47.98.
+_base_ = './_base_/upernet.py'
+pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small.pth')
+model = dict(
+    backbone=dict(type='ViTAEv2', arch='small', drop_path_rate=0.2, init_cfg=pretrained),
+    decode_head=dict(in_channels=[64, 128, 256, 512]),
+    auxiliary_head=dict(in_channels=256))

@@ -1,0 +1,7 @@
+# Published: mIoU 80.1 after 40,000 iterations. Drop path is not published: that of ADE20K.
+_base_ = './_base_/upernet_cityscapes.py'
+pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small_window.pth')
+model = dict(
+    backbone=dict(type='ViTAEv2', arch='small_window', drop_path_rate=0.2, init_cfg=pretrained),
+    decode_head=dict(in_channels=[64, 128, 256, 512]),
+    auxiliary_head=dict(in_channels=256))

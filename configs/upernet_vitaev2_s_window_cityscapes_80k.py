@@ -1,0 +1,7 @@
+# Published: mIoU 80.8 after 80,000 iterations.
+_base_ = './upernet_vitaev2_s_window_cityscapes.py'
+train_cfg = dict(max_iters=80000)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=80000, by_epoch=False),
+]

@@ -1,0 +1,223 @@
+"""ViTAE: a vision transformer whose cells attend and convolve side by side.
+
+ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348),
+figure 2. The large, plain forms are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
+"""
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import (
+    ConvBranch,
+    GlobalAttention,
+    LinearAttention,
+    NormalCell,
+    PositionEmbedding,
+    PyramidReduction,
+    ReductionCell,
+    drop_path_schedule,
+    pad_to_multiple,
+)
+from .base import Backbone, init_linear
+
+STRIDES = [4, 2, 2]
+KERNEL_SIZES = [7, 3, 3]
+DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2]]
+REDUCTION_DROP_RATE = 0.1  # of reduction cells, in training
+PATCH_SIZE = 16
+
+
+def performer_cell(in_channels: int, width: int, channels: int, stage: int) -> ReductionCell:
+    """Reduction cell with linear attention; its convolutions have one batch norm and end with a SiLU."""
+    stride, pyramid_channels = STRIDES[stage], len(DILATIONS[stage]) * width
+    return ReductionCell(
+        PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
+        LinearAttention(pyramid_channels, channels, REDUCTION_DROP_RATE),
+        ConvBranch([in_channels, width, width, channels], groups=1, strides=[2, stride // 2, 1],
+                   norms=[False, True], last_act=True),
+        stride, pyramid_channels, channels, REDUCTION_DROP_RATE)
+
+
+class BareReduction(nn.Module):
+    """The reduction before the normal cells: dilated convolutions alone."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[-1], STRIDES[-1], DILATIONS[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.pyramid(pad_to_multiple(x, STRIDES[-1])))
+
+
+class PatchEmbed(nn.Module):
+    """Patches of 16 x 16 pixels and a class token, with learned positions.
+
+    Args:
+        in_channels (int): Channels of the images.
+        channels (int): Channels of the tokens.
+        grid_size (int): Side of the grid of positions.
+    """
+
+    def __init__(self, in_channels: int, channels: int, grid_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, PATCH_SIZE)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, channels))
+        self.positions = PositionEmbedding(grid_size, channels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
+        """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, 1 + h * w, C)``, h and w."""
+        x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2))
+        height, width = x.shape[2:]
+        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+        return tokens + self.positions(height, width), height, width
+
+
+class PlainCell(NormalCell):
+    """Normal cell of a plain network: the class token attends and is attended to, but is not convolved."""
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """Keeps the shape ``(B, 1 + height * width, C)``."""
+        attended = self.dropout(self.attn(self.norm1(tokens)))
+        convolved = self.conv_branch(tokens[:, 1:].unflatten(1, (height, width))).flatten(1, 2)
+        tokens = tokens + self.drop_path(attended) + self.drop_path(F.pad(convolved, (0, 0, 1, 0)))
+        return tokens + self.drop_path(self.dropout(self.mlp(self.norm2(tokens))))
+
+
+@MODELS.register_module()
+class ViTAE(Backbone):
+    """ViTAE, first generation.
+
+    The smaller networks reduce the image in three steps, with strides 4, 8 and 16, two of them with linear attention;
+    all normal cells stand on the last grid. The plain networks (``'base'``, ``'large'``, ``'huge'``) cut the image into
+    patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
+    No norm follows the last cell; the plain classifiers normalise the pooled vector (``PooledLayerNorm``).
+
+    Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each reduction.
+
+    Args:
+        arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict
+            with ``embed_dims`` (list: channels of the stages), ``pyramid_dims`` (list: channels of each dilated
+            convolution; empty for a plain network), ``depth`` (normal cells), ``num_heads`` and ``groups`` (of their
+            attention and convolutions) and ``mlp_ratio``.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int | None): Stages whose maps are returned; None returns all. Defaults to None.
+        img_size (int): Side of the pictures that the stored positions of a plain network are for, in pixels; others
+            are interpolated. Defaults to 224.
+        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
+        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0. Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the first reduction or the patch embedding, ``n`` also the first
+            ``n`` stages. Defaults to -1.
+        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
+        with_cp (bool): Recompute cells in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ViTAE
+        >>> maps = ViTAE('tiny').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 64, 16, 24), (1, 64, 8, 12), (1, 256, 4, 6)]
+    """
+
+    arch_zoo = {
+        'tiny': dict(embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=7, num_heads=4, groups=64,
+                     mlp_ratio=2),
+        '6m': dict(embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=10, num_heads=4, groups=64,
+                   mlp_ratio=2),
+        '13m': dict(embed_dims=[64, 64, 320], pyramid_dims=[64, 64, 160], depth=11, num_heads=5, groups=64,
+                    mlp_ratio=2),
+        'small': dict(embed_dims=[96, 192, 384], pyramid_dims=[64, 64, 192], depth=14, num_heads=6, groups=96,
+                      mlp_ratio=3),
+        'base': dict(embed_dims=[768], pyramid_dims=[], depth=12, num_heads=12, groups=192, mlp_ratio=4),
+        'large': dict(embed_dims=[1024], pyramid_dims=[], depth=24, num_heads=16, groups=256, mlp_ratio=4),
+        'huge': dict(embed_dims=[1280], pyramid_dims=[], depth=32, num_heads=16, groups=320, mlp_ratio=4),
+    }
+
+    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, img_size: int = 224, drop_rate: float = 0.,
+                 drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        self.check_arch(arch)
+        channels, widths = arch['embed_dims'], arch['pyramid_dims']
+        strides = [4, 8, 16] if widths else [PATCH_SIZE]
+        out_indices = range(len(strides)) if out_indices is None else out_indices
+        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+
+        if widths:
+            self.reductions = nn.ModuleList([
+                performer_cell(in_channels, widths[0], channels[0], stage=0),
+                performer_cell(channels[0], widths[1], channels[1], stage=1),
+                BareReduction(channels[1], widths[2])])
+        else:
+            if img_size < PATCH_SIZE:
+                raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
+            self.patch_embed = PatchEmbed(in_channels, channels[0], img_size // PATCH_SIZE)
+        drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
+        self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, rate) for rate in drop_paths)
+        self.apply(init_linear)
+        self.freeze()
+
+    @staticmethod
+    def normal_cell(arch: dict, drop_rate: float, drop_path: float) -> NormalCell:
+        channels, plain = arch['embed_dims'][-1], not arch['pyramid_dims']
+        hidden = [arch['mlp_ratio'] * channels] if plain else [arch['mlp_ratio'] * channels, channels]
+        return (PlainCell if plain else NormalCell)(
+            channels,
+            GlobalAttention(channels, channels, arch['num_heads']),
+            ConvBranch([channels, *hidden, channels], arch['groups'], last_act=not plain),
+            arch['mlp_ratio'], drop_rate, drop_path)
+
+    @staticmethod
+    def check_arch(arch: dict) -> None:
+        channels, widths = arch['embed_dims'], arch['pyramid_dims']
+        if (len(channels), len(widths)) not in ((len(STRIDES), len(STRIDES)), (1, 0)):
+            raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
+                             f'{channels} and {widths}')
+        if widths and channels[-1] != len(DILATIONS[-1]) * widths[-1]:
+            raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
+                             f'{channels} and {widths}')
+        for key in ('num_heads', 'groups'):
+            if channels[-1] % arch[key]:
+                raise ValueError(f'arch: {channels[-1]} embed_dims cannot be split into {arch[key]} {key}')
+
+    @property
+    def is_plain(self) -> bool:
+        return self.num_stages == 1
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        if self.is_plain:
+            tokens, height, width = self.patch_embed(images)
+            for cell in self.cells:
+                tokens = self.run_block(cell, tokens, height, width)
+            yield tokens[:, 1:].unflatten(1, (height, width))
+            return
+        x = images.permute(0, 2, 3, 1)
+        for reduction in self.reductions[:-1]:
+            x = self.run_block(reduction, x)
+            yield x
+        x = self.run_block(self.reductions[-1], x)
+        for cell in self.cells:
+            x = self.run_block(cell, x)
+        yield x
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.patch_embed if self.is_plain else self.reductions[0]]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        reductions = [] if self.is_plain else [self.reductions[stage]]
+        return [*reductions, self.cells] if stage == self.num_stages - 1 else reductions
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.cells) + self.num_stages - 1
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the first reduction or the patch embedding, then every reduction and cell is one."""
+        kind, index = name.split('.')[:2]
+        if kind == 'cells':
+            return int(index) + self.num_stages
+        return int(index) if kind == 'reductions' else 0

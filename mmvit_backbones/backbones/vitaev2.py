@@ -1,0 +1,179 @@
+"""ViTAEv2: a pyramid of cells that attend and convolve side by side.
+
+ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
+2023, arXiv 2202.10108), figure 2.
+"""
+from collections.abc import Iterator, Sequence
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import (
+    ConvBranch,
+    GlobalAttention,
+    NormalCell,
+    PyramidReduction,
+    ReductionCell,
+    WindowAttention,
+    drop_path_schedule,
+)
+from .base import Backbone, init_linear
+
+STRIDES = [4, 2, 2, 2]
+KERNEL_SIZES = [7, 3, 3, 3]
+DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]]
+NORMAL_GROUPS = [1, 32, 64, 128]
+REDUCTION_GROUPS = [1, 16, 32, 64]
+MLP_RATIO = 4
+
+
+class Stage(nn.Module):
+    """A reduction cell and the normal cells on its grid.
+
+    Args:
+        reduction (ReductionCell): Leads to the stage's grid.
+        cells (Sequence[NormalCell]): What follows.
+    """
+
+    def __init__(self, reduction: ReductionCell, cells: Sequence[NormalCell]) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.cells = nn.ModuleList(cells)
+
+
+@MODELS.register_module()
+class ViTAEv2(Backbone):
+    """ViTAEv2.
+
+    Each stage is a reduction cell, in which dilated convolutions and attention stand beside strided convolutions, and
+    normal cells, in which attention stands beside three 3 x 3 convolutions. There is no position embedding and no norm
+    at the end. Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each
+    reduction, which changes nothing where the image is a multiple of 32.
+
+    Needed by the published weights, and therefore as published:
+
+    - Windows are centred on the map; tokens of the padding are attended to, with keys and values that are the biases.
+    - In reduction cells window attention has no residual, and global attention has its values as residual and no bias.
+
+    Args:
+        arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict with a list of one
+            entry per stage each: ``embed_dims`` (channels of the stages), ``pyramid_dims`` (of each dilated
+            convolution), ``depths`` and ``num_heads`` (of normal cells), ``reduction_heads`` and ``attention``
+            (``'window'`` or ``'global'``).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
+            32.
+        window_size (int): Side of the windows, in tokens; no weight depends on it. Defaults to 7.
+        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
+        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0 (the authors' rates
+            start anew in each stage). Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the first reduction cell, ``n`` the first ``n`` stages. Default: -1.
+        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
+        with_cp (bool): Recompute cells in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ViTAEv2
+        >>> maps = ViTAEv2('small').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    """
+
+    arch_zoo = {
+        'small': dict(
+            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
+            num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
+            attention=['window', 'window', 'global', 'global']),
+        '48m': dict(
+            embed_dims=[96, 192, 384, 768], pyramid_dims=[64, 64, 192, 384], depths=[2, 2, 11, 2],
+            num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
+            attention=['window', 'window', 'global', 'global']),
+        'base': dict(
+            embed_dims=[128, 256, 512, 1024], pyramid_dims=[96, 96, 256, 512], depths=[2, 2, 12, 2],
+            num_heads=[1, 4, 8, 16], reduction_heads=[1, 1, 4, 8],
+            attention=['window', 'window', 'global', 'global']),
+        'small_window': dict(
+            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
+            num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
+            attention=['window', 'window', 'window', 'window']),
+    }
+
+    def __init__(self, arch: str | dict = 'small', in_channels: int = 3,
+                 out_indices: Sequence[int] | int = (0, 1, 2, 3), window_size: int = 7, drop_rate: float = 0.,
+                 drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        check_arch(arch, len(STRIDES))
+        if window_size < 1:
+            raise ValueError(f'window_size must be at least 1, got {window_size}')
+        super().__init__(arch['embed_dims'], [4, 8, 16, 32], in_channels, out_indices, frozen_stages, norm_eval,
+                         with_cp, init_cfg)
+        self.arch = arch
+        self.window_size = window_size
+        self.depths = arch['depths']
+        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        widths = [in_channels, *self.channels]
+        self.stages = nn.ModuleList(
+            Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])
+            for i in range(self.num_stages))
+        self.apply(init_linear)
+        self.freeze()
+
+    def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
+        channels, width, stride = self.channels[stage], self.arch['pyramid_dims'][stage], STRIDES[stage]
+        pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage])
+        pyramid_channels = len(DILATIONS[stage]) * width
+        num_heads = self.arch['reduction_heads'][stage]
+        if self.arch['attention'][stage] == 'window':
+            attn = WindowAttention(pyramid_channels, channels, num_heads, self.window_size)
+        else:
+            attn = GlobalAttention(pyramid_channels, channels, num_heads, qkv_bias=False, value_skip=True)
+        conv_branch = ConvBranch([in_channels, width, width, channels], REDUCTION_GROUPS[stage],
+                                 strides=[2, stride // 2, 1])
+        return ReductionCell(pyramid, attn, conv_branch, stride, pyramid_channels, channels)
+
+    def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
+        channels, num_heads = self.channels[stage], self.arch['num_heads'][stage]
+        if self.arch['attention'][stage] == 'window':
+            attn = WindowAttention(channels, channels, num_heads, self.window_size)
+        else:
+            attn = GlobalAttention(channels, channels, num_heads)
+        conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
+        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path)
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        x = images.permute(0, 2, 3, 1)
+        for stage in self.stages:
+            x = self.run_block(stage.reduction, x)
+            for cell in stage.cells:
+                x = self.run_block(cell, x)
+            yield x
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.stages[0].reduction]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        return [self.stages[stage]]
+
+    @property
+    def num_layers(self) -> int:
+        return sum(self.depths) + self.num_stages - 1
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the first reduction cell, then every cell is one."""
+        _, stage, kind, *rest = name.split('.')
+        before = sum(self.depths[:int(stage)]) + int(stage)
+        return before + (int(rest[0]) + 1 if kind == 'cells' else 0)
+
+
+def check_arch(arch: dict, num_stages: int) -> None:
+    for key, values in arch.items():
+        if len(values) != num_stages:
+            raise ValueError(f'arch: {key} needs {num_stages} entries, got {values}')
+    for key in ('num_heads', 'reduction_heads'):
+        for channels, heads in zip(arch['embed_dims'], arch[key]):
+            if channels % heads:
+                raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
+    if not set(arch['attention']) <= {'window', 'global'}:
+        raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

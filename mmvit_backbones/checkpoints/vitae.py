@@ -1,0 +1,80 @@
+"""ViTAE and ViTAEv2: from the layout of github.com/ViTAE-Transformer/ViTAE-Transformer."""
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .layout import rename, unwrap
+
+WRAPPERS = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
+
+# Both generations number the modules of a convolution branch as they follow each other, activations included.
+CONV_BRANCH = {
+    **{rf'PCM\.{k}\.(weight|bias)': rf'conv_branch.convs.{k // 3}.\g<1>' for k in (0, 3, 6)},
+    **{rf'PCM\.{k}\.(\w+)': rf'conv_branch.norms.{k // 3}.\g<1>' for k in (1, 4)},
+}
+PERFORMER_CONV_BRANCH = {
+    **{rf'PCM\.{k}\.(weight|bias)': rf'conv_branch.convs.{i}.\g<1>' for i, k in enumerate((0, 2, 5))},
+    r'PCM\.3\.(\w+)': r'conv_branch.norms.1.\g<1>',
+}
+PYRAMID = {r'PRM\.convs\.(\d+)\.0\.(weight|bias)': r'pyramid.convs.\g<1>.\g<2>'}
+NORMAL_CELL = {
+    r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
+    r'attn\.relative_position_index': None,  # never used
+    **CONV_BRANCH,
+}
+REDUCTION_CELL = {
+    r'attn\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
+    r'attn\.attn\.relative_position_index': None,
+    **PYRAMID,
+    **CONV_BRANCH,
+}
+PERFORMER_CELL = {
+    r'attn\.w': 'attn.features',
+    r'attn\.(kqv|proj)\.(weight|bias)': r'attn.\g<1>.\g<2>',
+    r'attn\.(norm1|norm2)\.(weight|bias)': r'\g<1>.\g<2>',
+    r'attn\.mlp\.0\.(weight|bias)': r'mlp.fc1.\g<1>',
+    r'attn\.mlp\.2\.(weight|bias)': r'mlp.fc2.\g<1>',
+    **PYRAMID,
+    **PERFORMER_CONV_BRANCH,
+}
+HEAD = {r'head\.(weight|bias)': r'head.fc.\g<1>'}
+
+
+def inside(theirs: str, ours: str, layout: dict[str, str | None]) -> dict[str, str | None]:
+    """A layout under a prefix; the groups of ``theirs``, to which ``ours`` refers, come before those of the layout."""
+    groups = theirs.count('(')
+
+    def shifted(replacement: str | None) -> str | None:
+        if replacement is None:
+            return None
+        for group in (2, 1):
+            replacement = replacement.replace(rf'\g<{group}>', rf'\g<{group + groups}>')
+        return ours + replacement
+
+    return {theirs + key: shifted(replacement) for key, replacement in layout.items()}
+
+
+VITAEV2 = {
+    **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', REDUCTION_CELL),
+    **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', NORMAL_CELL),
+    **HEAD,
+}
+VITAE = {
+    r'layers\.0\.RC\.PRM\.proj\.(weight|bias)': r'backbone.patch_embed.proj.\1',
+    r'layers\.0\.RC\.cls_token': 'backbone.patch_embed.class_token',
+    r'layers\.0\.RC\.pos_embed': 'backbone.patch_embed.positions.pos_embed',
+    r'fc_norm\.(weight|bias)': r'neck.norm.\1',
+    **inside(r'layers\.(\d+)\.RC\.', r'backbone.reductions.\1.', PERFORMER_CELL),
+    **inside(r'layers\.2\.NC\.(\d+)\.', r'backbone.cells.\1.', NORMAL_CELL),
+    **HEAD,
+}
+
+
+def convert_vitaev2(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The authors' file of a ViTAEv2 as ``backbone.*`` and ``head.fc.*``; raises KeyError if a key is unknown."""
+    return rename(unwrap(checkpoint, WRAPPERS), VITAEV2, 'ViTAEv2')
+
+
+def convert_vitae(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The authors' file of a ViTAE as ``backbone.*``, ``neck.norm.*`` and ``head.fc.*``; KeyError as above."""
+    return rename(unwrap(checkpoint, WRAPPERS), VITAE, 'ViTAE')

@@ -1,0 +1,123 @@
+"""Self-attention without position bias: in windows, over the whole map, and linear in the number of tokens."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .recompute import recompute
+from .window import merge_windows, split_windows
+
+
+class WindowAttention(nn.Module):
+    """Attention inside windows that don't overlap, without shift, mask or position bias.
+
+    The map is centred on whole windows; what is padded is attended to, as zeros before the projection.
+
+    Args:
+        in_channels (int): Channels of the input.
+        channels (int): Channels of the output.
+        num_heads (int): Number of heads.
+        window_size (int): Side of a window, in tokens.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.qkv = nn.Linear(in_channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
+        height, width = x.shape[1:3]
+        top, bottom = split_evenly(-height % self.window_size)
+        left, right = split_evenly(-width % self.window_size)
+        if top + bottom + left + right:
+            # The projection of a padded zero is its bias.
+            qkv = F.pad(F.linear(x, self.qkv.weight), (0, 0, left, right, top, bottom)) + self.qkv.bias
+        else:
+            qkv = self.qkv(x)
+        padded_height, padded_width = qkv.shape[1:3]
+        x = F.scaled_dot_product_attention(*split_windows(qkv, self.num_heads, self.window_size))
+
+        def project(x: Tensor) -> Tensor:
+            x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
+            return self.proj(x[:, top:top + height, left:left + width])
+
+        return recompute(project, x)
+
+
+class GlobalAttention(nn.Module):
+    """Attention between all tokens.
+
+    Args:
+        in_channels (int): Channels of the input.
+        channels (int): Channels of the output.
+        num_heads (int): Number of heads.
+        qkv_bias (bool): Whether the projection to query, key and value has a bias. Defaults to True.
+        value_skip (bool): Add the values to the output: the residual where input and output differ in channels.
+            Defaults to False.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_heads: int, qkv_bias: bool = True,
+                 value_skip: bool = False) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.value_skip = value_skip
+        self.qkv = nn.Linear(in_channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
+        qkv = self.qkv(x)
+        query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        out = self.proj(attended).unflatten(1, x.shape[1:-1])
+        return out + qkv.chunk(3, dim=-1)[2] if self.value_skip else out
+
+
+class LinearAttention(nn.Module):
+    """Attention by random features, linear in the number of tokens, with one head and the values as skip.
+
+    Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794), as T2T-ViT (Yuan et al., ICCV 2021, arXiv 2101.11986)
+    uses it. Computed in float32 at least, also under autocast: the features are exponentials.
+
+    Args:
+        in_channels (int): Channels of the input.
+        channels (int): Channels of the output; half as many random features.
+        drop_rate (float): Dropout before the skip. Defaults to 0.
+    """
+
+    def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
+        super().__init__()
+        num_features = channels // 2
+        self.kqv = nn.Linear(in_channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.dropout = nn.Dropout(drop_rate)
+        self.register_buffer('features', torch.empty(num_features, channels))
+        nn.init.orthogonal_(self.features, gain=num_features**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
+        key, query, value = self.kqv(x).chunk(3, dim=-1)
+        with torch.autocast(x.device.type, enabled=False):
+            attended = self.attend(*(t.flatten(1, 2).to(at_least_float32(t)) for t in (query, key, value)))
+        return value + self.dropout(self.proj(attended.to(value.dtype))).view_as(value)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        query, key = self.kernel(query), self.kernel(key)
+        normaliser = query @ key.sum(1).unsqueeze(-1)
+        return query @ (key.transpose(1, 2) @ value) / (normaliser + 1e-8)
+
+    def kernel(self, x: Tensor) -> Tensor:
+        """Positive random features of ``(B, N, channels)``: ``(B, N, num_features)``."""
+        features = self.features.to(x.dtype)
+        return torch.exp(x @ features.T - x.square().sum(-1, keepdim=True) / 2) * len(features)**-0.5
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def split_evenly(padding: int) -> tuple[int, int]:
+    """What goes before, and what goes after; the odd one after."""
+    return padding // 2, padding - padding // 2

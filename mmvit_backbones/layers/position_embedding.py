@@ -1,0 +1,45 @@
+"""Learned absolute positions on a grid (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.2)."""
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+
+class PositionEmbedding(nn.Module):
+    """One learned vector per position of a square grid, and one for the class token.
+
+    Resized (bicubic) where the picture's grid is another, and on load where the checkpoint's is, with one log line.
+
+    Args:
+        grid_size (int): Side of the stored grid, in tokens.
+        channels (int): Channels.
+    """
+
+    def __init__(self, grid_size: int, channels: int) -> None:
+        super().__init__()
+        self.grid_size = grid_size
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_size**2, channels))
+        self._register_load_state_dict_pre_hook(self._resize_on_load)
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """Positions ``(1, 1 + height * width, channels)``, the class token's first."""
+        if (height, width) == (self.grid_size, self.grid_size):
+            return self.pos_embed
+        return resize_positions(self.pos_embed, height, width)
+
+    def _resize_on_load(self, state_dict: dict, prefix: str, *args) -> None:
+        key = f'{prefix}pos_embed'
+        table = state_dict.get(key)
+        if table is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
+            return
+        state_dict[key] = resize_positions(table, self.grid_size, self.grid_size)
+        print_log(f'{key}: resized from {table.shape[1] - 1} to {self.grid_size**2} positions', logger='current')
+
+
+def resize_positions(table: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic, on the square grid; in float32 at least."""
+    token, grid = table[:, :1], table[:, 1:]
+    side = round(grid.shape[1]**0.5)
+    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(torch.promote_types(table.dtype, torch.float32))
+    grid = F.interpolate(grid, size=(height, width), mode='bicubic', align_corners=False)
+    return torch.cat([token, grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

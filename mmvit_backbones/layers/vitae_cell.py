@@ -1,0 +1,138 @@
+"""The two cells of ViTAE: attention and convolutions side by side.
+
+ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348), figure 2, and ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
+"""
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .drop_path import DropPath
+from .mlp import Mlp
+from .recompute import recompute
+from .window import pad_to_multiple
+
+REDUCTION_EPS = 1e-5
+NORMAL_EPS = 1e-6
+
+
+class PyramidReduction(nn.Module):
+    """Dilated convolutions side by side, concatenated: what the paper calls the pyramid reduction module.
+
+    The GELU that belongs to it is left to the caller, who recomputes it in the backward pass.
+
+    Args:
+        in_channels (int): Channels of the input.
+        channels (int): Channels of each convolution.
+        kernel_size (int): Side of the kernels.
+        stride (int): Stride of all.
+        dilations (Sequence[int]): Dilation of each.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int,
+                 dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(in_channels, channels, kernel_size, stride, dilation=d,
+                      padding=math.ceil(((kernel_size - 1) * d + 1 - stride) / 2)) for d in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, len(dilations) * channels)``."""
+        x = x.permute(0, 3, 1, 2)
+        return torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1)
+
+
+class ConvBranch(nn.Module):
+    """Convolutions of 3 x 3, with batch norm and SiLU in between: the parallel convolutional module.
+
+    Args:
+        channels (Sequence[int]): Channels before the first convolution and after each.
+        groups (int): Groups of all convolutions.
+        strides (Sequence[int]): Stride of each convolution. Defaults to 1 for all.
+        norms (Sequence[bool]): Whether a batch norm follows a convolution; one entry per convolution but the last.
+            Defaults to True for all.
+        last_act (bool): SiLU also after the last convolution. Defaults to False.
+    """
+
+    def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] | None = None,
+                 norms: Sequence[bool] | None = None, last_act: bool = False) -> None:
+        super().__init__()
+        depth = len(channels) - 1
+        strides = strides or [1] * depth
+        norms = norms or [True] * (depth - 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels[i], channels[i + 1], 3, strides[i], padding=1, groups=groups) for i in range(depth))
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(channels[i + 1]) if norm else nn.Identity() for i, norm in enumerate(norms))
+        self.last_act = last_act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(B, H, W, channels[0])`` to ``(B, H / stride, W / stride, channels[-1])``."""
+        x = self.convs[0](x.permute(0, 3, 1, 2))
+        for norm, conv in zip(self.norms, self.convs[1:]):
+            x = recompute(lambda x, conv=conv: conv(F.silu(x)), norm(x))
+        return (F.silu(x) if self.last_act else x).permute(0, 2, 3, 1)
+
+
+class ReductionCell(nn.Module):
+    """Halves or quarters the map: pyramid reduction and attention, beside convolutions, then an MLP.
+
+    Args:
+        pyramid (PyramidReduction): Dilated convolutions.
+        attn (nn.Module): From the channels of the pyramid to those of the cell, on channels-last maps.
+        conv_branch (ConvBranch): Beside both, on the cell's input.
+        stride (int): By how much the map shrinks; it is padded to multiples with zeros, right and bottom.
+        in_channels (int): Channels between pyramid and attention.
+        channels (int): Channels of the output.
+        drop_rate (float): Dropout after the MLP. Defaults to 0.
+    """
+
+    def __init__(self, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch, stride: int,
+                 in_channels: int, channels: int, drop_rate: float = 0.) -> None:
+        super().__init__()
+        self.stride = stride
+        self.pyramid = pyramid
+        self.norm1 = nn.LayerNorm(in_channels, eps=REDUCTION_EPS)
+        self.attn = attn
+        self.conv_branch = conv_branch
+        self.norm2 = nn.LayerNorm(channels, eps=REDUCTION_EPS)
+        self.mlp = Mlp(channels, channels)
+        self.dropout = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(B, H, W, C)`` to ``(B, ceil(H / stride), ceil(W / stride), channels)``."""
+        x = pad_to_multiple(x, self.stride)
+        x = self.attn(self.norm1(F.gelu(self.pyramid(x)))) + self.conv_branch(x)
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class NormalCell(nn.Module):
+    """Attention beside convolutions, then an MLP, all of them residual.
+
+    Args:
+        channels (int): Channels.
+        attn (nn.Module): On channels-last maps.
+        conv_branch (ConvBranch): Beside it.
+        mlp_ratio (int): Hidden channels of the MLP, in channels.
+        drop_rate (float): Dropout after attention and MLP.
+        drop_path (float): Stochastic depth; drawn anew for each of the three branches.
+    """
+
+    def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,
+                 drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=NORMAL_EPS)
+        self.attn = attn
+        self.conv_branch = conv_branch
+        self.norm2 = nn.LayerNorm(channels, eps=NORMAL_EPS)
+        self.mlp = Mlp(channels, mlp_ratio * channels)
+        self.dropout = nn.Dropout(drop_rate)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(B, H, W, channels)``."""
+        attended = self.dropout(self.attn(self.norm1(x)))
+        x = x + self.drop_path(attended) + self.drop_path(self.conv_branch(x))
+        return x + self.drop_path(self.dropout(self.mlp(self.norm2(x))))

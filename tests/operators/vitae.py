@@ -1,0 +1,73 @@
+"""Single cells of ViTAE and ViTAEv2."""
+import torch
+from golden import fill_state_dict, make_input
+
+from mmvit_backbones.backbones.vitae import PlainCell
+from mmvit_backbones.checkpoints.layout import rename
+from mmvit_backbones.checkpoints.vitae import NORMAL_CELL, PERFORMER_CELL, REDUCTION_CELL
+from mmvit_backbones.layers import (
+    ConvBranch,
+    GlobalAttention,
+    LinearAttention,
+    NormalCell,
+    PyramidReduction,
+    ReductionCell,
+    WindowAttention,
+)
+
+
+def normal_cell(golden: dict) -> torch.nn.Module:
+    kwargs = golden['variant_kwargs']
+    channels, ratio, old = kwargs['dim'], int(kwargs['mlp_ratio']), kwargs['generation'] == 1
+    attn = GlobalAttention(channels, channels, kwargs['heads'])
+    if kwargs['attention'] == 'window':
+        attn = WindowAttention(channels, channels, kwargs['heads'], kwargs['window_size'])
+    short = kwargs.get('conv_layers') == 2
+    widths = [channels, ratio * channels, channels] if short else [channels, ratio * channels, channels, channels]
+    conv_branch = ConvBranch(widths, kwargs['groups'], last_act=old and not short)
+    kind = PlainCell if kwargs.get('class_token') else NormalCell
+    return kind(channels, attn, conv_branch, ratio, drop_rate=0., drop_path=0.)
+
+
+def reduction_cell(golden: dict) -> torch.nn.Module:
+    kwargs = golden['variant_kwargs']
+    inside, width, channels = kwargs['in_channels'], kwargs['pyramid_dim'], kwargs['token_dim']
+    stride, pyramid_channels = kwargs['stride'], len(kwargs['dilations']) * kwargs['pyramid_dim']
+    conv = dict(groups=kwargs['groups'], strides=[2, stride // 2, 1])
+    if kwargs['attention'] == 'performer':
+        attn = LinearAttention(pyramid_channels, channels)
+        conv.update(norms=[False, True], last_act=True)
+    elif kwargs['attention'] == 'window':
+        attn = WindowAttention(pyramid_channels, channels, kwargs['heads'], kwargs['window_size'])
+    else:
+        attn = GlobalAttention(pyramid_channels, channels, kwargs['heads'], qkv_bias=False, value_skip=True)
+    pyramid = PyramidReduction(inside, width, kwargs['kernel'], stride, kwargs['dilations'])
+    return ReductionCell(pyramid, attn, ConvBranch([inside, width, width, channels], **conv), stride, pyramid_channels,
+                         channels)
+
+
+@torch.no_grad()
+def run_cell(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    kwargs = golden['variant_kwargs']
+    cell, layout = (normal_cell(golden), NORMAL_CELL) if kwargs['kind'] == 'normal' else (
+        reduction_cell(golden), PERFORMER_CELL if kwargs['attention'] == 'performer' else REDUCTION_CELL)
+    cell = cell.to(dtype).eval()
+    cell.load_state_dict(rename(fill_state_dict(golden['state_dict'], dtype), layout, 'ViTAE'))
+    x = make_input(case['shape'], case['seed'], dtype)
+    if kwargs.get('class_token'):
+        side = round((x.shape[1] - 1)**0.5)
+        return {'y': cell(x, side, side)}
+    attended = []
+    cell.attn.register_forward_hook(lambda module, inputs, out: attended.append(out))
+    outputs = {'y': cell(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)}
+    if 'attn' in case['outputs']:
+        shape = case['outputs']['attn']['shape']
+        outputs['attn'] = attended[0].flatten(1, 2) if len(shape) == 3 else attended[0].permute(0, 3, 1, 2)
+    return outputs
+
+
+OPERATORS = {
+    f'op_{name}': run_cell
+    for name in ('normal_global', 'normal_v1', 'normal_v1_class_token', 'normal_window', 'reduction_global',
+                 'reduction_performer', 'reduction_window')
+}

@@ -1,7 +1,6 @@
 # Cascade Mask R-CNN on COCO 2017, 1x schedule, with DETR's augmentation; box heads of four convolutions and one linear
 # layer, trained by GIoU.
-_base_ = ['mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py', 'mmdet::_base_/datasets/coco_instance.py',
-          'mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py', './coco_multiscale.py']
+_base_ = ['mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py', './coco_multiscale.py']
 custom_imports = dict(imports=['mmvit_backbones'])
 model = dict(
     roi_head=dict(bbox_head=[

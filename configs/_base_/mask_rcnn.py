@@ -1,8 +1,5 @@
 # Mask R-CNN on COCO 2017, 1x schedule, as mmdet trains Swin-T: AdamW 1e-4, 8 GPUs x 2 images.
-_base_ = [
-    'mmdet::_base_/models/mask-rcnn_r50_fpn.py', 'mmdet::_base_/datasets/coco_instance.py',
-    'mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py'
-]
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['mmvit_backbones'])
 train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers anew in each epoch
 param_scheduler = [

@@ -1,6 +1,5 @@
 # RetinaNet on COCO 2017, 1x schedule, with DETR's augmentation.
-_base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', 'mmdet::_base_/datasets/coco_detection.py',
-          'mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py', './coco_multiscale.py']
+_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', './coco_multiscale.py']
 custom_imports = dict(imports=['mmvit_backbones'])
 train_pipeline = [
     dict(type='LoadImageFromFile'),

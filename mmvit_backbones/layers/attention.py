@@ -1,4 +1,6 @@
 """Self-attention without position bias: in windows, over the whole map, and linear in the number of tokens."""
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -99,7 +101,7 @@ class LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         key, query, value = self.kqv(x).chunk(3, dim=-1)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             attended = self.attend(*(t.flatten(1, 2).to(at_least_float32(t)) for t in (query, key, value)))
         return value + self.dropout(self.proj(attended.to(value.dtype))).view_as(value)
 
@@ -116,6 +118,13 @@ class LinearAttention(nn.Module):
 
 def at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager:
+    """Full precision inside; a device without autocast, such as meta, refuses even to switch it off."""
+    if not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def split_evenly(padding: int) -> tuple[int, int]:

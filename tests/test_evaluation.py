@@ -1,0 +1,66 @@
+"""ImageNet-ReaL on a made label file of the published form."""
+import json
+
+import pytest
+import torch
+from mmengine.registry import METRICS
+from mmengine.structures import BaseDataElement
+
+import mmvit_backbones  # noqa: F401
+
+NUM_PICTURES = 50_000
+
+
+@pytest.fixture
+def label_file(tmp_path):
+    """Labels of the first pictures: two classes, one, none."""
+    labels = [[3, 7], [1], []] + [[0]] * (NUM_PICTURES - 3)
+    (tmp_path / 'real.json').write_text(json.dumps(labels))
+    return tmp_path / 'real.json'
+
+
+def sample(number: int, best: int, second: int = 9) -> dict:
+    """A prediction as mmpretrain's classifiers hand it to metrics."""
+    scores = torch.zeros(10)
+    scores[best], scores[second] = 2., 1.
+    element = BaseDataElement(metainfo=dict(img_path=f'/val/n01440764/ILSVRC2012_val_{number:08d}.JPEG'))
+    element.pred_score = scores
+    return element.to_dict()
+
+
+def evaluate(label_file, samples: list[dict], **arguments) -> dict:
+    metric = METRICS.build(dict(type='ImageNetReaL', label_file=str(label_file), **arguments))
+    metric.process({}, samples)
+    return metric.evaluate(size=len(samples))
+
+
+def test_any_of_a_pictures_labels_is_a_hit(label_file):
+    assert evaluate(label_file, [sample(1, best=7), sample(2, best=7)]) == {'real/top1': 50.}
+
+
+def test_pictures_without_label_are_left_out(label_file):
+    assert evaluate(label_file, [sample(1, best=3), sample(3, best=0)]) == {'real/top1': 100.}
+
+
+def test_top_k(label_file):
+    got = evaluate(label_file, [sample(1, best=0, second=3), sample(2, best=0, second=3)], topk=(1, 2))
+    assert got == {'real/top1': 0., 'real/top2': 50.}
+
+
+@pytest.mark.parametrize('content, message', [('[[1], [2]]', '50000 lists.*got 2 entries'), ('{"a": 1}', 'got dict'),
+                                              ('[[1', 'not JSON')])
+def test_bad_label_files_are_named(tmp_path, content, message):
+    (tmp_path / 'bad.json').write_text(content)
+    with pytest.raises(ValueError, match=f'bad.json .*{message}'):
+        evaluate(tmp_path / 'bad.json', [])
+
+
+def test_missing_label_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match='label_file .*none.json'):
+        evaluate(tmp_path / 'none.json', [])
+
+
+def test_other_pictures_are_refused(label_file):
+    stranger = dict(sample(1, best=1), img_path='/val/cat.jpg')
+    with pytest.raises(ValueError, match='cat.jpg'):
+        evaluate(label_file, [stranger])

@@ -1,0 +1,163 @@
+"""Time and memory of networks relative to another network, timed alternately in this process.
+
+    python tools/benchmark.py vitaev2_small reswin_tiny              classification, 224 x 224, batch 4
+    python tools/benchmark.py vitaev2_small --dense                  maps for dense prediction, 448 x 672, batch 1
+    python tools/benchmark.py vitaev2_small --against reswin_tiny    relative to that instead of timm's Swin-T
+    python tools/benchmark.py 'rest*' --throughput 224 384           images per second
+
+Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
+mode) as medians of ratios, `saved_bytes_per_image` that autograd keeps for the backward pass (unique storages, without
+parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
+"""
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+import mmvit_backbones
+from mmvit_backbones.engine.config import UsageError
+
+SWIN_TINY = 'swin_tiny_patch4_window7_224'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
+    parser.add_argument('--against', default=f'timm:{SWIN_TINY}', help='the other network; timm:NAME for one of timm')
+    parser.add_argument('--dense', action='store_true', help='the bare backbone with all its maps')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='default: 224 224, dense 448 672')
+    parser.add_argument('--batch-size', type=int, help='default: 4, dense 1; for --throughput 16')
+    parser.add_argument('--repeats', type=int, default=7, help='timings of each network')
+    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
+    parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
+    parser.add_argument('--memory-only', action='store_true', help='count saved bytes, time nothing')
+    parser.add_argument('--throughput', type=int, nargs='+', metavar='SIZE', help='images per second, at these sizes')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    names = expand(args.networks)
+    measure = throughputs if args.throughput else ratios
+    print(json.dumps(measure(args, names), indent=1))
+
+
+def expand(patterns: list[str]) -> list[str]:
+    names = [name for pattern in patterns for name in mmvit_backbones.list_models(pattern)]
+    if not names:
+        raise UsageError(f'no network is called {" or ".join(patterns)}; there are: '
+                         f'{", ".join(mmvit_backbones.list_models())}')
+    return names
+
+
+def ratios(args: argparse.Namespace, names: list[str]) -> dict:
+    """What `reference` figures hold, per network, relative to the other one."""
+    size = args.size or ((448, 672) if args.dense else (224, 224))
+    images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
+    other = build(args.against, args.dense, size).to(args.device)
+    other_saved = saved_bytes(other, images)
+    result = dict(
+        about=f'relative to {args.against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
+              f'{args.threads} CPU threads, median of {args.repeats} ratios',
+        torch=torch.__version__, saved_bytes_per_image_of_other=other_saved, models={})
+    for name in names:
+        model = build(name, args.dense, size).to(args.device)
+        saved = saved_bytes(model, images)
+        figures = dict(saved_bytes_per_image=saved, saved_ratio=round(saved / other_saved, 3))
+        if not args.memory_only:
+            timed = {kind: median_ratio(step, model, other, images, args.repeats)
+                     for kind, step in (('forward', forward), ('train_step', train_step))}
+            figures = {**timed, **figures}
+        result['models'][name] = figures
+        print(name, figures, file=sys.stderr, flush=True)
+    return result
+
+
+def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
+    """Images per second in evaluation, median of the timings, by network and side."""
+    result = {}
+    for name in names:
+        model = build(name, args.dense, None).to(args.device)
+        result[name] = {}
+        for side in args.throughput:
+            images = torch.randn(args.batch_size or 16, 3, side, side, device=args.device)
+            forward(model, images)
+            seconds = statistics.median(timed(forward, model, images) for _ in range(args.repeats))
+            result[name][side] = round(len(images) / seconds, 2)
+        print(name, result[name], file=sys.stderr, flush=True)
+    return result
+
+
+def build(name: str, dense: bool, size: tuple[int, int] | None) -> torch.nn.Module:
+    if not name.startswith('timm:'):
+        return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification')
+    try:
+        import timm
+    except ImportError:
+        raise UsageError(f'--against {name} needs timm: pip install timm') from None
+    options = dict(features_only=True, img_size=size) if dense else {}
+    return timm.create_model(name.removeprefix('timm:'), pretrained=False, **options)
+
+
+def forward(model: torch.nn.Module, images: torch.Tensor) -> None:
+    model.eval()
+    with torch.no_grad():
+        model(images)
+
+
+def train_step(model: torch.nn.Module, images: torch.Tensor) -> None:
+    model.train()
+    model.zero_grad(set_to_none=True)
+    loss(model(images)).backward()
+
+
+def loss(outputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    return sum(out.square().mean() for out in outputs)
+
+
+def timed(step: Callable, model: torch.nn.Module, images: torch.Tensor) -> float:
+    wait = torch.cuda.synchronize if images.is_cuda else lambda: None
+    wait()
+    start = time.perf_counter()
+    step(model, images)
+    wait()
+    return time.perf_counter() - start
+
+
+def median_ratio(step: Callable, model: torch.nn.Module, other: torch.nn.Module, images: torch.Tensor,
+                 repeats: int) -> float:
+    for network in (model, other):
+        step(network, images)
+    return round(statistics.median(timed(step, model, images) / timed(step, other, images) for _ in range(repeats)), 3)
+
+
+def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
+    """Bytes per image that autograd keeps for the backward pass."""
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = model(images)  # alive while counting: freed storages would share addresses
+        total = sum(storages.values())
+    del outputs
+    return total // len(images)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f'error: {error}')

@@ -217,6 +217,9 @@ def test_compiled_training_step(network):
     """One graph, forward and backward. Compiling kernels (inductor) would take minutes per network."""
     torch._dynamo.reset()
     model, x = fresh_model(network, drop_path_rate=0.).train(), images(60, 90, batch=1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.  # a compiled graph draws other numbers
     expected = gradients(model, x)
     model.zero_grad()
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')

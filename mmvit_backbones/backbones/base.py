@@ -168,7 +168,7 @@ class Backbone(BaseModule):
         modules = self.stem_modules()
         for stage in range(self.frozen_stages):
             modules += self.stage_modules(stage)
-            if stage in self.out_indices:
+            if hasattr(self, f'norm{stage}'):
                 modules.append(self.output_norm(stage))
         return modules
 

@@ -1,12 +1,16 @@
 """Every config builds, with its backbone and the host it is for, and says what it should in few lines."""
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
+
+from mmvit_backbones.zoo import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAVES = sorted(ROOT.glob('configs/*.py')) + sorted(ROOT.glob('configs/demo/*.py'))
@@ -46,6 +50,39 @@ def test_recipe_of_imagenet():
     assert config.train_dataloader.batch_size * 2 * config.optim_wrapper.accumulative_counts == 2048
     assert optimizer.lr * warmup.start_factor == pytest.approx(4e-5) and cosine.eta_min == 4e-5
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+
+
+def learning_rates(config) -> list[float]:
+    """Of every epoch, at its start."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr)
+    schedulers = [PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer, convert_to_iter_based=False))
+                  for scheduler in config.param_scheduler]
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize('name, floor', [('vitaev2_s', 1e-5), ('vitaev2_48m', 2e-5)])
+def test_schedule_of_vitaev2(name, floor):
+    """Published: a cosine counted from epoch 0 to 300, ten epochs of warm-up in its place, ten at its floor."""
+    rates = learning_rates(Config.fromfile(ROOT / f'configs/imagenet_{name}.py'))
+    assert len(rates) == 310 and rates[0] == pytest.approx(1e-6, rel=0.01)
+    for epoch in (10, 50, 150, 250, 299):
+        published = floor + (1e-3 - floor) * (1 + math.cos(math.pi * epoch / 300)) / 2
+        assert rates[epoch] == pytest.approx(published, rel=0.01), epoch
+    assert rates[305] == pytest.approx(floor, rel=0.01)
+
+
+def test_every_recipe_is_in_the_model_index():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    models = [model for file in index['Import'] for model in yaml.safe_load((ROOT / file).read_text())['Models']]
+    assert {model['Config'] for model in models} == {f'configs/{p.name}' for p in ROOT.glob('configs/*.py')}
+    parameters = {variant.num_params for variant in VARIANTS.values()}
+    assert {model['Metadata']['Parameters'] for model in models if 'Metadata' in model} <= parameters
 
 
 def test_no_weight_decay_on_norms_and_bias_tables():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from .checkpoints import reswin
+from .checkpoints import regionvit, reswin
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -21,6 +21,7 @@ class Variant:
         family (str): What the tables group by.
         backbone (dict): Backbone config with ``type`` and ``arch``.
         classifier (dict): Backbone arguments for classification, in addition.
+        neck (dict): What makes one vector of the classifier's map.
         head_channels (int): Channels that the classifier's linear layer sees.
         convert (Callable): From the authors' checkpoint to ours.
         img_size (int): Side of the pictures it was trained on, in pixels.
@@ -44,6 +45,7 @@ class Variant:
     weights: str
     img_size: int = 224
     classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
+    neck: dict = field(default_factory=lambda: dict(type='GlobalAveragePooling'))
 
     def model_config(self, task: str, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""
@@ -54,9 +56,31 @@ class Variant:
             type='ImageClassifier',
             data_preprocessor=dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **self.classifier, **backbone_overrides},
-            neck=dict(type='GlobalAveragePooling'),
+            neck=self.neck,
             head=dict(type='LinearClsHead', num_classes=1000, in_channels=self.head_channels))
 
+
+def _regionvit(name: str, arch: str, window_size: int | tuple[int, ...], channels: int, num_params: int, gmacs: float,
+               top1: float, weights: str) -> Variant:
+    """RegionViT's classifiers read the regional tokens."""
+    return Variant(
+        name=f'regionvit_{name}',
+        family='RegionViT',
+        backbone=dict(type='RegionViT', arch=arch, window_size=window_size),
+        classifier=dict(out_indices=(3, ), out_tokens='regional'),
+        neck=dict(type='NormPooling', in_channels=channels),
+        head_channels=channels,
+        convert=regionvit.convert,
+        num_params=num_params,
+        gmacs=gmacs,
+        top1=top1,
+        paper='https://arxiv.org/abs/2106.02689',
+        code='https://github.com/IBM/RegionViT',
+        weights=weights)
+
+
+_REGIONVIT_RELEASE = 'https://github.com/IBM/RegionViT/releases/tag/weights-v0.1'
+_REGIONVIT_PLUS = (14, 14, 14, 7)  # inferred: these windows alone fit the parameters and MACs of the paper's table
 
 _VARIANTS = [
     Variant(
@@ -71,6 +95,15 @@ _VARIANTS = [
         paper='https://arxiv.org/abs/2402.11301',
         code='https://github.com/ADiko1997/ReViT',
         weights='Google Drive, file id 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
+    _regionvit('tiny', 'tiny', 7, 512, 13_842_676, 2.4, 80.4, f'{_REGIONVIT_RELEASE}, RegionViT-Ti.pth'),
+    _regionvit('small', 'small', 7, 768, 30_586_618, 5.3, 82.6, f'{_REGIONVIT_RELEASE}, RegionViT-S.pth'),
+    _regionvit('medium', 'medium', 7, 768, 41_215_906, 7.4, 83.1, f'{_REGIONVIT_RELEASE}, RegionViT-M.pth'),
+    _regionvit('base', 'base', 7, 1024, 72_747_232, 13.0, 83.2, f'{_REGIONVIT_RELEASE}, RegionViT-B.pth'),
+    # The classifiers with large windows are in the paper only: figures from its table, no weights.
+    _regionvit('tiny_plus', 'tiny', _REGIONVIT_PLUS, 512, 14_336_820, 2.7, 81.5, 'not published'),
+    _regionvit('small_plus', 'small', _REGIONVIT_PLUS, 768, 31_327_834, 5.7, 83.3, 'not published'),
+    _regionvit('medium_plus', 'medium', _REGIONVIT_PLUS, 768, 41_997_442, 7.9, 83.4, 'not published'),
+    _regionvit('base_plus', 'base', _REGIONVIT_PLUS, 1024, 73_789_280, 13.6, 83.8, 'not published'),
 ]
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 

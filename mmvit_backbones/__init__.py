@@ -1,6 +1,6 @@
 """Vision-transformer backbones for dense prediction with OpenMMLab.
 
-Importing the package registers every backbone, neck and sampler in ``mmengine.registry`` and the ``official://`` prefix for the
+Importing the package registers everything in MMEngine's root registries, and the ``official://`` prefix for the
 authors' checkpoints.
 """
 from .installation import check_distributions

@@ -54,7 +54,7 @@ class WindowGrid:
         return [(self.rows - 1) * (self.columns - 1), self.rows - 1, self.columns - 1, 1]
 
     def split(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, height, width, C)`` and ``(B, rows, columns, C)`` to ``(windows, B, w * w, C)``, ``(windows, B, C)``."""
+        """``(B, height, width, C)`` to ``(windows, B, w * w, C)``, ``(B, rows, columns, C)`` to ``(windows, B, C)``."""
         if any(self.padding):
             local = F.pad(local, (0, 0, 0, self.padding[1], 0, self.padding[0]))
         local = local.unflatten(2, (self.columns, -1)).unflatten(1, (self.rows, -1)).permute(1, 3, 0, 2, 4, 5)
@@ -183,7 +183,7 @@ class Block(nn.Module):
         num_heads (int): Number of heads.
         window_size (int): Side of a window, in tokens.
         mlp_ratio (float): Hidden channels of the feed-forward part, relative to ``channels``.
-        drop_path (float): Probability of dropping each of the three, per picture in the first, per window in the others.
+        drop_path (float): Probability of dropping each of the three, per picture the first, per window the others.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
@@ -460,8 +460,8 @@ class RegionViT(Backbone):
     @property
     def largest_side(self) -> int:
         """Up to this side, in pixels, windows cover every picture; only called where they do not cover them all."""
-        first = self.window_sizes[0]
-        return min(stride * w for stride, w in zip(self.strides, self.window_sizes) if w < first) + self.local_embed.slack
+        reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
+        return min(reach) + self.local_embed.slack
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.local_embed, self.region_embed]

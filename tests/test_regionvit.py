@@ -11,7 +11,7 @@ from test_configs import ROOT
 from test_goldens import GOLDENS
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.backbones import RegionViT
+from mmvit_backbones.backbones import RegionViT, regionvit
 from mmvit_backbones.backbones.regionvit import cached_edge_masks, resize_position_bias
 from mmvit_backbones.datasets import RepeatedAugmentationSampler, repeated_augmentation
 
@@ -139,16 +139,19 @@ def test_wrappers(wrap):
         'regionvit_tiny', weights).keys()
 
 
-def test_classifier_loads_into_the_dense_form(capfd):
+def test_classifier_loads_into_the_dense_form(monkeypatch):
     """Larger windows are resized; position encoding and stage norms keep their initial values, which is said."""
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
+    log = []
+    monkeypatch.setattr(regionvit, 'print_log', lambda message, **_: log.append(message))
     before = model.state_dict()['stages.2.peg.weight'].clone()
     model.load_state_dict(weights)
     assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
-    log = ''.join(capfd.readouterr())
-    assert 'resized to windows of (14, 14, 14, 14)' in log and 'peg: not in' in log and 'stage_norm: not in' in log
+    assert log == ['RegionViT: 15 tensors resized to windows of (14, 14, 14, 14)',
+                   'RegionViT: peg is not in the checkpoint, keeps its initial values',
+                   'RegionViT: stage_norm is not in the checkpoint, keeps its initial values']
 
 
 def test_each_stage_is_resized_to_its_own_window():
@@ -172,7 +175,7 @@ def test_sound_resize_keeps_displacements_in_order(old, new):
     sound = resize_position_bias(table(old), (2 * new - 1)**2, wrapped=False)
     wrapped = resize_position_bias(table(old), (2 * new - 1)**2, wrapped=True)
     torch.testing.assert_close(sound, table(new), atol=0.5, rtol=0)
-    assert (wrapped - table(new)).abs().max() > 5
+    assert (wrapped - table(new)).abs().max() > 2
 
 
 # ---- repeated augmentation

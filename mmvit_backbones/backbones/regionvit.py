@@ -492,11 +492,11 @@ class RegionViT(Backbone):
         if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
             return  # a checkpoint of something else: load_state_dict reports what is missing
         if resized := self._resize_windows(state_dict, own):
-            print_log(f'{prefix}: {resized} tensors resized to windows of {self.window_sizes}', logger='current')
+            print_log(f'RegionViT: {resized} tensors resized to windows of {self.window_sizes}', logger='current')
         for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
             keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
             if keys and not state_dict.keys() & set(keys):
-                print_log(f'{prefix}{kind}: not in the checkpoint, keeps its initial values', logger='current')
+                print_log(f'RegionViT: {kind} is not in the checkpoint, keeps its initial values', logger='current')
                 state_dict.update({key: own[key] for key in keys})
 
     def _resize_windows(self, state_dict: dict, own: dict[str, Tensor]) -> int:

@@ -154,6 +154,19 @@ def test_classifier_loads_into_the_dense_form(monkeypatch):
                    'RegionViT: stage_norm is not in the checkpoint, keeps its initial values']
 
 
+def test_official_weights_are_resized_in_a_detector(tmp_path):
+    weights = authors_weights('golden_regionvit_tiny')
+    torch.save(dict(model=weights), tmp_path / 'authors.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=f'official://{tmp_path}/authors.pth')
+    arguments = dict(type='RegionViT', window_size=14, stage_norm=True, init_cfg=init_cfg)
+    model = MODELS.build(arguments)
+    model.init_weights()
+    expected = get_model('regionvit_tiny', 'backbone', window_size=14, stage_norm=True)
+    expected.load_state_dict(convert_state_dict('regionvit_tiny', weights, 'backbone'))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
 def test_each_stage_is_resized_to_its_own_window():
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny_plus', 'backbone')

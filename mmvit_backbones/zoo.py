@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from .checkpoints import reswin
-from .checkpoints import vitae as vitae_layout
+from .checkpoints import regionvit, reswin, vitae
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -23,7 +22,7 @@ class Variant:
         family (str): What the tables group by.
         backbone (dict): Backbone config with ``type`` and ``arch``.
         classifier (dict): Backbone arguments for classification, in addition.
-        neck (dict): Between the classifier's backbone and its linear layer.
+        neck (dict): What makes one vector of the classifier's map.
         head_channels (int): Channels that the classifier's linear layer sees.
         convert (Callable): From the authors' checkpoint to ours.
         img_size (int): Side of the pictures it was trained on, in pixels.
@@ -62,28 +61,50 @@ class Variant:
             head=dict(type='LinearClsHead', num_classes=1000, in_channels=self.head_channels))
 
 
-VITAE_CODE = 'https://github.com/ViTAE-Transformer/ViTAE-Transformer'
+_VITAE_CODE = 'https://github.com/ViTAE-Transformer/ViTAE-Transformer'
 
 
-def vitaev2(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float,
-            share: str | None) -> Variant:
+def _vitaev2(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float,
+             share: str | None) -> Variant:
     return Variant(
         name=name, family='ViTAEv2', backbone=dict(type='ViTAEv2', arch=arch), head_channels=head_channels,
-        convert=vitae_layout.convert_vitaev2, num_params=num_params, gmacs=gmacs, top1=top1,
-        paper='https://arxiv.org/abs/2202.10108', code=VITAE_CODE,
+        convert=vitae.convert_vitaev2, num_params=num_params, gmacs=gmacs, top1=top1,
+        paper='https://arxiv.org/abs/2202.10108', code=_VITAE_CODE,
         weights=f'OneDrive (1drv.ms), share id {share}' if share else 'not published')
 
 
-def vitae(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
-          is_plain: bool = False) -> Variant:
+def _vitae(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
+           is_plain: bool = False) -> Variant:
     return Variant(
         name=name, family='ViTAE', backbone=dict(type='ViTAE', arch=arch), head_channels=head_channels,
-        convert=vitae_layout.convert_vitae, num_params=num_params, gmacs=gmacs, top1=top1,
-        paper='https://arxiv.org/abs/2202.10108' if is_plain else 'https://arxiv.org/abs/2106.03348', code=VITAE_CODE,
+        convert=vitae.convert_vitae, num_params=num_params, gmacs=gmacs, top1=top1,
+        paper='https://arxiv.org/abs/2202.10108' if is_plain else 'https://arxiv.org/abs/2106.03348', code=_VITAE_CODE,
         weights="Google Drive folders, linked from the authors' repository",
         classifier=dict(out_indices=(0 if is_plain else 2, )),
-        neck=dict(type='PooledLayerNorm', channels=head_channels) if is_plain else POOLING)
+        neck=dict(type='PooledLayerNorm', in_channels=head_channels) if is_plain else POOLING)
 
+
+def _regionvit(name: str, arch: str, window_size: int | tuple[int, ...], channels: int, num_params: int, gmacs: float,
+               top1: float, weights: str) -> Variant:
+    """RegionViT's classifiers read the regional tokens."""
+    return Variant(
+        name=f'regionvit_{name}',
+        family='RegionViT',
+        backbone=dict(type='RegionViT', arch=arch, window_size=window_size),
+        classifier=dict(out_indices=(3, ), out_tokens='regional'),
+        neck=dict(type='NormPooling', in_channels=channels),
+        head_channels=channels,
+        convert=regionvit.convert,
+        num_params=num_params,
+        gmacs=gmacs,
+        top1=top1,
+        paper='https://arxiv.org/abs/2106.02689',
+        code='https://github.com/IBM/RegionViT',
+        weights=weights)
+
+
+_REGIONVIT_RELEASE = 'https://github.com/IBM/RegionViT/releases/tag/weights-v0.1'
+_REGIONVIT_PLUS = (14, 14, 14, 7)  # inferred: these windows alone fit the parameters and MACs of the paper's table
 
 _VARIANTS = [
     Variant(
@@ -98,18 +119,27 @@ _VARIANTS = [
         paper='https://arxiv.org/abs/2402.11301',
         code='https://github.com/ADiko1997/ReViT',
         weights='Google Drive, file id 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
-    vitaev2('vitaev2_small', 'small', 512, 19_355_688, 5.78, 82.6, share='AimBgYV7JjTlgRgpIv58qMLokxP6'),
-    vitaev2('vitaev2_48m', '48m', 768, 48_674_632, 13.39, 83.8, share='AimBgYV7JjTlgRnQjbNipq0_OLKM'),
-    vitaev2('vitaev2_base', 'base', 1024, 89_693_352, 24.44, 84.6,
-            share='AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
-    vitaev2('vitaev2_small_window', 'small_window', 512, 19_357_992, 5.65, 82.2, share=None),
-    vitae('vitae_tiny', 'tiny', 256, 4_882_792, 1.77, 75.3),
-    vitae('vitae_6m', '6m', 256, 6_610_024, 2.17, 77.9),
-    vitae('vitae_13m', '13m', 320, 10_830_632, 3.05, None),
-    vitae('vitae_small', 'small', 384, 24_009_096, 6.21, 82.0),
-    vitae('vitae_base', 'base', 768, 89_341_672, 18.12, 83.8, is_plain=True),
-    vitae('vitae_large', 'large', 1024, 311_724_008, 62.9, 86.0, is_plain=True),
-    vitae('vitae_huge', 'huge', 1280, 644_528_360, 129.6, 86.9, is_plain=True),
+    _vitaev2('vitaev2_small', 'small', 512, 19_355_688, 5.78, 82.6, share='AimBgYV7JjTlgRgpIv58qMLokxP6'),
+    _vitaev2('vitaev2_48m', '48m', 768, 48_674_632, 13.39, 83.8, share='AimBgYV7JjTlgRnQjbNipq0_OLKM'),
+    _vitaev2('vitaev2_base', 'base', 1024, 89_693_352, 24.44, 84.6,
+             share='AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
+    _vitaev2('vitaev2_small_window', 'small_window', 512, 19_357_992, 5.65, 82.2, share=None),
+    _vitae('vitae_tiny', 'tiny', 256, 4_882_792, 1.77, 75.3),
+    _vitae('vitae_6m', '6m', 256, 6_610_024, 2.17, 77.9),
+    _vitae('vitae_13m', '13m', 320, 10_830_632, 3.05, None),
+    _vitae('vitae_small', 'small', 384, 24_009_096, 6.21, 82.0),
+    _vitae('vitae_base', 'base', 768, 89_341_672, 18.12, 83.8, is_plain=True),
+    _vitae('vitae_large', 'large', 1024, 311_724_008, 62.9, 86.0, is_plain=True),
+    _vitae('vitae_huge', 'huge', 1280, 644_528_360, 129.6, 86.9, is_plain=True),
+    _regionvit('tiny', 'tiny', 7, 512, 13_842_676, 2.4, 80.4, f'{_REGIONVIT_RELEASE}, RegionViT-Ti.pth'),
+    _regionvit('small', 'small', 7, 768, 30_586_618, 5.3, 82.6, f'{_REGIONVIT_RELEASE}, RegionViT-S.pth'),
+    _regionvit('medium', 'medium', 7, 768, 41_215_906, 7.4, 83.1, f'{_REGIONVIT_RELEASE}, RegionViT-M.pth'),
+    _regionvit('base', 'base', 7, 1024, 72_747_232, 13.0, 83.2, f'{_REGIONVIT_RELEASE}, RegionViT-B.pth'),
+    # The classifiers with large windows are in the paper only: figures from its table, no weights.
+    _regionvit('tiny_plus', 'tiny', _REGIONVIT_PLUS, 512, 14_336_820, 2.7, 81.5, 'not published'),
+    _regionvit('small_plus', 'small', _REGIONVIT_PLUS, 768, 31_327_834, 5.7, 83.3, 'not published'),
+    _regionvit('medium_plus', 'medium', _REGIONVIT_PLUS, 768, 41_997_442, 7.9, 83.4, 'not published'),
+    _regionvit('base_plus', 'base', _REGIONVIT_PLUS, 1024, 73_789_280, 13.6, 83.8, 'not published'),
 ]
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 

@@ -4,6 +4,9 @@ All that a network can do must occur: several blocks and heads, every kind of la
 A network of two different forms has one miniature each; the second names its type.
 """
 MINIATURES = {
+    'RegionViT': dict(
+        arch=dict(local_embed='3conv', embed_dims=16, depths=[1, 2, 3, 2], num_heads=[1, 2, 4, 8], mlp_ratio=2.),
+        window_size=(4, 4, 7, 7), peg=True, stage_norm=True),
     'ReSwin': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
     'ViTAE': dict(arch=dict(embed_dims=[16, 16, 32], pyramid_dims=[8, 8, 16], depth=3, num_heads=2, groups=8,
                             mlp_ratio=2)),

@@ -38,6 +38,6 @@ def test_bad_arguments_are_named(argument, value):
 
 
 def test_pooled_layer_norm_normalises_the_mean():
-    neck = MODELS.build(dict(type='PooledLayerNorm', channels=8))
+    neck = MODELS.build(dict(type='PooledLayerNorm', in_channels=8))
     pooled, = neck((torch.rand(3, 8, 4, 5), ))
     torch.testing.assert_close(pooled.mean(1), torch.zeros(3), atol=1e-6, rtol=0)

@@ -9,7 +9,7 @@ class PooledLayerNorm(BaseModule):
     """Mean over all positions, then LayerNorm.
 
     Args:
-        channels (int): Channels of the maps.
+        in_channels (int): Channels of the maps.
         eps (float): Of the LayerNorm. Defaults to 1e-6.
 
     Example:
@@ -19,10 +19,10 @@ class PooledLayerNorm(BaseModule):
         torch.Size([2, 8])
     """
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    def __init__(self, in_channels: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=eps)
+        self.norm = nn.LayerNorm(in_channels, eps=eps)
 
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """From maps ``(B, channels, H, W)`` to vectors ``(B, channels)``."""
+        """From maps ``(B, in_channels, H, W)`` to vectors ``(B, in_channels)``."""
         return tuple(self.norm(x.mean((2, 3))) for x in maps)

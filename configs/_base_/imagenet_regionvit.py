@@ -1,0 +1,24 @@
+# ImageNet-1k as RegionViT is trained: repeated augmentation, Mixup 0.8 or CutMix 1.0, random erasing 0.25, rate 5e-4
+# per 512 pictures, five epochs of warm-up. The authors' command for large batches warms up for 50 epochs.
+# 8 GPUs x 128 pictures = 1024 per update; --auto-scale-lr sets the rate for another number.
+_base_ = './imagenet.py'
+model = dict(
+    backbone=dict(type='RegionViT', window_size=7, out_indices=3, out_tokens='regional', drop_path_rate=0.1),
+    neck=dict(type='NormPooling'),
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
+train_dataloader = dict(
+    batch_size=128, sampler=dict(_delete_=True, type='RepeatedAugmentationSampler', num_repeats=3, seed=0))
+val_dataloader = dict(batch_size=128)
+test_dataloader = val_dataloader
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={  # decayed by the authors, for whom these norms' weights are not 1-D
+            'local_embed.norm1.weight': dict(decay_mult=1.),
+            'local_embed.norm2.weight': dict(decay_mult=1.),
+            'projection.norm.weight': dict(decay_mult=1.),
+        }))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=5, end=300, convert_to_iter_based=True),
+]
+auto_scale_lr = dict(base_batch_size=1024)

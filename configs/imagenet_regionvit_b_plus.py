@@ -1,0 +1,6 @@
+# Published: 83.8 % top-1; from the paper alone, windows inferred from its figures, no weights.
+_base_ = './_base_/imagenet_regionvit.py'
+model = dict(
+    backbone=dict(arch='base', window_size=(14, 14, 14, 7)),
+    neck=dict(in_channels=1024),
+    head=dict(in_channels=1024))

@@ -1,0 +1,6 @@
+# Published: 83.1 % top-1.
+_base_ = './_base_/imagenet_regionvit.py'
+model = dict(
+    backbone=dict(arch='medium'),
+    neck=dict(in_channels=768),
+    head=dict(in_channels=768))

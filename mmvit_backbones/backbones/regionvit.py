@@ -1,0 +1,563 @@
+"""RegionViT: local tokens in windows, each window with a regional token that speaks for it.
+
+RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and Fan, ICLR 2022, arXiv 2106.02689).
+"""
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import DropPath, Mlp, drop_path_schedule
+from .base import Backbone
+
+PATCH_SIZE = 4
+NORM_EPS = 1e-6  # of the norms over tokens
+MAP_NORM_EPS = 1e-5  # of the norms between convolutions and after stages
+
+# Windows of one kind: their number, and what restricts their attention: which queries see anything, ``(N, 1)``, and
+# which pairs of the others are forbidden, ``(N, N)``; or None where all pairs are allowed.
+Group = tuple[int, tuple[Tensor, Tensor] | None]
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """One window of local tokens per regional token; the last row and column of windows may reach over the map.
+
+    Windows come before the batch and, where there is padding, are sorted by what their attention may see: inner ones,
+    the last column, the last row, the corner. So each kind is one slice.
+
+    Args:
+        rows, columns (int): Regional tokens.
+        window_size (int): Side of a window, in local tokens.
+        height, width (int): Local tokens, at most ``rows * window_size`` and ``columns * window_size``.
+    """
+    rows: int
+    columns: int
+    window_size: int
+    height: int
+    width: int
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Rows below and columns to the right that the windows have in addition, each from 0 to ``window_size``."""
+        return self.rows * self.window_size - self.height, self.columns * self.window_size - self.width
+
+    @property
+    def kinds(self) -> list[int]:
+        """How many windows there are: inner, of the last column, of the last row, in the corner."""
+        return [(self.rows - 1) * (self.columns - 1), self.rows - 1, self.columns - 1, 1]
+
+    def split(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, height, width, C)`` to ``(windows, B, w * w, C)``, ``(B, rows, columns, C)`` to ``(windows, B, C)``."""
+        if any(self.padding):
+            local = F.pad(local, (0, 0, 0, self.padding[1], 0, self.padding[0]))
+        local = local.unflatten(2, (self.columns, -1)).unflatten(1, (self.rows, -1)).permute(1, 3, 0, 2, 4, 5)
+        return self._sort(local).flatten(2, 3), self._sort(regional.permute(1, 2, 0, 3))
+
+    def merge(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
+        """Undoes :meth:`split` and drops the padding."""
+        local = self._unsort(local).unflatten(3, (self.window_size, -1)).permute(2, 0, 3, 1, 4, 5)
+        local = local.flatten(1, 2).flatten(2, 3)[:, :self.height, :self.width]
+        return local, self._unsort(regional).permute(2, 0, 1, 3)
+
+    def _sort(self, x: Tensor) -> Tensor:
+        """``(rows, columns, ...)`` to ``(windows, ...)``."""
+        if not any(self.padding):
+            return x.flatten(0, 1)
+        inner, last_row = x[:-1], x[-1:]
+        kinds = inner[:, :-1], inner[:, -1:], last_row[:, :-1], last_row[:, -1:]
+        return torch.cat([kind.flatten(0, 1) for kind in kinds])
+
+    def _unsort(self, x: Tensor) -> Tensor:
+        rows, columns = self.rows, self.columns
+        if not any(self.padding):
+            return x.unflatten(0, (rows, columns))
+        inner, last_column, last_row, corner = x.split(self.kinds)
+        inner = torch.cat([inner.unflatten(0, (rows - 1, columns - 1)), last_column.unsqueeze(1)], dim=1)
+        return torch.cat([inner, torch.cat([last_row, corner]).unsqueeze(0)])
+
+    def groups(self, like: Tensor) -> list[Group]:
+        """The kinds of windows that occur, in order, with their masks on the device of ``like``."""
+        if not any(self.padding):
+            return [(self.rows * self.columns, None)]
+        # What is made while a graph is traced belongs to it and must not stay in the cache.
+        traced = torch.compiler.is_compiling() or type(like) is not Tensor
+        masks = (edge_masks if traced else cached_edge_masks)(self.window_size, *self.padding, like.device)
+        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if count]
+
+
+def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
+    """What the windows of the last column, the last row and the corner may not see.
+
+    Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
+    allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
+
+    Returns:
+        list[tuple[Tensor, Tensor] | None]: For each kind the queries that see anything ``(N, 1)`` and the forbidden
+        pairs of these ``(N, N)``, with ``N = 1 + window_size ** 2``; None if nothing is masked.
+    """
+    position = torch.arange(window_size, device=device)
+    in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)
+    in_row = F.pad((position < window_size - pad_bottom).repeat_interleave(window_size), (1, 0), value=True)
+    column, row = in_column[:, None] & in_column, in_row[:, None] & in_row
+    allowed = [column if pad_right else None, row if pad_bottom else None,
+               column | row if pad_right and pad_bottom else None]
+    sees = [None if pairs is None else pairs.any(-1, keepdim=True) for pairs in allowed]
+    return [None if pairs is None else (some, some & ~pairs) for pairs, some in zip(allowed, sees)]
+
+
+# What is made in inference mode could not be used in training later.
+cached_edge_masks = lru_cache(maxsize=256)(torch.inference_mode(False)(edge_masks))
+
+
+class Attention(nn.Module):
+    """Multi-head attention, used for the regional tokens of a picture and for the tokens of a window.
+
+    In windows, local tokens have a relative position bias. Its table is laid out as the published weights have it:
+    displacement 0 at ``window_size // 2``, negative ones wrapped around, the key's position minus the query's.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        window_size (int): Side of a window, in tokens.
+    """
+
+    def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.rel_pos = nn.Parameter(torch.empty(num_heads, (2 * window_size - 1)**2))
+        nn.init.trunc_normal_(self.rel_pos, std=0.02)
+        position = torch.arange(window_size)
+        offset = (position - position[:, None] + window_size // 2) % (2 * window_size - 1)
+        self.register_buffer('offset', offset.flatten(), persistent=False)
+        self.proj = nn.Linear(channels, channels)
+
+    def position_bias(self) -> Tensor:
+        """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token, which comes first."""
+        side, w = 2 * self.window_size - 1, self.window_size
+        bias = self.rel_pos.unflatten(1, (side, side))[:, self.offset][:, :, self.offset]
+        bias = bias.view(-1, w, w, w, w).transpose(2, 3).reshape(-1, w * w, w * w)  # (y, y', x, x') -> (yx, y'x')
+        return F.pad(bias, (1, 0, 1, 0))
+
+    def forward(self, x: Tensor, groups: list[Group] | None = None) -> Tensor:
+        """Attends among the tokens of each sequence.
+
+        Args:
+            x (Tensor): ``(sequences, N, C)``.
+            groups (list[Group] | None): Kinds of windows, if the sequences are windows, in the order of the
+                sequences; each window comes once per picture of the batch.
+        """
+        query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        if groups is None:
+            x = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        else:
+            bias = self.position_bias()
+            sizes = [len(x) // sum(count for count, _ in groups) * count for count, _ in groups]
+            parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups)
+            attended = [attend(q, k, v, bias, mask).transpose(1, 2) for q, k, v, (_, mask) in parts]
+            x = attended[0] if len(attended) == 1 else torch.cat(attended)
+        return self.proj(x.flatten(2))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Attention with a bias in windows of one kind; a query that may see nothing takes the mean of all values."""
+    if mask is not None:
+        sees, forbidden = mask
+        query, bias = query * sees, (bias * sees).masked_fill(forbidden, -torch.inf)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
+
+
+class Block(nn.Module):
+    """Attention among the regional tokens, then in every window with its regional token, then the feed-forward part.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        window_size (int): Side of a window, in tokens.
+        mlp_ratio (float): Hidden channels of the feed-forward part, relative to ``channels``.
+        drop_path (float): Probability of dropping each of the three, per picture the first, per window the others.
+    """
+
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm0 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.attn = Attention(channels, num_heads, window_size)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.mlp = Mlp(channels, int(mlp_ratio * channels))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, local: Tensor, regional: Tensor, groups: list[Group]) -> tuple[Tensor, Tensor]:
+        """Takes and gives what :meth:`WindowGrid.split` gives."""
+        windows = regional.shape[:2]
+        regional = regional.transpose(0, 1)  # (B, windows, C), in any order: there are no positions
+        regional = regional + self.drop_path(self.attn(self.norm0(regional)))
+        x = torch.cat([regional.transpose(0, 1).unsqueeze(2), local], dim=2).flatten(0, 1)
+        x = x + self.drop_path(self.attn(self.norm1(x), groups))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        regional, local = x.unflatten(0, windows).split([1, x.shape[1] - 1], dim=2)
+        return local, regional.squeeze(2)
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolution of a channels-last map."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class ThreeConvEmbed(nn.Module):
+    """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
+    min_size = 1
+    slack = 0  # pixels beyond a multiple of 4 that make no further token
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels // 4, 3, stride=2, padding=1)
+        self.norm1 = nn.LayerNorm(channels // 4, eps=MAP_NORM_EPS)
+        self.conv2 = nn.Conv2d(channels // 4, channels // 2, 3, stride=2, padding=1)
+        self.norm2 = nn.LayerNorm(channels // 2, eps=MAP_NORM_EPS)
+        self.conv3 = nn.Conv2d(channels // 2, channels, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv1(images).permute(0, 2, 3, 1)
+        x = convolve(self.conv2, F.gelu(self.norm1(x)))
+        return convolve(self.conv3, F.gelu(self.norm2(x)))
+
+
+class OneConvEmbed(nn.Module):
+    """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
+    min_size = 2
+    slack = 1
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 8, stride=PATCH_SIZE, padding=3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images).permute(0, 2, 3, 1)
+
+
+EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
+
+
+class RegionEmbed(nn.Module):
+    """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``.
+
+    A picture of which any side is no multiple gets zeros around in both directions; one whose other side is a
+    multiple gains a whole further region there, as the published weights know it.
+    """
+
+    def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
+        super().__init__()
+        self.region_size = region_size
+        self.conv = nn.Conv2d(in_channels, channels, region_size, stride=region_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        excess = [length % self.region_size for length in images.shape[2:]]
+        if any(excess):
+            bottom, right = [self.region_size - e for e in excess]
+            images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+        return self.conv(images).permute(0, 2, 3, 1)
+
+
+class Projection(nn.Module):
+    """Halves a map and doubles its channels: LayerNorm, GELU, depth-wise convolution; local and regional map alike."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=MAP_NORM_EPS)
+        self.conv = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self.conv, F.gelu(self.norm(x)))
+
+
+class Stage(nn.Module):
+    """Projection of both maps, then blocks on one grid of windows, the first followed by the position encoding.
+
+    Args:
+        channels (int): Channels of the blocks.
+        depth (int): Number of blocks.
+        num_heads (int): Number of heads.
+        window_size (int): Side of a window, in tokens.
+        mlp_ratio (float): Hidden channels of the feed-forward parts, relative to ``channels``.
+        peg (bool): Add a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
+        drop_paths (Sequence[float]): Probability of dropping a branch, for every block.
+        project (bool): Whether the maps come with half the channels and twice the size.
+    """
+
+    def __init__(self, channels: int, depth: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
+                 drop_paths: Sequence[float], project: bool) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.projection = Projection(channels // 2) if project else nn.Identity()
+        self.blocks = nn.ModuleList(Block(channels, num_heads, window_size, mlp_ratio, rate) for rate in drop_paths)
+        self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
+
+    def forward(self, local: Tensor, regional: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
+        """Maps ``(B, H, W, C)`` and ``(B, Hr, Wr, C)``; ``run_block(block, *arguments)`` calls a block."""
+        local, regional = self.projection(local), self.projection(regional)
+        grid = WindowGrid(*regional.shape[1:3], self.window_size, *local.shape[1:3])
+        groups = grid.groups(like=local)
+        local, regional = grid.split(local, regional)  # zeros of the padding become tokens like any other
+        for i, block in enumerate(self.blocks):
+            local, regional = run_block(block, local, regional, groups)
+            if i == 0 and self.peg is not None:
+                maps = grid.merge(local, regional)
+                local, regional = grid.split(*(x + convolve(self.peg, x) for x in maps))
+        return grid.merge(local, regional)
+
+
+@MODELS.register_module()
+class RegionViT(Backbone):
+    """RegionViT and RegionViT+: regional tokens attend among themselves, then local tokens in windows with their own.
+
+    Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
+    stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels.
+
+    Needed by the published weights, and therefore as published:
+
+    - The table of the position bias is wrapped around: displacement 0 in its upper left part, key minus query.
+    - The window in the lower right corner sees tokens of the padding: the masks of row and column are united there.
+    - A query that may see nothing takes the mean of all values, and tokens of the padding change from block to block.
+    - If one side of a picture is no multiple of a region, the other, though it be one, gains a region of padding.
+    - Projection and position encoding are shared by local and regional maps, attention by both of a block's steps.
+    - Stage norms are in the path: the next stage takes the normalised local map, but the regional one as it is.
+    - Published detectors take RGB pictures, with mean ``[103.53, 116.28, 123.675]`` and standard deviation
+      ``[57.375, 57.12, 58.395]``, which are in the order BGR.
+
+    Args:
+        arch (str | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, or a dict with ``local_embed``
+            (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
+            per stage) and ``mlp_ratio`` (float).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3).
+        out_tokens (str): ``'local'`` returns the local maps, strides 4, 8, 16, 32; ``'regional'`` the regional ones,
+            which a classifier reads. Defaults to ``'local'``.
+        window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. Defaults to 7.
+            A region has four times the side of a window of the first stage, in pixels. Weights of other windows are
+            resized on load.
+        peg (bool): Positional encoding generator in every stage. Defaults to False.
+        stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path. Defaults to False.
+        resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
+            table were a picture, which blurs over the seam; False in the order of displacements. Defaults to True.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the embeddings, ``n`` also the first ``n`` stages. Defaults to -1.
+        norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Raises:
+        ValueError: If an argument is outside of what is allowed, or a picture is larger than the windows reach.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import RegionViT
+        >>> maps = RegionViT('tiny', window_size=14, peg=True, stage_norm=True).eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    """
+
+    arch_zoo = {
+        'tiny': dict(
+            local_embed='3conv', embed_dims=64, depths=[2, 2, 8, 2], num_heads=[2, 4, 8, 16], mlp_ratio=4.),
+        'small': dict(
+            local_embed='3conv', embed_dims=96, depths=[2, 2, 8, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4.),
+        'medium': dict(
+            local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4.),
+        'base': dict(
+            local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4.),
+    }
+
+    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
+                 out_tokens: str = 'local', window_size: int | Sequence[int] = 7, peg: bool = False,
+                 stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
+                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        self.depths, num_heads = arch['depths'], arch['num_heads']
+        num_stages = len(self.depths)
+        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
+        strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
+        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        check_arch(arch, channels)
+        if out_tokens not in ('local', 'regional'):
+            raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
+        self.out_tokens = out_tokens
+        self.window_sizes = check_window_size(window_size, num_stages)
+        self.stage_norm = stage_norm
+        self.resize_wrapped = resize_wrapped
+
+        self.local_embed = EMBEDDINGS[arch['local_embed']](in_channels, channels[0])
+        self.region_embed = RegionEmbed(in_channels, channels[0], PATCH_SIZE * self.window_sizes[0])
+        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        self.stages = nn.ModuleList(
+            Stage(channels[i], self.depths[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg,
+                  drop_paths[i], project=i > 0) for i in range(num_stages))
+        if stage_norm:
+            for i in range(num_stages):
+                self.add_module(f'norm{i}', nn.LayerNorm(channels[i], eps=MAP_NORM_EPS))
+        self.apply(init_linear)
+        self._register_load_state_dict_pre_hook(self._match_checkpoint)
+        self.freeze()
+
+    def iter_maps(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yields the local map of each stage, raw and as the next stage takes it, and the regional one; all NHWC."""
+        local, regional = self.local_embed(images), self.region_embed(images)
+        self.check_reach(images, local, regional)
+        for i, stage in enumerate(self.stages):
+            raw, regional = stage(local, regional, self.run_block)
+            local = self.output_norm(i)(raw)
+            yield raw, local, regional
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        for raw, _, _ in self.iter_maps(images):
+            yield raw
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps for a neck or head.
+
+        Args:
+            images (Tensor): ``(B, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``, after its stage
+            norm if there is one; with ``out_tokens='regional'`` one ``(B, C, Hr, Wr)`` map of regional tokens.
+        """
+        self.check_images(images)
+        outputs = []
+        for stage, (_, local, regional) in enumerate(self.iter_maps(images)):
+            if stage in self.out_indices:
+                x = local if self.out_tokens == 'local' else regional
+                outputs.append(x.permute(0, 3, 1, 2).contiguous())
+            if stage == self.out_indices[-1]:
+                break
+        return tuple(outputs)
+
+    def check_images(self, images: Tensor) -> None:
+        super().check_images(images)
+        if min(images.shape[2:]) < self.local_embed.min_size:
+            raise ValueError(f'images must be at least {self.local_embed.min_size} pixels high and wide, '
+                             f'got {tuple(images.shape)}')
+
+    def check_reach(self, images: Tensor, local: Tensor, regional: Tensor) -> None:
+        """Regional tokens become fewer from stage to stage, and smaller windows may leave local tokens without one."""
+        for stage, window_size in enumerate(self.window_sizes):
+            if any(-(-n // 2**stage) > window_size * -(-m // 2**stage)
+                   for n, m in zip(local.shape[1:3], regional.shape[1:3])):
+                raise ValueError(
+                    f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of '
+                    f'{self.window_sizes} can cover, which is {self.largest_side} x {self.largest_side}; '
+                    f'window_size={max(self.window_sizes)} covers any size')
+
+    @property
+    def largest_side(self) -> int:
+        """Up to this side, in pixels, windows cover every picture; only called where they do not cover them all."""
+        reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
+        return min(reach) + self.local_embed.slack
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.local_embed, self.region_embed]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        return [self.stages[stage], self.output_norm(stage)]
+
+    @property
+    def num_layers(self) -> int:
+        return sum(self.depths)
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the embeddings, then a block each, the first with projection and PEG of its stage.
+
+        A stage norm belongs to the block before it; the last comes after all.
+        """
+        parts = name.split('.')
+        if parts[0] in ('local_embed', 'region_embed'):
+            return 0
+        if parts[0] == 'stages':
+            return sum(self.depths[:int(parts[1])]) + (int(parts[3]) if parts[2] == 'blocks' else 0) + 1
+        stage = int(parts[0].removeprefix('norm'))
+        return sum(self.depths[:stage + 1]) if stage < self.num_stages - 1 else None
+
+    def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
+        """Lets weights of other windows load, and those of a classifier where PEG or stage norms are new."""
+        own = {f'{prefix}{name}': parameter.detach() for name, parameter in self.named_parameters()}
+        if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
+            return  # a checkpoint of something else: load_state_dict reports what is missing
+        if resized := self._resize_windows(state_dict, own):
+            print_log(f'RegionViT: {resized} tensors resized to windows of {self.window_sizes}', logger='current')
+        for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
+            keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
+            if keys and not state_dict.keys() & set(keys):
+                print_log(f'RegionViT: {kind} is not in the checkpoint, keeps its initial values', logger='current')
+                state_dict.update({key: own[key] for key in keys})
+
+    def _resize_windows(self, state_dict: dict, own: dict[str, Tensor]) -> int:
+        resized = 0
+        for key in own.keys() & state_dict.keys():
+            old, new = state_dict[key], own[key]
+            if old.shape == new.shape or old.shape[0] != new.shape[0]:
+                continue  # nothing to resize, or another network, which load_state_dict reports
+            if key.endswith('.attn.rel_pos'):
+                state_dict[key] = resize_position_bias(old, new.shape[1], self.resize_wrapped)
+                resized += 1
+            elif key.endswith('region_embed.conv.weight'):
+                state_dict[key] = resize_bicubic(old, new.shape[-1])
+                resized += 1
+        return resized
+
+
+def resize_bicubic(image: Tensor, side: int) -> Tensor:
+    """``(..., H, W)`` to ``(..., side, side)``, in at least single precision."""
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    return F.interpolate(image.to(dtype), size=(side, side), mode='bicubic', align_corners=False).to(image.dtype)
+
+
+def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
+    """Resizes a wrapped table of position biases.
+
+    Args:
+        table (Tensor): ``(heads, D * D)`` with ``D = 2 * window_size - 1``.
+        length (int): New ``D * D``.
+        wrapped (bool): Resize the table as it lies, or put the displacements in order before and back after.
+    """
+
+    old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
+    image = table.unflatten(1, (old_side, old_side))
+    if wrapped:
+        return resize_bicubic(image[None], new_side)[0].flatten(1)
+    # Displacement 0 lies at w // 2 and comes to the centre, w - 1.
+    old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
+    image = image.roll((old_shift, old_shift), dims=(1, 2))
+    return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal (0.02) for linear layers, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def check_arch(arch: dict, channels: Sequence[int]) -> None:
+    if arch['local_embed'] not in EMBEDDINGS:
+        raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
+    if len(arch['num_heads']) != len(channels):
+        raise ValueError(f"arch needs as many num_heads as depths, got {len(arch['num_heads'])} and {len(channels)}")
+    for c, heads in zip(channels, arch['num_heads']):
+        if c % heads:
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+
+
+def check_window_size(window_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
+    sizes = (window_size, ) * num_stages if isinstance(window_size, int) else tuple(window_size)
+    if len(sizes) != num_stages or min(sizes) < 1:
+        raise ValueError(f'window_size must be one size of at least 1 or {num_stages} of them, got {window_size}')
+    return sizes

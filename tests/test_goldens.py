@@ -35,14 +35,18 @@ def cases(slow: bool = False) -> list:
     ]
 
 
+def task_of(case: dict) -> str:
+    return 'classification' if case['call'] == 'classify' else 'backbone'
+
+
 def build(golden: dict, case: dict, dtype: torch.dtype):
     """The model of a golden's input with the golden's weights, in evaluation mode."""
     overrides = {**golden.get('overrides', {}), **case.get('overrides', {})}
-    task = 'classification' if case['call'] == 'classify' else 'backbone'
-    model = get_model(golden['variant'], task, **overrides)
+    task = task_of(case)
+    model = get_model(golden['variant'], task, **overrides).to(dtype)  # first, so that no weight is rounded
     weights = fill_state_dict(golden['state_dict'])
     model.load_state_dict(convert_state_dict(golden['variant'], weights, task))
-    return model.to(dtype).eval()
+    return model.eval()
 
 
 @torch.no_grad()
@@ -83,7 +87,8 @@ def test_float32(golden, case):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
     golden = NETWORKS[name]
-    config = VARIANTS[golden['variant']].model_config('classification', **golden.get('overrides', {}))
+    overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
+    config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)
     assert count_parameters(config) == golden['num_params']
 
 

@@ -1,6 +1,6 @@
 """Tools for reading other people's checkpoint layouts."""
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -21,12 +21,14 @@ def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...]) -> dict[str, Tensor]:
     return {key.removeprefix('module.'): value for key, value in checkpoint.items()}
 
 
-def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | None], network: str) -> dict[str, Tensor]:
+def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
+           network: str) -> dict[str, Tensor]:
     """Renames every key by the first pattern that matches it whole.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights in the authors' layout.
-        layout (dict[str, str | None]): Pattern -> replacement as in ``re.sub``; None drops the tensor.
+        layout (dict[str, str | Callable | None]): Pattern -> replacement, a string or a function of the match as in
+            ``re.sub``; None drops the tensor.
         network (str): Name for the error message.
 
     Raises:
@@ -41,5 +43,5 @@ def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | None], netw
         else:
             raise KeyError(f'{key!r} is not a key of a published {network} checkpoint')
         if replacement is not None:
-            renamed[match.expand(replacement)] = value
+            renamed[replacement(match) if callable(replacement) else match.expand(replacement)] = value
     return renamed

@@ -2,6 +2,6 @@
 
 Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names.
 """
-from . import reswin
+from . import rest, reswin
 
-OPERATORS = {**reswin.OPERATORS}
+OPERATORS = {**reswin.OPERATORS, **rest.OPERATORS}

@@ -1,13 +1,14 @@
 """Vision-transformer backbones for dense prediction with OpenMMLab.
 
-Importing the package registers every backbone in ``mmengine.registry.MODELS`` and the ``official://`` prefix for the
-authors' checkpoints.
+Importing the package registers every backbone in ``mmengine.registry.MODELS``, ``LayerDecayConstructor`` in
+``OPTIM_WRAPPER_CONSTRUCTORS``, and the ``official://`` prefix for the authors' checkpoints.
 """
 from .installation import check_distributions
 
 check_distributions()
 
 from . import backbones  # noqa: E402,F401
+from .engine import layer_decay  # noqa: E402,F401
 from .models import convert_state_dict, get_model  # noqa: E402
 from .version import __version__  # noqa: E402
 from .zoo import list_models  # noqa: E402

@@ -1,8 +1,7 @@
 """Layer-wise and stage-wise learning rates, built as a config would build them."""
-import logging
-
 import pytest
 from miniatures import MINIATURES
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
@@ -73,8 +72,12 @@ def test_custom_keys_keep_their_options():
 
 
 def test_groups_are_few_and_logged(caplog):
-    with caplog.at_level(logging.INFO):
-        model, settings = groups('ResT', decay_rate=0.9, decay_type='stage_wise')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        _, settings = groups('ResT', decay_rate=0.9, decay_type='stage_wise')
+    finally:
+        logger.removeHandler(caplog.handler)
     distinct = {id(group) for group in settings.values()}
     assert len(distinct) == 2 * 5  # decayed and not: four stages and what is behind them; the stem is frozen
     assert 'stage_wise decay 0.9, 10 groups' in caplog.text

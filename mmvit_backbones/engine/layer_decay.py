@@ -84,7 +84,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         """From the name of a parameter to the factor of its learning rate."""
         backbones = {f'{name}.' if name else '': m for name, m in model.named_modules() if isinstance(m, Backbone)}
         if not backbones:
-            raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, {type(model).__name__} has none')
+            raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '
+                             f'{type(model).__name__} has none')
 
         def scale_of(name: str) -> float:
             for prefix, backbone in backbones.items():

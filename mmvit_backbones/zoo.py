@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from .checkpoints import regionvit, reswin, vitae
+from .checkpoints import regionvit, rest, reswin, vitae
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -140,6 +140,42 @@ _VARIANTS = [
     _regionvit('small_plus', 'small', _REGIONVIT_PLUS, 768, 31_327_834, 5.7, 83.3, 'not published'),
     _regionvit('medium_plus', 'medium', _REGIONVIT_PLUS, 768, 41_997_442, 7.9, 83.4, 'not published'),
     _regionvit('base_plus', 'base', _REGIONVIT_PLUS, 1024, 73_789_280, 13.6, 83.8, 'not published'),
+    *(Variant(
+        name=f'rest_{arch}',
+        family='ResT',
+        backbone=dict(type='ResT', arch=arch),
+        head_channels=head_channels,
+        convert=rest.convert,
+        num_params=num_params,
+        gmacs=gmacs,
+        top1=top1,
+        paper='https://arxiv.org/abs/2105.13677',
+        code='https://github.com/wofmanaf/ResT',
+        weights='Google Drive, folder 1H6QUZsKYbU6LECtxzGHKqEeGbx1E8uQ9')
+      for arch, head_channels, num_params, gmacs, top1 in [
+          ('lite', 512, 10_508_300, 1.4, 77.2),
+          ('small', 512, 13_679_708, 1.9, 79.6),
+          ('base', 768, 30_327_052, 4.3, 81.6),
+          ('large', 768, 51_676_156, 7.9, 83.6),
+      ]),
+    *(Variant(
+        name=f'restv2_{arch}',
+        family='ResTv2',
+        backbone=dict(type='ResTv2', arch=arch),
+        head_channels=head_channels,
+        convert=rest.convert_v2,
+        num_params=num_params,
+        gmacs=gmacs,
+        top1=top1,
+        paper='https://arxiv.org/abs/2204.07366',
+        code='https://github.com/wofmanaf/ResT',
+        weights="pan.baidu.com, code rest; addresses in the authors' README")
+      for arch, head_channels, num_params, gmacs, top1 in [
+          ('tiny', 768, 30_434_776, 4.1, 82.3),
+          ('small', 768, 41_205_976, 6.0, 83.2),
+          ('base', 768, 55_965_208, 7.9, 83.7),
+          ('large', 1024, 86_532_520, 13.8, 84.2),
+      ]),
 ]
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 

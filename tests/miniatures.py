@@ -7,6 +7,12 @@ MINIATURES = {
     'RegionViT': dict(
         arch=dict(local_embed='3conv', embed_dims=16, depths=[1, 2, 3, 2], num_heads=[1, 2, 4, 8], mlp_ratio=2.),
         window_size=(4, 4, 7, 7), peg=True, stage_norm=True),
+    # Output norms at the side: in the stream, the maps depend on which are asked for (tests/test_rest.py).
+    'ResT': dict(
+        arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2),
+        out_norm='side'),
+    'ResTv2': dict(
+        arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2)),
     'ReSwin': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
     'ViTAE': dict(arch=dict(embed_dims=[16, 16, 32], pyramid_dims=[8, 8, 16], depth=3, num_heads=2, groups=8,
                             mlp_ratio=2)),

@@ -36,11 +36,15 @@ def cases(slow: bool = False) -> list:
     ]
 
 
+def task_of(case: dict) -> str:
+    return 'classification' if case['call'] == 'classify' else 'backbone'
+
+
 def build(golden: dict, case: dict, dtype: torch.dtype):
     """The model of a golden's input with the golden's weights, in evaluation mode."""
     overrides = {**golden.get('overrides', {}), **case.get('overrides', {})}
-    task = 'classification' if case['call'] == 'classify' else 'backbone'
-    model = get_model(golden['variant'], task, **overrides).to(dtype).eval()
+    task = task_of(case)
+    model = get_model(golden['variant'], task, **overrides).to(dtype).eval()  # before: no weight is rounded
     model.load_state_dict(convert_state_dict(golden['variant'], filled(json.dumps(golden['state_dict'])), task))
     return model
 
@@ -89,10 +93,8 @@ def test_float32(golden, case):
 def test_parameter_count(name):
     """Of the classifier, or of the backbone that the golden calls, where the authors' dense form has no classifier."""
     golden = NETWORKS[name]
-    task, overrides = 'classification', golden.get('overrides', {})
-    if not any(case['call'] == 'classify' for case in golden['inputs']):
-        task, overrides = 'backbone', {**overrides, **golden['inputs'][0].get('overrides', {})}
-    config = VARIANTS[golden['variant']].model_config(task, **overrides)
+    overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
+    config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)
     assert count_parameters(config) == golden['num_params']
 
 

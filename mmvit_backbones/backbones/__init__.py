@@ -1,8 +1,10 @@
 """The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``."""
 from .base import Backbone
 from .regionvit import RegionViT
+from .rest import ResT
+from .restv2 import ResTv2
 from .reswin import ReSwin
 from .vitae import ViTAE
 from .vitaev2 import ViTAEv2
 
-__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ViTAE', 'ViTAEv2']
+__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ResT', 'ResTv2', 'ViTAE', 'ViTAEv2']

@@ -135,9 +135,10 @@ class Backbone(BaseModule):
         if images.shape[2] < 1 or images.shape[3] < 1:
             raise ValueError(f'images must be at least 1 x 1 pixels, got {tuple(images.shape)}')
 
-    def add_output_norms(self, eps: float) -> None:
-        """One LayerNorm per output, ``norm{stage}``; a network that does not call this returns raw maps."""
-        for stage in self.out_indices:
+    def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
+        """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
+        self.normed_stages = self.out_indices if stages is None else tuple(stages)
+        for stage in self.normed_stages:
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
 
@@ -153,11 +154,11 @@ class Backbone(BaseModule):
         in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
         if not in_checkpoint:
             return  # a checkpoint of something else: load_state_dict reports what is missing
-        for stage in set(in_checkpoint) - set(self.out_indices):
-            print_log(f'{prefix}norm{stage}: left out, stage {stage} is not in out_indices', logger='current')
+        for stage in set(in_checkpoint) - set(self.normed_stages):
+            print_log(f'{prefix}norm{stage}: left out, stage {stage} has no output norm here', logger='current')
             for kind in ('weight', 'bias'):
                 state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
-        for stage in set(self.out_indices) - set(in_checkpoint):
+        for stage in set(self.normed_stages) - set(in_checkpoint):
             print_log(f'{prefix}norm{stage}: not in the checkpoint, keeps its initial values', logger='current')
             for kind, value in getattr(self, f'norm{stage}').named_parameters():
                 state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()

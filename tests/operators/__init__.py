@@ -2,6 +2,6 @@
 
 Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names.
 """
-from . import regionvit, reswin, vitae
+from . import regionvit, rest, reswin, vitae
 
-OPERATORS = {**regionvit.OPERATORS, **reswin.OPERATORS, **vitae.OPERATORS}
+OPERATORS = {**regionvit.OPERATORS, **reswin.OPERATORS, **rest.OPERATORS, **vitae.OPERATORS}

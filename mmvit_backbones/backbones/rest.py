@@ -1,0 +1,314 @@
+"""ResTv1: four stages of global attention whose keys and values come from a smaller map.
+
+ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
+"""
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import DropPath, Mlp, drop_path_schedule
+from .base import Backbone
+
+STEM_STRIDE = 4
+INSTANCE_NORM_EPS = 1e-5
+OUT_NORMS = (None, 'side', 'in_stream')
+
+
+class PixelAttention(nn.Module):
+    """Position encoding (paper, section 3.3): every pixel is weighted by what a 3 x 3 depthwise convolution sees."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same."""
+        return x * self.conv(x).sigmoid()
+
+
+class ReducedAttention(nn.Module):
+    """What the attention of both versions has in common: queries of all tokens, keys and values of a smaller map.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        reduction (int): By how much the sides of the map of keys and values are smaller: 1, or an even number.
+        norm_eps (float): Epsilon of the LayerNorm behind the reduction.
+    """
+
+    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.reduction = reduction
+        self.q = nn.Linear(channels, channels)
+        if reduction > 1:
+            self.sr = nn.Conv2d(
+                channels, channels, reduction + 1, stride=reduction, padding=reduction // 2, groups=channels)
+            self.sr_norm = nn.LayerNorm(channels, eps=norm_eps)
+        self.kv = nn.Linear(channels, 2 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def keys_and_values(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), 2 * C)``, keys first."""
+        if self.reduction > 1:
+            x = self.sr_norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.kv(x)
+
+    def split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """``(B, H, W, parts * C)`` to ``parts`` views ``(B, heads, H * W, d)``."""
+        return x.flatten(1, 2).unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class EMSA(ReducedAttention):
+    """Efficient multi-head self-attention, version 1 (paper, section 3.2).
+
+    With several heads, a 1 x 1 convolution mixes the logits of the heads, and the softmax map is instance-normalised:
+    ``IN(softmax(conv(q k^T / sqrt(d)))) v``. As the rows of a softmax map sum to 1, its mean is 1 / keys, keys and
+    values may be centred, and normalising is one factor per image and head.
+    """
+
+    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
+        super().__init__(channels, num_heads, reduction, norm_eps)
+        self.scale = (channels // num_heads)**-0.5
+        if num_heads > 1:
+            self.mix_heads = nn.Conv2d(num_heads, num_heads, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised map ``(B, H, W, C)`` to the same."""
+        query, = self.split_heads(self.q(x), 1)
+        key, value = self.split_heads(self.keys_and_values(x), 2)
+        attend = F.scaled_dot_product_attention if self.num_heads == 1 else self.attend_normalised
+        return self.proj(attend(query, key, value).transpose(1, 2).reshape(x.shape))
+
+    def attend_normalised(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Query ``(B, heads, N, d)``, key and value ``(B, heads, keys, d)`` to ``(B, heads, N, d)``."""
+        key = (centre(key) * self.scale).to(query.dtype)
+        if self.training and torch.is_grad_enabled():  # of the maps (N, keys), only the result is kept for backward
+            attention, factor = checkpoint(
+                self.centred_attention, query, key, use_reentrant=False, preserve_rng_state=False)
+        else:
+            attention, factor = self.centred_attention(query, key)
+        return attention @ (centre(value) * factor).to(query.dtype)
+
+    def centred_attention(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The softmax map without its mean, and what the instance norm multiplies it with.
+
+        The factor reaches 316 where attention is nearly uniform: all is in float32 at least until the mean is off.
+
+        Returns:
+            tuple[Tensor, Tensor]: ``(B, heads, N, keys)``, dtype of ``query``; ``(B, heads, 1, 1)``.
+        """
+        num_keys = key.shape[2]
+        attention = self.mixed_logits(query, key).softmax(-1, dtype=at_least_float32(query)) - 1 / num_keys
+        norms = torch.linalg.vector_norm(attention, dim=-1, keepdim=True)
+        variance = norms.square().mean(2, keepdim=True) / num_keys
+        return attention.to(query.dtype), (variance + INSTANCE_NORM_EPS).rsqrt()
+
+    def mixed_logits(self, query: Tensor, key: Tensor) -> Tensor:
+        """``(B, heads, N, keys)``. The bias cancels in the softmax, but checkpoints have it."""
+        logits = query @ key.transpose(2, 3)
+        weight, bias = self.mix_heads.weight.flatten(1), self.mix_heads.bias
+        mixed = torch.baddbmm(bias[:, None], weight.expand(len(logits), -1, -1), logits.flatten(2))
+        return mixed.view(logits.shape)
+
+
+def centre(x: Tensor) -> Tensor:
+    """Keys or values ``(B, heads, keys, d)`` without their mean over the keys, in float32 at least."""
+    x = x.to(at_least_float32(x))
+    return x - x.mean(2, keepdim=True)
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+class Block(nn.Module):
+    """Attention, then the feed-forward half; pre-norm.
+
+    Args:
+        attention (ReducedAttention): Attention of one version or the other.
+        channels (int): Channels.
+        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
+        norm_eps (float): Epsilon of the LayerNorms.
+        drop_path (float): Probability of dropping each half.
+    """
+
+    def __init__(self, attention: ReducedAttention, channels: int, mlp_ratio: int, norm_eps: float,
+                 drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
+        self.attn = attention
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
+        self.mlp = Mlp(channels, mlp_ratio * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Stem(nn.Module):
+    """Pixels to tokens: three convolutions, of which the first and the last halve the sides, and pixel attention."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv1 = nn.Conv2d(in_channels, half, 3, stride=2, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(half)
+        self.conv2 = nn.Conv2d(half, half, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(half)
+        self.conv3 = nn.Conv2d(half, channels, 3, stride=2, padding=1, bias=False)
+        self.pos = PixelAttention(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
+        x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
+
+
+class PatchEmbed(nn.Module):
+    """Halves the grid between two stages: convolution, batch norm, pixel attention."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.pos = PixelAttention(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
+        return self.pos(self.norm(self.conv(x))).permute(0, 2, 3, 1)
+
+
+@MODELS.register_module()
+class ResT(Backbone):
+    """ResTv1, a pyramid of transformers with efficient multi-head self-attention.
+
+    Works at any image size from one pixel up. The factor of the instance norm depends on how many keys there are, so
+    the scale of the features changes with the size of the images, as published.
+
+    Args:
+        arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
+            from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (a list each, one entry per stage) and
+            ``mlp_ratio`` (int).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
+            32.
+        out_norm (str | None): Where the LayerNorms of the returned stages stand. ``'in_stream'``: their result is
+            returned and also goes on to the next stage, so ``out_indices`` changes the numbers; published v1
+            detectors need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none.
+            With ``out_indices=3``, the classifier's form, the first two are the same. Defaults to ``'in_stream'``.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` also the first ``n`` stages with their patch
+            embeddings. Defaults to -1.
+        norm_eval (bool): Keep the batch norms of stem and patch embeddings in evaluation mode. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ResT
+        >>> maps = ResT('lite').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    """
+
+    arch_zoo = {
+        'lite': dict(
+            embed_dims=64, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'small': dict(
+            embed_dims=64, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'base': dict(
+            embed_dims=96, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'large': dict(
+            embed_dims=96, depths=[2, 2, 18, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+    }
+    # What version 2 replaces.
+    stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSA
+    norm_eps = 1e-5
+
+    def __init__(self, arch: str | dict = 'lite', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
+                 out_norm: str | None = 'in_stream', drop_path_rate: float = 0.1, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        self.depths = arch['depths']
+        channels = [arch['embed_dims'] * 2**stage for stage in range(len(self.depths))]
+        check_arch(channels, arch['num_heads'], arch['reductions'])
+        if out_norm not in OUT_NORMS:
+            raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
+        strides = [STEM_STRIDE * 2**stage for stage in range(len(self.depths))]
+        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+
+        self.patch_embeds = nn.ModuleList([self.stem_type(in_channels, channels[0])])
+        self.patch_embeds.extend(self.patch_embed_type(before, after) for before, after in pairwise(channels))
+        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        self.stages = nn.ModuleList(
+            nn.ModuleList(
+                Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], self.norm_eps,
+                      drop_path) for drop_path in stage_drop_paths)
+            for c, num_heads, reduction, stage_drop_paths in zip(
+                channels, arch['num_heads'], arch['reductions'], drop_paths))
+        self.out_norm = out_norm
+        self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
+        self.apply(self.init_module)
+        self.freeze()
+
+    @staticmethod
+    def init_module(module: nn.Module) -> None:
+        """Truncated normal (0.02) for all linear layers and convolutions; zero biases for linear layers alone."""
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        x = images
+        for i, (patch_embed, blocks) in enumerate(zip(self.patch_embeds, self.stages)):
+            x = patch_embed(x)
+            for block in blocks:
+                x = self.run_block(block, x)
+            yield x
+            if self.out_norm == 'in_stream':
+                x = self.output_norm(i)(x)
+            x = x.permute(0, 3, 1, 2)
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.patch_embeds[0]]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        return [self.stages[stage]] if stage == 0 else [self.patch_embeds[stage], self.stages[stage]]
+
+    @property
+    def num_layers(self) -> int:
+        return sum(self.depths)
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, then a block each; a patch embedding belongs to the block behind it."""
+        kind, *rest = name.split('.')
+        if kind not in ('patch_embeds', 'stages'):
+            return None
+        stage = int(rest[0])
+        before = sum(self.depths[:stage])
+        if kind == 'stages':
+            return before + int(rest[1]) + 1
+        return before + 1 if stage > 0 else 0
+
+
+def check_arch(channels: Sequence[int], num_heads: Sequence[int], reductions: Sequence[int]) -> None:
+    if not len(channels) == len(num_heads) == len(reductions):
+        raise ValueError('arch needs as many num_heads and reductions as depths, got '
+                         f'{len(num_heads)}, {len(reductions)} and {len(channels)}')
+    if channels[0] % 2:
+        raise ValueError(f'arch: embed_dims must be even, got {channels[0]}')
+    for c, heads, reduction in zip(channels, num_heads, reductions):
+        if c % heads:
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+        if reduction != 1 and (reduction < 2 or reduction % 2):
+            raise ValueError(f'arch: reductions must be 1 or even, got {reduction}')

@@ -1,0 +1,136 @@
+"""ResTv2: ResT with plain attention and a branch that brings the lost resolution of the values back.
+
+ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
+"""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .rest import PixelAttention, ReducedAttention, ResT
+
+NORM_EPS = 1e-6
+
+
+class EMSAv2(ReducedAttention):
+    """Efficient multi-head self-attention, version 2 (paper, section 3.1).
+
+    Plain attention, and to what it gives is added the map of values, upsampled to full resolution by a depthwise
+    convolution and a pixel shuffle.
+    """
+
+    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
+        super().__init__(channels, num_heads, reduction, norm_eps)
+        self.up = nn.Conv2d(channels, channels * reduction**2, 3, padding=1, groups=channels)
+        self.up_norm = nn.LayerNorm(channels, eps=norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised map ``(B, H, W, C)`` to the same."""
+        query, = self.split_heads(self.q(x), 1)
+        keys_and_values = self.keys_and_values(x)
+        key, value = self.split_heads(keys_and_values, 2)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
+        return self.proj(attended + self.upsample(keys_and_values.chunk(2, dim=-1)[1], *x.shape[1:3]))
+
+    def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
+        """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalised."""
+        b, h, w, c = values.shape
+        r = self.reduction
+        x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        if r > 1:  # nn.PixelShuffle, channels-last, in one copy
+            x = x.view(b, h, w, c, r, r).permute(0, 1, 4, 2, 5, 3).reshape(b, h * r, w * r, c)
+        return self.up_norm(x[:, :height, :width])
+
+
+class Stem(nn.Module):
+    """Pixels to tokens: two convolutions that halve the sides, a linear one, pixel attention and LayerNorm."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels // 2, 3, stride=2, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels // 2)
+        self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.pos = PixelAttention(channels)
+        self.norm3 = nn.LayerNorm(channels, eps=NORM_EPS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
+        x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        return self.norm3(self.pos(self.conv3(x)).permute(0, 2, 3, 1))
+
+
+class PatchEmbed(nn.Module):
+    """Halves the grid between two stages: convolution, pixel attention, LayerNorm."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
+        self.pos = PixelAttention(channels)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
+        return self.norm(self.pos(self.conv(x)).permute(0, 2, 3, 1))
+
+
+@MODELS.register_module()
+class ResTv2(ResT):
+    """ResTv2: the frame of :class:`ResT` with another stem, other patch embeddings and another attention.
+
+    Works at any image size from one pixel up. A classifier's checkpoint fills the output norm of the last stage, which
+    the authors' detectors and segmenters start anew.
+
+    Args:
+        arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
+            32.
+        out_norm (str | None): Where the LayerNorms of the returned stages stand, see :class:`ResT`. Defaults to
+            ``'side'``, which published v2 models need.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` also the first ``n`` stages with their patch
+            embeddings. Defaults to -1.
+        norm_eval (bool): Keep the batch norms of the stem in evaluation mode. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ResTv2
+        >>> maps = ResTv2('tiny').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
+    """
+
+    arch_zoo = {
+        'tiny': dict(
+            embed_dims=96, depths=[1, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'small': dict(
+            embed_dims=96, depths=[1, 2, 12, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'base': dict(
+            embed_dims=96, depths=[1, 3, 16, 3], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'large': dict(
+            embed_dims=128, depths=[2, 3, 16, 2], num_heads=[2, 4, 8, 16], reductions=[8, 4, 2, 1], mlp_ratio=4),
+    }
+    stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSAv2
+    norm_eps = NORM_EPS
+
+    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
+                 out_norm: str | None = 'side', drop_path_rate: float = 0.1, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(arch, in_channels, out_indices, out_norm, drop_path_rate, frozen_stages, norm_eval, with_cp,
+                         init_cfg)
+
+    @staticmethod
+    def init_module(module: nn.Module) -> None:
+        """Truncated normal (0.02) and zero biases for all linear layers and convolutions."""
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

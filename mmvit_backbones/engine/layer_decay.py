@@ -1,0 +1,112 @@
+"""Learning rates that fall from the head to the stem, for every backbone of the package and any host.
+
+Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: ConvNeXt's UperNet recipe (Liu et al.,
+CVPR 2022, arXiv 2201.03545), which ResTv2 follows.
+"""
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import accumulate
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from ..backbones import Backbone
+
+DECAY_TYPES = ('layer_wise', 'stage_wise')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(DefaultOptimWrapperConstructor):
+    """Multiplies the learning rate of a parameter by ``decay_rate ** steps``, counted from the output of the backbone.
+
+    A step is a block (``'layer_wise'``) or a stage (``'stage_wise'``). Output norms, necks and heads take no step,
+    the last block or stage takes one, and the stem takes the most. Norms, biases and other vectors are not decayed
+    unless ``paramwise_cfg`` says otherwise. The groups are logged.
+
+    Args:
+        optim_wrapper_cfg (dict): MMEngine's.
+        paramwise_cfg (dict): ``decay_rate`` (float, from 0 to 1), ``decay_type`` (``'layer_wise'``, the default, or
+            ``'stage_wise'``), and all that MMEngine's default constructor takes, with ``norm_decay_mult``,
+            ``bias_decay_mult`` and ``flat_decay_mult`` being 0 by default.
+
+    Raises:
+        ValueError: If an option is missing or unknown, or the model has no backbone that it is made for.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     optimizer=dict(type='AdamW', lr=1.5e-4, weight_decay=0.05),
+        ...     constructor='LayerDecayConstructor',
+        ...     paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise'))
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        options = dict(paramwise_cfg or {})
+        self.decay_rate = options.get('decay_rate')
+        self.decay_type = options.get('decay_type', 'layer_wise')
+        if self.decay_rate is None or not 0 < self.decay_rate <= 1:
+            raise ValueError(f'paramwise_cfg.decay_rate must be above 0 and at most 1, got {self.decay_rate}')
+        if self.decay_type not in DECAY_TYPES:
+            raise ValueError(f'paramwise_cfg.decay_type must be one of {DECAY_TYPES}, got {self.decay_type!r}')
+        if optim_wrapper_cfg['optimizer'].get('weight_decay') is not None:
+            options = {'norm_decay_mult': 0., 'bias_decay_mult': 0., 'flat_decay_mult': 0., **options}
+        super().__init__(optim_wrapper_cfg, options)
+        if self.base_lr is None:
+            raise ValueError('optimizer.lr must be given: it is what decays')
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+        """Adds one group per learning rate and set of options. MMEngine calls it for every submodule, too."""
+        if prefix:
+            super().add_params(params, module, prefix, **kwargs)
+            return
+        single = []
+        super().add_params(single, module, **kwargs)
+        params.extend(self.merge(single, module))
+
+    def merge(self, single: list[dict], model: nn.Module) -> list[dict]:
+        """Groups of one parameter each to groups of those with the same options."""
+        scale_of, names = self.scales(model), {id(p): name for name, p in model.named_parameters()}
+        groups = {}
+        for group in single:
+            parameter, = group.pop('params')
+            scale = scale_of(names[id(parameter)])
+            options = {**group, 'lr': group.get('lr', self.base_lr) * scale, 'lr_scale': scale}
+            if self.base_wd is not None:
+                options.setdefault('weight_decay', self.base_wd)
+            key = tuple(sorted((name, repr(value)) for name, value in options.items()))
+            groups.setdefault(key, dict(options, params=[]))['params'].append(parameter)
+        ordered = sorted(groups.values(), key=lambda group: group['lr_scale'])
+        print_log(self.describe(ordered), logger='current')
+        return ordered
+
+    def scales(self, model: nn.Module) -> Callable[[str], float]:
+        """From the name of a parameter to the factor of its learning rate."""
+        backbones = {f'{name}.' if name else '': m for name, m in model.named_modules() if isinstance(m, Backbone)}
+        if not backbones:
+            raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '
+                             f'{type(model).__name__} has none')
+
+        def scale_of(name: str) -> float:
+            for prefix, backbone in backbones.items():
+                if name.startswith(prefix):
+                    return self.decay_rate**self.steps(backbone, name, prefix)
+            return 1.
+
+        return scale_of
+
+    def steps(self, backbone: Backbone, name: str, prefix: str) -> int:
+        """Blocks or stages from a parameter to the output, its own included."""
+        layer, num_layers = backbone.get_layer_depth(name, prefix)
+        if self.decay_type == 'layer_wise':
+            return num_layers - 1 - layer
+        if not hasattr(backbone, 'depths'):
+            raise ValueError(f'stage_wise decay needs a backbone with stages, {type(backbone).__name__} has none')
+        ends = [0, *accumulate(backbone.depths)]  # the last layer of the stem and of every stage
+        return len(ends) - bisect_left(ends, layer)
+
+    def describe(self, groups: list[dict]) -> str:
+        lines = [f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(groups)} groups']
+        lines += [f'  lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), weight decay '
+                  f'{group.get("weight_decay", 0):.3g}: {len(group["params"])} parameters' for group in groups]
+        return '\n'.join(lines)

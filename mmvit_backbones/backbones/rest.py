@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import DropPath, Mlp, drop_path_schedule
+from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule
 from .base import Backbone
 
 STEM_STRIDE = 4
@@ -121,10 +121,6 @@ def centre(x: Tensor) -> Tensor:
     """Keys or values ``(B, heads, keys, d)`` without their mean over the keys, in float32 at least."""
     x = x.to(at_least_float32(x))
     return x - x.mean(2, keepdim=True)
-
-
-def at_least_float32(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 class Block(nn.Module):

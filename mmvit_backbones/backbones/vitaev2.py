@@ -104,7 +104,7 @@ class ViTAEv2(Backbone):
                  drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
                  init_cfg: dict | list[dict] | None = None) -> None:
         arch = self.resolve_arch(arch)
-        check_arch(arch, len(STRIDES))
+        self.check_arch(arch)
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(arch['embed_dims'], [4, 8, 16, 32], in_channels, out_indices, frozen_stages, norm_eval,
@@ -120,27 +120,59 @@ class ViTAEv2(Backbone):
         self.apply(init_linear)
         self.freeze()
 
+    @staticmethod
+    def check_arch(arch: dict) -> None:
+        for key, values in arch.items():
+            if isinstance(values, list) and len(values) != len(STRIDES):
+                raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
+        for key in ('num_heads', 'reduction_heads'):
+            for channels, heads in zip(arch['embed_dims'], arch[key]):
+                if channels % heads:
+                    raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
+        if not set(arch.get('attention', ())) <= {'window', 'global'}:
+            raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")
+
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
         channels, width, stride = self.channels[stage], self.arch['pyramid_dims'][stage], STRIDES[stage]
-        pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage])
         pyramid_channels = len(DILATIONS[stage]) * width
-        num_heads = self.arch['reduction_heads'][stage]
-        if self.arch['attention'][stage] == 'window':
-            attn = WindowAttention(pyramid_channels, channels, num_heads, self.window_size)
-        else:
-            attn = GlobalAttention(pyramid_channels, channels, num_heads, qkv_bias=False, value_skip=True)
-        conv_branch = ConvBranch([in_channels, width, width, channels], REDUCTION_GROUPS[stage],
-                                 strides=[2, stride // 2, 1])
-        return ReductionCell(pyramid, attn, conv_branch, stride, pyramid_channels, channels)
+        conv_width = self.conv_width(stage)
+        return ReductionCell(
+            PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
+            self.reduction_attention(stage, pyramid_channels, self.arch['reduction_heads'][stage]),
+            ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
+                       strides=[2, stride // 2, 1]),
+            stride, pyramid_channels, channels, position=self.position(pyramid_channels))
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
-        channels, num_heads = self.channels[stage], self.arch['num_heads'][stage]
+        channels = self.channels[stage]
+        return NormalCell(
+            channels,
+            self.normal_attention(stage, self.arch['num_heads'][stage]),
+            ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage]),
+            MLP_RATIO, drop_rate, drop_path, position=self.position(channels))
+
+    # ---- what another attention exchanges
+
+    def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
         if self.arch['attention'][stage] == 'window':
-            attn = WindowAttention(channels, channels, num_heads, self.window_size)
-        else:
-            attn = GlobalAttention(channels, channels, num_heads)
-        conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
-        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path)
+            return WindowAttention(in_channels, self.channels[stage], num_heads, self.window_size)
+        return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=False, value_skip=True)
+
+    def normal_attention(self, stage: int, num_heads: int) -> nn.Module:
+        channels = self.channels[stage]
+        if self.arch['attention'][stage] == 'window':
+            return WindowAttention(channels, channels, num_heads, self.window_size)
+        return GlobalAttention(channels, channels, num_heads)
+
+    def conv_width(self, stage: int) -> int:
+        """Channels inside the convolution branch of a reduction cell."""
+        return self.arch['pyramid_dims'][stage]
+
+    def position(self, channels: int) -> nn.Module | None:
+        """What precedes attention and its norm."""
+        return None
+
+    # ---- what Backbone asks for
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)
@@ -165,15 +197,3 @@ class ViTAEv2(Backbone):
         _, stage, kind, *rest = name.split('.')
         before = sum(self.depths[:int(stage)]) + int(stage)
         return before + (int(rest[0]) + 1 if kind == 'cells' else 0)
-
-
-def check_arch(arch: dict, num_stages: int) -> None:
-    for key, values in arch.items():
-        if len(values) != num_stages:
-            raise ValueError(f'arch: {key} needs {num_stages} entries, got {values}')
-    for key in ('num_heads', 'reduction_heads'):
-        for channels, heads in zip(arch['embed_dims'], arch[key]):
-            if channels % heads:
-                raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
-    if not set(arch['attention']) <= {'window', 'global'}:
-        raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

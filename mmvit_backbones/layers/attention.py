@@ -1,10 +1,9 @@
 """Self-attention without position bias: in windows, over the whole map, and linear in the number of tokens."""
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .precision import at_least_float32, without_autocast
 from .recompute import recompute
 from .window import merge_windows, split_windows
 
@@ -114,15 +113,6 @@ class LinearAttention(nn.Module):
         """Positive random features of ``(B, N, channels)``: ``(B, N, num_features)``."""
         features = self.features.to(x.dtype)
         return torch.exp(x @ features.T - x.square().sum(-1, keepdim=True) / 2) * len(features)**-0.5
-
-
-def at_least_float32(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
-
-
-def without_autocast(device_type: str) -> AbstractContextManager:
-    """Full precision inside; the meta device has no autocast, and refuses even to switch it off."""
-    return nullcontext() if device_type == 'meta' else torch.autocast(device_type, enabled=False)
 
 
 def split_evenly(padding: int) -> tuple[int, int]:

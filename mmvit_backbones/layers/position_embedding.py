@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .precision import at_least_float32
+
 
 class PositionEmbedding(nn.Module):
     """One learned vector per position of a square grid, and one for the class token.
@@ -40,6 +42,6 @@ def resize_positions(table: Tensor, height: int, width: int) -> Tensor:
     """Bicubic, on the square grid; in float32 at least."""
     token, grid = table[:, :1], table[:, 1:]
     side = round(grid.shape[1]**0.5)
-    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(torch.promote_types(table.dtype, torch.float32))
+    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))
     grid = F.interpolate(grid, size=(height, width), mode='bicubic', align_corners=False)
     return torch.cat([token, grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

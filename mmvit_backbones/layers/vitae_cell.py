@@ -76,6 +76,18 @@ class ConvBranch(nn.Module):
         return (F.silu(x) if self.last_act else x).permute(0, 2, 3, 1)
 
 
+class ContextPosition(nn.Module):
+    """Positions from the surroundings: a depth-wise 7 x 7 convolution, added (Chu et al., arXiv 2102.10882)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(B, H, W, channels)``."""
+        return x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 class ReductionCell(nn.Module):
     """Halves or quarters the map: pyramid reduction and attention, beside convolutions, then an MLP.
 
@@ -87,13 +99,15 @@ class ReductionCell(nn.Module):
         in_channels (int): Channels between pyramid and attention.
         channels (int): Channels of the output.
         drop_rate (float): Dropout after the MLP. Defaults to 0.
+        position (nn.Module | None): Before attention and its norm, such as :class:`ContextPosition`.
     """
 
     def __init__(self, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch, stride: int,
-                 in_channels: int, channels: int, drop_rate: float = 0.) -> None:
+                 in_channels: int, channels: int, drop_rate: float = 0., position: nn.Module | None = None) -> None:
         super().__init__()
         self.stride = stride
         self.pyramid = pyramid
+        self.position = position or nn.Identity()
         self.norm1 = nn.LayerNorm(in_channels, eps=REDUCTION_EPS)
         self.attn = attn
         self.conv_branch = conv_branch
@@ -104,7 +118,7 @@ class ReductionCell(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, C)`` to ``(B, ceil(H / stride), ceil(W / stride), channels)``."""
         x = pad_to_multiple(x, self.stride)
-        x = self.attn(self.norm1(F.gelu(self.pyramid(x)))) + self.conv_branch(x)
+        x = self.attn(self.norm1(self.position(F.gelu(self.pyramid(x))))) + self.conv_branch(x)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -118,11 +132,13 @@ class NormalCell(nn.Module):
         mlp_ratio (int): Hidden channels of the MLP, in channels.
         drop_rate (float): Dropout after attention and MLP.
         drop_path (float): Stochastic depth; drawn anew for each of the three branches.
+        position (nn.Module | None): Before attention and its norm alone, such as :class:`ContextPosition`.
     """
 
     def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,
-                 drop_path: float) -> None:
+                 drop_path: float, position: nn.Module | None = None) -> None:
         super().__init__()
+        self.position = position or nn.Identity()
         self.norm1 = nn.LayerNorm(channels, eps=NORMAL_EPS)
         self.attn = attn
         self.conv_branch = conv_branch
@@ -133,6 +149,6 @@ class NormalCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
-        attended = self.dropout(self.attn(self.norm1(x)))
+        attended = self.dropout(self.attn(self.norm1(self.position(x))))
         x = x + self.drop_path(attended) + self.drop_path(self.conv_branch(x))
         return x + self.drop_path(self.dropout(self.mlp(self.norm2(x))))

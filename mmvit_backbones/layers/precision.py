@@ -1,0 +1,15 @@
+"""Where half precision is not enough."""
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """The tensor's dtype, or float32 for one of 16 bits."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager:
+    """No autocast inside; the meta device has none, and refuses even to switch it off."""
+    return nullcontext() if device_type == 'meta' else torch.autocast(device_type, enabled=False)

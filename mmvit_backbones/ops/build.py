@@ -22,7 +22,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / 'csrc'
 STEMS = {'cpu': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
-CPU_FLAGS = ['-O3', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-fno-math-errno', '-w']
+GLUE_FLAGS = ['-O1', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-w']  # to torch: no arithmetic
+CPU_FLAGS = ['-O3', *GLUE_FLAGS[1:], '-fno-math-errno']
 # cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
 CAPABILITIES = {'generic': []}
 if platform.machine() == 'x86_64':
@@ -96,8 +97,8 @@ def build_cpu(torch: Torch, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         kernels = [[*compiler, *CPU_FLAGS, *flags, f'-DMMVIT_CAPABILITY={name}', '-c', SOURCES / 'cpu_kernels.cpp',
                     '-o', f'{folder}/{name}.o'] for name, flags in CAPABILITIES.items()]
-        operators = [[*compiler, *CPU_FLAGS, *torch.includes, '-c', SOURCES / f'{name}.cpp', '-o', f'{folder}/{name}.o']
-                     for name in ('operators', 'cpu_operators')]
+        operators = [[*compiler, *GLUE_FLAGS, *torch.includes, '-c', SOURCES / f'{name}.cpp',
+                      '-o', f'{folder}/{name}.o'] for name in ('operators', 'cpu_operators')]
         run_all(operators + kernels)
         link([*compiler, '-shared'], folder, torch.link, target)
 
@@ -110,7 +111,7 @@ def build_cuda(torch: Torch, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         kernels = [[nvcc, *CUDA_FLAGS, *architectures, '-c', source, '-o', f'{folder}/{source.stem}.o']
                    for source in sorted(SOURCES.glob('*.cu'))]
-        operators = [*compiler, *CPU_FLAGS, *torch.includes, f'-I{cuda / "include"}', '-c',
+        operators = [*compiler, *GLUE_FLAGS, *torch.includes, f'-I{cuda / "include"}', '-c',
                      SOURCES / 'cuda_operators.cpp', '-o', f'{folder}/cuda_operators.o']
         run_all([*kernels, operators])
         libraries = [*torch.link, '-lc10_cuda', '-ltorch_cuda', '-lcudart']

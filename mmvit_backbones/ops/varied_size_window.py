@@ -221,8 +221,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_
 
     def windows(x: Tensor) -> Tensor:
         """(B, heads, C, nh * ws, nw * ws) -> (B * nh * nw, heads, ws * ws, C)."""
-        x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws))
-        return x.permute(0, 3, 5, 1, 4, 6, 2).reshape(b * nh * nw, heads, ws * ws, -1)
+        x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
+        return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
     key, value = windows(sample(torch.cat([k, v], 2), scale, offset, ws, pad)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))

@@ -1,7 +1,11 @@
 // The operators on CPU tensors: what is not float is computed as float.
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/ops/full.h>
 #include <torch/library.h>
+
+#include <limits>
+#include <string>
 
 #include "cpu_kernels.h"
 #include "operators.h"

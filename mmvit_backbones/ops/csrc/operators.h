@@ -1,9 +1,9 @@
 // What the operators of all devices share: checks, layouts, and torch tensors as plain structures.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>  // ATen.h alone takes half a minute to compile
+#include <ATen/ops/empty.h>
 
-#include <limits>
 #include <tuple>
 
 #include "window.h"

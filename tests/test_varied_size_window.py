@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.testing
 from golden import digest, fill_state_dict, make_input, mismatch
 
 from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention, merge_windows, split_windows
@@ -307,8 +308,8 @@ def test_compiles_whole_and_dynamic(backend):
         return varied_size_window_attention(q, k, v, scale, offset, bias_table, 4, pad, backend=backend)
 
     compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend=counter)
-    for height, width in [(8, 12), (16, 24), (20, 12), (12, 36)]:
-        arguments = problem(2, 2, 8, height, width, 4, dtype=torch.float32)
+    for height, width in [(20, 28), (16, 24), (20, 12), (12, 36)]:
+        arguments = problem(2, 6, 9, height, width, 4, dtype=torch.float32)  # no two sizes alike at first
         qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
         leaves = [x.detach().to(DEVICES[backend]).requires_grad_() for x in
                   (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]
@@ -331,8 +332,11 @@ def test_exports():
     torch.testing.assert_close(program.module()(x), layer(x))
 
 
-def test_exports_to_onnx(tmp_path):
+def test_exports_to_onnx(tmp_path, monkeypatch):
     """The reference form goes out, whatever is built: GridSample is a standard operator."""
+    # The last step looks for functions of onnxscript, of which there are none, with a package that need not be here.
+    monkeypatch.setattr('torch.onnx._internal.torchscript_exporter.onnx_proto_utils._add_onnxscript_fn',
+                        lambda model, _: model)
     layer = VariedSizeWindowAttention(16, 16, 2, window_size=4).eval()
     file = tmp_path / 'layer.onnx'
     torch.onnx.export(layer, (torch.randn(2, 10, 13, 16), ), str(file), opset_version=17, dynamo=False)

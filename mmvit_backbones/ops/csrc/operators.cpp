@@ -130,13 +130,22 @@ struct Attention : torch::autograd::Function<Attention> {
 
 // Derivatives of derivatives: an error rather than a silent zero.
 struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
-  static variable_list forward(AutogradContext*, variable_list grads, variable_list) { return grads; }
+  static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
     TORCH_CHECK(false, "varied-size windows: the compiled forms have first derivatives only; ",
                 "backend='reference' has all");
   }
 };
+
+void refuse_second_derivatives(variable_list& grads, const variable_list& sources) {
+  if (!at::GradMode::is_enabled()) return;
+  for (const Tensor& source : sources) {
+    if (!source.requires_grad()) continue;
+    for (Tensor& grad : grads) grad = NoSecondDerivative::apply(grad, source);
+    return;
+  }
+}
 
 Tensor sample_autograd(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size,
                        SymInt top, SymInt left) {
@@ -158,7 +167,7 @@ Tensor3 sample_backward_autograd(const Tensor& grad_sampled, const Tensor& featu
     auto [x, s, o] = sample_backward(grad_sampled, features, scale, offset, window_size, top, left);
     grads = {x, s, o};
   }
-  grads = NoSecondDerivative::apply(grads, variable_list{grad_sampled, features, scale, offset});
+  refuse_second_derivatives(grads, {grad_sampled, features, scale, offset});
   return {grads[0], grads[1], grads[2]};
 }
 
@@ -173,7 +182,7 @@ Tensor6 attention_backward_autograd(const Tensor& grad_out, const Tensor& q, con
                                                        top, left, softmax_scale);
     grads = {gq, gk, gv, gs, go, gb};
   }
-  grads = NoSecondDerivative::apply(grads, variable_list{grad_out, q, k, v, scale, offset, bias_table});
+  refuse_second_derivatives(grads, {grad_out, q, k, v, scale, offset, bias_table});
   return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpu|cuda] [--force]``.
+"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpu|cuda]``.
 
 Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. Calls the compilers itself: the libraries contain
 nothing of Python, and setup.py runs this file where neither this package nor, perhaps, torch can be imported.
@@ -32,7 +32,6 @@ if platform.machine() == 'x86_64':
                               '-mprefer-vector-width=512']
 CUDA_ARCHITECTURES = ('80', '86', '89', '90')  # and PTX of the last, for what comes later
 CUDA_FLAGS = ['-O3', '-std=c++17', '-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
-SECONDS = {'cpu': 'about a minute', 'cuda': 'some minutes'}
 
 
 class BuildError(Exception):
@@ -129,9 +128,11 @@ def link(command: list, folder: str, libraries: list, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def is_current(target: Path) -> bool:
+def is_current(kind: str, target: Path) -> bool:
     """Whether a library is there and newer than what it is made of."""
     sources = [Path(__file__), *SOURCES.iterdir()]
+    if kind == 'cpu':
+        sources = [source for source in sources if not re.search(r'cuda|\.cuh?$', source.name)]
     return target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources)
 
 
@@ -160,7 +161,7 @@ def build_one(kind: str, compile_library, folder: Path, force: bool) -> str:
     try:
         torch = Torch()
         target = library_path(kind, torch.version, folder)
-        if is_current(target) and not force:
+        if is_current(kind, target) and not force:
             return f'up to date: {target.name}'
         compile_library(torch, target)
     except (BuildError, OSError) as error:
@@ -172,9 +173,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Compile the operators for the torch that is installed.')
     parser.add_argument('what', nargs='?', choices=('auto', 'cpu', 'cuda'),
                         default=os.environ.get('MMVIT_BUILD_OPS', 'auto'))
+    parser.add_argument('--folder', type=Path, default=FOLDER, help='where the libraries go (default: this package)')
     parser.add_argument('--force', action='store_true', help='also where they are up to date')
     arguments = parser.parse_args()
-    report = build(arguments.what, force=arguments.force)
+    report = build(arguments.what, arguments.folder, arguments.force)
     for kind, result in report.items():
         print(f'operators ({kind}): {result}', flush=True)
     wanted = {'cpu': ('cpu',), 'cuda': ('cpu', 'cuda')}.get(arguments.what, ())

@@ -6,6 +6,8 @@ namespace mmvit {
 namespace {
 
 constexpr int ROWS = 8;  // queries at a time
+// Channels that a thread samples at once; eight 16-bit ones would need more registers than are good.
+template <typename T> constexpr int GROUP = WIDE<T> < 4 ? WIDE<T> : 4;
 
 template <typename T, typename A>
 struct Attention {
@@ -250,7 +252,7 @@ cudaError_t launch_attention(const Launch& launch, const AttentionProblem& p, co
     using A = Accumulator<T>;
     const size_t bytes = Tiles<A>().place(p.shape, false, nullptr);
     if (bytes > size_t(launch.shared_limit)) return cudaErrorInvalidConfiguration;
-    const auto kernel = reads_wide(p, sizeof(T)) ? attention_forward<WIDE<T>, T, A> : attention_forward<1, T, A>;
+    const auto kernel = reads_wide(p, sizeof(T)) ? attention_forward<GROUP<T>, T, A> : attention_forward<1, T, A>;
     return launch_kernel(kernel, blocks_for(p.shape.windows()), THREADS, bytes, launch.stream, typed_problem<T, A>(p),
                          typed<T>(out));
   });
@@ -270,7 +272,7 @@ cudaError_t launch_attention_backward(const Launch& launch, const AttentionGradi
     } else {
       const size_t bytes = Tiles<A>().place(p.shape, true, nullptr);
       if (bytes > size_t(launch.shared_limit)) return cudaErrorInvalidConfiguration;
-      const auto kernel = reads_wide(p, sizeof(T)) ? attention_backward<WIDE<T>, T, A> : attention_backward<1, T, A>;
+      const auto kernel = reads_wide(p, sizeof(T)) ? attention_backward<GROUP<T>, T, A> : attention_backward<1, T, A>;
       const AttentionGradients<T, A> gradients = {typed<const T>(g.grad_out),
                                                   typed<T>(g.grad_q),
                                                   deterministic ? Map<A>{} : typed<A>(g.grad_k),

@@ -1,4 +1,4 @@
-"""``python -m mmvit_backbones.doctor``: which form of the operators runs here, and what is missing for the faster ones."""
+"""``python -m mmvit_backbones.doctor``: which form of the operators runs here, and what the faster ones lack."""
 import platform
 
 import torch

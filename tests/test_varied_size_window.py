@@ -273,6 +273,24 @@ def test_gradcheck(backend):
 
 
 @every_compiled_form
+def test_deterministic_form(backend):
+    """The same result, and twice the same bits."""
+    arguments = problem(2, 2, 16, 14, 21, 7, dtype=torch.float32)
+    expected = evaluate(arguments, backend)
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = evaluate(arguments, backend), evaluate(arguments, backend)
+        half = {key: x.bfloat16() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+        sampled = evaluate(sampling_of(half), backend, varied_size_window_sample)
+        assert_agree(evaluate(half, backend), {'out': expected['out'].bfloat16()}, 0.1)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_agree(first, expected, 1e-4)
+    assert_agree(sampled, evaluate(sampling_of(half), backend, varied_size_window_sample), 0.02)
+
+
+@every_compiled_form
 def test_second_derivatives_are_refused(backend):
     arguments = problem(1, 1, 3, 5, 7, 3)
     q = arguments['q'].detach().to(DEVICES[backend]).requires_grad_()

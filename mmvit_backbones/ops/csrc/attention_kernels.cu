@@ -169,7 +169,7 @@ __device__ void softmax_backward(const Attention<T, A>& p, const Window& w, cons
 }
 
 template <int N, typename T, typename A>
-__global__ void __launch_bounds__(THREADS) attention_backward(Attention<T, A> p, AttentionGradients<T, A> g) {
+__global__ void __launch_bounds__(THREADS, 4) attention_backward(Attention<T, A> p, AttentionGradients<T, A> g) {
   const Shape& s = p.shape;
   Tiles<A> tiles;
   tiles.place(s, true, shared_memory());

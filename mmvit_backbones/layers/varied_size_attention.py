@@ -58,7 +58,9 @@ class VariedSizeWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalised map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
         height, width = x.shape[1:3]
-        pad_h, pad_w = -height % self.window_size, -width % self.window_size
+        # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
+        pad_h = -(-height // self.window_size) * self.window_size - height
+        pad_w = -(-width // self.window_size) * self.window_size - width
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if pad_h or pad_w else x
         scale, offset = self.predict_windows(padded, height, width)

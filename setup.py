@@ -1,19 +1,27 @@
-"""What pyproject.toml cannot express: what mim expects inside the wheel, and which mmengine is required."""
+"""What pyproject.toml cannot express: compiled operators, what mim expects inside the wheel, and which mmengine."""
 import os
+import runpy
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+
+OPS = Path('mmvit_backbones') / 'ops'
+builder = runpy.run_path(str(Path(__file__).resolve().parent / OPS / 'build.py'))
 
 
 class BuildPyWithMim(build_py):
-    """Copies configs, tools and the model index to ``mmvit_backbones/.mim``, where mim looks for them."""
+    """Compiles the operators where possible; copies configs, tools and the model index to where mim looks for them."""
 
     def run(self):
         super().run()
-        if not self.editable_mode:  # an editable install must not write into the source tree
-            self.copy_mim_files(Path(self.build_lib) / 'mmvit_backbones' / '.mim')
+        if self.editable_mode:  # writes nothing into the source tree: `python -m mmvit_backbones.ops.build` does
+            return
+        package = Path(self.build_lib) / 'mmvit_backbones'
+        self.copy_mim_files(package / '.mim')
+        build_operators(package / 'ops')
 
     def copy_mim_files(self, mim: Path):
         shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that are gone by now
@@ -22,10 +30,47 @@ class BuildPyWithMim(build_py):
         shutil.copy('model-index.yml', mim)
 
 
+def build_operators(folder: Path):
+    """Without a compiler, or without torch in pip's build environment, the package comes with plain PyTorch alone."""
+    for library in folder.glob('*.so'):
+        library.unlink()  # of a checkout, perhaps of another torch
+    report = builder['build'](os.environ.get('MMVIT_BUILD_OPS', 'auto'), folder)
+    print('\n'.join(f'operators ({kind}): {result}' for kind, result in report.items()), flush=True)
+
+
+class Wheel(bdist_wheel):
+    """With libraries inside, a wheel is of one platform, but of any Python."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.root_is_pure = not builds_operators()
+
+    def get_tag(self):
+        python, abi, platform = super().get_tag()
+        return ('py3', 'none', platform) if builds_operators() else (python, abi, platform)
+
+
+class DistributionWithOperators(Distribution):
+    def has_ext_modules(self):
+        return builds_operators()
+
+
+def builds_operators() -> bool:
+    if os.environ.get('MMVIT_BUILD_OPS') == '0':
+        return False
+    try:
+        builder['Torch']()
+        builder['find_compiler']()
+    except builder['BuildError']:
+        return False
+    return True
+
+
 # mmengine and its fork install the same files, and no extra of pip can take a base requirement back.
 MMENGINES = {'forks': 'onedl-mmengine>=0.10.8', 'upstream': 'mmengine>=0.10'}
 openmmlab = os.environ.get('MMVIT_OPENMMLAB', 'forks')
 if openmmlab not in MMENGINES:
     raise SystemExit(f'MMVIT_OPENMMLAB must be one of {sorted(MMENGINES)}, got {openmmlab!r}')
 
-setup(cmdclass={'build_py': BuildPyWithMim}, install_requires=['torch>=2.0', MMENGINES[openmmlab]])
+setup(cmdclass={'build_py': BuildPyWithMim, 'bdist_wheel': Wheel}, distclass=DistributionWithOperators,
+      install_requires=['torch>=2.0', MMENGINES[openmmlab]])

@@ -4,6 +4,7 @@
 Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME), because
 pip's own cache does not tell apart wheels that were compiled against different versions of torch.
 """
+import filecmp
 import functools
 import hashlib
 import os
@@ -27,10 +28,11 @@ STAMP = VENV / 'setup.stamp'
 PINS = [ROOT / 'requirements' / name for name in ('build.txt', 'runtime.txt', 'openmmlab.txt')]
 BUILD, RUNTIME, OPENMMLAB = PINS
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
+OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
 PYTHON_VERSION = '3.11'
 DISK_GB = 12
 HEARTBEAT_SECONDS = 20
-STEPS = 6
+STEPS = 7
 
 
 class SetupError(Exception):
@@ -217,6 +219,24 @@ def provide_wheels(packages, device, build, duration):
     return wheels
 
 
+def provide_operators(device):
+    """This package's own operators into the checkout, out of the cache or freshly compiled."""
+    builder, sources = OPERATORS / 'build.py', sorted((OPERATORS / 'csrc').iterdir())
+    what = [read_pins(RUNTIME)['torch'].encode(), platform.machine().encode(), device.encode()]
+    key = hashlib.sha256(b'\0'.join(what + [file.read_bytes() for file in [builder, *sources]])).hexdigest()[:16]
+    folder = CACHE.parent / 'operators' / key
+    if not folder.exists():
+        say('      compiling the operators, about 2 minutes on 2 cores, once per machine and change')
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
+            run(PYTHON, builder, device, '--folder', f'{build}/libraries')
+            os.rename(f'{build}/libraries', folder)
+    for library in folder.glob('*.so'):
+        own = OPERATORS / library.name
+        if not (own.exists() and filecmp.cmp(library, own)):
+            shutil.copy(library, own)
+
+
 def verify():
     modules = 'torch, mmcv.ops, mmdet.apis, mmseg.apis, mmpretrain.apis, mmvit_backbones'
     run(PYTHON, '-c', f'import {modules}')
@@ -226,11 +246,12 @@ def set_up():
     start = time.monotonic()
     if VENV.exists():
         check_distributions()
+    device = 'cuda' if has_cuda_compiler() else 'cpu'
     if STAMP.exists() and PYTHON.exists() and STAMP.read_text() == fingerprint():
+        provide_operators(device)
         return
     python = find_python()
     check_machine(python)
-    device = 'cuda' if has_cuda_compiler() else 'cpu'
     packages = read_pins(OPENMMLAB)
     mmcv = {'onedl-mmcv': packages.pop('onedl-mmcv')}
 
@@ -250,7 +271,9 @@ def set_up():
     step(5, 'installing OpenMMLab and this package')
     install('--no-index', '--force-reinstall', *wheels)
     install('--no-build-isolation', '--editable', ROOT)
-    step(6, 'checking that everything can be imported')
+    step(6, "providing this package's operators")
+    provide_operators(device)
+    step(7, 'checking that everything can be imported')
     check_distributions()
     verify()
     STAMP.write_text(fingerprint())

@@ -1,0 +1,96 @@
+"""Varied-size window attention as a layer (VSA, arXiv 2204.08446, section 3.2)."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops import varied_size_window_attention
+from .position_bias import RelativePositionBias
+from .precision import without_autocast
+
+NEGATIVE_SLOPE = 0.01
+
+
+class VariedSizeWindowAttention(nn.Module):
+    """Window attention in which every window of every head predicts where and how large it looks.
+
+    The mean of a window's tokens predicts an offset and a change of scale per head; keys and values are sampled there
+    (:func:`mmvit_backbones.ops.varied_size_window_attention`).
+
+    Needed by the published weights, and therefore as published: the logits are scaled by the width of the input
+    (``(channels // num_heads) ** -0.5``), and keys and values in the padding are zero, without the projection's bias.
+
+    Args:
+        channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        num_heads (int): Number of heads.
+        window_size (int): Tokens along a side of a window. Defaults to 7.
+        window_padding (str): Where a map that is no multiple of the window is padded: ``'corner'``, all at the right
+            and bottom (the authors' classification), or ``'center'``, half of it left and above (their detection).
+        offset_divisor (str): By how many windows an offset is divided: ``'own_axis'``, along x by those along x, or
+            ``'other_axis'``, exchanged, as in the authors' detection.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.layers import VariedSizeWindowAttention
+        >>> VariedSizeWindowAttention(channels=24, out_channels=16, num_heads=2)(torch.rand(1, 10, 13, 24)).shape
+        torch.Size([1, 10, 13, 16])
+    """
+
+    def __init__(self, channels: int, out_channels: int, num_heads: int, window_size: int = 7,
+                 window_padding: str = 'corner', offset_divisor: str = 'own_axis') -> None:
+        super().__init__()
+        if out_channels % num_heads:
+            raise ValueError(f'{out_channels} out_channels cannot be split into {num_heads} num_heads')
+        if window_padding not in ('corner', 'center'):
+            raise ValueError(f"window_padding must be 'corner' or 'center', got {window_padding!r}")
+        if offset_divisor not in ('own_axis', 'other_axis'):
+            raise ValueError(f"offset_divisor must be 'own_axis' or 'other_axis', got {offset_divisor!r}")
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.window_padding = window_padding
+        self.offset_divisor = offset_divisor
+        self.softmax_scale = (channels // num_heads)**-0.5
+        self.qkv = nn.Linear(channels, 3 * out_channels)
+        self.sampling_offsets = nn.Linear(channels, 2 * num_heads)
+        self.sampling_scales = nn.Linear(channels, 2 * num_heads)
+        self.position_bias = RelativePositionBias(window_size, num_heads)
+        self.proj = nn.Linear(out_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attends on a normalised map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
+        height, width = x.shape[1:3]
+        # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
+        pad_h = -(-height // self.window_size) * self.window_size - height
+        pad_w = -(-width // self.window_size) * self.window_size - width
+        top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
+        padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if pad_h or pad_w else x
+        scale, offset = self.predict_windows(padded, height, width)
+        # (B, H, W, 3, heads, d) -> three views (B, heads, d, H, W)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = (part.permute(0, 3, 4, 1, 2) for part in qkv.unbind(3))
+        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias.relative_position_bias_table,
+                                           self.window_size, (top, left), self.softmax_scale)
+        return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
+
+    def predict_windows(self, padded: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Scale and offset (in pixels) of every window, each ``(B, heads, 2, nh, nw)``; index 0 is x.
+
+        In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
+
+        Args:
+            padded (Tensor): ``(B, Hp, Wp, channels)``, whole windows.
+            height, width (int): Size of the map without the padding.
+        """
+        with without_autocast(padded.device.type):
+            windows = padded.to(self.sampling_scales.weight.dtype).unflatten(2, (-1, self.window_size))
+            windows = windows.unflatten(1, (-1, self.window_size)).mean((2, 4))  # (B, nh, nw, channels)
+            windows = F.leaky_relu(windows, NEGATIVE_SLOPE)
+            scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
+        scale, offset = (x.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for x in (scale, offset))
+        # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
+        num_x, num_y = max(1, width // self.window_size), max(1, height // self.window_size)
+        if self.offset_divisor == 'other_axis':
+            num_x, num_y = num_y, num_x
+        offset_x = offset[:, :, 0] * ((padded.shape[2] - 1) / 2 / num_x)
+        offset_y = offset[:, :, 1] * ((padded.shape[1] - 1) / 2 / num_y)
+        return scale, torch.stack([offset_x, offset_y], 2)

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpu|cuda]``.
+
+Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. Calls the compilers itself: the libraries contain
+nothing of Python, and setup.py runs this file where neither this package nor, perhaps, torch can be imported.
+``MMVIT_BUILD_OPS`` (0, cpu or cuda) says what to build where no argument does.
+"""
+import argparse
+import concurrent.futures
+import importlib.util
+import os
+import platform
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+SOURCES = FOLDER / 'csrc'
+STEMS = {'cpu': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
+GLUE_FLAGS = ['-O1', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-w']  # to torch: no arithmetic
+CPU_FLAGS = ['-O3', *GLUE_FLAGS[1:], '-fno-math-errno']
+# cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
+CAPABILITIES = {'generic': []}
+if platform.machine() == 'x86_64':
+    CAPABILITIES['avx2'] = ['-mavx2', '-mfma']
+    CAPABILITIES['avx512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
+                              '-mprefer-vector-width=512']
+CUDA_ARCHITECTURES = ('80', '86', '89', '90')  # and PTX of the last, for what comes later
+CUDA_FLAGS = ['-O3', '-std=c++17', '-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
+
+
+class BuildError(Exception):
+    """Why the operators can't be built, in one line."""
+
+
+class Torch:
+    """Where torch is and what it was built for, without importing it."""
+
+    def __init__(self) -> None:
+        spec = importlib.util.find_spec('torch')
+        if spec is None or spec.origin is None:
+            raise BuildError('torch is not installed where the package is built (pip: --no-build-isolation)')
+        self.folder = Path(spec.origin).parent
+        version = runpy.run_path(str(self.folder / 'version.py'))
+        self.version, self.cuda = version['__version__'], version.get('cuda')
+        include = self.folder / 'include'
+        self.includes = [f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}']
+        self.link = [f'-L{self.folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch']
+
+
+def library_path(kind: str, version: str, folder: Path = FOLDER) -> Path:
+    return folder / f'{STEMS[kind]}.torch{version}.so'
+
+
+def find_compiler() -> str:
+    compiler = os.environ.get('CXX') or 'c++'
+    if not shutil.which(compiler.split()[0]):
+        raise BuildError(f'no C++ compiler ({compiler})')
+    return compiler
+
+
+def find_nvcc(torch: Torch) -> str:
+    """nvcc, if it is there and fits."""
+    home = os.environ.get('CUDA_HOME')
+    nvcc = shutil.which(str(Path(home, 'bin', 'nvcc')) if home else 'nvcc') or shutil.which('/usr/local/cuda/bin/nvcc')
+    if torch.cuda is None:
+        raise BuildError(f'torch {torch.version} is built without CUDA')
+    if nvcc is None:
+        raise BuildError('no CUDA compiler (nvcc)')
+    release = re.search(r'release (\d+)\.', subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout)
+    if not release or release.group(1) != torch.cuda.split('.')[0]:
+        raise BuildError(f'nvcc is of CUDA {release.group(1) if release else "?"}, torch of {torch.cuda}')
+    return nvcc
+
+
+def run(command: list) -> None:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines()
+        raise BuildError(f'{command[0]} failed: {errors[0] if errors else done.returncode}')
+
+
+def run_all(commands: list[list]) -> None:
+    jobs = int(os.environ.get('MAX_JOBS') or len(os.sched_getaffinity(0)))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run, commands))
+
+
+def build_cpu(torch: Torch, target: Path) -> None:
+    compiler = find_compiler().split()
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = [[*compiler, *CPU_FLAGS, *flags, f'-DMMVIT_CAPABILITY={name}', '-c', SOURCES / 'cpu_kernels.cpp',
+                    '-o', f'{folder}/{name}.o'] for name, flags in CAPABILITIES.items()]
+        operators = [[*compiler, *GLUE_FLAGS, *torch.includes, '-c', SOURCES / f'{name}.cpp',
+                      '-o', f'{folder}/{name}.o'] for name in ('operators', 'cpu_operators')]
+        run_all(operators + kernels)
+        link([*compiler, '-shared'], folder, torch.link, target)
+
+
+def build_cuda(torch: Torch, target: Path) -> None:
+    compiler, nvcc = find_compiler().split(), find_nvcc(torch)
+    cuda = Path(nvcc).resolve().parents[1]
+    architectures = [f'-gencode=arch=compute_{a},code=sm_{a}' for a in CUDA_ARCHITECTURES]
+    architectures.append('-gencode=arch=compute_{0},code=compute_{0}'.format(CUDA_ARCHITECTURES[-1]))
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = [[nvcc, *CUDA_FLAGS, *architectures, '-c', source, '-o', f'{folder}/{source.stem}.o']
+                   for source in sorted(SOURCES.glob('*.cu'))]
+        operators = [*compiler, *GLUE_FLAGS, *torch.includes, f'-I{cuda / "include"}', '-c',
+                     SOURCES / 'cuda_operators.cpp', '-o', f'{folder}/cuda_operators.o']
+        run_all([*kernels, operators])
+        libraries = [*torch.link, '-lc10_cuda', '-ltorch_cuda', '-lcudart']
+        link([nvcc, '-shared', '-cudart', 'shared'], folder, libraries, target)
+
+
+def link(command: list, folder: str, libraries: list, target: Path) -> None:
+    """Links next to the target and moves the result there at once: a library is complete or it does not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f'{target.name}.{os.getpid()}')
+    try:
+        run([*command, *sorted(Path(folder).glob('*.o')), *libraries, '-o', temporary])
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_current(kind: str, target: Path) -> bool:
+    """Whether a library is there and newer than what it is made of."""
+    sources = [Path(__file__), *SOURCES.iterdir()]
+    if kind == 'cpu':
+        sources = [source for source in sources if not re.search(r'cuda|\.cuh?$', source.name)]
+    return target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources)
+
+
+def build(what: str = 'auto', folder: Path = FOLDER, force: bool = False) -> dict[str, str]:
+    """Builds what can be built.
+
+    Args:
+        what (str): ``'0'`` nothing, ``'cpu'``, ``'cuda'`` (both), or ``'auto'``: both where that is possible.
+        folder (Path): Where the libraries go.
+        force (bool): Also if they are up to date.
+
+    Returns:
+        dict[str, str]: For ``'cpu'`` and ``'cuda'`` what became of it, in words.
+    """
+    if what not in ('0', 'cpu', 'cuda', 'auto'):
+        raise BuildError(f'expected 0, cpu, cuda or auto (MMVIT_BUILD_OPS), got {what!r}')
+    report = dict.fromkeys(STEMS, 'not asked for')
+    for kind, compile_library in (('cpu', build_cpu), ('cuda', build_cuda)):
+        if what in (kind, 'cuda', 'auto'):
+            report[kind] = build_one(kind, compile_library, folder, force)
+    return report
+
+
+def build_one(kind: str, compile_library, folder: Path, force: bool) -> str:
+    start = time.monotonic()
+    try:
+        torch = Torch()
+        target = library_path(kind, torch.version, folder)
+        if is_current(kind, target) and not force:
+            return f'up to date: {target.name}'
+        compile_library(torch, target)
+    except (BuildError, OSError) as error:
+        return f'not built: {error}'
+    return f'built in {time.monotonic() - start:.0f} s: {target.name}'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Compile the operators for the torch that is installed.')
+    parser.add_argument('what', nargs='?', choices=('auto', 'cpu', 'cuda'),
+                        default=os.environ.get('MMVIT_BUILD_OPS', 'auto'))
+    parser.add_argument('--folder', type=Path, default=FOLDER, help='where the libraries go (default: this package)')
+    parser.add_argument('--force', action='store_true', help='also where they are up to date')
+    arguments = parser.parse_args()
+    report = build(arguments.what, arguments.folder, arguments.force)
+    for kind, result in report.items():
+        print(f'operators ({kind}): {result}', flush=True)
+    wanted = {'cpu': ('cpu',), 'cuda': ('cpu', 'cuda')}.get(arguments.what, ())
+    if any(report[kind].startswith('not built') for kind in wanted):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,62 @@
+// The CPU form's interface between torch (cpu_operators.cpp) and plain C++ (cpu_kernels.cpp), which is compiled once
+// for each instruction set. A is float or double; all maps have contiguous channels.
+#pragma once
+
+#include "window.h"
+
+namespace mmvit {
+
+template <typename A>
+struct SampleArguments {
+  Shape shape;
+  Map<const A> features;
+  const A *scale, *offset;  // (batch, heads, 2, rows, columns)
+  Map<A> sampled;           // (batch, heads, channels, rows * window_size, columns * window_size)
+};
+
+template <typename A>
+struct SampleGradients {
+  SampleArguments<A> forward;  // `sampled` is not read
+  Map<const A> grad_sampled;
+  Map<A> grad_features;  // zeros
+  A *grad_scale, *grad_offset;
+};
+
+template <typename A>
+struct AttentionArguments {
+  Shape shape;
+  A softmax_scale;
+  Map<const A> q, k, v;
+  const A *scale, *offset;
+  const A* bias;  // (heads, tokens, padded(tokens)), -inf in the padding
+  Map<A> out;
+  A* lse;  // (batch, heads, height, width): log-sum-exp of the logits
+};
+
+template <typename A>
+struct AttentionGradients {
+  AttentionArguments<A> forward;  // `out` is not read
+  Map<const A> grad_out;
+  Map<A> grad_q, grad_k, grad_v;  // the last two zeros
+  A *grad_scale, *grad_offset;
+  A* grad_bias;  // (batch, heads, bias_rows)
+};
+
+// Forward kernels run windows [begin, end), backward kernels planes (batch, head) [begin, end): what windows of a plane
+// add to the same pixel is added by one thread in a fixed order.
+template <typename A>
+struct CpuKernels {
+  int64_t (*padded)(int64_t count);                         // to whole vectors
+  int64_t (*workspace)(const Shape&, bool attention);  // elements that a thread needs, aligned to 64 bytes
+  void (*sample)(const SampleArguments<A>&, A* workspace, int64_t begin, int64_t end);
+  void (*sample_backward)(const SampleGradients<A>&, A* workspace, int64_t begin, int64_t end);
+  void (*attention)(const AttentionArguments<A>&, A* workspace, int64_t begin, int64_t end);
+  void (*attention_backward)(const AttentionGradients<A>&, A* workspace, int64_t begin, int64_t end);
+};
+
+// One per instruction set that cpu_kernels.cpp is compiled for.
+namespace generic { template <typename A> CpuKernels<A> kernels(); }
+namespace avx2 { template <typename A> CpuKernels<A> kernels(); }
+namespace avx512 { template <typename A> CpuKernels<A> kernels(); }
+
+}  // namespace mmvit

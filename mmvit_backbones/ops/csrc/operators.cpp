@@ -1,0 +1,253 @@
+// Schemas of the operators, and what does not depend on the device: shapes of results, autograd, autocast.
+// TORCH_LIBRARY alone, no Python: one build serves every Python version.
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "operators.h"
+
+namespace mmvit {
+namespace {
+
+using c10::SymInt;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Tensor2 = std::tuple<Tensor, Tensor>;
+using Tensor3 = std::tuple<Tensor, Tensor, Tensor>;
+using Tensor6 = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+template <typename Signature>
+c10::TypedOperatorHandle<Signature> find_operator(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+// ---- calls through the dispatcher
+
+Tensor sample(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top,
+              SymInt left) {
+  static const auto op = find_operator<decltype(sample)>("mmvit::vsa_sample");
+  return op.call(features, scale, offset, window_size, std::move(top), std::move(left));
+}
+
+Tensor3 sample_backward(const Tensor& grad_sampled, const Tensor& features, const Tensor& scale, const Tensor& offset,
+                        int64_t window_size, SymInt top, SymInt left) {
+  static const auto op = find_operator<decltype(sample_backward)>("mmvit::vsa_sample_backward");
+  return op.call(grad_sampled, features, scale, offset, window_size, std::move(top), std::move(left));
+}
+
+Tensor2 attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale, const Tensor& offset,
+                  const Tensor& bias_table, int64_t window_size, SymInt top, SymInt left, double softmax_scale) {
+  static const auto op = find_operator<decltype(attention)>("mmvit::vsa_attention");
+  return op.call(q, k, v, scale, offset, bias_table, window_size, std::move(top), std::move(left), softmax_scale);
+}
+
+Tensor6 attention_backward(const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                           const Tensor& scale, const Tensor& offset, const Tensor& bias_table, const Tensor& lse,
+                           int64_t window_size, SymInt top, SymInt left, double softmax_scale) {
+  static const auto op = find_operator<decltype(attention_backward)>("mmvit::vsa_attention_backward");
+  return op.call(grad_out, q, k, v, scale, offset, bias_table, lse, window_size, std::move(top), std::move(left),
+                 softmax_scale);
+}
+
+// ---- shapes of results
+
+Tensor sample_meta(const Tensor& features, const Tensor& scale, const Tensor&, int64_t window_size, SymInt, SymInt) {
+  return empty_token_major(features.sym_size(0), features.sym_size(1), features.sym_size(2),
+                           scale.sym_size(3) * window_size, scale.sym_size(4) * window_size, features.options());
+}
+
+Tensor3 sample_backward_meta(const Tensor&, const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t,
+                             SymInt, SymInt) {
+  return {empty_token_major_like(features, features.options()),
+          at::empty_symint(scale.sym_sizes(), scale.options()),
+          at::empty_symint(offset.sym_sizes(), offset.options())};
+}
+
+Tensor2 attention_meta(const Tensor& q, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                       int64_t, SymInt, SymInt, double) {
+  return {empty_token_major_like(q, q.options()),
+          at::empty_symint({q.sym_size(0), q.sym_size(1), q.sym_size(3), q.sym_size(4)},
+                           q.options().dtype(position_dtype(q)))};
+}
+
+Tensor6 attention_backward_meta(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
+                                const Tensor& offset, const Tensor& bias_table, const Tensor&, int64_t, SymInt, SymInt,
+                                double) {
+  return {empty_token_major_like(q, q.options()),
+          empty_token_major_like(k, k.options()),
+          empty_token_major_like(v, v.options()),
+          at::empty_symint(scale.sym_sizes(), scale.options()),
+          at::empty_symint(offset.sym_sizes(), offset.options()),
+          at::empty_symint(bias_table.sym_sizes(), bias_table.options())};
+}
+
+// ---- autograd
+
+struct Sample : torch::autograd::Function<Sample> {
+  static Tensor forward(AutogradContext* context, const Tensor& features, const Tensor& scale, const Tensor& offset,
+                        int64_t window_size, SymInt top, SymInt left) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->save_for_backward({features, scale, offset});
+    context->saved_data["window_size"] = window_size;
+    context->saved_data["top"] = top;
+    context->saved_data["left"] = left;
+    return sample(features, scale, offset, window_size, top, left);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const auto [features, scale, offset] =
+        sample_backward(grads[0], saved[0], saved[1], saved[2], context->saved_data["window_size"].toInt(),
+                        context->saved_data["top"].toSymInt(), context->saved_data["left"].toSymInt());
+    return {features, scale, offset, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+struct Attention : torch::autograd::Function<Attention> {
+  static variable_list forward(AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v,
+                               const Tensor& scale, const Tensor& offset, const Tensor& bias_table,
+                               int64_t window_size, SymInt top, SymInt left, double softmax_scale) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [out, lse] = attention(q, k, v, scale, offset, bias_table, window_size, top, left, softmax_scale);
+    context->save_for_backward({q, k, v, scale, offset, bias_table, lse});
+    context->mark_non_differentiable({lse});
+    context->saved_data["window_size"] = window_size;
+    context->saved_data["top"] = top;
+    context->saved_data["left"] = left;
+    context->saved_data["softmax_scale"] = softmax_scale;
+    return {out, lse};
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto x = context->get_saved_variables();
+    auto& data = context->saved_data;
+    const auto [q, k, v, scale, offset, bias_table] =
+        attention_backward(grads[0], x[0], x[1], x[2], x[3], x[4], x[5], x[6], data["window_size"].toInt(),
+                           data["top"].toSymInt(), data["left"].toSymInt(), data["softmax_scale"].toDouble());
+    return {q, k, v, scale, offset, bias_table, Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+// Derivatives of derivatives: an error rather than a silent zero.
+struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
+  static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
+
+  static variable_list backward(AutogradContext*, variable_list) {
+    TORCH_CHECK(false, "varied-size windows: the compiled forms have first derivatives only; ",
+                "backend='reference' has all");
+  }
+};
+
+void refuse_second_derivatives(variable_list& grads, const variable_list& sources) {
+  if (!at::GradMode::is_enabled()) return;
+  for (const Tensor& source : sources) {
+    if (!source.requires_grad()) continue;
+    for (Tensor& grad : grads) grad = NoSecondDerivative::apply(grad, source);
+    return;
+  }
+}
+
+Tensor sample_autograd(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size,
+                       SymInt top, SymInt left) {
+  return Sample::apply(features, scale, offset, window_size, top, left);
+}
+
+Tensor2 attention_autograd(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
+                           const Tensor& offset, const Tensor& bias_table, int64_t window_size, SymInt top,
+                           SymInt left, double softmax_scale) {
+  auto results = Attention::apply(q, k, v, scale, offset, bias_table, window_size, top, left, softmax_scale);
+  return {results[0], results[1]};
+}
+
+Tensor3 sample_backward_autograd(const Tensor& grad_sampled, const Tensor& features, const Tensor& scale,
+                                 const Tensor& offset, int64_t window_size, SymInt top, SymInt left) {
+  variable_list grads;
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [x, s, o] = sample_backward(grad_sampled, features, scale, offset, window_size, top, left);
+    grads = {x, s, o};
+  }
+  refuse_second_derivatives(grads, {grad_sampled, features, scale, offset});
+  return {grads[0], grads[1], grads[2]};
+}
+
+Tensor6 attention_backward_autograd(const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Tensor& scale, const Tensor& offset, const Tensor& bias_table,
+                                    const Tensor& lse, int64_t window_size, SymInt top, SymInt left,
+                                    double softmax_scale) {
+  variable_list grads;
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [gq, gk, gv, gs, go, gb] = attention_backward(grad_out, q, k, v, scale, offset, bias_table, lse, window_size,
+                                                       top, left, softmax_scale);
+    grads = {gq, gk, gv, gs, go, gb};
+  }
+  refuse_second_derivatives(grads, {grad_out, q, k, v, scale, offset, bias_table});
+  return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
+}
+
+// ---- autocast: features run in the dtype of autocast (attention) or their own (sampling), positions in float32
+
+template <c10::DispatchKey KEY, c10::DeviceType DEVICE>
+Tensor sample_autocast(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size,
+                       SymInt top, SymInt left) {
+  c10::impl::ExcludeDispatchKeyGuard guard(KEY);
+  const auto exact = [](const Tensor& x) { return at::autocast::cached_cast(at::kFloat, x, DEVICE); };
+  return sample(features, exact(scale), exact(offset), window_size, top, left);
+}
+
+template <c10::DispatchKey KEY, c10::DeviceType DEVICE>
+Tensor2 attention_autocast(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
+                           const Tensor& offset, const Tensor& bias_table, int64_t window_size, SymInt top,
+                           SymInt left, double softmax_scale) {
+  c10::impl::ExcludeDispatchKeyGuard guard(KEY);
+  const auto dtype = at::autocast::get_autocast_dtype(DEVICE);
+  const auto low = [dtype](const Tensor& x) { return at::autocast::cached_cast(dtype, x, DEVICE); };
+  const auto exact = [](const Tensor& x) { return at::autocast::cached_cast(at::kFloat, x, DEVICE); };
+  return attention(low(q), low(k), low(v), exact(scale), exact(offset), exact(bias_table), window_size, top, left,
+                   softmax_scale);
+}
+
+}  // namespace
+
+TORCH_LIBRARY(mmvit, m) {
+  const std::vector<at::Tag> tags = {at::Tag::pt2_compliant_tag};
+  m.def("vsa_sample(Tensor features, Tensor scale, Tensor offset, int window_size, SymInt top, SymInt left) -> Tensor",
+        tags);
+  m.def("vsa_sample_backward(Tensor grad_sampled, Tensor features, Tensor scale, Tensor offset, int window_size, "
+        "SymInt top, SymInt left) -> (Tensor, Tensor, Tensor)",
+        tags);
+  m.def("vsa_attention(Tensor q, Tensor k, Tensor v, Tensor scale, Tensor offset, Tensor bias_table, int window_size, "
+        "SymInt top, SymInt left, float softmax_scale) -> (Tensor, Tensor)",
+        tags);
+  m.def("vsa_attention_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor scale, Tensor offset, "
+        "Tensor bias_table, Tensor lse, int window_size, SymInt top, SymInt left, float softmax_scale) "
+        "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+        tags);
+}
+
+TORCH_LIBRARY_IMPL(mmvit, Meta, m) {
+  m.impl("vsa_sample", &sample_meta);
+  m.impl("vsa_sample_backward", &sample_backward_meta);
+  m.impl("vsa_attention", &attention_meta);
+  m.impl("vsa_attention_backward", &attention_backward_meta);
+}
+
+TORCH_LIBRARY_IMPL(mmvit, Autograd, m) {
+  m.impl("vsa_sample", &sample_autograd);
+  m.impl("vsa_sample_backward", &sample_backward_autograd);
+  m.impl("vsa_attention", &attention_autograd);
+  m.impl("vsa_attention_backward", &attention_backward_autograd);
+}
+
+TORCH_LIBRARY_IMPL(mmvit, AutocastCPU, m) {
+  m.impl("vsa_sample", &sample_autocast<c10::DispatchKey::AutocastCPU, c10::DeviceType::CPU>);
+  m.impl("vsa_attention", &attention_autocast<c10::DispatchKey::AutocastCPU, c10::DeviceType::CPU>);
+}
+
+TORCH_LIBRARY_IMPL(mmvit, AutocastCUDA, m) {
+  m.impl("vsa_sample", &sample_autocast<c10::DispatchKey::AutocastCUDA, c10::DeviceType::CUDA>);
+  m.impl("vsa_attention", &attention_autocast<c10::DispatchKey::AutocastCUDA, c10::DeviceType::CUDA>);
+}
+
+}  // namespace mmvit

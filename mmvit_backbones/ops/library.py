@@ -1,0 +1,49 @@
+"""Loads the compiled operators, if they are built for the torch that runs."""
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+
+FOLDER = Path(__file__).parent
+STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
+HOW_TO_BUILD = 'build them with `python -m mmvit_backbones.ops.build`'
+
+
+def library_name(backend: str, torch_version: str) -> str:
+    """File of a compiled form; torch's C++ interface changes with its version, so the name carries it."""
+    return f'{STEMS[backend]}.torch{torch_version}.so'
+
+
+def load(backend: str) -> str | None:
+    """Loads the library of a backend; returns why it can't be, or None."""
+    if backend == 'cuda' and torch.version.cuda is None:
+        return 'this torch is built without CUDA'
+    path = FOLDER / library_name(backend, torch.__version__)
+    if not path.exists():
+        others = sorted(file.name for file in FOLDER.glob(f'{STEMS[backend]}.torch*.so'))
+        return f'not built for torch {torch.__version__}' + (f' (there is {", ".join(others)})' if others else '')
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        return f'{path.name} cannot be loaded: {error}'
+    return None
+
+
+def load_all() -> dict[str, str | None]:
+    """Why each compiled backend is missing, or None; the CUDA form needs the schemas of the C++ form."""
+    missing = {'cpp': load('cpp')}
+    missing['cuda'] = missing['cpp'] or load('cuda')
+    return missing
+
+
+MISSING = load_all()
+logged = set()
+
+
+def log_missing(backend: str) -> None:
+    """One line, the first time the reference form serves for a backend that is missing."""
+    if torch.compiler.is_compiling() or backend in logged or MISSING.get(backend) is None:
+        return
+    logged.add(backend)
+    print_log(f'varied-size window attention runs in plain PyTorch; its {backend} form is missing: '
+              f'{MISSING[backend]}; {HOW_TO_BUILD}', logger='current')

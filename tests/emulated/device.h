@@ -1,0 +1,19 @@
+// Stands in for cuda_device.h where the CUDA kernels run on the CPU: their operators take CPU tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <cuda_runtime_api.h>
+
+#define MMVIT_DEVICE_KEY CPU
+
+namespace mmvit {
+
+struct DeviceGuard {
+  explicit DeviceGuard(const at::Device&) {}
+};
+
+inline cudaStream_t current_stream() { return nullptr; }
+inline const char* error_text(cudaError_t) { return "an error"; }
+inline int32_t shared_memory_limit() { return 99 * 1024; }
+
+}  // namespace mmvit

@@ -1,0 +1,42 @@
+"""Runs pytest with the CUDA kernels, compiled for the CPU, in the place of the C++ form: ``run_tests.py FOLDER ...``.
+
+FOLDER takes the library; what follows goes to pytest. Each thread of a block is a fiber (``block.h``), so that this
+shows whether the kernels compute the right thing, not whether a GPU runs them, nor races between its threads.
+"""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvit_backbones.ops import build
+
+HERE = Path(__file__).resolve().parent
+
+
+def compile_library(folder: Path) -> Path:
+    found = build.Torch()
+    cuda = Path(build.find_nvcc(found)).resolve().parents[1]
+    headers = [f'-DMMVIT_DEVICE_PRIMITIVES="{HERE / "block.h"}"', f'-DMMVIT_DEVICE_HEADER="{HERE / "device.h"}"']
+    flags = ['-O1', *build.GLUE_FLAGS[1:], f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
+    compiler = build.find_compiler().split()
+    commands = [[*compiler, *flags, '-x', 'c++', '-c', source, '-o', folder / f'{source.stem}.o']
+                for source in sorted(build.SOURCES.glob('*.cu'))]
+    commands.append([*compiler, *flags, *found.includes, '-c', build.SOURCES / 'cuda_operators.cpp',
+                     '-o', folder / 'cuda_operators.o'])
+    build.run_all(commands)
+    library = folder / 'libemulated.so'
+    build.run([*compiler, '-shared', *folder.glob('*.o'), *found.link, '-o', library])
+    return library
+
+
+if __name__ == '__main__':
+    library = Path(sys.argv[1], 'libemulated.so')
+    if not library.exists():
+        try:
+            compile_library(Path(sys.argv[1]))
+        except (build.BuildError, subprocess.SubprocessError) as error:
+            sys.exit(f'the emulation cannot be compiled: {error}')
+    torch.ops.load_library(library)
+    sys.exit(pytest.main(sys.argv[2:]))

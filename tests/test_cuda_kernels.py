@@ -1,0 +1,97 @@
+"""The CUDA sources without a GPU: they compile, without spilling registers, they load, and emulated they are right."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvit_backbones.ops import build, library
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_LIMIT = 48 * 1024  # of memory that a kernel asks for by itself
+
+
+def nvcc() -> str | None:
+    try:
+        return build.find_nvcc(build.Torch())
+    except build.BuildError:
+        return None
+
+
+needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize('architecture', ['80', '90'])
+@pytest.mark.parametrize('source', sorted(build.SOURCES.glob('*.cu')), ids=lambda source: source.stem)
+def test_kernels_compile_without_spills(source, architecture, tmp_path):
+    command = [nvcc(), *build.CUDA_FLAGS, f'-arch=sm_{architecture}', '-cubin', '-Xptxas', '-v', source,
+               '-o', tmp_path / 'kernels.cubin']
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
+                         r'.*?Used (\d+) registers(.*?)\n', done.stderr, flags=re.DOTALL)
+    assert figures
+    for name, stores, loads, registers, rest in figures:
+        print(f'sm_{architecture} {name}: {registers} registers{rest}')
+        assert (int(stores), int(loads)) == (0, 0), name
+        shared = re.search(r'(\d+) bytes smem', rest)
+        assert int(registers) <= 128 and (shared is None or int(shared.group(1)) <= SHARED_LIMIT), name
+
+
+@needs_nvcc
+@pytest.mark.slow
+def test_cuda_library_builds_and_loads(tmp_path):
+    """Compiled for one architecture, to save time, unless the library is there already; loading needs no GPU."""
+    version = build.Torch().version
+    if build.is_current('cuda', build.library_path('cuda', version)):
+        folder = build.FOLDER
+    else:
+        folder = tmp_path
+        script = ('import runpy, sys; build = runpy.run_path(sys.argv[1]); '
+                  'build["build_cuda"].__globals__["CUDA_ARCHITECTURES"] = ("80", ); '
+                  'build["build_cuda"](build["Torch"](), build["library_path"]("cuda", sys.argv[2], '
+                  'build["Path"](sys.argv[3])))')
+        subprocess.run([sys.executable, '-c', script, build.__file__, version, folder], check=True)
+    path = build.library_path('cuda', version, Path(folder))
+    script = f'import torch, mmvit_backbones.ops; torch.ops.load_library({str(path)!r}); ' \
+             'print(torch._C._dispatch_has_kernel_for_dispatch_key("mmvit::vsa_attention", "CUDA"))'
+    done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip().endswith('True'), done.stderr[-2000:]
+    symbols = subprocess.run(['nm', '-D', '--undefined-only', path], capture_output=True, text=True).stdout
+    assert not re.search(r' Py[A-Z_]\w+', symbols)
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
+def test_emulated_kernels_are_right(tmp_path):
+    """Goldens, dtypes (tensor cores included), strides, far and non-finite windows, from the kernels' own code.
+
+    Fibers run forward, then in reverse: a barrier that is missing would show as a difference.
+    """
+    tests = ('cpp and (golden or dtypes and not sizes2 and not 24-30 or far_outside or not_finite or '
+             'deterministic or test_scales or windows_that_stay)')
+    for reverse in (False, True):
+        environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+        if reverse:
+            environment['MMVIT_EMULATED_REVERSE'] = '1'
+        command = [sys.executable, '-W', 'ignore', ROOT / 'tests' / 'emulated' / 'run_tests.py', tmp_path, '-q', '-x',
+                   '-W', 'ignore', '-p', 'no:cacheprovider', ROOT / 'tests' / 'test_varied_size_window.py', '-k', tests]
+        done = subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, capture_output=True,
+                              text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+        assert ' passed' in done.stdout
+
+
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
+def test_library_knows_nothing_of_python():
+    path = build.library_path('cpu', torch.__version__)
+    symbols = subprocess.run([shutil.which('nm') or 'nm', '-D', '--undefined-only', path], capture_output=True,
+                             text=True).stdout
+    assert symbols and not re.search(r' Py[A-Z_]\w+', symbols)

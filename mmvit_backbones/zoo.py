@@ -27,7 +27,7 @@ class Variant:
         convert (Callable): From the authors' checkpoint to ours.
         img_size (int): Side of the pictures it was trained on, in pixels.
         num_params (int): Learned parameters of the classifier.
-        gmacs (float): Multiply-adds at ``img_size``, in 1e9, as published.
+        gmacs (float): Multiply-adds at ``img_size``, in 1e9, as published or counted from the authors' code.
         top1 (float | None): Published ImageNet-1k accuracy, in percent.
         paper (str): Address of the paper.
         code (str): The authors' repository, whence the published figures.
@@ -71,6 +71,15 @@ def _vitaev2(name: str, arch: str, head_channels: int, num_params: int, gmacs: f
         convert=vitae.convert_vitaev2, num_params=num_params, gmacs=gmacs, top1=top1,
         paper='https://arxiv.org/abs/2202.10108', code=_VITAE_CODE,
         weights=f'OneDrive (1drv.ms), share id {share}' if share else 'not published')
+
+
+def _vitaev2_vsa(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
+                 weights: str) -> Variant:
+    return Variant(
+        name=f'vitaev2_vsa_{name}', family='ViTAEv2-VSA', backbone=dict(type='ViTAEv2VSA', arch=arch),
+        head_channels=head_channels, convert=vitae.convert_vitaev2_vsa, num_params=num_params, gmacs=gmacs, top1=top1,
+        paper='https://arxiv.org/abs/2204.08446', code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
+        weights=weights)
 
 
 def _vitae(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
@@ -124,6 +133,11 @@ _VARIANTS = [
     _vitaev2('vitaev2_base', 'base', 1024, 89_693_352, 24.44, 84.6,
              share='AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
     _vitaev2('vitaev2_small_window', 'small_window', 512, 19_357_992, 5.65, 82.2, share=None),
+    _vitaev2_vsa('small', 'small', 512, 19_773_300, 5.76, 82.7, 'OneDrive, share s!AimBgYV7JjTlgcgB0Xlyc3U4WO11AQ'),
+    _vitaev2_vsa('48m', '48m', 768, 51_089_119, 15.09, 83.9, 'OneDrive, share s!AimBgYV7JjTlgcgCOt1UwhNQRfO0bw'),
+    # Published is the accuracy after pre-training on ImageNet-22K alone.
+    _vitaev2_vsa('base', 'base', 1024, 93_711_532, 27.21, 86.2, 'not published'),
+    _vitaev2_vsa('small_wide', 'small_wide', 512, 20_342_442, 6.33, None, 'not published'),
     _vitae('vitae_tiny', 'tiny', 256, 4_882_792, 1.77, 75.3),
     _vitae('vitae_6m', '6m', 256, 6_610_024, 2.17, 77.9),
     _vitae('vitae_13m', '13m', 320, 10_830_632, 3.05, None),

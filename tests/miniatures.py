@@ -21,4 +21,6 @@ MINIATURES = {
     'ViTAEv2': dict(arch=dict(embed_dims=[16, 32, 64, 128], pyramid_dims=[8, 16, 32, 64], depths=[1, 1, 2, 1],
                               num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
                               attention=['window', 'window', 'global', 'global'])),
+    'ViTAEv2VSA': dict(arch=dict(embed_dims=[16, 32, 64, 128], pyramid_dims=[8, 16, 32, 64], depths=[1, 1, 2, 1],
+                                 num_heads=[1, 2, 4, 8], reduction_heads=[1, 2, 4, 8], wide_conv=True)),
 }

@@ -6,5 +6,7 @@ from .restv2 import ResTv2
 from .reswin import ReSwin
 from .vitae import ViTAE
 from .vitaev2 import ViTAEv2
+from .vitaev2_vsa import ViTAEv2VSA
 
-__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ResT', 'ResTv2', 'ViTAE', 'ViTAEv2']
+__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ResT', 'ResTv2', 'ViTAE', 'ViTAEv2',
+           'ViTAEv2VSA']

@@ -1,4 +1,4 @@
-"""ViTAE and ViTAEv2: from the layout of github.com/ViTAE-Transformer/ViTAE-Transformer."""
+"""ViTAE, ViTAEv2 and ViTAEv2-VSA: from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -25,6 +25,15 @@ NORMAL_CELL = {
 REDUCTION_CELL = {
     r'attn\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
     r'attn\.attn\.relative_position_index': None,
+    **PYRAMID,
+    **CONV_BRANCH,
+}
+VSA_CELL = {
+    r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
+    r'attn\.(sampling_offsets|sampling_scales)\.2\.(weight|bias)': r'attn.\g<1>.\g<2>',
+    r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
+    r'attn\.(relative_position_index|base_coords|coords)': None,  # computed anew
+    r'pos\.(weight|bias)': r'position.conv.\g<1>',
     **PYRAMID,
     **CONV_BRANCH,
 }
@@ -59,6 +68,11 @@ VITAEV2 = {
     **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', NORMAL_CELL),
     **HEAD,
 }
+VITAEV2_VSA = {
+    **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', VSA_CELL),
+    **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', VSA_CELL),
+    **HEAD,
+}
 VITAE = {
     r'layers\.0\.RC\.PRM\.proj\.(weight|bias)': r'backbone.patch_embed.proj.\1',
     r'layers\.0\.RC\.cls_token': 'backbone.patch_embed.class_token',
@@ -73,6 +87,12 @@ VITAE = {
 def convert_vitaev2(checkpoint: Mapping) -> dict[str, Tensor]:
     """The authors' file of a ViTAEv2 as ``backbone.*`` and ``head.fc.*``; raises KeyError if a key is unknown."""
     return rename(unwrap(checkpoint, WRAPPERS), VITAEV2, 'ViTAEv2')
+
+
+def convert_vitaev2_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The authors' file of a ViTAEv2-VSA likewise; their projections are 1 x 1 convolutions, ours linear layers."""
+    renamed = rename(unwrap(checkpoint, WRAPPERS), VITAEV2_VSA, 'ViTAEv2-VSA')
+    return {key: value.flatten(1) if '.attn.' in key and value.ndim == 4 else value for key, value in renamed.items()}
 
 
 def convert_vitae(checkpoint: Mapping) -> dict[str, Tensor]:

@@ -1,0 +1,85 @@
+"""ViTAEv2 with varied-size windows: every window of every head chooses where and how large it looks.
+
+VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
+"""
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..layers import ContextPosition, VariedSizeWindowAttention
+from .vitaev2 import ViTAEv2
+
+
+@MODELS.register_module()
+class ViTAEv2VSA(ViTAEv2):
+    """ViTAEv2 whose attention is in varied-size windows, in all four stages.
+
+    Before attention and its norm stands a depth-wise 7 x 7 convolution that gives positions; in normal cells it feeds
+    the attention alone. All else is as in :class:`ViTAEv2`, the sizes of images included.
+
+    The authors have two forms that compute different things on maps that are no multiple of the window, or not square:
+    their classifier pads at the right and bottom and divides offsets by the windows along their own axis; their
+    detector pads around and exchanges the axes. Weights fit both.
+
+    Args:
+        arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2` with
+            ``wide_conv`` (bool: twice the stage's channels inside the convolutions of reduction cells) instead of
+            ``attention``.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
+            32.
+        window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load. Default: 7.
+        window_padding (str): ``'corner'`` as in the authors' classifier, or ``'center'`` as in their detector.
+            Defaults to 'corner'.
+        offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``. Defaults to 'own_axis'.
+        context_position (bool): Whether the 7 x 7 convolutions are there; without them, no published weights fit.
+            Defaults to True.
+        drop_rate, drop_path_rate, frozen_stages, norm_eval, with_cp, init_cfg: As for :class:`ViTAEv2`.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ViTAEv2VSA
+        >>> maps = ViTAEv2VSA('small').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    """
+
+    arch_zoo = {
+        'small': dict(
+            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
+            num_heads=[2, 4, 8, 16], reduction_heads=[2, 2, 4, 8], wide_conv=False),
+        'small_wide': dict(
+            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
+            num_heads=[2, 4, 8, 16], reduction_heads=[2, 4, 8, 16], wide_conv=True),
+        '48m': dict(
+            embed_dims=[96, 192, 384, 768], pyramid_dims=[96, 96, 192, 384], depths=[2, 2, 11, 2],
+            num_heads=[3, 6, 12, 24], reduction_heads=[3, 6, 12, 24], wide_conv=True),
+        'base': dict(
+            embed_dims=[128, 256, 512, 1024], pyramid_dims=[128, 128, 256, 512], depths=[2, 2, 12, 2],
+            num_heads=[4, 8, 16, 32], reduction_heads=[4, 8, 16, 32], wide_conv=True),
+    }
+
+    def __init__(self, arch: str | dict = 'small', in_channels: int = 3,
+                 out_indices: Sequence[int] | int = (0, 1, 2, 3), window_size: int = 7,
+                 window_padding: str = 'corner', offset_divisor: str = 'own_axis', context_position: bool = True,
+                 drop_rate: float = 0., drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+        self.window_padding = window_padding
+        self.offset_divisor = offset_divisor
+        self.context_position = context_position
+        super().__init__(arch, in_channels, out_indices, window_size, drop_rate, drop_path_rate, frozen_stages,
+                         norm_eval, with_cp, init_cfg)
+
+    def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
+        return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,
+                                         self.window_padding, self.offset_divisor)
+
+    def normal_attention(self, stage: int, num_heads: int) -> nn.Module:
+        return self.reduction_attention(stage, self.channels[stage], num_heads)
+
+    def conv_width(self, stage: int) -> int:
+        return 2 * self.channels[stage] if self.arch['wide_conv'] else self.arch['pyramid_dims'][stage]
+
+    def position(self, channels: int) -> nn.Module | None:
+        return ContextPosition(channels) if self.context_position else None

@@ -2,6 +2,10 @@ PYTHON ?= python3
 # Threads that wait give their core away: spinning doubles the time of a training on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# Two processes of one thread each are quicker than one of two: most tests are too small to be shared.
+JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick lint clean
 
@@ -15,10 +19,10 @@ demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
 
 test: setup  ## run all tests
-	.venv/bin/python -m pytest tests
+	$(PYTEST)
 
 test-quick: setup  ## run the tests that take seconds
-	.venv/bin/python -m pytest tests -m 'not slow and not training'
+	$(PYTEST) -m 'not slow and not training'
 
 lint: setup  ## check the style
 	.venv/bin/ruff check .

@@ -1,5 +1,6 @@
 """What is in the wheel, what it requires, and the check for distributions that overwrite each other."""
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,10 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('wheel')
+    folder, checkout = tmp_path_factory.mktemp('wheel'), tmp_path_factory.mktemp('checkout')
+    for name in ('mmvit_backbones', 'configs', 'tools'):  # another process may build from the checkout itself
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
+    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'MANIFEST.in', 'model-index.yml'):
+        shutil.copy(ROOT / name, checkout)
     options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder]
     env = {**os.environ, 'MMVIT_BUILD_OPS': '0'}  # compiling takes long
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, '.'], check=True, cwd=ROOT, env=env)
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, '.'], check=True, cwd=checkout, env=env)
     path, = folder.glob('*.whl')
     with zipfile.ZipFile(path) as archive:
         yield archive

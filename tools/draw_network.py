@@ -72,7 +72,7 @@ def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
     """Kinds of blocks in their order, with how many follow each other, and the layers of each kind."""
-    blocks = [block for module in modules for block in flatten(module)]
+    blocks = [block for module in modules for block in flatten(module) if not isinstance(block, torch.nn.Identity)]
     lines = []
     for kind, group in groupby(blocks, key=lambda block: type(block).__name__):
         group = list(group)

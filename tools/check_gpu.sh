@@ -29,7 +29,7 @@ section 'goldens, gradcheck, dtypes, strides' 200 bash -c 'tests tests/test_vari
 section 'random shapes' 120 bash -c 'tests tests/test_varied_size_window.py -k "cuda and random"'
 
 # A few launches of every kernel: compute-sanitizer makes them some hundred times slower.
-sanitized='cuda and (golden or far_outside or (dtypes and 14-21) or deterministic)'
+sanitized='cuda and (golden or far_outside or (dtypes and usual) or deterministic)'
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     section "compute-sanitizer $tool" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$python" -W ignore \

@@ -78,6 +78,15 @@ def find_nvcc(torch: Torch) -> str:
     return nvcc
 
 
+def find_cuda(nvcc: str) -> Path:
+    """Folder of the CUDA toolkit, as nvcc tells it: what is called nvcc may be a script elsewhere."""
+    plan = subprocess.run([nvcc, '--dryrun', '-x', 'cu', '-c', '/dev/null'], capture_output=True, text=True).stderr
+    top = re.search(r'TOP=(\S+)', plan)
+    if top is None:
+        raise BuildError(f'{nvcc} does not say where CUDA is')
+    return Path(top.group(1)).resolve()
+
+
 def run(command: list) -> None:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
@@ -104,7 +113,7 @@ def build_cpu(torch: Torch, target: Path) -> None:
 
 def build_cuda(torch: Torch, target: Path) -> None:
     compiler, nvcc = find_compiler().split(), find_nvcc(torch)
-    cuda = Path(nvcc).resolve().parents[1]
+    cuda = find_cuda(nvcc)
     architectures = [f'-gencode=arch=compute_{a},code=sm_{a}' for a in CUDA_ARCHITECTURES]
     architectures.append('-gencode=arch=compute_{0},code=compute_{0}'.format(CUDA_ARCHITECTURES[-1]))
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def compile_library(folder: Path) -> Path:
     found = build.Torch()
-    cuda = Path(build.find_nvcc(found)).resolve().parents[1]
+    cuda = build.find_cuda(build.find_nvcc(found))
     headers = [f'-DMMVIT_DEVICE_PRIMITIVES="{HERE / "block.h"}"', f'-DMMVIT_DEVICE_HEADER="{HERE / "device.h"}"']
     flags = ['-O1', *build.GLUE_FLAGS[1:], f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
     compiler = build.find_compiler().split()

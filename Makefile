@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint clean
+.PHONY: help setup demo test test-quick test-emulation lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,10 +19,13 @@ demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
 
 test: setup  ## run all tests
-	$(PYTEST)
+	$(PYTEST) -m 'not emulation'
 
 test-quick: setup  ## run the tests that take seconds
-	$(PYTEST) -m 'not slow and not training'
+	$(PYTEST) -m 'not slow and not training and not emulation'
+
+test-emulation: setup  ## run the CUDA kernels without a GPU, which takes long
+	$(PYTEST) -m emulation
 
 lint: setup  ## check the style
 	.venv/bin/ruff check .

@@ -1,0 +1,83 @@
+"""ViTAEv2-VSA beyond the goldens of whole networks: single cells, options, and the checkpoints' layout."""
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from golden import digest, fill_state_dict, make_input, mismatch
+from miniatures import MINIATURES
+from mmengine.registry import MODELS
+from test_goldens import GOLDENS
+
+from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones.checkpoints.layout import rename
+from mmvit_backbones.checkpoints.vitae import VSA_CELL
+from mmvit_backbones.layers import (
+    ContextPosition,
+    ConvBranch,
+    NormalCell,
+    PyramidReduction,
+    ReductionCell,
+    VariedSizeWindowAttention,
+)
+
+CELLS = json.loads((Path(__file__).parent / 'goldens' / 'vsa' / 'golden_op_cells.json').read_text())
+
+
+def build_cell(case: dict) -> torch.nn.Module:
+    settings, windows = case['settings'], (case['window_padding'], case['offset_divisor'])
+    heads, size, group = settings['heads'], settings['window_size'], settings['group']
+    if case['cell'] == 'normal':
+        channels, ratio = settings['dim'], int(settings['mlp_ratio'])
+        return NormalCell(
+            channels, VariedSizeWindowAttention(channels, channels, heads, size, *windows),
+            ConvBranch([channels, ratio * channels, channels, channels], group), ratio, drop_rate=0., drop_path=0.,
+            position=ContextPosition(channels))
+    inside, width, channels = settings['in_channels'], settings['embed_dim'], settings['token_dim']
+    stride, dilations = settings['stride'], settings['prm_dilations']
+    conv_width = 2 * channels if settings['wide_pcm'] else width
+    return ReductionCell(
+        PyramidReduction(inside, width, settings['prm_kernel_size'], stride, dilations),
+        VariedSizeWindowAttention(len(dilations) * width, channels, heads, size, *windows),
+        ConvBranch([inside, conv_width, conv_width, channels], group, strides=[2, stride // 2, 1]),
+        stride, len(dilations) * width, channels, position=ContextPosition(len(dilations) * width))
+
+
+@pytest.mark.parametrize('case', CELLS['cases'], ids=lambda case: case['name'])
+@torch.no_grad()
+def test_cell(case):
+    cell = build_cell(case).double().eval()
+    weights = rename(fill_state_dict(case['state_dict']), VSA_CELL, 'ViTAEv2-VSA')
+    own = cell.state_dict()
+    cell.load_state_dict({key: value.view_as(own[key]) for key, value in weights.items()}, strict=False)
+    assert own.keys() - weights.keys() <= {key for key in own if key.endswith('num_batches_tracked')}
+    x = make_input(case['inputs']['x']['shape'], case['inputs']['x']['seed'])
+    out = cell(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert mismatch(digest(out), case['outputs']['out']) <= CELLS['rtol']
+
+
+def test_buffers_of_early_checkpoints_are_left_out():
+    weights = dict.fromkeys(GOLDENS['golden_vitaev2_vsa_s']['state_dict'], torch.zeros(1))
+    plain = convert_state_dict('vitaev2_vsa_small', weights)
+    early = {f'layers.1.NC.0.attn.{name}': torch.zeros(1) for name in ('base_coords', 'coords')}
+    assert convert_state_dict('vitaev2_vsa_small', {**weights, **early}).keys() == plain.keys()
+
+
+@torch.no_grad()
+def test_another_window_size_loads_resized(tmp_path):
+    small = get_model('vitaev2_vsa_small', 'backbone')
+    large = get_model('vitaev2_vsa_small', 'backbone', window_size=12)
+    large.load_state_dict(small.state_dict())
+    assert large.stages[0].cells[0].attn.position_bias().shape == (2, 144, 144)
+
+
+@pytest.mark.parametrize('argument', ['window_padding', 'offset_divisor'])
+def test_bad_arguments_are_named(argument):
+    with pytest.raises(ValueError, match=f'{argument} must be'):
+        MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA'], argument: 'nowhere'})
+
+
+def test_context_positions_can_be_left_out():
+    model = MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA'], 'context_position': False})
+    assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
+    assert model(torch.rand(1, 3, 33, 50))[3].shape == (1, 128, 2, 2)

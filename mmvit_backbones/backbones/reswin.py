@@ -17,6 +17,7 @@ from ..layers import (
     drop_path_schedule,
     merge_windows,
     pad_to_multiple,
+    project_padded,
     shift_mask,
     split_windows,
 )
@@ -59,11 +60,11 @@ class WindowAttention(nn.Module):
         """
         height, width = x.shape[1:3]
         shift = self.shift if min(height, width) > self.window_size else 0
-        x = pad_to_multiple(x, self.window_size)
+        x = project_padded(self.qkv, x, (0, -width % self.window_size, 0, -height % self.window_size))
         padded_height, padded_width = x.shape[1:3]
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
-        query, key, value = split_windows(self.qkv(x), self.num_heads, self.window_size)
+        query, key, value = split_windows(x, self.num_heads, self.window_size)
         logits = self.blend(query, key, residual)
         attention = logits
         if shift:

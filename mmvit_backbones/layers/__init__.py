@@ -8,11 +8,11 @@ from .precision import at_least_float32, without_autocast
 from .recompute import recompute
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
-from .window import merge_windows, pad_to_multiple, shift_mask, split_windows
+from .window import merge_windows, pad_to_multiple, project_padded, shift_mask, split_windows
 
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DropPath', 'GlobalAttention', 'LinearAttention', 'Mlp', 'NormalCell',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'VariedSizeWindowAttention',
-    'WindowAttention', 'at_least_float32', 'drop_path_schedule', 'merge_windows', 'pad_to_multiple', 'recompute',
-    'shift_mask', 'split_windows', 'without_autocast'
+    'WindowAttention', 'at_least_float32', 'drop_path_schedule', 'merge_windows', 'pad_to_multiple',
+    'project_padded', 'recompute', 'shift_mask', 'split_windows', 'without_autocast'
 ]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
-from .window import merge_windows, split_windows
+from .window import merge_windows, project_padded, split_windows
 
 
 class WindowAttention(nn.Module):
@@ -32,11 +32,7 @@ class WindowAttention(nn.Module):
         height, width = x.shape[1:3]
         top, bottom = split_evenly(-height % self.window_size)
         left, right = split_evenly(-width % self.window_size)
-        if top + bottom + left + right:
-            # The projection of a padded zero is its bias.
-            qkv = F.pad(F.linear(x, self.qkv.weight), (0, 0, left, right, top, bottom)) + self.qkv.bias
-        else:
-            qkv = self.qkv(x)
+        qkv = project_padded(self.qkv, x, (left, right, top, bottom))
         padded_height, padded_width = qkv.shape[1:3]
         x = F.scaled_dot_product_attention(*split_windows(qkv, self.num_heads, self.window_size))
 

@@ -1,10 +1,7 @@
 # RetinaNet on COCO 2017 as ResTv1 is trained, 1x: AdamW 1e-4, 8 GPUs x 2 images, short sides from 640 to 800, stages
 # 2 to 4 and two levels more. The authors' 90,000 iterations with steps at 60,000 and 80,000 are 12 epochs with steps
 # after 8 and 11 here. Input as in the published detectors, which unlike the pretraining read BGR and do not divide.
-_base_ = [
-    'mmdet::_base_/models/retinanet_r50_fpn.py', 'mmdet::_base_/datasets/coco_detection.py',
-    'mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py'
-]
+_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['mmvit_backbones'])
 model = dict(
     data_preprocessor=dict(mean=[103.53, 116.28, 123.675], std=[1., 1., 1.], bgr_to_rgb=False),

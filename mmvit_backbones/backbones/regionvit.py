@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, drop_path_schedule
-from .base import Backbone
+from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule
+from .base import Backbone, init_linear
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of the norms over tokens
@@ -467,7 +467,7 @@ class RegionViT(Backbone):
         return [self.local_embed, self.region_embed]
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage], self.output_norm(stage)]
+        return [self.stages[stage]]
 
     @property
     def num_layers(self) -> int:
@@ -516,8 +516,8 @@ class RegionViT(Backbone):
 
 def resize_bicubic(image: Tensor, side: int) -> Tensor:
     """``(..., H, W)`` to ``(..., side, side)``, in at least single precision."""
-    dtype = torch.promote_types(image.dtype, torch.float32)
-    return F.interpolate(image.to(dtype), size=(side, side), mode='bicubic', align_corners=False).to(image.dtype)
+    resized = F.interpolate(image.to(at_least_float32(image)), size=(side, side), mode='bicubic', align_corners=False)
+    return resized.to(image.dtype)
 
 
 def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
@@ -537,13 +537,6 @@ def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
     old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
     image = image.roll((old_shift, old_shift), dims=(1, 2))
     return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)
-
-
-def init_linear(module: nn.Module) -> None:
-    """Truncated normal (0.02) for linear layers, zero biases."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 def check_arch(arch: dict, channels: Sequence[int]) -> None:

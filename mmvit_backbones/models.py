@@ -1,6 +1,8 @@
 """Models by name: building, loading and converting checkpoints."""
+import logging
 from collections.abc import Mapping
 
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -39,10 +41,21 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(config)
-    model.init_weights()
+    init_weights(model)
     if checkpoint is not None:
         load_checkpoint(model, name, checkpoint, task)
     return model
+
+
+def init_weights(model: BaseModule) -> None:
+    """Initialises without MMEngine's three lines for every parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
 
 
 def convert_state_dict(name: str, state_dict: Mapping, task: str = 'classification') -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ class Detector(nn.Module):
 
     def __init__(self, network: str) -> None:
         super().__init__()
-        self.backbone = MODELS.build(dict(type=network, frozen_stages=0, **MINIATURES[network]))
+        self.backbone = MODELS.build({'type': network, 'frozen_stages': 0, **MINIATURES[network]})
         self.head = nn.Linear(8, 8)
 
 

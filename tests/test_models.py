@@ -48,6 +48,11 @@ def test_unknown_names_are_told():
         get_model('reswin_tiny', task='segmentation')
 
 
+def test_building_is_silent(capfd):
+    get_model('reswin_tiny', 'backbone')
+    assert capfd.readouterr() == ('', '')
+
+
 @pytest.mark.parametrize('task', ['classification', 'backbone'])
 def test_authors_checkpoint_loads_strictly(published, task):
     name, weights = published

@@ -66,6 +66,11 @@ class Backbone(BaseModule):
         """Yields the raw map of one stage after the other, channels-last ``(B, H, W, C)``."""
         raise NotImplementedError
 
+    def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
+        """Yields what a neck gets of each stage; to be replaced where this is more than an output norm beside."""
+        for stage, x in enumerate(self.iter_stages(images)):
+            yield self.output_norm(stage)(x)
+
     def stem_modules(self) -> list[nn.Module]:
         """Modules before the first stage."""
         raise NotImplementedError
@@ -109,10 +114,10 @@ class Backbone(BaseModule):
         """
         self.check_images(images)
         outputs = []
-        for stage, x in enumerate(self.iter_stages(images)):
+        for stage, x in enumerate(self.iter_outputs(images)):
             if stage in self.out_indices:
                 # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
-                outputs.append(self.output_norm(stage)(x).permute(0, 3, 1, 2).contiguous())
+                outputs.append(x.permute(0, 3, 1, 2).contiguous())
             if stage == self.out_indices[-1]:
                 break
         return tuple(outputs)

@@ -421,25 +421,10 @@ class RegionViT(Backbone):
         for raw, _, _ in self.iter_maps(images):
             yield raw
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps for a neck or head.
-
-        Args:
-            images (Tensor): ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``, after its stage
-            norm if there is one; with ``out_tokens='regional'`` one ``(B, C, Hr, Wr)`` map of regional tokens.
-        """
-        self.check_images(images)
-        outputs = []
-        for stage, (_, local, regional) in enumerate(self.iter_maps(images)):
-            if stage in self.out_indices:
-                x = local if self.out_tokens == 'local' else regional
-                outputs.append(x.permute(0, 3, 1, 2).contiguous())
-            if stage == self.out_indices[-1]:
-                break
-        return tuple(outputs)
+    def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
+        """Local maps after their stage norms, or regional ones, ``(B, Hr, Wr, C)``."""
+        for _, local, regional in self.iter_maps(images):
+            yield local if self.out_tokens == 'local' else regional
 
     def check_images(self, images: Tensor) -> None:
         super().check_images(images)

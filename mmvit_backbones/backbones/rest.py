@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule
+from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, recompute
 from .base import Backbone
 
 STEM_STRIDE = 4
@@ -88,11 +87,8 @@ class EMSA(ReducedAttention):
     def attend_normalised(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Query ``(B, heads, N, d)``, key and value ``(B, heads, keys, d)`` to ``(B, heads, N, d)``."""
         key = (centre(key) * self.scale).to(query.dtype)
-        if self.training and torch.is_grad_enabled():  # of the maps (N, keys), only the result is kept for backward
-            attention, factor = checkpoint(
-                self.centred_attention, query, key, use_reentrant=False, preserve_rng_state=False)
-        else:
-            attention, factor = self.centred_attention(query, key)
+        # Of the maps (N, keys), only the result is kept for backward.
+        attention, factor = recompute(self.centred_attention, query, key)
         return attention @ (centre(value) * factor).to(query.dtype)
 
     def centred_attention(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
@@ -264,16 +260,24 @@ class ResT(Backbone):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_maps(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the map of each stage, raw and after its output norm."""
         x = images
         for i, (patch_embed, blocks) in enumerate(zip(self.patch_embeds, self.stages)):
             x = patch_embed(x)
             for block in blocks:
                 x = self.run_block(block, x)
-            yield x
-            if self.out_norm == 'in_stream':
-                x = self.output_norm(i)(x)
-            x = x.permute(0, 3, 1, 2)
+            out = self.output_norm(i)(x)
+            yield x, out
+            x = (out if self.out_norm == 'in_stream' else x).permute(0, 3, 1, 2)
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        for raw, _ in self.iter_maps(images):
+            yield raw
+
+    def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
+        for _, out in self.iter_maps(images):
+            yield out
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embeds[0]]

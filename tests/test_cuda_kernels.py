@@ -25,17 +25,23 @@ def nvcc() -> str | None:
 needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 
 
+@pytest.fixture(scope='module')
+def compiled(tmp_path_factory) -> tuple[Path, str]:
+    """The library, for two architectures to save time, and what the assembler says of each kernel."""
+    path = tmp_path_factory.mktemp('library') / 'mmvit_cuda.so'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, 'CUDA_ARCHITECTURES', ('80', '90'))
+        patch.setattr(build, 'CUDA_FLAGS', [*build.CUDA_FLAGS, '-Xptxas', '-v'])
+        said = build.build_cuda(build.Torch(), path)
+    return path, said
+
+
 @needs_nvcc
 @pytest.mark.slow
 @pytest.mark.parametrize('architecture', ['80', '90'])
-@pytest.mark.parametrize('source', sorted(build.SOURCES.glob('*.cu')), ids=lambda source: source.stem)
-def test_kernels_compile_without_spills(source, architecture, tmp_path):
-    command = [nvcc(), *build.CUDA_FLAGS, f'-arch=sm_{architecture}', '-cubin', '-Xptxas', '-v', source,
-               '-o', tmp_path / 'kernels.cubin']
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    figures = re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
-                         r'.*?Used (\d+) registers(.*?)\n', done.stderr, flags=re.DOTALL)
+def test_kernels_do_not_spill(compiled, architecture):
+    figures = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "
+                         r'(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n', compiled[1], flags=re.DOTALL)
     assert figures
     for name, stores, loads, registers, rest in figures:
         print(f'sm_{architecture} {name}: {registers} registers{rest}')
@@ -46,19 +52,9 @@ def test_kernels_compile_without_spills(source, architecture, tmp_path):
 
 @needs_nvcc
 @pytest.mark.slow
-def test_cuda_library_builds_and_loads(tmp_path):
-    """Compiled for one architecture, to save time, unless the library is there already; loading needs no GPU."""
-    version = build.Torch().version
-    if build.is_current('cuda', build.library_path('cuda', version)):
-        folder = build.FOLDER
-    else:
-        folder = tmp_path
-        script = ('import runpy, sys; build = runpy.run_path(sys.argv[1]); '
-                  'build["build_cuda"].__globals__["CUDA_ARCHITECTURES"] = ("80", ); '
-                  'build["build_cuda"](build["Torch"](), build["library_path"]("cuda", sys.argv[2], '
-                  'build["Path"](sys.argv[3])))')
-        subprocess.run([sys.executable, '-c', script, build.__file__, version, folder], check=True)
-    path = build.library_path('cuda', version, Path(folder))
+def test_cuda_library_loads(compiled):
+    """Which needs no GPU, and nothing of Python's."""
+    path, _ = compiled
     script = f'import torch, mmvit_backbones.ops; torch.ops.load_library({str(path)!r}); ' \
              'print(torch._C._dispatch_has_kernel_for_dispatch_key("mmvit::vsa_attention", "CUDA"))'
     done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)

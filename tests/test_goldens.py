@@ -5,6 +5,7 @@ A golden of a network needs no code; one of an operator or block (``golden_op_*`
 """
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,13 +28,17 @@ SMALLEST = {min((v for v in VARIANTS.values() if v.backbone['type'] == kind), ke
             for kind in {variant.backbone['type'] for variant in VARIANTS.values()}}
 
 
-def cases(slow: bool = False) -> list:
-    """Inputs of the goldens; those of large variants, or all, are marked slow."""
+def cases(inputs: slice, is_slow: Callable[[str], bool]) -> list:
+    """Inputs of every golden."""
     return [
         pytest.param(golden, case, id=f'{name}-{case["call"]}-{"x".join(map(str, case.get("shape", [i])))}',
-                     marks=[pytest.mark.slow] if slow or golden.get('variant') not in {None, *SMALLEST} else [])
-        for name, golden in KNOWN.items() for i, case in enumerate(golden['inputs'])
+                     marks=[pytest.mark.slow] if is_slow(name) else [])
+        for name, golden in KNOWN.items() for i, case in enumerate(golden['inputs'][inputs])
     ]
+
+
+def is_large(name: str) -> bool:
+    return name in NETWORKS and NETWORKS[name]['variant'] not in SMALLEST
 
 
 def task_of(case: dict) -> str:
@@ -77,13 +82,13 @@ def test_is_known(name):
         pytest.skip(f'{name} is of a network or operator that is not here')
 
 
-@pytest.mark.parametrize('golden, case', cases())
+@pytest.mark.parametrize('golden, case', cases(slice(None), is_slow=NETWORKS.__contains__))
 def test_float64(golden, case):
     worst = deviations(golden, case, torch.float64)
     assert max(worst.values()) <= golden['rtol'], worst
 
 
-@pytest.mark.parametrize('golden, case', cases(slow=True))
+@pytest.mark.parametrize('golden, case', cases(slice(1), is_slow=is_large))
 def test_float32(golden, case):
     worst = deviations(golden, case, torch.float32)
     assert max(worst.values()) <= 1e-4, worst
@@ -96,11 +101,6 @@ def test_parameter_count(name):
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
     config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)
     assert count_parameters(config) == golden['num_params']
-
-
-@pytest.mark.parametrize('name', list_models())
-def test_zoo_parameter_count(name):
-    assert count_parameters(VARIANTS[name].model_config('classification')) == VARIANTS[name].num_params
 
 
 def count_parameters(config: dict) -> int:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from golden import fill_state_dict
 from mmengine.registry import MODELS
-from test_goldens import NETWORKS
+from safetensors.torch import save_file
+from test_goldens import NETWORKS, SMALLEST
 
 import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models
@@ -24,7 +25,8 @@ AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.
                   if not golden.get('overrides')}.items())
 
 
-@pytest.fixture(params=AUTHORS, ids=lambda pair: pair[0])
+@pytest.fixture(params=[pytest.param(pair, id=pair[0], marks=[] if pair[0] in SMALLEST else [pytest.mark.slow])
+                        for pair in AUTHORS])
 def published(request):
     """Name of a variant and a checkpoint in its authors' layout."""
     variant, golden = request.param
@@ -84,23 +86,14 @@ def test_learned_gate_is_refused():
         convert_state_dict('reswin_tiny', dict(weights, alpha=torch.zeros(1)))
 
 
-@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_get_model_takes_authors_file_and_ours(published, tmp_path, suffix):
+def test_get_model_takes_authors_file_and_ours(published, tmp_path):
     name, weights = published
-    save(weights, tmp_path / f'authors{suffix}')
-    from_authors = get_model(name, checkpoint=str(tmp_path / f'authors{suffix}'))
-    save(from_authors.state_dict(), tmp_path / f'ours{suffix}')
-    from_ours = get_model(name, 'backbone', checkpoint=str(tmp_path / f'ours{suffix}'))
+    torch.save(weights, tmp_path / 'authors.pth')
+    from_authors = get_model(name, checkpoint=str(tmp_path / 'authors.pth'))
+    save_file(from_authors.state_dict(), tmp_path / 'ours.safetensors')
+    from_ours = get_model(name, 'backbone', checkpoint=str(tmp_path / 'ours.safetensors'))
     assert same_weights(from_authors, convert_state_dict(name, weights))
     assert same_weights(from_ours, convert_state_dict(name, weights, 'backbone'))
-
-
-def save(weights, path):
-    if path.suffix == '.safetensors':
-        from safetensors.torch import save_file
-        save_file(weights, path)
-    else:
-        torch.save(weights, path)
 
 
 def test_official_prefix(published, tmp_path):

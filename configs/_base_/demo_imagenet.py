@@ -28,10 +28,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1, ))
 test_evaluator = val_evaluator
 model = dict(head=dict(num_classes=5))
-train_cfg = dict(max_epochs=12, val_interval=12)
+train_cfg = dict(max_epochs=6, val_interval=6)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=15),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=0, end=12, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=0, end=6, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=5e-4, fused=True), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(max_keep_ckpts=1))

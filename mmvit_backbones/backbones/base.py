@@ -8,6 +8,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..layers import trunc_normal_
+
 
 class Backbone(BaseModule):
     """Base of the networks: arguments, output norms, freezing and recomputation.
@@ -216,6 +218,6 @@ def check_out_indices(out_indices: Sequence[int] | int, num_stages: int) -> tupl
 def init_linear(module: nn.Module) -> None:
     """Truncated normal (0.02) for linear layers, zero biases."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        trunc_normal_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

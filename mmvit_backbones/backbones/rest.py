@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, recompute
+from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
 from .base import Backbone
 
 STEM_STRIDE = 4
@@ -256,7 +256,7 @@ class ResT(Backbone):
     def init_module(module: nn.Module) -> None:
         """Truncated normal (0.02) for all linear layers and convolutions; zero biases for linear layers alone."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
-            nn.init.trunc_normal_(module.weight, std=0.02)
+            trunc_normal_(module.weight)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 

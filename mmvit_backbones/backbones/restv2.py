@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..layers import trunc_normal_
 from .rest import PixelAttention, ReducedAttention, ResT
 
 NORM_EPS = 1e-6
@@ -131,6 +132,6 @@ class ResTv2(ResT):
     def init_module(module: nn.Module) -> None:
         """Truncated normal (0.02) and zero biases for all linear layers and convolutions."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
-            nn.init.trunc_normal_(module.weight, std=0.02)
+            trunc_normal_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

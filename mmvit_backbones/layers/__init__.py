@@ -1,6 +1,7 @@
 """Layers that several networks share, one idea per file."""
 from .attention import GlobalAttention, LinearAttention, WindowAttention
 from .drop_path import DropPath, drop_path_schedule
+from .init import trunc_normal_
 from .mlp import Mlp
 from .position_bias import RelativePositionBias
 from .position_embedding import PositionEmbedding
@@ -14,5 +15,5 @@ __all__ = [
     'ContextPosition', 'ConvBranch', 'DropPath', 'GlobalAttention', 'LinearAttention', 'Mlp', 'NormalCell',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'VariedSizeWindowAttention',
     'WindowAttention', 'at_least_float32', 'drop_path_schedule', 'merge_windows', 'pad_to_multiple',
-    'project_padded', 'recompute', 'shift_mask', 'split_windows', 'without_autocast'
+    'project_padded', 'recompute', 'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
 ]

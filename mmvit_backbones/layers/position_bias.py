@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .init import trunc_normal_
+
 
 class RelativePositionBias(nn.Module):
     """One learned number per head and displacement inside a window.
@@ -19,7 +21,7 @@ class RelativePositionBias(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1)**2, num_heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        trunc_normal_(self.relative_position_bias_table)
         self.register_buffer('index', self._index(window_size), persistent=False)
         self._register_load_state_dict_pre_hook(self._resize_table)
 

@@ -87,17 +87,19 @@ def find_cuda(nvcc: str) -> Path:
     return Path(top.group(1)).resolve()
 
 
-def run(command: list) -> None:
+def run(command: list) -> str:
+    """Runs a compiler; returns what it says."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines()
         raise BuildError(f'{command[0]} failed: {errors[0] if errors else done.returncode}')
+    return done.stderr
 
 
-def run_all(commands: list[list]) -> None:
+def run_all(commands: list[list]) -> str:
     jobs = int(os.environ.get('MAX_JOBS') or len(os.sched_getaffinity(0)))
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(run, commands))
+        return ''.join(pool.map(run, commands))
 
 
 def build_cpu(torch: Torch, target: Path) -> None:
@@ -111,7 +113,7 @@ def build_cpu(torch: Torch, target: Path) -> None:
         link([*compiler, '-shared'], folder, torch.link, target)
 
 
-def build_cuda(torch: Torch, target: Path) -> None:
+def build_cuda(torch: Torch, target: Path) -> str:
     compiler, nvcc = find_compiler().split(), find_nvcc(torch)
     cuda = find_cuda(nvcc)
     architectures = [f'-gencode=arch=compute_{a},code=sm_{a}' for a in CUDA_ARCHITECTURES]
@@ -121,9 +123,10 @@ def build_cuda(torch: Torch, target: Path) -> None:
                    for source in sorted(SOURCES.glob('*.cu'))]
         operators = [*compiler, *GLUE_FLAGS, *torch.includes, f'-I{cuda / "include"}', '-c',
                      SOURCES / 'cuda_operators.cpp', '-o', f'{folder}/cuda_operators.o']
-        run_all([*kernels, operators])
+        said = run_all([*kernels, operators])
         libraries = [*torch.link, '-lc10_cuda', '-ltorch_cuda', '-lcudart']
         link([nvcc, '-shared', '-cudart', 'shared'], folder, libraries, target)
+    return said
 
 
 def link(command: list, folder: str, libraries: list, target: Path) -> None:

@@ -1,0 +1,8 @@
+"""Initial weights."""
+from torch import Tensor, nn
+
+
+def trunc_normal_(weight: Tensor) -> None:
+    """Truncated normal (0.02), in place; nothing on the meta device, where this takes long and has no effect."""
+    if not weight.is_meta:
+        nn.init.trunc_normal_(weight, std=0.02)

@@ -1,6 +1,7 @@
 """What the documentation shows is run: the examples in docstrings, and the files and commands that README.md names."""
 import doctest
 import importlib
+import logging
 import pkgutil
 import re
 from pathlib import Path
@@ -18,7 +19,8 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 
 @pytest.mark.parametrize('name', MODULES)
-def test_examples(name):
+def test_examples(name, monkeypatch):
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # such as which form of an operator runs
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
         runner.run(test)

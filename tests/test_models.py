@@ -8,7 +8,7 @@ import torch
 from golden import fill_state_dict
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
-from test_goldens import NETWORKS, SMALLEST
+from test_goldens import NETWORKS, SMALL
 
 import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models
@@ -25,7 +25,7 @@ AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.
                   if not golden.get('overrides')}.items())
 
 
-@pytest.fixture(params=[pytest.param(pair, id=pair[0], marks=[] if pair[0] in SMALLEST else [pytest.mark.slow])
+@pytest.fixture(params=[pytest.param(pair, id=pair[0], marks=[] if pair[0] in SMALL else [pytest.mark.slow])
                         for pair in AUTHORS])
 def published(request):
     """Name of a variant and a checkpoint in its authors' layout."""
@@ -105,6 +105,7 @@ def test_official_prefix(published, tmp_path):
     assert same_weights(backbone, convert_state_dict(name, weights, 'backbone'))
 
 
+@pytest.mark.slow
 def test_other_window_size_is_resized():
     weights = convert_state_dict('reswin_tiny', filled('golden_reswin_tiny'), 'backbone')
     model = get_model('reswin_tiny', 'backbone', window_size=12)
@@ -141,6 +142,7 @@ def test_truncated_file_is_named(tmp_path):
         get_model('reswin_tiny', checkpoint=str(tmp_path / 'half.pth'))
 
 
+@pytest.mark.slow
 def test_other_networks_checkpoint_is_named(tmp_path):
     torch.save({'layer1.0.conv1.weight': torch.rand(3)}, tmp_path / 'resnet.pth')
     for build in (lambda path: get_model('reswin_tiny', checkpoint=path),
@@ -150,6 +152,7 @@ def test_other_networks_checkpoint_is_named(tmp_path):
             build(str(tmp_path / 'resnet.pth'))
 
 
+@pytest.mark.slow
 def test_other_number_of_classes_is_told(tmp_path):
     weights = {**filled('golden_reswin_tiny'), 'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)}
     torch.save(weights, tmp_path / 'five.pth')

@@ -85,6 +85,7 @@ def test_masks_are_cached_and_not_saved():
     assert cached_edge_masks.cache_info().currsize == made
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_exported_graph_leaves_no_masks_behind():
     model, x = miniature(window_size=7).eval(), torch.rand(1, 3, 60, 90)
@@ -154,6 +155,7 @@ def test_classifier_loads_into_the_dense_form(monkeypatch):
                    'RegionViT: stage_norm is not in the checkpoint, keeps its initial values']
 
 
+@pytest.mark.slow
 def test_official_weights_are_resized_in_a_detector(tmp_path):
     weights = authors_weights('golden_regionvit_tiny')
     torch.save(dict(model=weights), tmp_path / 'authors.pth')
@@ -247,6 +249,7 @@ def decays(config: str, **model) -> dict[str, float]:
     return {name: decay[id(p)] for name, p in backbone.named_parameters()}
 
 
+@pytest.mark.slow
 def test_weight_decay_of_the_recipes():
     """The authors' norms of maps, not 1-D in their layout, are decayed; those of tokens are not."""
     for name, decay in decays('imagenet_regionvit_t.py').items():
@@ -262,6 +265,7 @@ def test_weight_decay_of_the_recipes():
         assert decay == pytest.approx(expected), name
 
 
+@pytest.mark.slow
 def test_schedules_of_the_recipes():
     config = Config.fromfile(ROOT / 'configs/imagenet_regionvit_s.py')
     warmup, cosine = config.param_scheduler

@@ -119,10 +119,12 @@ def test_bad_settings_are_named(arguments, told):
     lambda w: dict(model={f'backbone.bottom_up.{key}': value for key, value in w.items()}),
 ], ids=['model', 'state_dict', 'module', 'detector'])
 def test_wrappers(name, wrap):
-    variant, weights = GOLDENS[name]['variant'], fill_state_dict(GOLDENS[name]['state_dict'])
+    variant = GOLDENS[name]['variant']
+    weights = {key: torch.zeros(shape) for key, shape in GOLDENS[name]['state_dict'].items()}
     assert convert_state_dict(variant, wrap(weights)).keys() == convert_state_dict(variant, weights).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['golden_rest_lite_det', 'golden_restv2_tiny_det', 'golden_restv2_tiny_seg'])
 def test_dense_layouts_fill_every_norm(name):
     golden = GOLDENS[name]

@@ -90,6 +90,7 @@ def own_loaders(monkeypatch):
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
 
 
+@pytest.mark.slow
 def test_missing_data_stops_before_processes_start(tmp_path):
     # A copy of the tools finds no .venv, so that it takes the python that takes notes.
     shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
@@ -128,6 +129,7 @@ def test_layout_in_message(host, dataset, layout):
     assert str(error.value).endswith(layout)
 
 
+@pytest.mark.slow
 def test_config_that_does_not_exist():
     assert_refused(run(*command('train.py', 'configs/nothing.py')), 'configs/nothing.py', 'does not exist')
 
@@ -222,6 +224,7 @@ def test_tta_of_masks_is_refused():
         hosts.use_tta(cfg)
 
 
+@pytest.mark.slow
 def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
     monkeypatch.chdir(ROOT)
     run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work',

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, trunc_normal_
+from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, trunc_normal_
 from .base import Backbone, init_linear
 
 PATCH_SIZE = 4
@@ -132,13 +132,13 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = Linear(channels, 3 * channels)
         self.rel_pos = nn.Parameter(torch.empty(num_heads, (2 * window_size - 1)**2))
         trunc_normal_(self.rel_pos)
         position = torch.arange(window_size)
         offset = (position - position[:, None] + window_size // 2) % (2 * window_size - 1)
         self.register_buffer('offset', offset.flatten(), persistent=False)
-        self.proj = nn.Linear(channels, channels)
+        self.proj = Linear(channels, channels)
 
     def position_bias(self) -> Tensor:
         """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token, which comes first."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
+from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
 from .base import Backbone
 
 STEM_STRIDE = 4
@@ -44,13 +44,13 @@ class ReducedAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.reduction = reduction
-        self.q = nn.Linear(channels, channels)
+        self.q = Linear(channels, channels)
         if reduction > 1:
             self.sr = nn.Conv2d(
                 channels, channels, reduction + 1, stride=reduction, padding=reduction // 2, groups=channels)
             self.sr_norm = nn.LayerNorm(channels, eps=norm_eps)
-        self.kv = nn.Linear(channels, 2 * channels)
-        self.proj = nn.Linear(channels, channels)
+        self.kv = Linear(channels, 2 * channels)
+        self.proj = Linear(channels, channels)
 
     def keys_and_values(self, x: Tensor) -> Tensor:
         """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), 2 * C)``, keys first."""

@@ -2,6 +2,7 @@
 from .attention import GlobalAttention, LinearAttention, WindowAttention
 from .drop_path import DropPath, drop_path_schedule
 from .init import trunc_normal_
+from .linear import Linear, linear
 from .mlp import Mlp
 from .position_bias import RelativePositionBias
 from .position_embedding import PositionEmbedding
@@ -12,8 +13,8 @@ from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReductio
 from .window import merge_windows, pad_to_multiple, project_padded, shift_mask, split_windows
 
 __all__ = [
-    'ContextPosition', 'ConvBranch', 'DropPath', 'GlobalAttention', 'LinearAttention', 'Mlp', 'NormalCell',
+    'ContextPosition', 'ConvBranch', 'DropPath', 'GlobalAttention', 'Linear', 'LinearAttention', 'Mlp', 'NormalCell',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'VariedSizeWindowAttention',
-    'WindowAttention', 'at_least_float32', 'drop_path_schedule', 'merge_windows', 'pad_to_multiple',
+    'WindowAttention', 'at_least_float32', 'drop_path_schedule', 'linear', 'merge_windows', 'pad_to_multiple',
     'project_padded', 'recompute', 'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
 ]

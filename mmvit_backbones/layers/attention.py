@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
 from .window import merge_windows, project_padded, split_windows
@@ -24,8 +25,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
-        self.qkv = nn.Linear(in_channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
+        self.qkv = Linear(in_channels, 3 * channels)
+        self.proj = Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
@@ -60,8 +61,8 @@ class GlobalAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.value_skip = value_skip
-        self.qkv = nn.Linear(in_channels, 3 * channels, bias=qkv_bias)
-        self.proj = nn.Linear(channels, channels)
+        self.qkv = Linear(in_channels, 3 * channels, bias=qkv_bias)
+        self.proj = Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
@@ -87,8 +88,8 @@ class LinearAttention(nn.Module):
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
         super().__init__()
         num_features = channels // 2
-        self.kqv = nn.Linear(in_channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
+        self.kqv = Linear(in_channels, 3 * channels)
+        self.proj = Linear(channels, channels)
         self.dropout = nn.Dropout(drop_rate)
         self.register_buffer('features', torch.empty(num_features, channels))
         nn.init.orthogonal_(self.features, gain=num_features**0.5)

@@ -1,6 +1,7 @@
 """The feed-forward half of a transformer block."""
 from torch import Tensor, nn
 
+from .linear import Linear
 from .recompute import recompute
 
 
@@ -14,9 +15,9 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, hidden_channels)
+        self.fc1 = Linear(channels, hidden_channels)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_channels, channels)
+        self.fc2 = Linear(hidden_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return recompute(lambda hidden: self.fc2(self.act(hidden)), self.fc1(x))

@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import linear
+
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)`` with zeros, right and bottom, to multiples of ``multiple``."""
@@ -10,18 +12,18 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
 
 
-def project_padded(linear: nn.Linear, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+def project_padded(layer: nn.Linear, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
     """A linear layer on a map that is padded with zeros, without the work on the zeros: they become its bias.
 
     Args:
-        linear (nn.Linear): With a bias.
+        layer (nn.Linear): With a bias.
         x (Tensor): ``(B, H, W, C)``.
         padding (tuple[int, int, int, int]): Columns left and right, rows above and below.
     """
     if not any(padding):
-        return linear(x)
-    x = F.pad(F.linear(x, linear.weight), (0, 0, *padding))
-    return x + linear.bias.to(x.dtype)  # under autocast, the bias alone would be float32
+        return layer(x)
+    x = F.pad(linear(x, layer.weight), (0, 0, *padding))
+    return x + layer.bias.to(x.dtype)  # under autocast, the bias alone would be float32
 
 
 def split_windows(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:

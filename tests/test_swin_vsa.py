@@ -28,13 +28,14 @@ def test_context_positions_can_be_left_out():
 
 def test_checkpoints(tmp_path):
     """Ours load; that there is none of the authors' is said."""
-    model = get_model('swin_vsa_tiny', 'backbone')
+    small = MINIATURES['SwinVSA']
+    model = get_model('swin_vsa_tiny', 'backbone', **small)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'ours.pth')
-    loaded = get_model('swin_vsa_tiny', 'backbone', checkpoint=str(tmp_path / 'ours.pth'))
+    loaded = get_model('swin_vsa_tiny', 'backbone', str(tmp_path / 'ours.pth'), **small)
     assert all(torch.equal(x, loaded.state_dict()[name]) for name, x in model.state_dict().items())
     other = {'layers.0.blocks.0.attn.qkv.weight': torch.zeros(1)}
     torch.save(other, tmp_path / 'authors.pth')
     with pytest.raises(ValueError, match='no checkpoint of Swin-VSA is published'):
-        get_model('swin_vsa_tiny', checkpoint=str(tmp_path / 'authors.pth'))
+        get_model('swin_vsa_tiny', 'backbone', str(tmp_path / 'authors.pth'), **small)
     with pytest.raises(KeyError, match='no checkpoint of Swin-VSA is published'):
         convert_state_dict('swin_vsa_tiny', other)

@@ -118,21 +118,28 @@ def draw(image, queries, stages, title, path):
     height, width = image.shape[:2]
     figure, grid = plt.subplots(len(queries), len(stages), squeeze=False, layout='constrained',
                                 figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.6))
-    for (x, y), row in zip(queries, grid):
+    for query, row in zip(queries, grid):
         for i, (axes, (side, pad, frames)) in enumerate(zip(row, stages)):
             axes.imshow(image, alpha=0.8)
             axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
                      facecolor='0.3', xticks=[], yticks=[])
             axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=9)
-            r, c = (y + pad[0]) // side, (x + pad[1]) // side
-            colors = matplotlib.colormaps['hsv'](np.linspace(0, 1, len(frames), endpoint=False))
-            for frame, color in zip(frames[:, :, r, c].tolist(), colors):
-                add_frame(axes, frame, edgecolor=color, linewidth=1.2)
-            own = [(c + 0.5) * side - pad[1], (r + 0.5) * side - pad[0], side, side]
-            add_frame(axes, own, edgecolor='white', linewidth=2)
-            axes.plot(x, y, '+', color='white', markersize=9)
+            draw_windows(axes, query, side, pad, frames)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=80)
+
+
+def draw_windows(axes, query, side, pad, frames):
+    """The window that holds a query, and those of its heads."""
+    x, y = query
+    row, column = (y + pad[0]) // side, (x + pad[1]) // side
+    own = [(column + 0.5) * side - pad[1], (row + 0.5) * side - pad[0], side, side]
+    for color, thickness in (('black', 4), ('white', 2)):  # seen on any ground
+        add_frame(axes, own, edgecolor=color, linewidth=thickness)
+        axes.plot(x, y, '+', color=color, markersize=6 + thickness, markeredgewidth=thickness)
+    colors = matplotlib.colormaps['hsv'](np.linspace(0, 1, len(frames), endpoint=False))
+    for frame, color in zip(frames[:, :, row, column].tolist(), colors):
+        add_frame(axes, frame, edgecolor=color, linewidth=1.2)
 
 
 def add_frame(axes, frame, **style):

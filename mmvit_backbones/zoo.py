@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from .checkpoints import regionvit, rest, reswin, vitae
+from .checkpoints import regionvit, rest, reswin, swin_vsa, vitae
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -27,7 +27,7 @@ class Variant:
         convert (Callable): From the authors' checkpoint to ours.
         img_size (int): Side of the pictures it was trained on, in pixels.
         num_params (int): Learned parameters of the classifier.
-        gmacs (float): Multiply-adds at ``img_size``, in 1e9, as published or counted from the authors' code.
+        gmacs (float | None): Multiply-adds at ``img_size``, in 1e9, as published or counted from the authors' code.
         top1 (float | None): Published ImageNet-1k accuracy, in percent.
         paper (str): Address of the paper.
         code (str): The authors' repository, whence the published figures.
@@ -39,7 +39,7 @@ class Variant:
     head_channels: int
     convert: Callable
     num_params: int
-    gmacs: float
+    gmacs: float | None
     top1: float | None
     paper: str
     code: str
@@ -80,6 +80,15 @@ def _vitaev2_vsa(name: str, arch: str, head_channels: int, num_params: int, gmac
         head_channels=head_channels, convert=vitae.convert_vitaev2_vsa, num_params=num_params, gmacs=gmacs, top1=top1,
         paper='https://arxiv.org/abs/2204.08446', code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
         weights=weights)
+
+
+def _swin_vsa(arch: str, num_params: int, top1: float) -> Variant:
+    """The package's own definition: of the authors' networks, nothing but scores is published."""
+    return Variant(
+        name=f'swin_vsa_{arch}', family='Swin-VSA', backbone=dict(type='SwinVSA', arch=arch), head_channels=768,
+        convert=swin_vsa.convert, num_params=num_params, gmacs=None, top1=top1,
+        paper='https://arxiv.org/abs/2204.08446', code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
+        weights='not published')
 
 
 def _vitae(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
@@ -138,6 +147,8 @@ _VARIANTS = [
     # Published is the accuracy after pre-training on ImageNet-22K alone.
     _vitaev2_vsa('base', 'base', 1024, 93_711_532, 27.21, 86.2, 'not published'),
     _vitaev2_vsa('small_wide', 'small_wide', 512, 20_342_442, 6.33, None, 'not published'),
+    _swin_vsa('tiny', 28_779_274, 82.24),
+    _swin_vsa('small', 50_549_338, 83.6),
     _vitae('vitae_tiny', 'tiny', 256, 4_882_792, 1.77, 75.3),
     _vitae('vitae_6m', '6m', 256, 6_610_024, 2.17, 77.9),
     _vitae('vitae_13m', '13m', 320, 10_830_632, 3.05, None),

@@ -7,9 +7,9 @@ from mmvit_backbones.layers import Linear
 
 
 @pytest.mark.parametrize('make', [
-    lambda: torch.randn(2, 5, 7, 24), lambda: torch.randn(2, 24, 5, 7).permute(0, 2, 3, 1), lambda: torch.randn(3, 9, 24),
-    lambda: torch.randn(1, 1, 1, 24), lambda: torch.randn(6, 24), lambda: torch.randn(0, 4, 4, 24),
-    lambda: torch.randn(2, 5, 7, 48)[..., ::2]
+    lambda: torch.randn(2, 5, 7, 24), lambda: torch.randn(2, 24, 5, 7).permute(0, 2, 3, 1),
+    lambda: torch.randn(3, 9, 24), lambda: torch.randn(1, 1, 1, 24), lambda: torch.randn(6, 24),
+    lambda: torch.randn(0, 4, 4, 24), lambda: torch.randn(2, 5, 7, 48)[..., ::2]
 ], ids=['map', 'channels_first', 'tokens', 'pixel', 'vectors', 'empty', 'strided'])
 @pytest.mark.parametrize('bias', [True, False])
 def test_result_and_gradients(make, bias):

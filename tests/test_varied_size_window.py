@@ -249,6 +249,27 @@ def test_any_strides(backend):
     assert leaf.grad.isfinite().all()
 
 
+@every_compiled_form
+def test_more_elements_than_32_bits_count(backend):
+    """Strides that reach beyond 2^31 elements, and a map that has as many; memory that is not touched costs nothing.
+
+    An output with as many elements is left out: it would be written whole.
+    """
+    side = 46368  # its square is beyond 2^31
+    memory = torch.empty(side**2, device=DEVICES[backend])  # in 32 bits, as the C++ form copies what has 16
+    arguments = problem(1, 1, 8, 7, 7, 7, dtype=torch.float32)
+    row = 2**31 // 6 + 1  # the seventh begins beyond
+    apart = {name: memory[8 * i:].as_strided((1, 1, 8, 7, 7), (1, 1, 1, row, 24)).copy_(arguments[name])
+             for i, name in enumerate('qkv')}
+    assert_agree(evaluate({**arguments, **apart}, backend), evaluate(arguments, backend), 1e-4)
+
+    features, corner = memory.view(1, 1, 1, side, side), torch.randn(7, 7)
+    features[..., -7:, -7:] = corner.to(features.device)
+    zeros = torch.zeros(1, 1, 2, 1, 1, device=features.device)
+    sampled = varied_size_window_sample(features, zeros, zeros + side - 7, 7, backend=backend)
+    assert torch.equal(sampled[0, 0, 0].cpu(), corner)
+
+
 @every_form
 def test_windows_that_stay_are_window_attention(backend):
     """Scale 0 and offset 0: the attention of Swin, without a shift."""
@@ -401,7 +422,7 @@ def test_layer_predicts_windows_in_32_bits():
     layer = VariedSizeWindowAttention(16, 16, 2)
     x = torch.randn(1, 14, 14, 16)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        scale, offset = layer.predict_windows(x, 14, 14)
+        scale, offset, _ = layer.predict_windows(x)
         out = layer(x)
     assert scale.dtype == offset.dtype == torch.float32 and out.dtype == torch.bfloat16
     out.sum().backward()

@@ -81,3 +81,12 @@ def test_context_positions_can_be_left_out():
     model = MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA'], 'context_position': False})
     assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
     assert model(torch.rand(1, 3, 33, 50))[3].shape == (1, 128, 2, 2)
+
+
+def test_starts_like_the_authors_network():
+    """Their projections are convolutions, which start as PyTorch draws them: uniform, biases too."""
+    cell = MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA']}).stages[3].cells[0]
+    for linear in (cell.attn.qkv, cell.attn.proj):
+        published = (3 * linear.in_features)**-0.5
+        assert linear.weight.std().item() == pytest.approx(published, rel=0.05) and linear.bias.any()
+    assert cell.mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05) and not cell.mlp.fc1.bias.any()

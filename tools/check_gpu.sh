@@ -27,6 +27,7 @@ section build 300 "$python" mmvit_backbones/ops/build.py cuda
 section doctor 60 "$python" -c 'import bare_package, mmvit_backbones.doctor as d; print("\n".join(d.describe()))'
 section 'goldens, gradcheck, dtypes, strides' 200 bash -c 'tests tests/test_varied_size_window.py -k "cuda and not random"'
 section 'random shapes' 120 bash -c 'tests tests/test_varied_size_window.py -k "cuda and random"'
+section agreement 60 "$python" tools/compare_ops.py --device cuda
 
 # A few launches of every kernel: compute-sanitizer makes them some hundred times slower.
 sanitized='cuda and (golden or far_outside or (dtypes and usual) or deterministic)'

@@ -4,9 +4,10 @@ from .regionvit import RegionViT
 from .rest import ResT
 from .restv2 import ResTv2
 from .reswin import ReSwin
+from .swin_vsa import SwinVSA
 from .vitae import ViTAE
 from .vitaev2 import ViTAEv2
 from .vitaev2_vsa import ViTAEv2VSA
 
-__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ResT', 'ResTv2', 'ViTAE', 'ViTAEv2',
+__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ResT', 'ResTv2', 'SwinVSA', 'ViTAE', 'ViTAEv2',
            'ViTAEv2VSA']

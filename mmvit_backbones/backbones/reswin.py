@@ -3,29 +3,25 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), in the frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import (
     DropPath,
+    Linear,
     Mlp,
     RelativePositionBias,
-    drop_path_schedule,
     merge_windows,
-    pad_to_multiple,
     project_padded,
     shift_mask,
     split_windows,
 )
-from .base import Backbone, init_linear
+from .swin import NORM_EPS, SwinFrame
 
-PATCH_SIZE = 4
 GATE = 0.5  # weight of a block's own logits in the blend; the published network has no parameter for it
-NORM_EPS = 1e-5
 
 
 class WindowAttention(nn.Module):
@@ -44,9 +40,9 @@ class WindowAttention(nn.Module):
         self.window_size = window_size
         self.shift = window_size // 2 if shifted else 0
         self.scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = Linear(channels, 3 * channels)
         self.position_bias = RelativePositionBias(window_size, num_heads)
-        self.proj = nn.Linear(channels, channels)
+        self.proj = Linear(channels, channels)
 
     def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attends inside windows.
@@ -138,51 +134,8 @@ class Block(nn.Module):
         return x, logits
 
 
-class PatchEmbed(nn.Module):
-    """Pixels to tokens: convolution with kernel and stride 4, then LayerNorm."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, stride=PATCH_SIZE)
-        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
-
-    def forward(self, images: Tensor) -> Tensor:
-        pad_h, pad_w = -images.shape[2] % PATCH_SIZE, -images.shape[3] % PATCH_SIZE
-        if pad_h or pad_w:
-            images = F.pad(images, (0, pad_w, 0, pad_h))
-        return self.norm(self.proj(images).permute(0, 2, 3, 1))
-
-
-class PatchMerging(nn.Module):
-    """Halves the grid and doubles the channels: four neighbours concatenated, LayerNorm, linear."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4 * channels, eps=NORM_EPS)
-        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = pad_to_multiple(x, 2)
-        b, h, w, c = x.shape
-        # Order of the published weights: (row, column) parity (0, 0), (1, 0), (0, 1), (1, 1).
-        x = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
-        return self.reduction(self.norm(x))
-
-
-class Stage(nn.Module):
-    """Blocks on one grid, every second one shifted, and the merging that leads to the next stage."""
-
-    def __init__(self, channels: int, depth: int, num_heads: int, window_size: int, mlp_ratio: int,
-                 drop_paths: Sequence[float], merge: bool) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(channels, num_heads, window_size, mlp_ratio, shifted=i % 2 == 1, drop_path=drop_paths[i])
-            for i in range(depth))
-        self.downsample = PatchMerging(channels) if merge else None
-
-
 @MODELS.register_module()
-class ReSwin(Backbone):
+class ReSwin(SwinFrame):
     """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
 
     ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the
@@ -221,28 +174,9 @@ class ReSwin(Backbone):
         'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 window_size: int | None = None, drop_path_rate: float = 0.1, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
-        arch = self.resolve_arch(arch)
-        window_size = arch['window_size'] if window_size is None else window_size
-        if window_size < 1:
-            raise ValueError(f'window_size must be at least 1, got {window_size}')
-        self.depths, num_heads = arch['depths'], arch['num_heads']
-        num_stages = len(self.depths)
-        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
-        check_arch(channels, num_heads)
-        strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-
-        self.patch_embed = PatchEmbed(in_channels, channels[0])
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
-        self.stages = nn.ModuleList(
-            Stage(channels[i], self.depths[i], num_heads[i], window_size, arch['mlp_ratio'], drop_paths[i],
-                  merge=i < num_stages - 1) for i in range(num_stages))
-        self.add_output_norms(NORM_EPS)
-        self.apply(init_linear)
-        self.freeze()
+    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
+                   index: int) -> nn.Module:
+        return Block(channels, num_heads, window_size, mlp_ratio, shifted=index % 2 == 1, drop_path=drop_path)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
@@ -253,31 +187,3 @@ class ReSwin(Backbone):
             yield x
             if stage.downsample is not None:
                 x = stage.downsample(x)
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
-
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; merging belongs to the block before it."""
-        if name.startswith('patch_embed.'):
-            return 0
-        parts = name.split('.')
-        if parts[0] != 'stages':
-            return None
-        before = sum(self.depths[:int(parts[1])])
-        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
-
-
-def check_arch(channels: Sequence[int], num_heads: Sequence[int]) -> None:
-    if len(num_heads) != len(channels):
-        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
-    for c, heads in zip(channels, num_heads):
-        if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')

@@ -70,6 +70,9 @@ class ViTAEv2VSA(ViTAEv2):
         self.context_position = context_position
         super().__init__(arch, in_channels, out_indices, window_size, drop_rate, drop_path_rate, frozen_stages,
                          norm_eval, with_cp, init_cfg)
+        for module in self.modules():
+            if isinstance(module, VariedSizeWindowAttention):
+                module.reset_projections()  # as published; all other linear layers start as those of ViTAEv2
 
     def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,

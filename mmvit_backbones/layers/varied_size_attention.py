@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import varied_size_window_attention
+from .linear import Linear
 from .position_bias import RelativePositionBias
 from .precision import without_autocast
 
@@ -50,38 +51,43 @@ class VariedSizeWindowAttention(nn.Module):
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
         self.softmax_scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * out_channels)
+        self.qkv = Linear(channels, 3 * out_channels)
         self.sampling_offsets = nn.Linear(channels, 2 * num_heads)
         self.sampling_scales = nn.Linear(channels, 2 * num_heads)
         self.position_bias = RelativePositionBias(window_size, num_heads)
-        self.proj = nn.Linear(out_channels, out_channels)
+        self.proj = Linear(out_channels, out_channels)
+
+    def reset_projections(self) -> None:
+        """Draws the projections as PyTorch draws convolutions, which they are in the authors' code."""
+        for linear in (self.qkv, self.sampling_offsets, self.sampling_scales, self.proj):
+            linear.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalised map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
+        scale, offset, pad = self.predict_windows(x)
+        # (B, H, W, 3, heads, d) -> three views (B, heads, d, H, W)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = (part.permute(0, 3, 4, 1, 2) for part in qkv.unbind(3))
+        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias.relative_position_bias_table,
+                                           self.window_size, pad, self.softmax_scale)
+        return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
+
+    def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Where the windows of a normalised map ``(B, H, W, channels)`` look.
+
+        In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
+
+        Returns:
+            tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
+            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) in front of the map.
+        """
         height, width = x.shape[1:3]
         # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
         pad_h = -(-height // self.window_size) * self.window_size - height
         pad_w = -(-width // self.window_size) * self.window_size - width
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if pad_h or pad_w else x
-        scale, offset = self.predict_windows(padded, height, width)
-        # (B, H, W, 3, heads, d) -> three views (B, heads, d, H, W)
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = (part.permute(0, 3, 4, 1, 2) for part in qkv.unbind(3))
-        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias.relative_position_bias_table,
-                                           self.window_size, (top, left), self.softmax_scale)
-        return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
-
-    def predict_windows(self, padded: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Scale and offset (in pixels) of every window, each ``(B, heads, 2, nh, nw)``; index 0 is x.
-
-        In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
-
-        Args:
-            padded (Tensor): ``(B, Hp, Wp, channels)``, whole windows.
-            height, width (int): Size of the map without the padding.
-        """
-        with without_autocast(padded.device.type):
+        with without_autocast(x.device.type):
             windows = padded.to(self.sampling_scales.weight.dtype).unflatten(2, (-1, self.window_size))
             windows = windows.unflatten(1, (-1, self.window_size)).mean((2, 4))  # (B, nh, nw, channels)
             windows = F.leaky_relu(windows, NEGATIVE_SLOPE)
@@ -93,4 +99,4 @@ class VariedSizeWindowAttention(nn.Module):
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((padded.shape[2] - 1) / 2 / num_x)
         offset_y = offset[:, :, 1] * ((padded.shape[1] - 1) / 2 / num_y)
-        return scale, torch.stack([offset_x, offset_y], 2)
+        return scale, torch.stack([offset_x, offset_y], 2), (top, left)

@@ -1,0 +1,146 @@
+"""The frame of Swin Transformer: a patch embedding, and four stages of blocks with merging in between.
+
+Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. What a block is, a subclass says.
+"""
+from collections.abc import Iterator, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import Linear, drop_path_schedule, pad_to_multiple
+from .base import Backbone, init_linear
+
+PATCH_SIZE = 4
+NORM_EPS = 1e-5
+
+
+class PatchEmbed(nn.Module):
+    """Pixels to tokens: convolution with kernel and stride 4, then LayerNorm."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, stride=PATCH_SIZE)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pad_h, pad_w = -images.shape[2] % PATCH_SIZE, -images.shape[3] % PATCH_SIZE
+        if pad_h or pad_w:
+            images = F.pad(images, (0, pad_w, 0, pad_h))
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Halves the grid and doubles the channels: four neighbours concatenated, LayerNorm, linear."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * channels, eps=NORM_EPS)
+        self.reduction = Linear(4 * channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = pad_to_multiple(x, 2)
+        b, h, w, c = x.shape
+        # Order of the published weights: (row, column) parity (0, 0), (1, 0), (0, 1), (1, 1).
+        x = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
+        return self.reduction(self.norm(x))
+
+
+class Stage(nn.Module):
+    """Blocks on one grid and the merging that leads to the next stage.
+
+    Args:
+        blocks (Sequence[nn.Module]): On channels-last maps.
+        channels (int): Their channels.
+        merge (bool): Whether a stage follows.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], channels: int, merge: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = PatchMerging(channels) if merge else None
+
+
+class SwinFrame(Backbone):
+    """Base of the networks that exchange Swin's block, which a subclass builds in :meth:`make_block`.
+
+    Args:
+        arch (str | dict): A name of ``arch_zoo``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
+            list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
+            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
+        window_size (int | None): Side of the windows; None takes the architecture's.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, ``n`` also the first ``n`` stages. Default: -1.
+        norm_eval (bool): Accepted as for every backbone; there are no batch norms. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+    """
+
+    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
+                 window_size: int | None = None, drop_path_rate: float = 0.1, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        window_size = arch['window_size'] if window_size is None else window_size
+        if window_size < 1:
+            raise ValueError(f'window_size must be at least 1, got {window_size}')
+        depths, num_heads = arch['depths'], arch['num_heads']
+        num_stages = len(depths)
+        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
+        check_arch(channels, num_heads)
+        strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
+        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+
+        self.depths = depths
+        self.patch_embed = PatchEmbed(in_channels, channels[0])
+        drop_paths = drop_path_schedule(drop_path_rate, depths)
+        self.stages = nn.ModuleList()
+        for stage in range(num_stages):
+            blocks = [self.make_block(channels[stage], num_heads[stage], window_size, arch['mlp_ratio'], drop_path, i)
+                      for i, drop_path in enumerate(drop_paths[stage])]
+            self.stages.append(Stage(blocks, channels[stage], merge=stage < num_stages - 1))
+        self.add_output_norms(NORM_EPS)
+        self.apply(init_linear)
+        self.freeze()
+
+    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
+                   index: int) -> nn.Module:
+        """The block number ``index`` of a stage, from 0."""
+        raise NotImplementedError
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        x = self.patch_embed(images)
+        for stage in self.stages:
+            for block in stage.blocks:
+                x = self.run_block(block, x)
+            yield x
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.patch_embed]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        return [self.stages[stage]]
+
+    @property
+    def num_layers(self) -> int:
+        return sum(self.depths)
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, then a block each; merging belongs to the block before it."""
+        if name.startswith('patch_embed.'):
+            return 0
+        parts = name.split('.')
+        if parts[0] != 'stages':
+            return None
+        before = sum(self.depths[:int(parts[1])])
+        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
+
+
+def check_arch(channels: Sequence[int], num_heads: Sequence[int]) -> None:
+    if len(num_heads) != len(channels):
+        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
+    for c, heads in zip(channels, num_heads):
+        if c % heads:
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')

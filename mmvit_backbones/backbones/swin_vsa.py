@@ -1,0 +1,93 @@
+"""Swin Transformer with varied-size windows.
+
+VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), in the
+frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors published scores of such networks, but
+neither code nor weights: how the two are put together here is this package's own definition.
+"""
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention
+from .swin import NORM_EPS, SwinFrame
+
+
+class Block(nn.Module):
+    """Varied-size window attention, then the feed-forward half; pre-norm.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        window_size (int): Tokens along a side of a window.
+        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
+        drop_path (float): Probability of dropping each half.
+        context_position (bool): Whether a 7 x 7 convolution gives the attention positions; the shortcut is without it.
+    """
+
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
+                 context_position: bool) -> None:
+        super().__init__()
+        self.position = ContextPosition(channels) if context_position else nn.Identity()
+        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.attn = VariedSizeWindowAttention(channels, channels, num_heads, window_size)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.mlp = Mlp(channels, mlp_ratio * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(B, H, W, channels)``."""
+        x = x + self.drop_path(self.attn(self.norm1(self.position(x))))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class SwinVSA(SwinFrame):
+    """Swin Transformer whose windows choose where and how large they look, in all four stages.
+
+    The authors published scores of Swin with varied-size windows, but neither code nor weights. This network is
+    therefore the package's own definition, and published scores need not be its own:
+
+    - patch embedding, merging, feed-forward halves, widths and depths are Swin's;
+    - attention, and the 7 x 7 convolution in front of it, are those of the authors' ViTAEv2-VSA
+      (:class:`ViTAEv2VSA`), as their classifier has them: padding at the right and bottom, offsets in units of the
+      windows along their own axis;
+    - no window is shifted: windows that overlap connect their neighbours.
+
+    Works at any image size from one pixel up.
+
+    Args:
+        arch (str | dict): ``'tiny'``, ``'small'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
+            list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
+            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
+        window_size (int | None): Tokens along a side of a window; None takes the architecture's. Checkpoints of another
+            window size are resized on load.
+        context_position (bool): Whether the 7 x 7 convolutions are there. Defaults to True.
+        drop_path_rate, frozen_stages, norm_eval, with_cp, init_cfg: As for :class:`ReSwin`.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import SwinVSA
+        >>> maps = SwinVSA('tiny').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
+    """
+
+    arch_zoo = {
+        'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
+        'small': dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
+    }
+
+    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
+                 window_size: int | None = None, context_position: bool = True, drop_path_rate: float = 0.1,
+                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        self.context_position = context_position
+        super().__init__(arch, in_channels, out_indices, window_size, drop_path_rate, frozen_stages, norm_eval, with_cp,
+                         init_cfg)
+
+    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
+                   index: int) -> nn.Module:
+        return Block(channels, num_heads, window_size, mlp_ratio, drop_path, self.context_position)

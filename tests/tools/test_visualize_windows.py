@@ -1,0 +1,55 @@
+"""tools/visualize_windows.py: frames are where the operator looks, and what is wrong is told."""
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.ops import varied_size_window_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = runpy.run_path(str(ROOT / 'tools' / 'visualize_windows.py'))
+
+
+def call(*arguments):
+    TOOL['main'](TOOL['get_parser']().parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new('RGB', (90, 60), 'teal').save(tmp_path / 'picture.png')
+    return tmp_path / 'picture.png'
+
+
+def test_frames_are_where_the_operator_looks():
+    """A map that holds its own coordinates tells at which pixels a window in its middle samples."""
+    window_size, stride, pad = 4, 8, (1, 2)
+    scale, offset = 0.1 * torch.randn(2, 1, 3, 2, 9, 9).double()
+    x = torch.arange(40.).double().expand(1, 3, 40, 40)
+    sampled = varied_size_window_sample(torch.stack([x, x.mT], 2), scale, offset, window_size, pad)
+    tokens = sampled[0, :, :, 16:20, 16:20].flatten(2) + 0.5  # of window (4, 4); a pixel's middle
+    _, _, frames = TOOL['to_pixels'](scale, offset, pad, window_size, stride)
+    torch.testing.assert_close(frames[:, :2, 4, 4], stride * tokens.mean(2))
+    extent = (tokens.amax(2) - tokens.amin(2)) * window_size / (window_size - 1)
+    torch.testing.assert_close(frames[:, 2:, 4, 4], stride * extent)
+
+
+@pytest.mark.slow
+def test_draws_a_network_and_a_config(picture, tmp_path):
+    for source in (['--network', 'swin_vsa_tiny'], ['--config', ROOT / 'configs/demo/upernet_vitaev2_vsa_s.py']):
+        call(picture, *source, '--queries', '5,5', '80,50', '--out', tmp_path / 'windows.png')
+        with Image.open(tmp_path / 'windows.png') as drawing:
+            assert drawing.width > drawing.height > 300
+        (tmp_path / 'windows.png').unlink()
+
+
+@pytest.mark.parametrize('arguments, told', [
+    (['--network', 'swin_vsa_tiny', '--queries', '90,5'], '90,5 is outside of the picture of 90 x 60'),
+    (['--network', 'rest_lite'], 'no varied-size windows'),
+    (['--network', 'nothing'], 'name must be one of'),
+], ids=['query', 'network', 'name'])
+def test_mistakes_are_told(picture, arguments, told):
+    with pytest.raises(UsageError, match=told):
+        call(picture, *arguments)

@@ -13,7 +13,7 @@ import sys
 
 import torch
 from mmengine.registry import MODELS
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, baddbmm_flop
 
 from mmvit_backbones import list_models
 from mmvit_backbones.engine.config import UsageError
@@ -48,7 +48,7 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: baddbmm_flop})
     with torch.no_grad(), counter:
         model(images)
     published = variant.gmacs if task == 'classification' and height == width == variant.img_size else None

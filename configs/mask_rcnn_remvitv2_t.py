@@ -1,5 +1,5 @@
-# No detection results of ReMViTv2 are published: the recipe is mmdet's for Swin-T. Blocks are recomputed, or two pictures
-# would not fit into 40 GB (docs/revit.md); train with --amp for half of that. Weights: README.
+# No detection results of ReMViTv2 are published: the recipe is mmdet's for Swin-T. Blocks are recomputed: two pictures
+# take about MEMORY1 GB (docs/revit.md), with --amp half of that. Weights: README.
 _base_ = './_base_/mask_rcnn.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/remvitv2_tiny.pth')
 model = dict(

@@ -67,23 +67,14 @@ def test_growing_keys_make_one_map(size):
 @each_network
 def test_one_map_per_block_is_kept_for_backward(network):
     """ReSwin, whose gate is a constant, keeps the softmax; the others keep the logits and compute it anew."""
-    model, maps = build(network, drop_path_rate=0.), {}
-    images = torch.randn(1, 3, 128, 128)
-    shapes = []
-    hooks = [module.register_forward_hook(lambda block, _, out: shapes.append(out[1].numel()))
-             for module in model.modules() if hasattr(module, 'attn')]
-    model(images)
-    for hook in hooks:
-        hook.remove()
-
-    def pack(tensor):
-        if tensor.numel() >= max(shapes):
-            maps[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        outs = model(images)
-    assert outs and len(maps) <= shapes.count(max(shapes))
+    model, saved, sizes = build(network, drop_path_rate=0.), [], []
+    for module in model.modules():
+        if hasattr(module, 'attn'):
+            module.register_forward_hook(lambda block, _, out: sizes.append(out[1].numel()))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        outs = model(torch.randn(1, 3, 352, 352))  # so large that nothing else has the size of the largest maps
+    maps = {t.untyped_storage()._cdata for t in saved if t.numel() >= max(sizes)}
+    assert outs and len(maps) <= sizes.count(max(sizes))
 
 
 def test_depth_adds_nothing_to_the_peak_of_inference():

@@ -3,10 +3,10 @@
     python tools/visualize_attention.py remvitv2_tiny picture.jpg attention.png --query 0.4 0.6 --checkpoint weights.pth
     python tools/visualize_attention.py reswin_tiny picture.jpg attention.png --evidence 281 --checkpoint weights.pth
 
-One row per block, first its attention (after the softmax), then its residual (the logits that it hands on), each for the
-mean of the heads and for single heads. Drawn is what one place of the picture looks at (`--query`), or what the places
-that speak for a class look at, in proportion to their part in its logit (`--evidence`; class activation maps, Zhou et
-al., CVPR 2016, arXiv 1512.04150). Every panel has its own scale; windows that are not looked from stay grey.
+One row per block, first its attention (after the softmax), then its residual (the logits that it hands on), each for
+the mean of the heads and for single heads. Drawn is what one place of the picture looks at (`--query`), or what the
+places that speak for a class look at, in proportion to their part in its logit (`--evidence`; class activation maps,
+Zhou et al., CVPR 2016, arXiv 1512.04150). Every panel has its own scale; windows that are not looked from stay grey.
 """
 import argparse
 import sys

@@ -1,7 +1,7 @@
-# ImageNet-1k with the augmentation of ReViT and ReMViTv2: RandAugment with six operations, Mixup 0.8 or CutMix 1.0 (half
-# each), random erasing with probability 0.25, gradients clipped at 1, pictures tested at 256 -> 224. The gate is a
-# vector and not decayed; tables of positions are. The authors' learning rates are given per 512 images of one
-# step, times the steps accumulated: those in the configs are what that makes for 2 GPUs.
+# ImageNet-1k with the augmentation of ReViT and ReMViTv2: RandAugment with six operations, Mixup 0.8 or CutMix 1.0
+# (half each), random erasing with probability 0.25, gradients clipped at 1, pictures tested at 256 -> 224. The gate is
+# a vector and not decayed; tables of positions are. The authors give learning rates per 512 images of one step, times
+# the steps accumulated: those in the configs are what that makes for 2 GPUs.
 _base_ = './imagenet_revit.py'
 mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as pictures are read
 model = dict(train_cfg=dict(

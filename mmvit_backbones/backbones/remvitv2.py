@@ -86,7 +86,7 @@ class PooledAttention(nn.Module):
         query, key, value = self.project_and_pool(x)
         logits = self.blend(query, key, residual, gate, query_grid, key_grid)
         x = attend(logits, value, skip=query)
-        x = self.proj(x.transpose(1, 2).reshape(len(x), *query_grid, -1))
+        x = self.proj(x.transpose(1, 2).reshape(len(x), *query_grid, self.proj.in_features))
         return x, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def grids(self, x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:

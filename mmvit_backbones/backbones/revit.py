@@ -112,10 +112,10 @@ class Block(nn.Module):
 class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
 
-    ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned number ``g`` for all blocks. It has no class token; the
-    classifier reads the mean of the tokens after the last norm. The network gives one map: ``SimpleFeaturePyramid``
-    makes a pyramid of it. Works at any image size from one pixel up: images are padded with zeros, right and bottom,
-    to whole patches, and the positions interpolated.
+    ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned number ``g`` for all blocks. It has no class token;
+    the classifier reads the mean of the tokens after the last norm. The network gives one map:
+    ``SimpleFeaturePyramid`` makes a pyramid of it. Works at any image size from one pixel up: images are padded with
+    zeros, right and bottom, to whole patches, and the positions interpolated.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
@@ -148,7 +148,8 @@ class ReViT(Backbone):
             raise ValueError(f'arch: {channels} embed_dims cannot be split into {num_heads} num_heads')
         if img_size < PATCH_SIZE:
             raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
-        super().__init__([channels], [PATCH_SIZE], in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__([channels], [PATCH_SIZE], in_channels, out_indices, frozen_stages, norm_eval, with_cp,
+                         init_cfg)
 
         self.patch_embed = PatchEmbed(in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])

@@ -26,7 +26,7 @@ def add_product(base: Tensor, query: Tensor, key: Tensor, beta: float = 1., alph
     """``beta * base + alpha * query key^T``, written into the memory of ``base``, which nobody else may need.
 
     Args:
-        base (Tensor): As many numbers as ``(B, heads, Nq, Nk)``, contiguous, in any shape and in the dtype of ``query``.
+        base (Tensor): As many numbers as ``(B, heads, Nq, Nk)``, contiguous, in any shape, in the dtype of ``query``.
         query (Tensor): ``(B, heads, Nq, d)``.
         key (Tensor): ``(B, heads, Nk, d)``.
 

@@ -37,7 +37,8 @@ class PositionEmbedding(nn.Module):
         if table is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
             return
         state_dict[key] = resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
-        print_log(f'{key}: resized from {table.shape[1] - self.num_extra} to {self.grid_size**2} positions', logger='current')
+        given = table.shape[1] - self.num_extra
+        print_log(f'{key}: resized from {given} to {self.grid_size**2} positions', logger='current')
 
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int) -> Tensor:

@@ -1,5 +1,5 @@
 # No detection results of ReViT are published: the recipe is mmdet's for Swin-T, the pyramid that of ViTDet. Blocks are
-# recomputed. Weights: README.
+# recomputed, for memory (docs/revit.md). Weights: README.
 _base_ = './_base_/mask_rcnn.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/revit_base.pth')
 model = dict(

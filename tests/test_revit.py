@@ -50,7 +50,7 @@ class Storages(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize('size', [(8, 12), (7, 12), (7, 11)], ids=str)
+@pytest.mark.parametrize('size', [(32, 48), (31, 48), (31, 47)], ids=str)
 @torch.no_grad()
 def test_growing_keys_make_one_map(size):
     """From block 0 to 1 the grid of the keys doubles; beside the buffer there is only the softmax of it."""
@@ -72,7 +72,8 @@ def test_one_map_per_block_is_kept_for_backward(network):
         if hasattr(module, 'attn'):
             module.register_forward_hook(lambda block, _, out: sizes.append(out[1].numel()))
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-        outs = model(torch.randn(1, 3, 352, 352))  # so large that nothing else has the size of the largest maps
+        side = 352 if network == 'ReViT' else 160  # so large that nothing else has the size of the largest maps
+        outs = model(torch.randn(1, 3, side, side))
     maps = {t.untyped_storage()._cdata for t in saved if t.numel() >= max(sizes)}
     assert outs and len(maps) <= sizes.count(max(sizes))
 
@@ -81,7 +82,7 @@ def test_depth_adds_nothing_to_the_peak_of_inference():
     count = runpy.run_path(str(TOOLS / 'count_memory.py'))['count']
     images = torch.empty(1, 3, 256, 256, device='meta')
     peaks = [count(build('ReViT', arch=dict(MINIATURES['ReViT']['arch'], depth=depth)).to('meta'), images)
-             for depth in (3, 6)]
+             for depth in (2, 4)]
     assert peaks[0]['inference'] == peaks[1]['inference'] and peaks[0]['kept'] < peaks[1]['kept']
 
 
@@ -182,16 +183,17 @@ def visualize():
 @each_network
 @torch.no_grad()
 def test_attention_is_shared_out(visualize, network):
-    """In every block, what one place sees adds up to 1; windows that it is not in are not shown."""
+    """In every block, what one place sees adds up to 1, less what is padded; windows that it is not in are not shown."""
     model, picture = build(network), 255 * torch.rand(3, 100, 132)
     blocks = visualize['record'](model, picture)
     looking = visualize['place']((0.4, 0.6), picture.shape[1:])
     assert len(blocks) == sum(hasattr(module, 'attn') for module in model.modules())
     for block in blocks:
         seen = block.seen(looking, softmax=True)
-        torch.testing.assert_close(seen.nansum((1, 2)), torch.ones(len(seen)), rtol=0.2, atol=0)  # less what is padded
+        total = seen.nansum((1, 2))
+        assert (total > 0.3).all() and (total < 1 + 1e-5).all() and (network == 'ReSwin' or (total > 1 - 1e-5).all())
+        assert seen.isnan().any() == (network == 'ReSwin' and max(block.grid) > block.side)
         assert block.seen(looking, softmax=False).shape == seen.shape
-        assert (seen.isnan().any() if hasattr(block, 'side') and min(block.grid) > 7 else not seen.isnan().any())
 
 
 @pytest.mark.slow

@@ -14,11 +14,12 @@ import sys
 import weakref
 
 import torch
+from mmengine.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmvit_backbones import get_model
 from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.zoo import find_variant
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,12 +35,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    images = torch.empty(args.batch_size, 3, *args.size, dtype=getattr(torch, args.dtype), device='meta')
     try:
-        model = get_model(args.network, 'backbone', with_cp=args.with_cp)
+        variant = find_variant(args.network)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(json.dumps(count(model.to('meta', images.dtype), images), indent=1))
+    with torch.device('meta'):
+        images = torch.empty(args.batch_size, 3, *args.size, dtype=getattr(torch, args.dtype))
+        model = MODELS.build(variant.model_config('backbone', with_cp=args.with_cp)).to(images.dtype)
+    print(json.dumps(count(model, images), indent=1))
 
 
 def count(model: torch.nn.Module, images: torch.Tensor) -> dict[str, int]:

@@ -183,7 +183,7 @@ def visualize():
 @each_network
 @torch.no_grad()
 def test_attention_is_shared_out(visualize, network):
-    """In every block, what one place sees adds up to 1, less what is padded; windows that it is not in are not shown."""
+    """In every block, what one place sees adds up to 1, less padding; windows that it is not in are not shown."""
     model, picture = build(network), 255 * torch.rand(3, 100, 132)
     blocks = visualize['record'](model, picture)
     looking = visualize['place']((0.4, 0.6), picture.shape[1:])

@@ -150,7 +150,10 @@ class WindowBlock:
             mask = shift_mask(*padded, self.side, self.shift, like=logits)
             logits = logits + mask.repeat_interleave(self.heads, 0)
         maps = torch.einsum('wq,wqk->wk', weights, logits.softmax(-1) if softmax else logits)
-        maps = maps / weights.sum(1, keepdim=True)  # NaN for windows without weight, whose share below is 0
+        totals = weights.sum(1, keepdim=True)
+        # Attention is shared out over the picture, as much as a window is looked from; logits are its mean.
+        share = totals.sum() / self.heads if softmax else totals
+        maps = (maps / share).masked_fill(totals == 0, torch.nan)
         maps = merge_windows(maps[None, :, :, None], self.heads, self.side, *padded)[0]
         return maps.roll((self.shift, self.shift), (0, 1))[:height, :width].permute(2, 0, 1)
 
@@ -220,7 +223,7 @@ def draw(picture: Tensor, looking: Tensor, blocks: dict, heads: list[int], path:
                 else:
                     next(panels)
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 

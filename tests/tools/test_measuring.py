@@ -1,4 +1,4 @@
-"""tools/get_flops.py and tools/benchmark.py, as a user calls them."""
+"""tools/get_flops.py, tools/benchmark.py and tools/count_memory.py, as a user calls them."""
 import json
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_relative_figures_of_a_network_against_itself():
     assert figures['forward'] > 0 and figures['train_step'] > 0
 
 
-@pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py'])
+@pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py', 'count_memory.py'])
 def test_unknown_networks_are_told_in_one_line(tool):
     result = run(tool, 'resnet50')
     assert result.returncode == 1 and 'resnet50' in result.stderr and 'Traceback' not in result.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from .checkpoints import regionvit, rest, reswin, swin_vsa, vitae
+from .checkpoints import regionvit, rest, reswin, revit, swin_vsa, vitae
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -59,6 +59,15 @@ class Variant:
             backbone={**self.backbone, **self.classifier, **backbone_overrides},
             neck=self.neck,
             head=dict(type='LinearClsHead', num_classes=1000, in_channels=self.head_channels))
+
+
+def _residual(name: str, network: str, arch: str, convert: Callable, num_params: int, gmacs: float, top1: float,
+              drive_id: str, **settings) -> Variant:
+    """The networks with attention residuals."""
+    return Variant(
+        name=name, family=network, backbone=dict(type=network, arch=arch), head_channels=768, convert=convert,
+        num_params=num_params, gmacs=gmacs, top1=top1, paper='https://arxiv.org/abs/2402.11301',
+        code='https://github.com/ADiko1997/ReViT', weights=f'Google Drive, file id {drive_id}', **settings)
 
 
 _VITAE_CODE = 'https://github.com/ViTAE-Transformer/ViTAE-Transformer'
@@ -125,18 +134,12 @@ _REGIONVIT_RELEASE = 'https://github.com/IBM/RegionViT/releases/tag/weights-v0.1
 _REGIONVIT_PLUS = (14, 14, 14, 7)  # inferred: these windows alone fit the parameters and MACs of the paper's table
 
 _VARIANTS = [
-    Variant(
-        name='reswin_tiny',
-        family='ReSwin',
-        backbone=dict(type='ReSwin', arch='tiny'),
-        head_channels=768,
-        convert=reswin.convert,
-        num_params=28_288_354,
-        gmacs=4.5,
-        top1=81.5,
-        paper='https://arxiv.org/abs/2402.11301',
-        code='https://github.com/ADiko1997/ReViT',
-        weights='Google Drive, file id 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
+    _residual('reswin_tiny', 'ReSwin', 'tiny', reswin.convert, 28_288_354, 4.5, 81.5,
+              '14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
+    _residual('remvitv2_tiny', 'ReMViTv2', 'tiny', revit.convert_remvitv2, 24_173_321, 4.7, 82.7,
+              '1cBUzW7wJ1GUpd1CEgL_cSGd26b4s7U4d'),
+    _residual('revit_base', 'ReViT', 'base', revit.convert_revit, 86_566_121, 17.5, 82.4,
+              '1U8-a3yw1HPcPscm6eTiROxyJJlwfzy6h', classifier=dict(out_indices=(0, ))),
     _vitaev2('vitaev2_small', 'small', 512, 19_355_688, 5.78, 82.6, share='AimBgYV7JjTlgRgpIv58qMLokxP6'),
     _vitaev2('vitaev2_48m', '48m', 768, 48_674_632, 13.39, 83.8, share='AimBgYV7JjTlgRnQjbNipq0_OLKM'),
     _vitaev2('vitaev2_base', 'base', 1024, 89_693_352, 24.44, 84.6,

@@ -15,6 +15,8 @@ MINIATURES = {
         arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2)),
     'ReSwin': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
     'SwinVSA': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
+    'ReMViTv2': dict(arch=dict(embed_dims=16, depths=[1, 2, 3, 2], num_heads=[1, 2, 4, 8], mlp_ratio=2), img_size=64),
+    'ReViT': dict(arch=dict(embed_dims=48, depth=3, num_heads=2, mlp_ratio=4), img_size=64),
     'ViTAE': dict(arch=dict(embed_dims=[16, 16, 32], pyramid_dims=[8, 8, 16], depth=3, num_heads=2, groups=8,
                             mlp_ratio=2)),
     'ViTAE, plain': dict(type='ViTAE', img_size=64, arch=dict(embed_dims=[32], pyramid_dims=[], depth=3, num_heads=2,

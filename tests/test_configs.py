@@ -42,14 +42,24 @@ def test_is_a_short_leaf_with_a_regular_name(path):
     assert path.stem.startswith(TASKS)
 
 
-def test_recipe_of_imagenet():
-    """The published schedule: 2048 images per update, 1e-3 after 20 epochs from 4e-5, decay 0.05 but not on vectors."""
-    config = Config.fromfile(ROOT / 'configs/imagenet_reswin_t.py')
+@pytest.mark.parametrize('name, images, peak, first, last, warmup_epochs, decay, clip', [
+    ('reswin_t', 2048, 1e-3, 4e-5, 4e-5, 20, 0.05, None),
+    ('remvitv2_t', 4096, 2e-3, 8e-5, 8e-5, 70, 0.05, 1.),
+    ('revit_b', 8192, 1e-3, 1.6e-6, 4.8e-6, 30, 0.3, 1.),
+])
+def test_recipes_of_attention_residuals(name, images, peak, first, last, warmup_epochs, decay, clip):
+    """As published, on 2 GPUs: images per update, learning rates, warm-up, weight decay, clipping."""
+    config = Config.fromfile(ROOT / f'configs/imagenet_{name}.py')
     warmup, cosine = config.param_scheduler
     optimizer = config.optim_wrapper.optimizer
-    assert config.train_dataloader.batch_size * 2 * config.optim_wrapper.accumulative_counts == 2048
-    assert optimizer.lr * warmup.start_factor == pytest.approx(4e-5) and cosine.eta_min == 4e-5
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+    assert config.train_dataloader.batch_size * 2 * config.optim_wrapper.accumulative_counts == images
+    assert optimizer.lr * warmup.start_factor == pytest.approx(first) and cosine.eta_min == last
+    assert warmup.end == cosine.begin == warmup_epochs and cosine.end == config.train_cfg.max_epochs == 300
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', peak, decay)
+    assert config.optim_wrapper.get('clip_grad', {}).get('max_norm') == clip
+    augments = config.model.train_cfg.augments
+    assert len(config.train_dataloader.dataset.pipeline) == 6
+    assert augments['type'] == 'Mixup' if name == 'reswin_t' else len(augments) == 2
 
 
 def learning_rates(config) -> list[float]:
@@ -86,15 +96,18 @@ def test_every_recipe_is_in_the_model_index():
 
 
 @pytest.mark.slow
-def test_no_weight_decay_on_norms_and_bias_tables():
+@pytest.mark.parametrize('name, exempt', [
+    ('reswin_t', ('norm', 'relative_position_bias_table')), ('remvitv2_t', ('norm', 'rel_pos', 'gate')),
+    ('revit_b', ('norm', 'pos_embed', 'gate'))])
+def test_no_weight_decay_on_norms_positions_and_gate(name, exempt):
     from mmengine.optim import build_optim_wrapper
-    config = Config.fromfile(ROOT / 'configs/mask_rcnn_reswin_t.py')
-    backbone = MODELS.build(dict(config.model.backbone, init_cfg=None))
+    config = Config.fromfile(ROOT / f'configs/mask_rcnn_{name}.py')
+    with torch.device('meta'):
+        backbone = MODELS.build(dict(config.model.backbone, init_cfg=None))
     wrapper = build_optim_wrapper(torch.nn.ModuleDict(dict(backbone=backbone)), config.optim_wrapper)
     decayed = {id(p): group['weight_decay'] > 0 for group in wrapper.param_groups for p in group['params']}
-    for name, parameter in backbone.named_parameters():
-        exempt = 'norm' in name or 'relative_position_bias_table' in name
-        assert decayed[id(parameter)] != exempt, name
+    for parameter_name, parameter in backbone.named_parameters():
+        assert decayed[id(parameter)] != any(part in parameter_name for part in exempt), parameter_name
 
 
 @pytest.mark.slow

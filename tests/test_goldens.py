@@ -67,7 +67,8 @@ def outputs(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Ten
     if case['call'] == 'pyramid':
         return {f'out{i}': x for i, x in enumerate(model(images))}
     stages = model.backbone.forward_stages(images)
-    return {'logits': model(images), **{f'stage{i}': x for i, x in enumerate(stages, start=1)}}
+    outs = {f'stage{i}': x for i, x in enumerate(stages, start=1)}
+    return {'logits': model(images), 'featmap': stages[-1], **outs}
 
 
 def deviations(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, float]:

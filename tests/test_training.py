@@ -36,6 +36,10 @@ RECIPES = {
     'mask_rcnn_vitae_b.py': 'mask_rcnn_vitae_t.py',
     'upernet_vitae_b.py': 'upernet_vitae_t.py',
     'imagenet_vitae_b.py': 'imagenet_vitae_t.py',
+    'cascade_mask_rcnn_reswin_t.py': 'mask_rcnn_reswin_t.py',
+    'mask_rcnn_revit_b.py': 'mask_rcnn_remvitv2_t.py',
+    'upernet_revit_b.py': 'upernet_remvitv2_t.py',
+    'imagenet_revit_b.py': 'imagenet_remvitv2_t.py',
 }
 
 
@@ -66,8 +70,9 @@ def shrink(model: dict, demo: dict) -> None:
     """Random weights, two cells of a plain network, fewer proposals, and crops of the demonstration's size."""
     backbone = model['backbone']
     backbone.pop('init_cfg', None)
-    if backbone['type'] == 'ViTAE':
-        backbone['arch'] = dict(MODELS.get('ViTAE').arch_zoo[backbone['arch']], depth=2)
+    arch = MODELS.get(backbone['type']).arch_zoo[backbone['arch']]
+    if 'depth' in arch:
+        backbone['arch'] = dict(arch, depth=2)
     if 'roi_head' in model:
         model['train_cfg']['rpn_proposal']['max_per_img'] = model['test_cfg']['rpn']['max_per_img'] = 50
         heads = model['train_cfg']['rcnn']

@@ -14,10 +14,12 @@ from ..layers import (
     Linear,
     Mlp,
     RelativePositionBias,
+    add_product,
     merge_windows,
     project_padded,
     shift_mask,
     split_windows,
+    without_autocast,
 )
 from .swin import NORM_EPS, SwinFrame
 
@@ -65,8 +67,9 @@ class WindowAttention(nn.Module):
         attention = logits
         if shift:
             mask = shift_mask(padded_height, padded_width, self.window_size, shift, like=logits)
-            attention = logits + mask.repeat_interleave(self.num_heads, dim=0)
-        x = attention.softmax(-1) @ value
+            attention = (logits.unflatten(1, (-1, self.num_heads)) + mask.unsqueeze(1)).flatten(1, 2)
+        with without_autocast(x.device.type):  # the kernel of the softmax sums in float32 by itself
+            x = attention.softmax(-1) @ value
         x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
@@ -80,17 +83,12 @@ class WindowAttention(nn.Module):
         """
         bias = self.position_bias().to(query.dtype)
         batch_size, maps = query.shape[:2]
-        windows = maps // self.num_heads
+        shape = (maps // self.num_heads, self.num_heads)
         # One buffer: it takes bias and residual, then the product of query and key is added in place.
         if residual is None:
-            buffer = bias.expand(batch_size, windows, -1, -1, -1).contiguous()
-            beta, alpha = 1., self.scale
-        else:
-            buffer = select_maps(residual, maps).unflatten(1, (windows, self.num_heads)) + bias
-            beta, alpha = GATE, GATE * self.scale  # the gate is 0.5: own and handed-on logits weigh the same
-        buffer = buffer.view(batch_size * maps, *buffer.shape[3:])
-        buffer.baddbmm_(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), beta=beta, alpha=alpha)
-        return buffer.view(batch_size, maps, *buffer.shape[1:])
+            return add_product(bias.expand(batch_size, shape[0], -1, -1, -1).contiguous(), query, key, alpha=self.scale)
+        buffer = select_maps(residual, maps).unflatten(1, shape) + bias
+        return add_product(buffer, query, key, beta=GATE, alpha=GATE * self.scale)  # both weigh the same: GATE is 0.5
 
 
 def select_maps(residual: Tensor, count: int) -> Tensor:
@@ -130,7 +128,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         attended, logits = self.attn(self.norm1(x), residual)
         x = x + self.drop_path(attended)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.mlp(x, self.norm2))
         return x, logits
 
 

@@ -1,5 +1,7 @@
 """Layers that several networks share, one idea per file."""
 from .attention import GlobalAttention, LinearAttention, WindowAttention
+from .attention_residual import Gate, add_product, attend
+from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .init import trunc_normal_
 from .linear import Linear, linear
@@ -13,8 +15,9 @@ from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReductio
 from .window import merge_windows, pad_to_multiple, project_padded, shift_mask, split_windows
 
 __all__ = [
-    'ContextPosition', 'ConvBranch', 'DropPath', 'GlobalAttention', 'Linear', 'LinearAttention', 'Mlp', 'NormalCell',
-    'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'VariedSizeWindowAttention',
-    'WindowAttention', 'at_least_float32', 'drop_path_schedule', 'linear', 'merge_windows', 'pad_to_multiple',
-    'project_padded', 'recompute', 'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
+    'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'Linear',
+    'LinearAttention', 'Mlp', 'NormalCell', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
+    'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'add_product', 'at_least_float32',
+    'attend', 'drop_path_schedule', 'linear', 'merge_windows', 'pad_to_multiple', 'project_padded', 'recompute',
+    'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
 ]

@@ -19,5 +19,7 @@ class Mlp(nn.Module):
         self.act = nn.GELU()
         self.fc2 = Linear(hidden_channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return recompute(lambda hidden: self.fc2(self.act(hidden)), self.fc1(x))
+    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+        """Keeps the shape ``(..., channels)``; a norm to be applied before is computed anew in the backward pass."""
+        hidden = self.fc1(x) if norm is None else recompute(lambda x: self.fc1(norm(x)), x)
+        return recompute(lambda hidden: self.fc2(self.act(hidden)), hidden)

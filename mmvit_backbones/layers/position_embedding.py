@@ -8,39 +8,42 @@ from .precision import at_least_float32
 
 
 class PositionEmbedding(nn.Module):
-    """One learned vector per position of a square grid, and one for the class token.
+    """One learned vector per position of a square grid, and one for the class token where there is one.
 
     Resized (bicubic) where the picture's grid is another, and on load where the checkpoint's is, with one log line.
 
     Args:
         grid_size (int): Side of the stored grid, in tokens.
         channels (int): Channels.
+        class_token (bool): Whether the first vector is that of a class token. Defaults to True.
     """
 
-    def __init__(self, grid_size: int, channels: int) -> None:
+    def __init__(self, grid_size: int, channels: int, class_token: bool = True) -> None:
         super().__init__()
         self.grid_size = grid_size
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_size**2, channels))
+        self.num_extra = int(class_token)
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + grid_size**2, channels))
         self._register_load_state_dict_pre_hook(self._resize_on_load)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Positions ``(1, 1 + height * width, channels)``, the class token's first."""
+        """Positions ``(1, height * width, channels)``, after the class token's if there is one."""
         if (height, width) == (self.grid_size, self.grid_size):
             return self.pos_embed
-        return resize_positions(self.pos_embed, height, width)
+        return resize_positions(self.pos_embed, height, width, self.num_extra)
 
     def _resize_on_load(self, state_dict: dict, prefix: str, *args) -> None:
         key = f'{prefix}pos_embed'
         table = state_dict.get(key)
         if table is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
             return
-        state_dict[key] = resize_positions(table, self.grid_size, self.grid_size)
-        print_log(f'{key}: resized from {table.shape[1] - 1} to {self.grid_size**2} positions', logger='current')
+        state_dict[key] = resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
+        given = table.shape[1] - self.num_extra
+        print_log(f'{key}: resized from {given} to {self.grid_size**2} positions', logger='current')
 
 
-def resize_positions(table: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic, on the square grid; in float32 at least."""
-    token, grid = table[:, :1], table[:, 1:]
+def resize_positions(table: Tensor, height: int, width: int, num_extra: int) -> Tensor:
+    """Bicubic, on the square grid behind the first ``num_extra`` vectors; in float32 at least."""
+    token, grid = table[:, :num_extra], table[:, num_extra:]
     side = round(grid.shape[1]**0.5)
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))
     grid = F.interpolate(grid, size=(height, width), mode='bicubic', align_corners=False)

@@ -2,6 +2,6 @@
 
 Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names.
 """
-from . import regionvit, rest, reswin, vitae
+from . import regionvit, rest, revit, vitae
 
-OPERATORS = {**regionvit.OPERATORS, **reswin.OPERATORS, **rest.OPERATORS, **vitae.OPERATORS}
+OPERATORS = {**regionvit.OPERATORS, **rest.OPERATORS, **revit.OPERATORS, **vitae.OPERATORS}

@@ -1,4 +1,4 @@
-"""tools/get_flops.py, benchmark.py and compare_ops.py, in this process, whose imports are done."""
+"""tools/get_flops.py, benchmark.py, count_memory.py and compare_ops.py, in this process, whose imports are done."""
 import json
 import runpy
 import sys
@@ -52,7 +52,7 @@ def test_relative_figures_of_a_network_against_itself(run):
     assert figures['forward'] > 0 and figures['train_step'] > 0
 
 
-@pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py'])
+@pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py', 'count_memory.py'])
 def test_unknown_networks_are_told_in_one_line(run, tool):
     with pytest.raises(SystemExit, match='error: no network is called resnet50; .*reswin_tiny'):
         run(tool, 'resnet50')

@@ -1,0 +1,187 @@
+"""ReViT: a plain Vision Transformer with attention residuals.
+
+ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
+Recognition 2024, arXiv 2402.11301), in the frame of ViT (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929).
+"""
+from collections.abc import Iterator, Sequence
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import (
+    DropPath,
+    Gate,
+    Linear,
+    Mlp,
+    PositionEmbedding,
+    add_product,
+    attend,
+    drop_path_schedule,
+    pad_to_multiple,
+    trunc_normal_,
+)
+from .base import Backbone, init_linear
+
+PATCH_SIZE = 16
+NORM_EPS = 1e-6
+
+
+class PatchEmbed(nn.Module):
+    """Patches of 16 x 16 pixels to tokens, with learned positions.
+
+    Args:
+        in_channels (int): Channels of the images.
+        channels (int): Channels of the tokens.
+        grid_size (int): Side of the grid of positions.
+    """
+
+    def __init__(self, in_channels: int, channels: int, grid_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, PATCH_SIZE)
+        self.positions = PositionEmbedding(grid_size, channels, class_token=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
+        """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, h * w, C)``, h and w."""
+        x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2))
+        height, width = x.shape[2:]
+        return x.flatten(2).transpose(1, 2) + self.positions(height, width), height, width
+
+
+class Attention(nn.Module):
+    """Attention between all tokens whose logits are blended with those of the block before.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+    """
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (channels // num_heads)**-0.5
+        self.qkv = Linear(channels, 3 * channels)
+        self.proj = Linear(channels, channels)
+
+    def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """Attends between all tokens.
+
+        Args:
+            x (Tensor): Normalised tokens ``(B, N, C)``.
+            residual (Tensor | None): Logits of the block before, ``(B, heads, N, N)``.
+            gate (Tensor): The weight of this block's own logits.
+
+        Returns:
+            tuple[Tensor, Tensor]: Tokens ``(B, N, C)`` and this block's logits.
+        """
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        logits = self.blend(query, key, residual, gate)
+        return self.proj(attend(logits, value).transpose(1, 2).flatten(2)), logits
+
+    def blend(self, query: Tensor, key: Tensor, residual: Tensor | None, gate: Tensor) -> Tensor:
+        """Own logits, blended with those of the block before (paper, equation 5), in the dtype of ``query``."""
+        if residual is None:
+            return self.scale * query @ key.transpose(2, 3)
+        return add_product(residual * (1 - gate), query * (gate * self.scale), key)
+
+
+class Block(nn.Module):
+    """Attention with residual logits, then the feed-forward half; pre-norm.
+
+    Args:
+        channels (int): Channels.
+        num_heads (int): Number of heads.
+        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
+        drop_path (float): Probability of dropping each half.
+    """
+
+    def __init__(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.attn = Attention(channels, num_heads)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.mlp = Mlp(channels, mlp_ratio * channels)
+
+    def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
+        attended, logits = self.attn(self.norm1(x), residual, gate)
+        x = x + self.drop_path(attended)
+        x = x + self.drop_path(self.mlp(x, self.norm2))
+        return x, logits
+
+
+@MODELS.register_module()
+class ReViT(Backbone):
+    """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
+
+    ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned number ``g`` for all blocks. It has no class token;
+    the classifier reads the mean of the tokens after the last norm. The network gives one map:
+    ``SimpleFeaturePyramid`` makes a pyramid of it. Works at any image size from one pixel up: images are padded with
+    zeros, right and bottom, to whole patches, and the positions interpolated.
+
+    Args:
+        arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int): The one map is 0; it is returned after a LayerNorm. Defaults to 0.
+        img_size (int): Side of the pictures that the stored positions are for, in pixels; others are interpolated,
+            and so are checkpoints of another size. Defaults to 224.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.2.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding with its positions, 1 all. Defaults to -1.
+        norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ReViT
+        >>> maps = ReViT('base').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 768, 4, 6)]
+    """
+
+    arch_zoo = {'base': dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
+
+    def __init__(self, arch: str | dict = 'base', in_channels: int = 3, out_indices: Sequence[int] | int = 0,
+                 img_size: int = 224, drop_path_rate: float = 0.2, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+        arch = self.resolve_arch(arch)
+        channels, num_heads = arch['embed_dims'], arch['num_heads']
+        if channels % num_heads:
+            raise ValueError(f'arch: {channels} embed_dims cannot be split into {num_heads} num_heads')
+        if img_size < PATCH_SIZE:
+            raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
+        super().__init__([channels], [PATCH_SIZE], in_channels, out_indices, frozen_stages, norm_eval, with_cp,
+                         init_cfg)
+
+        self.patch_embed = PatchEmbed(in_channels, channels, img_size // PATCH_SIZE)
+        drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
+        self.gate = Gate()
+        self.blocks = nn.ModuleList(Block(channels, num_heads, arch['mlp_ratio'], rate) for rate in drop_paths)
+        self.add_output_norms(NORM_EPS)
+        self.apply(init_linear)
+        trunc_normal_(self.patch_embed.positions.pos_embed)
+        self.freeze()
+
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        x, height, width = self.patch_embed(images)
+        residual = None
+        for block in self.blocks:
+            x, residual = self.run_block(block, x, residual, self.gate())
+        yield x.unflatten(1, (height, width))
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.patch_embed]
+
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        return [self.blocks, self.gate]
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.blocks)
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, then a block each; the gate goes with the second, which is its first."""
+        kind, *rest = name.split('.')
+        if kind == 'blocks':
+            return int(rest[0]) + 1
+        return dict(patch_embed=0, gate=2).get(kind)

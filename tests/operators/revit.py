@@ -1,0 +1,82 @@
+"""The networks with attention residuals, block by block."""
+import torch
+from golden import fill_state_dict, make_input
+
+from mmvit_backbones.backbones import ReMViTv2, ReSwin, ReViT
+from mmvit_backbones.checkpoints import reswin, revit
+
+
+def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Loads a classifier's weights into its backbone; the last norm's number depends on how many stages there are."""
+    last, = network.out_indices
+    network.load_state_dict({
+        key.removeprefix('backbone.').replace('norm3.', f'norm{last}.'): value
+        for key, value in weights.items() if key.startswith('backbone.')
+    })
+    return network.eval()
+
+
+def logits_of(network: torch.nn.Module, weights: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    return network(images)[0].mean((2, 3)) @ weights['head.fc.weight'].T + weights['head.fc.bias']
+
+
+@torch.no_grad()
+def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Tokens and logits after every block of a small ReSwin."""
+    kwargs = golden['variant_kwargs']
+    arch = {key: kwargs[key] for key in ('embed_dims', 'depths', 'num_heads', 'window_size', 'mlp_ratio')}
+    weights = reswin.convert(fill_state_dict(golden['state_dict'], dtype))
+    network = load(ReSwin(arch, out_indices=len(arch['depths']) - 1).to(dtype), weights)
+
+    images = make_input(case['shape'], case['seed'], dtype)
+    outputs = dict(logits=logits_of(network, weights, images))
+    x, residual = network.patch_embed(images), None
+    for s, stage in enumerate(network.stages):
+        for b, block in enumerate(stage.blocks):
+            x, residual = block(x, residual)
+            name = f'layer{s}.block{b}'
+            outputs[f'{name}.out'] = x.flatten(1, 2)
+            outputs[f'{name}.residual'] = residual.unflatten(1, (-1, block.attn.num_heads)).flatten(0, 1)
+        outputs[f'stage{s + 1}'] = x.permute(0, 3, 1, 2)
+        if stage.downsample is not None:
+            x = stage.downsample(x)
+    return outputs
+
+
+@torch.no_grad()
+def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The same of a small ReViT."""
+    kwargs = golden['variant_kwargs']
+    arch = {key: kwargs[key] for key in ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')}
+    weights = revit.convert_revit(fill_state_dict(golden['state_dict'], dtype))
+    network = load(ReViT(arch, img_size=kwargs['img_size']).to(dtype), weights)
+
+    images = make_input(case['shape'], case['seed'], dtype)
+    outputs = dict(logits=logits_of(network, weights, images), featmap=network.forward_stages(images)[0])
+    (x, _, _), residual = network.patch_embed(images), None
+    for i, block in enumerate(network.blocks):
+        x, residual = block(x, residual, network.gate())
+        outputs |= {f'block{i}.out': x, f'block{i}.residual': residual}
+    return outputs
+
+
+@torch.no_grad()
+def trace_remvitv2(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The same of a small ReMViTv2."""
+    kwargs = golden['variant_kwargs']
+    arch = dict(embed_dims=kwargs['embed_dims'], depths=kwargs['depths'], num_heads=kwargs['stage_heads'],
+                mlp_ratio=kwargs['mlp_ratio'])
+    weights = revit.convert_remvitv2(fill_state_dict(golden['state_dict'], dtype))
+    network = load(ReMViTv2(arch, img_size=kwargs['img_size'], out_indices=len(arch['depths']) - 1).to(dtype), weights)
+
+    images = make_input(case['shape'], case['seed'], dtype)
+    outputs = dict(logits=logits_of(network, weights, images))
+    outputs |= {f'stage{i}': stage for i, stage in enumerate(network.forward_stages(images), start=1)}
+    x, residual = network.patch_embed(images), None
+    for i, block in enumerate(network.blocks):
+        x, residual = block(x, block.attn.pool_residual(residual, x), network.gate())
+        outputs |= {f'block{i}.out': x.flatten(1, 2), f'block{i}.residual': residual.flatten(4).flatten(2, 3)}
+    return outputs
+
+
+OPERATORS = {'reswin_custom': trace_reswin, 'revit_custom': trace_revit, 'remvitv2_custom': trace_remvitv2}

@@ -1,0 +1,245 @@
+"""Draw what the blocks of a network with attention residuals look at: ReViT, ReMViTv2, ReSwin.
+
+    python tools/visualize_attention.py remvitv2_tiny picture.jpg attention.png --query 0.4 0.6 --checkpoint weights.pth
+    python tools/visualize_attention.py reswin_tiny picture.jpg attention.png --evidence 281 --checkpoint weights.pth
+
+One row per block, first its attention (after the softmax), then its residual (the logits that it hands on), each for
+the mean of the heads and for single heads. Drawn is what one place of the picture looks at (`--query`), or what the
+places that speak for a class look at, in proportion to their part in its logit (`--evidence`; class activation maps,
+Zhou et al., CVPR 2016, arXiv 1512.04150). Every panel has its own scale; windows that are not looked from stay grey.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones.checkpoints import load_checkpoint_file
+from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.layers import merge_windows, shift_mask
+from mmvit_backbones.models import own_weights
+from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+NETWORKS = [name for name, variant in VARIANTS.items() if variant.family in ('ReViT', 'ReMViTv2', 'ReSwin')]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('network', help=f'one of {", ".join(NETWORKS)}')
+    parser.add_argument('picture', help='a photograph')
+    parser.add_argument('out', help='figure to write: .png, .jpg or .pdf')
+    parser.add_argument('--checkpoint', help="the authors' weights or ours; without, the weights are random")
+    looking = parser.add_mutually_exclusive_group()
+    looking.add_argument('--query', type=float, nargs=2, metavar=('X', 'Y'), default=(0.5, 0.5),
+                         help='a place of the picture, in parts of its width and height; default: its centre')
+    looking.add_argument('--evidence', type=int, metavar='CLASS', help='number of a class; -1 is the predicted one')
+    parser.add_argument('--size', type=int, default=224, help='short side of the picture for the network, in pixels')
+    parser.add_argument('--blocks', type=int, nargs='+', help='which blocks, from 0; default: all')
+    parser.add_argument('--heads', type=int, nargs='+', default=[0, 1], help='which heads, beside their mean')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.network not in NETWORKS:
+        raise UsageError(f'network must be one of {", ".join(NETWORKS)}, got {args.network}')
+    picture = read_picture(args.picture, args.size)
+    try:
+        backbone = get_model(args.network, 'backbone', args.checkpoint).eval()
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from None
+    blocks = record(backbone, picture)
+    if args.evidence is None:
+        looking = place(args.query, picture.shape[1:])
+    else:
+        looking = evidence(backbone, picture, classifier(args.network, args.checkpoint), args.evidence)
+    numbers = range(len(blocks)) if args.blocks is None else args.blocks
+    if not all(0 <= number < len(blocks) for number in numbers):
+        raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    draw(picture, looking, {number: blocks[number] for number in numbers}, args.heads, args.out)
+
+
+def read_picture(path: str, size: int) -> Tensor:
+    """RGB from 0 to 255, ``(3, H, W)`` with the short side of that size."""
+    try:
+        image = Image.open(path).convert('RGB')
+    except OSError as error:
+        raise UsageError(f'picture {path} cannot be read: {error}') from None
+    scale = size / min(image.size)
+    image = image.resize([max(round(side * scale), 1) for side in image.size], Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+# ---- what the network sees
+
+
+@torch.no_grad()
+def record(backbone: nn.Module, picture: Tensor) -> list['GlobalBlock | WindowBlock']:
+    """The logits of every block for one picture."""
+    recorded = []
+
+    def keep(block: nn.Module, inputs: tuple, outputs: tuple) -> None:
+        x, logits = inputs[0], outputs[1][0]
+        if hasattr(block.attn, 'window_size'):
+            recorded.append(WindowBlock(logits, block.attn, *x.shape[1:3]))
+        else:
+            recorded.append(GlobalBlock(logits))
+
+    hooks = [module.register_forward_hook(keep) for module in backbone.modules() if hasattr(module, 'attn')]
+    maps = features(backbone, picture)
+    for hook in hooks:
+        hook.remove()
+    for block in recorded:
+        if block.logits.ndim == 3 and isinstance(block, GlobalBlock):  # a plain network: tokens without their grid
+            grid = maps.shape[1:]
+            block.logits = block.logits.unflatten(2, grid).unflatten(1, grid)
+    return recorded
+
+
+def features(backbone: nn.Module, picture: Tensor) -> Tensor:
+    """The last map ``(C, h, w)``, after its norm."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return backbone(((picture - mean) / std)[None])[-1][0]
+
+
+class GlobalBlock:
+    """Attention between all places, pooled or not: logits ``(heads, h, w, h', w')``."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def seen(self, looking: Tensor, softmax: bool) -> Tensor:
+        """What is seen from where ``looking`` ``(H, W)`` is: ``(heads, h', w')``."""
+        _, height, width, *key_grid = self.logits.shape
+        weights = F.adaptive_avg_pool2d(looking[None], (height, width)).flatten()
+        logits = self.logits.flatten(3).flatten(1, 2)
+        maps = logits.softmax(-1) if softmax else logits
+        return torch.einsum('q,hqk->hk', weights / weights.sum(), maps).unflatten(1, key_grid)
+
+
+class WindowBlock:
+    """Attention in windows, shifted or not: logits ``(windows * heads, N, N)`` of a map of ``height`` x ``width``."""
+
+    def __init__(self, logits: Tensor, attention: nn.Module, height: int, width: int) -> None:
+        self.logits = logits
+        self.heads = attention.num_heads
+        self.side = attention.window_size
+        self.shift = attention.shift if min(height, width) > self.side else 0
+        self.grid = height, width
+
+    def seen(self, looking: Tensor, softmax: bool) -> Tensor:
+        """What is seen from where ``looking`` ``(H, W)`` is: ``(heads, h, w)``, NaN where no window looks."""
+        height, width = self.grid
+        padded = [-(-length // self.side) * self.side for length in self.grid]
+        weights = F.adaptive_avg_pool2d(looking[None], self.grid)[0]
+        weights = F.pad(weights, (0, padded[1] - width, 0, padded[0] - height)).roll((-self.shift, -self.shift), (0, 1))
+        weights = weights.unflatten(1, (-1, self.side)).unflatten(0, (-1, self.side)).transpose(1, 2).flatten(2)
+        weights = weights.flatten(0, 1).repeat_interleave(self.heads, 0)  # (windows * heads, N)
+        logits = self.logits
+        if softmax and self.shift:
+            mask = shift_mask(*padded, self.side, self.shift, like=logits)
+            logits = logits + mask.repeat_interleave(self.heads, 0)
+        maps = torch.einsum('wq,wqk->wk', weights, logits.softmax(-1) if softmax else logits)
+        totals = weights.sum(1, keepdim=True)
+        # Attention is shared out over the picture, as much as a window is looked from; logits are its mean.
+        share = totals.sum() / self.heads if softmax else totals
+        maps = (maps / share).masked_fill(totals == 0, torch.nan)
+        maps = merge_windows(maps[None, :, :, None], self.heads, self.side, *padded)[0]
+        return maps.roll((self.shift, self.shift), (0, 1))[:height, :width].permute(2, 0, 1)
+
+
+# ---- from where it is looked
+
+
+def place(query: tuple[float, float], shape: tuple[int, int]) -> Tensor:
+    """1 at one pixel of a picture of that shape."""
+    if not all(0 <= part <= 1 for part in query):
+        raise UsageError(f'--query must be two numbers from 0 to 1, got {query[0]} {query[1]}')
+    looking = torch.zeros(*shape)
+    x, y = (min(int(part * length), length - 1) for part, length in zip(query, reversed(shape)))
+    looking[y, x] = 1
+    return looking
+
+
+def classifier(network: str, checkpoint: str | None) -> Tensor:
+    """The weights of the last layer, ``(classes, C)``."""
+    if checkpoint is None:
+        raise UsageError('--evidence needs a --checkpoint that has a classifier')
+    weights = load_checkpoint_file(checkpoint)
+    try:
+        weights = convert_state_dict(network, weights)
+    except KeyError:
+        weights = own_weights(weights, 'classification')
+    if 'head.fc.weight' not in weights:
+        raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
+    return weights['head.fc.weight'].float()
+
+
+@torch.no_grad()
+def evidence(backbone: nn.Module, picture: Tensor, weights: Tensor, number: int) -> Tensor:
+    """What each place adds to the logit of a class, ``(H, W)``; what speaks against it counts nothing."""
+    if not -1 <= number < len(weights):
+        raise UsageError(f'--evidence must be from -1 to {len(weights) - 1}, got {number}')
+    maps = features(backbone, picture)
+    if number == -1:
+        number = int((weights @ maps.mean((1, 2))).argmax())
+    parts = torch.einsum('c,chw->hw', weights[number], maps).clamp(min=0)
+    return F.interpolate(parts[None, None], picture.shape[1:], mode='bilinear')[0, 0] + 1e-9
+
+
+# ---- the figure
+
+
+def draw(picture: Tensor, looking: Tensor, blocks: dict, heads: list[int], path: str) -> None:
+    columns = 1 + 2 * (1 + len(heads))
+    aspect = picture.shape[1] / picture.shape[2]
+    figure, grid = plt.subplots(len(blocks), columns, figsize=(1.5 * columns, (1.5 * aspect + 0.3) * len(blocks)),
+                                squeeze=False)
+    for axes in grid.flat:
+        axes.axis('off')
+    is_place = int((looking > 0).sum()) == 1
+    for row, (number, block) in zip(grid, blocks.items()):
+        show(row[0], picture, None if is_place else looking, 'viridis', f'block {number}')
+        if is_place:
+            y, x = divmod(int(looking.argmax()), looking.shape[1])
+            row[0].plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
+        panels = iter(row[1:])
+        for kind, colours in (('attention', 'inferno'), ('residual', 'coolwarm')):
+            maps = block.seen(looking, softmax=kind == 'attention')
+            show(next(panels), picture, maps.mean(0), colours, f'{kind}, mean')
+            for head in heads:
+                if head < len(maps):
+                    show(next(panels), picture, maps[head], colours, f'{kind}, head {head}')
+                else:
+                    next(panels)
+    figure.tight_layout(pad=0.3)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def show(axes: plt.Axes, picture: Tensor, heat: Tensor | None, colours: str, title: str) -> None:
+    """A map over the picture, which is grey beneath it."""
+    axes.set_title(title, fontsize=7, pad=2)
+    _, height, width = picture.shape
+    if heat is None:
+        axes.imshow(picture.byte().permute(1, 2, 0))
+        return
+    axes.imshow(picture.mean(0), cmap='gray')
+    axes.imshow(heat, cmap=colours, alpha=0.65, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f'error: {error}')

@@ -1,5 +1,6 @@
 """The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``."""
 from .base import Backbone
+from .refiner_vit import RefinerViT
 from .regionvit import RegionViT
 from .rest import ResT
 from .restv2 import ResTv2
@@ -8,5 +9,5 @@ from .vitae import ViTAE
 from .vitaev2 import ViTAEv2
 from .vitaev2_vsa import ViTAEv2VSA
 
-__all__ = ['Backbone', 'ReSwin', 'RegionViT', 'ResT', 'ResTv2', 'ViTAE', 'ViTAEv2',
+__all__ = ['Backbone', 'ReSwin', 'RefinerViT', 'RegionViT', 'ResT', 'ResTv2', 'ViTAE', 'ViTAEv2',
            'ViTAEv2VSA']

@@ -10,16 +10,19 @@ from .precision import at_least_float32
 class PositionEmbedding(nn.Module):
     """One learned vector per position of a square grid, and one for the class token.
 
-    Resized (bicubic) where the picture's grid is another, and on load where the checkpoint's is, with one log line.
+    Resized on load where the checkpoint's grid is another (bicubic, with one log line), and where the picture's is.
 
     Args:
         grid_size (int): Side of the stored grid, in tokens.
         channels (int): Channels.
+        interpolation (str): For pictures: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
+            other. Defaults to ``'bicubic'``.
     """
 
-    def __init__(self, grid_size: int, channels: int) -> None:
+    def __init__(self, grid_size: int, channels: int, interpolation: str = 'bicubic') -> None:
         super().__init__()
         self.grid_size = grid_size
+        self.interpolation = interpolation
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_size**2, channels))
         self._register_load_state_dict_pre_hook(self._resize_on_load)
 
@@ -27,21 +30,23 @@ class PositionEmbedding(nn.Module):
         """Positions ``(1, 1 + height * width, channels)``, the class token's first."""
         if (height, width) == (self.grid_size, self.grid_size):
             return self.pos_embed
-        return resize_positions(self.pos_embed, height, width)
+        return resize_positions(self.pos_embed, height, width, self.interpolation)
 
     def _resize_on_load(self, state_dict: dict, prefix: str, *args) -> None:
         key = f'{prefix}pos_embed'
         table = state_dict.get(key)
         if table is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
             return
+        if round((table.shape[1] - 1)**0.5)**2 != table.shape[1] - 1:
+            raise ValueError(f'{key}: {table.shape[1]} positions are not those of a class token and a square grid')
         state_dict[key] = resize_positions(table, self.grid_size, self.grid_size)
         print_log(f'{key}: resized from {table.shape[1] - 1} to {self.grid_size**2} positions', logger='current')
 
 
-def resize_positions(table: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic, on the square grid; in float32 at least."""
+def resize_positions(table: Tensor, height: int, width: int, mode: str = 'bicubic') -> Tensor:
+    """``(1, 1 + n * n, C)`` to ``(1, 1 + height * width, C)``, in float32 at least; bilinear has aligned corners."""
     token, grid = table[:, :1], table[:, 1:]
     side = round(grid.shape[1]**0.5)
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))
-    grid = F.interpolate(grid, size=(height, width), mode='bicubic', align_corners=False)
+    grid = F.interpolate(grid, size=(height, width), mode=mode, align_corners=mode == 'bilinear')
     return torch.cat([token, grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

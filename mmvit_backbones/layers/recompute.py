@@ -1,9 +1,11 @@
 """Keep less for the backward pass: what is cheap to compute is computed twice."""
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def recompute(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -23,3 +25,27 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         return function(*inputs)
     return torch.utils.checkpoint.checkpoint(
         function, *inputs, use_reentrant=False, preserve_rng_state=False, determinism_check='none')
+
+
+def recompute_block(block: nn.Module, *args):
+    """Calls a block and computes it anew in the backward pass, random numbers included.
+
+    Running statistics of batch norms are updated by the first of the two passes alone.
+    """
+    if torch.compiler.is_compiling():
+        return torch.utils.checkpoint.checkpoint(block, *args, use_reentrant=False)
+    return torch.utils.checkpoint.checkpoint(
+        block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), without_tracking(block)))
+
+
+@contextmanager
+def without_tracking(block: nn.Module) -> Iterator[None]:
+    """Batch norms use the statistics of the batch, as in training, and leave the running ones as they are."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

@@ -1,11 +1,16 @@
 """Refiner-ViT: its parts, training passes of the whole network, and token labels."""
+import numpy as np
 import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones.refiner_vit import Block, OwnAttention, PatchEmbed, Refiner, SharedAttention
 from mmvit_backbones.checkpoints import refiner
 from mmvit_backbones.checkpoints.layout import rename
+from mmvit_backbones.datasets.token_labels import pool_token_labels
+from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
+from mmvit_backbones.losses import MapSimilarityLoss
+from mmvit_backbones.models import import_mmpretrain
 
 
 def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -96,5 +101,44 @@ def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
     return {'norm': norm, 'cls_logits': class_logits, 'aux_logits': patch_logits}
 
 
+def token_label_target(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Smoothed ground truth, target of the class token and, beyond a grid of one, targets of the patches."""
+    kwargs = golden['variant_kwargs']
+    num_classes, size = kwargs['num_classes'], kwargs['map_size']
+    dense = make_input((kwargs['batch'], num_classes, size, size), 0, dtype)
+    classes = torch.from_numpy(np.argsort(-dense.numpy(), axis=1, kind='stable')[:, :kwargs['top_k']])
+    scores = dense.gather(1, classes)
+    targets = []
+    for i, (crop, label) in enumerate(zip(case['crops'], case['labels'])):
+        target = pool_token_labels(scores[i], classes[i], crop, num_classes, case['label_size'], case['smoothing'],
+                                   transposed_boxes=True)
+        truth = torch.full((num_classes, 1), case['smoothing'] / num_classes, dtype=dtype)
+        truth[label] += 1 - case['smoothing']
+        targets.append(torch.cat([truth, target if case['label_size'] > 1 else target[:, :1]], dim=1))
+    targets = torch.stack(targets)
+    return {'out': case['lam'] * targets + (1 - case['lam']) * targets.flip(0)}
+
+
+def token_label_loss(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    import_mmpretrain()
+    kwargs = golden['variant_kwargs']
+    batch, num_classes, grid = kwargs['batch'], kwargs['num_classes'], tuple(kwargs['grid'])
+    class_logits = make_input((batch, num_classes), 0, dtype)
+    patch_logits = make_input((batch, kwargs['num_tokens'], num_classes), 1, dtype)
+    if case['dense']:  # without the ground truth, which is not used
+        target = make_input((batch, num_classes, 2 + kwargs['num_tokens']), 2, dtype).softmax(1)[:, :, 1:]
+    else:
+        target = make_input((batch, num_classes), 3, dtype).softmax(1)
+    is_plain = case['call'] == 'plain_loss'
+    head = TokenLabelHead(num_classes, 8, dense=not is_plain)
+    losses = head.losses(class_logits, None if is_plain else patch_logits, target, grid,
+                         tuple(case.get('box', (0, 0, 0, 0))))
+    if case['attn']:
+        maps = [make_input((4, 3, 17, 17), 20 + i, dtype).softmax(-1) for i in range(5)]
+        losses['loss_maps'] = MapSimilarityLoss(case['n_comn'])(maps)
+    return {'value': sum(losses.values())}
+
+
 OPERATORS = {'op_stem': stem, 'op_attention': attention, 'op_shared_attention': attention, 'op_refiner': refine,
-             'op_blocks': blocks, 'op_pos_embed': positions}
+             'op_blocks': blocks, 'op_pos_embed': positions, 'op_token_label_target': token_label_target,
+             'op_token_label_loss': token_label_loss}

@@ -1,5 +1,5 @@
-# Published: 84.9 % top-1. Tested with crop 1.13: the short
-# side is resized to 198 pixels, and cropping to 224 adds a black border.
+# Published: 84.9 % top-1. Tested with crop 1.13: the short side is resized to 198 pixels, and cropping to 224 adds a
+# black border.
 _base_ = './_base_/imagenet_refiner_relabel.py'
 test_pipeline = [
     dict(type='LoadImageFromFile'),

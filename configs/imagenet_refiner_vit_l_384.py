@@ -1,6 +1,5 @@
-# Published: 85.8 % top-1. Starts from weights at 224, which are not published:
-# configs/imagenet_refiner_vit_l.py. Tested with crop 1.13: the short
-# side is resized to 339 pixels, and cropping to 384 adds a black border.
+# Published: 85.8 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_l.py.
+# Tested with crop 1.13: the short side is resized to 339 pixels, and cropping to 384 adds a black border.
 _base_ = './_base_/imagenet_refiner_384.py'
 load_from = 'checkpoints/refiner_vit_large_224.pth'
 test_pipeline = [

@@ -1,5 +1,5 @@
-# Without token labels; no accuracy is published. Tested with crop 1.13: the short
-# side is resized to 198 pixels, and cropping to 224 adds a black border.
+# Without token labels; no accuracy is published. Tested with crop 1.13: the short side is resized to 198 pixels, and
+# cropping to 224 adds a black border.
 _base_ = './_base_/imagenet_refiner.py'
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,5 @@
-# Published: 85.6 % top-1. Starts from weights at 224, which are not published:
-# configs/imagenet_refiner_vit_m.py. Tested without margin (crop 1.0).
+# Published: 85.6 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_m.py.
+# Tested without margin (crop 1.0).
 _base_ = './_base_/imagenet_refiner_384.py'
 load_from = 'checkpoints/refiner_vit_medium_224.pth'
 test_pipeline = [

@@ -159,7 +159,7 @@ class Refiner(nn.Module):
             # No loss of digits that would matter: the difference is small only where the norm's epsilon is not.
             covariance = (flat @ flat.transpose(1, 2)).sum(0) / count - means.outer(means)
             mean, variance = weight @ means, (weight @ covariance * weight).sum(1).clamp(min=0)
-            if norm.track_running_stats:
+            if norm.num_batches_tracked is not None:
                 with torch.no_grad():
                     norm.num_batches_tracked.add_(1)
                     norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
@@ -284,7 +284,7 @@ class OwnAttention(nn.Module):
 
             def update(images: slice, first: int, last: int) -> Tensor:
                 rows, new = maps[images, :, first:last], softmax(query[images, :, first:last] @ key[images])
-                return rows.copy_(new) if carried is None else rows.mul_(self.scale).add_(new)
+                return rows.copy_(new) if carried is None else torch.add(new, rows, alpha=self.scale, out=rows)
 
             attended = attend(update, value, self.num_heads * value.shape[2], chunk_size(x))
         return self.proj(attended.transpose(1, 2).flatten(2)), maps

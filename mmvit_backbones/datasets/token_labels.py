@@ -116,12 +116,15 @@ class TransformWithTokenLabels:
 
     @staticmethod
     def _RandomResizedCrop(crop, results: dict) -> dict:
-        from mmcv.transforms.utils import cache_random_params
         image = results['img']
-        with cache_random_params(crop):
+        window = crop.rand_crop_params(image)
+        crop.rand_crop_params = lambda image: window
+        try:
             results = crop(results)
-            top, left, crop_height, crop_width = crop.rand_crop_params(image)
+        finally:
+            del crop.rand_crop_params
         height, width = image.shape[:2]
+        top, left, crop_height, crop_width = window
         results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
         return results
 

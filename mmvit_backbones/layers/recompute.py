@@ -40,12 +40,13 @@ def recompute_block(block: nn.Module, *args):
 
 @contextmanager
 def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Batch norms use the statistics of the batch, as in training, and leave the running ones as they are."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    """Batch norms in training leave their running statistics as they are."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0., None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before):
+            norm.momentum, norm.num_batches_tracked = momentum, count

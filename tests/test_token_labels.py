@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
+from PIL import Image
 
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.datasets.token_labels import pool_token_labels, read_token_labels
@@ -172,9 +173,10 @@ def test_too_many_pairs_are_told():
     ('imagenet_refiner_vit_s', 14, 0), ('imagenet_refiner_vit_m_384', 24, 0), ('imagenet_refiner_vit_l_448', 28, 26)])
 def test_pipelines_of_the_recipes(name, grid, border, tmp_path):
     """Training gives a target per patch; L is tested in a black frame, as published."""
-    picture = next(ROOT.glob('data/flowers_mini/train/roses/*.jpg'))
-    (tmp_path / 'roses').mkdir()
-    torch.save(labels(1000, 18), tmp_path / f'roses/{picture.stem}.pt')
+    picture = tmp_path / 'roses/1.png'
+    picture.parent.mkdir()
+    Image.fromarray(np.random.randint(1, 256, (90, 120, 3), np.uint8)).save(picture)
+    torch.save(labels(1000, 18), picture.with_suffix('.pt'))
     config = Config.fromfile(ROOT / f'configs/{name}.py')
     pipeline = config.train_dataloader.dataset.pipeline
     pipeline[1].root = str(tmp_path)
@@ -214,7 +216,6 @@ def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
 
 def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
     """A second run makes what is missing or broken, and nothing else."""
-    from PIL import Image
     for name in ('a/1', 'a/2', 'b/1'):
         (tmp_path / 'pictures' / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'pictures' / f'{name}.png')

@@ -70,7 +70,7 @@ class PatchEmbed(nn.Module):
         """``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
         x = images.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
-            x = F.relu(norm(conv(x)), inplace=True)
+            x = F.relu(norm(conv(x)) if norm.training else fold(conv, norm)(x), inplace=True)
         return self.proj(x)
 
 
@@ -196,6 +196,13 @@ def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     """A 1 x 1 convolution as a plain product: ``(B, C, H, W)`` with ``(D, C)`` and ``(D)`` to ``(B, D, H * W)``."""
     x, weight = x.flatten(2), weight.expand(len(x), -1, -1)
     return weight @ x if bias is None else torch.baddbmm(bias[:, None], weight, x)
+
+
+def fold(conv: nn.Conv2d, norm: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A convolution without bias and the norm behind it as one convolution."""
+    scale, shift = affine(norm)
+    weight = (conv.weight * scale[:, None, None, None]).to(conv.weight.dtype)
+    return lambda x: F.conv2d(x, weight, shift.to(weight.dtype), conv.stride, conv.padding)
 
 
 def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

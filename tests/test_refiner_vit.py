@@ -154,6 +154,19 @@ def test_synchronised_norms_in_evaluation():
         torch.testing.assert_close(a, b)
 
 
+def test_three_wide_maps_are_kept_for_backward():
+    attention, sizes = shared_attention().train(), {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    x, carried = inputs(1, 60)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out, _ = attention(x, carried.requires_grad_())
+    assert out.requires_grad and sum(size >= 6 * 60**2 * 8 for size in sizes.values()) == 3
+
+
 def test_statistics_are_updated_once_with_recomputation():
     images, buffers = torch.randn(2, 3, 64, 64), []
     for with_cp in (False, True):

@@ -19,6 +19,7 @@ from ..layers import (
     drop_path_schedule,
     pad_to_multiple,
     recompute,
+    relu6_,
     without_autocast,
 )
 from .base import Backbone, init_linear
@@ -137,8 +138,8 @@ class Refiner(nn.Module):
         """Keeps the shape ``(B, heads, queries, keys)``."""
         if not self.norm1.training:
             return refine(maps, *self.folded(maps.dtype))
-        x = F.relu6(self.expand_and_norm(maps), inplace=True).unflatten(2, maps.shape[2:])
-        x = F.relu6(self.norm2(self.depthwise(x)), inplace=True)
+        x = relu6_(self.expand_and_norm(maps)).unflatten(2, maps.shape[2:])
+        x = relu6_(self.norm2(self.depthwise(x)))
         x = mix_channels(x, self.project.weight.flatten(1)).unflatten(2, maps.shape[2:])
         return self.norm3(x).add_(maps)
 
@@ -187,8 +188,8 @@ class Refiner(nn.Module):
 def refine(maps: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, weight3: Tensor,
            bias3: Tensor, identity: Tensor) -> Tensor:
     """The refiner with the weights of :meth:`Refiner.folded` on ``(B, heads, queries, keys)``."""
-    x = F.relu6(mix_channels(maps, weight1, bias1), inplace=True).unflatten(2, maps.shape[2:])
-    x = F.relu6(F.conv2d(x, weight2, bias2, padding=1, groups=len(weight2)), inplace=True)
+    x = relu6_(mix_channels(maps, weight1, bias1)).unflatten(2, maps.shape[2:])
+    x = relu6_(F.conv2d(x, weight2, bias2, padding=1, groups=len(weight2)))
     return mix_channels(x, weight3, bias3).addcmul_(maps.flatten(2), identity).unflatten(2, maps.shape[2:])
 
 

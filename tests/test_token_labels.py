@@ -20,10 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def in_mmpretrain():
+def in_mmpretrain_with_a_seed():
     import_mmpretrain()
     import mmpretrain.datasets  # noqa: F401
     init_default_scope('mmpretrain')
+    np.random.seed(0)
 
 
 def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:

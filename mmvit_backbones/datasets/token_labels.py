@@ -85,48 +85,50 @@ class TransformWithTokenLabels:
     def __init__(self, transforms: Sequence[dict]) -> None:
         self.transforms = [TRANSFORMS.build(transform) for transform in transforms]
         kinds = [type(transform).__name__ for transform in self.transforms]
-        unknown = set(kinds) - {'RandomFlip', 'RandAugment', 'RandomResizedCrop'}
+        unknown = sorted(set(kinds) - MOVES.keys())
         if unknown:
-            raise ValueError('transforms must be RandomFlip, RandAugment and RandomResizedCrop, got '
-                             f'{", ".join(sorted(unknown))}')
+            raise ValueError(f'transforms must be of {", ".join(MOVES)}, got {", ".join(unknown)}')
         if 'RandomResizedCrop' in kinds[:-1]:
             raise ValueError('transforms must have RandomResizedCrop as the last one, for the others move all labels')
 
     def __call__(self, results: dict) -> dict:
         for transform in self.transforms:
-            results = getattr(self, f'_{type(transform).__name__}')(transform, results)
+            results = MOVES[type(transform).__name__](transform, results)
         return results
 
-    @staticmethod
-    def _RandomFlip(flip, results: dict) -> dict:
-        results = flip(results)
-        if results['flip']:
-            axes = dict(horizontal=[-1], vertical=[-2], diagonal=[-2, -1])[results['flip_direction']]
-            for key in ('token_scores', 'token_classes'):
-                results[key] = results[key].flip(axes)
-        return results
 
-    @staticmethod
-    def _RandAugment(augment, results: dict) -> dict:
-        for index in augment.random_policy_indices():
-            operation = augment.transforms[index]
-            is_geometric = hasattr(operation, 'interpolation') and hasattr(operation, 'pad_val')
-            results = move_labels(operation, results) if is_geometric else operation(results)
-        return results
+def flip(transform, results: dict) -> dict:
+    results = transform(results)
+    if results['flip']:
+        axes = dict(horizontal=[-1], vertical=[-2], diagonal=[-2, -1])[results['flip_direction']]
+        for key in ('token_scores', 'token_classes'):
+            results[key] = results[key].flip(axes)
+    return results
 
-    @staticmethod
-    def _RandomResizedCrop(crop, results: dict) -> dict:
-        image = results['img']
-        window = crop.rand_crop_params(image)
-        crop.rand_crop_params = lambda image: window
-        try:
-            results = crop(results)
-        finally:
-            del crop.rand_crop_params
-        height, width = image.shape[:2]
-        top, left, crop_height, crop_width = window
-        results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
-        return results
+
+def augment(transform, results: dict) -> dict:
+    for index in transform.random_policy_indices():
+        operation = transform.transforms[index]
+        is_geometric = hasattr(operation, 'interpolation') and hasattr(operation, 'pad_val')
+        results = move_labels(operation, results) if is_geometric else operation(results)
+    return results
+
+
+def crop(transform, results: dict) -> dict:
+    image = results['img']
+    window = transform.rand_crop_params(image)
+    transform.rand_crop_params = lambda image: window
+    try:
+        results = transform(results)
+    finally:
+        del transform.rand_crop_params
+    height, width = image.shape[:2]
+    top, left, crop_height, crop_width = window
+    results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
+    return results
+
+
+MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:

@@ -7,7 +7,7 @@ from .installation import check_distributions
 
 check_distributions()
 
-from . import backbones, datasets, evaluation, necks  # noqa: E402,F401
+from . import backbones, datasets, evaluation, heads, losses, necks  # noqa: E402,F401
 from .engine import layer_decay  # noqa: E402,F401
 from .models import convert_state_dict, get_model  # noqa: E402
 from .version import __version__  # noqa: E402

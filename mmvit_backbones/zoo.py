@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from .checkpoints import regionvit, rest, reswin, revit, swin_vsa, vitae
+from .checkpoints import refiner, regionvit, rest, reswin, revit, swin_vsa, vitae
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
 POOLING = dict(type='GlobalAveragePooling')
+LINEAR_HEAD = dict(type='LinearClsHead')
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class Variant:
         family (str): What the tables group by.
         backbone (dict): Backbone config with ``type`` and ``arch``.
         classifier (dict): Backbone arguments for classification, in addition.
-        neck (dict): What makes one vector of the classifier's map.
+        neck (dict | None): What makes one vector of the classifier's map.
+        head (dict): Type of the classifier's head and what it needs besides numbers of channels and classes.
+        mean (list[float]), std (list[float]): Normalisation of the pictures, RGB.
         head_channels (int): Channels that the classifier's linear layer sees.
         convert (Callable): From the authors' checkpoint to ours.
         img_size (int): Side of the pictures it was trained on, in pixels.
@@ -46,7 +49,10 @@ class Variant:
     weights: str
     img_size: int = 224
     classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
-    neck: dict = field(default_factory=lambda: POOLING)
+    neck: dict | None = field(default_factory=lambda: POOLING)
+    head: dict = field(default_factory=lambda: LINEAR_HEAD)
+    mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
+    std: list[float] = field(default_factory=lambda: IMAGENET_STD)
 
     def model_config(self, task: str, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""
@@ -55,10 +61,10 @@ class Variant:
         return dict(
             _scope_='mmpretrain',  # whatever host this process has used before
             type='ImageClassifier',
-            data_preprocessor=dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, to_rgb=True, num_classes=1000),
+            data_preprocessor=dict(mean=self.mean, std=self.std, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **self.classifier, **backbone_overrides},
             neck=self.neck,
-            head=dict(type='LinearClsHead', num_classes=1000, in_channels=self.head_channels))
+            head=dict(self.head, num_classes=1000, in_channels=self.head_channels))
 
 
 def _residual(name: str, network: str, arch: str, convert: Callable, num_params: int, gmacs: float, top1: float,
@@ -127,6 +133,28 @@ def _regionvit(name: str, arch: str, window_size: int | tuple[int, ...], channel
         top1=top1,
         paper='https://arxiv.org/abs/2106.02689',
         code='https://github.com/IBM/RegionViT',
+        weights=weights)
+
+
+def _refiner_vit(arch: str, channels: int, num_params: int, gmacs: float, top1: float | None, weights: str,
+                 is_plain: bool = False) -> Variant:
+    """Published accuracies are of networks trained with token labels."""
+    return Variant(
+        name=f'refiner_vit_{arch}_plain' if is_plain else f'refiner_vit_{arch}',
+        family='Refiner-ViT',
+        backbone=dict(type='RefinerViT', arch=arch),
+        classifier=dict(out_indices=3, out_type='tokens'),
+        neck=None,
+        head=dict(type='TokenLabelHead', dense=not is_plain),
+        head_channels=channels,
+        mean=[127.5] * 3,
+        std=[127.5] * 3,
+        convert=refiner.convert,
+        num_params=num_params,
+        gmacs=gmacs,
+        top1=top1,
+        paper='https://arxiv.org/abs/2106.03714',
+        code='https://github.com/zhoudaquan/Refiner_ViT',
         weights=weights)
 
 
@@ -204,6 +232,14 @@ _VARIANTS = [
           ('base', 768, 55_965_208, 7.9, 83.7),
           ('large', 1024, 86_532_520, 13.8, 84.2),
       ]),
+    # Multiply-adds: counted from the authors' code, which with the dense head does 0.075, 0.082 and 0.1 more.
+    _refiner_vit('small', 384, 25_408_656, 6.90, 83.6, 'not published'),
+    _refiner_vit('medium', 420, 55_450_932, 13.65, 84.6, 'not published'),
+    _refiner_vit('large', 512, 81_150_192, 19.38, 84.9,
+                 'Google Drive, file id 12v1WbxG6_mZQ0FYnXIhKiqbtg5bI4pGL: fine-tuned at 448'),
+    _refiner_vit('small', 384, 25_023_656, 6.82, None, 'not published', is_plain=True),
+    _refiner_vit('medium', 420, 55_029_932, 13.57, None, 'not published', is_plain=True),
+    _refiner_vit('large', 512, 80_637_192, 19.28, None, 'not published', is_plain=True),
 ]
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 

@@ -4,6 +4,7 @@ All that a network can do must occur: several blocks and heads, every kind of la
 A network of two different forms has one miniature each; the second names its type.
 """
 MINIATURES = {
+    'RefinerViT': dict(img_size=64, arch=dict(embed_dims=16, depth=8, num_heads=2, mlp_ratio=2)),
     'RegionViT': dict(
         arch=dict(local_embed='3conv', embed_dims=16, depths=[1, 2, 3, 2], num_heads=[1, 2, 4, 8], mlp_ratio=2.),
         window_size=(4, 4, 7, 7), peg=True, stage_norm=True),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from golden import digest, fill_state_dict, make_input, mismatch
 from mmengine.registry import MODELS
-from operators import OPERATORS
+from operators import DETAILS, OPERATORS, TRAINING_PASSES
 
 from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.models import import_mmpretrain
@@ -41,12 +41,14 @@ def is_large(name: str) -> bool:
 
 
 def task_of(case: dict) -> str:
-    return 'classification' if case['call'] == 'classify' else 'backbone'
+    return 'classification' if case['call'] in ('classify', 'train') else 'backbone'
 
 
 def build(golden: dict, case: dict, dtype: torch.dtype):
     """The model of a golden's input with the golden's weights, in evaluation mode."""
     overrides = {**golden.get('overrides', {}), **case.get('overrides', {})}
+    if case['call'] == 'train':
+        overrides['drop_path_rate'] = 0.
     task = task_of(case)
     model = get_model(golden['variant'], task, **overrides).to(dtype).eval()  # before: no weight is rounded
     model.load_state_dict(convert_state_dict(golden['variant'], filled(json.dumps(golden['state_dict'])), task))
@@ -66,14 +68,23 @@ def outputs(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Ten
     images = make_input(case['shape'], case['seed'], dtype)
     if case['call'] == 'pyramid':
         return {f'out{i}': x for i, x in enumerate(model(images))}
+    kind = type(model.backbone).__name__
+    if case['call'] == 'train':
+        return TRAINING_PASSES[kind](model, case, images)
     stages = model.backbone.forward_stages(images)
+    details = DETAILS[kind](model, images) if kind in DETAILS else {}
     outs = {f'stage{i}': x for i, x in enumerate(stages, start=1)}
-    return {'logits': model(images), 'featmap': stages[-1], **outs}
+    return {'logits': model(images), 'featmap': stages[-1], **outs, **details}
 
 
 def deviations(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, float]:
     got = outputs(golden, case, dtype)
-    return {name: mismatch(digest(got[name]), expected) for name, expected in case['outputs'].items()}
+    expected = {**case['outputs'], **case.get('buffers_after', {})}
+    return {name: deviation(got[name], value) for name, value in expected.items()}
+
+
+def deviation(got: torch.Tensor, expected: dict | float) -> float:
+    return mismatch(digest(got), expected) if isinstance(expected, dict) else abs(got.item() / expected - 1)
 
 
 @pytest.mark.parametrize('name', GOLDENS)

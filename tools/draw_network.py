@@ -74,13 +74,16 @@ def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
     """Kinds of blocks in their order, with how many follow each other, and the layers of each kind."""
     blocks = [block for module in modules for block in flatten(module) if not isinstance(block, torch.nn.Identity)]
     lines = []
-    for kind, group in groupby(blocks, key=lambda block: type(block).__name__):
-        group = list(group)
-        count = f'{len(group)} × ' if len(group) > 1 else ''
-        parts = dict.fromkeys(type(child).__name__ for child in group[0].children())
-        shown = [part for part in parts if not part.endswith(('Norm', 'Dropout', 'DropPath', 'Identity', 'Linear'))]
-        lines.append((count + kind, textwrap.fill(', '.join(shown), 36)))
+    for (kind, parts), group in groupby(blocks, key=kind_and_parts):
+        count = len(list(group))
+        lines.append((f'{count} × {kind}' if count > 1 else kind, textwrap.fill(parts, 36)))
     return lines
+
+
+def kind_and_parts(block: torch.nn.Module) -> tuple[str, str]:
+    parts = dict.fromkeys(type(child).__name__ for child in block.children())
+    shown = [part for part in parts if not part.endswith(('Norm', 'Dropout', 'DropPath', 'Identity', 'Linear'))]
+    return type(block).__name__, ', '.join(shown)
 
 
 def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:

@@ -1,5 +1,6 @@
 """The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``."""
 from .base import Backbone
+from .refiner_vit import RefinerViT
 from .regionvit import RegionViT
 from .remvitv2 import ReMViTv2
 from .rest import ResT
@@ -11,5 +12,5 @@ from .vitae import ViTAE
 from .vitaev2 import ViTAEv2
 from .vitaev2_vsa import ViTAEv2VSA
 
-__all__ = ['Backbone', 'ReMViTv2', 'ReSwin', 'ReViT', 'RegionViT', 'ResT', 'ResTv2', 'SwinVSA', 'ViTAE', 'ViTAEv2',
-           'ViTAEv2VSA']
+__all__ = ['Backbone', 'ReMViTv2', 'ReSwin', 'ReViT', 'RefinerViT', 'RegionViT', 'ResT', 'ResTv2', 'SwinVSA', 'ViTAE',
+           'ViTAEv2', 'ViTAEv2VSA']

@@ -2,13 +2,13 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.utils.checkpoint
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import trunc_normal_
+from ..layers.recompute import recompute_block
 
 
 class Backbone(BaseModule):
@@ -187,7 +187,7 @@ class Backbone(BaseModule):
     def run_block(self, block: nn.Module, *args):
         """Calls a block, recomputing it in the backward pass if ``with_cp``."""
         if self.with_cp and self.training and torch.is_grad_enabled():
-            return torch.utils.checkpoint.checkpoint(block, *args, use_reentrant=False)
+            return recompute_block(block, *args)
         return block(*args)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

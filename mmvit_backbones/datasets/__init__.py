@@ -1,5 +1,7 @@
 """Data loading that OpenMMLab lacks; importing this package registers it in MMEngine's root registries."""
 from .repeated_augmentation import RepeatedAugmentationSampler
 from .resize_by_orientation import ResizeByOrientation
+from .token_labels import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
 
-__all__ = ['RepeatedAugmentationSampler', 'ResizeByOrientation']
+__all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
+           'TransformWithTokenLabels']

@@ -10,6 +10,7 @@ from .position_bias import RelativePositionBias
 from .position_embedding import PositionEmbedding
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
+from .relu6 import relu6_
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from .window import merge_windows, pad_to_multiple, project_padded, shift_mask, split_windows
@@ -19,5 +20,5 @@ __all__ = [
     'LinearAttention', 'Mlp', 'NormalCell', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'add_product', 'at_least_float32',
     'attend', 'drop_path_schedule', 'linear', 'merge_windows', 'pad_to_multiple', 'project_padded', 'recompute',
-    'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
+    'relu6_', 'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
 ]

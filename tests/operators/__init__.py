@@ -2,6 +2,12 @@
 
 Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names.
 """
-from . import regionvit, rest, revit, vitae
+from . import refiner, regionvit, rest, revit, vitae
 
-OPERATORS = {**regionvit.OPERATORS, **rest.OPERATORS, **revit.OPERATORS, **vitae.OPERATORS}
+OPERATORS = {
+    **refiner.OPERATORS, **regionvit.OPERATORS, **rest.OPERATORS, **revit.OPERATORS, **vitae.OPERATORS
+}
+
+# What goldens of whole networks hold besides logits, stages and maps, by the type of the backbone.
+DETAILS = {'RefinerViT': refiner.details}
+TRAINING_PASSES = {'RefinerViT': refiner.train}

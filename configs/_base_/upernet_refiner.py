@@ -1,0 +1,10 @@
+# UperNet on ADE20K, four taps of the same stride made a pyramid as for BEiT. The authors have no segmenters: the
+# schedule is that of Swin-T. Batch norms stand in attention and are frozen, as there are few pictures per GPU.
+_base_ = './upernet.py'
+model = dict(
+    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    backbone=dict(type='RefinerViT', norm_eval=True),
+    neck=dict(type='Feature2Pyramid', rescales=[4, 2, 1, 0.5], norm_cfg=dict(type='SyncBN', requires_grad=True)))
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        flat_decay_mult=0., custom_keys={'class_token': dict(decay_mult=0.), 'positions': dict(decay_mult=0.)}))

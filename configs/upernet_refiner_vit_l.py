@@ -1,0 +1,8 @@
+# No segmentation results of Refiner-ViT are published. Starts from the published weights.
+_base_ = './_base_/upernet_refiner.py'
+pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/refiner_vit_large_448.pth')
+model = dict(
+    backbone=dict(arch='large', img_size=448, drop_path_rate=0.25, init_cfg=pretrained),
+    neck=dict(embed_dim=512),
+    decode_head=dict(in_channels=[512, 512, 512, 512]),
+    auxiliary_head=dict(in_channels=512))

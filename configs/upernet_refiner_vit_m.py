@@ -1,0 +1,9 @@
+# No segmentation results of Refiner-ViT are published. Starts from weights at 224, which are not published:
+# configs/imagenet_refiner_vit_m.py.
+_base_ = './_base_/upernet_refiner.py'
+pretrained = dict(type='Pretrained', checkpoint='checkpoints/refiner_vit_medium_224.pth', prefix='backbone.')
+model = dict(
+    backbone=dict(arch='medium', drop_path_rate=0.25, init_cfg=pretrained),
+    neck=dict(embed_dim=420),
+    decode_head=dict(in_channels=[420, 420, 420, 420]),
+    auxiliary_head=dict(in_channels=420))

@@ -1,0 +1,230 @@
+"""Token labels: for every picture of the training set, a map of the classes that another network saw where.
+
+Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
+arXiv 2104.10858) uses it. ``tools/make_token_labels.py`` makes such maps.
+"""
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+TOP_K = 5  # classes per position
+WHOLE = (0., 0., 1., 1.)
+
+
+def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Reads a file that holds one tensor ``(2, 5, H, W)``: the five highest scores of each position, and their classes.
+
+    Args:
+        path (str | Path): The file.
+        num_classes (int): Number of classes; where it is below five, that is how many scores there are.
+
+    Returns:
+        tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or holds something else; the message names it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'token labels {path} do not exist; tools/make_token_labels.py makes them')
+    try:
+        labels = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # a damaged file can make the reader fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f'token labels {path} are truncated, corrupt or more than a tensor: {reason}') from None
+    if not isinstance(labels, Tensor) or labels.ndim != 4 or labels.shape[:2] != (2, min(TOP_K, num_classes)) \
+            or not labels.numel():
+        found = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f'token labels {path} must be (2, {min(TOP_K, num_classes)}, H, W), got {found}')
+    scores, classes = labels.float()
+    if not scores.isfinite().all():
+        raise ValueError(f'token labels {path} have scores that are not finite')
+    if not ((classes >= 0) & (classes < num_classes) & (classes == classes.floor())).all():
+        raise ValueError(f'token labels {path} must have classes from 0 to {num_classes - 1}, got '
+                         f'{classes.min().item():g} to {classes.max().item():g}')
+    return scores, classes.long()
+
+
+@TRANSFORMS.register_module()
+class LoadTokenLabels:
+    """Reads the token labels of a picture, ``ROOT/<folder of the picture>/<its name>.pt``.
+
+    Adds ``token_scores`` and ``token_classes``, see :func:`read_token_labels`.
+
+    Args:
+        root (str): Folder with a folder per class.
+        num_classes (int): Number of classes.
+    """
+
+    def __init__(self, root: str, num_classes: int) -> None:
+        self.root = Path(root)
+        self.num_classes = num_classes
+
+    def __call__(self, results: dict) -> dict:
+        picture = Path(results['img_path'])
+        path = self.root / picture.parent.name / f'{picture.stem}.pt'
+        results['token_scores'], results['token_classes'] = read_token_labels(path, self.num_classes)
+        return results
+
+
+@TRANSFORMS.register_module()
+class TransformWithTokenLabels:
+    """Transforms of mmpretrain that move pixels, for the picture and its token labels together.
+
+    Labels are flipped, and moved by the geometric operations of ``RandAugment``: each position takes what the nearest
+    one had, and what comes from outside the picture has no score. ``RandomResizedCrop`` leaves them as they are and
+    notes ``token_box``: top, left, height and width of the crop in shares of the picture.
+
+    Args:
+        transforms (list[dict]): Of ``RandomFlip``, ``RandAugment`` and ``RandomResizedCrop``; a crop comes last.
+    """
+
+    def __init__(self, transforms: Sequence[dict]) -> None:
+        self.transforms = [TRANSFORMS.build(transform) for transform in transforms]
+        kinds = [type(transform).__name__ for transform in self.transforms]
+        unknown = sorted(set(kinds) - MOVES.keys())
+        if unknown:
+            raise ValueError(f'transforms must be of {", ".join(MOVES)}, got {", ".join(unknown)}')
+        if 'RandomResizedCrop' in kinds[:-1]:
+            raise ValueError('transforms must have RandomResizedCrop as the last one, for the others move all labels')
+
+    def __call__(self, results: dict) -> dict:
+        for transform in self.transforms:
+            results = MOVES[type(transform).__name__](transform, results)
+        return results
+
+
+def flip(transform, results: dict) -> dict:
+    results = transform(results)
+    if results['flip']:
+        axes = dict(horizontal=[-1], vertical=[-2], diagonal=[-2, -1])[results['flip_direction']]
+        for key in ('token_scores', 'token_classes'):
+            results[key] = results[key].flip(axes)
+    return results
+
+
+def augment(transform, results: dict) -> dict:
+    for index in transform.random_policy_indices():
+        operation = transform.transforms[index]
+        is_geometric = hasattr(operation, 'interpolation') and hasattr(operation, 'pad_val')
+        results = move_labels(operation, results) if is_geometric else operation(results)
+    return results
+
+
+def crop(transform, results: dict) -> dict:
+    image = results['img']
+    window = transform.rand_crop_params(image)
+    transform.rand_crop_params = lambda image: window
+    try:
+        results = transform(results)
+    finally:
+        del transform.rand_crop_params
+    height, width = image.shape[:2]
+    top, left, crop_height, crop_width = window
+    results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
+    return results
+
+
+MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
+
+
+def move_labels(operation, results: dict) -> dict:
+    """A geometric operation on the picture, and on a picture of the labels' positions, which tells what went where.
+
+    Args:
+        operation: mmpretrain's ``Rotate``, ``Shear`` or ``Translate``.
+        results (dict): With ``img``, ``token_scores`` and ``token_classes``, whose positions cover the whole picture.
+    """
+    from mmcv.transforms.utils import cache_random_params
+    height, width = results['img'].shape[:2]
+    rows, columns = results['token_scores'].shape[1:]
+    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+    positions = (row[:, None] * columns + column).float().numpy()
+    interpolation, pad_val = operation.interpolation, operation.pad_val
+    with cache_random_params(operation):
+        results = operation(results)
+        try:
+            operation.interpolation, operation.pad_val = 'nearest', -1
+            moved = operation(dict(img=positions))['img']
+        finally:
+            operation.interpolation, operation.pad_val = interpolation, pad_val
+    row, column = centres(rows, height), centres(columns, width)
+    source = torch.from_numpy(moved)[row[:, None], column].long()
+    for key in ('token_scores', 'token_classes'):
+        results[key] = results[key].flatten(1)[:, source.clamp(min=0)] * (source >= 0)
+    return results
+
+
+def centres(parts: int, length: int) -> Tensor:
+    """The pixels in the middle of each of ``parts`` equal parts of a side."""
+    return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
+
+
+@TRANSFORMS.register_module()
+class PoolTokenLabels:
+    """Token labels to targets, as ``gt_score``: one for the class token, from the whole crop, and one for each patch.
+
+    It is flat, ``(num_classes * (1 + grid_size ** 2), )``, as mmpretrain's samples hold vectors alone; its ``Mixup``
+    and ``CutMix`` mix it like any score, and ``TokenLabelHead`` gives it its shape back.
+
+    Args:
+        num_classes (int): Number of classes.
+        grid_size (int): Patches in height and width: 14 at 224 pixels, 24 at 384, 28 at 448.
+        label_smooth_val (float): Share of the score that is spread over all classes. Defaults to 0.1.
+        transposed_boxes (bool): Read the box of the crop with rows and columns exchanged, as the authors' code does.
+            Defaults to False.
+    """
+
+    def __init__(self, num_classes: int, grid_size: int, label_smooth_val: float = 0.1,
+                 transposed_boxes: bool = False) -> None:
+        if grid_size < 1:
+            raise ValueError(f'grid_size must be at least 1, got {grid_size}')
+        if not 0 <= label_smooth_val < 1:
+            raise ValueError(f'label_smooth_val must be in [0, 1), got {label_smooth_val}')
+        self.num_classes = num_classes
+        self.grid_size = grid_size
+        self.label_smooth_val = label_smooth_val
+        self.transposed_boxes = transposed_boxes
+
+    def __call__(self, results: dict) -> dict:
+        target = pool_token_labels(
+            results['token_scores'], results['token_classes'], results.get('token_box', WHOLE), self.num_classes,
+            self.grid_size, self.label_smooth_val, self.transposed_boxes)
+        results['gt_score'] = target.flatten()
+        return results
+
+
+def pool_token_labels(scores: Tensor, classes: Tensor, box: Sequence[float], num_classes: int, grid_size: int,
+                      label_smooth_val: float, transposed_boxes: bool = False) -> Tensor:
+    """Averages the scores under the class token, the whole box, and each patch of it.
+
+    Args:
+        scores (Tensor): ``(k, H, W)``; classes that are not among the ``k`` have score 0.
+        classes (Tensor): ``(k, H, W)``, integers.
+        box (Sequence[float]): Top, left, height and width of the crop, in shares of the picture.
+        num_classes (int): Number of classes.
+        grid_size (int): Patches in height and width.
+        label_smooth_val (float): Share that is spread over all classes.
+        transposed_boxes (bool): Exchange rows and columns of the box. Defaults to False.
+
+    Returns:
+        Tensor: ``(num_classes, 1 + grid_size ** 2)``, the class token first. As published, a target sums to
+        ``1 + label_smooth_val / num_classes``.
+    """
+    from torchvision.ops import roi_align
+    height, width = scores.shape[1:]
+    seen, index = classes.unique(return_inverse=True)  # few: the others need no pooling
+    dense = scores.new_zeros(len(seen), height, width).scatter_(0, index, scores)
+    top, left, box_height, box_width = box
+    corners = [left * width, top * height, (left + box_width) * width, (top + box_height) * height]
+    if transposed_boxes:
+        corners = [top * width, left * height, (top + box_height) * width, (left + box_width) * height]
+    corners = [scores.new_tensor([corners]) - 0.5]
+    pooled = [roi_align(dense[None], corners, size, sampling_ratio=-1, aligned=False) for size in (1, grid_size)]
+    target = scores.new_zeros(num_classes, 1 + grid_size**2)
+    target[seen] = torch.cat([x[0].flatten(1) for x in pooled], dim=1)
+    share = label_smooth_val / num_classes
+    return target.softmax(0) * (1 - label_smooth_val + share) + share

@@ -1,0 +1,119 @@
+"""Classes from the class token and from every patch: training with token labels.
+
+All Tokens Matter: Token Labeling for Training Better Vision Transformers (Jiang et al., NeurIPS 2021,
+arXiv 2104.10858), with the losses of Refiner (arXiv 2106.03714).
+"""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..backbones.refiner_vit import TokenFeatures, exchange
+
+DENSE_SHARE = 0.5  # of the strongest patch in the logits of a picture
+
+
+@MODELS.register_module()
+class TokenLabelHead(BaseModule):
+    """A linear layer for the class token and, if ``dense``, one for the patches.
+
+    The logits of a picture are those of its class token and half of the highest of its patches, class by class.
+
+    A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or the flat form of
+    ``(num_classes, 1 + patches)`` that ``PoolTokenLabels`` makes: the target of the class token, then of every patch.
+
+    Args:
+        num_classes (int): Number of classes.
+        in_channels (int): Channels of the tokens.
+        dense (bool): Whether patches are classified too. Defaults to True.
+        loss (dict | None): mmpretrain's loss for logits and soft targets, ``(rows, num_classes)`` each. Defaults to
+            None, ``CrossEntropyLoss`` with ``use_soft=True``.
+        dense_weight (float): Weight of the patches' loss. Defaults to 0.5.
+        map_loss (dict | None): A loss of the attention maps, such as ``MapSimilarityLoss``. Defaults to None.
+        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to truncated normal (0.02).
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, dense: bool = True, loss: dict | None = None,
+                 dense_weight: float = 0.5, map_loss: dict | None = None,
+                 init_cfg: dict | list[dict] | None = dict(type='TruncNormal', layer='Linear', std=0.02)) -> None:
+        super().__init__(init_cfg)
+        if num_classes < 1:
+            raise ValueError(f'num_classes must be at least 1, got {num_classes}')
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.dense_weight = dense_weight
+        self.fc = nn.Linear(in_channels, num_classes)
+        self.aux_fc = nn.Linear(in_channels, num_classes) if dense else None
+        self.loss_module = MODELS.build(loss or dict(type='mmpretrain.CrossEntropyLoss', use_soft=True))
+        self.map_loss = MODELS.build(map_loss) if map_loss else None
+
+    def pre_logits(self, feats: tuple[TokenFeatures]) -> TokenFeatures:
+        return feats[-1]
+
+    def logits(self, feats: tuple[TokenFeatures]) -> tuple[Tensor, Tensor | None]:
+        """Of the class token, ``(B, num_classes)``, and of the patches, ``(B, h * w, num_classes)``.
+
+        Patches that were exchanged between pictures are given back.
+        """
+        features = self.pre_logits(feats)
+        class_logits = self.fc(features.tokens[:, 0])
+        if self.aux_fc is None:
+            return class_logits, None
+        patches = self.aux_fc(features.tokens[:, 1:]).unflatten(1, features.grid)
+        return class_logits, exchange(patches, features.box).flatten(1, 2)
+
+    def forward(self, feats: tuple[TokenFeatures]) -> Tensor:
+        """Logits ``(B, num_classes)``."""
+        class_logits, patch_logits = self.logits(feats)
+        return class_logits if patch_logits is None else class_logits + DENSE_SHARE * patch_logits.amax(1)
+
+    def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
+        """Losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""
+        features = self.pre_logits(feats)
+        losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.box)
+        if self.map_loss is not None and features.maps:
+            losses['loss_maps'] = self.map_loss(features.maps)
+        return losses
+
+    def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
+               box: tuple[int, int, int, int]) -> dict[str, Tensor]:
+        """From logits, targets ``(B, num_classes)`` or ``(B, num_classes, 1 + h * w)``, grid and exchanged box."""
+        class_target = target if target.ndim == 2 else target[:, :, 0]
+        height, width = grid
+        share = (box[2] - box[0]) * (box[3] - box[1]) / (height * width)
+        mixed = torch.lerp(class_target, class_target.flip(0), share) if share else class_target
+        losses = dict(loss_class=self.loss_module(class_logits, mixed))
+        if patch_logits is not None:
+            num_patches = patch_logits.shape[1]
+            if target.ndim == 2:
+                patch_target = target[:, None].expand(-1, num_patches, -1)
+            elif target.shape[2] != 1 + num_patches:
+                raise ValueError(f'token labels are for {target.shape[2] - 1} patches, the network has {num_patches}: '
+                                 'set grid_size of PoolTokenLabels')
+            else:
+                patch_target = target[:, :, 1:].transpose(1, 2)
+            dense = self.loss_module(patch_logits.flatten(0, 1), patch_target.flatten(0, 1))
+            losses['loss_dense'] = self.dense_weight * dense
+        return losses
+
+    def targets(self, data_samples: Sequence) -> Tensor:
+        """``(B, num_classes)`` or ``(B, num_classes, 1 + patches)``."""
+        if 'gt_score' not in data_samples[0]:
+            labels = torch.cat([sample.gt_label for sample in data_samples])
+            return F.one_hot(labels, self.num_classes).to(self.fc.weight.dtype)
+        target = torch.stack([sample.gt_score for sample in data_samples])
+        if target.shape[1] % self.num_classes:
+            raise ValueError(f'gt_score must hold a multiple of {self.num_classes} num_classes, got {target.shape[1]}')
+        return target if target.shape[1] == self.num_classes else target.unflatten(1, (self.num_classes, -1))
+
+    def predict(self, feats: tuple[TokenFeatures], data_samples: Sequence | None = None) -> list:
+        """mmpretrain's ``DataSample`` of every picture, with ``pred_score`` and ``pred_label``."""
+        from mmpretrain.structures import DataSample
+        scores = self(feats).softmax(1)
+        data_samples = [DataSample() for _ in scores] if data_samples is None else data_samples
+        for sample, score in zip(data_samples, scores):
+            sample.set_pred_score(score).set_pred_label(score.argmax(0, keepdim=True))
+        return list(data_samples)

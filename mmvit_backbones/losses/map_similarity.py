@@ -1,0 +1,33 @@
+"""Keeps the attention maps of successive blocks different (Zhou et al., 2021, arXiv 2106.03714)."""
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class MapSimilarityLoss(nn.Module):
+    """Mean cosine between the maps of successive blocks, along the heads, query by query and key by key.
+
+    Args:
+        num_pairs (int): How many pairs of blocks, from the first on. Defaults to 12.
+        loss_weight (float): Weight of the loss. Defaults to 0.1.
+    """
+
+    def __init__(self, num_pairs: int = 12, loss_weight: float = 0.1) -> None:
+        super().__init__()
+        if num_pairs < 1:
+            raise ValueError(f'num_pairs must be at least 1, got {num_pairs}')
+        self.num_pairs = num_pairs
+        self.loss_weight = loss_weight
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps ``(B, heads, N, N)`` of the blocks, more than ``num_pairs``, to a scalar."""
+        if len(maps) <= self.num_pairs:
+            raise ValueError(f'num_pairs must be less than the number of maps, got {self.num_pairs} and {len(maps)}')
+        # Blocks that share a map hand on the same tensor: nothing to compute, and nothing to learn.
+        cosines = [maps[0].new_ones(()) if a is b else F.cosine_similarity(a, b, dim=1).mean()
+                   for a, b in pairwise(maps[:self.num_pairs + 1])]
+        return self.loss_weight * sum(cosines) / self.num_pairs

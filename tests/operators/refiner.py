@@ -1,0 +1,144 @@
+"""Refiner-ViT: its parts, training passes of the whole network, and token labels."""
+import numpy as np
+import torch
+from golden import fill_state_dict, make_input
+
+from mmvit_backbones.backbones.refiner_vit import Block, OwnAttention, PatchEmbed, Refiner, SharedAttention
+from mmvit_backbones.checkpoints import refiner
+from mmvit_backbones.checkpoints.layout import rename
+from mmvit_backbones.datasets.token_labels import pool_token_labels
+from mmvit_backbones.heads import TokenLabelHead
+from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
+from mmvit_backbones.losses import MapSimilarityLoss
+from mmvit_backbones.models import import_mmpretrain
+
+
+def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The golden's weights by our names, as those of the part of a network that is called ``prefix`` there."""
+    weights = {prefix + key: value for key, value in fill_state_dict(golden['state_dict'], dtype).items()}
+    return {key.removeprefix(f'backbone.{ours}'): value
+            for key, value in rename(weights, refiner.LAYOUT, 'Refiner-ViT').items()}
+
+
+def load(module: torch.nn.Module, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.nn.Module:
+    missing, unexpected = module.load_state_dict(weights, strict=False)
+    assert not unexpected and all(key.endswith('num_batches_tracked') for key in missing)
+    return module.to(dtype).eval()
+
+
+def carried_maps(case: dict, dtype: torch.dtype) -> torch.Tensor | None:
+    if 'carry_shape' not in case:
+        return None
+    return case['gain'] * make_input(case['carry_shape'], case['carry_seed'], dtype)
+
+
+@torch.no_grad()
+def stem(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    module = PatchEmbed(3, golden['variant_kwargs']['embed_dim']).to(dtype)
+    load(module, converted(golden, 'patch_embed.', 'embed.patches.', dtype), dtype)
+    return {'out': module(make_input(case['shape'], case['seed'], dtype))}
+
+
+@torch.no_grad()
+def attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    kwargs = golden['variant_kwargs']
+    kind, index = (SharedAttention, 1) if kwargs['shared'] else (OwnAttention, 0)
+    module = kind(kwargs['dim'], kwargs['num_heads']).to(dtype)
+    load(module, converted(golden, f'blocks.{index}.attn.', f'blocks.{index}.attn.', dtype), dtype)
+    out, carried = module(make_input(case['shape'], case['seed'], dtype), carried_maps(case, dtype))
+    return {'out': out, 'carry_out': carried}
+
+
+@torch.no_grad()
+def refine(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    module = Refiner(golden['variant_kwargs']['num_heads']).to(dtype)
+    load(module, converted(golden, 'blocks.1.attn.DLA.', 'blocks.1.attn.refiner.', dtype), dtype)
+    module.train(case['call'] == 'train')
+    out = module(case['gain'] * make_input(case['shape'], case['seed'], dtype))
+    return {'out': out, **{key.replace('norm', 'bn'): value for key, value in module.state_dict().items()}}
+
+
+@torch.no_grad()
+def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    kwargs = golden['variant_kwargs']
+    modules = torch.nn.ModuleList(
+        Block((SharedAttention if i % 2 else OwnAttention)(kwargs['dim'], kwargs['num_heads']), kwargs['dim'],
+              kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
+    load(modules, converted(golden, '', 'blocks.', dtype), dtype)
+    x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None
+    for module in modules:
+        x, carried = module(x, carried)
+    return {'out': x, 'carry_out': carried}
+
+
+@torch.no_grad()
+def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    table = make_input(case['shape'], case['seed'], dtype)
+    if case['call'] == 'load':
+        return {'out': resize_positions(table, *case['grid'])}
+    module = PositionEmbedding(round((table.shape[1] - 1)**0.5), table.shape[2], 'bilinear').to(dtype)
+    module.pos_embed.copy_(table)
+    return {'out': module(*case['grid'])}
+
+
+@torch.no_grad()
+def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A pass of the whole network in training mode, with the golden's exchanged box."""
+    model.train()
+    box = tuple(case['mix_box'] or (0, 0, 0, 0))
+    features = model.backbone.read_tokens(images, box)
+    class_logits, patch_logits = model.head.logits((features, ))
+    state = model.state_dict()
+    buffers = {key: state[next(iter(refiner.convert({key: None})))] for key in case['buffers_after']}
+    return {'cls_logits': class_logits, 'aux_logits': patch_logits, **buffers}
+
+
+def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a golden of the classifier records besides logits and stages."""
+    features, = model.backbone(images)
+    class_logits, patch_logits = model.head.logits((features, ))
+    norm = features.tokens[:, 1:].transpose(1, 2).unflatten(2, features.grid)
+    return {'norm': norm, 'cls_logits': class_logits, 'aux_logits': patch_logits}
+
+
+def token_label_target(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Smoothed ground truth, target of the class token and, beyond a grid of one, targets of the patches."""
+    kwargs = golden['variant_kwargs']
+    num_classes, size = kwargs['num_classes'], kwargs['map_size']
+    dense = make_input((kwargs['batch'], num_classes, size, size), 0, dtype)
+    classes = torch.from_numpy(np.argsort(-dense.numpy(), axis=1, kind='stable')[:, :kwargs['top_k']])
+    scores = dense.gather(1, classes)
+    targets = []
+    for i, (crop, label) in enumerate(zip(case['crops'], case['labels'])):
+        target = pool_token_labels(scores[i], classes[i], crop, num_classes, case['label_size'], case['smoothing'],
+                                   transposed_boxes=True)
+        truth = torch.full((num_classes, 1), case['smoothing'] / num_classes, dtype=dtype)
+        truth[label] += 1 - case['smoothing']
+        targets.append(torch.cat([truth, target if case['label_size'] > 1 else target[:, :1]], dim=1))
+    targets = torch.stack(targets)
+    return {'out': case['lam'] * targets + (1 - case['lam']) * targets.flip(0)}
+
+
+def token_label_loss(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    import_mmpretrain()
+    kwargs = golden['variant_kwargs']
+    batch, num_classes, grid = kwargs['batch'], kwargs['num_classes'], tuple(kwargs['grid'])
+    class_logits = make_input((batch, num_classes), 0, dtype)
+    patch_logits = make_input((batch, kwargs['num_tokens'], num_classes), 1, dtype)
+    if case['dense']:  # without the ground truth, which is not used
+        target = make_input((batch, num_classes, 2 + kwargs['num_tokens']), 2, dtype).softmax(1)[:, :, 1:]
+    else:
+        target = make_input((batch, num_classes), 3, dtype).softmax(1)
+    is_plain = case['call'] == 'plain_loss'
+    head = TokenLabelHead(num_classes, 8, dense=not is_plain)
+    losses = head.losses(class_logits, None if is_plain else patch_logits, target, grid,
+                         tuple(case.get('box', (0, 0, 0, 0))))
+    if case['attn']:
+        maps = [make_input((4, 3, 17, 17), 20 + i, dtype).softmax(-1) for i in range(5)]
+        losses['loss_maps'] = MapSimilarityLoss(case['n_comn'])(maps)
+    return {'value': sum(losses.values())}
+
+
+OPERATORS = {'op_stem': stem, 'op_attention': attention, 'op_shared_attention': attention, 'op_refiner': refine,
+             'op_blocks': blocks, 'op_pos_embed': positions, 'op_token_label_target': token_label_target,
+             'op_token_label_loss': token_label_loss}

@@ -28,3 +28,8 @@ def test_graphs_say_what_is_meant():
     exported = torch.export.export(Linear(24, 10), (torch.randn(1, 3, 3, 24), ))
     targets = {str(node.target) for node in exported.graph.nodes}
     assert 'aten.linear.default' in targets and 'aten.conv2d.default' not in targets
+
+
+def test_compiles_whole():
+    layer, x = Linear(24, 10), torch.randn(1, 3, 3, 24)
+    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend='eager')(x), layer(x))

@@ -32,6 +32,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def is_for_onednn(x: Tensor) -> bool:
     """Not while a graph is recorded, which should say what is meant, nor under autocast, where oneDNN serves anyway."""
-    return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0
-            and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled('cpu')
-            and not torch.compiler.is_compiling() and not torch.jit.is_tracing())
+    return (not torch.compiler.is_compiling() and not torch.jit.is_tracing() and torch.backends.mkldnn.is_available()
+            and x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0
+            and not torch.is_autocast_enabled('cpu'))

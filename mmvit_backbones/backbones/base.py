@@ -215,6 +215,15 @@ def check_out_indices(out_indices: Sequence[int] | int, num_stages: int) -> tupl
     return indices
 
 
+def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
+    """One number of heads per stage, each of which divides the stage's channels."""
+    if len(num_heads) != len(channels):
+        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
+    for c, heads in zip(channels, num_heads):
+        if c % heads:
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+
+
 def init_linear(module: nn.Module) -> None:
     """Truncated normal (0.02) for linear layers, zero biases."""
     if isinstance(module, nn.Linear):

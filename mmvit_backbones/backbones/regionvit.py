@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, trunc_normal_
-from .base import Backbone, init_linear
+from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of the norms over tokens
@@ -527,11 +527,7 @@ def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
 def check_arch(arch: dict, channels: Sequence[int]) -> None:
     if arch['local_embed'] not in EMBEDDINGS:
         raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
-    if len(arch['num_heads']) != len(channels):
-        raise ValueError(f"arch needs as many num_heads as depths, got {len(arch['num_heads'])} and {len(channels)}")
-    for c, heads in zip(channels, arch['num_heads']):
-        if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+    check_num_heads(channels, arch['num_heads'])
 
 
 def check_window_size(window_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:

@@ -19,8 +19,9 @@ from ..layers import (
     add_product,
     attend,
     drop_path_schedule,
+    linear,
 )
-from .base import Backbone, init_linear
+from .base import Backbone, check_num_heads, init_linear
 
 PATCH_STRIDE = 4
 KEY_STRIDE = 4  # of the first stage, relative to a block's input; it halves with every stage, down to 1
@@ -106,7 +107,7 @@ class PooledAttention(nn.Module):
         out = []
         for size, weight, bias in zip(sizes, self.qkv.weight.split(rows), self.qkv.bias.split(rows)):
             group = pools[len(out):len(out) + size]
-            maps = F.linear(x, weight, bias).permute(0, 3, 1, 2)
+            maps = linear(x, weight, bias).permute(0, 3, 1, 2)
             kernels = torch.stack([pool.conv.weight for pool in group]).unsqueeze(1)
             kernels = kernels.expand(-1, self.num_heads, -1, -1, -1, -1).flatten(0, 2)
             maps = F.conv2d(maps, kernels, stride=group[0].conv.stride, padding=1, groups=len(kernels))
@@ -284,7 +285,7 @@ class ReMViTv2(Backbone):
         self.depths, num_heads = arch['depths'], arch['num_heads']
         num_stages = len(self.depths)
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
-        check_arch(channels, num_heads)
+        check_num_heads(channels, num_heads)
         strides = [PATCH_STRIDE * 2**stage for stage in range(num_stages)]
         super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
 
@@ -335,11 +336,3 @@ class ReMViTv2(Backbone):
         if kind == 'blocks':
             return int(rest[0]) + 1
         return dict(patch_embed=0, gate=2).get(kind)
-
-
-def check_arch(channels: Sequence[int], num_heads: Sequence[int]) -> None:
-    if len(num_heads) != len(channels):
-        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
-    for c, heads in zip(channels, num_heads):
-        if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
-from .base import Backbone
+from .base import Backbone, check_num_heads
 
 STEM_STRIDE = 4
 INSTANCE_NORM_EPS = 1e-5
@@ -307,8 +307,7 @@ def check_arch(channels: Sequence[int], num_heads: Sequence[int], reductions: Se
                          f'{len(num_heads)}, {len(reductions)} and {len(channels)}')
     if channels[0] % 2:
         raise ValueError(f'arch: embed_dims must be even, got {channels[0]}')
-    for c, heads, reduction in zip(channels, num_heads, reductions):
-        if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+    check_num_heads(channels, num_heads)
+    for reduction in reductions:
         if reduction != 1 and (reduction < 2 or reduction % 2):
             raise ValueError(f'arch: reductions must be 1 or even, got {reduction}')

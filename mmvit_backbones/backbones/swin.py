@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import Linear, drop_path_schedule, pad_to_multiple
-from .base import Backbone, init_linear
+from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
@@ -87,7 +87,7 @@ class SwinFrame(Backbone):
         depths, num_heads = arch['depths'], arch['num_heads']
         num_stages = len(depths)
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
-        check_arch(channels, num_heads)
+        check_num_heads(channels, num_heads)
         strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
         super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
 
@@ -136,11 +136,3 @@ class SwinFrame(Backbone):
             return None
         before = sum(self.depths[:int(parts[1])])
         return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
-
-
-def check_arch(channels: Sequence[int], num_heads: Sequence[int]) -> None:
-    if len(num_heads) != len(channels):
-        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
-    for c, heads in zip(channels, num_heads):
-        if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')

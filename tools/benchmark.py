@@ -4,14 +4,12 @@
     python tools/benchmark.py vitaev2_small --dense                  maps for dense prediction, 448 x 672, batch 1
     python tools/benchmark.py vitaev2_small --against reswin_tiny    relative to that instead of timm's Swin-T
     python tools/benchmark.py 'rest*' --throughput 224 384           images per second
-    python tools/benchmark.py refiner_vit_small --dense --peak --size 1024 1024    most bytes at a time, in evaluation
 
 Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
 mode) as medians of ratios, `saved_bytes_per_image` that autograd keeps for the backward pass (unique storages, without
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
 """
 import argparse
-import itertools
 import json
 import statistics
 import sys
@@ -21,7 +19,7 @@ from collections.abc import Callable
 import torch
 
 import mmvit_backbones
-from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.engine.config import UsageError, find_names
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'
 
@@ -37,7 +35,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=2, help='of the CPU')
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     parser.add_argument('--memory-only', action='store_true', help='count saved bytes, time nothing')
-    parser.add_argument('--peak', action='store_true', help='most bytes at a time in evaluation, without parameters')
     parser.add_argument('--throughput', type=int, nargs='+', metavar='SIZE', help='images per second, at these sizes')
     return parser.parse_args()
 
@@ -45,17 +42,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
-    names = expand(args.networks)
-    measure = throughputs if args.throughput else peaks if args.peak else ratios
+    names = find_names(args.networks)
+    measure = throughputs if args.throughput else ratios
     print(json.dumps(measure(args, names), indent=1))
-
-
-def expand(patterns: list[str]) -> list[str]:
-    names = [name for pattern in patterns for name in mmvit_backbones.list_models(pattern)]
-    if not names:
-        raise UsageError(f'no network is called {" or ".join(patterns)}; there are: '
-                         f'{", ".join(mmvit_backbones.list_models())}')
-    return names
 
 
 def ratios(args: argparse.Namespace, names: list[str]) -> dict:
@@ -94,26 +83,6 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
             result[name][side] = round(len(images) / seconds, 2)
         print(name, result[name], file=sys.stderr, flush=True)
     return result
-
-
-def peaks(args: argparse.Namespace, names: list[str]) -> dict:
-    """Most bytes per image that tensors take at a time in evaluation, by network; parameters and images left out."""
-    size = args.size or ((448, 672) if args.dense else (224, 224))
-    images = torch.randn(args.batch_size or 1, 3, *size, device=args.device)
-    return {name: peak_bytes(build(name, args.dense, size).to(args.device), images) // len(images) for name in names}
-
-
-def peak_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
-    if images.is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        forward(model, images)
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        forward(model, images)
-    events = (event for event in profile.profiler.kineto_results.events() if event.name() == '[memory]')
-    changes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
-    return max(itertools.accumulate(changes))
 
 
 def build(name: str, dense: bool, size: tuple[int, int] | None) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""Peak memory of a network at any size, counted without computing anything.
+"""Peak memory of networks at any size, counted without computing anything.
 
     python tools/count_memory.py remvitv2_tiny --size 800 1344 --batch-size 2
     python tools/count_memory.py remvitv2_tiny --size 800 1344 --with-cp --dtype bfloat16
@@ -6,7 +6,7 @@
 Runs the backbone on PyTorch's meta device and counts the bytes of all tensors that live at the same time: in
 evaluation (`inference`), and in a training step (`training`: forward, mean of squares, backward; `kept` is what is left
 after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of one
-operation. The output is JSON, in bytes.
+operation. The output is JSON, in bytes, by network.
 """
 import argparse
 import json
@@ -18,13 +18,13 @@ from mmengine.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmvit_backbones.engine.config import UsageError
-from mmvit_backbones.zoo import find_variant
+from mmvit_backbones.engine.config import UsageError, find_names
+from mmvit_backbones.zoo import VARIANTS
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('network', help='name, see mmvit_backbones.list_models()')
+    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
     parser.add_argument('--size', type=int, nargs=2, default=(800, 1333), metavar=('H', 'W'), help='default: 800 1333')
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32',
@@ -35,14 +35,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
-        variant = find_variant(args.network)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    with torch.device('meta'):
-        images = torch.empty(args.batch_size, 3, *args.size, dtype=getattr(torch, args.dtype))
-        model = MODELS.build(variant.model_config('backbone', with_cp=args.with_cp)).to(images.dtype)
-    print(json.dumps(count(model, images), indent=1))
+    figures = {}
+    for name in find_names(args.networks):
+        with torch.device('meta'):
+            images = torch.empty(args.batch_size, 3, *args.size, dtype=getattr(torch, args.dtype))
+            model = MODELS.build(VARIANTS[name].model_config('backbone', with_cp=args.with_cp)).to(images.dtype)
+        figures[name] = count(model, images)
+    print(json.dumps(figures, indent=1))
 
 
 def count(model: torch.nn.Module, images: torch.Tensor) -> dict[str, int]:

@@ -16,8 +16,7 @@ import torch
 from mmengine.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvit_backbones import list_models
-from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.engine.config import UsageError, find_names
 from mmvit_backbones.models import import_mmpretrain
 from mmvit_backbones.zoo import VARIANTS
 
@@ -33,10 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    names = [name for pattern in args.networks for name in list_models(pattern)]
-    if not names:
-        raise UsageError(f'no network is called {" or ".join(args.networks)}; there are: {", ".join(list_models())}')
-    rows = [count(name, args.size, 'backbone' if args.backbone else 'classification') for name in names]
+    task = 'backbone' if args.backbone else 'classification'
+    rows = [count(name, args.size, task) for name in find_names(args.networks)]
     print(json.dumps(rows, indent=1) if args.json else table(rows))
 
 

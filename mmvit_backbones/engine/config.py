@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..zoo import list_models
+
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
 
 # What mmengine reads from the config besides the arguments of the runner.
@@ -17,6 +19,14 @@ _OTHER_KEYS = {
 
 class UsageError(Exception):
     """A mistake of the user's; its text is one line that says what came and what is allowed."""
+
+
+def find_names(patterns):
+    """The networks that a command line means: names or shell patterns."""
+    names = [name for pattern in patterns for name in list_models(pattern)]
+    if not names:
+        raise UsageError(f'no network is called {" or ".join(patterns)}; there are: {", ".join(list_models())}')
+    return names
 
 
 def load_config(path, options=None):

@@ -220,8 +220,7 @@ def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
     for name in ('a/1', 'a/2', 'b/1'):
         (tmp_path / 'pictures' / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'pictures' / f'{name}.png')
-    monkeypatch.setattr(tool, 'build', lambda *args: (lambda images: images[:, :1, :2, :3].float().repeat(1, 6, 1, 1),
-                                                      6))
+    monkeypatch.setattr(tool, 'build', lambda *args: lambda images: images[:, :1, :2, :3].float().repeat(1, 6, 1, 1))
     monkeypatch.setattr('sys.argv', ['', str(tmp_path / 'pictures'), str(tmp_path / 'out'), 'any', '--size', '8'])
     tool.main()
     files = sorted((tmp_path / 'out').rglob('*.*'))

@@ -46,7 +46,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     targets = plan(args.pictures, args.out)
-    annotate, num_classes = build(args.model, args.checkpoint, args.size, args.device)
+    annotate = build(args.model, args.checkpoint, args.device)
+    num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=args.device)).shape[1]
     missing = [(picture, file) for picture, file in targets.items() if not is_whole(file, num_classes)]
     print(f'{len(targets)} pictures, {len(targets) - len(missing)} have labels', flush=True)
     for i in range(0, len(missing), args.batch_size):
@@ -99,12 +100,12 @@ def save(labels: Tensor, file: Path) -> None:
     unfinished.replace(file)
 
 
-def build(name: str, checkpoint: str | None, size: int, device: str) -> tuple[Callable[[Tensor], Tensor], int]:
-    """A function from RGB pictures ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``, and how many classes."""
+def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
+    """A function from RGB pictures ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
     use_safe_loading()
     library, _, rest = name.rpartition(':')
     if library == 'timm':
-        return build_timm(rest, checkpoint, size, device)
+        return build_timm(rest, checkpoint, device)
     init_default_scope('mmpretrain')
     if library == 'mmpretrain':
         from mmpretrain import get_model as get_theirs
@@ -129,7 +130,7 @@ def build(name: str, checkpoint: str | None, size: int, device: str) -> tuple[Ca
         inputs = model.data_preprocessor(dict(inputs=images.flip(1)))['inputs']  # which expects BGR
         return dense_scores(model, inputs)
 
-    return annotate, annotate(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device)).shape[1]
+    return annotate
 
 
 def dense_scores(model: torch.nn.Module, inputs: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ def dense_scores(model: torch.nn.Module, inputs: Tensor) -> Tensor:
     return model.head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def build_timm(name: str, checkpoint: str | None, size: int, device: str) -> tuple[Callable[[Tensor], Tensor], int]:
+def build_timm(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
     try:
         import timm
     except ImportError:
@@ -176,7 +177,7 @@ def build_timm(name: str, checkpoint: str | None, size: int, device: str) -> tup
         scores = model.forward_head(positions)
         return scores.view(*maps.shape[:3], -1).permute(0, 3, 1, 2)
 
-    return annotate, annotate(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device)).shape[1]
+    return annotate
 
 
 if __name__ == '__main__':

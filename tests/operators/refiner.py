@@ -75,8 +75,8 @@ def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     table = make_input(case['shape'], case['seed'], dtype)
     if case['call'] == 'load':
-        return {'out': resize_positions(table, *case['grid'])}
-    module = PositionEmbedding(round((table.shape[1] - 1)**0.5), table.shape[2], 'bilinear').to(dtype)
+        return {'out': resize_positions(table, *case['grid'], num_extra=1)}
+    module = PositionEmbedding(round((table.shape[1] - 1)**0.5), table.shape[2], interpolation='bilinear').to(dtype)
     module.pos_embed.copy_(table)
     return {'out': module(*case['grid'])}
 

@@ -186,7 +186,7 @@ def test_attention_is_shared_out(visualize, network):
     """In every block, what one place sees adds up to 1, less padding; windows that it is not in are not shown."""
     model, picture = build(network), 255 * torch.rand(3, 100, 132)
     blocks = visualize['record'](model, picture)
-    looking = visualize['place']((0.4, 0.6), picture.shape[1:])
+    looking = visualize['place']((50, 60), (132, 100), picture.shape[1:])
     assert len(blocks) == sum(hasattr(module, 'attn') for module in model.modules())
     for block in blocks:
         seen = block.seen(looking, softmax=True)
@@ -197,13 +197,12 @@ def test_attention_is_shared_out(visualize, network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('looking', [('--query', '0.3', '0.5'), ('--evidence', '-1')], ids=lambda words: words[0])
-def test_one_figure(visualize, looking, tmp_path, root, monkeypatch):
+@pytest.mark.parametrize('looking', [('--query', '100,90'), ('--evidence', '-1')], ids=lambda words: words[0])
+def test_one_figure(visualize, looking, tmp_path, root):
     from mmvit_backbones import get_model
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     picture = next((root / 'data/coco_mini/val').glob('*.jpg'))
-    monkeypatch.setattr('sys.argv', [
-        'visualize_attention.py', 'remvitv2_tiny', str(picture), str(tmp_path / 'out.png'), *looking, '--size', '64',
-        '--blocks', '1', '8', '--checkpoint', str(tmp_path / 'weights.pth')])
-    visualize['main']()
+    visualize['main'](visualize['get_parser']().parse_args([
+        str(picture), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *looking, '--size', '64',
+        '--blocks', '1', '8', '--checkpoint', str(tmp_path / 'weights.pth')]))
     assert (tmp_path / 'out.png').stat().st_size > 10_000

@@ -3,6 +3,7 @@
     python tools/benchmark.py vitaev2_small reswin_tiny              classification, 224 x 224, batch 4
     python tools/benchmark.py vitaev2_small --dense                  maps for dense prediction, 448 x 672, batch 1
     python tools/benchmark.py vitaev2_small --against reswin_tiny    relative to that instead of timm's Swin-T
+    python tools/benchmark.py reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     python tools/benchmark.py 'rest*' --throughput 224 384           images per second
 
 Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
@@ -10,6 +11,7 @@ mode) as medians of ratios, `saved_bytes_per_image` that autograd keeps for the 
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
 """
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from mmengine.config import DictAction
 
 import mmvit_backbones
 from mmvit_backbones.engine.config import UsageError, find_names
@@ -27,7 +30,10 @@ SWIN_TINY = 'swin_tiny_patch4_window7_224'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
-    parser.add_argument('--against', default=f'timm:{SWIN_TINY}', help='the other network; timm:NAME for one of timm')
+    parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
+                        help='the other network; timm:NAME or mmpretrain:NAME (a classifier) for one of theirs')
+    parser.add_argument('--override', nargs='+', action=DictAction, default={}, metavar='ARGUMENT=VALUE',
+                        help='arguments of the backbones to be measured, e.g. window_size=14 peg=True')
     parser.add_argument('--dense', action='store_true', help='the bare backbone with all its maps')
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='default: 224 224, dense 448 672')
     parser.add_argument('--batch-size', type=int, help='default: 4, dense 1; for --throughput 16')
@@ -51,14 +57,14 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
     """What `reference` figures hold, per network, relative to the other one."""
     size = args.size or ((448, 672) if args.dense else (224, 224))
     images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
-    other = build(args.against, args.dense, size).to(args.device)
+    other = build_other(args.against, args.dense, size).to(args.device)
     other_saved = saved_bytes(other, images)
     result = dict(
         about=f'relative to {args.against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
               f'{args.threads} CPU threads, median of {args.repeats} ratios',
         torch=torch.__version__, saved_bytes_per_image_of_other=other_saved, models={})
     for name in names:
-        model = build(name, args.dense, size).to(args.device)
+        model = build(name, args.dense, args.override).to(args.device)
         saved = saved_bytes(model, images)
         figures = dict(saved_bytes_per_image=saved, saved_ratio=round(saved / other_saved, 3))
         if not args.memory_only:
@@ -74,7 +80,7 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
     """Images per second in evaluation, median of the timings, by network and side."""
     result = {}
     for name in names:
-        model = build(name, args.dense, None).to(args.device)
+        model = build(name, args.dense, args.override).to(args.device)
         result[name] = {}
         for side in args.throughput:
             images = torch.randn(args.batch_size or 16, 3, side, side, device=args.device)
@@ -85,15 +91,40 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
     return result
 
 
-def build(name: str, dense: bool, size: tuple[int, int] | None) -> torch.nn.Module:
-    if not name.startswith('timm:'):
-        return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification')
+def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
+    return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification', **overrides)
+
+
+def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    """One of this package's networks, or of those of a library that stands before its name."""
+    library, _, plain_name = name.rpartition(':')
+    if library not in LIBRARIES:
+        raise UsageError(f'--against must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
     try:
-        import timm
+        return LIBRARIES[library](plain_name, dense, size)
     except ImportError:
-        raise UsageError(f'--against {name} needs timm: pip install timm') from None
+        raise UsageError(f'--against {name} needs {library}, which is not installed') from None
+
+
+def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    return build(name, dense, {})
+
+
+def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    import timm
     options = dict(features_only=True, img_size=size) if dense else {}
-    return timm.create_model(name.removeprefix('timm:'), pretrained=False, **options)
+    return timm.create_model(name, pretrained=False, **options)
+
+
+def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    if dense:
+        raise UsageError('--against mmpretrain:NAME compares classifiers: leave out --dense')
+    with contextlib.redirect_stdout(sys.stderr):  # the fork prints while it is imported
+        import mmpretrain
+    return mmpretrain.get_model(name, pretrained=False)
+
+
+LIBRARIES = {'': build_own, 'timm': build_timm, 'mmpretrain': build_mmpretrain}
 
 
 def forward(model: torch.nn.Module, images: torch.Tensor) -> None:
@@ -151,5 +182,5 @@ def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
 if __name__ == '__main__':
     try:
         main()
-    except UsageError as error:
+    except (UsageError, ValueError) as error:
         sys.exit(f'error: {error}')

@@ -1,16 +1,14 @@
 """Draw what the blocks of a network with attention residuals look at: ReViT, ReMViTv2, ReSwin.
 
-    python tools/visualize_attention.py remvitv2_tiny picture.jpg attention.png --query 0.4 0.6 --checkpoint weights.pth
-    python tools/visualize_attention.py reswin_tiny picture.jpg attention.png --evidence 281 --checkpoint weights.pth
+    python tools/visualize_attention.py PICTURE --network remvitv2_tiny --checkpoint CHECKPOINT --query 120,80
+    python tools/visualize_attention.py PICTURE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
 One row per block, first its attention (after the softmax), then its residual (the logits that it hands on), each for
-the mean of the heads and for single heads. Drawn is what one place of the picture looks at (`--query`), or what the
+the mean of the heads and for single heads. Drawn is what one pixel of the picture looks at (`--query`), or what the
 places that speak for a class look at, in proportion to their part in its logit (`--evidence`; class activation maps,
 Zhou et al., CVPR 2016, arXiv 1512.04150). Every panel has its own scale; windows that are not looked from stay grey.
 """
 import argparse
-import sys
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -22,6 +20,8 @@ from torch import Tensor, nn
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.engine.launch import run_script
+from mmvit_backbones.engine.predict import find_pictures
 from mmvit_backbones.layers import merge_windows, shift_mask
 from mmvit_backbones.models import own_weights
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
@@ -32,49 +32,50 @@ import matplotlib.pyplot as plt  # noqa: E402
 NETWORKS = [name for name, variant in VARIANTS.items() if variant.family in ('ReViT', 'ReMViTv2', 'ReSwin')]
 
 
-def parse_args() -> argparse.Namespace:
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('network', help=f'one of {", ".join(NETWORKS)}')
-    parser.add_argument('picture', help='a photograph')
-    parser.add_argument('out', help='figure to write: .png, .jpg or .pdf')
-    parser.add_argument('--checkpoint', help="the authors' weights or ours; without, the weights are random")
+    parser.add_argument('image', metavar='PICTURE', help='picture file')
+    parser.add_argument('--network', required=True, choices=NETWORKS, help=', '.join(NETWORKS), metavar='NAME')
+    parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
     looking = parser.add_mutually_exclusive_group()
-    looking.add_argument('--query', type=float, nargs=2, metavar=('X', 'Y'), default=(0.5, 0.5),
-                         help='a place of the picture, in parts of its width and height; default: its centre')
+    looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the picture file (default: its centre)')
     looking.add_argument('--evidence', type=int, metavar='CLASS', help='number of a class; -1 is the predicted one')
-    parser.add_argument('--size', type=int, default=224, help='short side of the picture for the network, in pixels')
-    parser.add_argument('--blocks', type=int, nargs='+', help='which blocks, from 0; default: all')
-    parser.add_argument('--heads', type=int, nargs='+', default=[0, 1], help='which heads, beside their mean')
-    return parser.parse_args()
+    parser.add_argument('--size', type=int, default=224,
+                        help='short side of the picture for the network, in pixels (default: %(default)s)')
+    parser.add_argument('--blocks', type=int, nargs='+', help='which blocks, from 0 (default: all)')
+    parser.add_argument('--heads', type=int, nargs='+', default=[0, 1],
+                        help='which heads, beside their mean (default: 0 1)')
+    parser.add_argument('--out', default='attention.png', help='figure to write (default: %(default)s)')
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
-    if args.network not in NETWORKS:
-        raise UsageError(f'network must be one of {", ".join(NETWORKS)}, got {args.network}')
-    picture = read_picture(args.picture, args.size)
+def pixel(text: str) -> tuple[int, int]:
+    x, y = text.split(',')
+    return int(x), int(y)
+
+
+def main(args: argparse.Namespace) -> None:
+    file, = find_pictures([args.image])
+    image = Image.open(file).convert('RGB')
+    picture = resize(image, args.size)
     try:
         backbone = get_model(args.network, 'backbone', args.checkpoint).eval()
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from None
     blocks = record(backbone, picture)
     if args.evidence is None:
-        looking = place(args.query, picture.shape[1:])
+        looking = place(args.query or (image.width // 2, image.height // 2), image.size, picture.shape[1:])
     else:
         looking = evidence(backbone, picture, classifier(args.network, args.checkpoint), args.evidence)
     numbers = range(len(blocks)) if args.blocks is None else args.blocks
     if not all(0 <= number < len(blocks) for number in numbers):
         raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     draw(picture, looking, {number: blocks[number] for number in numbers}, args.heads, args.out)
+    print(f'{file} -> {args.out}')
 
 
-def read_picture(path: str, size: int) -> Tensor:
+def resize(image: Image.Image, size: int) -> Tensor:
     """RGB from 0 to 255, ``(3, H, W)`` with the short side of that size."""
-    try:
-        image = Image.open(path).convert('RGB')
-    except OSError as error:
-        raise UsageError(f'picture {path} cannot be read: {error}') from None
     scale = size / min(image.size)
     image = image.resize([max(round(side * scale), 1) for side in image.size], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
@@ -161,12 +162,13 @@ class WindowBlock:
 # ---- from where it is looked
 
 
-def place(query: tuple[float, float], shape: tuple[int, int]) -> Tensor:
-    """1 at one pixel of a picture of that shape."""
-    if not all(0 <= part <= 1 for part in query):
-        raise UsageError(f'--query must be two numbers from 0 to 1, got {query[0]} {query[1]}')
+def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+    """1 at a pixel of the picture file of that width and height, where it lies in the picture of shape ``(H, W)``."""
+    if not all(0 <= position < length for position, length in zip(query, image_size)):
+        raise UsageError(f'--query {query[0]},{query[1]} is outside of the picture of '
+                         f'{image_size[0]} x {image_size[1]} pixels')
     looking = torch.zeros(*shape)
-    x, y = (min(int(part * length), length - 1) for part, length in zip(query, reversed(shape)))
+    x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
     looking[y, x] = 1
     return looking
 
@@ -239,7 +241,4 @@ def show(axes: plt.Axes, picture: Tensor, heat: Tensor | None, colours: str, tit
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'error: {error}')
+    run_script(get_parser(), main)

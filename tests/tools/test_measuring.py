@@ -52,6 +52,18 @@ def test_relative_figures_of_a_network_against_itself(run):
     assert figures['forward'] > 0 and figures['train_step'] > 0
 
 
+@pytest.mark.slow
+def test_memory_against_another_librarys_network(run):
+    output = run('benchmark.py', 'reswin_tiny', '--against', 'mmpretrain:resnet18_8xb32_in1k', '--memory-only',
+                 '--size', '32', '32', '--override', 'window_size=4')
+    assert json.loads(output)['models']['reswin_tiny']['saved_ratio'] > 0
+
+
+def test_another_library_must_be_a_known_one(run):
+    with pytest.raises(SystemExit, match='error: --against must be NAME, timm:NAME or mmpretrain:NAME, got torch:x'):
+        run('benchmark.py', 'reswin_tiny', '--against', 'torch:x')
+
+
 @pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py', 'count_memory.py'])
 def test_unknown_networks_are_told_in_one_line(run, tool):
     with pytest.raises(SystemExit, match='error: no network is called resnet50; .*reswin_tiny'):

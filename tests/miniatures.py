@@ -6,17 +6,17 @@ A network of two different forms has one miniature each; the second names its ty
 MINIATURES = {
     'RefinerViT': dict(img_size=64, arch=dict(embed_dims=16, depth=8, num_heads=2, mlp_ratio=2)),
     'RegionViT': dict(
-        arch=dict(local_embed='3conv', embed_dims=16, depths=[1, 2, 3, 2], num_heads=[1, 2, 4, 8], mlp_ratio=2.),
+        arch=dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.),
         window_size=(4, 4, 7, 7), peg=True, stage_norm=True),
     # Output norms at the side: in the stream, the maps depend on which are asked for (tests/test_rest.py).
     'ResT': dict(
-        arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2),
+        arch=dict(embed_dims=16, depths=[1, 2, 2, 1], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2),
         out_norm='side'),
     'ResTv2': dict(
-        arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2)),
-    'ReSwin': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
-    'SwinVSA': dict(arch=dict(embed_dims=16, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
-    'ReMViTv2': dict(arch=dict(embed_dims=16, depths=[1, 2, 3, 2], num_heads=[1, 2, 4, 8], mlp_ratio=2), img_size=64),
+        arch=dict(embed_dims=16, depths=[1, 2, 2, 1], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=2)),
+    'ReSwin': dict(arch=dict(embed_dims=16, depths=[1, 2, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
+    'SwinVSA': dict(arch=dict(embed_dims=16, depths=[1, 2, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)),
+    'ReMViTv2': dict(arch=dict(embed_dims=16, depths=[1, 2, 2, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2), img_size=64),
     'ReViT': dict(arch=dict(embed_dims=48, depth=3, num_heads=2, mlp_ratio=4), img_size=64),
     'ViTAE': dict(arch=dict(embed_dims=[16, 16, 32], pyramid_dims=[8, 8, 16], depth=3, num_heads=2, groups=8,
                             mlp_ratio=2)),

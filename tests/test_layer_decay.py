@@ -66,7 +66,7 @@ def test_vectors_are_not_decayed():
 def test_custom_keys_keep_their_options():
     _, settings = groups('ReSwin', decay_rate=0.5, custom_keys=dict(
         relative_position_bias_table=dict(decay_mult=0.), head=dict(lr_mult=10.)))
-    table = settings['backbone.stages.3.blocks.1.attn.position_bias.relative_position_bias_table']
+    table = settings['backbone.stages.3.blocks.0.attn.position_bias.relative_position_bias_table']
     assert table['weight_decay'] == 0 and table['lr'] == LR * 0.5
     assert settings['head.weight']['lr'] == 10 * LR
 

@@ -30,8 +30,9 @@ test-emulation: setup  ## run the CUDA kernels without a GPU, which takes long
 lint: setup  ## check the style
 	.venv/bin/ruff check .
 
+# Not --quiet, which silences --strict.
 docs: .venv-docs/stamp  ## build the documentation into site/ and check its links
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 # Needs neither torch nor `make setup`; where that has been called, its Python is known to make environments.
 .venv-docs/stamp: requirements/docs.txt

@@ -79,6 +79,7 @@ def published(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize('page', PROGRAMS)
+@torch.no_grad()
 def test_program_on_page(page, published, tmp_path, monkeypatch):
     (tmp_path / 'data').symlink_to(ROOT / 'data')
     (tmp_path / 'checkpoints').symlink_to(published.parent)

@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-emulation lint clean
+.PHONY: help setup demo test test-quick test-emulation lint docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,5 +30,15 @@ test-emulation: setup  ## run the CUDA kernels without a GPU, which takes long
 lint: setup  ## check the style
 	.venv/bin/ruff check .
 
-clean:  ## remove .venv and build folders; compiled wheels stay in the user's cache
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+# Not --quiet, which silences --strict.
+docs: .venv-docs/stamp  ## build the documentation into site/ and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+# Needs neither torch nor `make setup`; where that has been called, its Python is known to make environments.
+.venv-docs/stamp: requirements/docs.txt
+	$(firstword $(wildcard .venv/bin/python) $(PYTHON)) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<
+	touch $@
+
+clean:  ## remove environments, the site and build folders; compiled wheels stay in the user's cache
+	rm -rf .venv .venv-docs site build dist *.egg-info .pytest_cache .ruff_cache

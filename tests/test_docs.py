@@ -1,17 +1,33 @@
-"""What the documentation shows is run: the examples in docstrings, and the files and commands that README.md names."""
+"""What the documentation shows is run: examples in docstrings and on pages; what commands and links name is there."""
 import doctest
 import importlib
 import logging
 import pkgutil
 import re
+import warnings
 from pathlib import Path
 
+import mmseg
 import pytest
+import torch
+from golden import fill_state_dict
+from markdown.extensions.toc import slugify
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from test_goldens import NETWORKS
 
 import mmvit_backbones
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
+DOCS = sorted(ROOT.glob('docs/*.md'))
+README = ROOT / 'README.md'
+PAGES = {page.name: page for page in (README, *DOCS)}
+QUICK = ('README.md', 'adding_a_network.md', 'ops.md')
+# Folders that a config beginning with './' may be meant for.
+CONFIG_FOLDERS = (ROOT / 'configs', Path(mmseg.__file__).parent / '.mim/configs')
+YOUR_OWN = {'configs/my_config.py'}
 
 
 def examples(name: str) -> list[doctest.DocTest]:
@@ -33,10 +49,100 @@ def test_every_backbone_has_an_example():
     assert {variant.backbone['type'] for variant in VARIANTS.values()} <= shown
 
 
-def test_readme_names_what_is_there():
-    readme = (ROOT / 'README.md').read_text()
-    named = set(re.findall(r'(?:configs|tools|docs|data)/[\w/]+\.\w+', readme))
-    assert named and not [path for path in named if not (ROOT / path).exists()]
-    targets = re.findall(r'^make ([\w-]+)', readme, flags=re.MULTILINE)
+# ---- examples on pages: a block with a _base_ is a config, all others of a page are one program
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r'^```python\n(.*?)^```$', PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def is_config(block: str) -> bool:
+    return '_base_ = ' in block
+
+
+def param(page: str, *values, id: str):
+    return pytest.param(*values, id=id, marks=[] if page in QUICK else [pytest.mark.slow])
+
+
+CONFIGS = [param(page, block, id=f'{page}-{i}') for page in PAGES for i, block in enumerate(blocks(page))
+           if is_config(block)]
+PROGRAMS = [param(page, page, id=page) for page in PAGES if any(not is_config(block) for block in blocks(page))]
+
+
+@pytest.fixture(scope='module')
+def published(tmp_path_factory) -> Path:
+    """A checkpoint in its authors' layout."""
+    path = tmp_path_factory.mktemp('published') / 'reswin_tiny.pth'
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    torch.save(dict(model=weights), path)
+    return path
+
+
+@pytest.mark.parametrize('page', PROGRAMS)
+@torch.no_grad()
+def test_program_on_page(page, published, tmp_path, monkeypatch):
+    (tmp_path / 'data').symlink_to(ROOT / 'data')
+    (tmp_path / 'checkpoints').symlink_to(published.parent)
+    monkeypatch.chdir(tmp_path)
+    program = '\n'.join(block for block in blocks(page) if not is_config(block))
+    registered = set(MODELS.module_dict)
+    try:
+        exec(compile(program, page, 'exec'), {'__name__': page})
+    finally:
+        for name in set(MODELS.module_dict) - registered:
+            del MODELS.module_dict[name]
+
+
+@pytest.mark.parametrize('text', CONFIGS)
+@torch.no_grad()
+def test_config_on_page(text, tmp_path, monkeypatch):
+    """It can be copied: the model builds, its parts fit together, and the optimizer takes its parameters."""
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # three lines for every parameter
+    if base := re.search(r"'\./(.+)'", text):
+        folder = next(folder for folder in CONFIG_FOLDERS if (folder / base[1]).exists())
+        text = text.replace("'./", f"'{folder}/")
+    (tmp_path / 'my_config.py').write_text(text)
+    config = Config.fromfile(tmp_path / 'my_config.py')
+    init_default_scope(config.default_scope)
+    with torch.device('meta'), warnings.catch_warnings(action='ignore'):
+        model = MODELS.build(config.model).eval()
+        maps = model.extract_feat(torch.rand(2, 3, 64, 96))
+        for part in ('rpn_head', 'bbox_head', 'decode_head', 'auxiliary_head', 'head'):
+            if hasattr(model, part):
+                getattr(model, part)(maps)
+    assert type(model.backbone).__module__.startswith('mmvit_backbones')
+    build_optim_wrapper(model, config.optim_wrapper)
+
+
+# ---- commands, files and links
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_page_names_what_is_there(page):
+    text = PAGES[page].read_text()
+    named = set(re.findall(r'(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
+    assert not [path for path in named if not (ROOT / path).exists()]
     makefile = (ROOT / 'Makefile').read_text()
-    assert targets and all(f'\n{target}:' in makefile for target in targets)
+    assert all(f'\n{target}:' in makefile for target in re.findall(r'^make ([\w-]+)', text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_tools_know_the_flags_of_page(page):
+    for name, arguments in re.findall(r'tools/(\w+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
+        tool = re.sub(r'^(dist|slurm)_', '', name)
+        known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
+        known += (ROOT / 'mmvit_backbones/engine/launch.py').read_text() if 'add_run_arguments' in known else ''
+        assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
+
+
+def anchors(page: Path) -> set[str]:
+    return {slugify(heading, '-') for heading in re.findall(r'^#+ (.+)', page.read_text(), flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize('page', [README, ROOT / 'CONTRIBUTING.md', ROOT / 'data/README.md', *DOCS],
+                         ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_inside_lead_somewhere(page):
+    for path, anchor in re.findall(r'\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)', page.read_text()):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f'{path}#{anchor}'

@@ -1,4 +1,5 @@
 """Models by name, and checkpoints: the authors', ours, and broken ones."""
+import argparse
 import pickle
 import re
 from functools import lru_cache
@@ -114,6 +115,14 @@ def test_other_window_size_is_resized():
     # The same function, sampled more densely: its centre stays, and so does its mean but for the borders.
     torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
     torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
+
+
+def test_options_beside_the_weights_are_read_over(tmp_path):
+    """timm's training script, which made some of the published files, saves its command line, too."""
+    weights, options = filled('golden_reswin_tiny'), argparse.Namespace(lr=1e-3, mean=None, data='imagenet')
+    torch.save(dict(model=weights, args=options), tmp_path / 'training.pth')
+    model = get_model('reswin_tiny', 'backbone', checkpoint=str(tmp_path / 'training.pth'))
+    assert same_weights(model, convert_state_dict('reswin_tiny', weights, 'backbone'))
 
 
 class Malicious:

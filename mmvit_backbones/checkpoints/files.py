@@ -1,4 +1,5 @@
 """Read checkpoint files without running code that may hide in them."""
+import argparse
 import os
 import os.path as osp
 import pickle
@@ -78,7 +79,7 @@ def _what_is_wrong(error):
 
 
 def _training_state_types():
-    """Name what a training state of mmengine (its log history, above all) holds besides tensors.
+    """Name what a training state of mmengine (its log history, above all) or timm (its options) holds besides tensors.
 
     Files written with numpy 1 call numpy's functions by other names.
     """
@@ -87,7 +88,7 @@ def _training_state_types():
     rebuild_scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
     return [
-        np.ndarray, np.dtype, HistoryBuffer, *dtypes, (_history_method, 'builtins.getattr'),
+        argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (_history_method, 'builtins.getattr'),
         *((rebuild_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
         *((rebuild_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core'))
     ]

@@ -25,8 +25,9 @@ class BuildPyWithMim(build_py):
 
     def copy_mim_files(self, mim: Path):
         shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that are gone by now
-        for folder in ('configs', 'tools'):
-            shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__'))
+        # mim finds a config by its name alone, which a demonstration shares with its recipe; it needs data/ anyway.
+        for folder, left_out in (('configs', ('demo', 'demo_*')), ('tools', ())):
+            shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *left_out))
         shutil.copy('model-index.yml', mim)
 
 
@@ -39,11 +40,19 @@ def build_operators(folder: Path):
 
 
 class Wheel(bdist_wheel):
-    """With libraries inside, a wheel is of one platform, but of any Python."""
+    """With libraries inside, a wheel is of one platform, but of any Python; mim finds its files in two places."""
 
     def finalize_options(self):
         super().finalize_options()
         self.root_is_pure = not builds_operators()
+
+    def write_wheelfile(self, wheelfile_base: str, *args, **kwargs):
+        """onedl-mim 0.5.1 looks where the first file of a distribution lies, others in the package.
+
+        pip sorts files by name, and ours come after the metadata, as the distribution is called like the package.
+        """
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        shutil.copytree(Path(self.bdist_dir) / 'mmvit_backbones' / '.mim', Path(wheelfile_base) / '.mim')
 
     def get_tag(self):
         python, abi, platform = super().get_tag()

@@ -115,14 +115,13 @@ def recognise(checkpoint: Mapping) -> dict[str, Tensor]:
     """
     if not checkpoint:
         raise ValueError('the file holds no weights')
-    reasons = {}
-    for variant in VARIANTS.values():
-        if variant.family not in reasons:
-            try:
-                return variant.convert(checkpoint)
-            except KeyError as error:
-                reasons[variant.family] = error.args[0]
-    raise ValueError('not a published checkpoint of any network here: ' + '; '.join(reasons.values()))
+    reasons = []
+    for convert in dict.fromkeys(variant.convert for variant in VARIANTS.values()):
+        try:
+            return convert(checkpoint)
+        except KeyError as error:
+            reasons.append(error.args[0])
+    raise ValueError('not a published checkpoint of any network here: ' + '; '.join(reasons))
 
 
 @CheckpointLoader.register_scheme(prefixes='official://', force=True)

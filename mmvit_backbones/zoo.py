@@ -1,17 +1,69 @@
-"""The table of variants: everything that is known of a published network stands here once.
+"""The table of variants: everything that is known of a published classifier stands here once.
 
-A new variant is one entry here, one ``arch`` of its backbone, its configs and its goldens.
+What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
+one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
+sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of ``docs/zoo.md`` from both.
 """
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from .checkpoints import refiner, regionvit, rest, reswin, revit, swin_vsa, vitae
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
-POOLING = dict(type='GlobalAveragePooling')
-LINEAR_HEAD = dict(type='LinearClsHead')
+
+
+def average(channels: int) -> dict:
+    return dict(type='GlobalAveragePooling')
+
+
+def average_of_normed(channels: int) -> dict:
+    return dict(type='NormPooling', in_channels=channels)
+
+
+def norm_of_average(channels: int) -> dict:
+    return dict(type='PooledLayerNorm', in_channels=channels)
+
+
+def no_neck(channels: int) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Family:
+    """What networks of one paper and one class share.
+
+    Args:
+        name (str): What tables and metafiles group by.
+        backbone (str): Registered name of the class.
+        title (str), paper (str): Title and address of the paper.
+        code (str): The authors' repository, whence the published figures and the way to the checkpoints.
+        licence (str): Of that repository.
+        docs (str): Page of the documentation.
+        architecture (tuple[str, ...]): Keywords for the metafiles.
+        convert (Callable): From the authors' checkpoint to ours.
+        classifier (dict): Backbone arguments for classification, in addition.
+        neck (Callable): Number of channels -> config of what makes one vector of the classifier's map, or None.
+        head (dict): Type of the classifier's head and what it needs besides numbers of channels and classes.
+        mean (list[float]), std (list[float]): Normalisation of the pictures, RGB.
+        remark (str): What is to be known of the published figures.
+    """
+    name: str
+    backbone: str
+    title: str
+    paper: str
+    code: str
+    licence: str
+    docs: str
+    architecture: tuple[str, ...]
+    convert: Callable
+    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
+    neck: Callable = average
+    head: dict = field(default_factory=lambda: dict(type='LinearClsHead'))
+    mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
+    std: list[float] = field(default_factory=lambda: IMAGENET_STD)
+    remark: str = ''
 
 
 @dataclass(frozen=True)
@@ -20,226 +72,230 @@ class Variant:
 
     Args:
         name (str): Name for ``get_model``.
-        family (str): What the tables group by.
-        backbone (dict): Backbone config with ``type`` and ``arch``.
-        classifier (dict): Backbone arguments for classification, in addition.
-        neck (dict | None): What makes one vector of the classifier's map.
-        head (dict): Type of the classifier's head and what it needs besides numbers of channels and classes.
-        mean (list[float]), std (list[float]): Normalisation of the pictures, RGB.
+        family (Family): What it shares with others.
+        arch (str): Size, as its backbone calls it.
         head_channels (int): Channels that the classifier's linear layer sees.
-        convert (Callable): From the authors' checkpoint to ours.
-        img_size (int): Side of the pictures it was trained on, in pixels.
         num_params (int): Learned parameters of the classifier.
-        gmacs (float | None): Multiply-adds at ``img_size``, in 1e9, as published or counted from the authors' code.
+        gmacs (float): Multiply-adds of the classifier at ``img_size``, in 1e9, as ``tools/get_flops.py`` counts them.
+        published_gmacs (float | None): The same as the authors state it, or as counted in their code.
         top1 (float | None): Published ImageNet-1k accuracy, in percent.
-        paper (str): Address of the paper.
-        code (str): The authors' repository, whence the published figures.
-        weights (str): Where the authors' checkpoint lives.
+        weights (str | None): Where the authors' checkpoint lives: the address of the file, or in words; None if none is
+            known.
+        settings (dict): Backbone arguments besides ``arch``.
+        head (dict): Arguments of the classifier's head, in addition.
+        source (str | None): Where ``top1`` stands, if not in the authors' repository.
+        img_size (int): Side of the pictures it was trained on, in pixels.
     """
     name: str
-    family: str
-    backbone: dict
+    family: Family
+    arch: str
     head_channels: int
-    convert: Callable
     num_params: int
-    gmacs: float | None
+    gmacs: float
+    published_gmacs: float | None
     top1: float | None
-    paper: str
-    code: str
-    weights: str
+    weights: str | None = None
+    settings: dict = field(default_factory=dict)
+    head: dict = field(default_factory=dict)
+    source: str | None = None
     img_size: int = 224
-    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
-    neck: dict | None = field(default_factory=lambda: POOLING)
-    head: dict = field(default_factory=lambda: LINEAR_HEAD)
-    mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
-    std: list[float] = field(default_factory=lambda: IMAGENET_STD)
+
+    @property
+    def backbone(self) -> dict:
+        """Config of the backbone."""
+        return dict(type=self.family.backbone, arch=self.arch, **self.settings)
+
+    @property
+    def short_name(self) -> str:
+        """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
+        return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
+
+    @property
+    def convert(self) -> Callable:
+        return self.family.convert
 
     def model_config(self, task: str, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
+        family = self.family
         return dict(
             _scope_='mmpretrain',  # whatever host this process has used before
             type='ImageClassifier',
-            data_preprocessor=dict(mean=self.mean, std=self.std, to_rgb=True, num_classes=1000),
-            backbone={**self.backbone, **self.classifier, **backbone_overrides},
-            neck=self.neck,
-            head=dict(self.head, num_classes=1000, in_channels=self.head_channels))
+            data_preprocessor=dict(mean=family.mean, std=family.std, to_rgb=True, num_classes=1000),
+            backbone={**self.backbone, **family.classifier, **backbone_overrides},
+            neck=family.neck(self.head_channels),
+            head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
 
 
-def _residual(name: str, network: str, arch: str, convert: Callable, num_params: int, gmacs: float, top1: float,
-              drive_id: str, **settings) -> Variant:
-    """The networks with attention residuals."""
-    return Variant(
-        name=name, family=network, backbone=dict(type=network, arch=arch), head_channels=768, convert=convert,
-        num_params=num_params, gmacs=gmacs, top1=top1, paper='https://arxiv.org/abs/2402.11301',
-        code='https://github.com/ADiko1997/ReViT', weights=f'Google Drive, file id {drive_id}', **settings)
+TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
+REVIT = Family(
+    name='ReViT',
+    backbone='ReViT',
+    title='ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections',
+    paper='https://arxiv.org/abs/2402.11301',
+    code='https://github.com/ADiko1997/ReViT',
+    licence='MIT',
+    docs='docs/revit.md',
+    architecture=('Global attention', 'Attention residuals'),
+    convert=revit.convert_revit,
+    classifier=dict(out_indices=(0, )))
+REMVITV2 = replace(
+    REVIT, name='ReMViTv2', backbone='ReMViTv2', convert=revit.convert_remvitv2, classifier=dict(out_indices=(3, )),
+    architecture=('Pooled attention', 'Decomposed relative positions', 'Attention residuals'))
+RESWIN = replace(
+    REVIT, name='ReSwin', backbone='ReSwin', convert=reswin.convert, classifier=dict(out_indices=(3, )),
+    architecture=('Window attention', 'Attention residuals'))
+VITAE = Family(
+    name='ViTAE',
+    backbone='ViTAE',
+    title='ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias',
+    paper='https://arxiv.org/abs/2106.03348',
+    code='https://github.com/ViTAE-Transformer/ViTAE-Transformer',
+    licence='none ("research purpose only")',
+    docs='docs/vitae.md',
+    architecture=('Linear attention', 'Global attention', 'Convolution'),
+    convert=vitae.convert_vitae,
+    classifier=dict(out_indices=(2, )))
+VITAEV2 = replace(
+    VITAE, name='ViTAEv2', backbone='ViTAEv2', convert=vitae.convert_vitaev2, classifier=dict(out_indices=(3, )),
+    title='ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond',
+    paper='https://arxiv.org/abs/2202.10108',
+    architecture=('Window attention', 'Global attention', 'Convolution'))
+VITAE_PLAIN = replace(  # the large ones are of the second paper
+    VITAE, name='ViTAE-plain', title=VITAEV2.title, paper=VITAEV2.paper, classifier=dict(out_indices=(0, )),
+    neck=norm_of_average, architecture=('Global attention', 'Convolution'))
+VITAEV2_VSA = Family(
+    name='ViTAEv2-VSA',
+    backbone='ViTAEv2VSA',
+    title='VSA: Learning Varied-Size Window Attention in Vision Transformers',
+    paper='https://arxiv.org/abs/2204.08446',
+    code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
+    licence='none ("research purpose only")',
+    docs='docs/vsa.md',
+    architecture=('Varied-size window attention', 'Convolution'),
+    convert=vitae.convert_vitaev2_vsa)
+SWIN_VSA = replace(
+    VITAEV2_VSA, name='Swin-VSA', backbone='SwinVSA', convert=swin_vsa.convert,
+    architecture=('Varied-size window attention', ),
+    remark="scores without code or weights; the network is this package's own definition")
+REGIONVIT = Family(  # its classifiers read the regional tokens
+    name='RegionViT',
+    backbone='RegionViT',
+    title='RegionViT: Regional-to-Local Attention for Vision Transformers',
+    paper='https://arxiv.org/abs/2106.02689',
+    code='https://github.com/IBM/RegionViT',
+    licence='Apache-2.0',
+    docs='docs/regionvit.md',
+    architecture=('Regional-to-local attention', 'Window attention'),
+    convert=regionvit.convert,
+    classifier=dict(out_indices=(3, ), out_tokens='regional'),
+    neck=average_of_normed)
+REST = Family(
+    name='ResT',
+    backbone='ResT',
+    title='ResT: An Efficient Transformer for Visual Recognition',
+    paper='https://arxiv.org/abs/2105.13677',
+    code='https://github.com/wofmanaf/ResT',
+    licence='Apache-2.0',
+    docs='docs/rest.md',
+    architecture=('Efficient multi-head self-attention', 'Pixel attention'),
+    convert=rest.convert)
+RESTV2 = replace(
+    REST, name='ResTv2', backbone='ResTv2', convert=rest.convert_v2,
+    title='ResT V2: Simpler, Faster and Stronger',
+    paper='https://arxiv.org/abs/2204.07366',
+    architecture=('Efficient multi-head self-attention', 'Upsampled values', 'Pixel attention'))
+REFINER_VIT = Family(
+    name='Refiner-ViT',
+    backbone='RefinerViT',
+    title='Refiner: Refining Self-attention for Vision Transformers',
+    paper='https://arxiv.org/abs/2106.03714',
+    code='https://github.com/zhoudaquan/Refiner_ViT',
+    licence='none',
+    docs='docs/refiner.md',
+    architecture=('Global attention', 'Refined attention maps', 'Shared attention maps'),
+    convert=refiner.convert,
+    classifier=dict(out_indices=3, out_type='tokens'),
+    neck=no_neck,
+    head=dict(type='TokenLabelHead'),
+    mean=[127.5] * 3,
+    std=[127.5] * 3,
+    remark='trained with token labels')
 
-_VITAE_CODE = 'https://github.com/ViTAE-Transformer/ViTAE-Transformer'
+# Where weights lie, as the authors' repositories name it. Addresses of files are those of a GitHub release: repository,
+# tag, name.
+_DRIVE = 'Google Drive, file id'
+_SHARE = 'OneDrive (1drv.ms), share id'
+_VITAE_FOLDERS = 'Google Drive folders'
+_REGIONVIT_RELEASE = 'https://github.com/IBM/RegionViT/releases/download/weights-v0.1'
+_REST_FOLDER = 'Google Drive, folder 1H6QUZsKYbU6LECtxzGHKqEeGbx1E8uQ9'
+_RESTV2_SHARES = 'pan.baidu.com, access code rest'
+# The large windows are inferred: these alone fit the parameters and multiply-adds of the paper's table.
+_PLUS = dict(settings=dict(window_size=(14, 14, 14, 7)), source="the paper's table")
+_PLAIN = dict(head=dict(dense=False))
 
-
-def _vitaev2(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float,
-             share: str | None) -> Variant:
-    return Variant(
-        name=name, family='ViTAEv2', backbone=dict(type='ViTAEv2', arch=arch), head_channels=head_channels,
-        convert=vitae.convert_vitaev2, num_params=num_params, gmacs=gmacs, top1=top1,
-        paper='https://arxiv.org/abs/2202.10108', code=_VITAE_CODE,
-        weights=f'OneDrive (1drv.ms), share id {share}' if share else 'not published')
-
-
-def _vitaev2_vsa(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
-                 weights: str) -> Variant:
-    return Variant(
-        name=f'vitaev2_vsa_{name}', family='ViTAEv2-VSA', backbone=dict(type='ViTAEv2VSA', arch=arch),
-        head_channels=head_channels, convert=vitae.convert_vitaev2_vsa, num_params=num_params, gmacs=gmacs, top1=top1,
-        paper='https://arxiv.org/abs/2204.08446', code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
-        weights=weights)
-
-
-def _swin_vsa(arch: str, num_params: int, top1: float) -> Variant:
-    """The package's own definition: of the authors' networks, nothing but scores is published."""
-    return Variant(
-        name=f'swin_vsa_{arch}', family='Swin-VSA', backbone=dict(type='SwinVSA', arch=arch), head_channels=768,
-        convert=swin_vsa.convert, num_params=num_params, gmacs=None, top1=top1,
-        paper='https://arxiv.org/abs/2204.08446', code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
-        weights='not published')
-
-
-def _vitae(name: str, arch: str, head_channels: int, num_params: int, gmacs: float, top1: float | None,
-           is_plain: bool = False) -> Variant:
-    return Variant(
-        name=name, family='ViTAE', backbone=dict(type='ViTAE', arch=arch), head_channels=head_channels,
-        convert=vitae.convert_vitae, num_params=num_params, gmacs=gmacs, top1=top1,
-        paper='https://arxiv.org/abs/2202.10108' if is_plain else 'https://arxiv.org/abs/2106.03348', code=_VITAE_CODE,
-        weights="Google Drive folders, linked from the authors' repository",
-        classifier=dict(out_indices=(0 if is_plain else 2, )),
-        neck=dict(type='PooledLayerNorm', in_channels=head_channels) if is_plain else POOLING)
-
-
-def _regionvit(name: str, arch: str, window_size: int | tuple[int, ...], channels: int, num_params: int, gmacs: float,
-               top1: float, weights: str) -> Variant:
-    """RegionViT's classifiers read the regional tokens."""
-    return Variant(
-        name=f'regionvit_{name}',
-        family='RegionViT',
-        backbone=dict(type='RegionViT', arch=arch, window_size=window_size),
-        classifier=dict(out_indices=(3, ), out_tokens='regional'),
-        neck=dict(type='NormPooling', in_channels=channels),
-        head_channels=channels,
-        convert=regionvit.convert,
-        num_params=num_params,
-        gmacs=gmacs,
-        top1=top1,
-        paper='https://arxiv.org/abs/2106.02689',
-        code='https://github.com/IBM/RegionViT',
-        weights=weights)
-
-
-def _refiner_vit(arch: str, channels: int, num_params: int, gmacs: float, top1: float | None, weights: str,
-                 is_plain: bool = False) -> Variant:
-    """Published accuracies are of networks trained with token labels."""
-    return Variant(
-        name=f'refiner_vit_{arch}_plain' if is_plain else f'refiner_vit_{arch}',
-        family='Refiner-ViT',
-        backbone=dict(type='RefinerViT', arch=arch),
-        classifier=dict(out_indices=3, out_type='tokens'),
-        neck=None,
-        head=dict(type='TokenLabelHead', dense=not is_plain),
-        head_channels=channels,
-        mean=[127.5] * 3,
-        std=[127.5] * 3,
-        convert=refiner.convert,
-        num_params=num_params,
-        gmacs=gmacs,
-        top1=top1,
-        paper='https://arxiv.org/abs/2106.03714',
-        code='https://github.com/zhoudaquan/Refiner_ViT',
-        weights=weights)
-
-
-_REGIONVIT_RELEASE = 'https://github.com/IBM/RegionViT/releases/tag/weights-v0.1'
-_REGIONVIT_PLUS = (14, 14, 14, 7)  # inferred: these windows alone fit the parameters and MACs of the paper's table
-
+# Per row: name, family, arch, channels of the head; parameters, GMACs (ours, theirs), top-1, weights; what else.
+# ResTv1's authors state fewer multiply-adds than their code does (1.54, 2.11, 4.65, 8.39). Those of ViTAE, VSA and
+# Refiner-ViT are stated by nobody and counted in the authors' code, to which Refiner-ViT's dense head is added.
 _VARIANTS = [
-    _residual('reswin_tiny', 'ReSwin', 'tiny', reswin.convert, 28_288_354, 4.5, 81.5,
-              '14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
-    _residual('remvitv2_tiny', 'ReMViTv2', 'tiny', revit.convert_remvitv2, 24_173_321, 4.7, 82.7,
-              '1cBUzW7wJ1GUpd1CEgL_cSGd26b4s7U4d'),
-    _residual('revit_base', 'ReViT', 'base', revit.convert_revit, 86_566_121, 17.5, 82.4,
-              '1U8-a3yw1HPcPscm6eTiROxyJJlwfzy6h', classifier=dict(out_indices=(0, ))),
-    _vitaev2('vitaev2_small', 'small', 512, 19_355_688, 5.78, 82.6, share='AimBgYV7JjTlgRgpIv58qMLokxP6'),
-    _vitaev2('vitaev2_48m', '48m', 768, 48_674_632, 13.39, 83.8, share='AimBgYV7JjTlgRnQjbNipq0_OLKM'),
-    _vitaev2('vitaev2_base', 'base', 1024, 89_693_352, 24.44, 84.6,
-             share='AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
-    _vitaev2('vitaev2_small_window', 'small_window', 512, 19_357_992, 5.65, 82.2, share=None),
-    _vitaev2_vsa('small', 'small', 512, 19_773_300, 5.76, 82.7, 'OneDrive, share s!AimBgYV7JjTlgcgB0Xlyc3U4WO11AQ'),
-    _vitaev2_vsa('48m', '48m', 768, 51_089_119, 15.09, 83.9, 'OneDrive, share s!AimBgYV7JjTlgcgCOt1UwhNQRfO0bw'),
-    # Published is the accuracy after pre-training on ImageNet-22K alone.
-    _vitaev2_vsa('base', 'base', 1024, 93_711_532, 27.21, 86.2, 'not published'),
-    _vitaev2_vsa('small_wide', 'small_wide', 512, 20_342_442, 6.33, None, 'not published'),
-    _swin_vsa('tiny', 28_779_274, 82.24),
-    _swin_vsa('small', 50_549_338, 83.6),
-    _vitae('vitae_tiny', 'tiny', 256, 4_882_792, 1.77, 75.3),
-    _vitae('vitae_6m', '6m', 256, 6_610_024, 2.17, 77.9),
-    _vitae('vitae_13m', '13m', 320, 10_830_632, 3.05, None),
-    _vitae('vitae_small', 'small', 384, 24_009_096, 6.21, 82.0),
-    _vitae('vitae_base', 'base', 768, 89_341_672, 18.12, 83.8, is_plain=True),
-    _vitae('vitae_large', 'large', 1024, 311_724_008, 62.9, 86.0, is_plain=True),
-    _vitae('vitae_huge', 'huge', 1280, 644_528_360, 129.6, 86.9, is_plain=True),
-    _regionvit('tiny', 'tiny', 7, 512, 13_842_676, 2.4, 80.4, f'{_REGIONVIT_RELEASE}, RegionViT-Ti.pth'),
-    _regionvit('small', 'small', 7, 768, 30_586_618, 5.3, 82.6, f'{_REGIONVIT_RELEASE}, RegionViT-S.pth'),
-    _regionvit('medium', 'medium', 7, 768, 41_215_906, 7.4, 83.1, f'{_REGIONVIT_RELEASE}, RegionViT-M.pth'),
-    _regionvit('base', 'base', 7, 1024, 72_747_232, 13.0, 83.2, f'{_REGIONVIT_RELEASE}, RegionViT-B.pth'),
-    # The classifiers with large windows are in the paper only: figures from its table, no weights.
-    _regionvit('tiny_plus', 'tiny', _REGIONVIT_PLUS, 512, 14_336_820, 2.7, 81.5, 'not published'),
-    _regionvit('small_plus', 'small', _REGIONVIT_PLUS, 768, 31_327_834, 5.7, 83.3, 'not published'),
-    _regionvit('medium_plus', 'medium', _REGIONVIT_PLUS, 768, 41_997_442, 7.9, 83.4, 'not published'),
-    _regionvit('base_plus', 'base', _REGIONVIT_PLUS, 1024, 73_789_280, 13.6, 83.8, 'not published'),
-    *(Variant(
-        name=f'rest_{arch}',
-        family='ResT',
-        backbone=dict(type='ResT', arch=arch),
-        head_channels=head_channels,
-        convert=rest.convert,
-        num_params=num_params,
-        gmacs=gmacs,
-        top1=top1,
-        paper='https://arxiv.org/abs/2105.13677',
-        code='https://github.com/wofmanaf/ResT',
-        weights='Google Drive, folder 1H6QUZsKYbU6LECtxzGHKqEeGbx1E8uQ9')
-      for arch, head_channels, num_params, gmacs, top1 in [
-          ('lite', 512, 10_508_300, 1.4, 77.2),
-          ('small', 512, 13_679_708, 1.9, 79.6),
-          ('base', 768, 30_327_052, 4.3, 81.6),
-          ('large', 768, 51_676_156, 7.9, 83.6),
-      ]),
-    *(Variant(
-        name=f'restv2_{arch}',
-        family='ResTv2',
-        backbone=dict(type='ResTv2', arch=arch),
-        head_channels=head_channels,
-        convert=rest.convert_v2,
-        num_params=num_params,
-        gmacs=gmacs,
-        top1=top1,
-        paper='https://arxiv.org/abs/2204.07366',
-        code='https://github.com/wofmanaf/ResT',
-        weights="pan.baidu.com, code rest; addresses in the authors' README")
-      for arch, head_channels, num_params, gmacs, top1 in [
-          ('tiny', 768, 30_434_776, 4.1, 82.3),
-          ('small', 768, 41_205_976, 6.0, 83.2),
-          ('base', 768, 55_965_208, 7.9, 83.7),
-          ('large', 1024, 86_532_520, 13.8, 84.2),
-      ]),
-    # Multiply-adds: counted from the authors' code, which with the dense head does 0.075, 0.082 and 0.1 more.
-    _refiner_vit('small', 384, 25_408_656, 6.90, 83.6, 'not published'),
-    _refiner_vit('medium', 420, 55_450_932, 13.65, 84.6, 'not published'),
-    _refiner_vit('large', 512, 81_150_192, 19.38, 84.9,
-                 'Google Drive, file id 12v1WbxG6_mZQ0FYnXIhKiqbtg5bI4pGL: fine-tuned at 448'),
-    _refiner_vit('small', 384, 25_023_656, 6.82, None, 'not published', is_plain=True),
-    _refiner_vit('medium', 420, 55_029_932, 13.57, None, 'not published', is_plain=True),
-    _refiner_vit('large', 512, 80_637_192, 19.28, None, 'not published', is_plain=True),
+    Variant('revit_base', REVIT, 'base', 768, 86_566_121, 17.47, 17.5, 82.4,
+            f'{_DRIVE} 1U8-a3yw1HPcPscm6eTiROxyJJlwfzy6h'),
+    Variant('remvitv2_tiny', REMVITV2, 'tiny', 768, 24_173_321, 4.68, 4.7, 82.7,
+            f'{_DRIVE} 1cBUzW7wJ1GUpd1CEgL_cSGd26b4s7U4d'),
+    Variant('reswin_tiny', RESWIN, 'tiny', 768, 28_288_354, 4.49, 4.5, 81.5,
+            f'{_DRIVE} 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
+    Variant('vitae_tiny', VITAE, 'tiny', 256, 4_882_792, 1.76, 1.77, 75.3, _VITAE_FOLDERS),
+    Variant('vitae_6m', VITAE, '6m', 256, 6_610_024, 2.15, 2.17, 77.9, _VITAE_FOLDERS),
+    Variant('vitae_13m', VITAE, '13m', 320, 10_830_632, 3.04, 3.05, None),
+    Variant('vitae_small', VITAE, 'small', 384, 24_009_096, 6.18, 6.21, 82.0, _VITAE_FOLDERS),
+    Variant('vitae_base', VITAE_PLAIN, 'base', 768, 89_341_672, 18.08, 18.12, 83.8, _VITAE_FOLDERS),
+    Variant('vitae_large', VITAE_PLAIN, 'large', 1024, 311_724_008, 62.94, 62.9, 86.0, _VITAE_FOLDERS),
+    Variant('vitae_huge', VITAE_PLAIN, 'huge', 1280, 644_528_360, 129.63, 129.6, 86.9, _VITAE_FOLDERS),
+    Variant('vitaev2_small', VITAEV2, 'small', 512, 19_355_688, 5.75, 5.78, 82.6,
+            f'{_SHARE} AimBgYV7JjTlgRgpIv58qMLokxP6'),
+    Variant('vitaev2_48m', VITAEV2, '48m', 768, 48_674_632, 13.34, 13.39, 83.8,
+            f'{_SHARE} AimBgYV7JjTlgRnQjbNipq0_OLKM'),
+    Variant('vitaev2_base', VITAEV2, 'base', 1024, 89_693_352, 24.37, 24.44, 84.6,
+            f'{_SHARE} AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
+    Variant('vitaev2_small_window', VITAEV2, 'small_window', 512, 19_357_992, 5.62, 5.65, 82.2),
+    Variant('vitaev2_vsa_small', VITAEV2_VSA, 'small', 512, 19_773_300, 5.72, 5.76, 82.7,
+            'OneDrive, share id s!AimBgYV7JjTlgcgB0Xlyc3U4WO11AQ'),
+    Variant('vitaev2_vsa_48m', VITAEV2_VSA, '48m', 768, 51_089_119, 15.02, 15.09, 83.9,
+            'OneDrive, share id s!AimBgYV7JjTlgcgCOt1UwhNQRfO0bw'),
+    Variant('vitaev2_vsa_base', VITAEV2_VSA, 'base', 1024, 93_711_532, 27.11, 27.21, None),
+    Variant('vitaev2_vsa_small_wide', VITAEV2_VSA, 'small_wide', 512, 20_342_442, 6.28, 6.33, None),
+    Variant('swin_vsa_tiny', SWIN_VSA, 'tiny', 768, 28_779_274, 4.56, None, 82.24),
+    Variant('swin_vsa_small', SWIN_VSA, 'small', 768, 50_549_338, 8.86, None, 83.6),
+    Variant('regionvit_tiny', REGIONVIT, 'tiny', 512, 13_842_676, 2.42, 2.4, 80.4,
+            f'{_REGIONVIT_RELEASE}/RegionViT-Ti.pth'),
+    Variant('regionvit_small', REGIONVIT, 'small', 768, 30_586_618, 5.34, 5.3, 82.6,
+            f'{_REGIONVIT_RELEASE}/RegionViT-S.pth'),
+    Variant('regionvit_medium', REGIONVIT, 'medium', 768, 41_215_906, 7.41, 7.4, 83.1,
+            f'{_REGIONVIT_RELEASE}/RegionViT-M.pth'),
+    Variant('regionvit_base', REGIONVIT, 'base', 1024, 72_747_232, 13.05, 13.0, 83.2,
+            f'{_REGIONVIT_RELEASE}/RegionViT-B.pth'),
+    Variant('regionvit_tiny_plus', REGIONVIT, 'tiny', 512, 14_336_820, 2.67, 2.7, 81.5, **_PLUS),
+    Variant('regionvit_small_plus', REGIONVIT, 'small', 768, 31_327_834, 5.70, 5.7, 83.3, **_PLUS),
+    Variant('regionvit_medium_plus', REGIONVIT, 'medium', 768, 41_997_442, 7.86, 7.9, 83.4, **_PLUS),
+    Variant('regionvit_base_plus', REGIONVIT, 'base', 1024, 73_789_280, 13.59, 13.6, 83.8, **_PLUS),
+    Variant('rest_lite', REST, 'lite', 512, 10_508_300, 1.53, 1.4, 77.2, _REST_FOLDER),
+    Variant('rest_small', REST, 'small', 512, 13_679_708, 2.09, 1.9, 79.6, _REST_FOLDER),
+    Variant('rest_base', REST, 'base', 768, 30_327_052, 4.63, 4.3, 81.6, _REST_FOLDER),
+    Variant('rest_large', REST, 'large', 768, 51_676_156, 8.36, 7.9, 83.6, _REST_FOLDER),
+    Variant('restv2_tiny', RESTV2, 'tiny', 768, 30_434_776, 4.08, 4.1, 82.3, _RESTV2_SHARES),
+    Variant('restv2_small', RESTV2, 'small', 768, 41_205_976, 5.95, 6.0, 83.2, _RESTV2_SHARES),
+    Variant('restv2_base', RESTV2, 'base', 768, 55_965_208, 7.86, 7.9, 83.7, _RESTV2_SHARES),
+    Variant('restv2_large', RESTV2, 'large', 1024, 86_532_520, 13.80, 13.8, 84.2, _RESTV2_SHARES),
+    Variant('refiner_vit_small', REFINER_VIT, 'small', 384, 25_408_656, 6.82, 6.90, 83.6),
+    Variant('refiner_vit_medium', REFINER_VIT, 'medium', 420, 55_450_932, 13.50, 13.65, 84.6),
+    Variant('refiner_vit_large', REFINER_VIT, 'large', 512, 81_150_192, 19.19, 19.38, 84.9,
+            f'{_DRIVE} 12v1WbxG6_mZQ0FYnXIhKiqbtg5bI4pGL: fine-tuned at 448'),
+    Variant('refiner_vit_small_plain', REFINER_VIT, 'small', 384, 25_023_656, 6.74, 6.82, None, **_PLAIN),
+    Variant('refiner_vit_medium_plain', REFINER_VIT, 'medium', 420, 55_029_932, 13.42, 13.57, None, **_PLAIN),
+    Variant('refiner_vit_large_plain', REFINER_VIT, 'large', 512, 80_637_192, 19.09, 19.28, None, **_PLAIN),
 ]
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
@@ -253,6 +309,27 @@ def find_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ValueError(f'name must be one of {list_models()}, got {name!r}')
     return VARIANTS[name]
+
+
+def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
+    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
+
+    Raises:
+        ValueError: If no task or no variant has that name.
+
+    Example:
+        >>> from mmvit_backbones.zoo import parse_config_name
+        >>> task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
+        >>> task, variant.name, differences
+        ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
+    """
+    for task in TASKS:
+        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
+        if fitting:
+            variant = max(fitting, key=lambda v: len(v.short_name))
+            return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
+    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {TASKS} and a variant such as '
+                     f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def list_models(pattern: str = '*') -> list[str]:

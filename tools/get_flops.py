@@ -49,7 +49,7 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
     with torch.no_grad(), counter:
         model(images)
-    published = variant.gmacs if task == 'classification' and height == width == variant.img_size else None
+    published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),
                 gmacs=round(counter.get_total_flops() / 2e9, 3), published_gmacs=published)
 

@@ -29,7 +29,7 @@ from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-NETWORKS = [name for name, variant in VARIANTS.items() if variant.family in ('ReViT', 'ReMViTv2', 'ReSwin')]
+NETWORKS = [name for name, variant in VARIANTS.items() if variant.family.name in ('ReViT', 'ReMViTv2', 'ReSwin')]
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,99 @@
+"""The zoo's table, and what is written from it: metafiles, tables, names and first lines of configs."""
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmvit_backbones.published import METRICS, RESULTS
+from mmvit_backbones.zoo import TASKS, VARIANTS, parse_config_name
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(ROOT.glob('configs/*.py'))
+DIFFERENCES = {
+    '3x', '80k',  # schedules
+    '384', '448', '769', 'dagger',  # sizes of pictures
+    '22k', 'cityscapes', 'real', 'relabel',  # data and labels
+    'peg',  # position encoding
+}
+
+
+@pytest.mark.parametrize('path', [*CONFIGS, *sorted(ROOT.glob('configs/demo/*.py'))], ids=lambda path: path.stem)
+def test_a_config_is_a_short_leaf_with_a_regular_name(path):
+    settings = [line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith('#')]
+    assert len(settings) <= 12
+    _, _, differences = parse_config_name(path.stem)
+    assert set(differences) <= DIFFERENCES
+
+
+def test_names_of_configs_are_checked():
+    with pytest.raises(ValueError, match=r"TASK_VARIANT.*'semantic_fpn'.*'reswin_t', got 'upernet_resnet_50'"):
+        parse_config_name('upernet_resnet_50')
+
+
+@pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
+def test_every_size_has_its_three_recipes(variant):
+    names = {path.stem for path in CONFIGS}
+    assert f'imagenet_{variant.short_name}' in names
+    # Those that differ in their head alone are one backbone.
+    backbone = next(other for other in VARIANTS.values() if other.backbone == variant.backbone)
+    assert {f'mask_rcnn_{backbone.short_name}', f'upernet_{backbone.short_name}'} <= names
+
+
+@pytest.fixture(scope='module')
+def written() -> dict[str, str]:
+    files = runpy.run_path(str(ROOT / 'tools/make_metafiles.py'))['make_files']()
+    return {str(path.relative_to(ROOT)): text for path, text in files.items()}
+
+
+def test_metafiles_and_tables_are_those_of_the_zoo(written):
+    different = [name for name, text in written.items() if (ROOT / name).read_text() != text]
+    superfluous = {f'configs/metafiles/{path.name}' for path in ROOT.glob('configs/metafiles/*')} - written.keys()
+    assert not different and not superfluous, 'run python tools/make_metafiles.py'
+
+
+def test_mim_gets_what_it_needs_of_every_config(written):
+    index = yaml.safe_load(written['model-index.yml'])
+    metafiles = [yaml.safe_load(written[name]) for name in index['Import']]
+    models = [model for metafile in metafiles for model in metafile['Models']]
+    assert sorted(model['Config'] for model in models) == [f'configs/{path.name}' for path in CONFIGS]
+    weights = [model['Weights'] for model in models if 'Weights' in model]
+    assert weights and all(re.fullmatch(r'https://github\.com/\S+/releases/download/\S+\.pth', x) for x in weights)
+    # Without weights, mim takes this; a slash at the end keeps it from fetching anything, a comma would not.
+    for metafile in metafiles:
+        assert re.fullmatch('[^,]+/', metafile['Collections'][0]['Metadata']['Weight'])
+
+
+def test_published_figures_have_a_config():
+    assert RESULTS.keys() <= {path.stem for path in CONFIGS}
+    assert {key for result in RESULTS.values() for key in result} - METRICS.keys() == {'source'}
+    assert not [v.name for v in VARIANTS.values() if v.top1 and 'top1' in RESULTS.get(f'imagenet_{v.short_name}', {})]
+
+
+TOLD_FIRST = METRICS.keys() - {'top5', 'top5_22k', 'real_22k'}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_first_lines_of_a_config_say_what_is_published(path):
+    task, variant, differences = parse_config_name(path.stem)
+    figures = {key: value for key, value in RESULTS.get(path.stem, {}).items() if key in TOLD_FIRST}
+    if task == 'imagenet' and not differences and variant.top1:
+        figures['top1'] = variant.top1
+    comment = path.read_text().split('_base_')[0]
+    stated = {float(number) for number in re.findall(r'\d+\.\d+(?= |,|\.| %|$)', comment)}
+    assert set(figures.values()) <= stated
+    assert figures or not re.match(r'# Published.*\d\.\d', comment)
+
+
+@pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
+def test_pages_state_what_the_zoo_does(variant):
+    page = (ROOT / variant.family.docs).read_text()
+    row, = re.findall(rf'^\| `{variant.name}` .*$', page, flags=re.MULTILINE)
+    stated = {float(number.replace(',', '')) for number in re.findall(r'\d[\d,.]*\b', row)}
+    assert {variant.num_params, variant.gmacs, variant.top1} - {None} <= stated
+    assert variant.family.paper in page and variant.family.code in page
+
+
+def test_tasks_are_those_of_the_configs():
+    assert {parse_config_name(path.stem)[0] for path in CONFIGS} == set(TASKS)

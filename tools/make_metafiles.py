@@ -1,0 +1,180 @@
+"""Writes configs/metafiles/, model-index.yml and the tables of docs/zoo.md from the zoo.
+
+    python tools/make_metafiles.py
+    python tools/make_metafiles.py --check    # writes nothing; fails if a file is not as it would be written
+
+Metafiles are of OpenMMLab's form, which mim reads, and made for it in two respects. It takes text in Metadata to lower
+case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model without
+Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
+"""
+import argparse
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+
+from mmvit_backbones.published import METRICS, RESULTS
+from mmvit_backbones.zoo import TASKS, VARIANTS, Family, Variant, parse_config_name
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.py.\n'
+DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', upernet='ADE20K',
+            semantic_fpn='ADE20K')
+TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='write nothing, fail if a file differs')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    files = make_files()
+    superfluous = set(ROOT.glob('configs/metafiles/*')) - files.keys()
+    different = {path for path, text in files.items() if not path.exists() or path.read_text() != text}
+    if not args.check:
+        for path in superfluous:
+            path.unlink()
+        for path in different:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(files[path])
+    elif superfluous or different:
+        names = ', '.join(sorted(str(path.relative_to(ROOT)) for path in superfluous | different))
+        sys.exit(f'error: not as tools/make_metafiles.py writes them: {names}')
+
+
+def make_files() -> dict[Path, str]:
+    """All that is written: contents by path."""
+    models = {family: [] for family in families()}
+    for path in sorted(ROOT.glob('configs/*.py'), key=place):
+        task, variant, _ = parse_config_name(path.stem)
+        models[variant.family.name].append(model(path.stem, task, variant))
+    metafiles = {ROOT / 'configs/metafiles' / f'{name.lower().replace("-", "_")}.yml':
+                 dict(Collections=[collection(family)], Models=models[name]) for name, family in families().items()}
+    index = dict(Import=[str(path.relative_to(ROOT)) for path in metafiles])
+    files = {path: to_yaml(content) for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
+    page = ROOT / 'docs/zoo.md'
+    return {**files, page: page.read_text().split(TABLES)[0] + TABLES + tables()}
+
+
+def families() -> dict[str, Family]:
+    return {variant.family.name: variant.family for variant in VARIANTS.values()}
+
+
+def place(config: Path) -> tuple:
+    """By task, then as the zoo has them."""
+    task, variant, differences = parse_config_name(config.stem)
+    return TASKS.index(task), list(VARIANTS).index(variant.name), differences
+
+
+def to_yaml(content: dict) -> str:
+    return NOTE + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+
+
+def collection(family: Family) -> dict:
+    return {
+        'Name': family.name,
+        'Metadata': {
+            'Architecture': list(family.architecture),
+            'Weight': f'see {family.code}/',
+        },
+        'Paper': {'Title': family.title, 'URL': family.paper},
+        'README': family.docs,
+        'Code': {'URL': family.code, 'Licence': family.licence},
+    }
+
+
+def model(name: str, task: str, variant: Variant) -> dict:
+    is_classifier = name == f'imagenet_{variant.short_name}'
+    metadata = {'Variant': variant.name, 'Training Data': 'Cityscapes' if 'cityscapes' in name else DATA[task]}
+    if is_classifier:
+        metadata.update(classifier_metadata(variant))
+    entry = {'Name': name, 'In Collection': variant.family.name, 'Config': f'configs/{name}.py', 'Metadata': metadata}
+    if published := figures(name, variant):
+        metadata['Source of Results'] = source(name, variant)
+        entry['Results'] = results(published)
+    if is_classifier and is_address(variant.weights):
+        entry['Weights'] = variant.weights
+    return entry
+
+
+def classifier_metadata(variant: Variant) -> dict:
+    metadata = {'Parameters': variant.num_params, 'FLOPs': round(variant.gmacs * 1e9)}
+    if variant.weights and not is_address(variant.weights):
+        metadata['Authors Checkpoint'] = {'Place': variant.weights, 'Linked From': variant.family.code}
+    return metadata
+
+
+def is_address(weights: str | None) -> bool:
+    return weights is not None and weights.startswith('https://')
+
+
+def figures(name: str, variant: Variant) -> dict[str, float]:
+    """What is published of a config, by the keys of ``METRICS``."""
+    found = dict(RESULTS.get(name, {}))
+    if name == f'imagenet_{variant.short_name}' and variant.top1 is not None:
+        found['top1'] = variant.top1
+    return {key: found[key] for key in METRICS if key in found}
+
+
+def source(name: str, variant: Variant) -> str:
+    stated = RESULTS.get(name, {}).get('source') or variant.source or variant.family.code
+    return f'{stated}: {variant.family.remark}' if variant.family.remark else stated
+
+
+def results(published: dict[str, float]) -> list[dict]:
+    """The metrics of one task and data set together."""
+    grouped = groupby(published.items(), key=lambda item: METRICS[item[0]][:2])
+    return [{'Task': task, 'Dataset': data, 'Metrics': {METRICS[key][2]: value for key, value in metrics}}
+            for (task, data), metrics in grouped]
+
+
+def tables() -> str:
+    return '\n'.join([
+        '## Families\n',
+        table(['family', 'paper', "authors' code, its licence", 'page'], family_rows()),
+        '## Classifiers\n',
+        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights"], variant_rows()),
+        '## Other published results\n',
+        table(['config', 'published'], result_rows()),
+    ])
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows]) + '\n'
+
+
+def family_rows() -> list[list[str]]:
+    return [[family.name, f'[{family.title}]({family.paper})',
+             f'[{family.code.removeprefix("https://github.com/")}]({family.code}), {family.licence}',
+             f'[{Path(family.docs).name}]({Path(family.docs).name})'] for family in families().values()]
+
+
+def variant_rows() -> list[list[str]]:
+    return [[f'`{variant.name}`', f'{variant.num_params:,}', f'{variant.gmacs:.2f} / {variant.published_gmacs or "–"}',
+             '–' if variant.top1 is None else f'{variant.top1} %', place_of(variant.weights)]
+            for variant in VARIANTS.values()]
+
+
+def place_of(weights: str | None) -> str:
+    if weights is None:
+        return '–'
+    return f'[{weights.rsplit("/", 1)[-1]}]({weights})' if is_address(weights) else weights
+
+
+def result_rows() -> list[list[str]]:
+    rows = []
+    for path in sorted(ROOT.glob('configs/*.py'), key=place):
+        published = figures(path.stem, parse_config_name(path.stem)[1])
+        if path.stem in RESULTS:
+            told = [f'{METRICS[key][2].removeprefix("published ")} {value}'
+                    for key, value in published.items() if key in RESULTS[path.stem]]
+            rows.append([f'`{path.stem}`', ', '.join(told)])
+    return rows
+
+
+if __name__ == '__main__':
+    main()

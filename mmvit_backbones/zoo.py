@@ -225,6 +225,8 @@ REFINER_VIT = Family(
     std=[127.5] * 3,
     remark='trained with token labels')
 
+# Where weights lie, as the authors' repositories name it. Addresses of files are those of a GitHub release: repository,
+# tag, name.
 _DRIVE = 'Google Drive, file id'
 _SHARE = 'OneDrive (1drv.ms), share id'
 _VITAE_FOLDERS = 'Google Drive folders'
@@ -260,9 +262,9 @@ _VARIANTS = [
             f'{_SHARE} AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
     Variant('vitaev2_small_window', VITAEV2, 'small_window', 512, 19_357_992, 5.62, 5.65, 82.2),
     Variant('vitaev2_vsa_small', VITAEV2_VSA, 'small', 512, 19_773_300, 5.72, 5.76, 82.7,
-            f'{_SHARE} s!AimBgYV7JjTlgcgB0Xlyc3U4WO11AQ'),
+            'OneDrive, share id s!AimBgYV7JjTlgcgB0Xlyc3U4WO11AQ'),
     Variant('vitaev2_vsa_48m', VITAEV2_VSA, '48m', 768, 51_089_119, 15.02, 15.09, 83.9,
-            f'{_SHARE} s!AimBgYV7JjTlgcgCOt1UwhNQRfO0bw'),
+            'OneDrive, share id s!AimBgYV7JjTlgcgCOt1UwhNQRfO0bw'),
     Variant('vitaev2_vsa_base', VITAEV2_VSA, 'base', 1024, 93_711_532, 27.11, 27.21, None),
     Variant('vitaev2_vsa_small_wide', VITAEV2_VSA, 'small_wide', 512, 20_342_442, 6.28, 6.33, None),
     Variant('swin_vsa_tiny', SWIN_VSA, 'tiny', 768, 28_779_274, 4.56, None, 82.24),

@@ -89,7 +89,7 @@ def test_get_model_takes_authors_file_and_ours(published, tmp_path):
     assert same_weights(from_ours, backbone_weights) and not any(key.startswith('head') for key in backbone_weights)
 
 
-SMALLEST = {VARIANTS[name].family: (name, golden)
+SMALLEST = {VARIANTS[name].family.name: (name, golden)
             for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)}
 
 

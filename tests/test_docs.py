@@ -85,11 +85,10 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     (tmp_path / 'checkpoints').symlink_to(published.parent)
     monkeypatch.chdir(tmp_path)
     program = '\n'.join(block for block in blocks(page) if not is_config(block))
-    registered = set(MODELS.module_dict)
     try:
         exec(compile(program, page, 'exec'), {'__name__': page})
     finally:
-        for name in set(MODELS.module_dict) - registered:
+        for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:
             del MODELS.module_dict[name]
 
 

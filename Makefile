@@ -4,13 +4,14 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 # Two processes of one thread each are quicker than one of two: most tests are too small to be shared.
 JOBS ?= 2
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests --numprocesses $(JOBS) --dist worksteal
+PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) --dist worksteal
+PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-emulation lint docs clean
+.PHONY: help setup demo test test-quick test-emulation test-upstream lint docs clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## create .venv with everything in it; the first time takes long
 	@$(PYTHON) tools/setup_env.py
@@ -27,8 +28,13 @@ test-quick: setup  ## run the tests that take seconds
 test-emulation: setup  ## run the CUDA kernels without a GPU, which takes long
 	$(PYTEST) -m emulation
 
+test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
+	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/setup_env.py
+	$(call PYTEST_IN,.venv-upstream) tests/test_contract.py tests/test_goldens.py
+
 lint: setup  ## check the style
 	.venv/bin/ruff check .
+	.venv/bin/hadolint docker/Dockerfile docker/Dockerfile.cpu
 
 # Not --quiet, which silences --strict.
 docs: .venv-docs/stamp  ## build the documentation into site/ and check its links
@@ -41,4 +47,4 @@ docs: .venv-docs/stamp  ## build the documentation into site/ and check its link
 	touch $@
 
 clean:  ## remove environments, the site and build folders; compiled wheels stay in the user's cache
-	rm -rf .venv .venv-docs site build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-upstream site build dist *.egg-info .pytest_cache .ruff_cache

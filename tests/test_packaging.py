@@ -1,8 +1,9 @@
-"""What is in the wheel, what it requires, and the check for distributions that overwrite each other."""
+"""What is in the wheel and the sdist, what they require, and the check for distributions that overwrite each other."""
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -15,12 +16,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    folder, checkout = tmp_path_factory.mktemp('wheel'), tmp_path_factory.mktemp('checkout')
-    for name in ('mmvit_backbones', 'configs', 'tools'):  # another process may build from the checkout itself
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
-    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'MANIFEST.in', 'model-index.yml'):
-        shutil.copy(ROOT / name, checkout)
+def checkout(tmp_path_factory):
+    """Another process may build from the checkout itself."""
+    folder = tmp_path_factory.mktemp('checkout')
+    for name in ('mmvit_backbones', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def wheel(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('wheel')
     options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder]
     env = {**os.environ, 'MMVIT_BUILD_OPS': '0'}  # compiling takes long
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, '.'], check=True, cwd=checkout, env=env)
@@ -49,6 +58,21 @@ def test_wheel_carries_the_sources_of_the_operators(wheel):
     sources = {f'mmvit_backbones/ops/csrc/{file.name}' for file in (ROOT / 'mmvit_backbones/ops/csrc').iterdir()}
     assert sources <= set(wheel.namelist())
     assert wheel.filename.endswith('py3-none-any.whl') and not [n for n in wheel.namelist() if n.endswith('.so')]
+
+
+def test_wheel_carries_the_licence(wheel):
+    names = {name.split('.dist-info/')[-1] for name in wheel.namelist()}
+    assert {'licenses/LICENSE', 'licenses/NOTICE'} <= names
+
+
+def test_sdist_carries_all_that_a_wheel_is_made_of(checkout, wheel, tmp_path):
+    subprocess.run([sys.executable, 'setup.py', '--quiet', 'sdist', '--dist-dir', tmp_path], check=True, cwd=checkout)
+    path, = tmp_path.glob('*.tar.gz')
+    with tarfile.open(path) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    assert {'LICENSE', 'NOTICE', 'CHANGELOG.md', 'CITATION.cff', 'setup.py', 'requirements/runtime.txt'} <= names
+    made_of = {name.replace('mmvit_backbones/.mim/', '') for name in wheel.namelist() if '.dist-info/' not in name}
+    assert made_of <= names
 
 
 def test_installs_where_the_build_has_no_torch(tmp_path):

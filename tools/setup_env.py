@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Creates .venv with the pinned versions of everything and compiles mmcv's operators once per machine.
 
+``MMVIT_OPENMMLAB=upstream``: .venv-upstream, with the original OpenMMLab packages in the place of their forks.
+``MMVIT_BUILD_OPS=cuda``: operators for GPUs even if there is none, as where an image is built.
+
 Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME), because
 pip's own cache does not tell apart wheels that were compiled against different versions of torch.
 """
@@ -21,12 +24,16 @@ import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / '.venv'
+SUFFIXES = {'forks': '', 'upstream': '-upstream'}
+OPENMMLAB_KIND = os.environ.get('MMVIT_OPENMMLAB', 'forks')  # setup.py reads it too
+SUFFIX = SUFFIXES.get(OPENMMLAB_KIND)
+VENV = ROOT / f'.venv{SUFFIX}'
 PYTHON = VENV / 'bin' / 'python'
 LOG = VENV / 'setup.log'
 STAMP = VENV / 'setup.stamp'
-PINS = [ROOT / 'requirements' / name for name in ('build.txt', 'runtime.txt', 'openmmlab.txt')]
-BUILD, RUNTIME, OPENMMLAB = PINS
+PINS = [ROOT / 'requirements' / name
+        for name in ('build.txt', f'torch{SUFFIX}.txt', 'runtime.txt', f'openmmlab{SUFFIX}.txt')]
+BUILD, TORCH, RUNTIME, OPENMMLAB = PINS
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
 OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
 PYTHON_VERSION = '3.11'
@@ -141,15 +148,20 @@ def create_venv(python):
     install('--requirement', BUILD)
 
 
-def has_cuda_compiler():
-    """Whether there is a GPU and the CUDA compiler that fits torch's wheels (CUDA 13)."""
-    if not (shutil.which('nvidia-smi') and shutil.which('nvcc')):
-        return False
-    return 'release 13.' in output('nvcc', '--version')
+def choose_device():
+    """'cuda' where there are a GPU and nvcc of torch's CUDA version (13), or where MMVIT_BUILD_OPS asks for it."""
+    asked = os.environ.get('MMVIT_BUILD_OPS', 'auto')
+    if asked not in ('auto', 'cuda') or asked == 'auto' and not shutil.which('nvidia-smi'):
+        return 'cpu'
+    if shutil.which('nvcc') and 'release 13.' in output('nvcc', '--version'):
+        return 'cuda'
+    if asked == 'cuda':
+        raise SetupError('MMVIT_BUILD_OPS=cuda needs nvcc of CUDA 13: put it on PATH')
+    return 'cpu'
 
 
 def wheel_folder(package, version, device):
-    torch, python = read_pins(RUNTIME)['torch'], PYTHON_VERSION.replace('.', '')
+    torch, python = read_pins(TORCH)['torch'], PYTHON_VERSION.replace('.', '')
     return CACHE / f'{package}-{version}-torch{torch}-cp{python}-{platform.machine()}-{device}'
 
 
@@ -222,7 +234,7 @@ def provide_wheels(packages, device, build, duration):
 def provide_operators(device):
     """This package's own operators into the checkout, out of the cache or freshly compiled."""
     builder, sources = OPERATORS / 'build.py', sorted((OPERATORS / 'csrc').iterdir())
-    what = [read_pins(RUNTIME)['torch'].encode(), platform.machine().encode(), device.encode()]
+    what = [read_pins(TORCH)['torch'].encode(), platform.machine().encode(), device.encode()]
     key = hashlib.sha256(b'\0'.join(what + [file.read_bytes() for file in [builder, *sources]])).hexdigest()[:16]
     folder = CACHE.parent / 'operators' / key
     if not folder.exists():
@@ -243,17 +255,19 @@ def verify():
 
 
 def set_up():
+    if SUFFIX is None:
+        raise SetupError(f'MMVIT_OPENMMLAB must be one of {sorted(SUFFIXES)}, got {OPENMMLAB_KIND!r}')
     start = time.monotonic()
     if VENV.exists():
         check_distributions()
-    device = 'cuda' if has_cuda_compiler() else 'cpu'
+    device = choose_device()
     if STAMP.exists() and PYTHON.exists() and STAMP.read_text() == fingerprint():
         provide_operators(device)
         return
     python = find_python()
     check_machine(python)
     packages = read_pins(OPENMMLAB)
-    mmcv = {'onedl-mmcv': packages.pop('onedl-mmcv')}
+    mmcv = {name: packages.pop(name) for name in ('onedl-mmcv', 'mmcv') if name in packages}
 
     def step(number, text):
         say(f'[{number}/{STEPS}] {text} (after {minutes(time.monotonic() - start)})')
@@ -262,7 +276,7 @@ def set_up():
     create_venv(python)
     STAMP.unlink(missing_ok=True)
     step(2, 'installing torch and other wheels: 3 GB to download, about 5 minutes')
-    install('--requirement', RUNTIME)
+    install('--requirement', TORCH, '--requirement', RUNTIME)
     step(3, f'providing mmcv with compiled operators ({device})')
     compile_mmcv = functools.partial(build_mmcv, device=device)
     wheels = provide_wheels(mmcv, device, compile_mmcv, 'about 8 minutes on 2 cores')

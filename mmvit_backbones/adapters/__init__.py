@@ -1,0 +1,1 @@
+"""Backbones as other libraries want them. Import the module of the library that you have; this one imports none."""

@@ -1,0 +1,56 @@
+"""Backbones as torchvision's detectors want them: with a feature pyramid and ``out_channels``.
+
+https://pytorch.org/vision/stable/models.html#object-detection
+"""
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torchvision.models.detection import backbone_utils
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
+
+from ..backbones import Backbone
+
+
+class NamedMaps(nn.Module):
+    """A backbone whose maps are named ``'0'``, ``'1'`` and so on, as the detectors of torchvision ask for them."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {str(i): x for i, x in enumerate(self.backbone(images))}
+
+
+class BackboneWithFPN(backbone_utils.BackboneWithFPN):
+    """torchvision's class of this name, around a backbone that is no sequence of modules.
+
+    torchvision normalises pictures with the mean and standard deviation of ImageNet in RGB, for values from 0 to 1.
+
+    Args:
+        backbone (Backbone): A pyramid, whose strides double from map to map.
+        out_channels (int): Channels of the maps. Defaults to 256.
+        extra_blocks (ExtraFPNBlock | None): Makes further maps; None pools the last one. Defaults to None.
+        norm_layer (Callable | None): Norm behind each convolution of the pyramid. Defaults to None.
+
+    Raises:
+        ValueError: If the strides don't double.
+
+    Example:
+        >>> import mmvit_backbones
+        >>> from torchvision.models.detection import MaskRCNN
+        >>> from mmvit_backbones.adapters.torchvision import BackboneWithFPN
+        >>> backbone = BackboneWithFPN(mmvit_backbones.get_model('rest_lite', 'backbone'), out_channels=64)
+        >>> detector = MaskRCNN(backbone, num_classes=91)
+    """
+
+    def __init__(self, backbone: Backbone, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
+                 norm_layer: Callable[..., nn.Module] | None = None) -> None:
+        nn.Module.__init__(self)  # that of torchvision takes a backbone apart
+        strides = [backbone.strides[i] for i in backbone.out_indices]
+        if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
+            raise ValueError(f'backbone must give maps whose strides double, got strides {strides}')
+        self.body = NamedMaps(backbone)
+        self.fpn = FeaturePyramidNetwork([backbone.channels[i] for i in backbone.out_indices], out_channels,
+                                         extra_blocks or LastLevelMaxPool(), norm_layer)
+        self.out_channels = out_channels

@@ -1,0 +1,52 @@
+"""tools/print_config.py: what it prints is the config, and a misspelt type is told."""
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+from mmvit_backbones.engine.config import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))
+
+
+def call(*arguments):
+    TOOL['main'](TOOL['get_parser']().parse_args([str(argument) for argument in arguments]))
+
+
+def test_prints_what_is_inherited(capsys, tmp_path):
+    config = ROOT / 'configs/mask_rcnn_reswin_t.py'
+    call(config, '--cfg-options', 'model.backbone.drop_path_rate=0.3')
+    (tmp_path / 'printed.py').write_text(capsys.readouterr().out)
+    printed = Config.fromfile(tmp_path / 'printed.py')
+    assert printed.model.backbone.pop('drop_path_rate') == 0.3
+    expected = Config.fromfile(config)
+    expected.model.backbone.pop('drop_path_rate', None)
+    assert printed.to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize('kind, read', [('json', json.loads), ('yaml', yaml.safe_load)])
+def test_formats_agree(kind, read, tmp_path):
+    config = ROOT / 'configs/upernet_reswin_t.py'
+    call(config, '-o', tmp_path / f'resolved.{kind}')
+    assert read((tmp_path / f'resolved.{kind}').read_text())['model']['backbone']['type'] == 'ReSwin'
+
+
+@pytest.mark.parametrize('option, told', [
+    ('model.neck.type=PFN', 'model.neck.type: PFN is in no registry'),
+    ('model.backbone.arch=huge', 'arch must be one of'),
+    ('modle.neck.type=FPN', 'the config has no modle'),
+])
+def test_mistakes_are_told(option, told):
+    with pytest.raises(UsageError, match=told):
+        call(ROOT / 'configs/mask_rcnn_reswin_t.py', '--cfg-options', option)
+
+
+@pytest.mark.parametrize('name', ['cascade_mask_rcnn_reswin_t', 'upernet_vitaev2_s_cityscapes', 'retinanet_regionvit_s',
+                                  'imagenet_refiner_vit_s', 'demo/imagenet_refiner_vit_s_relabel'])
+def test_types_of_our_configs_are_known(name, capsys):
+    call(ROOT / f'configs/{name}.py')
+    assert 'backbone' in capsys.readouterr().out

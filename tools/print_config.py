@@ -1,0 +1,81 @@
+"""Print a config with all that it inherits, as the other tools read it, after checking every `type` in it.
+
+    python tools/print_config.py configs/mask_rcnn_reswin_t.py
+    python tools/print_config.py CONFIG --cfg-options model.backbone.drop_path_rate=0.3 --format yaml -o resolved.yaml
+"""
+import argparse
+import json
+import sys
+from contextlib import redirect_stdout
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+from mmengine import registry
+from mmengine.config import DictAction
+from mmengine.registry import Registry
+
+from mmvit_backbones.engine.config import UsageError, load_config
+from mmvit_backbones.engine.launch import check_backbone, run_script
+
+FORMATS = ('py', 'json', 'yaml')
+# What hosts look up in mmcv.ops instead of a registry.
+UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+    parser.add_argument('--format', choices=FORMATS, help='default: that of the file name behind -o, or py')
+    parser.add_argument('-o', '--out', help='file to write instead of printing')
+    return parser
+
+
+def main(args):
+    cfg = load_config(args.config, args.cfg_options)
+    check_backbone(cfg)
+    with redirect_stdout(sys.stderr):  # what hosts print while they are imported
+        check_types(cfg.to_dict(), cfg.default_scope)
+    suffix = Path(args.out or '').suffix.removeprefix('.')
+    text = write(cfg, args.format or (suffix if suffix in FORMATS else 'py'))
+    if args.out:
+        Path(args.out).write_text(text)
+        print(f'{args.config} -> {args.out}')
+    else:
+        print(text, end='')
+
+
+def write(cfg, kind):
+    """The config as text; json and yaml know no tuples, which become lists."""
+    if kind == 'py':
+        return cfg.pretty_text
+    plain = json.loads(json.dumps(cfg.to_dict()))
+    return json.dumps(plain, indent=2) + '\n' if kind == 'json' else yaml.safe_dump(plain, sort_keys=False)
+
+
+def check_types(node, scope, path=''):
+    """Raises a UsageError for a `type` that nobody has registered."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        here = f'{path}.{key}' if path else str(key)
+        if key == 'type' and isinstance(value, str) and not is_known(value, scope):
+            raise UsageError(f'{here}: {value} is in no registry of {scope}, mmengine or mmvit_backbones')
+        if isinstance(value, (dict, list, tuple)):
+            check_types(value, scope, here)
+
+
+@cache
+def is_known(name, scope):
+    own = registries_of(import_module(f'{scope}.registry'))
+    return name in UNREGISTERED or any(entry.get(name) is not None for entry in [*own, *registries_of(registry)])
+
+
+def registries_of(module):
+    return [entry for entry in vars(module).values() if isinstance(entry, Registry)]
+
+
+if __name__ == '__main__':
+    run_script(get_parser(), main)

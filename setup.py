@@ -52,7 +52,9 @@ class Wheel(bdist_wheel):
         pip sorts files by name, and ours come after the metadata, as the distribution is called like the package.
         """
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
-        shutil.copytree(Path(self.bdist_dir) / 'mmvit_backbones' / '.mim', Path(wheelfile_base) / '.mim')
+        mim = Path(self.bdist_dir) / 'mmvit_backbones' / '.mim'
+        if mim.exists():  # not in an editable installation
+            shutil.copytree(mim, Path(wheelfile_base) / '.mim')
 
     def get_tag(self):
         python, abi, platform = super().get_tag()

@@ -1,6 +1,6 @@
 """Backbones for Hugging Face's Transformers. Importing registers them with ``AutoConfig`` and ``AutoBackbone``.
 
-https://huggingface.co/docs/transformers/backbones (versions 4 and 5)
+https://huggingface.co/docs/transformers/backbones (tested with 4.57)
 """
 import torch
 from mmengine.registry import MODELS

@@ -92,7 +92,7 @@ class TokenEmbed(nn.Module):
         x = self.patches(images)
         height, width = x.shape[2:]
         x = exchange(x.permute(0, 2, 3, 1), box).flatten(1, 2)
-        return torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1) + self.positions(height, width)
+        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions(height, width)
 
 
 def exchange(x: Tensor, box: Box) -> Tensor:
@@ -197,7 +197,7 @@ def refine(maps: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2:
 
 def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A 1 x 1 convolution as a plain product: ``(B, C, H, W)`` with ``(D, C)`` and ``(D)`` to ``(B, D, H * W)``."""
-    x, weight = x.flatten(2), weight.expand(len(x), -1, -1)
+    x, weight = x.flatten(2), weight.expand(x.shape[0], -1, -1)
     return weight @ x if bias is None else torch.baddbmm(bias[:, None], weight, x)
 
 
@@ -247,13 +247,18 @@ def attend(maps: Callable[[slice, int, int], Tensor], value: Tensor, row_size: i
         Tensor: ``(B, heads, N, d)``.
     """
     num_images, _, num_rows, _ = value.shape
-    if torch.compiler.is_compiling():
+    if is_recorded():
         return maps(slice(None), 0, num_rows) @ value
     outs = [maps(images, row, last) @ value[images]
             for images, row, last in pieces(num_images, num_rows, row_size, limit)]
     rows = -(-num_rows // outs[0].shape[2])
     outs = [torch.cat(outs[i:i + rows], dim=2) if rows > 1 else outs[i] for i in range(0, len(outs), rows)]
     return torch.cat(outs) if len(outs) > 1 else outs[0]
+
+
+def is_recorded() -> bool:
+    """While a graph is made, which is for pictures of all sizes and cuts nothing into pieces."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def chunk_size(x: Tensor) -> int:
@@ -284,7 +289,7 @@ class OwnAttention(nn.Module):
         """
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = query * self.scale, key.transpose(2, 3)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or is_recorded():
             maps = softmax(query @ key)
             if carried is not None:
                 maps = torch.add(maps, carried, alpha=self.scale)

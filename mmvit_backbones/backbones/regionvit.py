@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, trunc_normal_
+from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, is_needed, trunc_normal_
 from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
@@ -55,7 +55,7 @@ class WindowGrid:
 
     def split(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, height, width, C)`` to ``(windows, B, w * w, C)``, ``(B, rows, columns, C)`` to ``(windows, B, C)``."""
-        if any(self.padding):
+        if is_needed(*self.padding):
             local = F.pad(local, (0, 0, 0, self.padding[1], 0, self.padding[0]))
         local = local.unflatten(2, (self.columns, -1)).unflatten(1, (self.rows, -1)).permute(1, 3, 0, 2, 4, 5)
         return self._sort(local).flatten(2, 3), self._sort(regional.permute(1, 2, 0, 3))
@@ -68,7 +68,7 @@ class WindowGrid:
 
     def _sort(self, x: Tensor) -> Tensor:
         """``(rows, columns, ...)`` to ``(windows, ...)``."""
-        if not any(self.padding):
+        if not is_needed(*self.padding):
             return x.flatten(0, 1)
         inner, last_row = x[:-1], x[-1:]
         kinds = inner[:, :-1], inner[:, -1:], last_row[:, :-1], last_row[:, -1:]
@@ -76,7 +76,7 @@ class WindowGrid:
 
     def _unsort(self, x: Tensor) -> Tensor:
         rows, columns = self.rows, self.columns
-        if not any(self.padding):
+        if not is_needed(*self.padding):
             return x.unflatten(0, (rows, columns))
         inner, last_column, last_row, corner = x.split(self.kinds)
         inner = torch.cat([inner.unflatten(0, (rows - 1, columns - 1)), last_column.unsqueeze(1)], dim=1)
@@ -84,12 +84,12 @@ class WindowGrid:
 
     def groups(self, like: Tensor) -> list[Group]:
         """The kinds of windows that occur, in order, with their masks on the device of ``like``."""
-        if not any(self.padding):
+        if not is_needed(*self.padding):
             return [(self.rows * self.columns, None)]
         # What is made while a graph is traced belongs to it and must not stay in the cache.
-        traced = torch.compiler.is_compiling() or type(like) is not Tensor
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or type(like) is not Tensor
         masks = (edge_masks if traced else cached_edge_masks)(self.window_size, *self.padding, like.device)
-        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if count]
+        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if is_needed(count)]
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
@@ -106,8 +106,8 @@ def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.
     in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)
     in_row = F.pad((position < window_size - pad_bottom).repeat_interleave(window_size), (1, 0), value=True)
     column, row = in_column[:, None] & in_column, in_row[:, None] & in_row
-    allowed = [column if pad_right else None, row if pad_bottom else None,
-               column | row if pad_right and pad_bottom else None]
+    right, bottom = is_needed(pad_right), is_needed(pad_bottom)
+    allowed = [column if right else None, row if bottom else None, column | row if right and bottom else None]
     sees = [None if pairs is None else pairs.any(-1, keepdim=True) for pairs in allowed]
     return [None if pairs is None else (some, some & ~pairs) for pairs, some in zip(allowed, sees)]
 
@@ -160,7 +160,7 @@ class Attention(nn.Module):
             x = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         else:
             bias = self.position_bias()
-            sizes = [len(x) // sum(count for count, _ in groups) * count for count, _ in groups]
+            sizes = [x.shape[0] // sum(count for count, _ in groups) * count for count, _ in groups]
             parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups)
             attended = [attend(q, k, v, bias, mask).transpose(1, 2) for q, k, v, (_, mask) in parts]
             x = attended[0] if len(attended) == 1 else torch.cat(attended)
@@ -261,8 +261,9 @@ class RegionEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         excess = [length % self.region_size for length in images.shape[2:]]
-        if any(excess):
-            bottom, right = [self.region_size - e for e in excess]
+        if is_needed(*excess):
+            touched = -(-sum(excess) // (2 * self.region_size))  # 1 if there is any excess, else 0
+            bottom, right = [touched * (self.region_size - e) for e in excess]
             images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
         return self.conv(images).permute(0, 2, 3, 1)
 

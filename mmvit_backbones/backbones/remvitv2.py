@@ -88,7 +88,7 @@ class PooledAttention(nn.Module):
         query, key, value = self.project_and_pool(x)
         logits = self.blend(query, key, residual, gate, query_grid, key_grid)
         x = attend(logits, value, skip=query)
-        x = self.proj(x.transpose(1, 2).reshape(len(x), *query_grid, self.proj.in_features))
+        x = self.proj(x.transpose(1, 2).reshape(x.shape[0], *query_grid, self.proj.in_features))
         return x, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def grids(self, x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -157,7 +157,12 @@ class PooledAttention(nn.Module):
 
 
 def pool_keys(logits: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Averages ``(B, heads, h, w, h', w')`` over keys; sizes that are none of multiples adaptively. Grows nothing."""
+    """Averages ``(B, heads, h, w, h', w')`` over keys; sizes that are none of multiples adaptively.
+
+    Grows nothing, except while tracing, when :meth:`PooledAttention.blend` cannot see whether it has to.
+    """
+    if torch.jit.is_tracing():
+        return average(average(logits, 4, grid[0]), 5, grid[1])
     height, width = logits.shape[4:]
     if height <= grid[0] and width <= grid[1]:
         return logits
@@ -169,6 +174,8 @@ def pool_keys(logits: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def pool_queries(logits: Tensor, grid: tuple[int, int]) -> Tensor:
     """Likewise over queries."""
+    if torch.jit.is_tracing():
+        return average(average(logits, 2, grid[0]), 3, grid[1])
     height, width = logits.shape[2:4]
     if (height, width) == grid:
         return logits
@@ -177,6 +184,14 @@ def pool_queries(logits: Tensor, grid: tuple[int, int]) -> Tensor:
     maps = logits.flatten(4).flatten(0, 1).permute(0, 3, 1, 2)  # keys are channels, which are last in memory
     maps = F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1)
     return maps.reshape(*logits.shape[:2], *grid, *logits.shape[4:])
+
+
+def average(x: Tensor, dim: int, length: int) -> Tensor:
+    """Adaptive average pooling of one axis as a product, which a graph for pictures of all sizes can hold."""
+    given = x.shape[dim]
+    index, cell = torch.arange(given, device=x.device), torch.arange(length, device=x.device)[:, None]
+    weight = ((index >= cell * given // length) & (index < -(-(cell + 1) * given // length))).to(x.dtype)
+    return (x.transpose(dim, -1) @ (weight / weight.sum(1, keepdim=True)).T).transpose(dim, -1)
 
 
 def interpolate_odd(residual: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -109,7 +109,7 @@ class EMSA(ReducedAttention):
         """``(B, heads, N, keys)``. The bias cancels in the softmax, but checkpoints have it."""
         logits = query @ key.transpose(2, 3)
         weight, bias = self.mix_heads.weight.flatten(1), self.mix_heads.bias
-        mixed = torch.baddbmm(bias[:, None], weight.expand(len(logits), -1, -1), logits.flatten(2))
+        mixed = torch.baddbmm(bias[:, None], weight.expand(logits.shape[0], -1, -1), logits.flatten(2))
         return mixed.view(logits.shape)
 
 

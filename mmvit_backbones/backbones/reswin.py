@@ -15,8 +15,10 @@ from ..layers import (
     Mlp,
     RelativePositionBias,
     add_product,
+    is_needed,
     merge_windows,
     project_padded,
+    roll_map,
     shift_mask,
     split_windows,
     without_autocast,
@@ -57,22 +59,23 @@ class WindowAttention(nn.Module):
             tuple[Tensor, Tensor]: Map ``(B, H, W, C)`` and this block's logits before the shift mask.
         """
         height, width = x.shape[1:3]
-        shift = self.shift if min(height, width) > self.window_size else 0
+        shift = self.shift * (height > self.window_size) * (width > self.window_size)
         x = project_padded(self.qkv, x, (0, -width % self.window_size, 0, -height % self.window_size))
         padded_height, padded_width = x.shape[1:3]
-        if shift:
-            x = x.roll((-shift, -shift), dims=(1, 2))
+        shifts = self.shift and is_needed(shift)
+        if shifts:
+            x = roll_map(x, shift)
         query, key, value = split_windows(x, self.num_heads, self.window_size)
         logits = self.blend(query, key, residual)
         attention = logits
-        if shift:
+        if shifts:
             mask = shift_mask(padded_height, padded_width, self.window_size, shift, like=logits)
             attention = (logits.unflatten(1, (-1, self.num_heads)) + mask.unsqueeze(1)).flatten(1, 2)
         with without_autocast(x.device.type):  # the kernel of the softmax sums in float32 by itself
             x = attention.softmax(-1) @ value
         x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
-        if shift:
-            x = x.roll((shift, shift), dims=(1, 2))
+        if shifts:
+            x = roll_map(x, -shift)
         return self.proj(x[:, :height, :width]), logits
 
     def blend(self, query: Tensor, key: Tensor, residual: Tensor | None) -> Tensor:
@@ -98,7 +101,7 @@ def select_maps(residual: Tensor, count: int) -> Tensor:
     space. Integer arithmetic, because rounding of floats differs between devices.
     """
     given = residual.shape[1]
-    if given % count == 0:
+    if not torch.jit.is_tracing() and given % count == 0:
         return residual[:, ::given // count]
     index = torch.arange(count, device=residual.device) * given // count
     return residual[:, index]

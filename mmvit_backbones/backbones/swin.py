@@ -4,7 +4,6 @@ Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. What a blo
 """
 from collections.abc import Iterator, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import Linear, drop_path_schedule, pad_to_multiple
@@ -23,9 +22,7 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
 
     def forward(self, images: Tensor) -> Tensor:
-        pad_h, pad_w = -images.shape[2] % PATCH_SIZE, -images.shape[3] % PATCH_SIZE
-        if pad_h or pad_w:
-            images = F.pad(images, (0, pad_w, 0, pad_h))
+        images = pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2)
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
 

@@ -71,7 +71,7 @@ class PatchEmbed(nn.Module):
         """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, 1 + h * w, C)``, h and w."""
         x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2))
         height, width = x.shape[2:]
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
         return tokens + self.positions(height, width), height, width
 
 

@@ -11,14 +11,16 @@ from .position_embedding import PositionEmbedding
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
 from .relu6 import relu6_
+from .tracing import is_needed
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
-from .window import merge_windows, pad_to_multiple, project_padded, shift_mask, split_windows
+from .window import merge_windows, pad_to_multiple, project_padded, roll_map, shift_mask, split_windows
 
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'Linear',
     'LinearAttention', 'Mlp', 'NormalCell', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'add_product', 'at_least_float32',
-    'attend', 'drop_path_schedule', 'linear', 'merge_windows', 'pad_to_multiple', 'project_padded', 'recompute',
-    'relu6_', 'shift_mask', 'split_windows', 'trunc_normal_', 'without_autocast'
+    'attend', 'drop_path_schedule', 'is_needed', 'linear', 'merge_windows', 'pad_to_multiple', 'project_padded',
+    'recompute', 'relu6_', 'roll_map', 'shift_mask', 'split_windows', 'trunc_normal_',
+    'without_autocast'
 ]

@@ -35,6 +35,8 @@ def add_product(base: Tensor, query: Tensor, key: Tensor, beta: float = 1., alph
     """
     batch_size, heads, num_queries, _ = query.shape
     shape = (batch_size, heads, num_queries, key.shape[2])
+    if torch.jit.is_tracing():  # exported graphs have nothing that is written into
+        return beta * base.reshape(shape) + alpha * query @ key.transpose(2, 3)
     # Not `view`: for autograd this is no view, whose change in place it would answer with copies of the gradient.
     buffer = torch.ops.aten._unsafe_view(base, (batch_size * heads, *shape[2:]))
     buffer.baddbmm_(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), beta=beta, alpha=alpha)

@@ -1,10 +1,12 @@
 """Learned absolute positions on a grid (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.2)."""
+import math
+
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .precision import at_least_float32
+from .tracing import is_needed, resample
 
 
 class PositionEmbedding(nn.Module):
@@ -30,7 +32,7 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, height: int, width: int) -> Tensor:
         """Positions ``(1, height * width, channels)``, after the class token's if there is one."""
-        if (height, width) == (self.grid_size, self.grid_size):
+        if not is_needed(height - self.grid_size, width - self.grid_size):
             return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
 
@@ -50,7 +52,7 @@ class PositionEmbedding(nn.Module):
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int, mode: str = 'bicubic') -> Tensor:
     """The square grid behind the first ``num_extra`` vectors, in float32 at least; bilinear has aligned corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
-    side = round(grid.shape[1]**0.5)
+    side = math.isqrt(int(grid.shape[1]))
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))
-    grid = F.interpolate(grid, size=(height, width), mode=mode, align_corners=mode == 'bilinear')
+    grid = resample(grid, (height, width), mode, align_corners=mode == 'bilinear')
     return torch.cat([token, grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

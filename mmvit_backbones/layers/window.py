@@ -4,12 +4,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .linear import linear
+from .tracing import is_needed
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)`` with zeros, right and bottom, to multiples of ``multiple``."""
     pad_h, pad_w = -x.shape[1] % multiple, -x.shape[2] % multiple
-    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if is_needed(pad_h, pad_w) else x
 
 
 def project_padded(layer: nn.Linear, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
@@ -20,7 +21,7 @@ def project_padded(layer: nn.Linear, x: Tensor, padding: tuple[int, int, int, in
         x (Tensor): ``(B, H, W, C)``.
         padding (tuple[int, int, int, int]): Columns left and right, rows above and below.
     """
-    if not any(padding):
+    if not is_needed(*padding):
         return layer(x)
     x = F.pad(linear(x, layer.weight), (0, 0, *padding))
     return x + layer.bias.to(x.dtype)  # under autocast, the bias alone would be float32
@@ -54,6 +55,15 @@ def merge_windows(x: Tensor, num_heads: int, window_size: int, height: int, widt
     b, s, d = x.shape[0], window_size, x.shape[-1]
     x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
     return x.reshape(b, height, width, num_heads * d)
+
+
+def roll_map(x: Tensor, shift: int) -> Tensor:
+    """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative."""
+    if not torch.jit.is_tracing():
+        return x.roll((-shift, -shift), dims=(1, 2))
+    for dim in (1, 2):  # ONNX has no rolling by a number that depends on the size of the map
+        x = x.index_select(dim, (torch.arange(x.shape[dim], device=x.device) + shift) % x.shape[dim])
+    return x
 
 
 def shift_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""ONNX files: one for all sizes of pictures, with the network's numbers."""
+import runpy
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from test_contract import each_network, fresh_model
+
+from mmvit_backbones.export import compare_onnx, export_onnx
+
+TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'export_onnx.py'
+# Of nothing, of some and of all that a network pads; sides that fit one window and none; high and wide.
+SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
+
+
+@pytest.mark.slow
+@each_network
+def test_one_file_serves_all_sizes(network, tmp_path):
+    model, path = fresh_model(network), tmp_path / 'network.onnx'
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))  # what starts as zeros would hide mistakes
+    export_onnx(model, path)
+    assert all(difference < 1e-4 for difference in compare_onnx(model, path, SIZES).values())
+    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
+
+
+@pytest.mark.slow
+def test_differences_are_seen(tmp_path):
+    model, path = fresh_model('ResTv2'), tmp_path / 'network.onnx'
+    export_onnx(model, path)
+    model.norm2.bias.data.add_(0.01)
+    assert max(compare_onnx(model, path, [(64, 64)]).values()) > 1e-4
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments])
+        runpy.run_path(str(TOOL), run_name='__main__')
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.slow
+def test_classifier_by_the_tool(run, tmp_path):
+    assert 'rest_lite.onnx' in run('rest_lite', '--task', 'classification', '--out', str(tmp_path / 'new'))
+    output, = onnx.load(tmp_path / 'new' / 'rest_lite.onnx').graph.output
+    assert output.name == 'logits' and output.type.tensor_type.shape.dim[1].dim_value == 1000
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['rest_lite', '--opset', '11'], 'opset must be at least 16'),
+    (['rest_*', '--checkpoint', 'x.pth'], '--checkpoint is for one network'),
+])
+def test_mistakes_take_one_line(run, capsys, tmp_path, arguments, message):
+    with pytest.raises(SystemExit):
+        run(*arguments, '--out', str(tmp_path))
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())

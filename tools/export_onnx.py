@@ -1,0 +1,60 @@
+"""Write networks as ONNX files for pictures of all sizes, and check them against PyTorch with ONNX Runtime.
+
+    python tools/export_onnx.py reswin_tiny --checkpoint CHECKPOINT
+    python tools/export_onnx.py 'rest*' --task classification --out folder
+
+A file takes `images` (batch, 3, height, width) and gives `map0`, `map1`, ..., or `logits`. If any number differs from
+PyTorch's by more than 1e-4 of the greatest, at any of the sizes that are tried, this is an error.
+"""
+import argparse
+from pathlib import Path
+
+import onnx
+import torch
+
+from mmvit_backbones import get_model
+from mmvit_backbones.engine.config import UsageError, find_names
+from mmvit_backbones.engine.launch import run_script
+from mmvit_backbones.export import OPSET, compare_onnx, export_onnx
+from mmvit_backbones.models import TASKS
+
+TOLERANCE = 1e-4
+SIZES = (224, 224), (160, 224), (75, 101)  # within what all networks take
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
+    parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
+    parser.add_argument('--task', choices=TASKS, default='backbone', help='what to write (default: %(default)s)')
+    parser.add_argument('--opset', type=int, default=OPSET, help='version of the standard (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('.'), help='folder to write NAME.onnx to (default: here)')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    names = find_names(args.networks)
+    if args.checkpoint and len(names) > 1:
+        raise UsageError(f'--checkpoint is for one network, got {names}')
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        path = args.out / f'{name}.onnx'
+        try:
+            model = get_model(name, args.task, args.checkpoint)
+            export_onnx(model, path, args.opset)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        onnx.checker.check_model(str(path))  # of the file, as those over 2 GB come in several
+        report(path, compare_onnx(model, path, SIZES))
+
+
+def report(path: Path, differences: dict[tuple[int, int], float]) -> None:
+    tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
+    if not max(differences.values()) <= TOLERANCE:
+        raise UsageError(f'{path} differs from PyTorch by more than {TOLERANCE}: {tried}')
+    print(f'{path}: {path.stat().st_size / 2**20:.0f} MiB; differences from PyTorch at {tried}', flush=True)
+
+
+if __name__ == '__main__':
+    torch.set_grad_enabled(False)
+    run_script(get_parser(), main)

@@ -20,7 +20,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
-        path (str | PathLike): File to write.
+        path (str | PathLike): File to write; beyond 2 GB, the weights lie in files of their own beside it.
         opset (int): Version of the standard, at least 16. Defaults to 17.
 
     Raises:
@@ -44,7 +44,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
         warnings.filterwarnings('ignore', message='Constant folding')
-        torch.onnx.export(model, (images, ), path, input_names=['images'], output_names=list(outputs),
+        torch.onnx.export(model, (images, ), str(path), input_names=['images'], output_names=list(outputs),
                           dynamic_axes=dict(images=axes, **outputs), opset_version=opset, dynamo=False)
 
 

@@ -47,7 +47,10 @@ def main() -> None:
     args = parse_args()
     targets = plan(args.pictures, args.out)
     annotate = build(args.model, args.checkpoint, args.device)
-    num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=args.device)).shape[1]
+    try:
+        num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=args.device)).shape[1]
+    except AssertionError as error:  # as timm's and mmpretrain's networks of one size have it
+        raise UsageError(f'{args.model} does not take pictures of --size {args.size}: {error}') from None
     missing = [(picture, file) for picture, file in targets.items() if not is_whole(file, num_classes)]
     print(f'{len(targets)} pictures, {len(targets) - len(missing)} have labels', flush=True)
     for i in range(0, len(missing), args.batch_size):

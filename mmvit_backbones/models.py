@@ -1,6 +1,8 @@
 """Models by name: building, loading and converting checkpoints."""
 import logging
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
@@ -143,7 +145,8 @@ def check_task(task: str) -> None:
 def import_mmpretrain() -> None:
     """Registers mmpretrain's models."""
     try:
-        import mmpretrain.models  # noqa: F401
+        with redirect_stdout(sys.stderr):  # it prints what optional parts it lacks, which is no result of a tool
+            import mmpretrain.models  # noqa: F401
     except ImportError as error:
         raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "
                           "task='backbone'") from error

@@ -13,6 +13,7 @@ from test_goldens import NETWORKS, SMALL
 
 import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models
+from mmvit_backbones.models import import_mmpretrain, recognise
 from mmvit_backbones.zoo import VARIANTS
 
 
@@ -49,6 +50,17 @@ def test_unknown_names_are_told():
         get_model('reswin_tiniest')
     with pytest.raises(ValueError, match="task .*'segmentation'"):
         get_model('reswin_tiny', task='segmentation')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task', ['backbone', 'classification'])
+def test_our_own_weights_are_not_taken_for_the_authors(task):
+    import_mmpretrain()
+    for variant in VARIANTS.values():
+        with torch.device('meta'):
+            model = MODELS.build(variant.model_config(task))
+        with pytest.raises(ValueError, match='not a published checkpoint'):
+            recognise(model.state_dict())
 
 
 def test_building_is_silent(capfd):

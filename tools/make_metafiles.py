@@ -1,4 +1,4 @@
-"""Writes configs/metafiles/, model-index.yml and the tables of docs/zoo.md from the zoo.
+"""Writes configs/metafiles/, model-index.yml and the tables of README.md and docs/zoo.md from the zoo.
 
     python tools/make_metafiles.py
     python tools/make_metafiles.py --check    # writes nothing; fails if a file is not as it would be written
@@ -22,6 +22,7 @@ NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and pub
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', upernet='ADE20K',
             semantic_fpn='ADE20K')
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
+NETWORKS = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,8 +57,14 @@ def make_files() -> dict[Path, str]:
                  dict(Collections=[collection(family)], Models=models[name]) for name, family in families().items()}
     index = dict(Import=[str(path.relative_to(ROOT)) for path in metafiles])
     files = {path: to_yaml(content) for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
-    page = ROOT / 'docs/zoo.md'
-    return {**files, page: page.read_text().split(TABLES)[0] + TABLES + tables()}
+    page, readme = ROOT / 'docs/zoo.md', ROOT / 'README.md'
+    return {**files, page: page.read_text().split(TABLES)[0] + TABLES + tables(),
+            readme: between(readme.read_text(), *NETWORKS, networks())}
+
+
+def between(text: str, start: str, end: str, new: str) -> str:
+    before, rest = text.split(start)
+    return before + start + new + end + rest.split(end)[1]
 
 
 def families() -> dict[str, Family]:
@@ -145,6 +152,24 @@ def tables() -> str:
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows]) + '\n'
+
+
+def networks() -> str:
+    """The table of the README: a row for each family."""
+    rows = []
+    for name, family in families().items():
+        variants = [variant for variant in VARIANTS.values() if variant.family is family]
+        page = f'[{Path(family.docs).stem}]({family.docs})'
+        rows.append([name, ', '.join(f'`{variant.name}`' for variant in variants),
+                     span([round(variant.num_params / 1e6) for variant in variants]),
+                     span([variant.top1 for variant in variants if variant.top1 is not None]),
+                     f'{page}, [paper]({family.paper})'])
+    return table(['family', 'networks', 'parameters, millions', 'top-1, %', 'more'], rows)
+
+
+def span(numbers: list[float]) -> str:
+    """From the smallest to the greatest."""
+    return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)}))
 
 
 def family_rows() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Draw what a model sees in pictures: boxes and masks, segments, or the class."""
+"""Draw what a model sees in pictures: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 
 from mmvit_backbones.engine.config import load_config
@@ -10,7 +10,8 @@ def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='picture files, or folders of them')
     parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--checkpoint', required=True, help='checkpoint file or http(s) address')
+    parser.add_argument('--checkpoint', required=True,
+                        help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
     parser.add_argument('--out-dir', default='predictions', help='folder for the drawings (default: %(default)s)')
     parser.add_argument('--score-thr', type=float, default=0.3,
                         help='draw objects with at least this score (default: %(default)s)')
@@ -25,8 +26,9 @@ def main(args):
     drawings = plan_drawings(find_pictures(args.images), args.out_dir)
     predictor = Predictor(cfg, args.checkpoint, device)
     for picture, drawing in drawings.items():
-        predictor.draw(picture, predictor.predict(picture), drawing, args.score_thr)
-        print(f'{picture} -> {drawing}')
+        sample = predictor.predict(picture)
+        predictor.draw(picture, sample, drawing, args.score_thr)
+        print(f'{picture} -> {drawing}', predictor.describe(sample))
 
 
 if __name__ == '__main__':

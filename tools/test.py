@@ -13,7 +13,8 @@ from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or http(s) address')
+    parser.add_argument('checkpoint',
+                        help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='draw the predictions into this folder')

@@ -9,6 +9,7 @@ from mmvit_backbones.engine.config import load_config
 from mmvit_backbones.engine.data_check import check_data
 from mmvit_backbones.engine.hooks import CheckpointMatchHook, ExactResumeHook
 from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
+from mmvit_backbones.engine.own_data import use_coco_folder
 
 
 def get_parser():
@@ -17,6 +18,8 @@ def get_parser():
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
+    parser.add_argument('--coco-folder', metavar='FOLDER',
+                        help='train a detector on annotations/instances_{train,val}.json with train/ and val/ in here')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from this checkpoint, or from the last one in the work dir')
     launch.add_run_arguments(parser)
@@ -28,9 +31,10 @@ def prepare(args):
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
+    if args.coco_folder:
+        use_coco_folder(cfg, args.coco_folder)
     check_data(cfg, ['train', 'val'])
-    launch.check_backbone(cfg)
-    launch.check_pretrained(cfg.model)
+    launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
     if args.amp:
         launch.use_amp(cfg)
     if args.auto_scale_lr:

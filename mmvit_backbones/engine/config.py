@@ -55,6 +55,16 @@ def leaf_datasets(dataset):
     return [dataset]
 
 
+def dicts_in(config):
+    """Go through all dicts in a config."""
+    if isinstance(config, dict):
+        yield config
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            yield from dicts_in(part)
+
+
 def _first_line(error):
     return f'{type(error).__name__}: {error}'.strip().split('\n')[0]
 

@@ -1,5 +1,6 @@
 """Command line, processes and checkpoints of the scripts in tools/."""
 import argparse
+import gc
 import os
 import os.path as osp
 import sys
@@ -10,8 +11,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import find_latest_checkpoint
 
 from ..backbones import Backbone
-from .config import UsageError
-from .loading import check_checkpoint, read_checkpoint
+from .config import UsageError, dicts_in
+from .loading import as_ours, check_checkpoint, read_checkpoint, weights_of
 
 
 def add_run_arguments(parser):
@@ -39,6 +40,8 @@ def run_script(parser, main):
             print(f'error: {error}', file=sys.stderr)
         sys.exit(1)
     if torch.distributed.is_initialized():
+        # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 
@@ -100,32 +103,50 @@ def use_exact_resume(cfg):
 
 
 def check_backbone(cfg):
-    """Refuse bad arguments of a backbone of this package, by building it without memory for its weights."""
+    """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
     arguments = dict(cfg.model.get('backbone') or {})
-    backbone = MODELS.module_dict.get(arguments.pop('type', None))
-    if not (backbone and issubclass(backbone, Backbone)):
-        return  # the host's own
+    backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
+    if not (backbone_type and issubclass(backbone_type, Backbone)):
+        return None  # the host's own
     try:
         with torch.device('meta'):
-            in_channels = backbone(**{**arguments, 'init_cfg': None}).in_channels
+            backbone = backbone_type(**{**arguments, 'init_cfg': None})
     except (TypeError, ValueError) as error:
         raise UsageError(f'model.backbone: {error}') from error
+    in_channels = backbone.in_channels
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
     channels = len(preprocessor.get('mean') or ())
     if channels not in (0, 1, in_channels):
         raise UsageError(f'model.backbone.in_channels is {in_channels}, but data_preprocessor.mean is that of '
                          f'pictures with {channels} channels')
+    return backbone
 
 
-def check_pretrained(model):
-    """Read the files that a model config names as pretrained weights."""
-    for node in _dicts(model):
+def check_pretrained(model, backbone):
+    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave."""
+    for node in dicts_in(model):
         if node.get('type') == 'Pretrained':
             try:
                 check_checkpoint(node['checkpoint'])
             except UsageError as error:
                 raise UsageError(f'pretrained weights: {error}; README.md tells where weights are, and '
                                  '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
+    init_cfg = model.backbone.get('init_cfg') if backbone else None
+    if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
+        _check_backbone_weights(backbone, init_cfg['checkpoint'], init_cfg.get('prefix'))
+
+
+def _check_backbone_weights(backbone, path, prefix):
+    """Refuse a file that has not even half of the backbone's weights; mmengine only warns."""
+    checkpoint = read_checkpoint(path.removeprefix('official://'), mmap=True)
+    if path.startswith('official://'):
+        checkpoint, prefix = as_ours(checkpoint), 'backbone'
+    start = f'{prefix.rstrip(".")}.' if prefix else ''
+    own, given = {start + name for name in backbone.state_dict()}, weights_of(checkpoint).keys()
+    if 2 * len(own & given) < len(own):
+        raise UsageError(
+            f"pretrained weights: {path} has {len(own & given)} of {len(own)} weights of {type(backbone).__name__}; "
+            "official:// in front of the file reads the authors' layout, prefix='backbone.' a classifier of ours")
 
 
 def use_amp(cfg):
@@ -142,16 +163,6 @@ def use_auto_scale_lr(cfg):
 
 
 def _replace_type(config, old, new):
-    for node in _dicts(config):
+    for node in dicts_in(config):
         if node.get('type') == old:
             node['type'] = new
-
-
-def _dicts(config):
-    """Go through all dicts in a config."""
-    if isinstance(config, dict):
-        yield config
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        for part in config:
-            yield from _dicts(part)

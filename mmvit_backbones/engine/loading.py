@@ -7,6 +7,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 
 from ..checkpoints.files import load_checkpoint_file
+from ..models import recognise
 from .config import UsageError
 
 # A few left-over buffers do not make a checkpoint another network's.
@@ -37,7 +38,7 @@ def load_from_safe(filename, map_location=None):
     checkpoint = read_checkpoint(filename, map_location=map_location)
     if is_download and is_main_process():
         barrier()
-    return checkpoint
+    return as_ours(checkpoint)
 
 
 def read_checkpoint(filename, map_location='cpu', mmap=False):
@@ -46,6 +47,14 @@ def read_checkpoint(filename, map_location='cpu', mmap=False):
         return load_checkpoint_file(_resolve(filename), map_location, mmap)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
+
+
+def as_ours(checkpoint):
+    """Convert the authors' checkpoint of a classifier; any other comes back as it is."""
+    try:
+        return dict(state_dict=recognise(checkpoint))
+    except ValueError:
+        return checkpoint
 
 
 def check_checkpoint(filename):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from . import hosts
 from .config import UsageError, leaf_datasets
-from .loading import load_matching, read_checkpoint
+from .loading import as_ours, load_matching, read_checkpoint
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -61,14 +61,14 @@ class Predictor:
 
     Args:
         cfg (mmengine.Config): A config for testing.
-        checkpoint (str): The file of the weights.
+        checkpoint (str): The file of the weights, also in the layout of a classifier's authors.
         device (str | torch.device): Where the model runs.
     """
 
     def __init__(self, cfg, checkpoint, device):
         self.host = cfg.default_scope
         init_default_scope(self.host)
-        state = read_checkpoint(checkpoint)
+        state = as_ours(read_checkpoint(checkpoint))
         self.model = _build_model(cfg)
         load_matching(self.model, state, checkpoint)
         self.model.to(device).eval()
@@ -84,6 +84,14 @@ class Predictor:
         """Return the data sample of the host for a picture file."""
         data = self.pipeline(dict(img_path=str(picture), img_id=0))
         return self.model.test_step(self.collate([data]))[0]
+
+    def describe(self, sample):
+        """Return the likeliest classes of a classifier's prediction as text; of others, nothing."""
+        if self.host != 'mmpretrain':
+            return ''
+        classes = self.visualizer.dataset_meta.get('classes') or range(len(sample.pred_score))
+        scores, indices = sample.pred_score.topk(min(5, len(sample.pred_score)))
+        return ', '.join(f'{classes[i]} {score:.1%}' for score, i in zip(scores.tolist(), indices.tolist()))
 
     def draw(self, picture, sample, out_file, score_thr):
         """Draw a prediction over its picture into a file."""

@@ -5,20 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from golden import fill_state_dict
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from PIL import Image
+from test_goldens import NETWORKS
 
+from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.engine import hosts
 from mmvit_backbones.engine.config import UsageError, load_config
 from mmvit_backbones.engine.data_check import check_data
-from mmvit_backbones.engine.launch import check_backbone
+from mmvit_backbones.engine.launch import check_backbone, check_pretrained
 from mmvit_backbones.engine.loading import check_overlap, load_matching, use_safe_loading
 from mmvit_backbones.engine.predict import find_pictures, plan_drawings
 
@@ -244,9 +248,33 @@ def test_pictures_are_drawn(tiny_checkpoint, tmp_path, capsys):
     Image.new('RGB', (60, 40), 'green').save(picture)
     run_main('predict.py', picture, '--config', TINY, '--checkpoint', tiny_checkpoint,
              '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
-    assert capsys.readouterr().out.splitlines()[-1] == f'{picture} -> {tmp_path / "drawn" / "green.png"}'
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert printed.startswith(f'{picture} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
     with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
         assert drawing.size == (60, 40)
+
+
+def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
+    """Their file, as it was published, is one for testing, and one to start a training from."""
+    variant = 'rest_lite'
+    golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == variant)
+    weights = fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
+    torch.save(weights, tmp_path / 'authors.pth')
+    use_safe_loading()
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
+    load_matching(get_model(variant), loaded, 'authors.pth')
+    assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()
+
+
+@pytest.mark.parametrize('prefix, own, is_right', [
+    ('', 'backbone.', False), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
+def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
+    cfg = load_config(str(TINY))
+    weights = tiny_model().backbone.state_dict()
+    torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix=prefix)
+    with nullcontext() if is_right else pytest.raises(UsageError, match='has 0 of .* weights of ReSwin'):
+        check_pretrained(cfg.model, check_backbone(cfg))
 
 
 def test_bad_pictures(tmp_path):

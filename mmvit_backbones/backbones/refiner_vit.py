@@ -234,7 +234,7 @@ def pieces(num_images: int, num_rows: int, row_size: int, limit: int) -> Iterato
             yield slice(image, image + images), row, min(row + rows, num_rows)
 
 
-def attend(maps: Callable[[slice, int, int], Tensor], value: Tensor, row_size: int, limit: int) -> Tensor:
+def attend_in_pieces(maps: Callable[[slice, int, int], Tensor], value: Tensor, row_size: int, limit: int) -> Tensor:
     """``maps @ value`` piece by piece.
 
     Args:
@@ -301,7 +301,7 @@ class OwnAttention(nn.Module):
                 rows, new = maps[images, :, first:last], softmax(query[images, :, first:last] @ key[images])
                 return rows.copy_(new) if carried is None else torch.add(new, rows, alpha=self.scale, out=rows)
 
-            attended = attend(update, value, self.num_heads * value.shape[2], chunk_size(x))
+            attended = attend_in_pieces(update, value, self.num_heads * value.shape[2], chunk_size(x))
         return self.proj(attended.transpose(1, 2).flatten(2)), maps
 
 
@@ -348,7 +348,7 @@ class SharedAttention(nn.Module):
             return recompute(lambda *_: refined(images, first, last), carried, *weights)
 
         is_cut = len(carried) * num_rows * row_size > limit
-        return attend(refined_again if is_cut else refined, value, row_size, limit)
+        return attend_in_pieces(refined_again if is_cut else refined, value, row_size, limit)
 
 
 class Block(nn.Module):

@@ -20,6 +20,68 @@ PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of the norms over tokens
 MAP_NORM_EPS = 1e-5  # of the norms between convolutions and after stages
 
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolution of a channels-last map."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class ThreeConvEmbed(nn.Module):
+    """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
+    min_size = 1
+    slack = 0  # pixels beyond a multiple of 4 that make no further token
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels // 4, 3, stride=2, padding=1)
+        self.norm1 = nn.LayerNorm(channels // 4, eps=MAP_NORM_EPS)
+        self.conv2 = nn.Conv2d(channels // 4, channels // 2, 3, stride=2, padding=1)
+        self.norm2 = nn.LayerNorm(channels // 2, eps=MAP_NORM_EPS)
+        self.conv3 = nn.Conv2d(channels // 2, channels, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv1(images).permute(0, 2, 3, 1)
+        x = convolve(self.conv2, F.gelu(self.norm1(x)))
+        return convolve(self.conv3, F.gelu(self.norm2(x)))
+
+
+class OneConvEmbed(nn.Module):
+    """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
+    min_size = 2
+    slack = 1
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 8, stride=PATCH_SIZE, padding=3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images).permute(0, 2, 3, 1)
+
+
+EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
+
+
+class RegionEmbed(nn.Module):
+    """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``.
+
+    A picture of which any side is no multiple gets zeros around in both directions; one whose other side is a
+    multiple gains a whole further region there, as the published weights know it.
+    """
+
+    def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
+        super().__init__()
+        self.region_size = region_size
+        self.conv = nn.Conv2d(in_channels, channels, region_size, stride=region_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        excess = [length % self.region_size for length in images.shape[2:]]
+        if is_needed(*excess):
+            touched = -(-sum(excess) // (2 * self.region_size))  # 1 if there is any excess, else 0
+            bottom, right = [touched * (self.region_size - e) for e in excess]
+            images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+        return self.conv(images).permute(0, 2, 3, 1)
+
+
 # Windows of one kind: their number, and what restricts their attention: which queries see anything, ``(N, 1)``, and
 # which pairs of the others are forbidden, ``(N, N)``; or None where all pairs are allowed.
 Group = tuple[int, tuple[Tensor, Tensor] | None]
@@ -205,67 +267,6 @@ class Block(nn.Module):
         x = x + self.drop_path(self.mlp(self.norm2(x)))
         regional, local = x.unflatten(0, windows).split([1, x.shape[1] - 1], dim=2)
         return local, regional.squeeze(2)
-
-
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolution of a channels-last map."""
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class ThreeConvEmbed(nn.Module):
-    """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
-    min_size = 1
-    slack = 0  # pixels beyond a multiple of 4 that make no further token
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels // 4, 3, stride=2, padding=1)
-        self.norm1 = nn.LayerNorm(channels // 4, eps=MAP_NORM_EPS)
-        self.conv2 = nn.Conv2d(channels // 4, channels // 2, 3, stride=2, padding=1)
-        self.norm2 = nn.LayerNorm(channels // 2, eps=MAP_NORM_EPS)
-        self.conv3 = nn.Conv2d(channels // 2, channels, 3, padding=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.conv1(images).permute(0, 2, 3, 1)
-        x = convolve(self.conv2, F.gelu(self.norm1(x)))
-        return convolve(self.conv3, F.gelu(self.norm2(x)))
-
-
-class OneConvEmbed(nn.Module):
-    """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
-    min_size = 2
-    slack = 1
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 8, stride=PATCH_SIZE, padding=3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.conv(images).permute(0, 2, 3, 1)
-
-
-EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
-
-
-class RegionEmbed(nn.Module):
-    """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``.
-
-    A picture of which any side is no multiple gets zeros around in both directions; one whose other side is a
-    multiple gains a whole further region there, as the published weights know it.
-    """
-
-    def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
-        super().__init__()
-        self.region_size = region_size
-        self.conv = nn.Conv2d(in_channels, channels, region_size, stride=region_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        excess = [length % self.region_size for length in images.shape[2:]]
-        if is_needed(*excess):
-            touched = -(-sum(excess) // (2 * self.region_size))  # 1 if there is any excess, else 0
-            bottom, right = [touched * (self.region_size - e) for e in excess]
-            images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
-        return self.conv(images).permute(0, 2, 3, 1)
 
 
 class Projection(nn.Module):

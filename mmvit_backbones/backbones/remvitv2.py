@@ -33,6 +33,17 @@ def pooled(grid: Sequence[int], stride: int) -> tuple[int, int]:
     return -(-grid[0] // stride), -(-grid[1] // stride)
 
 
+class PatchEmbed(nn.Module):
+    """Pixels to tokens: convolution with kernel 7 and stride 4."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, 7, PATCH_STRIDE, padding=3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).permute(0, 2, 3, 1).contiguous()
+
+
 class HeadPooling(nn.Module):
     """Depthwise 3 x 3 convolution and LayerNorm that all heads share; :class:`PooledAttention` applies several at once.
 
@@ -247,17 +258,6 @@ class Block(nn.Module):
         if self.query_stride > 1:
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         return x
-
-
-class PatchEmbed(nn.Module):
-    """Pixels to tokens: convolution with kernel 7 and stride 4."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, 7, PATCH_STRIDE, padding=3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images).permute(0, 2, 3, 1).contiguous()
 
 
 @MODELS.register_module()

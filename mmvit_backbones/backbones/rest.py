@@ -30,6 +30,41 @@ class PixelAttention(nn.Module):
         return x * self.conv(x).sigmoid()
 
 
+class Stem(nn.Module):
+    """Pixels to tokens: three convolutions, of which the first and the last halve the sides, and pixel attention."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv1 = nn.Conv2d(in_channels, half, 3, stride=2, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(half)
+        self.conv2 = nn.Conv2d(half, half, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(half)
+        self.conv3 = nn.Conv2d(half, channels, 3, stride=2, padding=1, bias=False)
+        self.pos = PixelAttention(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
+        x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
+
+
+class PatchEmbed(nn.Module):
+    """Halves the grid between two stages: convolution, batch norm, pixel attention."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.pos = PixelAttention(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
+        return self.pos(self.norm(self.conv(x))).permute(0, 2, 3, 1)
+
+
 class ReducedAttention(nn.Module):
     """What the attention of both versions has in common: queries of all tokens, keys and values of a smaller map.
 
@@ -142,41 +177,6 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
-class Stem(nn.Module):
-    """Pixels to tokens: three convolutions, of which the first and the last halve the sides, and pixel attention."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        half = channels // 2
-        self.conv1 = nn.Conv2d(in_channels, half, 3, stride=2, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(half)
-        self.conv2 = nn.Conv2d(half, half, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(half)
-        self.conv3 = nn.Conv2d(half, channels, 3, stride=2, padding=1, bias=False)
-        self.pos = PixelAttention(channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
-        x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
-        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
-        return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
-
-
-class PatchEmbed(nn.Module):
-    """Halves the grid between two stages: convolution, batch norm, pixel attention."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(channels)
-        self.pos = PixelAttention(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
-        return self.pos(self.norm(self.conv(x))).permute(0, 2, 3, 1)
 
 
 @MODELS.register_module()

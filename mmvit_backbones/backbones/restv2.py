@@ -15,36 +15,6 @@ from .rest import PixelAttention, ReducedAttention, ResT
 NORM_EPS = 1e-6
 
 
-class EMSAv2(ReducedAttention):
-    """Efficient multi-head self-attention, version 2 (paper, section 3.1).
-
-    Plain attention, and to what it gives is added the map of values, upsampled to full resolution by a depthwise
-    convolution and a pixel shuffle.
-    """
-
-    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
-        super().__init__(channels, num_heads, reduction, norm_eps)
-        self.up = nn.Conv2d(channels, channels * reduction**2, 3, padding=1, groups=channels)
-        self.up_norm = nn.LayerNorm(channels, eps=norm_eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised map ``(B, H, W, C)`` to the same."""
-        query, = self.split_heads(self.q(x), 1)
-        keys_and_values = self.keys_and_values(x)
-        key, value = self.split_heads(keys_and_values, 2)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
-        return self.proj(attended + self.upsample(keys_and_values.chunk(2, dim=-1)[1], *x.shape[1:3]))
-
-    def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
-        """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalised."""
-        b, h, w, c = values.shape
-        r = self.reduction
-        x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        if r > 1:  # nn.PixelShuffle, channels-last, in one copy
-            x = x.view(b, h, w, c, r, r).permute(0, 1, 4, 2, 5, 3).reshape(b, h * r, w * r, c)
-        return self.up_norm(x[:, :height, :width])
-
-
 class Stem(nn.Module):
     """Pixels to tokens: two convolutions that halve the sides, a linear one, pixel attention and LayerNorm."""
 
@@ -78,6 +48,36 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
         return self.norm(self.pos(self.conv(x)).permute(0, 2, 3, 1))
+
+
+class EMSAv2(ReducedAttention):
+    """Efficient multi-head self-attention, version 2 (paper, section 3.1).
+
+    Plain attention, and to what it gives is added the map of values, upsampled to full resolution by a depthwise
+    convolution and a pixel shuffle.
+    """
+
+    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
+        super().__init__(channels, num_heads, reduction, norm_eps)
+        self.up = nn.Conv2d(channels, channels * reduction**2, 3, padding=1, groups=channels)
+        self.up_norm = nn.LayerNorm(channels, eps=norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised map ``(B, H, W, C)`` to the same."""
+        query, = self.split_heads(self.q(x), 1)
+        keys_and_values = self.keys_and_values(x)
+        key, value = self.split_heads(keys_and_values, 2)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
+        return self.proj(attended + self.upsample(keys_and_values.chunk(2, dim=-1)[1], *x.shape[1:3]))
+
+    def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
+        """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalised."""
+        b, h, w, c = values.shape
+        r = self.reduction
+        x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        if r > 1:  # nn.PixelShuffle, channels-last, in one copy
+            x = x.view(b, h, w, c, r, r).permute(0, 1, 4, 2, 5, 3).reshape(b, h * r, w * r, c)
+        return self.up_norm(x[:, :height, :width])
 
 
 @MODELS.register_module()

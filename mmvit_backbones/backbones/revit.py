@@ -13,38 +13,16 @@ from ..layers import (
     Gate,
     Linear,
     Mlp,
-    PositionEmbedding,
+    PatchEmbed,
     add_product,
     attend,
     drop_path_schedule,
-    pad_to_multiple,
     trunc_normal_,
 )
 from .base import Backbone, init_linear
 
 PATCH_SIZE = 16
 NORM_EPS = 1e-6
-
-
-class PatchEmbed(nn.Module):
-    """Patches of 16 x 16 pixels to tokens, with learned positions.
-
-    Args:
-        in_channels (int): Channels of the images.
-        channels (int): Channels of the tokens.
-        grid_size (int): Side of the grid of positions.
-    """
-
-    def __init__(self, in_channels: int, channels: int, grid_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, PATCH_SIZE)
-        self.positions = PositionEmbedding(grid_size, channels, class_token=False)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
-        """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, h * w, C)``, h and w."""
-        x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2))
-        height, width = x.shape[2:]
-        return x.flatten(2).transpose(1, 2) + self.positions(height, width), height, width
 
 
 class Attention(nn.Module):
@@ -153,7 +131,7 @@ class ReViT(Backbone):
         super().__init__([channels], [PATCH_SIZE], in_channels, out_indices, frozen_stages, norm_eval, with_cp,
                          init_cfg)
 
-        self.patch_embed = PatchEmbed(in_channels, channels, img_size // PATCH_SIZE)
+        self.patch_embed = PatchEmbed(in_channels, channels, PATCH_SIZE, img_size // PATCH_SIZE, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(Block(channels, num_heads, arch['mlp_ratio'], rate) for rate in drop_paths)

@@ -5,7 +5,6 @@ figure 2. The large, plain forms are those of Zhang et al., IJCV 2023, arXiv 220
 """
 from collections.abc import Iterator, Sequence
 
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from ..layers import (
     GlobalAttention,
     LinearAttention,
     NormalCell,
-    PositionEmbedding,
+    PatchEmbed,
     PyramidReduction,
     ReductionCell,
     drop_path_schedule,
@@ -50,29 +49,6 @@ class BareReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.pyramid(pad_to_multiple(x, STRIDES[-1])))
-
-
-class PatchEmbed(nn.Module):
-    """Patches of 16 x 16 pixels and a class token, with learned positions.
-
-    Args:
-        in_channels (int): Channels of the images.
-        channels (int): Channels of the tokens.
-        grid_size (int): Side of the grid of positions.
-    """
-
-    def __init__(self, in_channels: int, channels: int, grid_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, PATCH_SIZE)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, channels))
-        self.positions = PositionEmbedding(grid_size, channels)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
-        """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, 1 + h * w, C)``, h and w."""
-        x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2))
-        height, width = x.shape[2:]
-        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
-        return tokens + self.positions(height, width), height, width
 
 
 class PlainCell(NormalCell):
@@ -141,7 +117,7 @@ class ViTAE(Backbone):
                  drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
                  init_cfg: dict | list[dict] | None = None) -> None:
         arch = self.resolve_arch(arch)
-        self.check_arch(arch)
+        check_arch(arch)
         channels, widths = arch['embed_dims'], arch['pyramid_dims']
         strides = [4, 8, 16] if widths else [PATCH_SIZE]
         out_indices = range(len(strides)) if out_indices is None else out_indices
@@ -155,7 +131,8 @@ class ViTAE(Backbone):
         else:
             if img_size < PATCH_SIZE:
                 raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
-            self.patch_embed = PatchEmbed(in_channels, channels[0], img_size // PATCH_SIZE)
+            self.patch_embed = PatchEmbed(
+                in_channels, channels[0], PATCH_SIZE, img_size // PATCH_SIZE, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, rate) for rate in drop_paths)
         self.apply(init_linear)
@@ -170,19 +147,6 @@ class ViTAE(Backbone):
             GlobalAttention(channels, channels, arch['num_heads']),
             ConvBranch([channels, *hidden, channels], arch['groups'], last_act=not plain),
             arch['mlp_ratio'], drop_rate, drop_path)
-
-    @staticmethod
-    def check_arch(arch: dict) -> None:
-        channels, widths = arch['embed_dims'], arch['pyramid_dims']
-        if (len(channels), len(widths)) not in ((len(STRIDES), len(STRIDES)), (1, 0)):
-            raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
-                             f'{channels} and {widths}')
-        if widths and channels[-1] != len(DILATIONS[-1]) * widths[-1]:
-            raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
-                             f'{channels} and {widths}')
-        for key in ('num_heads', 'groups'):
-            if channels[-1] % arch[key]:
-                raise ValueError(f'arch: {channels[-1]} embed_dims cannot be split into {arch[key]} {key}')
 
     @property
     def is_plain(self) -> bool:
@@ -221,3 +185,16 @@ class ViTAE(Backbone):
         if kind == 'cells':
             return int(index) + self.num_stages
         return int(index) if kind == 'reductions' else 0
+
+
+def check_arch(arch: dict) -> None:
+    channels, widths = arch['embed_dims'], arch['pyramid_dims']
+    if (len(channels), len(widths)) not in ((len(STRIDES), len(STRIDES)), (1, 0)):
+        raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
+                         f'{channels} and {widths}')
+    if widths and channels[-1] != len(DILATIONS[-1]) * widths[-1]:
+        raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
+                         f'{channels} and {widths}')
+    for key in ('num_heads', 'groups'):
+        if channels[-1] % arch[key]:
+            raise ValueError(f'arch: {channels[-1]} embed_dims cannot be split into {arch[key]} {key}')

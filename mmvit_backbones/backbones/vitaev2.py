@@ -104,7 +104,7 @@ class ViTAEv2(Backbone):
                  drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
                  init_cfg: dict | list[dict] | None = None) -> None:
         arch = self.resolve_arch(arch)
-        self.check_arch(arch)
+        check_arch(arch)
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(arch['embed_dims'], [4, 8, 16, 32], in_channels, out_indices, frozen_stages, norm_eval,
@@ -119,18 +119,6 @@ class ViTAEv2(Backbone):
             for i in range(self.num_stages))
         self.apply(init_linear)
         self.freeze()
-
-    @staticmethod
-    def check_arch(arch: dict) -> None:
-        for key, values in arch.items():
-            if isinstance(values, list) and len(values) != len(STRIDES):
-                raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
-        for key in ('num_heads', 'reduction_heads'):
-            for channels, heads in zip(arch['embed_dims'], arch[key]):
-                if channels % heads:
-                    raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
-        if not set(arch.get('attention', ())) <= {'window', 'global'}:
-            raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")
 
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
         channels, width, stride = self.channels[stage], self.arch['pyramid_dims'][stage], STRIDES[stage]
@@ -197,3 +185,15 @@ class ViTAEv2(Backbone):
         _, stage, kind, *rest = name.split('.')
         before = sum(self.depths[:int(stage)]) + int(stage)
         return before + (int(rest[0]) + 1 if kind == 'cells' else 0)
+
+
+def check_arch(arch: dict) -> None:
+    for key, values in arch.items():
+        if isinstance(values, list) and len(values) != len(STRIDES):
+            raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
+    for key in ('num_heads', 'reduction_heads'):
+        for channels, heads in zip(arch['embed_dims'], arch[key]):
+            if channels % heads:
+                raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
+    if not set(arch.get('attention', ())) <= {'window', 'global'}:
+        raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

@@ -6,6 +6,7 @@ from .drop_path import DropPath, drop_path_schedule
 from .init import trunc_normal_
 from .linear import Linear, linear
 from .mlp import Mlp
+from .patch_embed import PatchEmbed
 from .position_bias import RelativePositionBias
 from .position_embedding import PositionEmbedding
 from .precision import at_least_float32, without_autocast
@@ -18,7 +19,7 @@ from .window import merge_windows, pad_to_multiple, project_padded, roll_map, sh
 
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'Linear',
-    'LinearAttention', 'Mlp', 'NormalCell', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
+    'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'add_product', 'at_least_float32',
     'attend', 'drop_path_schedule', 'is_needed', 'linear', 'merge_windows', 'pad_to_multiple', 'project_padded',
     'recompute', 'relu6_', 'roll_map', 'shift_mask', 'split_windows', 'trunc_normal_',

@@ -1,0 +1,34 @@
+"""Pictures to tokens (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.1)."""
+import torch
+from torch import Tensor, nn
+
+from .position_embedding import PositionEmbedding
+from .window import pad_to_multiple
+
+
+class PatchEmbed(nn.Module):
+    """Square patches of pixels to tokens, with learned positions, and a class token in front where there is one.
+
+    Args:
+        in_channels (int): Channels of the images.
+        channels (int): Channels of the tokens.
+        patch_size (int): Side of a patch, in pixels.
+        grid_size (int): Side of the grid of positions, in patches.
+        class_token (bool): Whether there is a class token.
+    """
+
+    def __init__(self, in_channels: int, channels: int, patch_size: int, grid_size: int, class_token: bool) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_channels, channels, patch_size, patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, channels)) if class_token else None
+        self.positions = PositionEmbedding(grid_size, channels, class_token)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
+        """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""
+        x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), self.patch_size).permute(0, 3, 1, 2))
+        height, width = x.shape[2:]
+        tokens = x.flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)
+        return tokens + self.positions(height, width), height, width

@@ -15,7 +15,7 @@ builder = runpy.run_path(str(Path(__file__).resolve().parent / OPS / 'build.py')
 class BuildPyWithMim(build_py):
     """Compiles the operators where possible; copies configs, tools and the model index to where mim looks for them."""
 
-    def run(self):
+    def run(self) -> None:
         super().run()
         if self.editable_mode:  # writes nothing into the source tree: `python -m mmvit_backbones.ops.build` does
             return
@@ -23,7 +23,7 @@ class BuildPyWithMim(build_py):
         self.copy_mim_files(package / '.mim')
         build_operators(package / 'ops')
 
-    def copy_mim_files(self, mim: Path):
+    def copy_mim_files(self, mim: Path) -> None:
         shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that are gone by now
         # mim finds a config by its name alone, which a demonstration shares with its recipe; it needs data/ anyway.
         for folder, left_out in (('configs', ('demo', 'demo_*')), ('tools', ())):
@@ -31,7 +31,7 @@ class BuildPyWithMim(build_py):
         shutil.copy('model-index.yml', mim)
 
 
-def build_operators(folder: Path):
+def build_operators(folder: Path) -> None:
     """Without a compiler, or without torch in pip's build environment, the package comes with plain PyTorch alone."""
     for library in folder.glob('*.so'):
         library.unlink()  # of a checkout, perhaps of another torch
@@ -42,11 +42,11 @@ def build_operators(folder: Path):
 class Wheel(bdist_wheel):
     """With libraries inside, a wheel is of one platform, but of any Python; mim finds its files in two places."""
 
-    def finalize_options(self):
+    def finalize_options(self) -> None:
         super().finalize_options()
         self.root_is_pure = not builds_operators()
 
-    def write_wheelfile(self, wheelfile_base: str, *args, **kwargs):
+    def write_wheelfile(self, wheelfile_base: str, *args, **kwargs) -> None:
         """onedl-mim 0.5.1 looks where the first file of a distribution lies, others in the package.
 
         pip sorts files by name, and ours come after the metadata, as the distribution is called like the package.
@@ -56,13 +56,13 @@ class Wheel(bdist_wheel):
         if mim.exists():  # not in an editable installation
             shutil.copytree(mim, Path(wheelfile_base) / '.mim')
 
-    def get_tag(self):
+    def get_tag(self) -> tuple[str, str, str]:
         python, abi, platform = super().get_tag()
         return ('py3', 'none', platform) if builds_operators() else (python, abi, platform)
 
 
 class DistributionWithOperators(Distribution):
-    def has_ext_modules(self):
+    def has_ext_modules(self) -> bool:
         return builds_operators()
 
 

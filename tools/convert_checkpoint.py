@@ -12,7 +12,7 @@ from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.models import TASKS, convert_state_dict, for_task, recognise
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('input', help="the authors' file, or its address")
     parser.add_argument('output', help='file to write: .pth, or .safetensors')
@@ -21,7 +21,7 @@ def parse_args():
     return parser.parse_args()
 
 
-def save(state_dict, output):
+def save(state_dict: dict, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == '.safetensors':
         from safetensors.torch import save_file
@@ -30,7 +30,7 @@ def save(state_dict, output):
         torch.save(dict(state_dict=state_dict, meta={}), output)
 
 
-def main():
+def main() -> None:
     args = parse_args()
     checkpoint = load_checkpoint_file(args.input)
     if args.model:

@@ -6,7 +6,7 @@ from mmvit_backbones.engine.launch import check_backbone, run_script
 from mmvit_backbones.engine.predict import Predictor, find_device, find_pictures, plan_drawings
 
 
-def get_parser():
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='picture files, or folders of them')
     parser.add_argument('--config', required=True, help='config file')
@@ -19,7 +19,7 @@ def get_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config)
     check_backbone(cfg)
     device = find_device(args.device)

@@ -10,10 +10,11 @@ from contextlib import redirect_stdout
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 from mmengine import registry
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
 
 from mmvit_backbones.engine.config import UsageError, load_config
@@ -24,7 +25,7 @@ FORMATS = ('py', 'json', 'yaml')
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
 
 
-def get_parser():
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
@@ -34,7 +35,7 @@ def get_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     check_backbone(cfg)
     with redirect_stdout(sys.stderr):  # what hosts print while they are imported
@@ -48,7 +49,7 @@ def main(args):
         print(text, end='')
 
 
-def write(cfg, kind):
+def write(cfg: Config, kind: str) -> str:
     """The config as text; json and yaml know no tuples, which become lists."""
     if kind == 'py':
         return cfg.pretty_text
@@ -56,7 +57,7 @@ def write(cfg, kind):
     return json.dumps(plain, indent=2) + '\n' if kind == 'json' else yaml.safe_dump(plain, sort_keys=False)
 
 
-def check_types(node, scope, path=''):
+def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:
     """Raises a UsageError for a `type` that nobody has registered."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
@@ -68,12 +69,12 @@ def check_types(node, scope, path=''):
 
 
 @cache
-def is_known(name, scope):
+def is_known(name: str, scope: str) -> bool:
     own = registries_of(import_module(f'{scope}.registry'))
     return name in UNREGISTERED or any(entry.get(name) is not None for entry in [*own, *registries_of(registry)])
 
 
-def registries_of(module):
+def registries_of(module: ModuleType) -> list[Registry]:
     return [entry for entry in vars(module).values() if isinstance(entry, Registry)]
 
 

@@ -1,6 +1,7 @@
 """Test a detector, a segmenter or a classifier: what it is follows from the config."""
 import argparse
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmvit_backbones.engine import hosts, launch
@@ -10,7 +11,7 @@ from mmvit_backbones.engine.hooks import CheckpointMatchHook
 from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
 
 
-def get_parser():
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint',
@@ -24,7 +25,7 @@ def get_parser():
     return parser
 
 
-def prepare(args):
+def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
@@ -43,7 +44,7 @@ def prepare(args):
     return cfg
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return

@@ -1,6 +1,7 @@
 """Train a detector, a segmenter or a classifier: what it is follows from the config."""
 import argparse
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
@@ -12,7 +13,7 @@ from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
 from mmvit_backbones.engine.own_data import use_coco_folder
 
 
-def get_parser():
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
@@ -26,7 +27,7 @@ def get_parser():
     return parser
 
 
-def prepare(args):
+def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
@@ -49,7 +50,7 @@ def prepare(args):
     return cfg
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return

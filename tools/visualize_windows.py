@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from mmengine.registry import MODELS
 from PIL import Image
+from torch import Tensor, nn
 
 from mmvit_backbones import get_model
 from mmvit_backbones.engine.config import UsageError, load_config
@@ -29,8 +30,12 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 MARGIN = 0.1  # of the picture, around it: windows may look beyond its border
 
+# Of one stage, in pixels: the side of a window, the padding (top, left), and a frame (centre x and y, width and height)
+# per head and window, (heads, 4, nh, nw).
+Frames = tuple[int, tuple[int, int], Tensor]
 
-def get_parser():
+
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('image', metavar='PICTURE', help='picture file')
     source = parser.add_mutually_exclusive_group(required=True)
@@ -43,12 +48,12 @@ def get_parser():
     return parser
 
 
-def pixel(text):
+def pixel(text: str) -> tuple[int, int]:
     x, y = text.split(',')
     return int(x), int(y)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     picture, = find_pictures([args.image])
     with Image.open(picture) as file:
         image = np.array(file.convert('RGB'))
@@ -64,7 +69,7 @@ def main(args):
     print(f'{picture} -> {args.out}')
 
 
-def build_backbone(args):
+def build_backbone(args: argparse.Namespace) -> nn.Module:
     torch.manual_seed(0)
     if args.network:
         try:
@@ -80,12 +85,11 @@ def build_backbone(args):
 
 
 @torch.no_grad()
-def predict_frames(backbone, image):
+def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
     """What the last attention of each stage looks at, in pixels of the picture.
 
     Returns:
-        list[tuple[int, tuple[int, int], Tensor]]: Per stage the side of a window, the padding (top, left), and a frame
-        (centre x and y, width and height) per head and window, ``(heads, 4, nh, nw)``.
+        list[Frames]: One entry per stage.
     """
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     predictions = {}
@@ -97,14 +101,14 @@ def predict_frames(backbone, image):
             for layer, stride in zip(layers, backbone.strides)]
 
 
-def last_attention(modules):
+def last_attention(modules: list[nn.Module]) -> VariedSizeWindowAttention:
     layers = [m for module in modules for m in module.modules() if isinstance(m, VariedSizeWindowAttention)]
     if not layers:
         raise UsageError('the network has no varied-size windows; vitaev2_vsa_* and swin_vsa_* have')
     return layers[-1]
 
 
-def to_pixels(scale, offset, pad, window_size, stride):
+def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: int, stride: int) -> Frames:
     """One stage of :func:`predict_frames`; a token is a square of ``stride`` pixels."""
     nh, nw = scale.shape[3:]
     x = (torch.arange(nw) + 0.5) * window_size - pad[1] + offset[0, :, 0]
@@ -114,7 +118,7 @@ def to_pixels(scale, offset, pad, window_size, stride):
     return side, (top * stride, left * stride), stride * torch.stack([x, y, width, height], 1)
 
 
-def draw(image, queries, stages, title, path):
+def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
     height, width = image.shape[:2]
     figure, grid = plt.subplots(len(queries), len(stages), squeeze=False, layout='constrained',
                                 figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.6))
@@ -129,7 +133,7 @@ def draw(image, queries, stages, title, path):
     figure.savefig(path, dpi=80)
 
 
-def draw_windows(axes, query, side, pad, frames):
+def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
     """The window that holds a query, and those of its heads."""
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side
@@ -142,7 +146,7 @@ def draw_windows(axes, query, side, pad, frames):
         add_frame(axes, frame, edgecolor=color, linewidth=1.2)
 
 
-def add_frame(axes, frame, **style):
+def add_frame(axes: plt.Axes, frame: list[float], **style) -> None:
     x, y, width, height = frame
     axes.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, fill=False, **style))
 

@@ -5,17 +5,19 @@ import os.path as osp
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
 
 
-def load_checkpoint_file(path, map_location='cpu', mmap=False):
+def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
+                         mmap: bool = False) -> dict:
     """Load a checkpoint file (torch or safetensors) as a dict.
 
     Args:
-        path (str): A file, or an http(s) address that is downloaded once into the cache of torch hub.
+        path (str | os.PathLike): A file, or an http(s) address that is downloaded once into the cache of torch hub.
         map_location (str | torch.device): Where the tensors go.
         mmap (bool): Leave the tensors on disk until they are used. For looking at a file or copying from it
             at once: the tensors break when the file is overwritten.
@@ -39,7 +41,7 @@ def load_checkpoint_file(path, map_location='cpu', mmap=False):
     return checkpoint
 
 
-def _download(url):
+def _download(url: str) -> str:
     target = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(url).path))
     if osp.exists(target):
         return target
@@ -51,7 +53,7 @@ def _download(url):
     return target
 
 
-def _load_safetensors(path, map_location, mmap):
+def _load_safetensors(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     try:
@@ -60,7 +62,7 @@ def _load_safetensors(path, map_location, mmap):
         raise ValueError(f'checkpoint {path} is truncated or corrupt: {error}') from error
 
 
-def _load_torch(path, map_location, mmap):
+def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:
     try:
         with torch.serialization.safe_globals(_training_state_types()):
             return torch.load(
@@ -70,7 +72,7 @@ def _load_torch(path, map_location, mmap):
         raise ValueError(f'checkpoint {path} {_what_is_wrong(error)}') from error
 
 
-def _what_is_wrong(error):
+def _what_is_wrong(error: Exception) -> str:
     refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if refused:
         return f'is refused: it holds more than weights (it would import {refused[1]})'
@@ -78,7 +80,7 @@ def _what_is_wrong(error):
     return f'is truncated or corrupt: {first_line}'
 
 
-def _training_state_types():
+def _training_state_types() -> list:
     """Name what a training state of mmengine (its log history, above all) or timm (its options) holds besides tensors.
 
     Files written with numpy 1 call numpy's functions by other names.
@@ -94,7 +96,7 @@ def _training_state_types():
     ]
 
 
-def _history_method(owner, name):
+def _history_method(owner: type, name: str) -> Callable:
     """Stand in for getattr, by which a HistoryBuffer refers to its own methods, and allow nothing else."""
     from mmengine.logging import HistoryBuffer
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):

@@ -1,6 +1,7 @@
 """Read a config for the scripts and say in one line what is wrong with it."""
 import inspect
 import os.path as osp
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 from mmengine.config import Config
@@ -21,7 +22,7 @@ class UsageError(Exception):
     """A mistake of the user's; its text is one line that says what came and what is allowed."""
 
 
-def find_names(patterns):
+def find_names(patterns: Sequence[str]) -> list[str]:
     """The networks that a command line means: names or shell patterns."""
     names = [name for pattern in patterns for name in list_models(pattern)]
     if not names:
@@ -29,7 +30,7 @@ def find_names(patterns):
     return names
 
 
-def load_config(path, options=None):
+def load_config(path: str, options: dict | None = None) -> Config:
     """Load a config file and merge the options `{'a.b.c': value}` of the command line into it."""
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
@@ -46,7 +47,7 @@ def load_config(path, options=None):
     return cfg
 
 
-def leaf_datasets(dataset):
+def leaf_datasets(dataset: dict) -> list[dict]:
     """List the datasets in a dataset config, without wrappers such as RepeatDataset and ConcatDataset."""
     if 'datasets' in dataset:
         return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
@@ -55,7 +56,7 @@ def leaf_datasets(dataset):
     return [dataset]
 
 
-def dicts_in(config):
+def dicts_in(config) -> Iterator[dict]:
     """Go through all dicts in a config."""
     if isinstance(config, dict):
         yield config
@@ -65,11 +66,11 @@ def dicts_in(config):
             yield from dicts_in(part)
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return f'{type(error).__name__}: {error}'.strip().split('\n')[0]
 
 
-def _check_host(cfg, path):
+def _check_host(cfg: Config, path: str) -> None:
     host = cfg.get('default_scope')
     if host not in HOSTS:
         raise UsageError(f'config {path} has default_scope={host!r}; allowed are {", ".join(HOSTS)}')
@@ -77,14 +78,14 @@ def _check_host(cfg, path):
         raise UsageError(f'config {path} needs {host}, which is not installed')
 
 
-def _set_host_defaults(cfg):
+def _set_host_defaults(cfg: Config) -> None:
     """Complete a config of mmpretrain, which leaves the batching to the scripts."""
     for split in ('train', 'val', 'test'):
         if cfg.default_scope == 'mmpretrain' and cfg.get(f'{split}_dataloader'):
             cfg[f'{split}_dataloader'].setdefault('collate_fn', dict(type='default_collate'))
 
 
-def _check_option(cfg, key):
+def _check_option(cfg: Config, key: str) -> None:
     """Refuse an option whose target is not in the config: mmengine would add it and nobody would read it.
 
     The last part of the key may be new: it can be an argument that the config leaves at its default.
@@ -96,7 +97,7 @@ def _check_option(cfg, key):
         raise UsageError(f'--cfg-options {key}: the config has no {top}; it has {", ".join(sorted(cfg))}')
 
 
-def _check_path(node, name, rest, key):
+def _check_path(node, name: str, rest: Sequence[str], key: str) -> None:
     if not rest:
         return
     part, *rest = rest

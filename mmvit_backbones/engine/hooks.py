@@ -2,7 +2,8 @@
 import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop, set_random_seed
+from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
+from torch.utils.data import DataLoader
 
 from .loading import check_overlap, load_matching
 
@@ -17,11 +18,11 @@ class CheckpointMatchHook(Hook):
 
     priority = 'LOWEST'
 
-    def __init__(self, name, strict):
+    def __init__(self, name: str, strict: bool) -> None:
         self.name = name
         self.strict = strict
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check = load_matching if self.strict else check_overlap
         check(runner.model, checkpoint, self.name)
 
@@ -37,7 +38,7 @@ class ExactResumeHook(Hook):
 
     priority = 'LOWEST'
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         self.last_checkpoint = runner.message_hub.get_info('last_ckpt')
         # mmengine's function gives a worker the same seed in all epochs.
         if 'worker_init_fn' not in runner.cfg.train_dataloader:
@@ -45,10 +46,10 @@ class ExactResumeHook(Hook):
         if isinstance(runner.train_loop, IterBasedTrainLoop) and not _can_skip(runner.train_dataloader):
             runner.logger.warning('The sampler has no method skip: a resumed training will differ by chance.')
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         _seed(runner, runner.iter)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         checkpoint = runner.message_hub.get_info('last_ckpt')
         if not isinstance(runner.train_loop, IterBasedTrainLoop) or checkpoint == self.last_checkpoint:
             return
@@ -58,16 +59,16 @@ class ExactResumeHook(Hook):
             runner.train_loop.dataloader_iterator.skip_iter(runner.iter + 1)
         _seed(runner, runner.iter + 1)
 
-    def after_val(self, runner):
+    def after_val(self, runner: Runner) -> None:
         # A training resumed at this checkpoint does not validate first.
         _seed(runner, runner.iter)
 
 
-def _seed(runner, iteration):
+def _seed(runner: Runner, iteration: int) -> None:
     state = np.random.SeedSequence((runner.seed, get_rank(), iteration)).generate_state(1)
     set_random_seed(int(state[0]))
 
 
-def _can_skip(loader):
+def _can_skip(loader: DataLoader) -> bool:
     samplers = (loader.sampler, getattr(loader.batch_sampler, 'sampler', None))
     return any(hasattr(sampler, 'skip') for sampler in samplers)

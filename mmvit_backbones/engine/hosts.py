@@ -1,7 +1,7 @@
 """What differs between mmdet, mmseg and mmpretrain when a model is tested."""
 import os.path as osp
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
 from .config import UsageError, leaf_datasets
 
@@ -24,7 +24,7 @@ _TTA_MODELS = {
 }
 
 
-def draw_predictions(cfg, show, show_dir, wait_time):
+def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
     """Let the visualization hook of the host draw every prediction, in a window or into a folder."""
     host = cfg.default_scope
     cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[host]))
@@ -41,7 +41,7 @@ def draw_predictions(cfg, show, show_dir, wait_time):
         hook.out_dir = show_dir
 
 
-def save_predictions(cfg, out):
+def save_predictions(cfg: Config, out: str) -> None:
     """Let the host write its predictions: mmseg label images into a folder, the others a pickle file."""
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     if cfg.default_scope == 'mmseg':
@@ -54,7 +54,7 @@ def save_predictions(cfg, out):
     cfg.test_evaluator = [*metrics, dict(type=dump, out_file_path=out)]
 
 
-def use_tta(cfg):
+def use_tta(cfg: Config) -> None:
     """Test with the augmentations of the config, or with the picture and its mirror image."""
     host = cfg.default_scope
     datasets = leaf_datasets(cfg.test_dataloader.dataset)
@@ -70,7 +70,7 @@ def use_tta(cfg):
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
 
 
-def _mirror_pipeline(pipeline, host):
+def _mirror_pipeline(pipeline: list[dict], host: str) -> list[dict]:
     *steps, pack = pipeline
     annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
     if host == 'mmdet' and 'meta_keys' in pack:

@@ -4,9 +4,10 @@ import gc
 import os
 import os.path as osp
 import sys
+from collections.abc import Callable
 
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS
 from mmengine.runner import find_latest_checkpoint
 
@@ -15,7 +16,7 @@ from .config import UsageError, dicts_in
 from .loading import as_ours, check_checkpoint, read_checkpoint, weights_of
 
 
-def add_run_arguments(parser):
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing have in common."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
@@ -26,7 +27,7 @@ def add_run_arguments(parser):
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
 
 
-def run_script(parser, main):
+def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
     """Parse the command line and run main(args); a mistake of the user's ends it with one line."""
     try:
         args = parser.parse_args()
@@ -45,12 +46,12 @@ def run_script(parser, main):
         torch.distributed.destroy_process_group()
 
 
-def set_work_dir(cfg, work_dir):
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
     name = osp.splitext(osp.basename(cfg.filename))[0]
     cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
 
 
-def check_launcher(launcher):
+def check_launcher(launcher: str) -> None:
     """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
     gpus = torch.cuda.device_count()
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
@@ -60,7 +61,7 @@ def check_launcher(launcher):
         raise UsageError(f'--launcher {launcher} needs GPUs; without them, tools/dist_train.sh works')
 
 
-def init_processes(cfg, launcher):
+def init_processes(cfg: Config, launcher: str) -> None:
     """Tell mmengine about the launcher; without GPUs, connect the processes here, which it cannot do."""
     cfg.launcher = launcher
     if launcher == 'none' or torch.cuda.is_available():
@@ -75,7 +76,7 @@ def init_processes(cfg, launcher):
     _replace_type(cfg.model, 'SyncBN', 'BN')
 
 
-def resume_path(cfg, resume):
+def resume_path(cfg: Config, resume: str | None) -> str | None:
     """Return the checkpoint to resume from, or None; resume is the value of --resume."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
@@ -85,7 +86,7 @@ def resume_path(cfg, resume):
     return find_latest_checkpoint(cfg.work_dir) if has_checkpoint else None
 
 
-def set_resume(cfg, path):
+def set_resume(cfg: Config, path: str) -> None:
     """Resume from a checkpoint, with the seed of the training that wrote it."""
     checkpoint = read_checkpoint(path, mmap=True)
     if not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
@@ -97,12 +98,12 @@ def set_resume(cfg, path):
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=checkpoint['meta'].get('seed'))
 
 
-def use_exact_resume(cfg):
+def use_exact_resume(cfg: Config) -> None:
     """Do what `ExactResumeHook` needs: new workers, with seeds of the hook's, for each epoch."""
     cfg.train_dataloader.persistent_workers = False
 
 
-def check_backbone(cfg):
+def check_backbone(cfg: Config) -> Backbone | None:
     """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
@@ -122,7 +123,7 @@ def check_backbone(cfg):
     return backbone
 
 
-def check_pretrained(model, backbone):
+def check_pretrained(model: dict, backbone: Backbone | None) -> None:
     """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave."""
     for node in dicts_in(model):
         if node.get('type') == 'Pretrained':
@@ -136,7 +137,7 @@ def check_pretrained(model, backbone):
         _check_backbone_weights(backbone, init_cfg['checkpoint'], init_cfg.get('prefix'))
 
 
-def _check_backbone_weights(backbone, path, prefix):
+def _check_backbone_weights(backbone: Backbone, path: str, prefix: str | None) -> None:
     """Refuse a file that has not even half of the backbone's weights; mmengine only warns."""
     checkpoint = read_checkpoint(path.removeprefix('official://'), mmap=True)
     if path.startswith('official://'):
@@ -149,20 +150,20 @@ def _check_backbone_weights(backbone, path, prefix):
             "official:// in front of the file reads the authors' layout, prefix='backbone.' a classifier of ours")
 
 
-def use_amp(cfg):
+def use_amp(cfg: Config) -> None:
     if not torch.cuda.is_available():
         raise UsageError('--amp needs a CUDA GPU, and this machine has none')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def use_auto_scale_lr(cfg):
+def use_auto_scale_lr(cfg: Config) -> None:
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UsageError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
     cfg.auto_scale_lr.enable = True
 
 
-def _replace_type(config, old, new):
+def _replace_type(config: dict, old: str, new: str) -> None:
     for node in dicts_in(config):
         if node.get('type') == old:
             node['type'] = new

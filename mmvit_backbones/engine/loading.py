@@ -1,10 +1,12 @@
 """Make mmengine load checkpoints safely, and check that a checkpoint belongs to a model."""
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+from torch import nn
 
 from ..checkpoints.files import load_checkpoint_file
 from ..models import recognise
@@ -21,7 +23,7 @@ _ADDRESS_LISTS = {
 }
 
 
-def use_safe_loading():
+def use_safe_loading() -> None:
     """Let mmengine load all checkpoints through `load_from_safe`; its own loaders may unpickle any code."""
     schemes = ['http', 'https', 'mmcls', 'pavi', *_ADDRESS_LISTS]
     storages = [r'(\S+\:)?s3://', r'(\S+\:)?petrel://']
@@ -29,7 +31,7 @@ def use_safe_loading():
         ['', *(f'{scheme}://' for scheme in schemes), *storages], load_from_safe, force=True)
 
 
-def load_from_safe(filename, map_location=None):
+def load_from_safe(filename: str, map_location: str | None = None) -> dict:
     """Load a checkpoint of weights only from a file, an http(s) address or a name such as torchvision://..."""
     # The first process downloads, the others find the file. A local file may be read by one process alone.
     is_download = _resolve(filename).startswith('http')
@@ -41,7 +43,7 @@ def load_from_safe(filename, map_location=None):
     return as_ours(checkpoint)
 
 
-def read_checkpoint(filename, map_location='cpu', mmap=False):
+def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
     """Call `load_checkpoint_file` and turn what is wrong with the file into a UsageError."""
     try:
         return load_checkpoint_file(_resolve(filename), map_location, mmap)
@@ -49,7 +51,7 @@ def read_checkpoint(filename, map_location='cpu', mmap=False):
         raise UsageError(str(error)) from error
 
 
-def as_ours(checkpoint):
+def as_ours(checkpoint: dict) -> dict:
     """Convert the authors' checkpoint of a classifier; any other comes back as it is."""
     try:
         return dict(state_dict=recognise(checkpoint))
@@ -57,20 +59,20 @@ def as_ours(checkpoint):
         return checkpoint
 
 
-def check_checkpoint(filename):
+def check_checkpoint(filename: str) -> None:
     """Raise a UsageError if a checkpoint file is missing or bad; names that others resolve are left to them."""
     filename = filename.removeprefix('official://')
     if '://' not in filename or filename.startswith('http'):
         read_checkpoint(filename, mmap=True)
 
 
-def weights_of(checkpoint):
+def weights_of(checkpoint: dict) -> OrderedDict:
     """Return the weights in a checkpoint, by their names in the model."""
     weights = checkpoint.get('state_dict', checkpoint)
     return OrderedDict((key.removeprefix('module.'), value) for key, value in weights.items())
 
 
-def load_matching(model, checkpoint, name):
+def load_matching(model: nn.Module, checkpoint: dict, name: str) -> None:
     """Load a checkpoint into a model, or raise a UsageError if it is that of another network."""
     model = _unwrap(model)
     try:
@@ -85,24 +87,24 @@ def load_matching(model, checkpoint, name):
         raise _other_network(name, counts, [*missing[:2], *unexpected[:2]])
 
 
-def check_overlap(model, checkpoint, name):
+def check_overlap(model: nn.Module, checkpoint: dict, name: str) -> None:
     """Raise a UsageError if no weight in a checkpoint has a name that the model knows."""
     expected, given = _unwrap(model).state_dict().keys(), weights_of(checkpoint).keys()
     if not expected & given:
         raise _other_network(name, f'none of its {len(given)} weights is in the model', [*list(given)[:2]])
 
 
-def _other_network(name, counts, examples):
+def _other_network(name: str, counts: str, examples: Sequence[str]) -> UsageError:
     return UsageError(f'checkpoint {name} is of another network: {counts} ({", ".join(examples)}, ...)')
 
 
-def _unwrap(model):
+def _unwrap(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
 
 
-def _resolve(filename):
+def _resolve(filename: str) -> str:
     scheme, separator, name = filename.partition('://')
     if not separator or scheme in ('http', 'https'):
         return filename

@@ -2,11 +2,13 @@
 import json
 import os.path as osp
 
+from mmengine.config import Config
+
 from .config import UsageError, dicts_in, leaf_datasets
 from .data_check import check_data
 
 
-def use_coco_folder(cfg, folder):
+def use_coco_folder(cfg: Config, folder: str) -> None:
     """Train on FOLDER instead of COCO, with the classes that its annotations name.
 
     Args:
@@ -32,7 +34,7 @@ def use_coco_folder(cfg, folder):
             head['num_classes'] = len(classes)
 
 
-def _read_classes(folder, needs_masks):
+def _read_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
     """The names of the classes, which both splits must share, in the order of the training annotations."""
     train, val = (_read_annotations(osp.join(folder, f'annotations/instances_{split}.json'))
                   for split in ('train', 'val'))
@@ -47,7 +49,7 @@ def _read_classes(folder, needs_masks):
     return classes
 
 
-def _read_annotations(file):
+def _read_annotations(file: str) -> dict:
     try:
         with open(file, encoding='utf-8') as stream:
             content = json.load(stream)

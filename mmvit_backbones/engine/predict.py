@@ -1,12 +1,17 @@
 """Draw the predictions of a model for single pictures."""
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
+from mmengine.structures import BaseDataElement
 from PIL import Image
+from torch import nn
 
 from . import hosts
 from .config import UsageError, leaf_datasets
@@ -15,7 +20,7 @@ from .loading import as_ours, load_matching, read_checkpoint
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
-def find_pictures(paths):
+def find_pictures(paths: Sequence[str]) -> list[Path]:
     """List the picture files among files and folders, and read each of them to see that it is one."""
     pictures = []
     for path in map(Path, paths):
@@ -30,7 +35,7 @@ def find_pictures(paths):
     return pictures
 
 
-def plan_drawings(pictures, out_dir):
+def plan_drawings(pictures: Sequence[Path], out_dir: str) -> dict[Path, Path]:
     """Make the folder and map each picture file to the file for its drawing."""
     drawings = {}
     for picture in pictures:
@@ -45,7 +50,7 @@ def plan_drawings(pictures, out_dir):
     return drawings
 
 
-def find_device(name):
+def find_device(name: str | None) -> str | torch.device:
     """Return the device of that name, or the best there is."""
     if not name:
         return get_device()
@@ -65,7 +70,7 @@ class Predictor:
         device (str | torch.device): Where the model runs.
     """
 
-    def __init__(self, cfg, checkpoint, device):
+    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
         self.host = cfg.default_scope
         init_default_scope(self.host)
         state = as_ours(read_checkpoint(checkpoint))
@@ -80,12 +85,12 @@ class Predictor:
         self.visualizer.dataset_meta = _dataset_meta(dataset, state)
 
     @torch.no_grad()
-    def predict(self, picture):
+    def predict(self, picture: Path) -> BaseDataElement:
         """Return the data sample of the host for a picture file."""
         data = self.pipeline(dict(img_path=str(picture), img_id=0))
         return self.model.test_step(self.collate([data]))[0]
 
-    def describe(self, sample):
+    def describe(self, sample: BaseDataElement) -> str:
         """Return the likeliest classes of a classifier's prediction as text; of others, nothing."""
         if self.host != 'mmpretrain':
             return ''
@@ -93,7 +98,7 @@ class Predictor:
         scores, indices = sample.pred_score.topk(min(5, len(sample.pred_score)))
         return ', '.join(f'{classes[i]} {score:.1%}' for score, i in zip(scores.tolist(), indices.tolist()))
 
-    def draw(self, picture, sample, out_file, score_thr):
+    def draw(self, picture: Path, sample: BaseDataElement, out_file: Path, score_thr: float) -> None:
         """Draw a prediction over its picture into a file."""
         image = _read_rgb(picture)
         name, out_file = Path(picture).stem, str(out_file)
@@ -105,7 +110,7 @@ class Predictor:
         self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=out_file, **threshold)
 
 
-def _check_picture(path):
+def _check_picture(path: Path) -> None:
     try:
         with Image.open(path) as image:
             image.load()
@@ -113,18 +118,18 @@ def _check_picture(path):
         raise UsageError(f'picture {path} cannot be read: {error}') from error
 
 
-def _read_rgb(path):
+def _read_rgb(path: Path) -> np.ndarray:
     import mmcv
     return mmcv.imread(str(path), channel_order='rgb')
 
 
-def _build_model(cfg):
+def _build_model(cfg: Config) -> nn.Module:
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
-def _dataset_meta(dataset, checkpoint):
+def _dataset_meta(dataset: dict, checkpoint: dict) -> dict:
     """Take the names of the classes from the checkpoint, else from the data set (its files are not read)."""
     metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
     return {**metainfo, **checkpoint.get('meta', {}).get('dataset_meta', {})}

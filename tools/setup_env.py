@@ -49,7 +49,7 @@ class SetupError(Exception):
 def read_pins(file):
     """{package: version} of a requirements file."""
     lines = (line.split('#')[0].strip() for line in file.read_text().splitlines())
-    return dict(line.split('==') for line in lines if line)
+    return dict(re.split('={2,3}', line) for line in lines if line)
 
 
 def fingerprint():

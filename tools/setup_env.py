@@ -32,8 +32,9 @@ PYTHON = VENV / 'bin' / 'python'
 LOG = VENV / 'setup.log'
 STAMP = VENV / 'setup.stamp'
 PINS = [ROOT / 'requirements' / name
-        for name in ('build.txt', f'torch{SUFFIX}.txt', 'runtime.txt', f'openmmlab{SUFFIX}.txt')]
-BUILD, TORCH, RUNTIME, OPENMMLAB = PINS
+        for name in ('build.txt', f'torch{SUFFIX}.txt', f'openmmlab{SUFFIX}.txt', 'runtime.txt',
+                     *(['adapters.txt'] if OPENMMLAB_KIND == 'forks' else []))]
+BUILD, TORCH, OPENMMLAB, *WHEELS = PINS
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
 OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
 PYTHON_VERSION = '3.11'
@@ -276,7 +277,7 @@ def set_up():
     create_venv(python)
     STAMP.unlink(missing_ok=True)
     step(2, 'installing torch and other wheels: 3 GB to download, about 5 minutes')
-    install('--requirement', TORCH, '--requirement', RUNTIME)
+    install(*(argument for file in (TORCH, *WHEELS) for argument in ('--requirement', file)))
     step(3, f'providing mmcv with compiled operators ({device})')
     compile_mmcv = functools.partial(build_mmcv, device=device)
     wheels = provide_wheels(mmcv, device, compile_mmcv, 'about 8 minutes on 2 cores')

@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
     for picture, drawing in drawings.items():
         sample = predictor.predict(picture)
         predictor.draw(picture, sample, drawing, args.score_thr)
-        print(f'{picture} -> {drawing}', predictor.describe(sample))
+        print(f'{picture} -> {drawing} {predictor.describe(sample)}'.rstrip())
 
 
 if __name__ == '__main__':

@@ -1,10 +1,33 @@
-"""``python -m mmvit_backbones.doctor``: which form of the operators runs here, and what the faster ones lack."""
+"""``python -m mmvit_backbones.doctor``: which hosts and which form of the operators run here, and what others lack."""
 import platform
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.metadata import distributions
 
 import torch
 
+from .installation import PROVIDERS
 from .ops import library
 from .version import __version__
+
+
+EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls')
+
+
+def describe_host(package: str) -> str:
+    """Whether a package of OpenMMLab is installed, by which distribution, and whether it can be imported."""
+    found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
+    if not found:
+        return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'"
+    title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
+    try:
+        with redirect_stdout(sys.stderr):  # some print what optional parts they lack
+            import_module('mmcv.ops' if package == 'mmcv' else package)
+    except Exception as error:  # anything may go wrong in a broken environment
+        reason = str(error).strip().split('\n')[0]
+        return f'{title}: cannot be imported, {type(error).__name__}: {reason}; see docs/troubleshooting.md'
+    return f'{title}: runs'
 
 
 def describe() -> list[str]:
@@ -12,6 +35,7 @@ def describe() -> list[str]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     lines = [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
+        *map(describe_host, EXTRAS),
         'varied-size windows, plain PyTorch: runs everywhere',
     ]
     for backend, title in (('cpp', 'C++ (CPU)'), ('cuda', 'CUDA')):

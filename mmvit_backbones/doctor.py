@@ -11,7 +11,6 @@ from .installation import PROVIDERS
 from .ops import library
 from .version import __version__
 
-
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls')
 
 

@@ -59,7 +59,7 @@ class WindowAttention(nn.Module):
             tuple[Tensor, Tensor]: Map ``(B, H, W, C)`` and this block's logits before the shift mask.
         """
         height, width = x.shape[1:3]
-        shift = self.shift * (height > self.window_size) * (width > self.window_size)
+        shift = self.shift * (height > self.window_size) * (width > self.window_size)  # 0 where one window spans a side
         x = project_padded(self.qkv, x, (0, -width % self.window_size, 0, -height % self.window_size))
         padded_height, padded_width = x.shape[1:3]
         shifts = self.shift and is_needed(shift)

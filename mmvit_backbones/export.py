@@ -11,6 +11,7 @@ OPSET = 17
 EXAMPLE_SIZE = 90, 122  # needs padding in all networks
 
 
+@torch.no_grad()
 def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
     """Writes a network of :func:`get_model` in evaluation mode.
 

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 import onnx
-import torch
 
 from mmvit_backbones import get_model
 from mmvit_backbones.engine.config import UsageError, find_names
@@ -56,5 +55,4 @@ def report(path: Path, differences: dict[tuple[int, int], float]) -> None:
 
 
 if __name__ == '__main__':
-    torch.set_grad_enabled(False)
     run_script(get_parser(), main)

@@ -25,11 +25,14 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
         opset (int): Version of the standard, at least 16. Defaults to 17.
 
     Raises:
-        ValueError: If the opset is too old.
+        ValueError: If the opset is too old, or the model elsewhere or of another dtype.
         ImportError: If the package onnx is not installed.
     """
     if opset < 16:
         raise ValueError(f'opset must be at least 16, which has GridSample, got {opset}')
+    weight = next(model.parameters())
+    if weight.dtype != torch.float32 or weight.device.type != 'cpu':
+        raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
     backbone = getattr(model, 'backbone', None)
     axes = {0: 'batch', 2: 'height', 3: 'width'}
     if backbone is None:

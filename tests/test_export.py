@@ -34,6 +34,11 @@ def test_differences_are_seen(tmp_path):
     assert max(compare_onnx(model, path, [(64, 64)]).values()) > 1e-4
 
 
+def test_models_in_half_precision_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='float32 on a CPU, got torch.float16'):
+        export_onnx(fresh_model('ResTv2').half(), tmp_path / 'network.onnx')
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     def run(*arguments: str) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / 'csrc'
 STEMS = {'cpu': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
-GLUE_FLAGS = ['-O1', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-w']  # to torch: no arithmetic
-CPU_FLAGS = ['-O3', *GLUE_FLAGS[1:], '-fno-math-errno']
+LIBRARY_FLAGS = ['-fPIC', '-fvisibility=hidden', '-w']
+CPU_FLAGS = ['-O3', '-std=c++17', *LIBRARY_FLAGS, '-fno-math-errno']
 # cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
 CAPABILITIES = {'generic': []}
 if platform.machine() == 'x86_64':
@@ -48,6 +48,9 @@ class Torch:
         self.folder = Path(spec.origin).parent
         version = runpy.run_path(str(self.folder / 'version.py'))
         self.version, self.cuda = version['__version__'], version.get('cuda')
+        # Of the files that know torch, which hold no arithmetic; its headers ask for C++20 from 2.14 on.
+        major, minor = map(int, re.match(r'(\d+)\.(\d+)', self.version).groups())
+        self.flags = ['-O1', f'-std=c++{20 if (major, minor) >= (2, 14) else 17}', *LIBRARY_FLAGS]
         include = self.folder / 'include'
         self.includes = [f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}']
         self.link = [f'-L{self.folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch']
@@ -107,7 +110,7 @@ def build_cpu(torch: Torch, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         kernels = [[*compiler, *CPU_FLAGS, *flags, f'-DMMVIT_CAPABILITY={name}', '-c', SOURCES / 'cpu_kernels.cpp',
                     '-o', f'{folder}/{name}.o'] for name, flags in CAPABILITIES.items()]
-        operators = [[*compiler, *GLUE_FLAGS, *torch.includes, '-c', SOURCES / f'{name}.cpp',
+        operators = [[*compiler, *torch.flags, *torch.includes, '-c', SOURCES / f'{name}.cpp',
                       '-o', f'{folder}/{name}.o'] for name in ('operators', 'cpu_operators')]
         run_all(operators + kernels)
         link([*compiler, '-shared'], folder, torch.link, target)
@@ -121,7 +124,7 @@ def build_cuda(torch: Torch, target: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         kernels = [[nvcc, *CUDA_FLAGS, *architectures, '-c', source, '-o', f'{folder}/{source.stem}.o']
                    for source in sorted(SOURCES.glob('*.cu'))]
-        operators = [*compiler, *GLUE_FLAGS, *torch.includes, f'-I{cuda / "include"}', '-c',
+        operators = [*compiler, *torch.flags, *torch.includes, f'-I{cuda / "include"}', '-c',
                      SOURCES / 'cuda_operators.cpp', '-o', f'{folder}/cuda_operators.o']
         said = run_all([*kernels, operators])
         libraries = [*torch.link, '-lc10_cuda', '-ltorch_cuda', '-lcudart']

@@ -19,7 +19,7 @@ def compile_library(folder: Path) -> Path:
     found = build.Torch()
     cuda = build.find_cuda(build.find_nvcc(found))
     headers = [f'-DMMVIT_DEVICE_PRIMITIVES="{HERE / "block.h"}"', f'-DMMVIT_DEVICE_HEADER="{HERE / "device.h"}"']
-    flags = ['-O1', *build.GLUE_FLAGS[1:], f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
+    flags = [*found.flags, f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
     compiler = build.find_compiler().split()
     commands = [[*compiler, *flags, '-x', 'c++', '-c', source, '-o', folder / f'{source.stem}.o']
                 for source in sorted(build.SOURCES.glob('*.cu'))]

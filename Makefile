@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-emulation test-upstream lint docs clean
+.PHONY: help setup demo test test-quick test-upstream lint docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,13 +20,10 @@ demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
 
 test: setup  ## run all tests
-	$(PYTEST) -m 'not emulation'
+	$(PYTEST)
 
 test-quick: setup  ## run the tests that take seconds
-	$(PYTEST) -m 'not slow and not training and not emulation'
-
-test-emulation: setup  ## run the CUDA kernels without a GPU, which takes long
-	$(PYTEST) -m emulation
+	$(PYTEST) -m 'not slow and not training'
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/setup_env.py

@@ -64,7 +64,7 @@ def test_cuda_library_loads(compiled):
 
 
 @needs_nvcc
-@pytest.mark.emulation
+@pytest.mark.slow
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
 def test_emulated_kernels_are_right(tmp_path):
     """Goldens, dtypes (tensor cores included), far and non-finite windows, from the kernels' own code.

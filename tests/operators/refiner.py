@@ -103,6 +103,7 @@ def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
 
 def token_label_target(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Smoothed ground truth, target of the class token and, beyond a grid of one, targets of the patches."""
+    pytest.importorskip('torchvision')  # RoIAlign
     kwargs = golden['variant_kwargs']
     num_classes, size = kwargs['num_classes'], kwargs['map_size']
     dense = make_input((kwargs['batch'], num_classes, size, size), 0, dtype)

@@ -2,6 +2,8 @@
 import warnings
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
-        path (str | PathLike): File to write; beyond 2 GB, the weights lie in files of their own beside it.
+        path (str | PathLike): File to write; beyond 2 GB, the weights lie in a file ``PATH.data`` beside it.
         opset (int): Version of the standard, at least 16. Defaults to 17.
 
     Raises:
@@ -42,14 +44,28 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     images = torch.rand(2, (backbone or model).in_channels, *EXAMPLE_SIZE)
     for translation in (unflatten, floor_divide):
         torch.onnx.register_custom_op_symbolic(f'aten::{translation.__name__}', translation, opset)
-    with warnings.catch_warnings():
+    path = Path(path)
+    with warnings.catch_warnings(), TemporaryDirectory(dir=path.parent) as folder:
         # That conditions are fixed (the networks see to it that they are right at all sizes), that torch's other
         # exporter is newer (it takes minutes where this one takes seconds), and what cannot be folded to a constant.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
         warnings.filterwarnings('ignore', message='Constant folding')
-        torch.onnx.export(model, (images, ), str(path), input_names=['images'], output_names=list(outputs),
+        written = Path(folder, path.name)
+        torch.onnx.export(model, (images, ), str(written), input_names=['images'], output_names=list(outputs),
                           dynamic_axes=dict(images=axes, **outputs), opset_version=opset, dynamo=False)
+        if len(list(Path(folder).iterdir())) == 1:
+            written.replace(path)
+        else:  # beyond 2 GB, with a file for every weight
+            gather_weights(written, path)
+
+
+def gather_weights(source: Path, target: Path) -> None:
+    """Copies an ONNX file whose weights lie in many files to one whose weights lie in one."""
+    import onnx
+    data = target.with_name(f'{target.name}.data')
+    data.unlink(missing_ok=True)  # it would be appended to
+    onnx.save(onnx.load(source), target, save_as_external_data=True, location=data.name)
 
 
 def unflatten(graph, x: torch.Value, dim: torch.Value, sizes: torch.Value) -> torch.Value:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_contract import each_network, fresh_model
 
-from mmvit_backbones.export import compare_onnx, export_onnx
+from mmvit_backbones.export import compare_onnx, export_onnx, gather_weights
 
 TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'export_onnx.py'
 # Of nothing, of some and of all that a network pads; sides that fit one window and none; high and wide.
@@ -32,6 +32,20 @@ def test_differences_are_seen(tmp_path):
     export_onnx(model, path)
     model.norm2.bias.data.add_(0.01)
     assert max(compare_onnx(model, path, [(64, 64)]).values()) > 1e-4
+
+
+@pytest.mark.slow
+def test_weights_of_many_files_come_into_one(tmp_path):
+    model, scattered = fresh_model('ResTv2'), tmp_path / 'scattered'
+    scattered.mkdir()
+    export_onnx(model, tmp_path / 'network.onnx')
+    onnx.save(onnx.load(tmp_path / 'network.onnx'), scattered / 'network.onnx', save_as_external_data=True,
+              all_tensors_to_one_file=False, size_threshold=0)
+    assert len(list(scattered.iterdir())) > 10
+    for _ in range(2):  # what lies there from before is replaced
+        gather_weights(scattered / 'network.onnx', tmp_path / 'network.onnx')
+        assert (tmp_path / 'network.onnx.data').stat().st_size < 1.5 * 4 * sum(p.numel() for p in model.parameters())
+        assert max(compare_onnx(model, tmp_path / 'network.onnx', [(64, 64)]).values()) < 1e-4
 
 
 def test_models_in_half_precision_are_refused(tmp_path):

@@ -51,7 +51,8 @@ def report(path: Path, differences: dict[tuple[int, int], float]) -> None:
     tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
     if not max(differences.values()) <= TOLERANCE:
         raise UsageError(f'{path} differs from PyTorch by more than {TOLERANCE}: {tried}')
-    print(f'{path}: {path.stat().st_size / 2**20:.0f} MiB; differences from PyTorch at {tried}', flush=True)
+    size = sum(file.stat().st_size for file in path.parent.glob(f'{path.name}*'))
+    print(f'{path}: {size / 2**20:.0f} MiB; differences from PyTorch at {tried}', flush=True)
 
 
 if __name__ == '__main__':

@@ -6,8 +6,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ResizeEdge', scale=339, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='NumpyToPIL', to_rgb=True), dict(type='torchvision/CenterCrop', size=384),
-    dict(type='PILToNumpy', to_bgr=True), dict(type='PackInputs'),
-]
+    dict(type='PILToNumpy', to_bgr=True), dict(type='PackInputs')]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(backbone=dict(arch='large', drop_path_rate=0.25), head=dict(in_channels=512))

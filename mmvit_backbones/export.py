@@ -122,7 +122,7 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
-    """Greatest difference, relative to the greatest number; infinite between shapes."""
-    if actual.shape != expected.shape:
+    """Greatest difference, relative to the greatest number; infinite between shapes, and if a number is none."""
+    if actual.shape != expected.shape or not actual.isfinite().all():
         return float('inf')
     return float((actual - expected).abs().max() / expected.abs().max())

@@ -1,5 +1,6 @@
 """What all tests need: their helpers on the path, where the checkout is, and a fixed seed."""
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -21,6 +22,17 @@ def pytest_collection_modifyitems(items):
 def root() -> Path:
     """Root of the checkout."""
     return ROOT
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a tool in this process, whose imports are done, and gives what it prints."""
+    def run(tool: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ mode) as medians of ratios, `saved_bytes_per_image` that autograd keeps for the 
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
 """
 import argparse
-import contextlib
 import json
 import statistics
 import sys
@@ -23,6 +22,7 @@ from mmengine.config import DictAction
 
 import mmvit_backbones
 from mmvit_backbones.engine.config import UsageError, find_names
+from mmvit_backbones.models import import_mmpretrain
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'
 
@@ -119,9 +119,9 @@ def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module
 def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
     if dense:
         raise UsageError('--against mmpretrain:NAME compares classifiers: leave out --dense')
-    with contextlib.redirect_stdout(sys.stderr):  # the fork prints while it is imported
-        import mmpretrain
-    return mmpretrain.get_model(name, pretrained=False)
+    import_mmpretrain()
+    from mmpretrain import get_model
+    return get_model(name, pretrained=False)
 
 
 LIBRARIES = {'': build_own, 'timm': build_timm, 'mmpretrain': build_mmpretrain}

@@ -33,8 +33,9 @@ def prepare(args: argparse.Namespace) -> Config:
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     if args.coco_folder:
-        use_coco_folder(cfg, args.coco_folder)
-    check_data(cfg, ['train', 'val'])
+        use_coco_folder(cfg, args.coco_folder)  # which checks them
+    else:
+        check_data(cfg, ['train', 'val'])
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
     if args.amp:
         launch.use_amp(cfg)

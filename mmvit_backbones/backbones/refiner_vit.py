@@ -18,6 +18,7 @@ from ..layers import (
     PositionEmbedding,
     at_least_float32,
     drop_path_schedule,
+    is_recorded,
     pad_to_multiple,
     recompute,
     relu6_,
@@ -247,18 +248,13 @@ def attend_in_pieces(maps: Callable[[slice, int, int], Tensor], value: Tensor, r
         Tensor: ``(B, heads, N, d)``.
     """
     num_images, _, num_rows, _ = value.shape
-    if is_recorded():
+    if is_recorded():  # a graph is for pictures of all sizes, and cuts none
         return maps(slice(None), 0, num_rows) @ value
     outs = [maps(images, row, last) @ value[images]
             for images, row, last in pieces(num_images, num_rows, row_size, limit)]
     rows = -(-num_rows // outs[0].shape[2])
     outs = [torch.cat(outs[i:i + rows], dim=2) if rows > 1 else outs[i] for i in range(0, len(outs), rows)]
     return torch.cat(outs) if len(outs) > 1 else outs[0]
-
-
-def is_recorded() -> bool:
-    """While a graph is made, which is for pictures of all sizes and cuts nothing into pieces."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def chunk_size(x: Tensor) -> int:

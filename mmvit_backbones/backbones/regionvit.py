@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, is_needed, trunc_normal_
+from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, is_needed, is_recorded, trunc_normal_
 from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
@@ -149,7 +149,7 @@ class WindowGrid:
         if not is_needed(*self.padding):
             return [(self.rows * self.columns, None)]
         # What is made while a graph is traced belongs to it and must not stay in the cache.
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or type(like) is not Tensor
+        traced = is_recorded() or type(like) is not Tensor
         masks = (edge_masks if traced else cached_edge_masks)(self.window_size, *self.padding, like.device)
         return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if is_needed(count)]
 

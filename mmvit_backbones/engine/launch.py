@@ -12,8 +12,9 @@ from mmengine.registry import MODELS
 from mmengine.runner import find_latest_checkpoint
 
 from ..backbones import Backbone
+from ..models import recognise
 from .config import UsageError, dicts_in
-from .loading import as_ours, check_checkpoint, read_checkpoint, weights_of
+from .loading import check_checkpoint, read_checkpoint, weights_of
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,23 +126,26 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
     """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave."""
+    of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
-        if node.get('type') == 'Pretrained':
-            try:
-                check_checkpoint(node['checkpoint'])
-            except UsageError as error:
-                raise UsageError(f'pretrained weights: {error}; README.md tells where weights are, and '
-                                 '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
-    init_cfg = model.backbone.get('init_cfg') if backbone else None
-    if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
-        _check_backbone_weights(backbone, init_cfg['checkpoint'], init_cfg.get('prefix'))
+        if node.get('type') != 'Pretrained':
+            continue
+        try:
+            checkpoint = check_checkpoint(node['checkpoint'])
+        except UsageError as error:
+            raise UsageError(f'pretrained weights: {error}; README.md tells where weights are, and '
+                             '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
+        if checkpoint is not None and any(node is own for own in of_backbone):
+            _check_backbone_weights(backbone, checkpoint, node['checkpoint'], node.get('prefix'))
 
 
-def _check_backbone_weights(backbone: Backbone, path: str, prefix: str | None) -> None:
+def _check_backbone_weights(backbone: Backbone, checkpoint: dict, path: str, prefix: str | None) -> None:
     """Refuse a file that has not even half of the backbone's weights; mmengine only warns."""
-    checkpoint = read_checkpoint(path.removeprefix('official://'), mmap=True)
     if path.startswith('official://'):
-        checkpoint, prefix = as_ours(checkpoint), 'backbone'
+        try:
+            checkpoint, prefix = recognise(checkpoint), 'backbone'
+        except ValueError as error:
+            raise UsageError(f'pretrained weights: {path}: {error}') from error
     start = f'{prefix.rstrip(".")}.' if prefix else ''
     own, given = {start + name for name in backbone.state_dict()}, weights_of(checkpoint).keys()
     if 2 * len(own & given) < len(own):

@@ -59,11 +59,15 @@ def as_ours(checkpoint: dict) -> dict:
         return checkpoint
 
 
-def check_checkpoint(filename: str) -> None:
-    """Raise a UsageError if a checkpoint file is missing or bad; names that others resolve are left to them."""
+def check_checkpoint(filename: str) -> dict | None:
+    """Raise a UsageError if a checkpoint file is missing or bad, else return what it holds, to be looked at.
+
+    Names that others resolve are left to them: there is nothing to return.
+    """
     filename = filename.removeprefix('official://')
     if '://' not in filename or filename.startswith('http'):
-        read_checkpoint(filename, mmap=True)
+        return read_checkpoint(filename, mmap=True)
+    return None
 
 
 def weights_of(checkpoint: dict) -> OrderedDict:

@@ -9,7 +9,7 @@ from .data_check import check_data
 
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
-    """Train on FOLDER instead of COCO, with the classes that its annotations name.
+    """Train on FOLDER instead of COCO, with the classes that its annotations name, after checking that all is there.
 
     Args:
         cfg (mmengine.Config): A detector's config; changed in place.

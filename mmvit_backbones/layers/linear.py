@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .tracing import is_recorded
+
 
 class Linear(nn.Linear):
     """``nn.Linear`` that runs on CPUs, in float32, as a 1 x 1 convolution: see :func:`linear`."""
@@ -32,6 +34,5 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def is_for_onednn(x: Tensor) -> bool:
     """Not while a graph is recorded, which should say what is meant, nor under autocast, where oneDNN serves anyway."""
-    return (not torch.compiler.is_compiling() and not torch.jit.is_tracing() and torch.backends.mkldnn.is_available()
-            and x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0
-            and not torch.is_autocast_enabled('cpu'))
+    return (not is_recorded() and torch.backends.mkldnn.is_available() and x.device.type == 'cpu'
+            and x.dtype == torch.float32 and x.numel() > 0 and not torch.is_autocast_enabled('cpu'))

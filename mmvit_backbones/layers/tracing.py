@@ -1,7 +1,12 @@
-"""What lets one traced graph serve pictures of all sizes: no decision there may depend on a size."""
+"""What graphs need; above all, that a traced one serves pictures of all sizes: no decision may depend on a size."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def is_recorded() -> bool:
+    """While a graph is made: compiled, exported or traced."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def is_needed(*amounts: int) -> bool:

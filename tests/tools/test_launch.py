@@ -277,6 +277,16 @@ def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
         check_pretrained(cfg.model, check_backbone(cfg))
 
 
+@pytest.mark.parametrize('checkpoint, told', [
+    ('official://{ours}', 'not a published checkpoint'), ('mystore://weights.pth', None)])
+def test_pretrained_weights_by_name(checkpoint, told, tiny_checkpoint):
+    """`official://` is for files of the authors; a prefix of the user's own is left to who registered it."""
+    cfg = load_config(str(TINY))
+    cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
+    with pytest.raises(UsageError, match=told) if told else nullcontext():
+        check_pretrained(cfg.model, check_backbone(cfg))
+
+
 def test_bad_pictures(tmp_path):
     with pytest.raises(UsageError, match='does not exist'):
         find_pictures([tmp_path / 'nothing.jpg'])

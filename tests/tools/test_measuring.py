@@ -1,8 +1,5 @@
 """tools/get_flops.py, benchmark.py, count_memory.py and compare_ops.py, in this process, whose imports are done."""
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,23 +8,10 @@ from mmvit_backbones import list_models
 from mmvit_backbones.ops import library
 from mmvit_backbones.zoo import VARIANTS
 
-ROOT = Path(__file__).resolve().parents[2]
-
 # The README of ResTv1 gives less than its code computes (1.4, 1.9, 4.3, 7.9); this is counted from the code.
 COUNTED = dict(rest_lite=1.54, rest_small=2.11, rest_base=4.65, rest_large=8.39)
 # Nothing is published: Swin's 4.5 and 8.7 with convolutions of 7 x 7 (0.07 and 0.11) and predictors.
 COUNTED.update(swin_vsa_tiny=4.57, swin_vsa_small=8.82)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a tool and gives what it prints."""
-    def run(tool: str, *arguments: str) -> str:
-        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
-        return capsys.readouterr().out
-
-    return run
 
 
 @pytest.mark.slow
@@ -72,8 +56,8 @@ def test_unknown_networks_are_told_in_one_line(run, tool):
 
 
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
-def test_table_of_agreement(run, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / 'tools')
+def test_table_of_agreement(run, root, monkeypatch):
+    monkeypatch.syspath_prepend(root / 'tools')
     rows = [line.strip('| ').split(' | ') for line in run('compare_ops.py').splitlines()[2:]]
     assert {(form, dtype) for form, dtype, *_ in rows} >= {('reference', 'bfloat16'), ('cpp', 'float64')}
     assert all(float(figure) < 1e-10 for _, dtype, *figures in rows if dtype == 'float64' for figure in figures)

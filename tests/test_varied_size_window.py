@@ -7,7 +7,7 @@ import torch
 import torch._dynamo.testing
 from golden import digest, fill_state_dict, make_input, mismatch
 
-from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention, merge_windows, split_windows
+from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention, window_partition, window_reverse
 from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
 
@@ -278,11 +278,11 @@ def test_windows_that_stay_are_window_attention(backend):
     arguments['scale'].zero_()
     arguments['offset'].zero_()
     packed = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3).flatten(3)
-    q, k, v = (x.unflatten(1, (-1, 2)) for x in split_windows(packed, 2, 7))
+    q, k, v = (x.unflatten(1, (-1, 2)) for x in window_partition(packed, 2, 7))
     bias = RelativePositionBias(7, 2)
     bias.relative_position_bias_table.data = arguments['bias_table']
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias())
-    expected = merge_windows(out.flatten(1, 2), 2, 7, 14, 21).unflatten(3, (2, 8)).permute(0, 3, 4, 1, 2)
+    expected = window_reverse(out.flatten(1, 2), 2, 7, 14, 21).unflatten(3, (2, 8)).permute(0, 3, 4, 1, 2)
     assert_agree(evaluate(arguments, backend), {'out': expected}, 2e-5)
 
 

@@ -15,7 +15,7 @@ import bare_package  # noqa: F401
 import torch
 import torch.nn.functional as F
 
-from mmvit_backbones.layers.window import merge_windows, pad_to_multiple, shift_mask, split_windows
+from mmvit_backbones.layers.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 from mmvit_backbones.ops import varied_size_window_attention
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
@@ -53,14 +53,14 @@ def shifted(qkv: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor, bias: 
     padded = pad_to_multiple(qkv, WINDOW)
     padded_height, padded_width = padded.shape[1:3]
     rolled = padded.roll((-shift, -shift), (1, 2))
-    q, k, v = (x.unflatten(1, (-1, heads)).flatten(0, 1) for x in split_windows(rolled, heads, WINDOW))
+    q, k, v = (x.unflatten(1, (-1, heads)).flatten(0, 1) for x in window_partition(rolled, heads, WINDOW))
     position = torch.arange(WINDOW, device=qkv.device)
     row = position[:, None] - position + WINDOW - 1
     index = (row[:, None, :, None] * (2 * WINDOW - 1) + row[None, :, None, :]).flatten(2).flatten(0, 1)
-    mask = shift_mask(padded_height, padded_width, WINDOW, shift, bias)[:, None] + bias.T[:, index]
+    mask = shifted_window_mask(padded_height, padded_width, WINDOW, shift, bias)[:, None] + bias.T[:, index]
     mask = mask.expand(qkv.shape[0], *mask.shape).flatten(0, 1).to(q.dtype)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).view(qkv.shape[0], -1, WINDOW**2, q.shape[-1])
-    out = merge_windows(out, heads, WINDOW, padded_height, padded_width).roll((shift, shift), (1, 2))
+    out = window_reverse(out, heads, WINDOW, padded_height, padded_width).roll((shift, shift), (1, 2))
     return out[:, :height, :width]
 
 

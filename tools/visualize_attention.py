@@ -22,7 +22,7 @@ from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.engine.config import UsageError
 from mmvit_backbones.engine.launch import run_script
 from mmvit_backbones.engine.predict import find_pictures
-from mmvit_backbones.layers import merge_windows, shift_mask
+from mmvit_backbones.layers import shifted_window_mask, window_reverse
 from mmvit_backbones.models import own_weights
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 
@@ -148,14 +148,14 @@ class WindowBlock:
         weights = weights.flatten(0, 1).repeat_interleave(self.heads, 0)  # (windows * heads, N)
         logits = self.logits
         if softmax and self.shift:
-            mask = shift_mask(*padded, self.side, self.shift, like=logits)
+            mask = shifted_window_mask(*padded, self.side, self.shift, like=logits)
             logits = logits + mask.repeat_interleave(self.heads, 0)
         maps = torch.einsum('wq,wqk->wk', weights, logits.softmax(-1) if softmax else logits)
         totals = weights.sum(1, keepdim=True)
         # Attention is shared out over the picture, as much as a window is looked from; logits are its mean.
         share = totals.sum() / self.heads if softmax else totals
         maps = (maps / share).masked_fill(totals == 0, torch.nan)
-        maps = merge_windows(maps[None, :, :, None], self.heads, self.side, *padded)[0]
+        maps = window_reverse(maps[None, :, :, None], self.heads, self.side, *padded)[0]
         return maps.roll((self.shift, self.shift), (0, 1))[:height, :width].permute(2, 0, 1)
 
 

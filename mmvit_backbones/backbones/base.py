@@ -1,31 +1,35 @@
-"""What every backbone of the package promises to the hosts (mmpretrain, mmdet, mmseg)."""
+"""What every backbone of the package promises to the frameworks (mmpretrain, mmdet, mmseg)."""
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
-from ..layers import trunc_normal_
-from ..layers.recompute import recompute_block
+from ..layers import LayerNorm, trunc_normal_
 
 
 class Backbone(BaseModule):
-    """Base of the networks: arguments, output norms, freezing and recomputation.
+    """Base of the networks: arguments, output norms, freezing and recomputation of blocks.
 
     A network builds its modules, then calls :meth:`add_output_norms` if it has such norms, and :meth:`freeze`; it
-    implements the methods of the first section below.
+    implements the methods of the first section below. ``channels`` and ``strides`` come from the network; the other
+    arguments are the user's, and every network takes them.
 
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
         strides (Sequence[int]): Pixels per token of every stage.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int): Stages whose maps are returned, from 0.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Keep batch norms in evaluation mode while training.
-        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all. Defaults to
+            None.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages. Defaults to -1.
+        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients. Defaults to False.
         init_cfg (dict | list[dict] | None): MMEngine's, e.g. ``dict(type='Pretrained', checkpoint='official://PATH')``.
+            Defaults to None.
 
     Raises:
         ValueError: If an argument is outside of what is allowed; the message names it.
@@ -33,9 +37,9 @@ class Backbone(BaseModule):
 
     arch_zoo: dict[str, dict] = {}
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], in_channels: int,
-                 out_indices: Sequence[int] | int, frozen_stages: int, norm_eval: bool, with_cp: bool,
-                 init_cfg: dict | list[dict] | None) -> None:
+    def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         self.channels = tuple(channels)
         self.strides = tuple(strides)
@@ -146,7 +150,7 @@ class Backbone(BaseModule):
         """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
         self.normed_stages = self.out_indices if stages is None else tuple(stages)
         for stage in self.normed_stages:
-            self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
+            self.add_module(f'norm{stage}', LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
 
     def output_norm(self, stage: int) -> nn.Module:
@@ -185,10 +189,16 @@ class Backbone(BaseModule):
             module.eval().requires_grad_(False)
 
     def run_block(self, block: nn.Module, *args):
-        """Calls a block, recomputing it in the backward pass if ``with_cp``."""
-        if self.with_cp and self.training and torch.is_grad_enabled():
-            return recompute_block(block, *args)
-        return block(*args)
+        """Calls a block; with ``with_cp`` it is recomputed in the backward pass, random numbers included.
+
+        Running statistics of batch norms are updated by the first of the two passes alone.
+        """
+        if not (self.with_cp and self.training and torch.is_grad_enabled()):
+            return block(*args)
+        if torch.compiler.is_compiling():
+            return checkpoint(block, *args, use_reentrant=False)
+        return checkpoint(block, *args, use_reentrant=False,
+                          context_fn=lambda: (nullcontext(), without_tracking(block)))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
@@ -208,7 +218,23 @@ class Backbone(BaseModule):
         return (num_layers - 1 if layer is None else layer), num_layers
 
 
-def check_out_indices(out_indices: Sequence[int] | int, num_stages: int) -> tuple[int, ...]:
+@contextmanager
+def without_tracking(block: nn.Module) -> Iterator[None]:
+    """Batch norms in training leave their running statistics as they are."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0., None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def check_out_indices(out_indices: Sequence[int] | int | None, num_stages: int) -> tuple[int, ...]:
+    if out_indices is None:
+        return tuple(range(num_stages))
     indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
     if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= num_stages:
         raise ValueError(f'out_indices must be ascending, each from 0 to {num_stages - 1}, got {out_indices}')

@@ -2,7 +2,7 @@
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714), figure 3.
 """
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from ..layers import (
     DropPath,
-    Linear,
     Mlp,
     PositionEmbedding,
     at_least_float32,
     drop_path_schedule,
-    is_recorded,
     pad_to_multiple,
     recompute,
     relu6_,
@@ -248,7 +246,7 @@ def attend_in_pieces(maps: Callable[[slice, int, int], Tensor], value: Tensor, r
         Tensor: ``(B, heads, N, d)``.
     """
     num_images, _, num_rows, _ = value.shape
-    if is_recorded():  # a graph is for pictures of all sizes, and cuts none
+    if torch.compiler.is_compiling():  # a graph is for pictures of all sizes, and cuts none
         return maps(slice(None), 0, num_rows) @ value
     outs = [maps(images, row, last) @ value[images]
             for images, row, last in pieces(num_images, num_rows, row_size, limit)]
@@ -275,8 +273,8 @@ class OwnAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = (channels // num_heads)**-0.5
-        self.qkv = Linear(channels, 3 * channels)
-        self.proj = Linear(channels, channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, carried: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and the maps carried so far, ``(B, heads, N, N)`` or None, to the same.
@@ -285,7 +283,7 @@ class OwnAttention(nn.Module):
         """
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = query * self.scale, key.transpose(2, 3)
-        if torch.is_grad_enabled() or is_recorded():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             maps = softmax(query @ key)
             if carried is not None:
                 maps = torch.add(maps, carried, alpha=self.scale)
@@ -319,8 +317,8 @@ class SharedAttention(nn.Module):
         self.scale = (channels // num_heads)**-0.5
         self.refiner = Refiner(num_heads)
         self.norm = nn.BatchNorm2d(num_heads)
-        self.value = Linear(channels, channels)
-        self.proj = Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and maps ``(B, heads, N, N)`` to the same."""
@@ -421,10 +419,8 @@ class RefinerViT(Backbone):
         'large': dict(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
     }
 
-    def __init__(self, arch: str | dict = 'small', in_channels: int = 3,
-                 out_indices: Sequence[int] | int = (0, 1, 2, 3), out_type: str = 'featmap', mix_tokens: bool = False,
-                 img_size: int = 224, drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'small', *, out_type: str = 'featmap', mix_tokens: bool = False,
+                 img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
         if channels % num_heads:
@@ -433,18 +429,17 @@ class RefinerViT(Backbone):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
         if img_size < PATCH_SIZE:
             raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
-        super().__init__([channels] * NUM_TAPS, [PATCH_SIZE] * NUM_TAPS, in_channels, out_indices, frozen_stages,
-                         norm_eval, with_cp, init_cfg)
+        super().__init__(channels=[channels] * NUM_TAPS, strides=[PATCH_SIZE] * NUM_TAPS, **kwargs)
         if out_type not in OUT_TYPES:
             raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
         if out_type == 'tokens' and self.out_indices != (NUM_TAPS - 1, ):
-            raise ValueError(f"out_type='tokens' needs out_indices={NUM_TAPS - 1}, got {out_indices}")
+            raise ValueError(f"out_type='tokens' needs out_indices={NUM_TAPS - 1}, got {self.out_indices}")
         if mix_tokens and out_type != 'tokens':
             raise ValueError(f"mix_tokens needs out_type='tokens', got {out_type!r}")
         self.out_type = out_type
         self.mix_tokens = mix_tokens
 
-        self.embed = TokenEmbed(in_channels, channels, img_size // PATCH_SIZE)
+        self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
         self.blocks = nn.ModuleList(
             Block((SharedAttention if i % 2 else OwnAttention)(channels, num_heads), channels, arch['mlp_ratio'], rate)

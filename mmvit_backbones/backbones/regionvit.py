@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, is_needed, is_recorded, trunc_normal_
+from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, needs_padding, trunc_normal_
 from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
@@ -75,7 +75,7 @@ class RegionEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         excess = [length % self.region_size for length in images.shape[2:]]
-        if is_needed(*excess):
+        if needs_padding(*excess):
             touched = -(-sum(excess) // (2 * self.region_size))  # 1 if there is any excess, else 0
             bottom, right = [touched * (self.region_size - e) for e in excess]
             images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
@@ -117,7 +117,7 @@ class WindowGrid:
 
     def split(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, height, width, C)`` to ``(windows, B, w * w, C)``, ``(B, rows, columns, C)`` to ``(windows, B, C)``."""
-        if is_needed(*self.padding):
+        if needs_padding(*self.padding):
             local = F.pad(local, (0, 0, 0, self.padding[1], 0, self.padding[0]))
         local = local.unflatten(2, (self.columns, -1)).unflatten(1, (self.rows, -1)).permute(1, 3, 0, 2, 4, 5)
         return self._sort(local).flatten(2, 3), self._sort(regional.permute(1, 2, 0, 3))
@@ -130,7 +130,7 @@ class WindowGrid:
 
     def _sort(self, x: Tensor) -> Tensor:
         """``(rows, columns, ...)`` to ``(windows, ...)``."""
-        if not is_needed(*self.padding):
+        if not needs_padding(*self.padding):
             return x.flatten(0, 1)
         inner, last_row = x[:-1], x[-1:]
         kinds = inner[:, :-1], inner[:, -1:], last_row[:, :-1], last_row[:, -1:]
@@ -138,7 +138,7 @@ class WindowGrid:
 
     def _unsort(self, x: Tensor) -> Tensor:
         rows, columns = self.rows, self.columns
-        if not is_needed(*self.padding):
+        if not needs_padding(*self.padding):
             return x.unflatten(0, (rows, columns))
         inner, last_column, last_row, corner = x.split(self.kinds)
         inner = torch.cat([inner.unflatten(0, (rows - 1, columns - 1)), last_column.unsqueeze(1)], dim=1)
@@ -146,12 +146,12 @@ class WindowGrid:
 
     def groups(self, like: Tensor) -> list[Group]:
         """The kinds of windows that occur, in order, with their masks on the device of ``like``."""
-        if not is_needed(*self.padding):
+        if not needs_padding(*self.padding):
             return [(self.rows * self.columns, None)]
         # What is made while a graph is traced belongs to it and must not stay in the cache.
-        traced = is_recorded() or type(like) is not Tensor
+        traced = torch.compiler.is_compiling() or type(like) is not Tensor
         masks = (edge_masks if traced else cached_edge_masks)(self.window_size, *self.padding, like.device)
-        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if is_needed(count)]
+        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if needs_padding(count)]
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
@@ -168,7 +168,7 @@ def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.
     in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)
     in_row = F.pad((position < window_size - pad_bottom).repeat_interleave(window_size), (1, 0), value=True)
     column, row = in_column[:, None] & in_column, in_row[:, None] & in_row
-    right, bottom = is_needed(pad_right), is_needed(pad_bottom)
+    right, bottom = needs_padding(pad_right), needs_padding(pad_bottom)
     allowed = [column if right else None, row if bottom else None, column | row if right and bottom else None]
     sees = [None if pairs is None else pairs.any(-1, keepdim=True) for pairs in allowed]
     return [None if pairs is None else (some, some & ~pairs) for pairs, some in zip(allowed, sees)]
@@ -194,13 +194,13 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
-        self.qkv = Linear(channels, 3 * channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
         self.rel_pos = nn.Parameter(torch.empty(num_heads, (2 * window_size - 1)**2))
         trunc_normal_(self.rel_pos)
         position = torch.arange(window_size)
         offset = (position - position[:, None] + window_size // 2) % (2 * window_size - 1)
         self.register_buffer('offset', offset.flatten(), persistent=False)
-        self.proj = Linear(channels, channels)
+        self.proj = nn.Linear(channels, channels)
 
     def position_bias(self) -> Tensor:
         """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token, which comes first."""
@@ -378,17 +378,15 @@ class RegionViT(Backbone):
             local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4.),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 out_tokens: str = 'local', window_size: int | Sequence[int] = 7, peg: bool = False,
-                 stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
-                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
+                 peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
+                 **kwargs) -> None:
         arch = self.resolve_arch(arch)
         self.depths, num_heads = arch['depths'], arch['num_heads']
         num_stages = len(self.depths)
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
         strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(channels=channels, strides=strides, **kwargs)
         check_arch(arch, channels)
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
@@ -397,8 +395,8 @@ class RegionViT(Backbone):
         self.stage_norm = stage_norm
         self.resize_wrapped = resize_wrapped
 
-        self.local_embed = EMBEDDINGS[arch['local_embed']](in_channels, channels[0])
-        self.region_embed = RegionEmbed(in_channels, channels[0], PATCH_SIZE * self.window_sizes[0])
+        self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, channels[0])
+        self.region_embed = RegionEmbed(self.in_channels, channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
         self.stages = nn.ModuleList(
             Stage(channels[i], self.depths[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg,

@@ -14,12 +14,10 @@ from ..layers import (
     DecomposedPosition,
     DropPath,
     Gate,
-    Linear,
     Mlp,
     add_product,
     attend,
     drop_path_schedule,
-    linear,
 )
 from .base import Backbone, check_num_heads, init_linear
 
@@ -77,12 +75,12 @@ class PooledAttention(nn.Module):
         self.num_heads = num_heads
         self.scale = head_dim**-0.5
         self.strides = query_stride, key_stride
-        self.qkv = Linear(in_channels, 3 * channels)
+        self.qkv = nn.Linear(in_channels, 3 * channels)
         self.pool_q = HeadPooling(head_dim, query_stride)
         self.pool_k = HeadPooling(head_dim, key_stride)
         self.pool_v = HeadPooling(head_dim, key_stride)
         self.positions = DecomposedPosition(head_dim, pooled(grid, query_stride), pooled(grid, key_stride))
-        self.proj = Linear(channels, channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
         """Attends.
@@ -118,7 +116,7 @@ class PooledAttention(nn.Module):
         out = []
         for size, weight, bias in zip(sizes, self.qkv.weight.split(rows), self.qkv.bias.split(rows)):
             group = pools[len(out):len(out) + size]
-            maps = linear(x, weight, bias).permute(0, 3, 1, 2)
+            maps = F.linear(x, weight, bias).permute(0, 3, 1, 2)
             kernels = torch.stack([pool.conv.weight for pool in group]).unsqueeze(1)
             kernels = kernels.expand(-1, self.num_heads, -1, -1, -1, -1).flatten(0, 2)
             maps = F.conv2d(maps, kernels, stride=group[0].conv.stride, padding=1, groups=len(kernels))
@@ -238,7 +236,7 @@ class Block(nn.Module):
         self.query_stride = query_stride
         self.norm1 = nn.LayerNorm(in_channels, eps=NORM_EPS)
         self.attn = PooledAttention(in_channels, channels, num_heads, grid, query_stride, key_stride)
-        self.proj = Linear(in_channels, channels) if in_channels != channels else None
+        self.proj = nn.Linear(in_channels, channels) if in_channels != channels else None
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
@@ -248,7 +246,7 @@ class Block(nn.Module):
         y = self.norm1(x)
         attended, logits = self.attn(y, residual, gate)
         x = self.skip(x, y) + self.drop_path(attended)
-        x = x + self.drop_path(self.mlp(x, self.norm2))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x, logits
 
     def skip(self, x: Tensor, normed: Tensor) -> Tensor:
@@ -291,9 +289,8 @@ class ReMViTv2(Backbone):
 
     arch_zoo = {'tiny': dict(embed_dims=96, depths=[1, 2, 5, 2], num_heads=[1, 2, 4, 8], mlp_ratio=4)}
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 img_size: int = 224, drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_path_rate: float = 0.1,
+                 **kwargs) -> None:
         arch = self.resolve_arch(arch)
         if img_size < 1:
             raise ValueError(f'img_size must be at least 1, got {img_size}')
@@ -302,9 +299,9 @@ class ReMViTv2(Backbone):
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
         check_num_heads(channels, num_heads)
         strides = [PATCH_STRIDE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(channels=channels, strides=strides, **kwargs)
 
-        self.patch_embed = PatchEmbed(in_channels, channels[0])
+        self.patch_embed = PatchEmbed(self.in_channels, channels[0])
         self.gate = Gate()
         self.blocks = nn.ModuleList()
         grid = pooled((img_size, img_size), PATCH_STRIDE)

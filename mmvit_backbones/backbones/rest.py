@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Linear, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
+from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
 from .base import Backbone, check_num_heads
 
 STEM_STRIDE = 4
@@ -79,13 +79,13 @@ class ReducedAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.reduction = reduction
-        self.q = Linear(channels, channels)
+        self.q = nn.Linear(channels, channels)
         if reduction > 1:
             self.sr = nn.Conv2d(
                 channels, channels, reduction + 1, stride=reduction, padding=reduction // 2, groups=channels)
             self.sr_norm = nn.LayerNorm(channels, eps=norm_eps)
-        self.kv = Linear(channels, 2 * channels)
-        self.proj = Linear(channels, channels)
+        self.kv = nn.Linear(channels, 2 * channels)
+        self.proj = nn.Linear(channels, channels)
 
     def keys_and_values(self, x: Tensor) -> Tensor:
         """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), 2 * C)``, keys first."""
@@ -226,9 +226,8 @@ class ResT(Backbone):
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSA
     norm_eps = 1e-5
 
-    def __init__(self, arch: str | dict = 'lite', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 out_norm: str | None = 'in_stream', drop_path_rate: float = 0.1, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'lite', *, out_norm: str | None = 'in_stream', drop_path_rate: float = 0.1,
+                 **kwargs) -> None:
         arch = self.resolve_arch(arch)
         self.depths = arch['depths']
         channels = [arch['embed_dims'] * 2**stage for stage in range(len(self.depths))]
@@ -236,9 +235,9 @@ class ResT(Backbone):
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         strides = [STEM_STRIDE * 2**stage for stage in range(len(self.depths))]
-        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(channels=channels, strides=strides, **kwargs)
 
-        self.patch_embeds = nn.ModuleList([self.stem_type(in_channels, channels[0])])
+        self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, channels[0])])
         self.patch_embeds.extend(self.patch_embed_type(before, after) for before, after in pairwise(channels))
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
         self.stages = nn.ModuleList(

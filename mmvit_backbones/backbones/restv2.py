@@ -2,8 +2,6 @@
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -122,11 +120,8 @@ class ResTv2(ResT):
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSAv2
     norm_eps = NORM_EPS
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 out_norm: str | None = 'side', drop_path_rate: float = 0.1, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
-        super().__init__(arch, in_channels, out_indices, out_norm, drop_path_rate, frozen_stages, norm_eval, with_cp,
-                         init_cfg)
+    def __init__(self, arch: str | dict = 'tiny', *, out_norm: str | None = 'side', **kwargs) -> None:
+        super().__init__(arch, out_norm=out_norm, **kwargs)
 
     @staticmethod
     def init_module(module: nn.Module) -> None:

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from ..layers import (
     DropPath,
-    Linear,
     Mlp,
     RelativePositionBias,
     add_product,
-    is_needed,
-    merge_windows,
-    project_padded,
-    roll_map,
-    shift_mask,
-    split_windows,
+    cyclic_shift,
+    needs_padding,
+    pad_to_multiple,
+    shifted_window_mask,
+    window_partition,
+    window_reverse,
     without_autocast,
 )
 from .swin import NORM_EPS, SwinFrame
@@ -44,9 +43,9 @@ class WindowAttention(nn.Module):
         self.window_size = window_size
         self.shift = window_size // 2 if shifted else 0
         self.scale = (channels // num_heads)**-0.5
-        self.qkv = Linear(channels, 3 * channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
         self.position_bias = RelativePositionBias(window_size, num_heads)
-        self.proj = Linear(channels, channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attends inside windows.
@@ -60,22 +59,22 @@ class WindowAttention(nn.Module):
         """
         height, width = x.shape[1:3]
         shift = self.shift * (height > self.window_size) * (width > self.window_size)  # 0 where one window spans a side
-        x = project_padded(self.qkv, x, (0, -width % self.window_size, 0, -height % self.window_size))
+        x = self.qkv(pad_to_multiple(x, self.window_size))
         padded_height, padded_width = x.shape[1:3]
-        shifts = self.shift and is_needed(shift)
+        shifts = self.shift and needs_padding(shift)
         if shifts:
-            x = roll_map(x, shift)
-        query, key, value = split_windows(x, self.num_heads, self.window_size)
+            x = cyclic_shift(x, shift)
+        query, key, value = window_partition(x, self.num_heads, self.window_size)
         logits = self.blend(query, key, residual)
         attention = logits
         if shifts:
-            mask = shift_mask(padded_height, padded_width, self.window_size, shift, like=logits)
+            mask = shifted_window_mask(padded_height, padded_width, self.window_size, shift, like=logits)
             attention = (logits.unflatten(1, (-1, self.num_heads)) + mask.unsqueeze(1)).flatten(1, 2)
         with without_autocast(x.device.type):  # the kernel of the softmax sums in float32 by itself
             x = attention.softmax(-1) @ value
-        x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
+        x = window_reverse(x, self.num_heads, self.window_size, padded_height, padded_width)
         if shifts:
-            x = roll_map(x, -shift)
+            x = cyclic_shift(x, -shift)
         return self.proj(x[:, :height, :width]), logits
 
     def blend(self, query: Tensor, key: Tensor, residual: Tensor | None) -> Tensor:
@@ -131,7 +130,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         attended, logits = self.attn(self.norm1(x), residual)
         x = x + self.drop_path(attended)
-        x = x + self.drop_path(self.mlp(x, self.norm2))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x, logits
 
 

@@ -3,7 +3,7 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), in the frame of ViT (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..layers import (
     DropPath,
     Gate,
-    Linear,
     Mlp,
     PatchEmbed,
     add_product,
@@ -37,8 +36,8 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = (channels // num_heads)**-0.5
-        self.qkv = Linear(channels, 3 * channels)
-        self.proj = Linear(channels, channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
         """Attends between all tokens.
@@ -84,7 +83,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
         attended, logits = self.attn(self.norm1(x), residual, gate)
         x = x + self.drop_path(attended)
-        x = x + self.drop_path(self.mlp(x, self.norm2))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x, logits
 
 
@@ -119,19 +118,17 @@ class ReViT(Backbone):
 
     arch_zoo = {'base': dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 
-    def __init__(self, arch: str | dict = 'base', in_channels: int = 3, out_indices: Sequence[int] | int = 0,
-                 img_size: int = 224, drop_path_rate: float = 0.2, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'base', *, img_size: int = 224, drop_path_rate: float = 0.2,
+                 **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, num_heads = arch['embed_dims'], arch['num_heads']
         if channels % num_heads:
             raise ValueError(f'arch: {channels} embed_dims cannot be split into {num_heads} num_heads')
         if img_size < PATCH_SIZE:
             raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
-        super().__init__([channels], [PATCH_SIZE], in_channels, out_indices, frozen_stages, norm_eval, with_cp,
-                         init_cfg)
+        super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
-        self.patch_embed = PatchEmbed(in_channels, channels, PATCH_SIZE, img_size // PATCH_SIZE, class_token=False)
+        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size // PATCH_SIZE, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(Block(channels, num_heads, arch['mlp_ratio'], rate) for rate in drop_paths)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from ..layers import Linear, drop_path_schedule, pad_to_multiple
+from ..layers import drop_path_schedule, pad_to_multiple
 from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
@@ -32,7 +32,7 @@ class PatchMerging(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * channels, eps=NORM_EPS)
-        self.reduction = Linear(4 * channels, 2 * channels, bias=False)
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad_to_multiple(x, 2)
@@ -74,9 +74,8 @@ class SwinFrame(Backbone):
         init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
     """
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 window_size: int | None = None, drop_path_rate: float = 0.1, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
+                 **kwargs) -> None:
         arch = self.resolve_arch(arch)
         window_size = arch['window_size'] if window_size is None else window_size
         if window_size < 1:
@@ -86,10 +85,10 @@ class SwinFrame(Backbone):
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
         check_num_heads(channels, num_heads)
         strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(channels=channels, strides=strides, **kwargs)
 
         self.depths = depths
-        self.patch_embed = PatchEmbed(in_channels, channels[0])
+        self.patch_embed = PatchEmbed(self.in_channels, channels[0])
         drop_paths = drop_path_schedule(drop_path_rate, depths)
         self.stages = nn.ModuleList()
         for stage in range(num_stages):

@@ -4,8 +4,6 @@ VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al.,
 frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors published scores of such networks, but
 neither code nor weights: how the two are put together here is this package's own definition.
 """
-from collections.abc import Sequence
-
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -80,13 +78,9 @@ class SwinVSA(SwinFrame):
         'small': dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3, out_indices: Sequence[int] | int = (0, 1, 2, 3),
-                 window_size: int | None = None, context_position: bool = True, drop_path_rate: float = 0.1,
-                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, context_position: bool = True, **kwargs) -> None:
         self.context_position = context_position
-        super().__init__(arch, in_channels, out_indices, window_size, drop_path_rate, frozen_stages, norm_eval, with_cp,
-                         init_cfg)
+        super().__init__(arch, **kwargs)
 
     def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
                    index: int) -> nn.Module:

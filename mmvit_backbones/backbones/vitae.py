@@ -3,7 +3,7 @@
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348),
 figure 2. The large, plain forms are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -112,27 +112,24 @@ class ViTAE(Backbone):
         'huge': dict(embed_dims=[1280], pyramid_dims=[], depth=32, num_heads=16, groups=320, mlp_ratio=4),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, img_size: int = 224, drop_rate: float = 0.,
-                 drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
+                 drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         check_arch(arch)
         channels, widths = arch['embed_dims'], arch['pyramid_dims']
         strides = [4, 8, 16] if widths else [PATCH_SIZE]
-        out_indices = range(len(strides)) if out_indices is None else out_indices
-        super().__init__(channels, strides, in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(channels=channels, strides=strides, **kwargs)
 
         if widths:
             self.reductions = nn.ModuleList([
-                performer_cell(in_channels, widths[0], channels[0], stage=0),
+                performer_cell(self.in_channels, widths[0], channels[0], stage=0),
                 performer_cell(channels[0], widths[1], channels[1], stage=1),
                 BareReduction(channels[1], widths[2])])
         else:
             if img_size < PATCH_SIZE:
                 raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
             self.patch_embed = PatchEmbed(
-                in_channels, channels[0], PATCH_SIZE, img_size // PATCH_SIZE, class_token=True)
+                self.in_channels, channels[0], PATCH_SIZE, img_size // PATCH_SIZE, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, rate) for rate in drop_paths)
         self.apply(init_linear)

@@ -99,21 +99,18 @@ class ViTAEv2(Backbone):
             attention=['window', 'window', 'window', 'window']),
     }
 
-    def __init__(self, arch: str | dict = 'small', in_channels: int = 3,
-                 out_indices: Sequence[int] | int = (0, 1, 2, 3), window_size: int = 7, drop_rate: float = 0.,
-                 drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
+                 drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         check_arch(arch)
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
-        super().__init__(arch['embed_dims'], [4, 8, 16, 32], in_channels, out_indices, frozen_stages, norm_eval,
-                         with_cp, init_cfg)
+        super().__init__(channels=arch['embed_dims'], strides=[4, 8, 16, 32], **kwargs)
         self.arch = arch
         self.window_size = window_size
         self.depths = arch['depths']
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
-        widths = [in_channels, *self.channels]
+        widths = [self.in_channels, *self.channels]
         self.stages = nn.ModuleList(
             Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])
             for i in range(self.num_stages))

@@ -2,8 +2,6 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
-from collections.abc import Sequence
-
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -60,16 +58,12 @@ class ViTAEv2VSA(ViTAEv2):
             num_heads=[4, 8, 16, 32], reduction_heads=[4, 8, 16, 32], wide_conv=True),
     }
 
-    def __init__(self, arch: str | dict = 'small', in_channels: int = 3,
-                 out_indices: Sequence[int] | int = (0, 1, 2, 3), window_size: int = 7,
-                 window_padding: str = 'corner', offset_divisor: str = 'own_axis', context_position: bool = True,
-                 drop_rate: float = 0., drop_path_rate: float = 0.1, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, arch: str | dict = 'small', *, window_padding: str = 'corner',
+                 offset_divisor: str = 'own_axis', context_position: bool = True, **kwargs) -> None:
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
         self.context_position = context_position
-        super().__init__(arch, in_channels, out_indices, window_size, drop_rate, drop_path_rate, frozen_stages,
-                         norm_eval, with_cp, init_cfg)
+        super().__init__(arch, **kwargs)
         for module in self.modules():
             if isinstance(module, VariedSizeWindowAttention):
                 module.reset_projections()  # as published; all other linear layers start as those of ViTAEv2

@@ -3,10 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Linear
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
-from .window import merge_windows, project_padded, split_windows
+from .window import needs_padding, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
@@ -25,20 +24,22 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
-        self.qkv = Linear(in_channels, 3 * channels)
-        self.proj = Linear(channels, channels)
+        self.qkv = nn.Linear(in_channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
         top, bottom = split_evenly(-height % self.window_size)
         left, right = split_evenly(-width % self.window_size)
-        qkv = project_padded(self.qkv, x, (left, right, top, bottom))
+        if needs_padding(left, right, top, bottom):
+            x = F.pad(x, (0, 0, left, right, top, bottom))
+        qkv = self.qkv(x)
         padded_height, padded_width = qkv.shape[1:3]
-        x = F.scaled_dot_product_attention(*split_windows(qkv, self.num_heads, self.window_size))
+        x = F.scaled_dot_product_attention(*window_partition(qkv, self.num_heads, self.window_size))
 
         def project(x: Tensor) -> Tensor:
-            x = merge_windows(x, self.num_heads, self.window_size, padded_height, padded_width)
+            x = window_reverse(x, self.num_heads, self.window_size, padded_height, padded_width)
             return self.proj(x[:, top:top + height, left:left + width])
 
         return recompute(project, x)
@@ -61,8 +62,8 @@ class GlobalAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.value_skip = value_skip
-        self.qkv = Linear(in_channels, 3 * channels, bias=qkv_bias)
-        self.proj = Linear(channels, channels)
+        self.qkv = nn.Linear(in_channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
@@ -88,8 +89,8 @@ class LinearAttention(nn.Module):
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
         super().__init__()
         num_features = channels // 2
-        self.kqv = Linear(in_channels, 3 * channels)
-        self.proj = Linear(channels, channels)
+        self.kqv = nn.Linear(in_channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(drop_rate)
         self.register_buffer('features', torch.empty(num_features, channels))
         nn.init.orthogonal_(self.features, gain=num_features**0.5)

@@ -1,12 +1,13 @@
 """Relative positions of pooled attention, decomposed into rows and columns (MViTv2, arXiv 2112.01526, equation 4)."""
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .init import trunc_normal_
 from .precision import at_least_float32
 from .recompute import recompute
-from .tracing import is_needed, larger, resample
+from .window import needs_padding
 
 
 class DecomposedPosition(nn.Module):
@@ -53,9 +54,9 @@ class DecomposedPosition(nn.Module):
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
         """The vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
-        longer = larger(num_queries, num_keys)
+        longer = max(num_queries, num_keys)
         length = 2 * longer - 1
-        if is_needed(len(table) - length):
+        if needs_padding(len(table) - length):
             table = resize_table(table, length)
         query, key = torch.arange(num_queries, device=table.device), torch.arange(num_keys, device=table.device)
         distance = query[:, None] * num_keys + (num_keys - 1 - key) * num_queries
@@ -72,5 +73,5 @@ class DecomposedPosition(nn.Module):
 
 def resize_table(table: Tensor, length: int) -> Tensor:
     """Linear, along the distances; in float32 at least."""
-    resized = resample(table.T[None, :, None].to(at_least_float32(table)), (1, length), 'bilinear')
-    return resized[0, :, 0].T.to(table.dtype)
+    resized = F.interpolate(table.T[None].to(at_least_float32(table)), length, mode='linear')
+    return resized[0].T.to(table.dtype)

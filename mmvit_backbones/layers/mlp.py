@@ -1,8 +1,7 @@
-"""The feed-forward half of a transformer block."""
+"""MLP of a transformer block."""
 from torch import Tensor, nn
 
-from .linear import Linear
-from .recompute import recompute
+from ..ops.recompute import recomputable, recompute_input
 
 
 class Mlp(nn.Module):
@@ -15,11 +14,11 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        self.fc1 = Linear(channels, hidden_channels)
+        self.fc1 = nn.Linear(channels, hidden_channels)
         self.act = nn.GELU()
-        self.fc2 = Linear(hidden_channels, channels)
+        self.fc2 = nn.Linear(hidden_channels, channels)
 
-    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
-        """Keeps the shape ``(..., channels)``; a norm to be applied before is computed anew in the backward pass."""
-        hidden = self.fc1(x) if norm is None else recompute(lambda x: self.fc1(norm(x)), x)
-        return recompute(lambda hidden: self.fc2(self.act(hidden)), hidden)
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(..., channels)``."""
+        x = recompute_input(self.fc1, x)
+        return recompute_input(self.fc2, recomputable(self.act, x))

@@ -2,11 +2,12 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .precision import at_least_float32
-from .tracing import is_needed, resample
+from .window import needs_padding
 
 
 class PositionEmbedding(nn.Module):
@@ -32,7 +33,7 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, height: int, width: int) -> Tensor:
         """Positions ``(1, height * width, channels)``, after the class token's if there is one."""
-        if not is_needed(height - self.grid_size, width - self.grid_size):
+        if not needs_padding(height - self.grid_size, width - self.grid_size):
             return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
 
@@ -54,5 +55,5 @@ def resize_positions(table: Tensor, height: int, width: int, num_extra: int, mod
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))
-    grid = resample(grid, (height, width), mode, align_corners=mode == 'bilinear')
+    grid = F.interpolate(grid, (height, width), mode=mode, align_corners=mode == 'bilinear')
     return torch.cat([token, grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

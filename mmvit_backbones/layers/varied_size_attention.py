@@ -4,10 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import varied_size_window_attention
-from .linear import Linear
 from .position_bias import RelativePositionBias
 from .precision import without_autocast
-from .tracing import is_needed, larger
+from .window import needs_padding
 
 NEGATIVE_SLOPE = 0.01
 
@@ -52,11 +51,11 @@ class VariedSizeWindowAttention(nn.Module):
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
         self.softmax_scale = (channels // num_heads)**-0.5
-        self.qkv = Linear(channels, 3 * out_channels)
+        self.qkv = nn.Linear(channels, 3 * out_channels)
         self.sampling_offsets = nn.Linear(channels, 2 * num_heads)
         self.sampling_scales = nn.Linear(channels, 2 * num_heads)
         self.position_bias = RelativePositionBias(window_size, num_heads)
-        self.proj = Linear(out_channels, out_channels)
+        self.proj = nn.Linear(out_channels, out_channels)
 
     def reset_projections(self) -> None:
         """Draws the projections as PyTorch draws convolutions, which they are in the authors' code."""
@@ -87,7 +86,7 @@ class VariedSizeWindowAttention(nn.Module):
         pad_h = -(-height // self.window_size) * self.window_size - height
         pad_w = -(-width // self.window_size) * self.window_size - width
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
-        padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if is_needed(pad_h, pad_w) else x
+        padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if needs_padding(pad_h, pad_w) else x
         with without_autocast(x.device.type):
             windows = padded.to(self.sampling_scales.weight.dtype).unflatten(2, (-1, self.window_size))
             windows = windows.unflatten(1, (-1, self.window_size)).mean((2, 4))  # (B, nh, nw, channels)
@@ -95,7 +94,7 @@ class VariedSizeWindowAttention(nn.Module):
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (x.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for x in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
-        num_x, num_y = larger(1, width // self.window_size), larger(1, height // self.window_size)
+        num_x, num_y = max(1, width // self.window_size), max(1, height // self.window_size)
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((padded.shape[2] - 1) / 2 / num_x)

@@ -1,0 +1,80 @@
+"""Saved activations that are cheap to recompute.
+
+A linear layer or a convolution saves its input for the backward pass. Where the input is the output of a norm or an
+activation, which itself saves what it was computed from, the input is saved twice over. Here it is recomputed instead
+(Chen et al., arXiv 1604.06174, on the smallest scale): one elementwise kernel more in the backward pass, and no
+module is called twice.
+
+    hidden = recomputable(self.act, x)
+    return recompute_input(self.fc2, hidden)
+
+Compilers decide by themselves what to recompute, and get plain calls.
+"""
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def recomputable(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function(x)``, marked as something that :func:`recompute_input` may recompute.
+
+    Args:
+        function (Callable): Without random numbers and running statistics.
+        x (Tensor): Its argument.
+    """
+    y = function(x)
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling() and y is not x:
+        y.recipe = function, x
+    return y
+
+
+def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``layer(x)``; an ``x`` that :func:`recomputable` marked is not saved for the backward pass, but recomputed.
+
+    Args:
+        layer (Callable): A linear layer, a convolution, or another module that saves its input.
+        x (Tensor): Its argument. One that is not marked, such as a view of a marked one, is saved as usual.
+    """
+    recipe = getattr(x, 'recipe', None)
+    if (recipe is None or torch.compiler.is_compiling() or not torch.is_grad_enabled()
+            or not torch._C._autograd._saved_tensors_hooks_is_enabled()):  # torch.func refuses hooks
+        return layer(x)
+    function, source = recipe
+    device = x.device.type
+    autocast = device != 'meta' and torch.is_autocast_enabled(device)
+    if autocast:
+        autocast_dtype = torch.get_autocast_dtype(device)
+        if x.dtype == torch.float32:  # the layer would cast it, and save the result
+            x = x.to(autocast_dtype)
+    dtype, storage = x.dtype, x.untyped_storage()._cdata
+    saved = _Saved.apply(torch.empty(0, requires_grad=True), source)
+
+    def pack(tensor: Tensor) -> Tensor | tuple:
+        if tensor.untyped_storage()._cdata != storage:
+            return tensor
+        return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+    def unpack(packed: Tensor | tuple) -> Tensor:
+        if torch.is_tensor(packed):
+            return packed
+        source, = saved.grad_fn.saved_tensors
+        with torch.no_grad():
+            if autocast:
+                with torch.autocast(device, autocast_dtype):
+                    again = function(source)
+            else:
+                again = function(source)
+            return again.to(dtype).as_strided(*packed)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        return layer(x)
+
+
+class _Saved(torch.autograd.Function):
+    """Saves a tensor where hooks of a caller, such as those of activation checkpointing, see it."""
+
+    @staticmethod
+    def forward(ctx, dummy: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return dummy.new_empty(0)

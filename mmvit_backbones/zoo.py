@@ -128,7 +128,7 @@ class Variant:
             head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
 
 
-TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 REVIT = Family(
@@ -323,12 +323,12 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
         >>> task, variant.name, differences
         ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
     """
-    for task in TASKS:
+    for task in CONFIG_TASKS:
         fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
         if fitting:
             variant = max(fitting, key=lambda v: len(v.short_name))
             return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {TASKS} and a variant such as '
+    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
                      f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 

@@ -13,7 +13,8 @@ from test_goldens import NETWORKS, SMALL
 
 import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models
-from mmvit_backbones.models import import_mmpretrain, recognise
+from mmvit_backbones.checkpoints.loading import convert_published
+from mmvit_backbones.models import import_mmpretrain
 from mmvit_backbones.zoo import VARIANTS
 
 
@@ -59,8 +60,8 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
     for variant in VARIANTS.values():
         with torch.device('meta'):
             model = MODELS.build(variant.model_config(task))
-        with pytest.raises(ValueError, match='not a published checkpoint'):
-            recognise(model.state_dict())
+        with pytest.raises(KeyError, match='not a published checkpoint'):
+            convert_published(model.state_dict())
 
 
 def test_building_is_silent(capfd):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mmvit_backbones.published import METRICS, RESULTS
-from mmvit_backbones.zoo import TASKS, VARIANTS, parse_config_name
+from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, parse_config_name
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
@@ -95,4 +95,4 @@ def test_pages_state_what_the_zoo_does(variant):
 
 
 def test_tasks_are_those_of_the_configs():
-    assert {parse_config_name(path.stem)[0] for path in CONFIGS} == set(TASKS)
+    assert {parse_config_name(path.stem)[0] for path in CONFIGS} == set(CONFIG_TASKS)

@@ -21,7 +21,7 @@ import torch
 from mmengine.config import DictAction
 
 import mmvit_backbones
-from mmvit_backbones.engine.config import UsageError, find_names
+from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.models import import_mmpretrain
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'

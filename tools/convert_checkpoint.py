@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 
 from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.models import TASKS, convert_state_dict, for_task, recognise
+from mmvit_backbones.checkpoints.loading import TASKS, convert_published, select_task
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('input', help="the authors' file, or its address")
     parser.add_argument('output', help='file to write: .pth, or .safetensors')
-    parser.add_argument('--model', help='variant, e.g. reswin_tiny; by default told by the keys')
+    parser.add_argument('--model', help='variant, e.g. reswin_tiny; by default recognized by the keys')
     parser.add_argument('--task', choices=TASKS, default=TASKS[0], help="'backbone' leaves the classifier out")
     return parser.parse_args()
 
@@ -33,12 +33,9 @@ def save(state_dict: dict, output: Path) -> None:
 def main() -> None:
     args = parse_args()
     checkpoint = load_checkpoint_file(args.input)
-    if args.model:
-        state_dict = convert_state_dict(args.model, checkpoint, args.task)
-    else:
-        state_dict = for_task(recognise(checkpoint), args.task)
+    state_dict = select_task(convert_published(checkpoint, args.model), args.task)
     save(state_dict, Path(args.output))
-    print(f'{args.output}: {len(state_dict)} tensors, {sum(t.numel() for t in state_dict.values()):,} numbers')
+    print(f'{args.output}: {len(state_dict)} tensors, {sum(t.numel() for t in state_dict.values()):,} elements')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmvit_backbones.engine.config import UsageError, find_names
+from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.zoo import VARIANTS
 
 

@@ -14,7 +14,7 @@ import matplotlib
 import torch
 from mmengine.registry import MODELS
 
-from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.zoo import find_variant
 
 matplotlib.use('Agg')

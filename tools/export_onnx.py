@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 
 from mmvit_backbones import get_model
-from mmvit_backbones.engine.config import UsageError, find_names
-from mmvit_backbones.engine.launch import run_script
+from mmvit_backbones.checkpoints.loading import TASKS
+from mmvit_backbones.cli.config import UsageError, find_names
+from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.export import OPSET, compare_onnx, export_onnx
-from mmvit_backbones.models import TASKS
 
 TOLERANCE = 1e-4
 SIZES = (224, 224), (160, 224), (75, 101)  # within what all networks take

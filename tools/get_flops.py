@@ -16,7 +16,7 @@ import torch
 from mmengine.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvit_backbones.engine.config import UsageError, find_names
+from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.models import import_mmpretrain
 from mmvit_backbones.zoo import VARIANTS
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from mmvit_backbones.published import METRICS, RESULTS
-from mmvit_backbones.zoo import TASKS, VARIANTS, Family, Variant, parse_config_name
+from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.py.\n'
@@ -74,7 +74,7 @@ def families() -> dict[str, Family]:
 def place(config: Path) -> tuple:
     """By task, then as the zoo has them."""
     task, variant, differences = parse_config_name(config.stem)
-    return TASKS.index(task), list(VARIANTS).index(variant.name), differences
+    return CONFIG_TASKS.index(task), list(VARIANTS).index(variant.name), differences
 
 
 def to_yaml(content: dict) -> str:

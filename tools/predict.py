@@ -1,9 +1,9 @@
 """Draw what a model sees in pictures: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 
-from mmvit_backbones.engine.config import load_config
-from mmvit_backbones.engine.launch import check_backbone, run_script
-from mmvit_backbones.engine.predict import Predictor, find_device, find_pictures, plan_drawings
+from mmvit_backbones.cli.config import load_config
+from mmvit_backbones.cli.launch import check_backbone, run_script
+from mmvit_backbones.cli.predict import Predictor, find_device, find_images, plan_drawings
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config)
     check_backbone(cfg)
     device = find_device(args.device)
-    drawings = plan_drawings(find_pictures(args.images), args.out_dir)
+    drawings = plan_drawings(find_images(args.images), args.out_dir)
     predictor = Predictor(cfg, args.checkpoint, device)
     for picture, drawing in drawings.items():
         sample = predictor.predict(picture)

@@ -17,8 +17,8 @@ from mmengine import registry
 from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
 
-from mmvit_backbones.engine.config import UsageError, load_config
-from mmvit_backbones.engine.launch import check_backbone, run_script
+from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.launch import check_backbone, run_script
 
 FORMATS = ('py', 'json', 'yaml')
 # What hosts look up in mmcv.ops instead of a registry.

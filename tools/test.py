@@ -4,11 +4,11 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvit_backbones.engine import hosts, launch
-from mmvit_backbones.engine.config import load_config
-from mmvit_backbones.engine.data_check import check_data
-from mmvit_backbones.engine.hooks import CheckpointMatchHook
-from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
+from mmvit_backbones.checkpoints.loading import use_safe_loading
+from mmvit_backbones.cli import frameworks, launch
+from mmvit_backbones.cli.config import load_config
+from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.engine import CheckpointMatchHook
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,15 +32,15 @@ def prepare(args: argparse.Namespace) -> Config:
     launch.check_launcher(args.launcher)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
-    check_checkpoint(args.checkpoint)
+    launch.check_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
-        hosts.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+        frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
     if args.out:
-        hosts.save_predictions(cfg, args.out)
+        frameworks.save_predictions(cfg, args.out)
     if args.tta:
-        hosts.use_tta(cfg)
+        frameworks.use_tta(cfg)
     return cfg
 
 

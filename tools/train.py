@@ -5,12 +5,12 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmvit_backbones.engine import launch
-from mmvit_backbones.engine.config import load_config
-from mmvit_backbones.engine.data_check import check_data
-from mmvit_backbones.engine.hooks import CheckpointMatchHook, ExactResumeHook
-from mmvit_backbones.engine.loading import check_checkpoint, use_safe_loading
-from mmvit_backbones.engine.own_data import use_coco_folder
+from mmvit_backbones.checkpoints.loading import use_safe_loading
+from mmvit_backbones.cli import launch
+from mmvit_backbones.cli.config import load_config
+from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.own_data import use_coco_folder
+from mmvit_backbones.engine import CheckpointMatchHook, ExactResumeHook
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if resumed:
         launch.set_resume(cfg, resumed)
     elif cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
+        launch.check_checkpoint(cfg.load_from)
     launch.use_exact_resume(cfg)
     return cfg
 

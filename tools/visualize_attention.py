@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.engine.config import UsageError
-from mmvit_backbones.engine.launch import run_script
-from mmvit_backbones.engine.predict import find_pictures
+from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights
+from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import shifted_window_mask, window_reverse
-from mmvit_backbones.models import own_weights
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 
 matplotlib.use('Agg')
@@ -55,7 +55,7 @@ def pixel(text: str) -> tuple[int, int]:
 
 
 def main(args: argparse.Namespace) -> None:
-    file, = find_pictures([args.image])
+    file, = find_images([args.image])
     image = Image.open(file).convert('RGB')
     picture = resize(image, args.size)
     try:
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
     if args.evidence is None:
         looking = place(args.query or (image.width // 2, image.height // 2), image.size, picture.shape[1:])
     else:
-        looking = evidence(backbone, picture, classifier(args.network, args.checkpoint), args.evidence)
+        looking = evidence(backbone, picture, classifier(args.checkpoint), args.evidence)
     numbers = range(len(blocks)) if args.blocks is None else args.blocks
     if not all(0 <= number < len(blocks) for number in numbers):
         raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
@@ -173,15 +173,11 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int,
     return looking
 
 
-def classifier(network: str, checkpoint: str | None) -> Tensor:
+def classifier(checkpoint: str | None) -> Tensor:
     """The weights of the last layer, ``(classes, C)``."""
     if checkpoint is None:
         raise UsageError('--evidence needs a --checkpoint that has a classifier')
-    weights = load_checkpoint_file(checkpoint)
-    try:
-        weights = convert_state_dict(network, weights)
-    except KeyError:
-        weights = own_weights(weights, 'classification')
+    weights = find_weights(convert_if_published(load_checkpoint_file(checkpoint)))
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
     return weights['head.fc.weight'].float()

@@ -17,12 +17,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones import get_model
-from mmvit_backbones.engine.config import UsageError, load_config
-from mmvit_backbones.engine.launch import check_backbone, run_script
-from mmvit_backbones.engine.loading import load_matching, read_checkpoint
-from mmvit_backbones.engine.predict import find_pictures
+from mmvit_backbones.checkpoints.loading import find_weights, load_weights, read_checkpoint, select_task
+from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.launch import check_backbone, run_script
+from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.models import own_weights
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD
 
 matplotlib.use('Agg')
@@ -54,7 +53,7 @@ def pixel(text: str) -> tuple[int, int]:
 
 
 def main(args: argparse.Namespace) -> None:
-    picture, = find_pictures([args.image])
+    picture, = find_images([args.image])
     with Image.open(picture) as file:
         image = np.array(file.convert('RGB'))
     height, width = image.shape[:2]
@@ -80,7 +79,7 @@ def build_backbone(args: argparse.Namespace) -> nn.Module:
     check_backbone(cfg)
     backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
     if args.checkpoint:
-        load_matching(backbone, own_weights(read_checkpoint(args.checkpoint), 'backbone'), args.checkpoint)
+        load_weights(backbone, select_task(find_weights(read_checkpoint(args.checkpoint)), 'backbone'), args.checkpoint)
     return backbone
 
 

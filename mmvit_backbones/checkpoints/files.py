@@ -12,6 +12,14 @@ import numpy as np
 import torch
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that can't be used; the message is one line that names it and says why."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """A checkpoint that is not there."""
+
+
 def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
                          mmap: bool = False) -> dict:
     """Load a checkpoint file (torch or safetensors) as a dict.
@@ -23,21 +31,21 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
             at once: the tensors break when the file is overwritten.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is truncated, corrupt, or holds anything else than weights.
+        CheckpointNotFoundError: There is no such file.
+        CheckpointError: The file is truncated, corrupt, or holds anything else than weights.
     """
     path = str(path)
     if path.startswith(('http://', 'https://')):
         path = _download(path)
     path = osp.expanduser(path)
     if not osp.exists(path):
-        raise FileNotFoundError(f'checkpoint {path} does not exist')
+        raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
     if not osp.isfile(path):
-        raise ValueError(f'checkpoint {path} is a folder, not a file')
+        raise CheckpointError(f'checkpoint {path} is a folder, not a file')
     load = _load_safetensors if path.endswith('.safetensors') else _load_torch
     checkpoint = load(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
-        raise ValueError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
+        raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
     return checkpoint
 
 
@@ -49,7 +57,7 @@ def _download(url: str) -> str:
     try:
         torch.hub.download_url_to_file(url, target, progress=False)
     except OSError as error:
-        raise ValueError(f'checkpoint {url} cannot be downloaded: {error}') from error
+        raise CheckpointError(f'checkpoint {url} cannot be downloaded: {error}') from error
     return target
 
 
@@ -59,7 +67,7 @@ def _load_safetensors(path: str, map_location: str | torch.device | None, mmap: 
     try:
         return load_file(path, device=str(map_location))
     except SafetensorError as error:
-        raise ValueError(f'checkpoint {path} is truncated or corrupt: {error}') from error
+        raise CheckpointError(f'checkpoint {path} is truncated or corrupt: {error}') from error
 
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:
@@ -69,7 +77,7 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
                 path, map_location=map_location, weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     # A damaged pickle can make the reader fail in any way.
     except Exception as error:
-        raise ValueError(f'checkpoint {path} {_what_is_wrong(error)}') from error
+        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(error)}') from error
 
 
 def _what_is_wrong(error: Exception) -> str:

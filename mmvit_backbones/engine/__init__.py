@@ -1,1 +1,5 @@
-"""What the scripts in tools/ share; import the modules one by one."""
+"""Optimizer constructors and hooks; importing this package registers them in MMEngine's root registries."""
+from .hooks import CheckpointMatchHook, ExactResumeHook
+from .layer_decay import LayerDecayConstructor
+
+__all__ = ['CheckpointMatchHook', 'ExactResumeHook', 'LayerDecayConstructor']

@@ -1,11 +1,11 @@
-"""Hooks that the scripts add to every run."""
+"""Hooks of the training and test scripts."""
 import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
 from torch.utils.data import DataLoader
 
-from .loading import check_overlap, load_matching
+from ..checkpoints.loading import check_overlap, load_weights
 
 
 class CheckpointMatchHook(Hook):
@@ -23,7 +23,7 @@ class CheckpointMatchHook(Hook):
         self.strict = strict
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        check = load_matching if self.strict else check_overlap
+        check = load_weights if self.strict else check_overlap
         check(runner.model, checkpoint, self.name)
 
 

@@ -18,13 +18,13 @@ from PIL import Image
 from test_goldens import NETWORKS
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.engine import hosts
-from mmvit_backbones.engine.config import UsageError, load_config
-from mmvit_backbones.engine.data_check import check_data
-from mmvit_backbones.engine.launch import check_backbone, check_pretrained
-from mmvit_backbones.engine.loading import check_overlap, load_matching, use_safe_loading
-from mmvit_backbones.engine.predict import find_pictures, plan_drawings
+from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
+from mmvit_backbones.checkpoints.loading import check_overlap, load_weights, use_safe_loading
+from mmvit_backbones.cli import frameworks
+from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.launch import check_backbone, check_pretrained
+from mmvit_backbones.cli.predict import find_images, plan_drawings
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -170,7 +170,7 @@ def test_known_options():
 def test_truncated_checkpoint(tiny_checkpoint, tmp_path):
     path = tmp_path / 'half.pth'
     path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
-    with pytest.raises(UsageError, match=f'{path} is truncated'):
+    with pytest.raises(CheckpointError, match=f'{path} is truncated'):
         run_main('test.py', TINY, path, '--work-dir', tmp_path / 'work')
     assert not (tmp_path / 'work').exists()
 
@@ -191,7 +191,7 @@ def test_code_in_checkpoint_does_not_run(evil_checkpoint, tmp_path, own_loaders)
     with pytest.raises(ValueError, match='more than weights .*mkdir'):
         load_checkpoint_file(evil_checkpoint)
     use_safe_loading()
-    with pytest.raises(UsageError, match='more than weights'):
+    with pytest.raises(CheckpointError, match='more than weights'):
         CheckpointLoader.load_checkpoint(str(evil_checkpoint))
     assert not (tmp_path / 'ran').exists()
 
@@ -210,22 +210,22 @@ def test_getattr_in_checkpoint_is_refused(tmp_path):
 def test_checkpoint_of_another_network(tiny_checkpoint):
     model = tiny_model()
     checkpoint = load_checkpoint_file(tiny_checkpoint)
-    load_matching(model, checkpoint, 'own')
+    load_weights(model, checkpoint, 'own')
     weights = checkpoint['state_dict']
     others = {f'other.{key}': value for key, value in weights.items()}
-    with pytest.raises(UsageError, match=f'{len(dict(model.named_parameters()))}|missing'):
-        load_matching(model, others, 'other.pth')
-    with pytest.raises(UsageError, match='none of its'):
+    with pytest.raises(CheckpointError, match=f'{len(dict(model.named_parameters()))}|missing'):
+        load_weights(model, others, 'other.pth')
+    with pytest.raises(CheckpointError, match='it has 0 of'):
         check_overlap(model, others, 'other.pth')
     check_overlap(model, weights, 'own')
-    with pytest.raises(UsageError, match='1 shapes differ'):
-        load_matching(model, {**weights, 'head.fc.bias': torch.zeros(7)}, 'seven.pth')
+    with pytest.raises(CheckpointError, match='1 shapes differ'):
+        load_weights(model, {**weights, 'head.fc.bias': torch.zeros(7)}, 'seven.pth')
 
 
 def test_tta_of_masks_is_refused():
     cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
     with pytest.raises(UsageError, match='boxes only'):
-        hosts.use_tta(cfg)
+        frameworks.use_tta(cfg)
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
     torch.save(weights, tmp_path / 'authors.pth')
     use_safe_loading()
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
-    load_matching(get_model(variant), loaded, 'authors.pth')
+    load_weights(get_model(variant), loaded, 'authors.pth')
     assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()
 
 
@@ -287,15 +287,15 @@ def test_pretrained_weights_by_name(checkpoint, told, tiny_checkpoint):
         check_pretrained(cfg.model, check_backbone(cfg))
 
 
-def test_bad_pictures(tmp_path):
+def test_bad_images(tmp_path):
     with pytest.raises(UsageError, match='does not exist'):
-        find_pictures([tmp_path / 'nothing.jpg'])
-    with pytest.raises(UsageError, match='has no picture'):
-        find_pictures([tmp_path])
+        find_images([tmp_path / 'nothing.jpg'])
+    with pytest.raises(UsageError, match='has no image'):
+        find_images([tmp_path])
     (tmp_path / 'bad.jpg').write_bytes(b'text')
     with pytest.raises(UsageError, match='bad.jpg cannot be read'):
-        find_pictures([tmp_path])
-    with pytest.raises(UsageError, match='two pictures'):
+        find_images([tmp_path])
+    with pytest.raises(UsageError, match='two images'):
         plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmvit_backbones.engine.config import UsageError, dicts_in, load_config
-from mmvit_backbones.engine.own_data import use_coco_folder
+from mmvit_backbones.cli.config import UsageError, dicts_in, load_config
+from mmvit_backbones.cli.own_data import use_coco_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 

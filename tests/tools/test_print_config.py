@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.cli.config import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))

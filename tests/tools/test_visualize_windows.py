@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmvit_backbones.engine.config import UsageError
+from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 
 ROOT = Path(__file__).resolve().parents[2]

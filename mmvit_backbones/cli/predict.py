@@ -1,4 +1,4 @@
-"""Draw the predictions of a model for single pictures."""
+"""Draw the predictions of a model for single images."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,36 +13,36 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import nn
 
-from . import hosts
+from ..checkpoints.loading import convert_if_published, load_weights, read_checkpoint
+from . import frameworks
 from .config import UsageError, leaf_datasets
-from .loading import as_ours, load_matching, read_checkpoint
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
-def find_pictures(paths: Sequence[str]) -> list[Path]:
-    """List the picture files among files and folders, and read each of them to see that it is one."""
-    pictures = []
+def find_images(paths: Sequence[str]) -> list[Path]:
+    """List the image files among files and folders, and read each of them to see that it is one."""
+    images = []
     for path in map(Path, paths):
         if not path.exists():
-            raise UsageError(f'picture {path} does not exist')
+            raise UsageError(f'image {path} does not exist')
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not found:
-            raise UsageError(f'folder {path} has no picture; allowed are {", ".join(SUFFIXES)}')
-        pictures += found
-    for picture in pictures:
-        _check_picture(picture)
-    return pictures
+            raise UsageError(f'folder {path} has no image; allowed are {", ".join(SUFFIXES)}')
+        images += found
+    for image in images:
+        _check_image(image)
+    return images
 
 
-def plan_drawings(pictures: Sequence[Path], out_dir: str) -> dict[Path, Path]:
-    """Make the folder and map each picture file to the file for its drawing."""
+def plan_drawings(images: Sequence[Path], out_dir: str) -> dict[Path, Path]:
+    """Make the folder and map each image file to the file for its drawing."""
     drawings = {}
-    for picture in pictures:
-        drawing = Path(out_dir, f'{picture.stem}.png')
+    for image in images:
+        drawing = Path(out_dir, f'{image.stem}.png')
         if drawing in drawings.values():
-            raise UsageError(f'two pictures would be drawn into {drawing}; give them different names')
-        drawings[picture] = drawing
+            raise UsageError(f'two images would be drawn into {drawing}; give them different names')
+        drawings[image] = drawing
     try:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,7 +62,7 @@ def find_device(name: str | None) -> str | torch.device:
 
 
 class Predictor:
-    """A model with the pipeline that feeds it and the visualizer of its host.
+    """A model with the pipeline that feeds it and the visualizer of its framework.
 
     Args:
         cfg (mmengine.Config): A config for testing.
@@ -71,51 +71,51 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
-        self.host = cfg.default_scope
-        init_default_scope(self.host)
-        state = as_ours(read_checkpoint(checkpoint))
+        self.framework = cfg.default_scope
+        init_default_scope(self.framework)
+        state = convert_if_published(read_checkpoint(checkpoint))
         self.model = _build_model(cfg)
-        load_matching(self.model, state, checkpoint)
+        load_weights(self.model, state, checkpoint)
         self.model.to(device).eval()
         dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
         steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps)
-        self.collate = default_collate if self.host == 'mmpretrain' else pseudo_collate
-        self.visualizer = VISUALIZERS.build(dict(type=hosts.VISUALIZERS[self.host], name='predictions'))
+        self.collate = default_collate if self.framework == 'mmpretrain' else pseudo_collate
+        self.visualizer = VISUALIZERS.build(dict(type=frameworks.VISUALIZERS[self.framework], name='predictions'))
         self.visualizer.dataset_meta = _dataset_meta(dataset, state)
 
     @torch.no_grad()
-    def predict(self, picture: Path) -> BaseDataElement:
-        """Return the data sample of the host for a picture file."""
-        data = self.pipeline(dict(img_path=str(picture), img_id=0))
+    def predict(self, path: Path) -> BaseDataElement:
+        """Return the data sample of the framework for an image file."""
+        data = self.pipeline(dict(img_path=str(path), img_id=0))
         return self.model.test_step(self.collate([data]))[0]
 
     def describe(self, sample: BaseDataElement) -> str:
         """Return the likeliest classes of a classifier's prediction as text; of others, nothing."""
-        if self.host != 'mmpretrain':
+        if self.framework != 'mmpretrain':
             return ''
         classes = self.visualizer.dataset_meta.get('classes') or range(len(sample.pred_score))
         scores, indices = sample.pred_score.topk(min(5, len(sample.pred_score)))
         return ', '.join(f'{classes[i]} {score:.1%}' for score, i in zip(scores.tolist(), indices.tolist()))
 
-    def draw(self, picture: Path, sample: BaseDataElement, out_file: Path, score_thr: float) -> None:
-        """Draw a prediction over its picture into a file."""
-        image = _read_rgb(picture)
-        name, out_file = Path(picture).stem, str(out_file)
-        if self.host == 'mmpretrain':
+    def draw(self, path: Path, sample: BaseDataElement, out_file: Path, score_thr: float) -> None:
+        """Draw a prediction over the image of a file into another."""
+        image = _read_rgb(path)
+        name, out_file = Path(path).stem, str(out_file)
+        if self.framework == 'mmpretrain':
             classes = self.visualizer.dataset_meta.get('classes')
             self.visualizer.visualize_cls(image, sample, classes, draw_gt=False, out_file=out_file, name=name)
             return
-        threshold = dict(pred_score_thr=score_thr) if self.host == 'mmdet' else {}
+        threshold = dict(pred_score_thr=score_thr) if self.framework == 'mmdet' else {}
         self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=out_file, **threshold)
 
 
-def _check_picture(path: Path) -> None:
+def _check_image(path: Path) -> None:
     try:
         with Image.open(path) as image:
             image.load()
     except (OSError, SyntaxError) as error:
-        raise UsageError(f'picture {path} cannot be read: {error}') from error
+        raise UsageError(f'image {path} cannot be read: {error}') from error
 
 
 def _read_rgb(path: Path) -> np.ndarray:

@@ -12,9 +12,10 @@ from mmengine.registry import MODELS
 from mmengine.runner import find_latest_checkpoint
 
 from ..backbones import Backbone
-from ..models import recognise
+from ..checkpoints import CheckpointError
+from ..checkpoints.loading import check_overlap, convert_published, read_checkpoint
+from ..installation import check_distributions
 from .config import UsageError, dicts_in
-from .loading import check_checkpoint, read_checkpoint, weights_of
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +30,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the command line and run main(args); a mistake of the user's ends it with one line."""
+    """Parse the command line and run main(args); a mistake of the user ends it with one line."""
     try:
         args = parser.parse_args()
     except ValueError:
         parser.error('--cfg-options takes pairs KEY=VALUE')
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
+        check_distributions()
         main(args)
-    except UsageError as error:
+    except (UsageError, CheckpointError) as error:
         if os.environ['LOCAL_RANK'] == '0':
             print(f'error: {error}', file=sys.stderr)
         sys.exit(1)
@@ -109,7 +111,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
     if not (backbone_type and issubclass(backbone_type, Backbone)):
-        return None  # the host's own
+        return None  # one of the framework
     try:
         with torch.device('meta'):
             backbone = backbone_type(**{**arguments, 'init_cfg': None})
@@ -120,7 +122,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
     channels = len(preprocessor.get('mean') or ())
     if channels not in (0, 1, in_channels):
         raise UsageError(f'model.backbone.in_channels is {in_channels}, but data_preprocessor.mean is that of '
-                         f'pictures with {channels} channels')
+                         f'images with {channels} channels')
     return backbone
 
 
@@ -132,26 +134,36 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
             continue
         try:
             checkpoint = check_checkpoint(node['checkpoint'])
-        except UsageError as error:
-            raise UsageError(f'pretrained weights: {error}; README.md tells where weights are, and '
+        except CheckpointError as error:
+            raise UsageError(f'pretrained weights: {error}; docs/zoo.md tells where weights are, and '
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
         if checkpoint is not None and any(node is own for own in of_backbone):
             _check_backbone_weights(backbone, checkpoint, node['checkpoint'], node.get('prefix'))
 
 
+def check_checkpoint(filename: str) -> dict | None:
+    """Read a checkpoint to see that it is one, and return what it holds.
+
+    Names that others resolve are left to them: there is nothing to return.
+    """
+    filename = filename.removeprefix('official://')
+    if '://' not in filename or filename.startswith('http'):
+        return read_checkpoint(filename, mmap=True)
+    return None
+
+
 def _check_backbone_weights(backbone: Backbone, checkpoint: dict, path: str, prefix: str | None) -> None:
-    """Refuse a file that has not even half of the backbone's weights; mmengine only warns."""
+    """Refuse a file that lacks half of the backbone's weights; mmengine only warns."""
     if path.startswith('official://'):
         try:
-            checkpoint, prefix = recognise(checkpoint), 'backbone'
-        except ValueError as error:
-            raise UsageError(f'pretrained weights: {path}: {error}') from error
-    start = f'{prefix.rstrip(".")}.' if prefix else ''
-    own, given = {start + name for name in backbone.state_dict()}, weights_of(checkpoint).keys()
-    if 2 * len(own & given) < len(own):
-        raise UsageError(
-            f"pretrained weights: {path} has {len(own & given)} of {len(own)} weights of {type(backbone).__name__}; "
-            "official:// in front of the file reads the authors' layout, prefix='backbone.' a classifier of ours")
+            checkpoint, prefix = convert_published(checkpoint), 'backbone'
+        except KeyError as error:
+            raise UsageError(f'pretrained weights: {path}: {error.args[0]}') from error
+    try:
+        check_overlap(backbone, checkpoint, path, share=0.5, prefix=f'{prefix.rstrip(".")}.' if prefix else '')
+    except CheckpointError as error:
+        raise UsageError(f"pretrained weights: {error}; official:// before the file name reads the authors' layout, "
+                         "prefix='backbone.' a classifier of ours") from error
 
 
 def use_amp(cfg: Config) -> None:

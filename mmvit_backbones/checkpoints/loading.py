@@ -1,0 +1,223 @@
+"""From a checkpoint to the weights of a model: the authors' files, ours, and what the frameworks save."""
+from collections.abc import Mapping
+
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+from torch import Tensor, nn
+
+from ..zoo import VARIANTS, find_variant
+from .files import CheckpointError, load_checkpoint_file
+from .layout import unwrap
+
+TASKS = ('classification', 'backbone')
+
+# A few left-over buffers do not make a checkpoint another network's.
+MAX_UNEXPECTED_KEYS = 5
+
+_ADDRESS_LISTS = {
+    'torchvision': get_torchvision_models,
+    'modelzoo': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+}
+
+
+# ---- reading
+
+
+def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
+    """Reads a file, an http(s) address or a name such as ``torchvision://resnet50``; weights only.
+
+    Raises:
+        CheckpointError: If it is missing or holds anything else than weights.
+    """
+    return load_checkpoint_file(_resolve(filename), map_location, mmap)
+
+
+def use_safe_loading() -> None:
+    """Lets MMEngine read all checkpoints through :func:`load_from_safe`; its own loaders may unpickle any code."""
+    schemes = ['http', 'https', 'mmcls', 'pavi', *_ADDRESS_LISTS]
+    storages = [r'(\S+\:)?s3://', r'(\S+\:)?petrel://']
+    CheckpointLoader.register_scheme(
+        ['', *(f'{scheme}://' for scheme in schemes), *storages], load_from_safe, force=True)
+
+
+def load_from_safe(filename: str, map_location: str | None = None) -> dict:
+    """Reads a checkpoint for MMEngine, the authors' converted to ours."""
+    # The first process downloads, the others find the file. A local file may be read by one process alone.
+    is_download = _resolve(filename).startswith('http')
+    if is_download and not is_main_process():
+        barrier()
+    checkpoint = read_checkpoint(filename, map_location=map_location)
+    if is_download and is_main_process():
+        barrier()
+    return convert_if_published(checkpoint)
+
+
+@CheckpointLoader.register_scheme(prefixes='official://', force=True)
+def load_official(filename: str, map_location: str | None = None, logger: str = 'current') -> dict[str, Tensor]:
+    """Serves ``init_cfg=dict(type='Pretrained', checkpoint='official://PATH')`` of a backbone."""
+    path = filename.removeprefix('official://')
+    try:
+        return select_task(convert_published(read_checkpoint(path)), 'backbone')
+    except KeyError as error:
+        raise CheckpointError(f'{path}: {error.args[0]}') from None
+
+
+def _resolve(filename: str) -> str:
+    scheme, separator, name = filename.partition('://')
+    if not separator or scheme in ('http', 'https'):
+        return filename
+    addresses = _ADDRESS_LISTS[scheme]() if scheme in _ADDRESS_LISTS else {}
+    if not addresses.get(name, '').startswith('http'):
+        raise CheckpointError(f'checkpoint {filename} cannot be loaded: give a file or an http(s) address')
+    return addresses[name]
+
+
+# ---- converting
+
+
+def convert_published(checkpoint: Mapping, name: str | None = None) -> dict[str, Tensor]:
+    """Converts the authors' classifier to ours: ``backbone.*`` and ``head.*``.
+
+    Args:
+        checkpoint (Mapping): What the authors' file holds.
+        name (str | None): A variant; None recognizes the family by the keys.
+
+    Raises:
+        KeyError: If a key is unknown; the message names it, for every family that was tried.
+    """
+    if name is not None:
+        return dict(find_variant(name).convert(checkpoint))
+    reasons = [] if checkpoint else ['the file holds no weights']
+    for convert in dict.fromkeys(variant.convert for variant in VARIANTS.values()) if checkpoint else ():
+        try:
+            return dict(convert(checkpoint))
+        except KeyError as error:
+            reasons.append(error.args[0])
+    raise KeyError('not a published checkpoint of any network here: ' + '; '.join(reasons))
+
+
+def convert_if_published(checkpoint: Mapping) -> Mapping:
+    """Converts the authors' classifier; any other checkpoint comes back as it is."""
+    try:
+        return dict(state_dict=convert_published(checkpoint))
+    except KeyError:
+        return checkpoint
+
+
+def convert_state_dict(name: str, state_dict: Mapping, task: str = 'classification') -> dict[str, Tensor]:
+    """Converts the authors' weights to ours.
+
+    Args:
+        name (str): One of :func:`list_models`.
+        state_dict (Mapping): The authors' checkpoint, with or without the training state around it.
+        task (str): ``'classification'`` or ``'backbone'``, which leaves the classifier's tensors out.
+
+    Returns:
+        dict[str, Tensor]: What ``get_model(name, task).load_state_dict(..., strict=True)`` takes.
+
+    Raises:
+        KeyError: If a key is unknown; the message names it.
+    """
+    check_task(task)
+    return select_task(convert_published(state_dict, name), task)
+
+
+def find_weights(checkpoint: Mapping) -> dict[str, Tensor]:
+    """Weights in what a framework or a tool of ours saved, without DataParallel's prefix."""
+    return unwrap(checkpoint, ('state_dict', ))
+
+
+def select_task(weights: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
+    """Weights of a whole model as they are, or those of its backbone; a bare backbone's are not changed."""
+    prefix = 'backbone.'
+    if task != 'backbone' or not any(key.startswith(prefix) for key in weights):
+        return dict(weights)
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def check_task(task: str) -> None:
+    if task not in TASKS:
+        raise ValueError(f'task must be one of {TASKS}, got {task!r}')
+
+
+# ---- loading
+
+
+def load_published_or_own(model: nn.Module, name: str, path: str, task: str) -> None:
+    """Loads the authors' checkpoint of a variant, or one of ours, strictly.
+
+    Raises:
+        CheckpointError: If it does not fit; the message names the first keys.
+    """
+    checkpoint = load_checkpoint_file(path)
+    try:
+        weights = convert_published(checkpoint, name)
+    except KeyError as error:
+        weights = find_weights(checkpoint)
+        if not select_task(weights, task).keys() & model.state_dict().keys():
+            raise CheckpointError(f'checkpoint {path} is none of {name}, neither published nor ours: '
+                                  f'{error.args[0]}') from None
+    load_weights(model, select_task(weights, task), path, strict=True)
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
+    """Loads the weights of a checkpoint into a model.
+
+    Args:
+        model (nn.Module): May be wrapped for several processes or for test-time augmentation.
+        checkpoint (Mapping): Weights, or what holds them.
+        source (str): How to call the checkpoint in messages.
+        strict (bool): Refuse unknown keys, too; else a few are left out with a log line. Defaults to False.
+
+    Raises:
+        CheckpointError: If weights are missing or of another shape.
+    """
+    model = _unwrap(model)
+    try:
+        keys = model.load_state_dict(find_weights(checkpoint), strict=False)
+    except RuntimeError as error:
+        shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
+        raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
+    missing = [key for key in keys.missing_keys if strict or not key.endswith('num_batches_tracked')]
+    unexpected = keys.unexpected_keys
+    if missing or len(unexpected) > (0 if strict else MAX_UNEXPECTED_KEYS):
+        counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} are unknown to it'
+        raise _other_network(source, counts, [*missing[:2], *unexpected[:2]])
+    if unexpected:
+        print_log(f'checkpoint {source}: not in the model, left out: {", ".join(unexpected)}', logger='current')
+
+
+def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, share: float = 0., prefix: str = '') -> None:
+    """Refuses a checkpoint that has less than a share of a model's weights, or none at all.
+
+    Args:
+        model (nn.Module): As for :func:`load_weights`.
+        checkpoint (Mapping): Weights, or what holds them.
+        source (str): How to call the checkpoint in messages.
+        share (float): From 0 to 1. Defaults to 0: one weight suffices.
+        prefix (str): What precedes the model's names in the checkpoint. Defaults to ''.
+
+    Raises:
+        CheckpointError: If it has less.
+    """
+    model = _unwrap(model)
+    expected, given = {prefix + key for key in model.state_dict()}, find_weights(checkpoint).keys()
+    found = len(expected & given)
+    if not found or found < share * len(expected):
+        counts = f'it has {found} of {len(expected)} weights of {type(model).__name__}'
+        raise _other_network(source, counts, list(given)[:2])
+
+
+def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
+    return CheckpointError(f'checkpoint {source} is of another network: {counts} ({", ".join(examples)}, ...)')
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

@@ -3,7 +3,7 @@
 _base_ = './_base_/imagenet_vitae.py'
 model = dict(
     backbone=dict(type='ViTAE', arch='base', out_indices=0, drop_path_rate=0.1),
-    neck=dict(_delete_=True, type='PooledLayerNorm', in_channels=768),
+    neck=dict(_delete_=True, type='LayerNormPooling', order='pool_first', in_channels=768),
     head=dict(in_channels=768))
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.03))

@@ -18,12 +18,12 @@ def average(channels: int) -> dict:
     return dict(type='GlobalAveragePooling')
 
 
-def average_of_normed(channels: int) -> dict:
-    return dict(type='NormPooling', in_channels=channels)
+def norm_first(channels: int) -> dict:
+    return dict(type='LayerNormPooling', order='norm_first', in_channels=channels)
 
 
-def norm_of_average(channels: int) -> dict:
-    return dict(type='PooledLayerNorm', in_channels=channels)
+def pool_first(channels: int) -> dict:
+    return dict(type='LayerNormPooling', order='pool_first', in_channels=channels)
 
 
 def no_neck(channels: int) -> None:
@@ -166,7 +166,7 @@ VITAEV2 = replace(
     architecture=('Window attention', 'Global attention', 'Convolution'))
 VITAE_PLAIN = replace(  # the large ones are of the second paper
     VITAE, name='ViTAE-plain', title=VITAEV2.title, paper=VITAEV2.paper, classifier=dict(out_indices=(0, )),
-    neck=norm_of_average, architecture=('Global attention', 'Convolution'))
+    neck=pool_first, architecture=('Global attention', 'Convolution'))
 VITAEV2_VSA = Family(
     name='ViTAEv2-VSA',
     backbone='ViTAEv2VSA',
@@ -192,7 +192,7 @@ REGIONVIT = Family(  # its classifiers read the regional tokens
     architecture=('Regional-to-local attention', 'Window attention'),
     convert=regionvit.convert,
     classifier=dict(out_indices=(3, ), out_tokens='regional'),
-    neck=average_of_normed)
+    neck=norm_first)
 REST = Family(
     name='ResT',
     backbone='ResT',

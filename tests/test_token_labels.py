@@ -203,7 +203,7 @@ def tool():
     (dict(type='ResNet', depth=18, num_stages=4, out_indices=(3, ), style='pytorch'),
      dict(type='GlobalAveragePooling')),
     (dict(type='RefinerViT', arch=dict(embed_dims=512, depth=8, num_heads=4, mlp_ratio=1), out_indices=3),
-     dict(type='NormPooling', in_channels=512)),
+     dict(type='LayerNormPooling', order='norm_first', in_channels=512)),
 ], ids=['convolutions', 'tokens'])
 @torch.no_grad()
 def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):

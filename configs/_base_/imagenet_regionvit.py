@@ -4,7 +4,7 @@
 _base_ = './imagenet.py'
 model = dict(
     backbone=dict(type='RegionViT', window_size=7, out_indices=3, out_tokens='regional', drop_path_rate=0.1),
-    neck=dict(type='NormPooling'),
+    neck=dict(type='LayerNormPooling', order='norm_first'),
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
 train_dataloader = dict(
     batch_size=128, sampler=dict(_delete_=True, type='RepeatedAugmentationSampler', num_repeats=3, seed=0))

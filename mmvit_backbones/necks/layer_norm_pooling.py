@@ -1,0 +1,53 @@
+"""From the last map to one vector per image, with a LayerNorm before or after the mean."""
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+ORDERS = ('norm_first', 'pool_first')
+
+
+@MODELS.register_module()
+class LayerNormPooling(nn.Module):
+    """LayerNorm and mean over all positions, for networks whose backbone has no norm at its end.
+
+    Args:
+        in_channels (int): Channels of the map.
+        order (str): ``'norm_first'`` normalizes every token, then takes the mean (RegionViT); ``'pool_first'``
+            normalizes the mean (plain ViTAE).
+        eps (float): Epsilon of the norm. Defaults to 1e-6.
+
+    Raises:
+        ValueError: If ``order`` is not one of these.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.necks import LayerNormPooling
+        >>> LayerNormPooling(8, 'pool_first')((torch.rand(2, 8, 5, 6), ))[0].shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(self, in_channels: int, order: str, eps: float = 1e-6) -> None:
+        super().__init__()
+        if order not in ORDERS:
+            raise ValueError(f'order must be one of {ORDERS}, got {order!r}')
+        self.order = order
+        self.norm = nn.LayerNorm(in_channels, eps=eps)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
+        """Maps ``(B, C, H, W)``, of which the last is read, to ``(B, in_channels)``."""
+        if self.order == 'pool_first':
+            return self.norm(maps[-1].mean((2, 3))),
+        return self.norm(maps[-1].permute(0, 2, 3, 1)).mean((1, 2)),
+
+
+@MODELS.register_module('NormPooling')
+def norm_pooling(in_channels: int, eps: float = 1e-6) -> LayerNormPooling:
+    """Alias for configs written for version 0.1."""
+    return LayerNormPooling(in_channels, 'norm_first', eps)
+
+
+@MODELS.register_module('PooledLayerNorm')
+def pooled_layer_norm(in_channels: int, eps: float = 1e-6) -> LayerNormPooling:
+    """Alias for configs written for version 0.1."""
+    return LayerNormPooling(in_channels, 'pool_first', eps)

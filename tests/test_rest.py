@@ -1,14 +1,12 @@
-"""What is particular to ResT: the instance norm of version 1 in its short form, output norms, checkpoint layouts."""
+"""ResT: output norms, settings, checkpoint layouts."""
 import pytest
 import torch
-import torch.nn.functional as F
 from golden import fill_state_dict
 from miniatures import MINIATURES
 from mmengine.registry import MODELS
 from test_goldens import GOLDENS
 
 from mmvit_backbones import convert_state_dict
-from mmvit_backbones.backbones.rest import EMSA
 from mmvit_backbones.checkpoints import rest
 
 
@@ -18,55 +16,6 @@ def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
     for stage in model.normed_stages:
         torch.nn.init.normal_(model.output_norm(stage).weight)
     return model
-
-
-def as_published(attention: EMSA, x: torch.Tensor) -> torch.Tensor:
-    """Version 1 written out: mixed logits, softmax, instance norm of the map."""
-    query, = attention.split_heads(attention.q(x), 1)
-    key, value = attention.split_heads(attention.keys_and_values(x), 2)
-    weights = attention.mix_heads(query @ key.transpose(2, 3) * query.shape[-1]**-0.5).softmax(-1)
-    out = F.instance_norm(weights, eps=1e-5) @ value
-    return attention.proj(out.transpose(1, 2).reshape(x.shape))
-
-
-@pytest.mark.parametrize('training', [False, True])
-def test_instance_norm_as_published(training):
-    """Result and gradients; in training the map is computed anew in the backward pass."""
-    attention = EMSA(32, 4, 2, 1e-5).double().train(training)
-    x = torch.randn(2, 9, 7, 32, dtype=torch.float64, requires_grad=True)
-    inputs = [x, *attention.parameters()]
-    target = torch.randn(2, 9, 7, 32, dtype=torch.float64)
-    ours, theirs = attention(x), as_published(attention, x)
-    torch.testing.assert_close(ours, theirs)
-    for a, b in zip(torch.autograd.grad((ours * target).sum(), inputs),
-                    torch.autograd.grad((theirs * target).sum(), inputs)):
-        torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-6)
-
-
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
-@torch.no_grad()
-def test_nearly_uniform_attention_is_accurate(dtype, tolerance):
-    """Where the instance norm amplifies rounding most, and keys and values have a large mean."""
-    attention = EMSA(64, 2, 1, 1e-5).double()
-    attention.mix_heads.weight.mul_(0.1)
-    attention.kv.bias.fill_(3.)
-    x = torch.randn(1, 12, 12, 64, dtype=dtype)
-    expected = as_published(attention, x.double())
-    error = (attention.to(dtype)(x).double() - expected).norm() / expected.norm()
-    assert error < tolerance
-
-
-def test_one_map_is_kept_for_backward():
-    attention, sizes = EMSA(32, 4, 2, 1e-5).train(), {}
-
-    def pack(tensor):
-        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = attention(torch.randn(1, 32, 32, 32))
-    one_map = 4 * 32**2 * 16**2 * 4  # bytes: heads, queries, keys, float32
-    assert out.requires_grad and sum(size >= one_map for size in sizes.values()) == 1
 
 
 @torch.no_grad()

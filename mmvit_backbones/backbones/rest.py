@@ -3,6 +3,7 @@
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -10,11 +11,12 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, recompute, trunc_normal_
+from ..layers import DropPath, Mlp, drop_path_schedule, trunc_normal_
+from ..ops.normalized_attention import normalized_attention, scaled_logits
+from ..ops.recompute import recomputable, recompute_input
 from .base import Backbone, check_num_heads
 
 STEM_STRIDE = 4
-INSTANCE_NORM_EPS = 1e-5
 OUT_NORMS = (None, 'side', 'in_stream')
 
 
@@ -72,7 +74,7 @@ class ReducedAttention(nn.Module):
         channels (int): Channels.
         num_heads (int): Number of heads.
         reduction (int): By how much the sides of the map of keys and values are smaller: 1, or an even number.
-        norm_eps (float): Epsilon of the LayerNorm behind the reduction.
+        norm_eps (float): Epsilon of the LayerNorm after the reduction.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
@@ -87,23 +89,23 @@ class ReducedAttention(nn.Module):
         self.kv = nn.Linear(channels, 2 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def keys_and_values(self, x: Tensor) -> Tensor:
+    def project_kv(self, x: Tensor) -> Tensor:
         """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), 2 * C)``, keys first."""
         if self.reduction > 1:
             x = self.sr_norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return self.kv(x)
 
-    def split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """``(B, H, W, parts * C)`` to ``parts`` views ``(B, heads, H * W, d)``."""
-        return x.flatten(1, 2).unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """``(B, H, W, num_heads * d)`` to ``(B, num_heads, H * W, d)``, a view."""
+    return x.flatten(1, 2).unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 class EMSA(ReducedAttention):
     """Efficient multi-head self-attention, version 1 (paper, section 3.2).
 
-    With several heads, a 1 x 1 convolution mixes the logits of the heads, and the softmax map is instance-normalised:
-    ``IN(softmax(conv(q k^T / sqrt(d)))) v``. As the rows of a softmax map sum to 1, its mean is 1 / keys, keys and
-    values may be centred, and normalising is one factor per image and head.
+    With several heads, a 1 x 1 convolution mixes the logits of the heads, and the softmax map is instance-normalized:
+    ``IN(softmax(conv(q k^T / sqrt(d)))) v``.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
@@ -113,45 +115,17 @@ class EMSA(ReducedAttention):
             self.mix_heads = nn.Conv2d(num_heads, num_heads, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised map ``(B, H, W, C)`` to the same."""
-        query, = self.split_heads(self.q(x), 1)
-        key, value = self.split_heads(self.keys_and_values(x), 2)
-        attend = F.scaled_dot_product_attention if self.num_heads == 1 else self.attend_normalised
-        return self.proj(attend(query, key, value).transpose(1, 2).reshape(x.shape))
-
-    def attend_normalised(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Query ``(B, heads, N, d)``, key and value ``(B, heads, keys, d)`` to ``(B, heads, N, d)``."""
-        key = (centre(key) * self.scale).to(query.dtype)
-        # Of the maps (N, keys), only the result is kept for backward.
-        attention, factor = recompute(self.centred_attention, query, key)
-        return attention @ (centre(value) * factor).to(query.dtype)
-
-    def centred_attention(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The softmax map without its mean, and what the instance norm multiplies it with.
-
-        The factor reaches 316 where attention is nearly uniform: all is in float32 at least until the mean is off.
-
-        Returns:
-            tuple[Tensor, Tensor]: ``(B, heads, N, keys)``, dtype of ``query``; ``(B, heads, 1, 1)``.
-        """
-        num_keys = key.shape[2]
-        attention = self.mixed_logits(query, key).softmax(-1, dtype=at_least_float32(query)) - 1 / num_keys
-        norms = torch.linalg.vector_norm(attention, dim=-1, keepdim=True)
-        variance = norms.square().mean(2, keepdim=True) / num_keys
-        return attention.to(query.dtype), (variance + INSTANCE_NORM_EPS).rsqrt()
-
-    def mixed_logits(self, query: Tensor, key: Tensor) -> Tensor:
-        """``(B, heads, N, keys)``. The bias cancels in the softmax, but checkpoints have it."""
-        logits = query @ key.transpose(2, 3)
-        weight, bias = self.mix_heads.weight.flatten(1), self.mix_heads.bias
-        mixed = torch.baddbmm(bias[:, None], weight.expand(logits.shape[0], -1, -1), logits.flatten(2))
-        return mixed.view(logits.shape)
-
-
-def centre(x: Tensor) -> Tensor:
-    """Keys or values ``(B, heads, keys, d)`` without their mean over the keys, in float32 at least."""
-    x = x.to(at_least_float32(x))
-    return x - x.mean(2, keepdim=True)
+        """Normalized map ``(B, H, W, C)`` to the same."""
+        q = split_heads(self.q(x), self.num_heads).contiguous()
+        kv = split_heads(self.project_kv(x), 2 * self.num_heads).unflatten(1, (2, -1))
+        k, v = kv.transpose(0, 1).contiguous().unbind(0)
+        if self.num_heads == 1:
+            out = F.scaled_dot_product_attention(q, k, v)
+        else:
+            attn = recomputable(partial(scaled_logits, scale=self.scale), q, k)
+            attn = recompute_input(self.mix_heads, attn)
+            out = normalized_attention(attn, v)
+        return self.proj(out.transpose(1, 2).reshape(x.shape))
 
 
 class Block(nn.Module):

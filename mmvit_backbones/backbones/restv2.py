@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import trunc_normal_
-from .rest import PixelAttention, ReducedAttention, ResT
+from .rest import PixelAttention, ReducedAttention, ResT, split_heads
 
 NORM_EPS = 1e-6
 
@@ -62,11 +62,10 @@ class EMSAv2(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised map ``(B, H, W, C)`` to the same."""
-        query, = self.split_heads(self.q(x), 1)
-        keys_and_values = self.keys_and_values(x)
-        key, value = self.split_heads(keys_and_values, 2)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
-        return self.proj(attended + self.upsample(keys_and_values.chunk(2, dim=-1)[1], *x.shape[1:3]))
+        k, v = self.project_kv(x).unflatten(-1, (2, -1)).unbind(3)
+        out = F.scaled_dot_product_attention(*(split_heads(y, self.num_heads) for y in (self.q(x), k, v)))
+        out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
+        return self.proj(out)
 
     def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
         """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalised."""

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 
-def recomputable(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``function(x)``, marked as something that :func:`recompute_input` may recompute.
+def recomputable(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """``function(*inputs)``, marked as something that :func:`recompute_input` may recompute.
 
     Args:
         function (Callable): Without random numbers and running statistics.
-        x (Tensor): Its argument.
+        inputs (Tensor): Its arguments.
     """
-    y = function(x)
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling() and y is not x:
-        y.recipe = function, x
+    y = function(*inputs)
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling() and not any(y is x for x in inputs):
+        y.recipe = function, inputs
     return y
 
 
@@ -40,7 +40,7 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if (recipe is None or torch.compiler.is_compiling() or not torch.is_grad_enabled()
             or not torch._C._autograd._saved_tensors_hooks_is_enabled()):  # torch.func refuses hooks
         return layer(x)
-    function, source = recipe
+    function, inputs = recipe
     device = x.device.type
     autocast = device != 'meta' and torch.is_autocast_enabled(device)
     if autocast:
@@ -48,7 +48,7 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if x.dtype == torch.float32:  # the layer would cast it, and save the result
             x = x.to(autocast_dtype)
     dtype, storage = x.dtype, x.untyped_storage()._cdata
-    saved = _Saved.apply(torch.empty(0, requires_grad=True), source)
+    saved = _Saved.apply(torch.empty(0, requires_grad=True), *inputs)
 
     def pack(tensor: Tensor) -> Tensor | tuple:
         if tensor.untyped_storage()._cdata != storage:
@@ -58,13 +58,13 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     def unpack(packed: Tensor | tuple) -> Tensor:
         if torch.is_tensor(packed):
             return packed
-        source, = saved.grad_fn.saved_tensors
+        inputs = saved.grad_fn.saved_tensors
         with torch.no_grad():
             if autocast:
                 with torch.autocast(device, autocast_dtype):
-                    again = function(source)
+                    again = function(*inputs)
             else:
-                again = function(source)
+                again = function(*inputs)
             return again.to(dtype).as_strided(*packed)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
@@ -72,9 +72,9 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class _Saved(torch.autograd.Function):
-    """Saves a tensor where hooks of a caller, such as those of activation checkpointing, see it."""
+    """Saves tensors where hooks of a caller, such as those of activation checkpointing, see them."""
 
     @staticmethod
-    def forward(ctx, dummy: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx, dummy: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs)
         return dummy.new_empty(0)

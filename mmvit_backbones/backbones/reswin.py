@@ -11,137 +11,113 @@ from torch import Tensor, nn
 
 from ..layers import (
     DropPath,
+    LayerNorm,
     Mlp,
     RelativePositionBias,
-    add_product,
+    crop,
     cyclic_shift,
-    needs_padding,
     pad_to_multiple,
     shifted_window_mask,
     window_partition,
     window_reverse,
-    without_autocast,
 )
-from .swin import NORM_EPS, SwinFrame
+from ..ops.residual_attention import residual_attention
+from .swin import NORM_EPS, SwinBase
 
-GATE = 0.5  # weight of a block's own logits in the blend; the published network has no parameter for it
+ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
 
 
 class WindowAttention(nn.Module):
-    """Window attention whose logits are blended with those of the block before.
+    """Window attention whose logits are blended with those of the block before (ReViT paper, equation 5).
 
     Args:
         channels (int): Channels.
         num_heads (int): Number of heads.
         window_size (int): Side of a window, in tokens.
-        shifted (bool): Whether windows are shifted by half their side.
     """
 
-    def __init__(self, channels: int, num_heads: int, window_size: int, shifted: bool) -> None:
+    def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
-        self.shift = window_size // 2 if shifted else 0
         self.scale = (channels // num_heads)**-0.5
         self.qkv = nn.Linear(channels, 3 * channels)
         self.position_bias = RelativePositionBias(window_size, num_heads)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
+                attn_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attends inside windows.
 
         Args:
-            x (Tensor): Normalised map ``(B, H, W, C)``, any size; padded with zeros to whole windows.
-            residual (Tensor | None): Logits of the block before, ``(B, windows * heads, N, N)``.
+            x (Tensor): Normalized map ``(B, H, W, C)`` of any size; padded with zeros to whole windows.
+            prev_logits (Tensor | None): Logits of the block before, ``(B, windows, num_heads, N, N)`` of its own.
+            shift (int): By how many tokens the windows are shifted.
+            attn_mask (Tensor | None): ``(windows, 1, N, N)`` for shifted windows.
 
         Returns:
-            tuple[Tensor, Tensor]: Map ``(B, H, W, C)`` and this block's logits before the shift mask.
+            tuple[Tensor, Tensor]: Map ``(B, H, W, C)``, and the logits before the mask.
         """
         height, width = x.shape[1:3]
-        shift = self.shift * (height > self.window_size) * (width > self.window_size)  # 0 where one window spans a side
-        x = self.qkv(pad_to_multiple(x, self.window_size))
+        x = cyclic_shift(pad_to_multiple(x, self.window_size), shift)
         padded_height, padded_width = x.shape[1:3]
-        shifts = self.shift and needs_padding(shift)
-        if shifts:
-            x = cyclic_shift(x, shift)
-        query, key, value = window_partition(x, self.num_heads, self.window_size)
-        logits = self.blend(query, key, residual)
-        attention = logits
-        if shifts:
-            mask = shifted_window_mask(padded_height, padded_width, self.window_size, shift, like=logits)
-            attention = (logits.unflatten(1, (-1, self.num_heads)) + mask.unsqueeze(1)).flatten(1, 2)
-        with without_autocast(x.device.type):  # the kernel of the softmax sums in float32 by itself
-            x = attention.softmax(-1) @ value
-        x = window_reverse(x, self.num_heads, self.window_size, padded_height, padded_width)
-        if shifts:
-            x = cyclic_shift(x, -shift)
-        return self.proj(x[:, :height, :width]), logits
-
-    def blend(self, query: Tensor, key: Tensor, residual: Tensor | None) -> Tensor:
-        """Own logits plus position bias, blended with those of the block before (paper, equation 5).
-
-        Returns:
-            Tensor: ``(B, windows * heads, N, N)`` in the dtype of ``query``, which under autocast is the lower one.
-        """
-        bias = self.position_bias().to(query.dtype)
-        batch_size, maps = query.shape[:2]
-        shape = (maps // self.num_heads, self.num_heads)
-        # One buffer: it takes bias and residual, then the product of query and key is added in place.
-        if residual is None:
-            return add_product(bias.expand(batch_size, shape[0], -1, -1, -1).contiguous(), query, key, alpha=self.scale)
-        buffer = select_maps(residual, maps).unflatten(1, shape) + bias
-        return add_product(buffer, query, key, beta=GATE, alpha=GATE * self.scale)  # both weigh the same: GATE is 0.5
+        q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
+        bias = self.position_bias()
+        if prev_logits is not None:
+            prev_logits, bias = select_maps(prev_logits, q.shape[1], self.num_heads), ALPHA * bias
+        x, logits = residual_attention(q, k, v, prev_logits, ALPHA, self.scale, bias, attn_mask)
+        x = cyclic_shift(window_reverse(x, self.window_size, padded_height, padded_width), -shift)
+        return self.proj(crop(x, height, width)), logits
 
 
-def select_maps(residual: Tensor, count: int) -> Tensor:
-    """Nearest selection of ``count`` maps along (window, head) between stages; no copy where a stride does it.
+def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
+    """Nearest selection of maps along the flat axis (window, head), where a stage has fewer than the one before.
 
-    The published network resizes this flat axis as it is: neither the window nor the head that is met corresponds in
-    space. Integer arithmetic, because rounding of floats differs between devices.
+    As in the published network, neither the window nor the head that is met corresponds in space. Integer arithmetic,
+    because rounding of floats differs between devices.
     """
-    given = residual.shape[1]
-    if not torch.jit.is_tracing() and given % count == 0:
-        return residual[:, ::given // count]
-    index = torch.arange(count, device=residual.device) * given // count
-    return residual[:, index]
+    if logits.shape[1:3] == (num_windows, num_heads):
+        return logits
+    logits, count = logits.flatten(1, 2), num_windows * num_heads
+    index = torch.arange(count, device=logits.device) * logits.shape[1] // count
+    return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
 
 
 class Block(nn.Module):
-    """Window attention with residual logits, then the feed-forward half; pre-norm.
+    """Window attention with residual logits, then an MLP; pre-norm.
 
     Args:
         channels (int): Channels.
         num_heads (int): Number of heads.
         window_size (int): Side of a window, in tokens.
-        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
-        shifted (bool): Whether windows are shifted by half their side.
-        drop_path (float): Probability of dropping each half.
+        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
+        drop_path (float): Probability of dropping each branch.
     """
 
-    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, shifted: bool,
-                 drop_path: float) -> None:
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.attn = WindowAttention(channels, num_heads, window_size, shifted)
+        self.norm1 = LayerNorm(channels, eps=NORM_EPS)
+        self.attn = WindowAttention(channels, num_heads, window_size)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm2 = LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        attended, logits = self.attn(self.norm1(x), residual)
-        x = x + self.drop_path(attended)
+    def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
+                attn_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        attn, logits = self.attn(self.norm1(x), prev_logits, shift, attn_mask)
+        x = x + self.drop_path(attn)
         x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x, logits
 
 
 @MODELS.register_module()
-class ReSwin(SwinFrame):
+class ReSwin(SwinBase):
     """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
 
     ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the
     shift mask is added to what enters the softmax and is not handed on. Works at any image size from one pixel up.
 
-    Needed by the published weights, and therefore as published:
+    Quirks kept for checkpoint compatibility:
 
     - The logits of a stage's first block are blended with every n-th map of the stage before, counted along the flat
       axis (window, head): neither window nor head correspond in space.
@@ -151,16 +127,10 @@ class ReSwin(SwinFrame):
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
             one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
-            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
         window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window
             size are resized on load.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, ``n`` also the first ``n`` stages. Default: -1.
-        norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
         >>> import torch
@@ -174,16 +144,25 @@ class ReSwin(SwinFrame):
         'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
-                   index: int) -> nn.Module:
-        return Block(channels, num_heads, window_size, mlp_ratio, shifted=index % 2 == 1, drop_path=drop_path)
+    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
+                   drop_path: float) -> nn.Module:
+        return Block(channels, num_heads, window_size, mlp_ratio, drop_path)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
-        residual = None
+        logits = None
         for stage in self.stages:
-            for block in stage.blocks:
-                x, residual = self.run_block(block, x, residual)
+            shift, attn_mask = self.shifted_windows(x)
+            for i, block in enumerate(stage.blocks):
+                x, logits = self.run_block(block, x, logits, *((shift, attn_mask) if i % 2 else (0, None)))
             yield x
             if stage.downsample is not None:
                 x = stage.downsample(x)
+
+    def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
+        """Shift and mask of every second block of a stage; no shift where one window spans a side."""
+        height, width = (-(-n // self.window_size) * self.window_size for n in x.shape[1:3])
+        shift = self.window_size // 2
+        if not shift or min(height, width) <= self.window_size:
+            return 0, None
+        return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -8,16 +8,8 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    DropPath,
-    Gate,
-    Mlp,
-    PatchEmbed,
-    add_product,
-    attend,
-    drop_path_schedule,
-    trunc_normal_,
-)
+from ..layers import DropPath, Gate, LayerNorm, Mlp, PatchEmbed, drop_path_schedule, trunc_normal_
+from ..ops.residual_attention import residual_attention
 from .base import Backbone, init_linear
 
 PATCH_SIZE = 16
@@ -25,7 +17,7 @@ NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Attention between all tokens whose logits are blended with those of the block before.
+    """Attention between all tokens whose logits are blended with those of the block before (paper, equation 5).
 
     Args:
         channels (int): Channels.
@@ -39,50 +31,44 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Attends between all tokens.
 
         Args:
-            x (Tensor): Normalised tokens ``(B, N, C)``.
-            residual (Tensor | None): Logits of the block before, ``(B, heads, N, N)``.
-            gate (Tensor): The weight of this block's own logits.
+            x (Tensor): Normalized tokens ``(B, N, C)``.
+            prev_logits (Tensor | None): Logits of the block before, ``(B, num_heads, N, N)``.
+            alpha (Tensor): The weight of this block's own logits.
 
         Returns:
             tuple[Tensor, Tensor]: Tokens ``(B, N, C)`` and this block's logits.
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
-        logits = self.blend(query, key, residual, gate)
-        return self.proj(attend(logits, value).transpose(1, 2).flatten(2)), logits
-
-    def blend(self, query: Tensor, key: Tensor, residual: Tensor | None, gate: Tensor) -> Tensor:
-        """Own logits, blended with those of the block before (paper, equation 5), in the dtype of ``query``."""
-        if residual is None:
-            return self.scale * query @ key.transpose(2, 3)
-        return add_product(residual * (1 - gate), query * (gate * self.scale), key)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        x, logits = residual_attention(q, k, v, prev_logits, alpha, self.scale)
+        return self.proj(x.transpose(1, 2).flatten(2)), logits
 
 
 class Block(nn.Module):
-    """Attention with residual logits, then the feed-forward half; pre-norm.
+    """Attention with residual logits, then an MLP; pre-norm.
 
     Args:
         channels (int): Channels.
         num_heads (int): Number of heads.
-        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
-        drop_path (float): Probability of dropping each half.
+        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
+        drop_path (float): Probability of dropping each branch.
     """
 
     def __init__(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm1 = LayerNorm(channels, eps=NORM_EPS)
         self.attn = Attention(channels, num_heads)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm2 = LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
-    def forward(self, x: Tensor, residual: Tensor | None, gate: Tensor) -> tuple[Tensor, Tensor]:
-        attended, logits = self.attn(self.norm1(x), residual, gate)
-        x = x + self.drop_path(attended)
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        attn, logits = self.attn(self.norm1(x), prev_logits, alpha)
+        x = x + self.drop_path(attn)
         x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x, logits
 
@@ -91,22 +77,17 @@ class Block(nn.Module):
 class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
 
-    ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned number ``g`` for all blocks. It has no class token;
+    ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned ``g`` for all blocks. It has no class token;
     the classifier reads the mean of the tokens after the last norm. The network gives one map:
     ``SimpleFeaturePyramid`` makes a pyramid of it. Works at any image size from one pixel up: images are padded with
     zeros, right and bottom, to whole patches, and the positions interpolated.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): The one map is 0; it is returned after a LayerNorm. Defaults to 0.
-        img_size (int): Side of the pictures that the stored positions are for, in pixels; others are interpolated,
-            and so are checkpoints of another size. Defaults to 224.
+        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and
+            so are checkpoints of another size. Defaults to 224.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.2.
-        frozen_stages (int): -1 freezes nothing, 0 the patch embedding with its positions, 1 all. Defaults to -1.
-        norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
 
     Example:
         >>> import torch
@@ -139,9 +120,9 @@ class ReViT(Backbone):
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x, height, width = self.patch_embed(images)
-        residual = None
+        logits, alpha = None, self.gate()
         for block in self.blocks:
-            x, residual = self.run_block(block, x, residual, self.gate())
+            x, logits = self.run_block(block, x, logits, alpha)
         yield x.unflatten(1, (height, width))
 
     def stem_modules(self) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""The frame of Swin Transformer: a patch embedding, and four stages of blocks with merging in between.
+"""What the Swin networks share: a patch embedding, and four stages of blocks with merging in between.
 
 Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. What a block is, a subclass says.
 """
@@ -57,7 +57,7 @@ class Stage(nn.Module):
         self.downsample = PatchMerging(channels) if merge else None
 
 
-class SwinFrame(Backbone):
+class SwinBase(Backbone):
     """Base of the networks that exchange Swin's block, which a subclass builds in :meth:`make_block`.
 
     Args:
@@ -88,20 +88,21 @@ class SwinFrame(Backbone):
         super().__init__(channels=channels, strides=strides, **kwargs)
 
         self.depths = depths
+        self.window_size = window_size
         self.patch_embed = PatchEmbed(self.in_channels, channels[0])
         drop_paths = drop_path_schedule(drop_path_rate, depths)
         self.stages = nn.ModuleList()
         for stage in range(num_stages):
-            blocks = [self.make_block(channels[stage], num_heads[stage], window_size, arch['mlp_ratio'], drop_path, i)
-                      for i, drop_path in enumerate(drop_paths[stage])]
+            blocks = [self.make_block(channels[stage], num_heads[stage], window_size, arch['mlp_ratio'], drop_path)
+                      for drop_path in drop_paths[stage]]
             self.stages.append(Stage(blocks, channels[stage], merge=stage < num_stages - 1))
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         self.freeze()
 
-    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
-                   index: int) -> nn.Module:
-        """The block number ``index`` of a stage, from 0."""
+    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
+                   drop_path: float) -> nn.Module:
+        """One block of a stage."""
         raise NotImplementedError
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention
-from .swin import NORM_EPS, SwinFrame
+from .swin import NORM_EPS, SwinBase
 
 
 class Block(nn.Module):
@@ -40,7 +40,7 @@ class Block(nn.Module):
 
 
 @MODELS.register_module()
-class SwinVSA(SwinFrame):
+class SwinVSA(SwinBase):
     """Swin Transformer whose windows choose where and how large they look, in all four stages.
 
     The authors published scores of Swin with varied-size windows, but neither code nor weights. This network is
@@ -82,6 +82,6 @@ class SwinVSA(SwinFrame):
         self.context_position = context_position
         super().__init__(arch, **kwargs)
 
-    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
-                   index: int) -> nn.Module:
+    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
+                   drop_path: float) -> nn.Module:
         return Block(channels, num_heads, window_size, mlp_ratio, drop_path, self.context_position)

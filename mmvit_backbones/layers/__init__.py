@@ -1,8 +1,8 @@
 """Layers that several networks share, one idea per file."""
 from .attention import GlobalAttention, LinearAttention, WindowAttention
-from .attention_residual import Gate, add_product, attend
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
+from .gate import Gate
 from .init import trunc_normal_
 from .mlp import Mlp
 from .norm import LayerNorm
@@ -15,6 +15,7 @@ from .relu6 import relu6_
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from .window import (
+    crop,
     cyclic_shift,
     needs_padding,
     pad_to_multiple,
@@ -26,7 +27,7 @@ from .window import (
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
-    'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'add_product', 'at_least_float32',
-    'attend', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute', 'relu6_',
+    'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least_float32',
+    'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute', 'relu6_',
     'shifted_window_mask', 'trunc_normal_', 'window_partition', 'window_reverse', 'without_autocast'
 ]

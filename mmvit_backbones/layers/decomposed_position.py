@@ -4,16 +4,16 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..ops.recompute import recomputable, recompute_input
 from .init import trunc_normal_
 from .precision import at_least_float32
-from .recompute import recompute
 from .window import needs_padding
 
 
 class DecomposedPosition(nn.Module):
     """The product of a query with one learned vector for its distance in rows to a key, and one for that in columns.
 
-    All heads share the tables. A table is interpolated (linear) where the picture's grids have another length, and on
+    All heads share the tables. A table is interpolated (linear) where the image's grids have another length, and on
     load where the checkpoint's have, with one log line.
 
     Args:
@@ -30,26 +30,27 @@ class DecomposedPosition(nn.Module):
             trunc_normal_(table)
         self._register_load_state_dict_pre_hook(self._resize_on_load)
 
-    def forward(self, query: Tensor, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Tensor, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> Tensor:
         """What rows and columns add to the logits.
 
         Args:
-            query (Tensor): ``(B, heads, h * w, channels)``, not scaled.
+            query (Tensor): ``(B, num_heads, h, w, channels)``, not scaled.
             query_grid (tuple[int, int]): h and w.
             key_grid (tuple[int, int]): h' and w'.
 
         Returns:
-            tuple[Tensor, Tensor]: ``(B, heads, h, w, h', 1)`` and ``(B, heads, h, w, 1, w')``.
+            Tensor: ``(B, num_heads, h * w, h' * w')``.
         """
+        b, num_heads = query.shape[:2]
         rows = self.vectors(self.rel_pos_h, query_grid[0], key_grid[0])
         columns = self.vectors(self.rel_pos_w, query_grid[1], key_grid[1])
-
-        def products(query: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-            query = query.unflatten(2, query_grid)
-            return (torch.einsum('bnhwc,hkc->bnhwk', query, rows).contiguous().unsqueeze(5),
-                    torch.einsum('bnhwc,wkc->bnhwk', query, columns).contiguous().unsqueeze(4))
-
-        return recompute(products, query, rows, columns)
+        by_row = recomputable(lambda q: q.permute(2, 0, 1, 3, 4).reshape(query_grid[0], -1, q.shape[-1]), query)
+        rows = recompute_input(lambda q: q @ rows.transpose(1, 2), by_row)
+        rows = rows.unflatten(1, (b, num_heads, query_grid[1])).permute(1, 2, 0, 3, 4)
+        by_column = recomputable(lambda q: q.permute(3, 0, 1, 2, 4).reshape(query_grid[1], -1, q.shape[-1]), query)
+        columns = recompute_input(lambda q: q @ columns.transpose(1, 2), by_column)
+        columns = columns.unflatten(1, (b, num_heads, query_grid[0])).permute(1, 2, 3, 0, 4)
+        return (rows.unsqueeze(5) + columns.unsqueeze(4)).flatten(4).flatten(2, 3)
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
@@ -58,9 +59,10 @@ class DecomposedPosition(nn.Module):
         length = 2 * longer - 1
         if needs_padding(len(table) - length):
             table = resize_table(table, length)
-        query, key = torch.arange(num_queries, device=table.device), torch.arange(num_keys, device=table.device)
-        distance = query[:, None] * num_keys + (num_keys - 1 - key) * num_queries
-        return table[distance // (num_queries + num_keys - longer)]
+        query = torch.arange(num_queries, device=table.device) * num_keys
+        key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
+        distance = (query[:, None] + key) // (num_queries + num_keys - longer)
+        return table.index_select(0, distance.flatten()).unflatten(0, (num_queries, num_keys))
 
     def _resize_on_load(self, state_dict: dict, prefix: str, *args) -> None:
         for name, own in self.named_parameters():

@@ -48,4 +48,4 @@ class RelativePositionBias(nn.Module):
     def forward(self) -> Tensor:
         """The bias as ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
         area = self.window_size**2
-        return self.relative_position_bias_table.T[:, self.index].view(-1, area, area)
+        return self.relative_position_bias_table.T.index_select(1, self.index).view(-1, area, area)

@@ -10,6 +10,14 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if needs_padding(pad_h, pad_w) else x
 
 
+def crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The upper left part of a channels-last map ``(B, H, W, C)``: reverses :func:`pad_to_multiple`."""
+    pad_h, pad_w = x.shape[1] - height, x.shape[2] - width
+    if torch.compiler.is_compiling():  # a slice would have the size min(H, height), which nests from block to block
+        return F.pad(x, (0, 0, 0, -pad_w, 0, -pad_h))
+    return x[:, :height, :width]
+
+
 def needs_padding(*amounts: int) -> bool:
     """Whether any amount is not 0; in a compiled graph always, since one graph serves all sizes."""
     return torch.compiler.is_compiling() or any(amounts)
@@ -22,32 +30,33 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
         qkv (Tensor): ``(B, H, W, 3 * num_heads * d)``, ordered (3, head, d); H and W multiples of ``window_size``.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows * num_heads, N, d)`` with
-        ``N = window_size ** 2``; windows row-major, the head fastest.
+        tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows, num_heads, N, d)`` with
+        ``N = window_size ** 2``; windows row-major.
     """
     b, h, w, c = qkv.shape
     s, d = window_size, c // (3 * num_heads)
     qkv = qkv.view(b, h // s, s, w // s, s, 3, num_heads, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
-    return qkv.reshape(3, b, (h // s) * (w // s) * num_heads, s * s, d).unbind(0)
+    return qkv.reshape(3, b, (h // s) * (w // s), num_heads, s * s, d).unbind(0)
 
 
-def window_reverse(x: Tensor, num_heads: int, window_size: int, height: int, width: int) -> Tensor:
+def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:
     """Reverses :func:`window_partition` for one tensor, in one copy.
 
     Args:
-        x (Tensor): ``(B, windows * num_heads, N, d)``.
+        x (Tensor): ``(B, windows, num_heads, N, d)``.
 
     Returns:
         Tensor: ``(B, height, width, num_heads * d)``.
     """
-    b, s, d = x.shape[0], window_size, x.shape[-1]
+    b, _, num_heads, _, d = x.shape
+    s = window_size
     x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
     return x.reshape(b, height, width, num_heads * d)
 
 
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
     """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative."""
-    return torch.roll(x, (-shift, -shift), dims=(1, 2))
+    return torch.roll(x, (-shift, -shift), dims=(1, 2)) if shift else x
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:
@@ -59,15 +68,16 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
         like (Tensor): Gives dtype and device.
 
     Returns:
-        Tensor: ``(windows, N, N)``, 0 inside a region and -100 between regions.
+        Tensor: ``(windows, 1, N, N)``, 0 inside a region and -100 between regions.
     """
+    s = window_size
 
     def regions(length: int) -> Tensor:
-        position = torch.arange(length, device=like.device)
-        return (position >= length - window_size).int() + (position >= length - shift).int()
+        """Of the windows along an axis, only the last one has two regions: ``(length // s, s)``."""
+        position = torch.arange(length, device=like.device).view(-1, s)
+        return position >= length - shift
 
-    s = window_size
-    region = 3 * regions(height)[:, None] + regions(width)
-    region = region.view(height // s, s, width // s, s).transpose(1, 2).reshape(-1, s * s)
-    differs = region[:, None, :] != region[:, :, None]
-    return differs.to(like.dtype) * -100
+    rows, columns = regions(height), regions(width)
+    rows, columns = rows[:, :, None] != rows[:, None, :], columns[:, :, None] != columns[:, None, :]
+    differs = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]
+    return differs.reshape(-1, 1, s * s, s * s) * like.new_full((), -100)

@@ -20,6 +20,16 @@ def logits_of(network: torch.nn.Module, weights: dict[str, torch.Tensor], images
     return network(images)[0].mean((2, 3)) @ weights['head.fc.weight'].T + weights['head.fc.bias']
 
 
+def outputs_of(blocks: list[torch.nn.Module], network: torch.nn.Module, images: torch.Tensor) -> tuple[list, tuple]:
+    """What every block returns, and the network's raw maps."""
+    outputs = []
+    hooks = [block.register_forward_hook(lambda *args: outputs.append(args[-1])) for block in blocks]
+    stages = network.forward_stages(images)
+    for hook in hooks:
+        hook.remove()
+    return outputs, stages
+
+
 @torch.no_grad()
 def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Tokens and logits after every block of a small ReSwin."""
@@ -30,17 +40,12 @@ def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torc
 
     images = make_input(case['shape'], case['seed'], dtype)
     outputs = dict(logits=logits_of(network, weights, images))
-    x, residual = network.patch_embed(images), None
-    for s, stage in enumerate(network.stages):
-        for b, block in enumerate(stage.blocks):
-            x, residual = block(x, residual)
-            name = f'layer{s}.block{b}'
-            outputs[f'{name}.out'] = x.flatten(1, 2)
-            outputs[f'{name}.residual'] = residual.unflatten(1, (-1, block.attn.num_heads)).flatten(0, 1)
-        outputs[f'stage{s + 1}'] = x.permute(0, 3, 1, 2)
-        if stage.downsample is not None:
-            x = stage.downsample(x)
-    return outputs
+    names = [f'layer{s}.block{b}' for s, stage in enumerate(network.stages) for b in range(len(stage.blocks))]
+    blocks = [block for stage in network.stages for block in stage.blocks]
+    blocks, stages = outputs_of(blocks, network, images)
+    for name, (x, logits) in zip(names, blocks, strict=True):
+        outputs |= {f'{name}.out': x.flatten(1, 2), f'{name}.residual': logits.flatten(0, 1)}
+    return outputs | {f'stage{i}': stage for i, stage in enumerate(stages, start=1)}
 
 
 @torch.no_grad()
@@ -52,11 +57,10 @@ def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch
     network = load(ReViT(arch, img_size=kwargs['img_size']).to(dtype), weights)
 
     images = make_input(case['shape'], case['seed'], dtype)
-    outputs = dict(logits=logits_of(network, weights, images), featmap=network.forward_stages(images)[0])
-    (x, _, _), residual = network.patch_embed(images), None
-    for i, block in enumerate(network.blocks):
-        x, residual = block(x, residual, network.gate())
-        outputs |= {f'block{i}.out': x, f'block{i}.residual': residual}
+    blocks, (featmap, ) = outputs_of(network.blocks, network, images)
+    outputs = dict(logits=logits_of(network, weights, images), featmap=featmap)
+    for i, (x, logits) in enumerate(blocks):
+        outputs |= {f'block{i}.out': x, f'block{i}.residual': logits}
     return outputs
 
 
@@ -71,11 +75,10 @@ def trace_remvitv2(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, to
 
     images = make_input(case['shape'], case['seed'], dtype)
     outputs = dict(logits=logits_of(network, weights, images))
-    outputs |= {f'stage{i}': stage for i, stage in enumerate(network.forward_stages(images), start=1)}
-    x, residual = network.patch_embed(images), None
-    for i, block in enumerate(network.blocks):
-        x, residual = block(x, block.attn.pool_residual(residual, x), network.gate())
-        outputs |= {f'block{i}.out': x.flatten(1, 2), f'block{i}.residual': residual.flatten(4).flatten(2, 3)}
+    blocks, stages = outputs_of(network.blocks, network, images)
+    outputs |= {f'stage{i}': stage for i, stage in enumerate(stages, start=1)}
+    for i, (x, logits) in enumerate(blocks):
+        outputs |= {f'block{i}.out': x.flatten(1, 2), f'block{i}.residual': logits.flatten(4).flatten(2, 3)}
     return outputs
 
 

@@ -1,0 +1,152 @@
+"""Attention whose logits are blended with those of the block before.
+
+ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
+Recognition 2024, arXiv 2402.11301), equation 5: ``S_i = a q k^T / sqrt(d) + (1 - a) S_{i-1}``.
+"""
+import torch
+from torch import Tensor
+
+from .recompute import without_autocast
+
+
+def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
+                       scale: float, bias: Tensor | None = None, mask: Tensor | None = None,
+                       query_skip: bool = False) -> tuple[Tensor, Tensor]:
+    """``softmax(S + mask) v`` and ``S``, with ``S = alpha * scale * q k^T + (1 - alpha) * prev_logits + bias``.
+
+    Without ``prev_logits``, ``S = scale * q k^T + bias``. The products and sums of ``S`` are written into one buffer.
+    For the backward pass, the softmax is saved where ``alpha`` is a number; where it is learned, ``S`` is, which the
+    next block saves anyway, and the softmax is recomputed.
+
+    Args:
+        q (Tensor): ``(..., N, d)``.
+        k, v (Tensor): ``(..., M, d)``, in the dtype of ``q``.
+        prev_logits (Tensor | None): Broadcast to ``(..., N, M)``.
+        alpha (float | Tensor): Weight of the own logits; a tensor has no dimensions.
+        scale (float): Factor of the products, ``d ** -0.5``.
+        bias (Tensor | None): Added to the logits and handed on with them; broadcast to ``(..., N, M)``.
+        mask (Tensor | None): Added before the softmax alone; broadcast to ``(..., N, M)``.
+        query_skip (bool): Add ``q`` to the result. Defaults to False.
+
+    Returns:
+        tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
+    """
+    prev_logits, bias, mask = (None if x is None else x.to(q.dtype) for x in (prev_logits, bias, mask))
+    learned = None
+    if torch.is_tensor(alpha):
+        alpha = learned = alpha.to(q.dtype)
+    with without_autocast(q.device.type):  # the kernel of the softmax sums in float32 by itself
+        if torch.compiler.is_compiling():
+            return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
+        if learned is not None:
+            alpha = None
+        return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip)
+
+
+def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, scale: float,
+              bias: Tensor | None = None, mask: Tensor | None = None,
+              query_skip: bool = False) -> tuple[Tensor, Tensor]:
+    """The formula of :func:`residual_attention`."""
+    logits = scale * q @ k.transpose(-2, -1)
+    if prev_logits is not None:
+        logits = alpha * logits + (1 - alpha) * prev_logits
+    if bias is not None:
+        logits = logits + bias
+    attn = (logits if mask is None else logits + mask).softmax(-1)
+    out = attn @ v
+    return (out + q if query_skip else out), logits
+
+
+class _ResidualAttention(torch.autograd.Function):
+    """``learned`` is ``alpha`` as a tensor, else ``alpha`` is a number."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip):
+        shape = (*q.shape[:-1], k.shape[-2])
+        q, k, v = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v))
+        keep = 1 - (alpha if learned is None else learned)
+        logits, ctx.factor = write_logits(q, k, prev_logits, learned, keep, scale, bias, shape)
+        attn = softmax(logits, mask)
+        out = torch.baddbmm(q, flat(attn), v) if query_skip else torch.bmm(flat(attn), v)
+        ctx.save_for_backward(q, k, v, mask, attn if learned is None else logits, learned,
+                              None if learned is None else prev_logits, None if learned is None else keep)
+        ctx.scale, ctx.query_skip = scale, query_skip
+        ctx.keep = keep if learned is None else None
+        ctx.prev_shape, ctx.bias_shape = (None if x is None else x.shape for x in (prev_logits, bias))
+        ctx.set_materialize_grads(False)
+        return out.view(*shape[:-1], v.shape[-1]), logits
+
+    @staticmethod
+    def backward(ctx, grad_out, grad_logits):
+        q, k, v, mask, attn, learned, prev_logits, keep = ctx.saved_tensors
+        shape = attn.shape
+        if learned is not None:
+            attn = softmax(attn, mask)
+        attn, grad_v, grad = flat(attn), None, grad_logits
+        if grad_out is not None:
+            grad_out = grad_out.reshape(-1, *grad_out.shape[-2:])
+            grad_v = torch.bmm(attn.transpose(1, 2), grad_out).view(*shape[:-2], *v.shape[-2:])
+            grad = torch.bmm(grad_out, v.transpose(1, 2))
+            grad = torch._softmax_backward_data(grad, attn, -1, grad.dtype).view(shape)
+            if grad_logits is not None:
+                grad.add_(grad_logits)
+        if grad is None:
+            return (None, ) * 10
+        gated = learned is not None and prev_logits is not None
+        skip = ctx.query_skip and grad_out is not None
+        grad_q = scaled_bmm(flat(grad), k, ctx.factor, grad_out if skip and not gated else None)
+        grad_k = scaled_bmm(flat(grad).transpose(1, 2), q, ctx.factor)
+        grad_alpha = grad_bias = None
+        grad_prev = grad.sum_to_size(ctx.prev_shape) if ctx.prev_shape else None
+        if gated:
+            grad_alpha = (dot(grad_q.unflatten(0, (shape[0], -1)), q.unflatten(0, (shape[0], -1))) - dot(grad_prev, prev_logits)).sum()
+            grad_q = grad_q * learned if not skip else torch.addcmul(grad_out, grad_q, learned)
+            grad_k = grad_k * learned
+        if ctx.bias_shape is not None and ctx.needs_input_grad[7]:
+            grad_bias = grad.sum_to_size(ctx.bias_shape)
+        if grad_prev is not None:
+            grad_prev = grad_prev * (keep if gated else ctx.keep)
+        grad_q, grad_k = (x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, grad_k))
+        return grad_q, grad_k, grad_v, grad_prev, grad_alpha, None, None, grad_bias, None, None
+
+
+def write_logits(q: Tensor, k: Tensor, prev_logits: Tensor | None, learned: Tensor | None, keep: float | Tensor,
+                 scale: float, bias: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, float]:
+    """The logits, and the number that the products were multiplied with."""
+    k = k.transpose(1, 2)
+    if prev_logits is None:
+        if bias is None:
+            return scaled_bmm(q, k, scale).view(shape), scale
+        return torch.baddbmm(flat(bias.expand(shape)), q, k, alpha=scale).view(shape), scale
+    if learned is not None:
+        logits = prev_logits * keep if bias is None else torch.addcmul(bias, prev_logits, keep)
+        logits = logits.expand(shape).contiguous()
+        flat(logits).baddbmm_(q * learned, k, alpha=scale)
+        return logits, scale
+    factor = (1 - keep) * scale
+    if bias is None:
+        return torch.baddbmm(flat(prev_logits.expand(shape)), q, k, beta=keep, alpha=factor).view(shape), factor
+    logits = torch.add(bias, prev_logits, alpha=keep).expand(shape).contiguous()
+    flat(logits).baddbmm_(q, k, alpha=factor)
+    return logits, factor
+
+
+def softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
+    return (logits if mask is None else logits + mask).softmax(-1)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sums of the products per sample, without a tensor of products and summed in float32."""
+    return torch.bmm(a.flatten(1).unsqueeze(1), b.flatten(1).unsqueeze(2))
+
+
+def flat(x: Tensor) -> Tensor:
+    """One batch dimension."""
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def scaled_bmm(a: Tensor, b: Tensor, scale: float, base: Tensor | None = None) -> Tensor:
+    """``scale * a b``, plus ``base``, in one kernel."""
+    if base is None:
+        return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
+    return torch.baddbmm(base, a, b, alpha=scale)

@@ -2,27 +2,17 @@
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714), figure 3.
 """
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    DropPath,
-    Mlp,
-    PositionEmbedding,
-    at_least_float32,
-    drop_path_schedule,
-    pad_to_multiple,
-    recompute,
-    relu6_,
-    trunc_normal_,
-    without_autocast,
-)
+from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, pad_to_multiple, trunc_normal_
+from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
+from ..ops.recompute import recomputable, recompute_input
+from ..ops.refined_attention import relu6_
 from .base import Backbone, init_linear
 
 PATCH_SIZE = 16
@@ -31,27 +21,6 @@ EXPANSION = 3  # channels inside the refiner, relative to the heads
 NUM_TAPS = 4
 NORM_EPS = 1e-6
 OUT_TYPES = ('featmap', 'tokens')
-
-# Numbers that the refiner's inner maps may have at a time, where maps are refined piece by piece. Without gradients:
-# what stays in the caches of a CPU, and what keeps a GPU busy. With gradients: what is worth computing twice.
-CPU_CHUNK, GPU_CHUNK, TRAINING_CHUNK = 2**19, 2**25, 2**27
-MIN_ROWS = 8  # of a piece: the rows above and below it are computed for two pieces
-
-Box = tuple[int, int, int, int]
-NO_BOX = (0, 0, 0, 0)
-
-
-class TokenFeatures(NamedTuple):
-    """What a classifier reads.
-
-    ``tokens`` are normalised, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; ``box`` (first row,
-    first column, row and column behind the last) holds the patches of the next picture of the flipped batch; ``maps``
-    are the attention maps carried behind every block, ``(B, heads, N, N)`` each, in training.
-    """
-    tokens: Tensor
-    grid: tuple[int, int]
-    box: Box
-    maps: tuple[Tensor, ...]
 
 
 class PatchEmbed(nn.Module):
@@ -72,12 +41,12 @@ class PatchEmbed(nn.Module):
         """``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
         x = images.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
-            x = F.relu(norm(conv(x)) if norm.training else fold(conv, norm)(x), inplace=True)
+            x = F.relu(norm(conv(x)), inplace=True)
         return self.proj(x)
 
 
 class TokenEmbed(nn.Module):
-    """Pictures to tokens: patches behind a class token, with learned positions."""
+    """Images to tokens: a class token and patches, with learned positions."""
 
     def __init__(self, in_channels: int, channels: int, grid_size: int) -> None:
         super().__init__()
@@ -85,40 +54,20 @@ class TokenEmbed(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, channels))
         self.positions = PositionEmbedding(grid_size, channels, interpolation='bilinear')
 
-    def forward(self, images: Tensor, box: Box) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``box`` are exchanged between pictures."""
+    def forward(self, images: Tensor, bbox: BBox) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
         images = pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2)
         x = self.patches(images)
         height, width = x.shape[2:]
-        x = exchange(x.permute(0, 2, 3, 1), box).flatten(1, 2)
+        x = mix_tokens(x.permute(0, 2, 3, 1), bbox).flatten(1, 2)
         return torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions(height, width)
-
-
-def exchange(x: Tensor, box: Box) -> Tensor:
-    """Swaps a box of maps ``(B, H, W, C)`` between the pictures of a batch: the first with the last, and so on."""
-    if box == NO_BOX:
-        return x
-    row, column, last_row, last_column = box
-    mixed = x.clone()
-    mixed[:, row:last_row, column:last_column] = x.flip(0)[:, row:last_row, column:last_column]
-    return mixed
-
-
-def sample_box(height: int, width: int) -> Box:
-    """A box as CutMix draws it (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size."""
-    side = np.sqrt(1 - np.random.beta(1, 1))
-    corners = []
-    for length in (height, width):
-        centre, half = np.random.randint(length), int(length * side) // 2
-        corners.append((max(centre - half, 0), min(centre + half, length)))
-    (row, last_row), (column, last_column) = corners
-    return row, column, last_row, last_column
 
 
 class Refiner(nn.Module):
     """Distributed local attention (paper, section 4.2): expands the heads, convolves the maps, reduces them again.
 
-    A map is a picture of ``num_heads`` channels here, queries by keys, the class token's row and column included.
+    An attention map is an image of ``num_heads`` channels here, queries by keys, the class token's row and column
+    included.
     """
 
     def __init__(self, num_heads: int) -> None:
@@ -131,138 +80,15 @@ class Refiner(nn.Module):
         self.project = nn.Conv2d(inner, num_heads, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(num_heads)
 
-    @property
-    def inner_channels(self) -> int:
-        return self.expand.out_channels
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Keeps the shape ``(B, heads, queries, keys)``."""
-        if not self.norm1.training:
-            return refine(maps, *self.folded(maps.dtype))
-        x = relu6_(self.expand_and_norm(maps)).unflatten(2, maps.shape[2:])
+    def forward(self, attn: Tensor) -> Tensor:
+        """Keeps the shape ``(B, num_heads, N, N)``."""
+        x = relu6_(recompute_input(self.norm1, recomputable(self.expand, attn)))
         x = relu6_(self.norm2(self.depthwise(x)))
-        x = mix_channels(x, self.project.weight.flatten(1)).unflatten(2, maps.shape[2:])
-        return self.norm3(x).add_(maps)
-
-    def expand_and_norm(self, maps: Tensor) -> Tensor:
-        """``(B, heads, queries, keys)`` to ``(B, 3 * heads, queries * keys)``, with the statistics of the batch.
-
-        Those of the wide maps follow from the covariance of the narrow ones, which spares passes over wide maps.
-        """
-        norm = self.norm1
-        if type(norm) is not nn.BatchNorm2d or norm.momentum is None:  # synchronised across processes, above all
-            return norm(self.expand(maps)).flatten(2)
-        dtype = at_least_float32(maps)
-        weight = self.expand.weight.flatten(1).to(dtype)
-        with without_autocast(maps.device.type):
-            flat = maps.flatten(2).to(dtype)
-            count = flat.shape[0] * flat.shape[2]
-            means = flat.mean((0, 2))
-            # No loss of digits that would matter: the difference is small only where the norm's epsilon is not.
-            covariance = (flat @ flat.transpose(1, 2)).sum(0) / count - means.outer(means)
-            mean, variance = weight @ means, (weight @ covariance * weight).sum(1).clamp(min=0)
-            if norm.num_batches_tracked is not None:
-                with torch.no_grad():
-                    norm.num_batches_tracked.add_(1)
-                    norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
-                    norm.running_var.lerp_((variance * count / (count - 1)).to(norm.running_var), norm.momentum)
-            scale = norm.weight * (variance + norm.eps).rsqrt()
-            weight, bias = scale[:, None] * weight, norm.bias - scale * mean
-        return mix_channels(maps, weight.to(maps.dtype), bias.to(maps.dtype))
-
-    def folded(self, dtype: torch.dtype, scale: Tensor | float = 1., shift: Tensor | float = 0.) -> tuple[Tensor, ...]:
-        """The convolutions with their norms in them, and behind the sum with the maps ``* scale + shift`` per head.
-
-        Returns:
-            tuple[Tensor, ...]: Weight and bias of expansion, depthwise convolution and reduction, then the weight of
-            the maps themselves, ``(heads, 1)``.
-        """
-        (scale1, shift1), (scale2, shift2), (scale3, shift3) = map(affine, (self.norm1, self.norm2, self.norm3))
-        scale = torch.as_tensor(scale, device=scale3.device).expand_as(scale3)
-        folded = (scale1[:, None] * self.expand.weight.flatten(1), shift1,
-                  scale2[:, None, None, None] * self.depthwise.weight, shift2,
-                  (scale * scale3)[:, None] * self.project.weight.flatten(1), scale * shift3 + shift,
-                  scale[:, None])
-        return tuple(t.to(dtype) for t in folded)
+        return self.norm3(self.project(x)) + attn
 
 
-def refine(maps: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, weight3: Tensor,
-           bias3: Tensor, identity: Tensor) -> Tensor:
-    """The refiner with the weights of :meth:`Refiner.folded` on ``(B, heads, queries, keys)``."""
-    x = relu6_(mix_channels(maps, weight1, bias1)).unflatten(2, maps.shape[2:])
-    x = relu6_(F.conv2d(x, weight2, bias2, padding=1, groups=len(weight2)))
-    return mix_channels(x, weight3, bias3).addcmul_(maps.flatten(2), identity).unflatten(2, maps.shape[2:])
-
-
-def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1 x 1 convolution as a plain product: ``(B, C, H, W)`` with ``(D, C)`` and ``(D)`` to ``(B, D, H * W)``."""
-    x, weight = x.flatten(2), weight.expand(x.shape[0], -1, -1)
-    return weight @ x if bias is None else torch.baddbmm(bias[:, None], weight, x)
-
-
-def fold(conv: nn.Conv2d, norm: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A convolution without bias and the norm behind it as one convolution."""
-    scale, shift = affine(norm)
-    weight = (conv.weight * scale[:, None, None, None]).to(conv.weight.dtype)
-    return lambda x: F.conv2d(x, weight, shift.to(weight.dtype), conv.stride, conv.padding)
-
-
-def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a batch norm with its running statistics, in float32 at least."""
-    dtype = at_least_float32(norm.weight)
-    scale = norm.weight.to(dtype) * (norm.running_var.to(dtype) + norm.eps).rsqrt()
-    return scale, norm.bias.to(dtype) - norm.running_mean.to(dtype) * scale
-
-
-def pieces(num_images: int, num_rows: int, row_size: int, limit: int) -> Iterator[tuple[slice, int, int]]:
-    """Cuts maps into several pictures or some rows of one, of about ``limit`` numbers.
-
-    Args:
-        num_images (int): Pictures in the batch.
-        num_rows (int): Queries.
-        row_size (int): Numbers per query.
-        limit (int): Numbers per piece.
-
-    Yields:
-        tuple[slice, int, int]: Pictures, first row, and the row behind the last.
-    """
-    rows = min(num_rows, max(MIN_ROWS, limit // row_size))
-    images = max(1, limit // (row_size * num_rows))
-    for image in range(0, max(num_images, 1), images):
-        for row in range(0, num_rows, rows):
-            yield slice(image, image + images), row, min(row + rows, num_rows)
-
-
-def attend_in_pieces(maps: Callable[[slice, int, int], Tensor], value: Tensor, row_size: int, limit: int) -> Tensor:
-    """``maps @ value`` piece by piece.
-
-    Args:
-        maps (Callable): From pictures, first row and the row behind the last to these rows of the maps.
-        value (Tensor): ``(B, heads, N, d)``.
-        row_size (int): Numbers that it takes to compute one row.
-        limit (int): How many there may be at a time.
-
-    Returns:
-        Tensor: ``(B, heads, N, d)``.
-    """
-    num_images, _, num_rows, _ = value.shape
-    if torch.compiler.is_compiling():  # a graph is for pictures of all sizes, and cuts none
-        return maps(slice(None), 0, num_rows) @ value
-    outs = [maps(images, row, last) @ value[images]
-            for images, row, last in pieces(num_images, num_rows, row_size, limit)]
-    rows = -(-num_rows // outs[0].shape[2])
-    outs = [torch.cat(outs[i:i + rows], dim=2) if rows > 1 else outs[i] for i in range(0, len(outs), rows)]
-    return torch.cat(outs) if len(outs) > 1 else outs[0]
-
-
-def chunk_size(x: Tensor) -> int:
-    if torch.is_grad_enabled():
-        return TRAINING_CHUNK
-    return CPU_CHUNK if x.is_cpu else GPU_CHUNK
-
-
-class OwnAttention(nn.Module):
-    """Attention that makes a map of its own and adds to it what is left of the map before.
+class Attention(nn.Module):
+    """Attention with a map of its own, to which it adds the scaled map of the block before.
 
     Args:
         channels (int): Channels.
@@ -276,35 +102,18 @@ class OwnAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, carried: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and the maps carried so far, ``(B, heads, N, N)`` or None, to the same.
-
-        Without gradients, the new maps are written over the old ones.
-        """
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key = query * self.scale, key.transpose(2, 3)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            maps = softmax(query @ key)
-            if carried is not None:
-                maps = torch.add(maps, carried, alpha=self.scale)
-            attended = maps @ value
-        else:
-            maps = value.new_empty(*value.shape[:3], value.shape[2]) if carried is None else carried
-
-            def update(images: slice, first: int, last: int) -> Tensor:
-                rows, new = maps[images, :, first:last], softmax(query[images, :, first:last] @ key[images])
-                return rows.copy_(new) if carried is None else torch.add(new, rows, alpha=self.scale, out=rows)
-
-            attended = attend_in_pieces(update, value, self.num_heads * value.shape[2], chunk_size(x))
-        return self.proj(attended.transpose(1, 2).flatten(2)), maps
-
-
-def softmax(logits: Tensor) -> Tensor:
-    return logits.softmax(-1, dtype=at_least_float32(logits)).to(logits.dtype)
+    def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        attn = (q * self.scale @ k.transpose(-2, -1)).softmax(-1)
+        if prev_attn is not None:
+            attn = torch.add(attn, prev_attn, alpha=self.scale)
+        x = (attn @ v).transpose(1, 2).flatten(2)
+        return self.proj(x), attn
 
 
 class SharedAttention(nn.Module):
-    """Attention with the maps of the block before, refined; they are handed on as they came.
+    """Attention with the refined map of the block before, which is handed on as it came.
 
     Args:
         channels (int): Channels.
@@ -320,39 +129,21 @@ class SharedAttention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and maps ``(B, heads, N, N)`` to the same."""
-        value = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        if self.norm.training:
-            attended = self.norm(self.refiner(carried)) @ value
-        else:
-            attended = self.attend_with_folded_norms(carried, value)
-        return self.proj(attended.transpose(1, 2).flatten(2)), carried
-
-    def attend_with_folded_norms(self, carried: Tensor, value: Tensor) -> Tensor:
-        weights = self.refiner.folded(carried.dtype, *affine(self.norm))
-        num_rows, row_size = carried.shape[2], self.refiner.inner_channels * carried.shape[3]
-        limit = chunk_size(carried)
-
-        def refined(images: slice, first: int, last: int) -> Tensor:
-            top, bottom = max(first - 1, 0), min(last + 1, num_rows)  # what the convolution sees
-            return refine(carried[images, :, top:bottom], *weights)[:, :, first - top:last - top]
-
-        def refined_again(images: slice, first: int, last: int) -> Tensor:
-            return recompute(lambda *_: refined(images, first, last), carried, *weights)
-
-        is_cut = len(carried) * num_rows * row_size > limit
-        return attend_in_pieces(refined_again if is_cut else refined, value, row_size, limit)
+    def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to the same."""
+        v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        x = self.norm(self.refiner(prev_attn)) @ v
+        return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
 class Block(nn.Module):
-    """Attention, then the feed-forward half; pre-norm. Each branch is doubled, and reads half of the stream.
+    """Attention, then an MLP; pre-norm. Both read half of the stream, and their results count twice.
 
     Args:
-        attention (OwnAttention | SharedAttention): One kind or the other.
+        attention (Attention | SharedAttention): One kind or the other.
         channels (int): Channels.
-        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
-        drop_path (float): Probability of dropping each half.
+        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
+        drop_path (float): Probability of dropping each branch.
     """
 
     def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
@@ -365,11 +156,11 @@ class Block(nn.Module):
         self.mlp = Mlp(channels, mlp_ratio * channels)
         self.scale = nn.Parameter(torch.full((channels, ), 1e-5))
 
-    def forward(self, x: Tensor, carried: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and the carried maps to the same."""
-        attended, carried = self.attn(self.norm1(x), carried)
-        x = torch.add(x, self.drop_path(attended), alpha=2)
-        return x + self.drop_path(self.mlp(self.norm2(x)) * (2 * self.scale)), carried
+    def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, N, C)`` and the map of the block before to tokens and a map."""
+        out, attn = self.attn(self.norm1(x), prev_attn)
+        x = torch.add(x, self.drop_path(out), alpha=2)
+        return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2), attn
 
 
 @MODELS.register_module()
@@ -377,33 +168,26 @@ class RefinerViT(Backbone):
     """Refiner-ViT, a plain network on patches of 16 x 16 pixels with a class token.
 
     Blocks come in pairs: the first makes attention maps, to which it adds the weighted maps before; the second attends
-    with the same maps, refined by convolutions. For dense prediction there are four taps, each of stride 16, behind
+    with the same maps, refined by convolutions. For dense prediction there are four taps, each of stride 16, after
     every quarter of the blocks.
 
-    Attention is global and its maps are stored: memory grows with the fourth power of a picture's side. In evaluation
-    there is one set of maps ``(B, num_heads, N, N)`` at a time, and a piece of what the refiner needs. The refiner's
-    batch norms want ``norm_eval`` or synchronisation where there are few pictures per process.
+    Attention is global and its maps are stored: memory grows with the fourth power of an image's side. The refiner's
+    batch norms want ``norm_eval`` or synchronization where there are few images per process.
 
     Works at any image size from one pixel up: images are padded with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
             (blocks, a multiple of 8), ``num_heads`` and ``mlp_ratio``.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Taps whose maps are returned, each with a norm of its own; that of the last
-            is the classifier's. Defaults to (0, 1, 2, 3).
         out_type (str): ``'featmap'``, maps; or ``'tokens'``, one :class:`TokenFeatures` of the last tap, for
             ``TokenLabelHead``. Defaults to ``'featmap'``.
-        mix_tokens (bool): Exchange a box of patches between the pictures of a batch in training; needs ``out_type``
+        mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
             ``'tokens'``. Defaults to False.
-        img_size (int): Side of the pictures that the stored positions are for, in pixels; others are interpolated.
+        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated.
             Defaults to 224.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the embedding of patches, ``n`` also the blocks before the ``n``-th
-            tap. Defaults to -1.
-        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16, with a LayerNorm each;
+            that of the last is the classifier's.
 
     Example:
         >>> import torch
@@ -442,7 +226,7 @@ class RefinerViT(Backbone):
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
         self.blocks = nn.ModuleList(
-            Block((SharedAttention if i % 2 else OwnAttention)(channels, num_heads), channels, arch['mlp_ratio'], rate)
+            Block((SharedAttention if i % 2 else Attention)(channels, num_heads), channels, arch['mlp_ratio'], rate)
             for i, rate in enumerate(drop_paths))
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
@@ -455,28 +239,26 @@ class RefinerViT(Backbone):
             return super().forward(images)
         self.check_images(images)
         height, width = self.grid_of(images)
-        box = sample_box(height, width) if self.training and self.mix_tokens else NO_BOX
-        return self.read_tokens(images, box),
+        bbox = sample_bbox(height, width) if self.training and self.mix_tokens else NO_BBOX
+        return self.read_tokens(images, bbox),
 
-    def read_tokens(self, images: Tensor, box: Box = NO_BOX) -> TokenFeatures:
-        """What a classifier reads, with the patches in ``box`` exchanged between pictures."""
+    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> TokenFeatures:
+        """What a classifier reads, with the patches in ``bbox`` mixed between images."""
         maps = [] if self.training and torch.is_grad_enabled() else None
-        *_, tokens = self.iter_tokens(images, box, maps)
-        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), box, tuple(maps or ()))
+        *_, tokens = self.iter_tokens(images, bbox, maps)
+        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), bbox, tuple(maps or ()))
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         for tokens in self.iter_tokens(images):
             yield tokens[:, 1:].unflatten(1, self.grid_of(images))
 
-    def iter_tokens(self, images: Tensor, box: Box = NO_BOX, maps: list[Tensor] | None = None) -> Iterator[Tensor]:
-        """Yields all tokens ``(B, 1 + h * w, C)`` at every tap, and appends the carried maps of every block."""
-        tokens, carried = self.run_block(self.embed, images, box), None
+    def iter_tokens(self, images: Tensor, bbox: BBox = NO_BBOX, maps: list[Tensor] | None = None) -> Iterator[Tensor]:
+        """Yields all tokens ``(B, 1 + h * w, C)`` at every tap, and appends the attention maps after every block."""
+        tokens, attn = self.run_block(self.embed, images, bbox), None
         for i, block in enumerate(self.blocks, start=1):
-            tokens, carried = self.run_block(block, tokens, carried)
+            tokens, attn = self.run_block(block, tokens, attn)
             if maps is not None:
-                maps.append(carried)
-            if i == len(self.blocks):
-                carried = None  # nobody reads it any more
+                maps.append(attn)
             if i % self.blocks_per_stage == 0:
                 yield tokens
 

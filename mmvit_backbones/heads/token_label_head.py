@@ -11,16 +11,16 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..backbones.refiner_vit import TokenFeatures, exchange
+from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 
-DENSE_SHARE = 0.5  # of the strongest patch in the logits of a picture
+DENSE_SHARE = 0.5  # of the strongest patch in the logits of an image
 
 
 @MODELS.register_module()
 class TokenLabelHead(BaseModule):
     """A linear layer for the class token and, if ``dense``, one for the patches.
 
-    The logits of a picture are those of its class token and half of the highest of its patches, class by class.
+    The logits of an image are those of its class token and half of the highest of its patches, class by class.
 
     A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or the flat form of
     ``(num_classes, 1 + patches)`` that ``PoolTokenLabels`` makes: the target of the class token, then of every patch.
@@ -56,14 +56,14 @@ class TokenLabelHead(BaseModule):
     def logits(self, feats: tuple[TokenFeatures]) -> tuple[Tensor, Tensor | None]:
         """Of the class token, ``(B, num_classes)``, and of the patches, ``(B, h * w, num_classes)``.
 
-        Patches that were exchanged between pictures are given back.
+        Patches that were mixed between images are given back.
         """
         features = self.pre_logits(feats)
         class_logits = self.fc(features.tokens[:, 0])
         if self.aux_fc is None:
             return class_logits, None
         patches = self.aux_fc(features.tokens[:, 1:]).unflatten(1, features.grid)
-        return class_logits, exchange(patches, features.box).flatten(1, 2)
+        return class_logits, mix_tokens(patches, features.bbox).flatten(1, 2)
 
     def forward(self, feats: tuple[TokenFeatures]) -> Tensor:
         """Logits ``(B, num_classes)``."""
@@ -73,17 +73,17 @@ class TokenLabelHead(BaseModule):
     def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
         """Losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""
         features = self.pre_logits(feats)
-        losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.box)
+        losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.bbox)
         if self.map_loss is not None and features.maps:
             losses['loss_maps'] = self.map_loss(features.maps)
         return losses
 
     def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
-               box: tuple[int, int, int, int]) -> dict[str, Tensor]:
-        """From logits, targets ``(B, num_classes)`` or ``(B, num_classes, 1 + h * w)``, grid and exchanged box."""
+               bbox: BBox) -> dict[str, Tensor]:
+        """From logits, targets ``(B, num_classes)`` or ``(B, num_classes, 1 + h * w)``, grid and mixed box."""
         class_target = target if target.ndim == 2 else target[:, :, 0]
         height, width = grid
-        share = (box[2] - box[0]) * (box[3] - box[1]) / (height * width)
+        share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (height * width)
         mixed = torch.lerp(class_target, class_target.flip(0), share) if share else class_target
         losses = dict(loss_class=self.loss_module(class_logits, mixed))
         if patch_logits is not None:
@@ -110,7 +110,7 @@ class TokenLabelHead(BaseModule):
         return target if target.shape[1] == self.num_classes else target.unflatten(1, (self.num_classes, -1))
 
     def predict(self, feats: tuple[TokenFeatures], data_samples: Sequence | None = None) -> list:
-        """mmpretrain's ``DataSample`` of every picture, with ``pred_score`` and ``pred_label``."""
+        """mmpretrain's ``DataSample`` of every image, with ``pred_score`` and ``pred_label``."""
         from mmpretrain.structures import DataSample
         scores = self(feats).softmax(1)
         data_samples = [DataSample() for _ in scores] if data_samples is None else data_samples

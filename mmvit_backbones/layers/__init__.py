@@ -11,7 +11,6 @@ from .position_bias import RelativePositionBias
 from .position_embedding import PositionEmbedding
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
-from .relu6 import relu6_
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from .window import (
@@ -28,6 +27,6 @@ __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least_float32',
-    'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute', 'relu6_',
+    'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute',
     'shifted_window_mask', 'trunc_normal_', 'window_partition', 'window_reverse', 'without_autocast'
 ]

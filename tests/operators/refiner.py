@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import fill_state_dict, make_input
 
-from mmvit_backbones.backbones.refiner_vit import Block, OwnAttention, PatchEmbed, Refiner, SharedAttention
+from mmvit_backbones.backbones.refiner_vit import Attention, Block, PatchEmbed, Refiner, SharedAttention
 from mmvit_backbones.checkpoints import refiner
 from mmvit_backbones.checkpoints.layout import rename
 from mmvit_backbones.datasets.token_labels import pool_token_labels
@@ -42,7 +42,7 @@ def stem(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor
 @torch.no_grad()
 def attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
-    kind, index = (SharedAttention, 1) if kwargs['shared'] else (OwnAttention, 0)
+    kind, index = (SharedAttention, 1) if kwargs['shared'] else (Attention, 0)
     module = kind(kwargs['dim'], kwargs['num_heads']).to(dtype)
     load(module, converted(golden, f'blocks.{index}.attn.', f'blocks.{index}.attn.', dtype), dtype)
     out, carried = module(make_input(case['shape'], case['seed'], dtype), carried_maps(case, dtype))
@@ -62,7 +62,7 @@ def refine(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
     modules = torch.nn.ModuleList(
-        Block((SharedAttention if i % 2 else OwnAttention)(kwargs['dim'], kwargs['num_heads']), kwargs['dim'],
+        Block((SharedAttention if i % 2 else Attention)(kwargs['dim'], kwargs['num_heads']), kwargs['dim'],
               kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
     load(modules, converted(golden, '', 'blocks.', dtype), dtype)
     x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None

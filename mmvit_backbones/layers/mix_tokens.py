@@ -1,0 +1,42 @@
+"""Mixing of patches between the images of a batch (token labelling, Jiang et al., arXiv 2104.10858, section 3.3)."""
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+BBox = tuple[int, int, int, int]
+NO_BBOX = (0, 0, 0, 0)
+
+
+class TokenFeatures(NamedTuple):
+    """What a classifier reads.
+
+    ``tokens`` are normalized, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; ``bbox`` (top,
+    left, bottom, right; the last two exclusive) holds the patches of the image at the same place of the flipped batch;
+    ``maps`` are the attention maps after every block, ``(B, num_heads, N, N)`` each, in training.
+    """
+    tokens: Tensor
+    grid: tuple[int, int]
+    bbox: BBox
+    maps: tuple[Tensor, ...]
+
+
+def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
+    """Swaps a box of maps ``(B, H, W, C)`` between the images of a batch: the first with the last, and so on."""
+    if bbox == NO_BBOX:
+        return x
+    top, left, bottom, right = bbox
+    mixed = x.clone()
+    mixed[:, top:bottom, left:right] = x.flip(0)[:, top:bottom, left:right]
+    return mixed
+
+
+def sample_bbox(height: int, width: int) -> BBox:
+    """A box as CutMix draws it (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size."""
+    side = np.sqrt(1 - np.random.beta(1, 1))
+    corners = []
+    for length in (height, width):
+        center, half = np.random.randint(length), int(length * side) // 2
+        corners.append((max(center - half, 0), min(center + half, length)))
+    (top, bottom), (left, right) = corners
+    return top, left, bottom, right

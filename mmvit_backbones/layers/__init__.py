@@ -7,7 +7,7 @@ from .init import trunc_normal_
 from .mlp import Mlp
 from .norm import LayerNorm
 from .patch_embed import PatchEmbed
-from .position_bias import RelativePositionBias
+from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
 from .precision import at_least_float32, without_autocast
 from .recompute import recompute
@@ -26,7 +26,7 @@ from .window import (
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
-    'RelativePositionBias', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least_float32',
+    'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least_float32',
     'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute',
     'shifted_window_mask', 'trunc_normal_', 'window_partition', 'window_reverse', 'without_autocast'
 ]

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.recompute import recomputable, recompute_input
 from .precision import at_least_float32, without_autocast
-from .recompute import recompute
 from .window import needs_padding, window_partition, window_reverse
 
 
@@ -36,13 +36,15 @@ class WindowAttention(nn.Module):
             x = F.pad(x, (0, 0, left, right, top, bottom))
         qkv = self.qkv(x)
         padded_height, padded_width = qkv.shape[1:3]
-        x = F.scaled_dot_product_attention(*window_partition(qkv, self.num_heads, self.window_size))
+        q, k, v = window_partition(qkv, self.num_heads, self.window_size)
+        windows = q.shape[:2]
+        x = F.scaled_dot_product_attention(*(y.flatten(0, 1) for y in (q, k, v)))
 
-        def project(x: Tensor) -> Tensor:
-            x = window_reverse(x, self.num_heads, self.window_size, padded_height, padded_width)
-            return self.proj(x[:, top:top + height, left:left + width])
+        def reverse(x: Tensor) -> Tensor:
+            x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
+            return x[:, top:top + height, left:left + width]
 
-        return recompute(project, x)
+        return recompute_input(self.proj, recomputable(reverse, x))
 
 
 class GlobalAttention(nn.Module):

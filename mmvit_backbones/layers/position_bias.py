@@ -4,11 +4,12 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..ops.varied_size_window import relative_position_index
 from .init import trunc_normal_
 
 
-class RelativePositionBias(nn.Module):
-    """One learned number per head and displacement inside a window.
+class RelativePositionTable(nn.Module):
+    """One learned bias per head and displacement inside a window.
 
     A checkpoint trained with another window size is resized on load: bicubic, with one log line.
 
@@ -22,16 +23,11 @@ class RelativePositionBias(nn.Module):
         self.window_size = window_size
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1)**2, num_heads))
         trunc_normal_(self.relative_position_bias_table)
-        self.register_buffer('index', self._index(window_size), persistent=False)
         self._register_load_state_dict_pre_hook(self._resize_table)
 
-    @staticmethod
-    def _index(window_size: int) -> Tensor:
-        """Row of the table for every pair of tokens, ``(N * N, )``."""
-        position = torch.arange(window_size)
-        offset = position[:, None] - position + window_size - 1
-        index = offset[:, None, :, None] * (2 * window_size - 1) + offset[None, :, None, :]
-        return index.flatten()
+    def forward(self) -> Tensor:
+        """The table, ``((2 * window_size - 1) ** 2, num_heads)``."""
+        return self.relative_position_bias_table
 
     def _resize_table(self, state_dict: dict, prefix: str, *args) -> None:
         key = f'{prefix}relative_position_bias_table'
@@ -45,7 +41,16 @@ class RelativePositionBias(nn.Module):
         state_dict[key] = image.flatten(2)[0].T.to(table.dtype)
         print_log(f'{key}: resized from window {(side + 1) // 2} to {self.window_size}', logger='current')
 
+
+class RelativePositionBias(RelativePositionTable):
+    """The table read for every pair of tokens of a window."""
+
+    def __init__(self, window_size: int, num_heads: int) -> None:
+        super().__init__(window_size, num_heads)
+        index = relative_position_index(window_size, torch.device('cpu'))
+        self.register_buffer('index', index.flatten(), persistent=False)
+
     def forward(self) -> Tensor:
-        """The bias as ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
+        """The bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
         area = self.window_size**2
         return self.relative_position_bias_table.T.index_select(1, self.index).view(-1, area, area)

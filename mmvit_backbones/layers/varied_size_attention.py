@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import varied_size_window_attention
-from .position_bias import RelativePositionBias
-from .precision import without_autocast
+from .position_bias import RelativePositionTable
+from .precision import at_least_float32, without_autocast
 from .window import needs_padding
 
 NEGATIVE_SLOPE = 0.01
@@ -17,7 +17,7 @@ class VariedSizeWindowAttention(nn.Module):
     The mean of a window's tokens predicts an offset and a change of scale per head; keys and values are sampled there
     (:func:`mmvit_backbones.ops.varied_size_window_attention`).
 
-    Needed by the published weights, and therefore as published: the logits are scaled by the width of the input
+    Quirks kept for checkpoint compatibility: the logits are scaled by the width of the input
     (``(channels // num_heads) ** -0.5``), and keys and values in the padding are zero, without the projection's bias.
 
     Args:
@@ -54,7 +54,7 @@ class VariedSizeWindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * out_channels)
         self.sampling_offsets = nn.Linear(channels, 2 * num_heads)
         self.sampling_scales = nn.Linear(channels, 2 * num_heads)
-        self.position_bias = RelativePositionBias(window_size, num_heads)
+        self.position_bias = RelativePositionTable(window_size, num_heads)
         self.proj = nn.Linear(out_channels, out_channels)
 
     def reset_projections(self) -> None:
@@ -63,23 +63,23 @@ class VariedSizeWindowAttention(nn.Module):
             linear.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attends on a normalised map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
+        """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
         scale, offset, pad = self.predict_windows(x)
         # (B, H, W, 3, heads, d) -> three views (B, heads, d, H, W)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.permute(0, 3, 4, 1, 2) for part in qkv.unbind(3))
-        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias.relative_position_bias_table,
-                                           self.window_size, pad, self.softmax_scale)
+        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size, pad,
+                                           self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Where the windows of a normalised map ``(B, H, W, channels)`` look.
+        """Where the windows of a normalized map ``(B, H, W, channels)`` look.
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
 
         Returns:
             tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
-            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) in front of the map.
+            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
         # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
@@ -87,14 +87,17 @@ class VariedSizeWindowAttention(nn.Module):
         pad_w = -(-width // self.window_size) * self.window_size - width
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if needs_padding(pad_h, pad_w) else x
-        with without_autocast(x.device.type):
-            windows = padded.to(self.sampling_scales.weight.dtype).unflatten(2, (-1, self.window_size))
+        device = x.device.type
+        if device != 'meta' and torch.is_autocast_enabled(device):
+            padded = padded.to(at_least_float32(padded))
+        with without_autocast(device):
+            windows = padded.unflatten(2, (-1, self.window_size))
             windows = windows.unflatten(1, (-1, self.window_size)).mean((2, 4))  # (B, nh, nw, channels)
             windows = F.leaky_relu(windows, NEGATIVE_SLOPE)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (x.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for x in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
-        num_x, num_y = max(1, width // self.window_size), max(1, height // self.window_size)
+        num_x, num_y = torch.sym_max(1, width // self.window_size), torch.sym_max(1, height // self.window_size)
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((padded.shape[2] - 1) / 2 / num_x)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.recompute import recomputable, recompute_input
 from .drop_path import DropPath
 from .mlp import Mlp
-from .recompute import recompute
 from .window import pad_to_multiple
 
 REDUCTION_EPS = 1e-5
@@ -72,7 +72,7 @@ class ConvBranch(nn.Module):
         """From ``(B, H, W, channels[0])`` to ``(B, H / stride, W / stride, channels[-1])``."""
         x = self.convs[0](x.permute(0, 3, 1, 2))
         for norm, conv in zip(self.norms, self.convs[1:]):
-            x = recompute(lambda x, conv=conv: conv(F.silu(x)), norm(x))
+            x = recompute_input(conv, recomputable(F.silu, norm(x)))
         return (F.silu(x) if self.last_act else x).permute(0, 2, 3, 1)
 
 

@@ -149,6 +149,8 @@ def choose_backend(backend: str | None, features: Tensor, window_size: int) -> s
     if backend is None:
         if torch.onnx.is_in_onnx_export():
             return 'reference'
+        if features.is_meta and library.MISSING['cpp'] is None:
+            return 'cuda'  # what a GPU would run: the operators have fake implementations
         backend = {'cpu': 'cpp', 'cuda': 'cuda'}.get(features.device.type, 'reference')
         if why_not(backend, features, window_size) is None:
             return backend
@@ -226,13 +228,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_
 
     key, value = windows(sample(torch.cat([k, v], 2), scale, offset, ws, pad)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))
-    bias = bias_table.T[:, relative_index(ws, q.device)].to(query.dtype)
+    bias = bias_table.T[:, relative_position_index(ws, q.device)].to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
     out = out.view(b, nh, nw, heads, ws, ws, d).permute(0, 3, 6, 1, 4, 2, 5).reshape(b, heads, d, nh * ws, nw * ws)
     return out[..., top:top + height, left:left + width]
 
 
-def relative_index(window_size: int, device: torch.device) -> Tensor:
+def relative_position_index(window_size: int, device: torch.device) -> Tensor:
     """Row of the bias table for every query and key of a window, ``(N, N)`` with ``N = window_size ** 2``."""
     position = torch.arange(window_size, device=device)
     offset = position[:, None] - position + window_size - 1

@@ -12,7 +12,7 @@ from test_goldens import GOLDENS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT, regionvit
-from mmvit_backbones.backbones.regionvit import cached_edge_masks, resize_position_bias
+from mmvit_backbones.checkpoints.regionvit import resize_position_bias
 from mmvit_backbones.datasets import RepeatedAugmentationSampler, repeated_augmentation
 
 MINIATURE = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
@@ -70,29 +70,6 @@ def test_stages_are_raw_though_stage_norms_are_in_the_path():
     for stage, (raw, out) in enumerate(zip(model.forward_stages(x), model(x))):
         expected = getattr(model, f'norm{stage}')(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         torch.testing.assert_close(out, expected)
-
-
-def test_masks_are_cached_and_not_saved():
-    model, x = miniature(window_size=7), torch.rand(1, 3, 60, 90)
-    cached_edge_masks.cache_clear()
-    with torch.inference_mode():
-        model(x)
-    made = cached_edge_masks.cache_info().currsize
-    assert made > 0 and 'offset' not in ' '.join(model.state_dict())
-    model(x)[-1].sum().backward()  # with the same masks, though they were first used in inference mode
-    copied = copy.deepcopy(model).eval()
-    torch.testing.assert_close(copied(x)[-1], model.eval()(x)[-1])
-    assert cached_edge_masks.cache_info().currsize == made
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_exported_graph_leaves_no_masks_behind():
-    model, x = miniature(window_size=7).eval(), torch.rand(1, 3, 60, 90)
-    cached_edge_masks.cache_clear()
-    exported = torch.export.export(model, (x, )).module()
-    assert cached_edge_masks.cache_info().currsize == 0
-    torch.testing.assert_close(exported(x)[-1], model(x)[-1])
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)

@@ -53,14 +53,14 @@ def shifted(qkv: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor, bias: 
     padded = pad_to_multiple(qkv, WINDOW)
     padded_height, padded_width = padded.shape[1:3]
     rolled = padded.roll((-shift, -shift), (1, 2))
-    q, k, v = (x.unflatten(1, (-1, heads)).flatten(0, 1) for x in window_partition(rolled, heads, WINDOW))
+    q, k, v = (x.flatten(0, 1) for x in window_partition(rolled, heads, WINDOW))
     position = torch.arange(WINDOW, device=qkv.device)
     row = position[:, None] - position + WINDOW - 1
     index = (row[:, None, :, None] * (2 * WINDOW - 1) + row[None, :, None, :]).flatten(2).flatten(0, 1)
-    mask = shifted_window_mask(padded_height, padded_width, WINDOW, shift, bias)[:, None] + bias.T[:, index]
+    mask = shifted_window_mask(padded_height, padded_width, WINDOW, shift, bias) + bias.T[:, index]
     mask = mask.expand(qkv.shape[0], *mask.shape).flatten(0, 1).to(q.dtype)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).view(qkv.shape[0], -1, WINDOW**2, q.shape[-1])
-    out = window_reverse(out, heads, WINDOW, padded_height, padded_width).roll((shift, shift), (1, 2))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).unflatten(0, (qkv.shape[0], -1))
+    out = window_reverse(out, WINDOW, padded_height, padded_width).roll((shift, shift), (1, 2))
     return out[:, :height, :width]
 
 

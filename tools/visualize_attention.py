@@ -92,7 +92,7 @@ def record(backbone: nn.Module, picture: Tensor) -> list['GlobalBlock | WindowBl
     def keep(block: nn.Module, inputs: tuple, outputs: tuple) -> None:
         x, logits = inputs[0], outputs[1][0]
         if hasattr(block.attn, 'window_size'):
-            recorded.append(WindowBlock(logits, block.attn, *x.shape[1:3]))
+            recorded.append(WindowBlock(logits, inputs[2], block.attn.window_size, *x.shape[1:3]))
         else:
             recorded.append(GlobalBlock(logits))
 
@@ -129,13 +129,12 @@ class GlobalBlock:
 
 
 class WindowBlock:
-    """Attention in windows, shifted or not: logits ``(windows * heads, N, N)`` of a map of ``height`` x ``width``."""
+    """Attention in windows, shifted or not: logits ``(windows, heads, N, N)`` of a map of ``height`` x ``width``."""
 
-    def __init__(self, logits: Tensor, attention: nn.Module, height: int, width: int) -> None:
+    def __init__(self, logits: Tensor, shift: int, side: int, height: int, width: int) -> None:
         self.logits = logits
-        self.heads = attention.num_heads
-        self.side = attention.window_size
-        self.shift = attention.shift if min(height, width) > self.side else 0
+        self.side = side
+        self.shift = shift
         self.grid = height, width
 
     def seen(self, looking: Tensor, softmax: bool) -> Tensor:
@@ -145,17 +144,16 @@ class WindowBlock:
         weights = F.adaptive_avg_pool2d(looking[None], self.grid)[0]
         weights = F.pad(weights, (0, padded[1] - width, 0, padded[0] - height)).roll((-self.shift, -self.shift), (0, 1))
         weights = weights.unflatten(1, (-1, self.side)).unflatten(0, (-1, self.side)).transpose(1, 2).flatten(2)
-        weights = weights.flatten(0, 1).repeat_interleave(self.heads, 0)  # (windows * heads, N)
+        weights = weights.flatten(0, 1)  # (windows, N)
         logits = self.logits
         if softmax and self.shift:
-            mask = shifted_window_mask(*padded, self.side, self.shift, like=logits)
-            logits = logits + mask.repeat_interleave(self.heads, 0)
-        maps = torch.einsum('wq,wqk->wk', weights, logits.softmax(-1) if softmax else logits)
-        totals = weights.sum(1, keepdim=True)
-        # Attention is shared out over the picture, as much as a window is looked from; logits are its mean.
-        share = totals.sum() / self.heads if softmax else totals
+            logits = logits + shifted_window_mask(*padded, self.side, self.shift, like=logits)
+        maps = torch.einsum('wq,whqk->whk', weights, logits.softmax(-1) if softmax else logits)
+        totals = weights.sum(1)[:, None, None]
+        # Attention is shared out over the image, as much as a window is looked from; logits are its mean.
+        share = totals.sum() if softmax else totals
         maps = (maps / share).masked_fill(totals == 0, torch.nan)
-        maps = window_reverse(maps[None, :, :, None], self.heads, self.side, *padded)[0]
+        maps = window_reverse(maps[None, ..., None], self.side, *padded)[0]
         return maps.roll((self.shift, self.shift), (0, 1))[:height, :width].permute(2, 0, 1)
 
 

@@ -4,8 +4,6 @@ RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and 
 """
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +11,9 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, at_least_float32, drop_path_schedule, needs_padding, trunc_normal_
+from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
+from ..layers import DropPath, Mlp, drop_path_schedule, needs_padding, trunc_normal_
+from ..ops.regional_attention import Group, WindowGrid, regional_attention
 from .base import Backbone, check_num_heads, init_linear
 
 PATCH_SIZE = 4
@@ -82,102 +82,6 @@ class RegionEmbed(nn.Module):
         return self.conv(images).permute(0, 2, 3, 1)
 
 
-# Windows of one kind: their number, and what restricts their attention: which queries see anything, ``(N, 1)``, and
-# which pairs of the others are forbidden, ``(N, N)``; or None where all pairs are allowed.
-Group = tuple[int, tuple[Tensor, Tensor] | None]
-
-
-@dataclass(frozen=True)
-class WindowGrid:
-    """One window of local tokens per regional token; the last row and column of windows may reach over the map.
-
-    Windows come before the batch and, where there is padding, are sorted by what their attention may see: inner ones,
-    the last column, the last row, the corner. So each kind is one slice.
-
-    Args:
-        rows, columns (int): Regional tokens.
-        window_size (int): Side of a window, in local tokens.
-        height, width (int): Local tokens, at most ``rows * window_size`` and ``columns * window_size``.
-    """
-    rows: int
-    columns: int
-    window_size: int
-    height: int
-    width: int
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Rows below and columns to the right that the windows have in addition, each from 0 to ``window_size``."""
-        return self.rows * self.window_size - self.height, self.columns * self.window_size - self.width
-
-    @property
-    def kinds(self) -> list[int]:
-        """How many windows there are: inner, of the last column, of the last row, in the corner."""
-        return [(self.rows - 1) * (self.columns - 1), self.rows - 1, self.columns - 1, 1]
-
-    def split(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, height, width, C)`` to ``(windows, B, w * w, C)``, ``(B, rows, columns, C)`` to ``(windows, B, C)``."""
-        if needs_padding(*self.padding):
-            local = F.pad(local, (0, 0, 0, self.padding[1], 0, self.padding[0]))
-        local = local.unflatten(2, (self.columns, -1)).unflatten(1, (self.rows, -1)).permute(1, 3, 0, 2, 4, 5)
-        return self._sort(local).flatten(2, 3), self._sort(regional.permute(1, 2, 0, 3))
-
-    def merge(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
-        """Undoes :meth:`split` and drops the padding."""
-        local = self._unsort(local).unflatten(3, (self.window_size, -1)).permute(2, 0, 3, 1, 4, 5)
-        local = local.flatten(1, 2).flatten(2, 3)[:, :self.height, :self.width]
-        return local, self._unsort(regional).permute(2, 0, 1, 3)
-
-    def _sort(self, x: Tensor) -> Tensor:
-        """``(rows, columns, ...)`` to ``(windows, ...)``."""
-        if not needs_padding(*self.padding):
-            return x.flatten(0, 1)
-        inner, last_row = x[:-1], x[-1:]
-        kinds = inner[:, :-1], inner[:, -1:], last_row[:, :-1], last_row[:, -1:]
-        return torch.cat([kind.flatten(0, 1) for kind in kinds])
-
-    def _unsort(self, x: Tensor) -> Tensor:
-        rows, columns = self.rows, self.columns
-        if not needs_padding(*self.padding):
-            return x.unflatten(0, (rows, columns))
-        inner, last_column, last_row, corner = x.split(self.kinds)
-        inner = torch.cat([inner.unflatten(0, (rows - 1, columns - 1)), last_column.unsqueeze(1)], dim=1)
-        return torch.cat([inner, torch.cat([last_row, corner]).unsqueeze(0)])
-
-    def groups(self, like: Tensor) -> list[Group]:
-        """The kinds of windows that occur, in order, with their masks on the device of ``like``."""
-        if not needs_padding(*self.padding):
-            return [(self.rows * self.columns, None)]
-        # What is made while a graph is traced belongs to it and must not stay in the cache.
-        traced = torch.compiler.is_compiling() or type(like) is not Tensor
-        masks = (edge_masks if traced else cached_edge_masks)(self.window_size, *self.padding, like.device)
-        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if needs_padding(count)]
-
-
-def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
-    """What the windows of the last column, the last row and the corner may not see.
-
-    Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
-    allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
-
-    Returns:
-        list[tuple[Tensor, Tensor] | None]: For each kind the queries that see anything ``(N, 1)`` and the forbidden
-        pairs of these ``(N, N)``, with ``N = 1 + window_size ** 2``; None if nothing is masked.
-    """
-    position = torch.arange(window_size, device=device)
-    in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)
-    in_row = F.pad((position < window_size - pad_bottom).repeat_interleave(window_size), (1, 0), value=True)
-    column, row = in_column[:, None] & in_column, in_row[:, None] & in_row
-    right, bottom = needs_padding(pad_right), needs_padding(pad_bottom)
-    allowed = [column if right else None, row if bottom else None, column | row if right and bottom else None]
-    sees = [None if pairs is None else pairs.any(-1, keepdim=True) for pairs in allowed]
-    return [None if pairs is None else (some, some & ~pairs) for pairs, some in zip(allowed, sees)]
-
-
-# What is made in inference mode could not be used in training later.
-cached_edge_masks = lru_cache(maxsize=256)(torch.inference_mode(False)(edge_masks))
-
-
 class Attention(nn.Module):
     """Multi-head attention, used for the regional tokens of a picture and for the tokens of a window.
 
@@ -217,34 +121,22 @@ class Attention(nn.Module):
             groups (list[Group] | None): Kinds of windows, if the sequences are windows, in the order of the
                 sequences; each window comes once per picture of the batch.
         """
-        query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if groups is None:
-            x = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+            x = F.scaled_dot_product_attention(q, k, v)
         else:
-            bias = self.position_bias()
-            sizes = [x.shape[0] // sum(count for count, _ in groups) * count for count, _ in groups]
-            parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups)
-            attended = [attend(q, k, v, bias, mask).transpose(1, 2) for q, k, v, (_, mask) in parts]
-            x = attended[0] if len(attended) == 1 else torch.cat(attended)
-        return self.proj(x.flatten(2))
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Attention with a bias in windows of one kind; a query that may see nothing takes the mean of all values."""
-    if mask is not None:
-        sees, forbidden = mask
-        query, bias = query * sees, (bias * sees).masked_fill(forbidden, -torch.inf)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
+            x = regional_attention(q, k, v, self.position_bias(), groups)
+        return self.proj(x.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """Attention among the regional tokens, then in every window with its regional token, then the feed-forward part.
+    """Attention among the regional tokens, then in every window with its regional token, then an MLP.
 
     Args:
         channels (int): Channels.
         num_heads (int): Number of heads.
         window_size (int): Side of a window, in tokens.
-        mlp_ratio (float): Hidden channels of the feed-forward part, relative to ``channels``.
+        mlp_ratio (float): Hidden channels of the MLP, relative to ``channels``.
         drop_path (float): Probability of dropping each of the three, per picture the first, per window the others.
     """
 
@@ -258,7 +150,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, local: Tensor, regional: Tensor, groups: list[Group]) -> tuple[Tensor, Tensor]:
-        """Takes and gives what :meth:`WindowGrid.split` gives."""
+        """Takes and gives what :meth:`WindowGrid.partition` gives."""
         windows = regional.shape[:2]
         regional = regional.transpose(0, 1)  # (B, windows, C), in any order: there are no positions
         regional = regional + self.drop_path(self.attn(self.norm0(regional)))
@@ -289,7 +181,7 @@ class Stage(nn.Module):
         depth (int): Number of blocks.
         num_heads (int): Number of heads.
         window_size (int): Side of a window, in tokens.
-        mlp_ratio (float): Hidden channels of the feed-forward parts, relative to ``channels``.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to ``channels``.
         peg (bool): Add a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
         drop_paths (Sequence[float]): Probability of dropping a branch, for every block.
         project (bool): Whether the maps come with half the channels and twice the size.
@@ -308,13 +200,13 @@ class Stage(nn.Module):
         local, regional = self.projection(local), self.projection(regional)
         grid = WindowGrid(*regional.shape[1:3], self.window_size, *local.shape[1:3])
         groups = grid.groups(like=local)
-        local, regional = grid.split(local, regional)  # zeros of the padding become tokens like any other
+        local, regional = grid.partition(local, regional)  # zeros of the padding become tokens like any other
         for i, block in enumerate(self.blocks):
             local, regional = run_block(block, local, regional, groups)
             if i == 0 and self.peg is not None:
-                maps = grid.merge(local, regional)
-                local, regional = grid.split(*(x + convolve(self.peg, x) for x in maps))
-        return grid.merge(local, regional)
+                maps = grid.reverse(local, regional)
+                local, regional = grid.partition(*(x + convolve(self.peg, x) for x in maps))
+        return grid.reverse(local, regional)
 
 
 @MODELS.register_module()
@@ -324,7 +216,7 @@ class RegionViT(Backbone):
     Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
     stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels.
 
-    Needed by the published weights, and therefore as published:
+    Quirks kept for checkpoint compatibility:
 
     - The table of the position bias is wrapped around: displacement 0 in its upper left part, key minus query.
     - The window in the lower right corner sees tokens of the padding: the masks of row and column are united there.
@@ -339,8 +231,6 @@ class RegionViT(Backbone):
         arch (str | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, or a dict with ``local_embed``
             (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
             per stage) and ``mlp_ratio`` (float).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3).
         out_tokens (str): ``'local'`` returns the local maps, strides 4, 8, 16, 32; ``'regional'`` the regional ones,
             which a classifier reads. Defaults to ``'local'``.
         window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. Defaults to 7.
@@ -351,10 +241,7 @@ class RegionViT(Backbone):
         resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
             table were a picture, which blurs over the seam; False in the order of displacements. Defaults to True.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the embeddings, ``n`` also the first ``n`` stages. Defaults to -1.
-        norm_eval (bool): Accepted as for every backbone; the network has no batch norms. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        kwargs: Common arguments of :class:`Backbone`.
 
     Raises:
         ValueError: If an argument is outside of what is allowed, or a picture is larger than the windows reach.
@@ -497,31 +384,6 @@ class RegionViT(Backbone):
                 state_dict[key] = resize_bicubic(old, new.shape[-1])
                 resized += 1
         return resized
-
-
-def resize_bicubic(image: Tensor, side: int) -> Tensor:
-    """``(..., H, W)`` to ``(..., side, side)``, in at least single precision."""
-    resized = F.interpolate(image.to(at_least_float32(image)), size=(side, side), mode='bicubic', align_corners=False)
-    return resized.to(image.dtype)
-
-
-def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
-    """Resizes a wrapped table of position biases.
-
-    Args:
-        table (Tensor): ``(heads, D * D)`` with ``D = 2 * window_size - 1``.
-        length (int): New ``D * D``.
-        wrapped (bool): Resize the table as it lies, or put the displacements in order before and back after.
-    """
-
-    old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
-    image = table.unflatten(1, (old_side, old_side))
-    if wrapped:
-        return resize_bicubic(image[None], new_side)[0].flatten(1)
-    # Displacement 0 lies at w // 2 and comes to the centre, w - 1.
-    old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
-    image = image.roll((old_shift, old_shift), dims=(1, 2))
-    return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)
 
 
 def check_arch(arch: dict, channels: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import trunc_normal_
+from ..layers import crop, trunc_normal_
 from .rest import PixelAttention, ReducedAttention, ResT, split_heads
 
 NORM_EPS = 1e-6
@@ -74,7 +74,7 @@ class EMSAv2(ReducedAttention):
         x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if r > 1:  # nn.PixelShuffle, channels-last, in one copy
             x = x.view(b, h, w, c, r, r).permute(0, 1, 4, 2, 5, 3).reshape(b, h * r, w * r, c)
-        return self.up_norm(x[:, :height, :width])
+        return self.up_norm(crop(x, height, width))
 
 
 @MODELS.register_module()

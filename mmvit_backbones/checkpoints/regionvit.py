@@ -2,6 +2,8 @@
 import re
 from collections.abc import Mapping
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import rename, unwrap
@@ -58,3 +60,29 @@ def convert(checkpoint: Mapping) -> dict[str, Tensor]:
     # Their norms of maps have parameters of (1, C, 1, 1).
     is_map_norm = re.compile(r'.*(local_embed\.norm\d|projection\.norm|backbone\.norm\d)\.\w+').fullmatch
     return {key: x.flatten() if is_map_norm(key) else x for key, x in renamed.items()}
+
+
+def resize_bicubic(image: Tensor, side: int) -> Tensor:
+    """``(..., H, W)`` to ``(..., side, side)``, in float32 at least."""
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    resized = F.interpolate(image.to(dtype), size=(side, side), mode='bicubic', align_corners=False)
+    return resized.to(image.dtype)
+
+
+def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
+    """Resizes a wrapped table of position biases.
+
+    Args:
+        table (Tensor): ``(heads, D * D)`` with ``D = 2 * window_size - 1``.
+        length (int): New ``D * D``.
+        wrapped (bool): Resize the table as it lies, or put the displacements in order before and back after.
+    """
+
+    old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
+    image = table.unflatten(1, (old_side, old_side))
+    if wrapped:
+        return resize_bicubic(image[None], new_side)[0].flatten(1)
+    # Displacement 0 lies at w // 2 and comes to the centre, w - 1.
+    old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
+    image = image.roll((old_shift, old_shift), dims=(1, 2))
+    return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)

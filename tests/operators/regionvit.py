@@ -3,8 +3,9 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.backbones.regionvit import Stage, WindowGrid, edge_masks
+from mmvit_backbones.backbones.regionvit import Stage
 from mmvit_backbones.checkpoints import regionvit
+from mmvit_backbones.ops.regional_attention import WindowGrid, edge_masks
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Draw what a model sees in pictures: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 
+from mmvit_backbones import accelerate
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.launch import check_backbone, run_script
 from mmvit_backbones.cli.predict import Predictor, find_device, find_images, plan_drawings
@@ -16,6 +17,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--score-thr', type=float, default=0.3,
                         help='draw objects with at least this score (default: %(default)s)')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
+    parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
     return parser
 
 
@@ -25,6 +27,8 @@ def main(args: argparse.Namespace) -> None:
     device = find_device(args.device)
     drawings = plan_drawings(find_images(args.images), args.out_dir)
     predictor = Predictor(cfg, args.checkpoint, device)
+    if not args.no_accelerate:
+        accelerate(predictor.model, inference=True)
     for picture, drawing in drawings.items():
         sample = predictor.predict(picture)
         predictor.draw(picture, sample, drawing, args.score_thr)

@@ -8,7 +8,7 @@ from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
-from mmvit_backbones.engine import CheckpointMatchHook
+from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -52,6 +52,8 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(CheckpointMatchHook(args.checkpoint, strict=True))
+    if not args.no_accelerate:
+        runner.register_hook(AccelerateHook())
     runner.test()
 
 

@@ -10,7 +10,7 @@ from mmvit_backbones.cli import launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import use_coco_folder
-from mmvit_backbones.engine import CheckpointMatchHook, ExactResumeHook
+from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ExactResumeHook
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -59,6 +59,8 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ExactResumeHook())
+    if not args.no_accelerate:
+        runner.register_hook(AccelerateHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
     runner.train()
     if is_main_process():

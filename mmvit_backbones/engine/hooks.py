@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
 from torch.utils.data import DataLoader
 
+from ..accelerate import accelerate
 from ..checkpoints.loading import check_overlap, load_weights
 
 
@@ -25,6 +26,18 @@ class CheckpointMatchHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check = load_weights if self.strict else check_overlap
         check(runner.model, checkpoint, self.name)
+
+
+class AccelerateHook(Hook):
+    """Swap in the fastest modules for the device of the model (:func:`mmvit_backbones.accelerate`)."""
+
+    priority = 'LOWEST'  # after the weights are loaded
+
+    def before_train(self, runner: Runner) -> None:
+        accelerate(runner.model)
+
+    def before_test(self, runner: Runner) -> None:
+        accelerate(runner.model, inference=True)
 
 
 class ExactResumeHook(Hook):

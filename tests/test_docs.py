@@ -11,11 +11,11 @@ import mmseg
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import NETWORKS
 from markdown.extensions.toc import slugify
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from test_goldens import NETWORKS
 
 import mmvit_backbones
 

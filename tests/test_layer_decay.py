@@ -1,9 +1,9 @@
 """Layer-wise and stage-wise learning rates, built as a config would build them."""
 import pytest
-from miniatures import MINIATURES
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401  registers the constructor
@@ -16,7 +16,7 @@ class Detector(nn.Module):
 
     def __init__(self, network: str) -> None:
         super().__init__()
-        self.backbone = MODELS.build({'type': network, 'frozen_stages': 0, **MINIATURES[network]})
+        self.backbone = MODELS.build({'type': network, 'frozen_stages': 0, **TINY_CONFIGS[network]})
         self.head = nn.Linear(8, 8)
 
 
@@ -30,7 +30,7 @@ def groups(network: str, **options) -> tuple[nn.Module, dict[str, dict]]:
     return model, {names[id(p)]: group for group in wrapper.optimizer.param_groups for p in group['params']}
 
 
-@pytest.mark.parametrize('network', sorted(MINIATURES))
+@pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 def test_every_layer_has_its_rate(network):
     model, settings = groups(network, decay_rate=0.5)
     assert settings.keys() == {name for name, p in model.named_parameters() if p.requires_grad}

@@ -1,17 +1,14 @@
 """Varied-size window attention: the authors' numbers, and that all forms of the operators agree."""
-import json
-from pathlib import Path
-
 import pytest
 import torch
 import torch._dynamo.testing
 from golden import digest, fill_state_dict, make_input, mismatch
+from golden_files import GOLDENS
 
 from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention, window_partition, window_reverse
 from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
 
-GOLDENS = Path(__file__).parent / 'goldens' / 'vsa'
 DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda'}
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
@@ -38,8 +35,8 @@ every_compiled_form = backends('cpp', 'cuda')
 
 
 def golden_cases(operator: str) -> list:
-    golden = json.loads((GOLDENS / f'golden_op_vsa_{operator}.json').read_text())
-    return [pytest.param(case, golden['rtol'], id=case['name']) for case in golden['cases']]
+    return [pytest.param(case, golden['rtol'], id=case['name']) for golden in GOLDENS.values()
+            if golden.get('op') == operator for case in golden['cases']]
 
 
 def golden_inputs(case: dict) -> dict[str, torch.Tensor]:
@@ -54,7 +51,7 @@ def deviations(case: dict, actual: dict[str, torch.Tensor]) -> dict[str, float]:
 
 
 @every_form
-@pytest.mark.parametrize('case, rtol', golden_cases('sampling'))
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_sampling'))
 def test_golden_sampling(case, rtol, backend):
     inputs = golden_inputs(case)
     features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend])
@@ -67,7 +64,7 @@ def test_golden_sampling(case, rtol, backend):
 
 
 @every_form
-@pytest.mark.parametrize('case, rtol', golden_cases('core'))
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_core'))
 def test_golden_core(case, rtol, backend):
     inputs = golden_inputs(case)
     tensors = {name: x.to(DEVICES[backend]) for name, x in inputs.items()}
@@ -91,7 +88,7 @@ def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 @backends('reference', 'cpp')
-@pytest.mark.parametrize('case, rtol', golden_cases('attention'))
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_module'))
 def test_golden_module(case, rtol, backend, monkeypatch):
     monkeypatch.setattr(library, 'MISSING', {**library.MISSING, **({'cpp': 'off'} if backend == 'reference' else {})})
     layer = VariedSizeWindowAttention(case['dim'], case['out_dim'], case['heads'], case['window_size'],

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import NETWORKS
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from PIL import Image
-from test_goldens import NETWORKS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints import load_checkpoint_file

@@ -10,7 +10,6 @@ from mmvit_backbones.layers import LayerNorm, Mlp
 from mmvit_backbones.ops.recompute import recomputable, recompute_input
 
 
-
 class Pair(nn.Module):
     """A cheap function and a layer that saves its input."""
 

@@ -57,6 +57,8 @@ def small_config(name: str) -> Config:
     config.train_dataloader.batch_size, config.test_dataloader.batch_size = 1 if 'roi_head' in config.model else 2, 1
     config.test_dataloader.dataset.indices = 2
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.visualizer.name = name  # they are global, and warn if two have one name
+    config.default_hooks.pop('visualization', None)  # it warns that it has nothing to draw
     if config.default_scope == 'mmpretrain':
         config.train_dataloader.collate_fn = dict(type='default_collate')
     if name in RECIPES:

@@ -56,7 +56,7 @@ def test_two_compilations_serve_all_sizes(network):
 @each_network
 def test_compiled_training_step(network):
     """Forward and backward. Compiling kernels (inductor) would take minutes per network."""
-    # Dropout is off: a compiled graph draws other random numbers.
+    # Dropout is off: a compiled graph draws other random values.
     model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images(60, 90, batch=1)
     expected = gradients(model, x)
     model.zero_grad()

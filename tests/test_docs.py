@@ -36,7 +36,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize('name', MODULES)
 def test_examples(name, monkeypatch):
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # such as which form of an operator runs
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # such as which backend of an operator runs
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
         runner.run(test)

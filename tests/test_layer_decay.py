@@ -12,7 +12,7 @@ LR, DECAY = 1e-3, 0.05
 
 
 class Detector(nn.Module):
-    """A backbone with something behind it."""
+    """A backbone and a head."""
 
     def __init__(self, network: str) -> None:
         super().__init__()
@@ -79,14 +79,14 @@ def test_groups_are_few_and_logged(caplog):
     finally:
         logger.removeHandler(caplog.handler)
     distinct = {id(group) for group in settings.values()}
-    assert len(distinct) == 2 * 5  # decayed and not: four stages and what is behind them; the stem is frozen
+    assert len(distinct) == 2 * 5  # decayed and not: four stages and what comes after them; the stem is frozen
     assert 'stage_wise decay 0.9, 10 groups' in caplog.text
 
 
-@pytest.mark.parametrize('options, told', [(dict(), 'decay_rate'), (dict(decay_rate=1.5), 'decay_rate'),
+@pytest.mark.parametrize('options, message', [(dict(), 'decay_rate'), (dict(decay_rate=1.5), 'decay_rate'),
                                            (dict(decay_rate=0.9, decay_type='block_wise'), 'block_wise')])
-def test_bad_options_are_named(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
         groups('ResT', **options)
 
 

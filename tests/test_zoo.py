@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
     '3x', '80k',  # schedules
-    '384', '448', '769', 'dagger',  # sizes of pictures
+    '384', '448', '769', 'dagger',  # sizes of images
     '22k', 'cityscapes', 'real', 'relabel',  # data and labels
     'peg',  # position encoding
 }

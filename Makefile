@@ -27,7 +27,7 @@ test-quick: setup  ## run the tests that take seconds
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/setup_env.py
-	$(call PYTEST_IN,.venv-upstream) tests/test_contract.py tests/test_goldens.py
+	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
 
 lint: setup  ## check the style
 	.venv/bin/ruff check .

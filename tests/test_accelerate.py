@@ -3,18 +3,18 @@ import copy
 
 import pytest
 import torch
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import accelerate
 from mmvit_backbones.accelerate import FoldedBatchNorm2d, OneDNNLinear
 
-each_network = pytest.mark.parametrize('network', sorted(MINIATURES))
+each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 
 def build(network):
     torch.manual_seed(0)
-    model = MODELS.build({'type': network, **MINIATURES[network]}).train()
+    model = MODELS.build({'type': network, **TINY_CONFIGS[network]}).train()
     with torch.no_grad():  # statistics that are not those of the start
         model(torch.randn(4, 3, 64, 64))
     return model.eval()
@@ -57,7 +57,7 @@ def test_gradients_are_those_of_the_plain_model(network):
 @torch.no_grad()
 def test_weights_loaded_later_are_folded_too(network):
     plain = build(network)
-    fast = accelerate(MODELS.build({'type': network, **MINIATURES[network]}), inference=True)
+    fast = accelerate(MODELS.build({'type': network, **TINY_CONFIGS[network]}), inference=True)
     assert any(isinstance(module, FoldedBatchNorm2d) for module in fast.modules())
     fast.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 64, 96)

@@ -1,14 +1,14 @@
 """The adapters, each in the library that it is for."""
 import pytest
 import torch
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
 
-ARCH = MINIATURES['ReSwin']['arch']
+ARCH = TINY_CONFIGS['ReSwin']['arch']
 CHANNELS, STRIDES = [16, 32, 64, 128], [4, 8, 16, 32]
 
 
-def miniature(**arguments) -> torch.nn.Module:
+def tiny_reswin(**arguments) -> torch.nn.Module:
     return MODELS.build(dict(type='ReSwin', arch=ARCH, **arguments))
 
 
@@ -31,7 +31,7 @@ def test_timm_makes_a_pyramid(timm):
 
 
 def test_timm_loads_a_checkpoint(timm, tmp_path):
-    torch.save(miniature(out_indices=(3, )).state_dict(), tmp_path / 'model.pth')
+    torch.save(tiny_reswin(out_indices=(3, )).state_dict(), tmp_path / 'model.pth')
     arguments = dict(features_only=True, arch=ARCH, out_indices=(3, ), checkpoint=str(tmp_path / 'model.pth'))
     first, second = (timm.create_model('mmvit_reswin_tiny', **arguments).eval() for _ in range(2))
     x = torch.randn(1, 3, 32, 32)
@@ -73,7 +73,7 @@ def huggingface():
 @torch.no_grad()
 def test_saved_backbones_come_back(huggingface, network, tmp_path):
     from transformers import AutoBackbone
-    config = huggingface.MMViTConfig(backbone={'type': network, **MINIATURES[network]}, out_indices=[-1])
+    config = huggingface.MMViTConfig(backbone={'type': network, **TINY_CONFIGS[network]}, out_indices=[-1])
     model = huggingface.MMViTBackbone(config).eval()
     model.save_pretrained(tmp_path)
     loaded = AutoBackbone.from_pretrained(str(tmp_path)).eval()
@@ -113,7 +113,7 @@ def test_what_transformers_cannot_have_is_told(huggingface):
 def test_detectron2s_description_holds():
     """The contract itself; there are no packages of detectron2 to be installed here."""
     from mmvit_backbones.adapters.detectron2 import Detectron2Backbone
-    backbone = Detectron2Backbone(miniature(out_indices=(0, 2, 3)))
+    backbone = Detectron2Backbone(tiny_reswin(out_indices=(0, 2, 3)))
     shapes, maps = backbone.output_shape(), backbone(torch.randn(1, 3, 65, 97))
     assert list(maps) == list(shapes) == ['stage0', 'stage2', 'stage3'] and backbone.size_divisibility == 0
     for name, x in maps.items():
@@ -128,7 +128,7 @@ def test_torchvisions_mask_rcnn_trains():
     from torchvision.models.detection import MaskRCNN, backbone_utils
 
     from mmvit_backbones.adapters.torchvision import BackboneWithFPN
-    backbone = BackboneWithFPN(miniature(), out_channels=16)
+    backbone = BackboneWithFPN(tiny_reswin(), out_channels=16)
     assert isinstance(backbone, backbone_utils.BackboneWithFPN)
     detector = MaskRCNN(backbone, num_classes=3, min_size=64, max_size=96, rpn_post_nms_top_n_train=50)
     box = torch.tensor([[8., 8., 40., 40.]])
@@ -142,4 +142,4 @@ def test_torchvisions_mask_rcnn_trains():
 def test_a_plain_network_is_no_pyramid():
     from mmvit_backbones.adapters.torchvision import BackboneWithFPN
     with pytest.raises(ValueError, match=r'strides double, got strides \[16, 16, 16, 16\]'):
-        BackboneWithFPN(MODELS.build(dict(type='RefinerViT', **MINIATURES['RefinerViT'])))
+        BackboneWithFPN(MODELS.build(dict(type='RefinerViT', **TINY_CONFIGS['RefinerViT'])))

@@ -1,4 +1,4 @@
-"""Every config builds, with its backbone and the host it is for, and says what was published."""
+"""Every config builds, with its backbone and the framework it is for, and says what was published."""
 import math
 import subprocess
 import sys
@@ -91,8 +91,8 @@ def test_no_weight_decay_on_norms_positions_and_gate(name, exempt):
 
 
 @pytest.mark.slow
-def test_import_leaves_the_hosts_alone():
-    hosts = {'mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'}
-    code = f'import sys, mmvit_backbones; print({hosts!r} & sys.modules.keys())'
+def test_import_leaves_the_frameworks_alone():
+    frameworks = {'mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'}
+    code = f'import sys, mmvit_backbones; print({frameworks!r} & sys.modules.keys())'
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout.strip() == 'set()', result.stdout + result.stderr

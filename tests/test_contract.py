@@ -1,44 +1,33 @@
-"""What every backbone promises, held against the zoo: a new family brings no test of its own for this."""
+"""What every backbone promises: a new family brings a tiny config, and no test of its own for this."""
 import copy
-from functools import cache
 
 import pytest
 import torch
-from miniatures import MINIATURES
-from mmengine.registry import MODELS
+from helpers import (
+    SavedStorages,
+    each_network,
+    fresh_model,
+    gradients,
+    images,
+    relative_error,
+    shared_model,
+    without_dropout,
+)
+from tiny_configs import TINY_CONFIGS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit_backbones.zoo import VARIANTS
 
 SIZES = [(1, 1), (33, 50), (70, 97)]
-each_network = pytest.mark.parametrize('network', sorted(MINIATURES))
-
-
-@cache
-def shared_model(network: str) -> torch.nn.Module:
-    """One model per network for the tests that don't change it."""
-    return fresh_model(network).eval()
-
-
-def fresh_model(network: str, **arguments) -> torch.nn.Module:
-    torch.manual_seed(0)
-    return MODELS.build({'type': network, **MINIATURES[network], **arguments})
-
-
-def images(height: int = 64, width: int = 96, batch: int = 2) -> torch.Tensor:
-    return torch.randn(batch, 3, height, width)
-
-
-def gradients(model: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    sum(out.square().mean() for out in model(x)).backward()
-    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
-
-
-def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
+# MB that the backward pass of one image of 130 x 190 needs, parameters aside, in float32. The next 5 % are an error.
+SAVED_MB = {
+    'ReMViTv2': 11.74, 'ReSwin': 5.04, 'ReViT': 1.38, 'RefinerViT': 18.56, 'RegionViT': 10.41, 'ResT': 4.55,
+    'ResTv2': 4.74, 'SwinVSA': 4.14, 'ViTAE': 3.93, 'ViTAE, plain': 0.93, 'ViTAEv2': 8.84, 'ViTAEv2VSA': 11.26,
+}
 
 
 def test_no_network_is_left_out():
-    types = {arguments.get('type', network) for network, arguments in MINIATURES.items()}
+    types = {arguments.get('type', network) for network, arguments in TINY_CONFIGS.items()}
     assert {variant.backbone['type'] for variant in VARIANTS.values()} == types
 
 
@@ -90,24 +79,23 @@ def test_recomputation_gives_the_same_gradients(network):
             torch.testing.assert_close(actual[parameter], gradient, rtol=1e-5, atol=1e-7, msg=parameter)
 
 
+def saved_bytes(network: str, x: torch.Tensor, **arguments) -> int:
+    model = fresh_model(network, **arguments).train()
+    with SavedStorages(model) as saved:
+        outs = model(x)  # while they live, so does what is saved
+    return saved.num_bytes if outs else 0
+
+
 @each_network
-def test_recomputation_keeps_less_for_backward(network):
+def test_saved_bytes_stay_in_their_budget(network):
+    saved = saved_bytes(network, images(130, 190, batch=1), drop_path_rate=0.1)
+    assert saved < 1.05e6 * SAVED_MB[network]
 
-    def kept(with_cp: bool) -> int:
-        model, sizes = fresh_model(network, with_cp=with_cp).train(), {}
-        ignore = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
-        def pack(tensor):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in ignore:
-                sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            outs = model(images())
-        return sum(sizes.values()) if outs else 0
-
-    assert kept(True) < 0.6 * kept(False)
+@each_network
+def test_recomputation_saves_less(network):
+    x = images()
+    assert saved_bytes(network, x, with_cp=True) < 0.6 * saved_bytes(network, x)
 
 
 @pytest.mark.parametrize('frozen_stages', [0, 1])
@@ -122,6 +110,18 @@ def test_frozen_stages(network, frozen_stages):
         assert torch.equal(model.forward_stages(x)[0], model.forward_stages(x)[0])
     if model.num_stages > frozen_stages:
         assert all(gradient is not None for gradient in gradients(model, x).values())
+
+
+@each_network
+def test_norm_eval(network):
+    """Batch norms stay in evaluation mode, their running statistics as they are; all else trains."""
+    model = fresh_model(network, norm_eval=True)
+    statistics = {name: value.clone() for name, value in model.named_buffers()}
+    parameter_gradients = gradients(model.train(), images())
+    assert model.training and not any(module.training for module in model.modules() if isinstance(module, _BatchNorm))
+    assert all(torch.equal(value, statistics[name]) for name, value in model.named_buffers())
+    assert all(gradient is not None for gradient in parameter_gradients.values())
+    assert not any(module.training for module in model.eval().modules())
 
 
 @each_network
@@ -188,48 +188,34 @@ def test_dtypes(network, dtype):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @each_network
-def test_autocast_trains(network, dtype):
-    model, x = fresh_model(network).train(), images()
-    with torch.no_grad():
-        expected = shared_model(network)(x)
-    with torch.autocast('cpu', dtype):
-        outs = model.eval()(x)
-    for actual, e in zip(outs, expected):
-        assert relative_error(actual, e) < (2e-2 if dtype == torch.float16 else 1e-1)
-    sum(out.float().square().mean() for out in outs).backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
-
-
-@pytest.mark.slow
-@each_network
-def test_compiled_training_step(network):
-    """One graph, forward and backward. Compiling kernels (inductor) would take minutes per network."""
-    torch._dynamo.reset()
-    model, x = fresh_model(network, drop_path_rate=0.).train(), images(60, 90, batch=1)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.  # a compiled graph draws other numbers
-    expected = gradients(model, x)
-    model.zero_grad()
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    actual = gradients_of_compiled(compiled, model, x)
-    for parameter, gradient in expected.items():
-        torch.testing.assert_close(actual[parameter], gradient, rtol=1e-3, atol=1e-5, msg=parameter)
-
-
-def gradients_of_compiled(compiled, model, x) -> dict[str, torch.Tensor]:
-    sum(out.square().mean() for out in compiled(x)).backward()
-    return {name: p.grad for name, p in model.named_parameters()}
-
-
-@pytest.mark.slow
-@each_network
 @torch.no_grad()
-def test_export(network):
-    model, x = shared_model(network), images(60, 90, batch=1)
-    exported = torch.export.export(model, (x, )).module()
-    for a, b in zip(exported(x), model(x)):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+def test_autocast(network, dtype):
+    model, x = shared_model(network), images()
+    with torch.autocast('cpu', dtype):
+        outs = model(x)
+    for actual, expected in zip(outs, model(x)):
+        assert relative_error(actual, expected) < (2e-2 if dtype == torch.float16 else 1e-1)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@each_network
+def test_autocast_trains(network, dtype):
+    """Steps towards a random target reduce the loss of a batch; AdamW, as everywhere."""
+    model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with torch.no_grad():
+        targets = [torch.randn_like(out) for out in shared_model(network)(x)]
+    losses = []
+    for _ in range(4):
+        with torch.autocast('cpu', dtype):
+            outs = model(x)
+        loss = sum((out.float() - target).square().mean() for out, target in zip(outs, targets))
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.98 * losses[0]
 
 
 @each_network

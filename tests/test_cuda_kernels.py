@@ -65,7 +65,7 @@ def test_cuda_library_loads(compiled):
 
 @needs_nvcc
 @pytest.mark.slow
-@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_emulated_kernels_are_right(tmp_path):
     """Goldens, dtypes (tensor cores included), far and non-finite windows, from the kernels' own code.
 
@@ -84,7 +84,7 @@ def test_emulated_kernels_are_right(tmp_path):
         assert ' passed' in done.stdout
 
 
-@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_library_knows_nothing_of_python():
     path = build.library_path('cpu', torch.__version__)
     symbols = subprocess.run([shutil.which('nm') or 'nm', '-D', '--undefined-only', path], capture_output=True,

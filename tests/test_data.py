@@ -28,7 +28,7 @@ def attribution(folder):
         return list(csv.DictReader(file))
 
 
-def pictures(folder):
+def image_files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.jpg'))
 
 
@@ -41,11 +41,11 @@ def pixels(path):
 def test_coco_images_exist_with_stated_size_and_allowed_licence(split, count):
     images = instances(split)['images']
     assert len(images) == count
-    assert sorted(image['file_name'] for image in images) == pictures(COCO / split)
+    assert sorted(image['file_name'] for image in images) == image_files(COCO / split)
     for image in images:
         assert image['license'] in ALLOWED_LICENCES
-        with Image.open(COCO / split / image['file_name']) as picture:
-            assert picture.size == (image['width'], image['height'])
+        with Image.open(COCO / split / image['file_name']) as opened:
+            assert opened.size == (image['width'], image['height'])
 
 
 @SPLITS
@@ -59,7 +59,7 @@ def test_coco_annotations_refer_to_listed_images_and_categories(split):
 
 def test_every_coco_picture_is_attributed():
     rows = attribution(COCO)
-    assert sorted(f'{row["split"]}/{row["file"]}' for row in rows) == pictures(COCO)
+    assert sorted(f'{row["split"]}/{row["file"]}' for row in rows) == image_files(COCO)
     assert all(all(row.values()) for row in rows)
     listed = {(row['file'], row['licence_url'], row['flickr_picture_url'], row['coco_url']) for row in rows}
     for content in map(instances, ('train', 'val')):
@@ -71,7 +71,7 @@ def test_every_coco_picture_is_attributed():
 
 def test_every_flower_picture_is_attributed():
     rows = attribution(FLOWERS)
-    assert sorted(row['file'] for row in rows) == pictures(FLOWERS)
+    assert sorted(row['file'] for row in rows) == image_files(FLOWERS)
     for row in rows:
         photo_id = Path(row['file']).name.split('_')[0]
         assert row['flickr_photo'] == f'https://www.flickr.com/photo.gne?id={photo_id}'
@@ -86,7 +86,7 @@ def test_semantic_masks_follow_from_the_instances(split, tmp_path):
     subprocess.run([sys.executable, str(tool), str(source), str(tmp_path)], check=True)
     committed = sorted((COCO / 'semantic' / split).iterdir())
     assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
-    assert [path.stem for path in committed] == [Path(name).stem for name in pictures(COCO / split)]
+    assert [path.stem for path in committed] == [Path(name).stem for name in image_files(COCO / split)]
     for path in committed:
         np.testing.assert_array_equal(pixels(path), pixels(tmp_path / path.name), err_msg=path.name)
 
@@ -96,7 +96,7 @@ def test_flowers_have_five_equal_classes(split, count):
     assert (FLOWERS / 'classes.txt').read_text().split() == FLOWER_CLASSES
     assert sorted(path.name for path in (FLOWERS / split).iterdir()) == FLOWER_CLASSES
     for name in FLOWER_CLASSES:
-        assert len(pictures(FLOWERS / split / name)) == count
+        assert len(image_files(FLOWERS / split / name)) == count
 
 
 def test_data_is_small():

@@ -11,11 +11,11 @@ import mmseg
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import NETWORKS
 from markdown.extensions.toc import slugify
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from test_goldens import NETWORKS
 
 import mmvit_backbones
 
@@ -36,7 +36,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize('name', MODULES)
 def test_examples(name, monkeypatch):
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # such as which form of an operator runs
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # such as which backend of an operator runs
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
         runner.run(test)

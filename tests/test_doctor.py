@@ -10,8 +10,8 @@ from mmvit_backbones.doctor import describe, describe_host
 @pytest.mark.slow
 def test_hosts_and_operators_run_here():
     lines = describe()
-    for host in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
-        assert any(line.startswith(f'{host} ') and line.endswith(': runs') for line in lines), lines
+    for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
+        assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
     assert "CPU tensors take the form 'cpp'" in lines
 
 

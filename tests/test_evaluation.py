@@ -1,4 +1,4 @@
-"""ImageNet-ReaL on a made label file of the published form."""
+"""ImageNet-ReaL on a made label file in the published format."""
 import json
 
 import pytest
@@ -8,13 +8,13 @@ from mmengine.structures import BaseDataElement
 
 import mmvit_backbones  # noqa: F401
 
-NUM_PICTURES = 50_000
+NUM_IMAGES = 50_000
 
 
 @pytest.fixture
 def label_file(tmp_path):
-    """Labels of the first pictures: two classes, one, none."""
-    labels = [[3, 7], [1], []] + [[0]] * (NUM_PICTURES - 3)
+    """Labels of the first images: two classes, one, none."""
+    labels = [[3, 7], [1], []] + [[0]] * (NUM_IMAGES - 3)
     (tmp_path / 'real.json').write_text(json.dumps(labels))
     return tmp_path / 'real.json'
 
@@ -34,11 +34,11 @@ def evaluate(label_file, samples: list[dict], **arguments) -> dict:
     return metric.evaluate(size=len(samples))
 
 
-def test_any_of_a_pictures_labels_is_a_hit(label_file):
+def test_any_label_of_an_image_is_a_hit(label_file):
     assert evaluate(label_file, [sample(1, best=7), sample(2, best=7)]) == {'real/top1': 50.}
 
 
-def test_pictures_without_label_are_left_out(label_file):
+def test_images_without_label_are_left_out(label_file):
     assert evaluate(label_file, [sample(1, best=3), sample(3, best=0)]) == {'real/top1': 100.}
 
 
@@ -60,7 +60,7 @@ def test_missing_label_file_is_named(tmp_path):
         evaluate(tmp_path / 'none.json', [])
 
 
-def test_other_pictures_are_refused(label_file):
+def test_other_images_are_refused(label_file):
     stranger = dict(sample(1, best=1), img_path='/val/cat.jpg')
     with pytest.raises(ValueError, match='cat.jpg'):
         evaluate(label_file, [stranger])

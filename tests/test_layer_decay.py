@@ -1,9 +1,9 @@
 """Layer-wise and stage-wise learning rates, built as a config would build them."""
 import pytest
-from miniatures import MINIATURES
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401  registers the constructor
@@ -12,11 +12,11 @@ LR, DECAY = 1e-3, 0.05
 
 
 class Detector(nn.Module):
-    """A backbone with something behind it."""
+    """A backbone and a head."""
 
     def __init__(self, network: str) -> None:
         super().__init__()
-        self.backbone = MODELS.build({'type': network, 'frozen_stages': 0, **MINIATURES[network]})
+        self.backbone = MODELS.build({'type': network, 'frozen_stages': 0, **TINY_CONFIGS[network]})
         self.head = nn.Linear(8, 8)
 
 
@@ -30,7 +30,7 @@ def groups(network: str, **options) -> tuple[nn.Module, dict[str, dict]]:
     return model, {names[id(p)]: group for group in wrapper.optimizer.param_groups for p in group['params']}
 
 
-@pytest.mark.parametrize('network', sorted(MINIATURES))
+@pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 def test_every_layer_has_its_rate(network):
     model, settings = groups(network, decay_rate=0.5)
     assert settings.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
@@ -79,14 +79,14 @@ def test_groups_are_few_and_logged(caplog):
     finally:
         logger.removeHandler(caplog.handler)
     distinct = {id(group) for group in settings.values()}
-    assert len(distinct) == 2 * 5  # decayed and not: four stages and what is behind them; the stem is frozen
+    assert len(distinct) == 2 * 5  # decayed and not: four stages and what comes after them; the stem is frozen
     assert 'stage_wise decay 0.9, 10 groups' in caplog.text
 
 
-@pytest.mark.parametrize('options, told', [(dict(), 'decay_rate'), (dict(decay_rate=1.5), 'decay_rate'),
+@pytest.mark.parametrize('options, message', [(dict(), 'decay_rate'), (dict(decay_rate=1.5), 'decay_rate'),
                                            (dict(decay_rate=0.9, decay_type='block_wise'), 'block_wise')])
-def test_bad_options_are_named(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
         groups('ResT', **options)
 
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import NETWORKS, SMALL
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
-from test_goldens import NETWORKS, SMALL
 
 import mmvit_backbones
 from mmvit_backbones import convert_state_dict, get_model, list_models

@@ -40,7 +40,7 @@ def wheel(checkout, tmp_path_factory):
 
 def test_wheel_carries_what_mim_expects(wheel):
     names = set(wheel.namelist())
-    # pip lists the files of a distribution by name; onedl-mim looks beside the first, the original in the package.
+    # pip lists the files of a distribution by name; onedl-mim looks next to the first, the original in the package.
     first_folder = sorted(names)[0].split('/')[0]
     assert first_folder != 'mmvit_backbones'
     for place in ('mmvit_backbones/.mim', f'{first_folder}/.mim'):

@@ -3,9 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden import fill_state_dict
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
 from test_goldens import GOLDENS
+from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -17,7 +17,7 @@ from mmvit_backbones.backbones.refiner_vit import SharedAttention, exchange, sam
 def build(**arguments) -> nn.Module:
     """A miniature whose batch norms have learned something."""
     torch.manual_seed(0)
-    model = MODELS.build(dict(type='RefinerViT', **{**MINIATURES['RefinerViT'], **arguments}))
+    model = MODELS.build(dict(type='RefinerViT', **{**TINY_CONFIGS['RefinerViT'], **arguments}))
     model.apply(randomise)
     return model
 
@@ -116,7 +116,7 @@ class LargeStorages(TorchDispatchMode):
 @torch.no_grad()
 def test_one_set_of_maps_in_evaluation():
     """Of 400 patches: all blocks write into it, and nothing of the refiner's is nearly as large."""
-    model = build(arch=dict(MINIATURES['RefinerViT']['arch'], num_heads=8)).eval()
+    model = build(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=8)).eval()
     tokens, carried = torch.randn(1, 401, 16), None
     with LargeStorages(8 * 401**2 * 4) as large:
         for block in model.blocks:
@@ -214,8 +214,8 @@ def test_tokens_in_training_and_evaluation():
     (dict(out_type='tokens'), 'out_indices'),
     (dict(mix_tokens=True), 'mix_tokens'),
     (dict(img_size=15), 'img_size'),
-    (dict(arch=dict(MINIATURES['RefinerViT']['arch'], depth=6)), 'depth'),
-    (dict(arch=dict(MINIATURES['RefinerViT']['arch'], num_heads=3)), 'num_heads'),
+    (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=6)), 'depth'),
+    (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=3)), 'num_heads'),
 ])
 def test_bad_settings_are_named(arguments, told):
     with pytest.raises(ValueError, match=told):

@@ -2,9 +2,9 @@
 import pytest
 import torch
 from golden import fill_state_dict
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
 from test_goldens import GOLDENS
+from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import convert_state_dict
 from mmvit_backbones.checkpoints import rest
@@ -12,7 +12,7 @@ from mmvit_backbones.checkpoints import rest
 
 def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
     torch.manual_seed(0)
-    model = MODELS.build(dict(type=network, **{**MINIATURES[network], **arguments})).eval()
+    model = MODELS.build(dict(type=network, **{**TINY_CONFIGS[network], **arguments})).eval()
     for stage in model.normed_stages:
         torch.nn.init.normal_(model.output_norm(stage).weight)
     return model
@@ -51,10 +51,10 @@ def test_without_output_norms_maps_are_raw(network):
 
 @pytest.mark.parametrize('arguments, told', [
     (dict(out_norm='inside'), 'out_norm'),
-    (dict(arch=dict(MINIATURES['ResT']['arch'], num_heads=[3, 2, 4, 8])), 'num_heads'),
-    (dict(arch=dict(MINIATURES['ResT']['arch'], reductions=[3, 2, 1, 1])), 'reductions'),
-    (dict(arch=dict(MINIATURES['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
-    (dict(arch=dict(MINIATURES['ResT']['arch'], embed_dims=15)), 'embed_dims'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], num_heads=[3, 2, 4, 8])), 'num_heads'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[3, 2, 1, 1])), 'reductions'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims'),
 ])
 def test_bad_settings_are_named(arguments, told):
     with pytest.raises(ValueError, match=told):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from golden import fill_state_dict
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
 from test_goldens import GOLDENS
+from tiny_configs import TINY_CONFIGS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmvit_backbones.backbones.reswin import select_maps
@@ -21,7 +21,7 @@ each_network = pytest.mark.parametrize('network', NETWORKS)
 
 def build(network: str, **arguments) -> torch.nn.Module:
     torch.manual_seed(0)
-    return MODELS.build(dict(type=network, **{**MINIATURES[network], **arguments})).eval()
+    return MODELS.build(dict(type=network, **{**TINY_CONFIGS[network], **arguments})).eval()
 
 
 def without_residuals(model: torch.nn.Module) -> torch.nn.Module:
@@ -81,7 +81,7 @@ def test_one_map_per_block_is_kept_for_backward(network):
 def test_depth_adds_nothing_to_the_peak_of_inference():
     count = runpy.run_path(str(TOOLS / 'count_memory.py'))['count']
     images = torch.empty(1, 3, 256, 256, device='meta')
-    peaks = [count(build('ReViT', arch=dict(MINIATURES['ReViT']['arch'], depth=depth)).to('meta'), images)
+    peaks = [count(build('ReViT', arch=dict(TINY_CONFIGS['ReViT']['arch'], depth=depth)).to('meta'), images)
              for depth in (2, 4)]
     assert peaks[0]['inference'] == peaks[1]['inference'] and peaks[0]['kept'] < peaks[1]['kept']
 
@@ -163,9 +163,9 @@ def test_wrappers(name, wrap):
 
 @pytest.mark.parametrize('network, arguments, told', [
     ('ReViT', dict(img_size=8), 'img_size'),
-    ('ReViT', dict(arch=dict(MINIATURES['ReViT']['arch'], num_heads=5)), 'num_heads'),
+    ('ReViT', dict(arch=dict(TINY_CONFIGS['ReViT']['arch'], num_heads=5)), 'num_heads'),
     ('ReMViTv2', dict(img_size=0), 'img_size'),
-    ('ReMViTv2', dict(arch=dict(MINIATURES['ReMViTv2']['arch'], num_heads=[1, 2, 4])), 'num_heads'),
+    ('ReMViTv2', dict(arch=dict(TINY_CONFIGS['ReMViTv2']['arch'], num_heads=[1, 2, 4])), 'num_heads'),
 ])
 def test_bad_settings_are_named(network, arguments, told):
     with pytest.raises(ValueError, match=told):

@@ -1,8 +1,8 @@
 """Swin-VSA beyond the contract: what its definition promises, and which checkpoints there are."""
 import pytest
 import torch
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import reswin, swin_vsa
@@ -22,13 +22,13 @@ def test_windows_that_stay_make_it_swin():
 
 
 def test_context_positions_can_be_left_out():
-    model = MODELS.build({'type': 'SwinVSA', **MINIATURES['SwinVSA'], 'context_position': False})
+    model = MODELS.build({'type': 'SwinVSA', **TINY_CONFIGS['SwinVSA'], 'context_position': False})
     assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
 
 
 def test_checkpoints(tmp_path):
     """Ours load; that there is none of the authors' is said."""
-    small = MINIATURES['SwinVSA']
+    small = TINY_CONFIGS['SwinVSA']
     model = get_model('swin_vsa_tiny', 'backbone', **small)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'ours.pth')
     loaded = get_model('swin_vsa_tiny', 'backbone', str(tmp_path / 'ours.pth'), **small)

@@ -1,4 +1,4 @@
-"""Training on real pictures through the tools, as a user would: each task, and a config of the user's own."""
+"""Training on real images through the tools, as a user would: each task, and a config of the user's own."""
 import json
 import os
 import subprocess
@@ -30,7 +30,7 @@ def scalars(work_dir: Path) -> list[dict]:
             for line in file.read_text().splitlines()]
 
 
-# Recipes of which no demonstration has the heads or necks; they borrow the pictures of one.
+# Recipes of which no demonstration has the heads or necks; they borrow the data of one.
 RECIPES = {
     'cascade_mask_rcnn_vitaev2_s.py': 'mask_rcnn_vitaev2_s.py',
     'retinanet_vitaev2_s.py': 'mask_rcnn_vitaev2_s.py',
@@ -45,7 +45,7 @@ RECIPES = {
 
 
 def small_config(name: str) -> Config:
-    """A demonstration, or a recipe with its pictures; a few of them per step, and two for evaluation."""
+    """A demonstration, or a recipe with its data; a few images per step, and two for evaluation."""
     demo = read_config(f'configs/demo/{RECIPES.get(name, name)}')
     config = read_config(f'configs/{name}') if name in RECIPES else demo
     metric = config.test_evaluator.get('metric')
@@ -53,10 +53,12 @@ def small_config(name: str) -> Config:
         config[key] = demo[key]
     if metric:
         config.test_evaluator.metric = metric  # boxes alone, or boxes and masks
-    # Batch norms of other hosts' heads need two pictures.
+    # Batch norms of the frameworks' heads need two images.
     config.train_dataloader.batch_size, config.test_dataloader.batch_size = 1 if 'roi_head' in config.model else 2, 1
     config.test_dataloader.dataset.indices = 2
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.visualizer.name = name  # they are global, and warn if two have one name
+    config.default_hooks.pop('visualization', None)  # it warns that it has nothing to draw
     if config.default_scope == 'mmpretrain':
         config.train_dataloader.collate_fn = dict(type='default_collate')
     if name in RECIPES:
@@ -90,7 +92,7 @@ def shrink(model: dict, demo: dict) -> None:
 
 @pytest.mark.parametrize('name', DEMOS + list(RECIPES))
 def test_one_step_and_evaluation(name, tmp_path, monkeypatch):
-    """One optimizer step on real pictures; DDP needs a gradient in every parameter. Then two pictures are tested."""
+    """One optimizer step on real images; DDP needs a gradient in every parameter. Then two images are tested."""
     monkeypatch.chdir(ROOT)
     config = small_config(name)
     config.work_dir = str(tmp_path)
@@ -110,7 +112,7 @@ def test_one_step_and_evaluation(name, tmp_path, monkeypatch):
 
 
 def test_classifier_beats_chance_and_teaches_tokens(tmp_path):
-    """A trained classifier labels the pictures' patches; with these labels, a small Refiner-ViT learns."""
+    """A trained classifier labels the patches of the images; with these labels, a small Refiner-ViT learns."""
     run_tool('train.py', 'configs/demo/imagenet_reswin_t.py', '--work-dir', tmp_path / 'teacher')
     accuracy = [entry['accuracy/top1'] for entry in scalars(tmp_path / 'teacher') if 'accuracy/top1' in entry]
     assert accuracy[-1] >= 40

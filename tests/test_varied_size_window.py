@@ -1,17 +1,14 @@
-"""Varied-size window attention: the authors' numbers, and that all forms of the operators agree."""
-import json
-from pathlib import Path
-
+"""Varied-size window attention: the authors' numbers, and that all backends agree."""
 import pytest
 import torch
 import torch._dynamo.testing
 from golden import digest, fill_state_dict, make_input, mismatch
+from golden_files import GOLDENS
 
 from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention, window_partition, window_reverse
 from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
 
-GOLDENS = Path(__file__).parent / 'goldens' / 'vsa'
 DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda'}
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
@@ -30,16 +27,16 @@ def backends(*names: str) -> pytest.MarkDecorator:
     ])
 
 
-every_form = backends('reference', 'cpp', 'cuda')
-every_compiled_form = backends('cpp', 'cuda')
+every_backend = backends('reference', 'cpp', 'cuda')
+every_compiled_backend = backends('cpp', 'cuda')
 
 
 # ---- the authors' numbers
 
 
 def golden_cases(operator: str) -> list:
-    golden = json.loads((GOLDENS / f'golden_op_vsa_{operator}.json').read_text())
-    return [pytest.param(case, golden['rtol'], id=case['name']) for case in golden['cases']]
+    return [pytest.param(case, golden['rtol'], id=case['name']) for golden in GOLDENS.values()
+            if golden.get('op') == operator for case in golden['cases']]
 
 
 def golden_inputs(case: dict) -> dict[str, torch.Tensor]:
@@ -53,8 +50,8 @@ def deviations(case: dict, actual: dict[str, torch.Tensor]) -> dict[str, float]:
     return {name: mismatch(digest(actual[name]), expected) for name, expected in case['outputs'].items()}
 
 
-@every_form
-@pytest.mark.parametrize('case, rtol', golden_cases('sampling'))
+@every_backend
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_sampling'))
 def test_golden_sampling(case, rtol, backend):
     inputs = golden_inputs(case)
     features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend])
@@ -66,8 +63,8 @@ def test_golden_sampling(case, rtol, backend):
     assert max(worst.values()) <= rtol, worst
 
 
-@every_form
-@pytest.mark.parametrize('case, rtol', golden_cases('core'))
+@every_backend
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_core'))
 def test_golden_core(case, rtol, backend):
     inputs = golden_inputs(case)
     tensors = {name: x.to(DEVICES[backend]) for name, x in inputs.items()}
@@ -91,7 +88,7 @@ def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 @backends('reference', 'cpp')
-@pytest.mark.parametrize('case, rtol', golden_cases('attention'))
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_module'))
 def test_golden_module(case, rtol, backend, monkeypatch):
     monkeypatch.setattr(library, 'MISSING', {**library.MISSING, **({'cpp': 'off'} if backend == 'reference' else {})})
     layer = VariedSizeWindowAttention(case['dim'], case['out_dim'], case['heads'], case['window_size'],
@@ -109,7 +106,7 @@ def test_golden_module(case, rtol, backend, monkeypatch):
     assert max(worst.values()) <= rtol, worst
 
 
-# ---- the forms agree
+# ---- the backends agree
 
 
 def random_problem(generator: torch.Generator, dtype: torch.dtype = torch.float64) -> dict:
@@ -163,7 +160,7 @@ def assert_agree(actual: dict, expected: dict, tolerance: float) -> None:
             assert error <= tolerance, f'{name}: {error}'
 
 
-@every_compiled_form
+@every_compiled_backend
 @pytest.mark.parametrize('count', [200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_random_shapes(backend, count):
     generator = torch.Generator().manual_seed(count)
@@ -175,7 +172,7 @@ def test_random_shapes(backend, count):
                      evaluate(sampling, 'reference', varied_size_window_sample), 1e-8)
 
 
-@every_compiled_form
+@every_compiled_backend
 @pytest.mark.parametrize('sizes', [(2, 2, 32, 14, 21, 7), (1, 2, 64, 14, 14, 7), (1, 1, 32, 24, 30, 12),
                                    (1, 2, 13, 9, 10, 5)], ids=['usual', 'wide', 'large_window', 'odd'])
 @pytest.mark.parametrize('dtype', TOLERANCES, ids=str)
@@ -194,7 +191,7 @@ def test_dtypes(backend, sizes, dtype):
         assert error <= TOLERANCES[dtype] * (10 if name in loose else 1), f'{name}: {error}'
 
 
-@every_form
+@every_backend
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 def test_far_outside_and_not_finite(backend, dtype):
     """Such windows see zeros: every key has the same logit but for the bias, values and gradients are 0."""
@@ -210,7 +207,7 @@ def test_far_outside_and_not_finite(backend, dtype):
     assert not sampled['out'][..., :7, :].any() and sampled['grad_features'].isfinite().all()
 
 
-@every_form
+@every_backend
 def test_scale_not_finite(backend):
     arguments = problem(1, 2, 8, 14, 14, 7)
     arguments['scale'][0, 0, 0, 0, 0] = float('nan')
@@ -218,7 +215,7 @@ def test_scale_not_finite(backend):
     assert all(x.isfinite().all() for x in evaluate(arguments, backend).values())
 
 
-@every_compiled_form
+@every_compiled_backend
 @pytest.mark.parametrize('scale', [-1., -2., 0., 4.])
 def test_scales(backend, scale):
     """Windows of one point, mirrored ones, and large ones."""
@@ -227,7 +224,7 @@ def test_scales(backend, scale):
     assert_agree(evaluate(arguments, backend), evaluate(arguments, 'reference'), 1e-8)
 
 
-@every_compiled_form
+@every_compiled_backend
 def test_any_strides(backend):
     """Channels first, channels last, slices with gaps and expanded tensors give the same."""
     arguments = problem(2, 2, 8, 10, 13, 4)
@@ -250,14 +247,14 @@ def test_any_strides(backend):
     assert leaf.grad.isfinite().all()
 
 
-@every_compiled_form
+@every_compiled_backend
 def test_more_elements_than_32_bits_count(backend):
     """Strides that reach beyond 2^31 elements, and a map that has as many; memory that is not touched costs nothing.
 
     An output with as many elements is left out: it would be written whole.
     """
     side = 46368  # its square is beyond 2^31
-    memory = torch.empty(side**2, device=DEVICES[backend])  # in 32 bits, as the C++ form copies what has 16
+    memory = torch.empty(side**2, device=DEVICES[backend])  # in 32 bits, as the C++ backend copies what has 16
     arguments = problem(1, 1, 8, 7, 7, 7, dtype=torch.float32)
     row = 2**31 // 6 + 1  # the seventh begins beyond
     apart = {name: memory[8 * i:].as_strided((1, 1, 8, 7, 7), (1, 1, 1, row, 24)).copy_(arguments[name])
@@ -271,7 +268,7 @@ def test_more_elements_than_32_bits_count(backend):
     assert torch.equal(sampled[0, 0, 0].cpu(), corner)
 
 
-@every_form
+@every_backend
 def test_windows_that_stay_are_window_attention(backend):
     """Scale 0 and offset 0: the attention of Swin, without a shift."""
     arguments = problem(2, 2, 8, 14, 21, 7, dtype=torch.float32)
@@ -286,7 +283,7 @@ def test_windows_that_stay_are_window_attention(backend):
     assert_agree(evaluate(arguments, backend), {'out': expected}, 2e-5)
 
 
-@every_form
+@every_backend
 def test_gradcheck(backend):
     arguments = problem(1, 2, 3, 5, 7, 3, pad=(1, 0))
     tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
@@ -297,8 +294,8 @@ def test_gradcheck(backend):
         lambda *x: varied_size_window_sample(*x, 3, (1, 0), backend=backend), leaves[2:5])
 
 
-@every_compiled_form
-def test_deterministic_form(backend):
+@every_compiled_backend
+def test_deterministic_algorithms(backend):
     """The same result, and twice the same bits."""
     exact = problem(2, 2, 16, 14, 21, 7, dtype=torch.float32)
     half = {key: x.bfloat16() if isinstance(x, torch.Tensor) else x for key, x in exact.items()}
@@ -318,7 +315,7 @@ def test_deterministic_form(backend):
         assert_agree(one, other, 1e-4 if one['out'].dtype == torch.float32 else 0.03)
 
 
-@every_compiled_form
+@every_compiled_backend
 def test_second_derivatives_are_refused(backend):
     arguments = problem(1, 1, 3, 5, 7, 3)
     q = arguments['q'].detach().to(DEVICES[backend]).requires_grad_()
@@ -332,7 +329,7 @@ def test_second_derivatives_are_refused(backend):
 # ---- in PyTorch's surroundings
 
 
-@every_compiled_form
+@every_compiled_backend
 @pytest.mark.parametrize('sizes', [(1, 2, 8, 10, 13, 4), (0, 1, 4, 5, 5, 3)], ids=str)
 def test_opcheck(backend, sizes):
     arguments = problem(*sizes, pad=(1, 0), grid=(4, 4), dtype=torch.float32)
@@ -344,7 +341,7 @@ def test_opcheck(backend, sizes):
     torch.library.opcheck(torch.ops.mmvit.vsa_sample.default, (*sampling, ws, 1, 0))
 
 
-@every_compiled_form
+@every_compiled_backend
 def test_operator_compiles_whole_and_dynamic(backend):
     counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager')
 
@@ -371,7 +368,7 @@ def test_layer_compiles_whole_and_dynamic(missing, monkeypatch):
     monkeypatch.setattr(library, 'MISSING', {**library.MISSING, **missing})
     layer = VariedSizeWindowAttention(16, 16, 2, window_size=4, window_padding='center')
     torch._dynamo.reset()
-    # The plain form has no gradients of its own: what AOT autograd makes of its many operations would take minutes.
+    # The reference has no backward of its own: what AOT autograd makes of its many operations would take minutes.
     backend = 'eager' if missing else 'aot_eager'
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
     for height, width in [(9, 14), (13, 22)]:
@@ -388,15 +385,15 @@ def test_exports():
 
 
 def test_exports_to_onnx(tmp_path):
-    """The reference form goes out, whatever is built: GridSample is a standard operator."""
-    pytest.importorskip('onnx')
+    """The reference is exported, whatever is built: GridSample is a standard operator."""
+    pytest.importorskip('onnxscript')
     layer = VariedSizeWindowAttention(16, 16, 2, window_size=4).eval()
     file = tmp_path / 'layer.onnx'
-    torch.onnx.export(layer, (torch.randn(2, 10, 13, 16), ), str(file), opset_version=17, dynamo=False)
+    torch.onnx.export(layer, (torch.randn(2, 10, 13, 16), ), str(file), opset_version=18, dynamo=True)
     assert b'GridSample' in file.read_bytes()
 
 
-@every_form
+@every_backend
 def test_autocast(backend):
     """Attention runs in 16 bits, sampling in its features' dtype, positions in 32 bits."""
     device = DEVICES[backend]
@@ -449,7 +446,7 @@ def test_integers_are_refused():
         varied_size_window_sample(torch.zeros(1, 1, 1, 4, 4, dtype=torch.int64), *torch.zeros(2, 1, 1, 2, 1, 1), 4)
 
 
-@every_compiled_form
+@every_compiled_backend
 def test_operators_check_their_arguments(backend):
     arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
     tensors = {key: x.to(DEVICES[backend]) for key, x in arguments.items() if isinstance(x, torch.Tensor)}
@@ -459,7 +456,7 @@ def test_operators_check_their_arguments(backend):
             torch.ops.mmvit.vsa_attention(*wrong.values(), 4, 0, 0, 1.)
 
 
-def test_missing_form_is_said_once(monkeypatch):
+def test_missing_backend_is_logged_once(monkeypatch):
     messages = []
     monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
     monkeypatch.setattr(library, 'logged', set())

@@ -3,9 +3,9 @@ import re
 
 import pytest
 import torch
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
 from test_goldens import GOLDENS
+from tiny_configs import TINY_CONFIGS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmvit_backbones import convert_state_dict, list_models
@@ -71,7 +71,7 @@ class LargestTensor(TorchDispatchMode):
 @torch.no_grad()
 def test_no_attention_map_is_stored(network):
     """At 768 x 768 the third stage has 2,304 tokens: its logits would outweigh all else."""
-    model = MODELS.build(dict(type=network, **MINIATURES[network])).eval()
+    model = MODELS.build(dict(type=network, **TINY_CONFIGS[network])).eval()
     with LargestTensor() as recorded:
         model(torch.randn(1, 3, 768, 768))
     assert recorded.largest < 2304**2
@@ -79,7 +79,7 @@ def test_no_attention_map_is_stored(network):
 
 @torch.no_grad()
 def test_positions_are_resized_alike_on_load_and_at_run_time():
-    arguments = MINIATURES['ViTAE, plain']
+    arguments = TINY_CONFIGS['ViTAE, plain']
     model = MODELS.build(arguments).eval()
     torch.nn.init.normal_(model.patch_embed.positions.pos_embed)
     larger = MODELS.build(dict(arguments, img_size=96)).eval()
@@ -90,7 +90,7 @@ def test_positions_are_resized_alike_on_load_and_at_run_time():
 
 @torch.no_grad()
 def test_class_token_matters_but_is_not_convolved():
-    model = MODELS.build(MINIATURES['ViTAE, plain']).eval()
+    model = MODELS.build(TINY_CONFIGS['ViTAE, plain']).eval()
     images = torch.randn(1, 3, 64, 64)
     before = model(images)[0]
     torch.nn.init.normal_(model.patch_embed.class_token)

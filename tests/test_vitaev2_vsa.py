@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from golden import digest, fill_state_dict, make_input, mismatch
-from miniatures import MINIATURES
 from mmengine.registry import MODELS
 from test_goldens import GOLDENS
+from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints.layout import rename
@@ -74,18 +74,18 @@ def test_another_window_size_loads_resized(tmp_path):
 @pytest.mark.parametrize('argument', ['window_padding', 'offset_divisor'])
 def test_bad_arguments_are_named(argument):
     with pytest.raises(ValueError, match=f'{argument} must be'):
-        MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA'], argument: 'nowhere'})
+        MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], argument: 'nowhere'})
 
 
 def test_context_positions_can_be_left_out():
-    model = MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA'], 'context_position': False})
+    model = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], 'context_position': False})
     assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
     assert model(torch.rand(1, 3, 33, 50))[3].shape == (1, 128, 2, 2)
 
 
 def test_starts_like_the_authors_network():
     """Their projections are convolutions, which start as PyTorch draws them: uniform, biases too."""
-    cell = MODELS.build({'type': 'ViTAEv2VSA', **MINIATURES['ViTAEv2VSA']}).stages[3].cells[0]
+    cell = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA']}).stages[3].cells[0]
     for linear in (cell.attn.qkv, cell.attn.proj):
         published = (3 * linear.in_features)**-0.5
         assert linear.weight.std().item() == pytest.approx(published, rel=0.05) and linear.bias.any()

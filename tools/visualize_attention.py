@@ -228,10 +228,10 @@ def show(axes: plt.Axes, picture: Tensor, heat: Tensor | None, colours: str, tit
     axes.set_title(title, fontsize=7, pad=2)
     _, height, width = picture.shape
     if heat is None:
-        axes.imshow(picture.byte().permute(1, 2, 0))
+        axes.imshow(picture.byte().permute(1, 2, 0).numpy())
         return
-    axes.imshow(picture.mean(0), cmap='gray')
-    axes.imshow(heat, cmap=colours, alpha=0.65, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    axes.imshow(picture.mean(0).numpy(), cmap='gray')
+    axes.imshow(heat.numpy(), cmap=colours, alpha=0.65, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
 
 
 if __name__ == '__main__':

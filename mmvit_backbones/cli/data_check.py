@@ -39,7 +39,7 @@ def _is_there(path: str) -> bool:
     path = osp.expanduser(path)
     if not path.endswith(os.sep):
         return osp.isfile(path)
-    return osp.isdir(path) and any(True for _ in os.scandir(path))
+    return osp.isdir(path) and bool(os.listdir(path))
 
 
 def _files_of_metrics(cfg: Config, split: str) -> list[tuple[str, str]]:

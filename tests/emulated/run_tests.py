@@ -1,4 +1,4 @@
-"""Runs pytest with the CUDA kernels, compiled for the CPU, in the place of the C++ form: ``run_tests.py FOLDER ...``.
+"""Runs pytest with the CUDA kernels, compiled for the CPU, in place of the C++ backend: ``run_tests.py FOLDER ...``.
 
 FOLDER takes the library; what follows goes to pytest. Each thread of a block is a fiber (``block.h``), so that this
 shows whether the kernels compute the right thing, not whether a GPU runs them, nor races between its threads.

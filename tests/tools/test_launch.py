@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import NETWORKS
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from PIL import Image
-from test_goldens import NETWORKS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
@@ -244,12 +244,12 @@ def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
 
 
 def test_pictures_are_drawn(tiny_checkpoint, tmp_path, capsys):
-    picture = tmp_path / 'green.jpg'
-    Image.new('RGB', (60, 40), 'green').save(picture)
-    run_main('predict.py', picture, '--config', TINY, '--checkpoint', tiny_checkpoint,
+    image = tmp_path / 'green.jpg'
+    Image.new('RGB', (60, 40), 'green').save(image)
+    run_main('predict.py', image, '--config', TINY, '--checkpoint', tiny_checkpoint,
              '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
     printed = capsys.readouterr().out.splitlines()[-1]
-    assert printed.startswith(f'{picture} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
+    assert printed.startswith(f'{image} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
     with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
         assert drawing.size == (60, 40)
 
@@ -277,13 +277,13 @@ def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
         check_pretrained(cfg.model, check_backbone(cfg))
 
 
-@pytest.mark.parametrize('checkpoint, told', [
+@pytest.mark.parametrize('checkpoint, message', [
     ('official://{ours}', 'not a published checkpoint'), ('mystore://weights.pth', None)])
-def test_pretrained_weights_by_name(checkpoint, told, tiny_checkpoint):
+def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
     """`official://` is for files of the authors; a prefix of the user's own is left to who registered it."""
     cfg = load_config(str(TINY))
     cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
-    with pytest.raises(UsageError, match=told) if told else nullcontext():
+    with pytest.raises(UsageError, match=message) if message else nullcontext():
         check_pretrained(cfg.model, check_backbone(cfg))
 
 

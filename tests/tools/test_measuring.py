@@ -55,9 +55,9 @@ def test_unknown_networks_are_told_in_one_line(run, tool):
         run(tool, 'resnet50')
 
 
-@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ form is not built')
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_table_of_agreement(run, root, monkeypatch):
     monkeypatch.syspath_prepend(root / 'tools')
     rows = [line.strip('| ').split(' | ') for line in run('compare_ops.py').splitlines()[2:]]
-    assert {(form, dtype) for form, dtype, *_ in rows} >= {('reference', 'bfloat16'), ('cpp', 'float64')}
+    assert {(backend, dtype) for backend, dtype, *_ in rows} >= {('reference', 'bfloat16'), ('cpp', 'float64')}
     assert all(float(figure) < 1e-10 for _, dtype, *figures in rows if dtype == 'float64' for figure in figures)

@@ -17,7 +17,7 @@ def config(name: str):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures of two classes, whose numbers in the file are neither from 0 nor in a row."""
+    """Images of two classes, whose ids in the file are neither from 0 nor in a row."""
     (tmp_path / 'annotations').mkdir()
     shape = dict(bbox=[2, 3, 20, 30], area=600, iscrowd=0, segmentation=[[2, 3, 22, 3, 22, 33]])
     for split in ('train', 'val'):

@@ -1,4 +1,4 @@
-"""tools/print_config.py: what it prints is the config, and a misspelt type is told."""
+"""tools/print_config.py: what it prints is the config, and a misspelt type is named."""
 import json
 import runpy
 from pathlib import Path
@@ -35,13 +35,13 @@ def test_formats_agree(kind, read, tmp_path):
     assert read((tmp_path / f'resolved.{kind}').read_text())['model']['backbone']['type'] == 'ReSwin'
 
 
-@pytest.mark.parametrize('option, told', [
+@pytest.mark.parametrize('option, message', [
     ('model.neck.type=PFN', 'model.neck.type: PFN is in no registry'),
     ('model.backbone.arch=huge', 'arch must be one of'),
     ('modle.neck.type=FPN', 'the config has no modle'),
 ])
-def test_mistakes_are_told(option, told):
-    with pytest.raises(UsageError, match=told):
+def test_mistakes_are_told(option, message):
+    with pytest.raises(UsageError, match=message):
         call(ROOT / 'configs/mask_rcnn_reswin_t.py', '--cfg-options', option)
 
 

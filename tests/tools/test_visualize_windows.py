@@ -1,4 +1,4 @@
-"""tools/visualize_windows.py: frames are where the operator looks, and what is wrong is told."""
+"""tools/visualize_windows.py: frames are where the operator looks, and errors are named."""
 import runpy
 from pathlib import Path
 
@@ -18,9 +18,9 @@ def call(*arguments):
 
 
 @pytest.fixture
-def picture(tmp_path):
-    Image.new('RGB', (90, 60), 'teal').save(tmp_path / 'picture.png')
-    return tmp_path / 'picture.png'
+def image(tmp_path):
+    Image.new('RGB', (90, 60), 'teal').save(tmp_path / 'image.png')
+    return tmp_path / 'image.png'
 
 
 def test_frames_are_where_the_operator_looks():
@@ -37,19 +37,19 @@ def test_frames_are_where_the_operator_looks():
 
 
 @pytest.mark.slow
-def test_draws_a_network_and_a_config(picture, tmp_path):
+def test_draws_a_network_and_a_config(image, tmp_path):
     for source in (['--network', 'swin_vsa_tiny'], ['--config', ROOT / 'configs/demo/upernet_vitaev2_vsa_s.py']):
-        call(picture, *source, '--queries', '5,5', '80,50', '--out', tmp_path / 'windows.png')
+        call(image, *source, '--queries', '5,5', '80,50', '--out', tmp_path / 'windows.png')
         with Image.open(tmp_path / 'windows.png') as drawing:
             assert drawing.width > drawing.height > 300
         (tmp_path / 'windows.png').unlink()
 
 
-@pytest.mark.parametrize('arguments, told', [
+@pytest.mark.parametrize('arguments, message', [
     (['--network', 'swin_vsa_tiny', '--queries', '90,5'], '90,5 is outside of the picture of 90 x 60'),
     (['--network', 'rest_lite'], 'no varied-size windows'),
     (['--network', 'nothing'], 'name must be one of'),
 ], ids=['query', 'network', 'name'])
-def test_mistakes_are_told(picture, arguments, told):
-    with pytest.raises(UsageError, match=told):
-        call(picture, *arguments)
+def test_mistakes_are_told(image, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        call(image, *arguments)

@@ -1,9 +1,9 @@
 """Every network in a size that builds and trains in a moment: arguments of the backbone, by its registered name.
 
 All that a network can do must occur: several blocks and heads, every kind of layer, and as many stages as the real one.
-A network of two different forms has one miniature each; the second names its type.
+A network that comes in two kinds has a config of each; the second names its type.
 """
-MINIATURES = {
+TINY_CONFIGS = {
     'RefinerViT': dict(img_size=64, arch=dict(embed_dims=16, depth=8, num_heads=2, mlp_ratio=2)),
     'RegionViT': dict(
         arch=dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.),

@@ -1,0 +1,27 @@
+"""Goldens in ``tests/goldens`` and in the folder that ``MMVIT_GOLDENS`` names."""
+import json
+import os
+from pathlib import Path
+
+from mmvit_backbones import list_models
+from mmvit_backbones.zoo import VARIANTS
+
+SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 12e6}  # the others take seconds
+
+
+def read_goldens() -> dict[str, dict]:
+    """Every golden by its file's name; two files that differ are two goldens."""
+    goldens = {}
+    for folder in filter(None, (Path(__file__).parent / 'goldens', os.environ.get('MMVIT_GOLDENS'))):
+        paths = sorted(Path(folder).rglob('golden_*.json'))
+        if not paths:
+            raise FileNotFoundError(f'no golden_*.json in {folder}')
+        for path in paths:
+            golden = json.loads(path.read_text())
+            is_other = goldens.get(path.stem, golden) != golden
+            goldens[f'{path.stem}@{folder}' if is_other else path.stem] = golden
+    return goldens
+
+
+GOLDENS = read_goldens()
+NETWORKS = {name: golden for name, golden in GOLDENS.items() if golden.get('variant') in list_models()}

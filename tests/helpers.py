@@ -1,0 +1,118 @@
+"""What several test modules use: tiny networks, comparisons, and what operators return and the backward pass saves."""
+from functools import cache
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import mmvit_backbones  # noqa: F401  registers the networks
+
+each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
+
+
+def fresh_model(network: str, **arguments) -> nn.Module:
+    """A tiny network with the same weights at every call."""
+    torch.manual_seed(0)
+    return MODELS.build({'type': network, **TINY_CONFIGS[network], **arguments})
+
+
+@cache
+def shared_model(network: str) -> nn.Module:
+    """One model per network, in evaluation mode, for the tests that don't change it."""
+    return fresh_model(network).eval()
+
+
+def trained_model(network: str, **arguments) -> nn.Module:
+    """A tiny network in which nothing is zero or one as it was initialized, so that every parameter matters."""
+    model = fresh_model(network, **arguments)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name.endswith('running_mean'):
+                buffer.normal_(std=0.1)
+            elif name.endswith('running_var'):
+                buffer.uniform_(0.5, 1.5)
+    return model
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """The model with every dropout at 0, so that two passes in training mode agree."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.
+    return model
+
+
+def images(height: int = 64, width: int = 96, batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, height, width)
+
+
+def gradients(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Gradients of a loss on all maps, by parameter."""
+    sum(out.square().mean() for out in model(x)).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
+    return max(relative_error(a, e) for a, e in zip(actual, expected, strict=True))
+
+
+class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
+    """Notes the storages that are saved for the backward pass, each once; those of ``ignored`` are not counted.
+
+    Attributes:
+        tensors (list[Tensor]): What was saved, one tensor for each storage, in the order of the forward pass.
+    """
+
+    def __init__(self, *ignored: nn.Module | Tensor) -> None:
+        super().__init__(self.note, lambda tensor: tensor)
+        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
+        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
+
+    def __enter__(self) -> 'SavedStorages':
+        super().__enter__()
+        return self
+
+    def note(self, tensor: Tensor) -> Tensor:
+        if storage_key(tensor) not in self.keys:
+            self.keys.add(storage_key(tensor))
+            self.tensors.append(tensor)  # kept, so that no other gets its address
+        return tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)
+
+
+class DispatchedTensors(TorchDispatchMode):
+    """Notes the storages that operators return, each once.
+
+    Attributes:
+        tensors (list[Tensor]): What was returned, one tensor for each storage of at least ``min_bytes``.
+    """
+
+    def __init__(self, min_bytes: int = 0) -> None:
+        super().__init__()
+        self.min_bytes, self.keys, self.tensors = min_bytes, set(), []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out, ):
+            if not isinstance(tensor, Tensor) or tensor.untyped_storage().nbytes() < self.min_bytes:
+                continue
+            if storage_key(tensor) not in self.keys:
+                self.keys.add(storage_key(tensor))
+                self.tensors.append(tensor)  # kept, so that no other gets its address
+        return out
+
+
+def storage_key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

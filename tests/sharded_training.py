@@ -1,0 +1,82 @@
+"""Trains every tiny network in two processes with FSDP2, and in one: prints errors and the losses of both as JSON.
+
+``python sharded_training.py FOLDER``: the processes meet in a file there.
+"""
+import copy
+import json
+import sys
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from helpers import fresh_model, images, without_dropout
+from tiny_configs import TINY_CONFIGS
+from torch import Tensor, nn
+
+RANKS, STEPS = 2, 3
+
+
+def blocks(model: nn.Module, x: Tensor) -> list[nn.Module]:
+    """What stands in lists of modules and is called; of nested ones, the outer."""
+    called = set()
+    hooks = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in model.modules()]
+    with torch.no_grad():
+        model.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    listed = {child for module in model.modules() if isinstance(module, nn.ModuleList) for child in module} & called
+    inside = {module for child in listed for module in child.modules() if module is not child}
+    return list(listed - inside)
+
+
+def loss(model: nn.Module, x: Tensor) -> Tensor:
+    return sum((out - out.shape[1]**-0.5).square().mean() for out in model(x))
+
+
+def train(model: nn.Module, parts: list[Tensor]) -> list[list[float]]:
+    """Losses of each part of the batch, step by step."""
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(STEPS):
+        of_parts = [loss(model, part) for part in parts]
+        (sum(of_parts) / len(parts)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append([x.item() for x in of_parts])
+    return losses
+
+
+def compare(network: str, rank: int) -> dict:
+    from torch.distributed.fsdp import fully_shard
+    model = without_dropout(fresh_model(network, drop_path_rate=0.))
+    parts = images(70, 90, batch=2 * RANKS).chunk(RANKS)
+    sharded = copy.deepcopy(model)
+    inside = blocks(sharded, parts[0])
+    for block in inside:
+        fully_shard(block)
+    fully_shard(sharded)
+    alone = [losses[rank] for losses in train(model, parts)]
+    together = [losses[0] for losses in train(sharded, [parts[rank]])]
+    return dict(blocks=len(inside), alone=alone, together=together)
+
+
+def run(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=RANKS,
+                            timeout=timedelta(seconds=60))
+    results = {}
+    for network in TINY_CONFIGS:
+        try:
+            results[network] = compare(network, rank)
+        except Exception as error:  # goes into the report, and the next network is tried
+            results[network] = dict(error=f'{type(error).__name__}: {error}')
+    gathered = [None] * RANKS
+    dist.all_gather_object(gathered, results)
+    if rank == 0:
+        print(json.dumps({network: [of_rank[network] for of_rank in gathered] for network in TINY_CONFIGS}))
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    torch.multiprocessing.spawn(run, (sys.argv[1], ), nprocs=RANKS)

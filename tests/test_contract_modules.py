@@ -1,0 +1,130 @@
+"""What every backbone promises to libraries that change modules: a parameter is used by calling its module."""
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import each_network, fresh_model, images, largest_error, trained_model, without_dropout
+from tiny_configs import TINY_CONFIGS
+from torch import nn
+from torch.nn.utils import parametrizations
+
+HERE = Path(__file__).parent
+at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
+in_each_mode = pytest.mark.parametrize('mode', ['train', 'eval'])
+
+
+def model_in(mode: str, network: str) -> nn.Module:
+    """In float64, so that what differs is no rounding."""
+    return without_dropout(trained_model(network, drop_path_rate=0.)).double().train(mode == 'train')
+
+
+def linear_layers(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if type(module) is nn.Linear]
+
+
+@in_each_mode
+@at_each_size
+@each_network
+def test_every_module_with_parameters_is_called(network, size, mode):
+    model, called = model_in(mode, network), set()
+    owners = {name: module for name, module in model.named_modules() if list(module.parameters(recurse=False))}
+    for name, module in owners.items():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    model(images(*size).double())
+    assert not sorted(owners.keys() - called)
+
+
+@each_network
+def test_linear_layers_are_pytorchs(network):
+    assert linear_layers(fresh_model(network))
+    assert all(type(module) is nn.Linear for module in fresh_model(network).modules() if isinstance(module, nn.Linear))
+
+
+@in_each_mode
+@at_each_size
+@each_network
+@torch.no_grad()
+def test_lora_can_be_merged(network, size, mode):
+    peft = pytest.importorskip('peft')
+    model, x = model_in(mode, network), images(*size).double()
+    names, before = linear_layers(model), model(x)
+    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # not 0, as they are by default
+    model = peft.get_peft_model(model, config).train(mode == 'train')
+    unmerged = model(x)
+    assert largest_error(unmerged, before) > 1e-3
+    merged = model.merge_and_unload().train(mode == 'train')
+    assert linear_layers(merged) == names
+    assert largest_error(merged(x), unmerged) < 1e-5
+
+
+@at_each_size
+@each_network
+@torch.no_grad()
+def test_int8_weights(network, size):
+    torchao = pytest.importorskip('torchao.quantization')
+    model, x = fresh_model(network).eval(), images(*size)  # larger weights: more error by the networks themselves
+    expected = model(x)
+    torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
+    assert 0 < largest_error(model(x), expected) < 0.02
+
+
+@at_each_size
+@each_network
+@torch.no_grad()
+def test_dynamic_quantization(network, size):
+    quantization = pytest.importorskip('torch.ao.quantization')
+    model, x = fresh_model(network).eval(), images(*size)
+    with warnings.catch_warnings():  # deprecated in favor of torchao, but still what many deploy with
+        warnings.filterwarnings('ignore', 'torch.ao.quantization is deprecated', DeprecationWarning)
+        quantized = quantization.quantize_dynamic(model, {nn.Linear})
+    assert not linear_layers(quantized)
+    assert 0 < largest_error(quantized(x), model(x)) < 0.1
+
+
+@in_each_mode
+@at_each_size
+@each_network
+@torch.no_grad()
+def test_weight_norm_changes_nothing(network, size, mode):
+    model, x = model_in(mode, network), images(*size).double()
+    expected = model(x)
+    for name in linear_layers(model):
+        parametrizations.weight_norm(model.get_submodule(name))
+    assert largest_error(model(x), expected) < 1e-5
+
+
+@pytest.mark.slow
+def test_fsdp_takes_the_same_steps(tmp_path):
+    """Every block sharded over two processes: each has the losses of its half of the batch in one process."""
+    if not hasattr(pytest.importorskip('torch.distributed.fsdp'), 'fully_shard'):
+        pytest.skip('FSDP2 came with torch 2.6')
+    script, path = str(HERE / 'sharded_training.py'), os.pathsep.join(sys.path)
+    done = subprocess.run([sys.executable, script, str(tmp_path)], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': path, 'CUDA_VISIBLE_DEVICES': '-1'})
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert results.keys() == TINY_CONFIGS.keys()
+    assert not {network: ranks for network, ranks in results.items() if not all(map(agrees, ranks))}
+
+
+def agrees(rank: dict) -> bool:
+    """What sharded_training.py reports of one process."""
+    if 'error' in rank:
+        return False
+    return rank['blocks'] > 0 and len(set(rank['alone'])) > 1 and rank['together'] == pytest.approx(rank['alone'], 1e-5)
+
+
+@each_network
+def test_names_and_shapes_in_checkpoints(network):
+    """As in ``state_dicts.txt``: files that earlier versions wrote load, and so do those of the optimizer."""
+    text = (HERE / 'state_dicts.txt').read_text()
+    section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
+    expected = [line.split() for line in section[1].splitlines()]
+    actual = [[name, 'x'.join(map(str, x.shape)) or '()'] for name, x in fresh_model(network).state_dict().items()]
+    assert actual == expected

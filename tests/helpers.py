@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mmvit_backbones  # noqa: F401  registers the networks
+from mmvit_backbones.measure import SavedStorages, storage_key  # noqa: F401
 
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
@@ -65,33 +66,6 @@ def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> f
     return max(relative_error(a, e) for a, e in zip(actual, expected, strict=True))
 
 
-class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
-    """Notes the storages that are saved for the backward pass, each once; those of ``ignored`` are not counted.
-
-    Attributes:
-        tensors (list[Tensor]): What was saved, one tensor for each storage, in the order of the forward pass.
-    """
-
-    def __init__(self, *ignored: nn.Module | Tensor) -> None:
-        super().__init__(self.note, lambda tensor: tensor)
-        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
-        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
-
-    def __enter__(self) -> 'SavedStorages':
-        super().__enter__()
-        return self
-
-    def note(self, tensor: Tensor) -> Tensor:
-        if storage_key(tensor) not in self.keys:
-            self.keys.add(storage_key(tensor))
-            self.tensors.append(tensor)  # kept, so that no other gets its address
-        return tensor
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)
-
-
 class DispatchedTensors(TorchDispatchMode):
     """Notes the storages that operators return, each once.
 
@@ -112,7 +86,3 @@ class DispatchedTensors(TorchDispatchMode):
                 self.keys.add(storage_key(tensor))
                 self.tensors.append(tensor)  # kept, so that no other gets its address
         return out
-
-
-def storage_key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata

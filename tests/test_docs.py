@@ -130,7 +130,7 @@ def test_tools_know_the_flags_of_page(page):
     for name, arguments in re.findall(r'tools/(\w+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
         tool = re.sub(r'^(dist|slurm)_', '', name)
         known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
-        known += (ROOT / 'mmvit_backbones/engine/launch.py').read_text() if 'add_run_arguments' in known else ''
+        known += (ROOT / 'mmvit_backbones/cli/launch.py').read_text() if 'add_run_arguments' in known else ''
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
 
 

@@ -18,6 +18,7 @@ from ..layers import (
     cyclic_shift,
     pad_to_multiple,
     shifted_window_mask,
+    to_multiple,
     window_partition,
     window_reverse,
 )
@@ -161,7 +162,7 @@ class ReSwin(SwinBase):
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
         """Shift and mask of every second block of a stage; no shift where one window spans a side."""
-        height, width = (-(-n // self.window_size) * self.window_size for n in x.shape[1:3])
+        height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
         if not shift or min(height, width) <= self.window_size:
             return 0, None

@@ -19,6 +19,7 @@ from .window import (
     needs_padding,
     pad_to_multiple,
     shifted_window_mask,
+    to_multiple,
     window_partition,
     window_reverse,
 )
@@ -28,5 +29,5 @@ __all__ = [
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least_float32',
     'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute',
-    'shifted_window_mask', 'trunc_normal_', 'window_partition', 'window_reverse', 'without_autocast'
+    'shifted_window_mask', 'to_multiple', 'trunc_normal_', 'window_partition', 'window_reverse', 'without_autocast'
 ]

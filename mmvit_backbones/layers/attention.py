@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.recompute import recomputable, recompute_input
 from .precision import at_least_float32, without_autocast
-from .window import needs_padding, window_partition, window_reverse
+from .window import needs_padding, to_multiple, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
@@ -30,8 +30,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
-        top, bottom = split_evenly(-height % self.window_size)
-        left, right = split_evenly(-width % self.window_size)
+        top, bottom = split_evenly(to_multiple(height, self.window_size) - height)
+        left, right = split_evenly(to_multiple(width, self.window_size) - width)
         if needs_padding(left, right, top, bottom):
             x = F.pad(x, (0, 0, left, right, top, bottom))
         qkv = self.qkv(x)

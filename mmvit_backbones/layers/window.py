@@ -6,8 +6,13 @@ from torch import Tensor
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)`` with zeros, right and bottom, to multiples of ``multiple``."""
-    pad_h, pad_w = -x.shape[1] % multiple, -x.shape[2] % multiple
+    pad_h, pad_w = (to_multiple(n, multiple) - n for n in x.shape[1:3])
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if needs_padding(pad_h, pad_w) else x
+
+
+def to_multiple(length: int, multiple: int) -> int:
+    """Rounds up. Written so that a compiler keeps sizes simple from stage to stage: floor divisions of one number."""
+    return -(-length // multiple) * multiple
 
 
 def crop(x: Tensor, height: int, width: int) -> Tensor:

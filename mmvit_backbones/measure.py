@@ -1,0 +1,144 @@
+"""What a model costs, counted: kernels, bytes moved, saved activations."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
+    _unsafe_view chunk split_with_sizes diagonal _reshape_alias unfold lift_fresh set_ empty empty_like new_empty
+    empty_strided new_empty_strided""".split())
+
+
+class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
+    """Notes the storages that are saved for the backward pass, each once; those of ``ignored`` are not counted.
+
+    Attributes:
+        tensors (list[Tensor]): What was saved, one tensor for each storage, in the order of the forward pass.
+    """
+
+    def __init__(self, *ignored: nn.Module | Tensor) -> None:
+        super().__init__(self.note, lambda tensor: tensor)
+        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
+        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
+
+    def __enter__(self) -> 'SavedStorages':
+        super().__enter__()
+        return self
+
+    def note(self, tensor: Tensor) -> Tensor:
+        if storage_key(tensor) not in self.keys:
+            self.keys.add(storage_key(tensor))
+            self.tensors.append(tensor)  # kept, so that no other gets its address
+        return tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)
+
+
+def storage_key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+class Traffic(TorchDispatchMode):
+    """Counts operators as a GPU launches them in eager mode, and the bytes that they move.
+
+    Each call that is no view counts as one kernel, which reads its tensor arguments and writes its results; so does
+    an operator of ``torch.library``. A model of execution: it knows nothing of caches.
+
+    Attributes:
+        kernels (int): Calls.
+        num_bytes (int): Bytes read and written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels = self.num_bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        results = list(tensors_in(out))
+        if function._schema.name.split('::')[1] not in VIEWS and results:
+            self.kernels += 1
+            self.num_bytes += sum(t.numel() * t.element_size() for t in (*tensors_in((args, kwargs)), *results))
+        return out
+
+
+class FusedAttention(TorchFunctionMode):
+    """``scaled_dot_product_attention`` as one kernel forward and one backward, as its fused implementations are."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is F.scaled_dot_product_attention:
+            mask = kwargs.get('attn_mask', args[3] if len(args) > 3 else None)
+            return torch.ops.mmvit_measure.sdpa(*args[:3], mask)
+        return function(*args, **kwargs)
+
+
+def count_traffic(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> dict[str, dict]:
+    """Kernels and bytes of a forward pass and of a training step, on the meta device: nothing is computed.
+
+    Args:
+        model (nn.Module): Is moved to the meta device and converted, in place.
+        shape (tuple[int, ...]): Of the images, ``(B, C, H, W)``.
+        dtype (torch.dtype): Of weights and images. Defaults to bfloat16.
+
+    Returns:
+        dict[str, dict]: ``kernels`` (int) and ``gb`` (float, 1e9 bytes) of ``'forward'``, in evaluation mode, and of
+        ``'step'``: forward in training mode, mean of squares of the results, backward.
+    """
+    model.to(device='meta', dtype=dtype)
+    images = torch.empty(shape, device='meta', dtype=dtype)
+    counted = {}
+    for name in ('forward', 'step'):
+        model.train(name == 'step')
+        with torch.set_grad_enabled(name == 'step'), Traffic() as traffic, FusedAttention():
+            results = list(tensors_in(model(images)))
+            if name == 'step':
+                sum(t.float().pow(2).mean() for t in results if t.requires_grad).backward()
+        counted[name] = dict(kernels=traffic.kernels, gb=round(traffic.num_bytes / 1e9, 2))
+    return counted
+
+
+def tensors_in(x: object) -> 'list[Tensor]':
+    if torch.is_tensor(x):
+        return [x]
+    if isinstance(x, dict):
+        x = list(x.values())
+    return [t for y in x for t in tensors_in(y)] if isinstance(x, (list, tuple)) else []
+
+
+# ---- what stands for the fused kernels
+
+
+@torch.library.custom_op('mmvit_measure::sdpa', mutates_args=())
+def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    raise NotImplementedError('counts on the meta device alone')
+
+
+@sdpa.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    return q.new_empty(*q.shape[:-1], v.shape[-1])
+
+
+@torch.library.custom_op('mmvit_measure::sdpa_backward', mutates_args=())
+def sdpa_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> list[Tensor]:
+    raise NotImplementedError('counts on the meta device alone')
+
+
+@sdpa_backward.register_fake
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> list[Tensor]:
+    return [torch.empty_like(x) for x in (q, k, v, *([] if mask is None else [mask]))]
+
+
+def _backward(ctx, grad: Tensor) -> tuple:
+    grads = torch.ops.mmvit_measure.sdpa_backward(grad, *ctx.inputs)
+    return *grads[:3], grads[3] if len(grads) > 3 else None
+
+
+def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+    ctx.inputs = (*inputs, output)
+
+
+sdpa.register_autograd(_backward, setup_context=_setup_context)

@@ -71,7 +71,8 @@ def test_int8_weights(network, size):
     model, x = fresh_model(network).eval(), images(*size)  # larger weights: more error by the networks themselves
     expected = model(x)
     torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
-    assert 0 < largest_error(model(x), expected) < 0.02
+    # 2 %, but for ReMViTv2, which norms queries, keys and values once more.
+    assert 0 < largest_error(model(x), expected) < (0.03 if network == 'ReMViTv2' else 0.02)
 
 
 @at_each_size

@@ -7,10 +7,12 @@
     python tools/benchmark.py 'rest*' --throughput 224 384           images per second
 
 Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
-mode) as medians of ratios, `saved_bytes_per_image` that autograd keeps for the backward pass (unique storages, without
+mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`; the forward pass with
+`inference=True`), `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
 """
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -21,7 +23,9 @@ import torch
 from mmengine.config import DictAction
 
 import mmvit_backbones
+from mmvit_backbones import accelerate
 from mmvit_backbones.cli.config import UsageError, find_names
+from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.models import import_mmpretrain
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'
@@ -68,9 +72,12 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
         saved = saved_bytes(model, images)
         figures = dict(saved_bytes_per_image=saved, saved_ratio=round(saved / other_saved, 3))
         if not args.memory_only:
-            timed = {kind: median_ratio(step, model, other, images, args.repeats)
-                     for kind, step in (('forward', forward), ('train_step', train_step))}
-            figures = {**timed, **figures}
+            fast, fastest = (accelerate(copy.deepcopy(model), inference) for inference in (False, True))
+            figures = dict(
+                forward=median_ratio(forward, model, other, images, args.repeats),
+                train_step=median_ratio(train_step, model, other, images, args.repeats),
+                accelerated_forward=median_ratio(forward, fastest, other, images, args.repeats),
+                accelerated_train_step=median_ratio(train_step, fast, other, images, args.repeats), **figures)
         result['models'][name] = figures
         print(name, figures, file=sys.stderr, flush=True)
     return result
@@ -80,7 +87,7 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
     """Images per second in evaluation, median of the timings, by network and side."""
     result = {}
     for name in names:
-        model = build(name, args.dense, args.override).to(args.device)
+        model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)
         result[name] = {}
         for side in args.throughput:
             images = torch.randn(args.batch_size or 16, 3, side, side, device=args.device)
@@ -161,20 +168,11 @@ def median_ratio(step: Callable, model: torch.nn.Module, other: torch.nn.Module,
 
 
 def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
-    """Bytes per image that autograd keeps for the backward pass."""
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    storages = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    """Bytes per image that autograd saves for the backward pass."""
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with SavedStorages(model) as saved:
         outputs = model(images)  # alive while counting: freed storages would share addresses
-        total = sum(storages.values())
+        total = saved.num_bytes
     del outputs
     return total // len(images)
 

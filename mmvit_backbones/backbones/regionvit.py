@@ -64,8 +64,8 @@ EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
 class RegionEmbed(nn.Module):
     """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``.
 
-    A picture of which any side is no multiple gets zeros around in both directions; one whose other side is a
-    multiple gains a whole further region there, as the published weights know it.
+    An image of which any side is no multiple is padded with zeros on all sides; a side that is a multiple gains a whole
+    region then: a quirk kept for checkpoint compatibility.
     """
 
     def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
@@ -77,7 +77,8 @@ class RegionEmbed(nn.Module):
         excess = [length % self.region_size for length in images.shape[2:]]
         if needs_padding(*excess):
             touched = -(-sum(excess) // (2 * self.region_size))  # 1 if there is any excess, else 0
-            bottom, right = [touched * (self.region_size - e) for e in excess]
+            bottom, right = [(length // self.region_size + touched) * self.region_size - length
+                             for length in images.shape[2:]]
             images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
         return self.conv(images).permute(0, 2, 3, 1)
 

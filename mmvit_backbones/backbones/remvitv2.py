@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule
+from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, pad_to_multiple
 from ..ops.residual_attention import residual_attention
 from .base import Backbone, check_num_heads, init_linear
 
@@ -142,7 +142,7 @@ def upsample(x: Tensor, dim: int, length: int) -> Tensor:
     below = x.index_select(dim, index // 2)
     if not torch.compiler.is_compiling() and length % 2 == 0:
         return below
-    return (below + x.index_select(dim, index // 2 + index % 2 * (length % 2))) / 2
+    return (below + x.index_select(dim, index // 2 + index % 2 * (length - length // 2 * 2))) / 2
 
 
 class Block(nn.Module):
@@ -183,6 +183,7 @@ class Block(nn.Module):
         if self.proj is not None:
             x = self.proj(normed)
         if self.query_stride > 1:
+            x = pad_to_multiple(x, 2, value=-torch.inf)  # a compiler need not ask whether a size is odd
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         return x
 

@@ -16,6 +16,7 @@ from ..layers import (
     RelativePositionBias,
     crop,
     cyclic_shift,
+    needs_padding,
     pad_to_multiple,
     shifted_window_mask,
     to_multiple,
@@ -60,14 +61,18 @@ class WindowAttention(nn.Module):
             tuple[Tensor, Tensor]: Map ``(B, H, W, C)``, and the logits before the mask.
         """
         height, width = x.shape[1:3]
-        x = cyclic_shift(pad_to_multiple(x, self.window_size), shift)
+        x = pad_to_multiple(x, self.window_size)
+        if attn_mask is not None:
+            x = cyclic_shift(x, shift)
         padded_height, padded_width = x.shape[1:3]
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         bias = self.position_bias()
         if prev_logits is not None:
             prev_logits, bias = select_maps(prev_logits, q.shape[1], self.num_heads), ALPHA * bias
         x, logits = residual_attention(q, k, v, prev_logits, ALPHA, self.scale, bias, attn_mask)
-        x = cyclic_shift(window_reverse(x, self.window_size, padded_height, padded_width), -shift)
+        x = window_reverse(x, self.window_size, padded_height, padded_width)
+        if attn_mask is not None:
+            x = cyclic_shift(x, -shift)
         return self.proj(crop(x, height, width)), logits
 
 
@@ -164,6 +169,8 @@ class ReSwin(SwinBase):
         """Shift and mask of every second block of a stage; no shift where one window spans a side."""
         height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
-        if not shift or min(height, width) <= self.window_size:
+        for length in (height, width):
+            shift = shift * torch.sym_min(length // self.window_size - 1, 1)
+        if not needs_padding(shift):
             return 0, None
         return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -9,8 +9,6 @@ from .norm import LayerNorm
 from .patch_embed import PatchEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
-from .precision import at_least_float32, without_autocast
-from .recompute import recompute
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from .window import (
@@ -27,7 +25,7 @@ from .window import (
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
-    'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least_float32',
-    'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple', 'recompute',
-    'shifted_window_mask', 'to_multiple', 'trunc_normal_', 'window_partition', 'window_reverse', 'without_autocast'
+    'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention',
+    'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple',
+    'shifted_window_mask', 'to_multiple', 'trunc_normal_', 'window_partition', 'window_reverse'
 ]

@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.precision import at_least_float32, without_autocast
 from ..ops.recompute import recomputable, recompute_input
-from .precision import at_least_float32, without_autocast
-from .window import needs_padding, to_multiple, window_partition, window_reverse
+from .window import crop, needs_padding, to_multiple, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
@@ -42,7 +42,7 @@ class WindowAttention(nn.Module):
 
         def reverse(x: Tensor) -> Tensor:
             x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
-            return x[:, top:top + height, left:left + width]
+            return crop(x, height, width, top, left)
 
         return recompute_input(self.proj, recomputable(reverse, x))
 

@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..ops.precision import at_least_float32
 from ..ops.recompute import recomputable, recompute_input
 from .init import trunc_normal_
-from .precision import at_least_float32
 from .window import needs_padding
 
 

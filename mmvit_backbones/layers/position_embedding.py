@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .precision import at_least_float32
+from ..ops.precision import at_least_float32
 from .window import needs_padding
 
 

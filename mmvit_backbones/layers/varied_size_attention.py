@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import varied_size_window_attention
+from ..ops.precision import at_least_float32, without_autocast
 from .position_bias import RelativePositionTable
-from .precision import at_least_float32, without_autocast
 from .window import needs_padding
 
 NEGATIVE_SLOPE = 0.01

@@ -4,10 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pads a channels-last map ``(B, H, W, C)`` with zeros, right and bottom, to multiples of ``multiple``."""
+def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
+    """Pads a channels-last map ``(B, H, W, C)``, right and bottom, to multiples of ``multiple``."""
     pad_h, pad_w = (to_multiple(n, multiple) - n for n in x.shape[1:3])
-    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if needs_padding(pad_h, pad_w) else x
+    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h), value=value) if needs_padding(pad_h, pad_w) else x
 
 
 def to_multiple(length: int, multiple: int) -> int:
@@ -15,12 +15,12 @@ def to_multiple(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-def crop(x: Tensor, height: int, width: int) -> Tensor:
-    """The upper left part of a channels-last map ``(B, H, W, C)``: reverses :func:`pad_to_multiple`."""
-    pad_h, pad_w = x.shape[1] - height, x.shape[2] - width
+def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
+    """A part of a channels-last map ``(B, H, W, C)``: reverses padding."""
     if torch.compiler.is_compiling():  # a slice would have the size min(H, height), which nests from block to block
-        return F.pad(x, (0, 0, 0, -pad_w, 0, -pad_h))
-    return x[:, :height, :width]
+        bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
+        return F.pad(x, (0, 0, -left, -right, -top, -bottom))
+    return x[:, top:top + height, left:left + width]
 
 
 def needs_padding(*amounts: int) -> bool:
@@ -61,7 +61,13 @@ def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tens
 
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
     """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative."""
-    return torch.roll(x, (-shift, -shift), dims=(1, 2)) if shift else x
+    if torch.compiler.is_compiling():  # exporters know no torch.roll by a size-dependent shift
+        for dim in (1, 2):
+            length = x.shape[dim]
+            index = torch.arange(length, device=x.device) + shift
+            x = x.index_select(dim, index + length * (index < 0) - length * (index >= length))
+        return x
+    return torch.roll(x, (-shift, -shift), dims=(1, 2))
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ convolution between heads is a module of the network, so there is a function bef
 import torch
 from torch import Tensor
 
+from .precision import at_least_float32
 from .recompute import recomputable, recompute_input
 
 
@@ -67,7 +68,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
         Tensor: ``(B, num_heads, N, d)``.
     """
     if torch.compiler.is_compiling():
-        return reference(logits.to(torch.promote_types(logits.dtype, torch.float32)), value, eps)
+        return reference(logits.to(at_least_float32(logits)), value, eps)
 
     def instance_norm(attn: Tensor) -> Tensor:
         # Not nn.InstanceNorm2d, which refuses a map of one query and one key.
@@ -82,7 +83,7 @@ class _CenteredSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits: Tensor) -> Tensor:
-        attn = torch.softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        attn = torch.softmax(logits, -1, dtype=at_least_float32(logits))
         centered = torch.sub(attn, 1 / attn.shape[-1], out=torch.empty_like(logits))
         ctx.save_for_backward(centered)
         return centered

@@ -11,7 +11,6 @@ module is called twice.
 Compilers decide by themselves what to recompute, and get plain calls.
 """
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -79,8 +78,3 @@ class _Saved(torch.autograd.Function):
     def forward(ctx, dummy: Tensor, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         return dummy.new_empty(0)
-
-
-def without_autocast(device_type: str) -> AbstractContextManager:
-    """No autocast inside; the meta device has none, and refuses even to switch it off."""
-    return nullcontext() if device_type == 'meta' else torch.autocast(device_type, enabled=False)

@@ -64,8 +64,8 @@ class WindowGrid:
         """``(rows, columns, ...)`` to ``(windows, ...)``."""
         if not is_padded(*self.padding):
             return x.flatten(0, 1)
-        inner, last_row = x[:-1], x[-1:]
-        kinds = inner[:, :-1], inner[:, -1:], last_row[:, :-1], last_row[:, -1:]
+        parts = x.split([self.rows - 1, 1])
+        kinds = [kind for part in parts for kind in part.split([self.columns - 1, 1], dim=1)]
         return torch.cat([kind.flatten(0, 1) for kind in kinds])
 
     def _unsort(self, x: Tensor) -> Tensor:
@@ -77,11 +77,11 @@ class WindowGrid:
         return torch.cat([inner, torch.cat([last_row, corner]).unsqueeze(0)])
 
     def groups(self, like: Tensor) -> list[Group]:
-        """The kinds of windows that occur, in order, with their masks on the device of ``like``."""
+        """The kinds of windows of a batch ``like`` that occur, in order, with their masks."""
         if not is_padded(*self.padding):
-            return [(self.rows * self.columns, None)]
+            return [(self.rows * self.columns * len(like), None)]
         masks = edge_masks(self.window_size, *self.padding, like.device)
-        return [(count, mask) for count, mask in zip(self.kinds, [None, *masks]) if is_padded(count)]
+        return [(count * len(like), mask) for count, mask in zip(self.kinds, [None, *masks]) if is_padded(count)]
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
@@ -122,7 +122,7 @@ def regional_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, groups: li
     Returns:
         Tensor: ``(windows * B, num_heads, N, d)``.
     """
-    sizes = [q.shape[0] // sum(count for count, _ in groups) * count for count, _ in groups]
+    sizes = [count for count, _ in groups]
     parts = zip(q.split(sizes), k.split(sizes), v.split(sizes), groups)
     outs = [attend_group(q, k, v, bias, mask) for q, k, v, (_, mask) in parts]
     return outs[0] if len(outs) == 1 else torch.cat(outs)

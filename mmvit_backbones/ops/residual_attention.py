@@ -6,7 +6,7 @@ Recognition 2024, arXiv 2402.11301), equation 5: ``S_i = a q k^T / sqrt(d) + (1 
 import torch
 from torch import Tensor
 
-from .recompute import without_autocast
+from .precision import without_autocast
 
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,

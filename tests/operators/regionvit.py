@@ -28,7 +28,7 @@ def check_masks(case: dict, window: int) -> None:
     grid = WindowGrid(*regional[2:], window, *local[2:])
     assert grid.padding == (case['pad_bottom'], case['pad_right'])
     if 'allowed_pairs_per_window' not in case:
-        assert grid.groups(like=torch.empty(0)) == [(grid.rows * grid.columns, None)]
+        assert grid.groups(like=torch.empty(1)) == [(grid.rows * grid.columns, None)]
         return
     pairs = torch.ones(1 + window**2, 1 + window**2, dtype=torch.bool)
     masks = [None, *edge_masks(window, *grid.padding, torch.device('cpu'))]

@@ -3,11 +3,17 @@
 Importing the package registers everything in MMEngine's root registries, and the ``official://`` prefix for the
 authors' checkpoints.
 """
-from . import backbones, datasets, engine, evaluation, heads, losses, necks  # noqa: F401
-from .accelerate import accelerate
-from .checkpoints.loading import convert_state_dict
-from .models import get_model
 from .version import __version__
-from .zoo import list_models
 
-__all__ = ['__version__', 'accelerate', 'convert_state_dict', 'get_model', 'list_models']
+try:
+    import mmengine  # noqa: F401
+except ModuleNotFoundError:
+    __all__ = ['__version__']  # where there is torch alone, mmvit_backbones.ops can be imported
+else:
+    from . import backbones, datasets, engine, evaluation, heads, losses, necks  # noqa: F401
+    from .accelerate import accelerate
+    from .checkpoints.loading import convert_state_dict
+    from .models import get_model
+    from .zoo import list_models
+
+    __all__ = ['__version__', 'accelerate', 'convert_state_dict', 'get_model', 'list_models']

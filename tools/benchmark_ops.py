@@ -11,12 +11,11 @@ import statistics
 import sys
 import time
 
-import bare_package  # noqa: F401
 import torch
 import torch.nn.functional as F
 
-from mmvit_backbones.layers.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 from mmvit_backbones.ops import varied_size_window_attention
+from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
 HEADS = (2, 4, 8, 16)

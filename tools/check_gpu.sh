@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Checks the CUDA form of the operators on a GPU and measures it; one report, by default gpu_report.txt:
+# Checks the CUDA backend of the operators on a GPU and measures it; one report, by default gpu_report.txt:
 #   tools/check_gpu.sh [REPORT]
-# Needs a GPU, torch, nvcc (or the library built already) and pytest beside the package. Takes less than eight minutes
+# Needs a GPU, torch, MMEngine, nvcc (or the library built already) and pytest next to the package. Takes less than eight minutes
 # on an H200. PYTHON names the interpreter.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 report=$(realpath -m "${1:-gpu_report.txt}")
 python=${PYTHON:-python3}
-export PYTHONPATH="$PWD:$PWD/tools" PYTHONUNBUFFERED=1
+export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1
 export -n MMVIT_BUILD_OPS
 failed=()
 
@@ -18,13 +18,13 @@ section() {  # section TITLE SECONDS COMMAND...: runs a command into the report,
   [ "$status" -eq 0 ] || { failed+=("$1: exit status $status"); echo "-- exit status $status" | tee -a "$report"; }
 }
 
-tests() { "$python" -W ignore -m pytest -p bare_package -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider "$@"; }
+tests() { "$python" -W ignore -m pytest -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider "$@"; }
 export -f tests
 export python
 
 { date -u; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; } >"$report" 2>&1
 section build 300 "$python" mmvit_backbones/ops/build.py cuda
-section doctor 60 "$python" -c 'import bare_package, mmvit_backbones.doctor as d; print("\n".join(d.describe()))'
+section doctor 60 "$python" -c 'import mmvit_backbones.doctor as d; print("\n".join(d.describe()))'
 section 'goldens, gradcheck, dtypes, strides' 200 bash -c 'tests tests/test_varied_size_window.py -k "cuda and not random"'
 section 'random shapes' 120 bash -c 'tests tests/test_varied_size_window.py -k "cuda and random"'
 section agreement 60 "$python" tools/compare_ops.py --device cuda
@@ -34,7 +34,7 @@ sanitized='cuda and (golden or far_outside or (dtypes and usual) or deterministi
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     section "compute-sanitizer $tool" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$python" -W ignore \
-      -m pytest -p bare_package -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider \
+      -m pytest -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider \
       tests/test_varied_size_window.py -k "$sanitized"
   done
 else

@@ -1,4 +1,14 @@
 """Layers that several networks share, one idea per file."""
+from ..ops.window import (
+    crop,
+    cyclic_shift,
+    needs_padding,
+    pad_to_multiple,
+    shifted_window_mask,
+    to_multiple,
+    window_partition,
+    window_reverse,
+)
 from .attention import GlobalAttention, LinearAttention, WindowAttention
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
@@ -11,16 +21,6 @@ from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
 from .varied_size_attention import VariedSizeWindowAttention
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
-from .window import (
-    crop,
-    cyclic_shift,
-    needs_padding,
-    pad_to_multiple,
-    shifted_window_mask,
-    to_multiple,
-    window_partition,
-    window_reverse,
-)
 
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',

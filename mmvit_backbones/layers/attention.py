@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32, without_autocast
 from ..ops.recompute import recomputable, recompute_input
-from .window import crop, needs_padding, to_multiple, window_partition, window_reverse
+from ..ops.window import crop, needs_padding, to_multiple, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):

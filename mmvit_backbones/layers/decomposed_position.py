@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32
 from ..ops.recompute import recomputable, recompute_input
+from ..ops.window import needs_padding
 from .init import trunc_normal_
-from .window import needs_padding
 
 
 class DecomposedPosition(nn.Module):

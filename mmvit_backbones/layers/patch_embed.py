@@ -2,8 +2,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..ops.window import pad_to_multiple
 from .position_embedding import PositionEmbedding
-from .window import pad_to_multiple
 
 
 class PatchEmbed(nn.Module):

@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32
-from .window import needs_padding
+from ..ops.window import needs_padding
 
 
 class PositionEmbedding(nn.Module):

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from ..ops import varied_size_window_attention
 from ..ops.precision import at_least_float32, without_autocast
+from ..ops.window import needs_padding
 from .position_bias import RelativePositionTable
-from .window import needs_padding
 
 NEGATIVE_SLOPE = 0.01
 

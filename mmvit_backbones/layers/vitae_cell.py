@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.recompute import recomputable, recompute_input
+from ..ops.window import pad_to_multiple
 from .drop_path import DropPath
 from .mlp import Mlp
-from .window import pad_to_multiple
 
 REDUCTION_EPS = 1e-5
 NORMAL_EPS = 1e-6

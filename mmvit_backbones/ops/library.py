@@ -1,8 +1,8 @@
 """Loads the compiled operators, if they are built for the torch that runs."""
+import logging
 from pathlib import Path
 
 import torch
-from mmengine.logging import print_log
 
 FOLDER = Path(__file__).parent
 STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
@@ -10,7 +10,7 @@ HOW_TO_BUILD = 'build them with `python -m mmvit_backbones.ops.build`'
 
 
 def library_name(backend: str, torch_version: str) -> str:
-    """File of a compiled form; torch's C++ interface changes with its version, so the name carries it."""
+    """File of a compiled backend; torch's C++ interface changes with its version, so the name carries it."""
     return f'{STEMS[backend]}.torch{torch_version}.so'
 
 
@@ -30,7 +30,7 @@ def load(backend: str) -> str | None:
 
 
 def load_all() -> dict[str, str | None]:
-    """Why each compiled backend is missing, or None; the CUDA form needs the schemas of the C++ form."""
+    """Why each compiled backend is missing, or None; the CUDA library needs the schemas of the C++ library."""
     missing = {'cpp': load('cpp')}
     missing['cuda'] = missing['cpp'] or load('cuda')
     return missing
@@ -41,9 +41,10 @@ logged = set()
 
 
 def log_missing(backend: str) -> None:
-    """One line, the first time the reference form serves for a backend that is missing."""
+    """One line, the first time the reference serves for a backend that is missing."""
     if torch.compiler.is_compiling() or backend in logged or MISSING.get(backend) is None:
         return
     logged.add(backend)
-    print_log(f'varied-size window attention runs in plain PyTorch; its {backend} form is missing: '
-              f'{MISSING[backend]}; {HOW_TO_BUILD}', logger='current')
+    logging.getLogger(__name__).warning(
+        'varied-size window attention runs in plain PyTorch; its %s backend is missing: %s; %s', backend,
+        MISSING[backend], HOW_TO_BUILD)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .window import crop, needs_padding
+
 # Windows of one kind: their number, and what restricts their attention: which queries see anything, ``(N, 1)``, and
 # which pairs of the others are forbidden, ``(N, N)``; or None where all pairs are allowed.
 Group = tuple[int, tuple[Tensor, Tensor] | None]
@@ -45,7 +47,7 @@ class WindowGrid:
 
     def partition(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, height, width, C)`` to ``(windows, B, w * w, C)``, ``(B, rows, columns, C)`` to ``(windows, B, C)``."""
-        if is_padded(*self.padding):
+        if needs_padding(*self.padding):
             local = F.pad(local, (0, 0, 0, self.padding[1], 0, self.padding[0]))
         local = local.unflatten(2, (self.columns, -1)).unflatten(1, (self.rows, -1)).permute(1, 3, 0, 2, 4, 5)
         return self._sort(local).flatten(2, 3), self._sort(regional.permute(1, 2, 0, 3))
@@ -53,16 +55,12 @@ class WindowGrid:
     def reverse(self, local: Tensor, regional: Tensor) -> tuple[Tensor, Tensor]:
         """Reverses :meth:`partition` and drops the padding."""
         local = self._unsort(local).unflatten(3, (self.window_size, -1)).permute(2, 0, 3, 1, 4, 5)
-        local = local.flatten(1, 2).flatten(2, 3)
-        if torch.compiler.is_compiling():  # a slice would have the size min(H, height), which nests
-            local = F.pad(local, (0, 0, 0, -self.padding[1], 0, -self.padding[0]))
-        else:
-            local = local[:, :self.height, :self.width]
+        local = crop(local.flatten(1, 2).flatten(2, 3), self.height, self.width)
         return local, self._unsort(regional).permute(2, 0, 1, 3)
 
     def _sort(self, x: Tensor) -> Tensor:
         """``(rows, columns, ...)`` to ``(windows, ...)``."""
-        if not is_padded(*self.padding):
+        if not needs_padding(*self.padding):
             return x.flatten(0, 1)
         parts = x.split([self.rows - 1, 1])
         kinds = [kind for part in parts for kind in part.split([self.columns - 1, 1], dim=1)]
@@ -70,7 +68,7 @@ class WindowGrid:
 
     def _unsort(self, x: Tensor) -> Tensor:
         rows, columns = self.rows, self.columns
-        if not is_padded(*self.padding):
+        if not needs_padding(*self.padding):
             return x.unflatten(0, (rows, columns))
         inner, last_column, last_row, corner = x.split(self.kinds)
         inner = torch.cat([inner.unflatten(0, (rows - 1, columns - 1)), last_column.unsqueeze(1)], dim=1)
@@ -78,10 +76,10 @@ class WindowGrid:
 
     def groups(self, like: Tensor) -> list[Group]:
         """The kinds of windows of a batch ``like`` that occur, in order, with their masks."""
-        if not is_padded(*self.padding):
+        if not needs_padding(*self.padding):
             return [(self.rows * self.columns * len(like), None)]
         masks = edge_masks(self.window_size, *self.padding, like.device)
-        return [(count * len(like), mask) for count, mask in zip(self.kinds, [None, *masks]) if is_padded(count)]
+        return [(count * len(like), mask) for count, mask in zip(self.kinds, [None, *masks]) if needs_padding(count)]
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
@@ -98,15 +96,10 @@ def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.
     in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)
     in_row = F.pad((position < window_size - pad_bottom).repeat_interleave(window_size), (1, 0), value=True)
     column, row = in_column[:, None] & in_column, in_row[:, None] & in_row
-    right, bottom = is_padded(pad_right), is_padded(pad_bottom)
+    right, bottom = needs_padding(pad_right), needs_padding(pad_bottom)
     allowed = [column if right else None, row if bottom else None, column | row if right and bottom else None]
     sees = [None if pairs is None else pairs.any(-1, keepdim=True) for pairs in allowed]
     return [None if pairs is None else (some, some & ~pairs) for pairs, some in zip(allowed, sees)]
-
-
-def is_padded(*amounts: int) -> bool:
-    """Whether any amount is not 0; in a compiled graph always, since one graph serves all sizes."""
-    return torch.compiler.is_compiling() or any(amounts)
 
 
 def regional_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, groups: list[Group]) -> Tensor:

@@ -1,0 +1,23 @@
+"""Operators can be used where there is torch but no MMEngine."""
+import subprocess
+import sys
+
+CODE = """
+import sys
+
+class NoMMEngine:
+    def find_spec(self, name, *args):
+        if name.split('.')[0] == 'mmengine':
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, NoMMEngine())
+import torch
+from mmvit_backbones.ops import varied_size_window_sample
+zeros = torch.zeros(1, 2, 2, 2, 3)
+print(varied_size_window_sample(torch.rand(1, 2, 8, 14, 21), zeros, zeros, window_size=7).shape)
+"""
+
+
+def test_operators_need_torch_alone():
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], capture_output=True, text=True)
+    assert done.stdout.strip() == 'torch.Size([1, 2, 8, 14, 21])', done.stderr

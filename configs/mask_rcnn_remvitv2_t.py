@@ -1,4 +1,4 @@
-# No detection results of ReMViTv2 are published: the recipe is mmdet's for Swin-T. Two pictures need about 32 GB of GPU
+# No detection results of ReMViTv2 are published: the recipe is mmdet's for Swin-T. Two images need about 32 GB of GPU
 # memory; with_cp=True and --amp need less (docs/revit.md). Weights: README.
 _base_ = './_base_/mask_rcnn.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/remvitv2_tiny.pth')

@@ -1,6 +1,6 @@
 # Published: mIoU 47.3 (several scales and flipped). Fetch the published ImageNet weights (README: "Weights")
 # into the file named below, or train from nothing with --cfg-options model.backbone.init_cfg=None. Whole
-# pictures are tested as they are, where the authors' were resized to multiples of 32.
+# images are tested as they are, where the authors' were resized to multiples of 32.
 _base_ = './_base_/upernet.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/restv2_tiny_224.pth')
 model = dict(

@@ -1,4 +1,4 @@
-"""``python -m mmvit_backbones.doctor``: which hosts and which form of the operators run here, and what others lack."""
+"""``python -m mmvit_backbones.doctor``: which frameworks and operator backends run here, and what the others lack."""
 import platform
 import sys
 from contextlib import redirect_stdout
@@ -47,7 +47,7 @@ def describe() -> list[str]:
             lines.append(f'varied-size windows, {title}: missing, {reason}; {library.HOW_TO_BUILD}')
     for device, backend in (('CPU', 'cpp'), ('CUDA', 'cuda')):
         form = backend if library.MISSING[backend] is None else 'reference'
-        lines.append(f'{device} tensors take the form {form!r}')
+        lines.append(f'{device} tensors take the backend {form!r}')
     return lines
 
 

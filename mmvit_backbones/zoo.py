@@ -46,7 +46,7 @@ class Family:
         classifier (dict): Backbone arguments for classification, in addition.
         neck (Callable): Number of channels -> config of what makes one vector of the classifier's map, or None.
         head (dict): Type of the classifier's head and what it needs besides numbers of channels and classes.
-        mean (list[float]), std (list[float]): Normalisation of the pictures, RGB.
+        mean (list[float]), std (list[float]): Normalization of the images, RGB.
         remark (str): What is to be known of the published figures.
     """
     name: str
@@ -84,7 +84,7 @@ class Variant:
         settings (dict): Backbone arguments besides ``arch``.
         head (dict): Arguments of the classifier's head, in addition.
         source (str | None): Where ``top1`` stands, if not in the authors' repository.
-        img_size (int): Side of the pictures it was trained on, in pixels.
+        img_size (int): Side of the images it was trained on, in pixels.
     """
     name: str
     family: Family
@@ -120,7 +120,7 @@ class Variant:
             return {**self.backbone, **backbone_overrides}
         family = self.family
         return dict(
-            _scope_='mmpretrain',  # whatever host this process has used before
+            _scope_='mmpretrain',  # whatever framework this process has used before
             type='ImageClassifier',
             data_preprocessor=dict(mean=family.mean, std=family.std, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **family.classifier, **backbone_overrides},

@@ -125,7 +125,7 @@ def test_other_window_size_is_resized():
     name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
     table, resized = weights[name], model.state_dict()[name]
     assert resized.shape == (23 * 23, 3)
-    # The same function, sampled more densely: its centre stays, and so does its mean but for the borders.
+    # The same function, sampled more densely: its center stays, and so does its mean but for the borders.
     torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
     torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
 

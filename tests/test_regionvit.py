@@ -200,7 +200,7 @@ def test_repeated_augmentation(count, world_size, monkeypatch):
 
 
 def test_repeated_augmentation_needs_a_batch():
-    with pytest.raises(ValueError, match='at least 256 pictures, got 240'):
+    with pytest.raises(ValueError, match='at least 256 images, got 240'):
         RepeatedAugmentationSampler(range(240))
 
 

@@ -167,9 +167,9 @@ def visualize():
 @torch.no_grad()
 def test_attention_is_shared_out(visualize, network):
     """In every block, what one place sees adds up to 1, less padding; windows that it is not in are not shown."""
-    model, picture = build(network), 255 * torch.rand(3, 100, 132)
-    blocks = visualize['record'](model, picture)
-    looking = visualize['place']((50, 60), (132, 100), picture.shape[1:])
+    model, image = build(network), 255 * torch.rand(3, 100, 132)
+    blocks = visualize['record'](model, image)
+    looking = visualize['place']((50, 60), (132, 100), image.shape[1:])
     assert len(blocks) == sum(hasattr(module, 'attn') for module in model.modules())
     for block in blocks:
         seen = block.seen(looking, softmax=True)
@@ -184,8 +184,8 @@ def test_attention_is_shared_out(visualize, network):
 def test_one_figure(visualize, looking, tmp_path, root):
     from mmvit_backbones import get_model
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
-    picture = next((root / 'data/coco_mini/val').glob('*.jpg'))
+    image = next((root / 'data/coco_mini/val').glob('*.jpg'))
     visualize['main'](visualize['get_parser']().parse_args([
-        str(picture), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *looking, '--size', '64',
+        str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *looking, '--size', '64',
         '--blocks', '1', '8', '--checkpoint', str(tmp_path / 'weights.pth')]))
     assert (tmp_path / 'out.png').stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""Token labelling: files, geometry of labels and pictures, targets, the head, and the tool that makes labels."""
+"""Token labelling: files, geometry of labels and images, targets, the head, and the tool that makes labels."""
 import importlib.util
 from pathlib import Path
 
@@ -57,10 +57,10 @@ def test_broken_and_missing_files_are_named(tmp_path):
 
 
 def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
-    """A picture of one colour per position of its labels, whose score is that colour."""
+    """An image of one color per position of its labels, whose score is that color."""
     colours = torch.arange(1, rows * columns + 1).view(rows, columns)
-    picture = colours.repeat_interleave(side, 0).repeat_interleave(side, 1)
-    return dict(img=np.repeat(picture.numpy().astype(np.uint8)[..., None], 3, axis=2),
+    colored = colours.repeat_interleave(side, 0).repeat_interleave(side, 1)
+    return dict(img=np.repeat(colored.numpy().astype(np.uint8)[..., None], 3, axis=2),
                 token_scores=colours.float().repeat(5, 1, 1), token_classes=colours.repeat(5, 1, 1))
 
 
@@ -79,7 +79,7 @@ POLICIES = [dict(type='Rotate', magnitude_range=(0, 30), prob=1.),
 
 @pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'])
 def test_labels_move_with_the_picture(policy):
-    """The picture is not square, and has 0 where something comes from outside: so do the scores."""
+    """The image is not square, and has 0 where something comes from outside: so do the scores."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomFlip', prob=1., direction='horizontal'),
         dict(type='RandAugment', policies=[policy], num_policies=1, magnitude_level=7, hparams=dict(pad_val=0))]))
@@ -100,7 +100,7 @@ def test_colours_do_not_move_labels():
 
 
 def test_crop_and_pooled_labels_see_the_same_place():
-    """The colour at the centre of each patch of the crop is the class of its target."""
+    """The color at the center of each patch of the crop is the class of its target."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomResizedCrop', scale=80, crop_ratio_range=(0.2, 0.5), interpolation='nearest')]))
     pool = TRANSFORMS.build(dict(type='PoolTokenLabels', num_classes=49, grid_size=16))
@@ -175,17 +175,17 @@ def test_too_many_pairs_are_told():
     ('imagenet_refiner_vit_s', 14, 0), ('imagenet_refiner_vit_m_384', 24, 0), ('imagenet_refiner_vit_l_448', 28, 26)])
 def test_pipelines_of_the_recipes(name, grid, border, tmp_path):
     """Training gives a target per patch; L is tested in a black frame, as published."""
-    picture = tmp_path / 'roses/1.png'
-    picture.parent.mkdir()
-    Image.fromarray(np.random.randint(1, 256, (90, 120, 3), np.uint8)).save(picture)
-    torch.save(labels(1000, 18), picture.with_suffix('.pt'))
+    colored = tmp_path / 'roses/1.png'
+    colored.parent.mkdir()
+    Image.fromarray(np.random.randint(1, 256, (90, 120, 3), np.uint8)).save(colored)
+    torch.save(labels(1000, 18), colored.with_suffix('.pt'))
     config = Config.fromfile(ROOT / f'configs/{name}.py')
     pipeline = config.train_dataloader.dataset.pipeline
     pipeline[1].root = str(tmp_path)
-    packed = Compose(pipeline)(dict(img_path=str(picture), gt_label=2))
+    packed = Compose(pipeline)(dict(img_path=str(colored), gt_label=2))
     assert packed['inputs'].shape == (3, 16 * grid, 16 * grid)
     assert packed['data_samples'].gt_score.shape == (1000 * (1 + grid**2), )
-    packed = Compose(config.test_dataloader.dataset.pipeline)(dict(img_path=str(picture), gt_label=2))
+    packed = Compose(config.test_dataloader.dataset.pipeline)(dict(img_path=str(colored), gt_label=2))
     rows = packed['inputs'].float().amax((0, 2))
     assert packed['inputs'].shape == (3, 16 * grid, 16 * grid)
     assert (rows[:border] == 0).all() and (rows[border:16 * grid - border] > 0).all()
@@ -224,7 +224,7 @@ def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
 ], ids=['channels first', 'channels last', 'tokens'])
 @torch.no_grad()
 def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
-    """The classifier's linear layer on every position of what is in front of it."""
+    """The classifier's linear layer on every position of what is before it."""
     model = timm.create_model(name).eval()
     torch.save(model.state_dict(), tmp_path / 'weights.pth')
     images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
@@ -237,10 +237,10 @@ def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
 def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
     """A second run makes what is missing or broken, and nothing else."""
     for name in ('a/1', 'a/2', 'b/1'):
-        (tmp_path / 'pictures' / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'pictures' / f'{name}.png')
+        (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'images' / f'{name}.png')
     monkeypatch.setattr(tool, 'build', lambda *args: lambda images: images[:, :1, :2, :3].float().repeat(1, 6, 1, 1))
-    monkeypatch.setattr('sys.argv', ['', str(tmp_path / 'pictures'), str(tmp_path / 'out'), 'any', '--size', '8'])
+    monkeypatch.setattr('sys.argv', ['', str(tmp_path / 'images'), str(tmp_path / 'out'), 'any', '--size', '8'])
     tool.main()
     files = sorted((tmp_path / 'out').rglob('*.*'))
     assert [str(file.relative_to(tmp_path / 'out')) for file in files] == ['a/1.pt', 'a/2.pt', 'b/1.pt']
@@ -248,5 +248,5 @@ def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
     files[1].write_bytes(b'half')
     inodes = [file.stat().st_ino for file in files]  # a clock may be too coarse
     tool.main()
-    assert '3 pictures, 2 have labels' in capsys.readouterr().out
+    assert '3 images, 2 have labels' in capsys.readouterr().out
     assert [file.stat().st_ino == inode for file, inode in zip(files, inodes)] == [True, False, True]

@@ -19,7 +19,7 @@ from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, win
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
 HEADS = (2, 4, 8, 16)
-SHAPES = {  # pictures, and the map of each stage
+SHAPES = {  # images, and the map of each stage
     '224': (64, [(56, 56), (28, 28), (14, 14), (7, 7)]),
     '800x1333': (2, [(200, 334), (100, 167), (50, 84), (25, 42)]),
     'h200': (128, [(56, 56), (28, 28), (14, 14), (7, 7)]),

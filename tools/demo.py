@@ -1,4 +1,4 @@
-"""Train Mask R-CNN with a ReSwin-T backbone on real photographs, test it, and draw what it learned.
+"""Train Mask R-CNN with a ReSwin-T backbone on real images, test it, and draw what it learned.
 
 Everything comes from `data/`; the weights start at random. Writes into work_dirs/demo: loss.png, predictions.png.
 """
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/mask_rcnn_reswin_t.py'
 WITHOUT_VALIDATION = 'val_dataloader=None', 'val_evaluator=None', 'val_cfg=None'  # the test comes right after
 WHAT_TO_EXPECT = """\
-Mask R-CNN with a ReSwin-T backbone learns from {train} photographs and is tested on {val} others.
-It starts from random weights and sees few small pictures for a few minutes, so expect the loss to fall by more than
-half, and an AP near zero: published detectors start from ImageNet weights and see 118,000 photographs twelve times.
+Mask R-CNN with a ReSwin-T backbone learns from {train} images and is tested on {val} others.
+It starts from random weights and sees few small images for a few minutes, so expect the loss to fall by more than
+half, and an AP near zero: published detectors start from ImageNet weights and see 118,000 images twelve times.
 This shows that all works."""
 
 
@@ -34,7 +34,7 @@ def main():
 
     say(start, '1/3 training: "eta" is the time left')
     run('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *WITHOUT_VALIDATION)
-    say(start, '2/3 testing on the other photographs')
+    say(start, '2/3 testing on the other images')
     checkpoint = Path((work_dir / 'last_checkpoint').read_text())
     drawings = work_dir / 'drawings'
     run('test.py', CONFIG, checkpoint, '--work-dir', work_dir / 'test', '--show-dir', drawings)

@@ -28,8 +28,8 @@ FILLS = ['#dbe9f6', '#d5efdf', '#fdebd0', '#f6dcdf', '#e6def2']
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('network', help='name, see mmvit_backbones.list_models()')
-    parser.add_argument('out', help='picture to write: .svg, .png or .pdf')
-    parser.add_argument('--size', type=int, default=224, help='side of the picture, in pixels')
+    parser.add_argument('out', help='image to write: .svg, .png or .pdf')
+    parser.add_argument('--size', type=int, default=224, help='side of the image, in pixels')
     return parser.parse_args()
 
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
-    """Figures of one network; ``gmacs`` in 1e9 multiply-adds for one picture."""
+    """Figures of one network; ``gmacs`` in 1e9 multiply-adds for one image."""
     variant = VARIANTS[name]
     height, width = size or (variant.img_size, variant.img_size)
     if task == 'classification':

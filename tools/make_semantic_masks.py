@@ -1,6 +1,6 @@
 """Turn COCO instance annotations into semantic masks with five coarse classes.
 
-Each picture gives one 8-bit palette PNG of the same size and stem; the pixel value is the class id:
+Each image gives one 8-bit palette PNG of the same size and stem; the pixel value is the class id:
 0 background, 1 person, 2 vehicle, 3 animal, 4 other thing. Crowd regions take their category's class.
 Where instances overlap, the one with the smaller area lies on top.
 
@@ -33,9 +33,9 @@ def draw_mask(coco, image):
 
 
 def save_mask(mask, path):
-    picture = Image.fromarray(mask)
-    picture.putpalette([value for colour in PALETTE for value in colour])
-    picture.save(path, optimize=True)
+    mask_image = Image.fromarray(mask)
+    mask_image.putpalette([value for colour in PALETTE for value in colour])
+    mask_image.save(path, optimize=True)
 
 
 def make_masks(instances_json, out_dir):

@@ -1,11 +1,11 @@
-"""Make token labels: for every picture of a folder, which classes a classifier sees where.
+"""Make token labels: for every image of a folder, which classes a classifier sees where.
 
-    python tools/make_token_labels.py PICTURES OUT timm:dm_nfnet_f6 --size 576
-    python tools/make_token_labels.py PICTURES OUT mmpretrain:convnext-base_32xb128_in1k
-    python tools/make_token_labels.py PICTURES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
-    python tools/make_token_labels.py PICTURES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
+    python tools/make_token_labels.py IMAGES OUT timm:dm_nfnet_f6 --size 576
+    python tools/make_token_labels.py IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
+    python tools/make_token_labels.py IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
+    python tools/make_token_labels.py IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
-Pictures lie in a folder per class. A picture CLASS/NAME.jpg, stretched to a square, gives OUT/CLASS/NAME.pt: one tensor
+Images lie in a folder per class. An image CLASS/NAME.jpg, stretched to a square, gives OUT/CLASS/NAME.pt: one tensor
 (2, 5, H, W), the five highest scores of each position of the classifier's last map and their classes. To get them, the
 classifier's head is applied to each position instead of their mean. Started again, the tool makes what is missing or
 broken; a file is either whole or not there.
@@ -33,11 +33,11 @@ from mmvit_backbones.datasets.token_labels import TOP_K, read_token_labels
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('pictures', type=Path, help='folder with a folder of pictures per class')
+    parser.add_argument('images', type=Path, help='folder with a folder of images per class')
     parser.add_argument('out', type=Path, help='folder for the labels')
     parser.add_argument('model', help='timm:NAME, mmpretrain:NAME, a network of this package, or a config')
     parser.add_argument('--checkpoint', help='weights; by default those that timm or mmpretrain offer')
-    parser.add_argument('--size', type=int, default=224, help='side of the square that pictures are stretched to')
+    parser.add_argument('--size', type=int, default=224, help='side of the square that images are stretched to')
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()
@@ -45,30 +45,30 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    targets = plan(args.pictures, args.out)
+    targets = plan(args.images, args.out)
     annotate = build(args.model, args.checkpoint, args.device)
     try:
         num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=args.device)).shape[1]
     except AssertionError as error:  # as timm's and mmpretrain's networks of one size have it
-        raise UsageError(f'{args.model} does not take pictures of --size {args.size}: {error}') from None
-    missing = [(picture, file) for picture, file in targets.items() if not is_whole(file, num_classes)]
-    print(f'{len(targets)} pictures, {len(targets) - len(missing)} have labels', flush=True)
+        raise UsageError(f'{args.model} does not take images of --size {args.size}: {error}') from None
+    missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
+    print(f'{len(targets)} images, {len(targets) - len(missing)} have labels', flush=True)
     for i in range(0, len(missing), args.batch_size):
         batch = missing[i:i + args.batch_size]
-        images = torch.stack([read(picture, args.size) for picture, _ in batch]).to(args.device)
+        images = torch.stack([read(path, args.size) for path, _ in batch]).to(args.device)
         for labels, (_, file) in zip(strongest(annotate(images)), batch):
             save(labels, file)
         print(f'{min(i + args.batch_size, len(missing))} of {len(missing)} made', flush=True)
 
 
-def plan(pictures: Path, out: Path) -> dict[Path, Path]:
-    """Every picture and the file for its labels."""
-    found = sorted(path for path in pictures.glob('*/*') if path.suffix.lower() in SUFFIXES)
+def plan(images: Path, out: Path) -> dict[Path, Path]:
+    """Every image and the file for its labels."""
+    found = sorted(path for path in images.glob('*/*') if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise UsageError(f'{pictures} has no pictures in folders of classes; allowed are {", ".join(SUFFIXES)}')
+        raise UsageError(f'{images} has no images in folders of classes; allowed are {", ".join(SUFFIXES)}')
     targets = {path: out / path.parent.name / f'{path.stem}.pt' for path in found}
     if len(set(targets.values())) < len(targets):
-        raise UsageError(f'{pictures} has pictures of one class that differ in their suffix alone')
+        raise UsageError(f'{images} has images of one class that differ in their suffix alone')
     return targets
 
 
@@ -80,18 +80,18 @@ def is_whole(file: Path, num_classes: int) -> bool:
     return True
 
 
-def read(picture: Path, size: int) -> Tensor:
+def read(path: Path, size: int) -> Tensor:
     """RGB ``(3, size, size)``, uint8."""
     try:
-        with Image.open(picture) as image:
+        with Image.open(path) as image:
             image = image.convert('RGB').resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, SyntaxError) as error:
-        raise UsageError(f'picture {picture} cannot be read: {error}') from error
+        raise UsageError(f'image {path} cannot be read: {error}') from error
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def strongest(scores: Tensor) -> Iterator[Tensor]:
-    """``(B, num_classes, H, W)`` to ``(2, 5, H, W)`` per picture."""
+    """``(B, num_classes, H, W)`` to ``(2, 5, H, W)`` per image."""
     values, classes = scores.float().topk(min(TOP_K, scores.shape[1]), dim=1)
     return iter(torch.stack([values, classes.to(values.dtype)], dim=1).cpu())
 
@@ -104,7 +104,7 @@ def save(labels: Tensor, file: Path) -> None:
 
 
 def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
-    """A function from RGB pictures ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
+    """A function from RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
     use_safe_loading()
     library, _, rest = name.rpartition(':')
     if library == 'timm':

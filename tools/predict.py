@@ -1,4 +1,4 @@
-"""Draw what a model sees in pictures: boxes and masks, segments, or the class; classes are also printed."""
+"""Draw what a model sees in images: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 
 from mmvit_backbones import accelerate
@@ -9,7 +9,7 @@ from mmvit_backbones.cli.predict import Predictor, find_device, find_images, pla
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='picture files, or folders of them')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, or folders of them')
     parser.add_argument('--config', required=True, help='config file')
     parser.add_argument('--checkpoint', required=True,
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
@@ -29,10 +29,10 @@ def main(args: argparse.Namespace) -> None:
     predictor = Predictor(cfg, args.checkpoint, device)
     if not args.no_accelerate:
         accelerate(predictor.model, inference=True)
-    for picture, drawing in drawings.items():
-        sample = predictor.predict(picture)
-        predictor.draw(picture, sample, drawing, args.score_thr)
-        print(f'{picture} -> {drawing} {predictor.describe(sample)}'.rstrip())
+    for image, drawing in drawings.items():
+        sample = predictor.predict(image)
+        predictor.draw(image, sample, drawing, args.score_thr)
+        print(f'{image} -> {drawing} {predictor.describe(sample)}'.rstrip())
 
 
 if __name__ == '__main__':

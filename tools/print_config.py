@@ -21,7 +21,7 @@ from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.launch import check_backbone, run_script
 
 FORMATS = ('py', 'json', 'yaml')
-# What hosts look up in mmcv.ops instead of a registry.
+# What frameworks look up in mmcv.ops instead of a registry.
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
 
 
@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     check_backbone(cfg)
-    with redirect_stdout(sys.stderr):  # what hosts print while they are imported
+    with redirect_stdout(sys.stderr):  # what frameworks print while they are imported
         check_types(cfg.to_dict(), cfg.default_scope)
     suffix = Path(args.out or '').suffix.removeprefix('.')
     text = write(cfg, args.format or (suffix if suffix in FORMATS else 'py'))

@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show shows each picture')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show shows each image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     launch.add_run_arguments(parser)
     return parser

@@ -1,10 +1,10 @@
 """Draw what the blocks of a network with attention residuals look at: ReViT, ReMViTv2, ReSwin.
 
-    python tools/visualize_attention.py PICTURE --network remvitv2_tiny --checkpoint CHECKPOINT --query 120,80
-    python tools/visualize_attention.py PICTURE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
+    python tools/visualize_attention.py IMAGE --network remvitv2_tiny --checkpoint CHECKPOINT --query 120,80
+    python tools/visualize_attention.py IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
 One row per block, first its attention (after the softmax), then its residual (the logits that it hands on), each for
-the mean of the heads and for single heads. Drawn is what one pixel of the picture looks at (`--query`), or what the
+the mean of the heads and for single heads. Drawn is what one pixel of the image looks at (`--query`), or what the
 places that speak for a class look at, in proportion to their part in its logit (`--evidence`; class activation maps,
 Zhou et al., CVPR 2016, arXiv 1512.04150). Every panel has its own scale; windows that are not looked from stay grey.
 """
@@ -34,14 +34,14 @@ NETWORKS = [name for name, variant in VARIANTS.items() if variant.family.name in
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('image', metavar='PICTURE', help='picture file')
+    parser.add_argument('image', metavar='IMAGE', help='image file')
     parser.add_argument('--network', required=True, choices=NETWORKS, help=', '.join(NETWORKS), metavar='NAME')
     parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
     looking = parser.add_mutually_exclusive_group()
-    looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the picture file (default: its centre)')
+    looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
     looking.add_argument('--evidence', type=int, metavar='CLASS', help='number of a class; -1 is the predicted one')
     parser.add_argument('--size', type=int, default=224,
-                        help='short side of the picture for the network, in pixels (default: %(default)s)')
+                        help='short side of the image for the network, in pixels (default: %(default)s)')
     parser.add_argument('--blocks', type=int, nargs='+', help='which blocks, from 0 (default: all)')
     parser.add_argument('--heads', type=int, nargs='+', default=[0, 1],
                         help='which heads, beside their mean (default: 0 1)')
@@ -57,20 +57,20 @@ def pixel(text: str) -> tuple[int, int]:
 def main(args: argparse.Namespace) -> None:
     file, = find_images([args.image])
     image = Image.open(file).convert('RGB')
-    picture = resize(image, args.size)
+    pixels = resize(image, args.size)
     try:
         backbone = get_model(args.network, 'backbone', args.checkpoint).eval()
     except ValueError as error:
         raise UsageError(str(error)) from None
-    blocks = record(backbone, picture)
+    blocks = record(backbone, pixels)
     if args.evidence is None:
-        looking = place(args.query or (image.width // 2, image.height // 2), image.size, picture.shape[1:])
+        looking = place(args.query or (image.width // 2, image.height // 2), image.size, pixels.shape[1:])
     else:
-        looking = evidence(backbone, picture, classifier(args.checkpoint), args.evidence)
+        looking = evidence(backbone, pixels, classifier(args.checkpoint), args.evidence)
     numbers = range(len(blocks)) if args.blocks is None else args.blocks
     if not all(0 <= number < len(blocks) for number in numbers):
         raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
-    draw(picture, looking, {number: blocks[number] for number in numbers}, args.heads, args.out)
+    draw(pixels, looking, {number: blocks[number] for number in numbers}, args.heads, args.out)
     print(f'{file} -> {args.out}')
 
 
@@ -85,8 +85,8 @@ def resize(image: Image.Image, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def record(backbone: nn.Module, picture: Tensor) -> list['GlobalBlock | WindowBlock']:
-    """The logits of every block for one picture."""
+def record(backbone: nn.Module, pixels: Tensor) -> list['GlobalBlock | WindowBlock']:
+    """The logits of every block for one image."""
     recorded = []
 
     def keep(block: nn.Module, inputs: tuple, outputs: tuple) -> None:
@@ -97,7 +97,7 @@ def record(backbone: nn.Module, picture: Tensor) -> list['GlobalBlock | WindowBl
             recorded.append(GlobalBlock(logits))
 
     hooks = [module.register_forward_hook(keep) for module in backbone.modules() if hasattr(module, 'attn')]
-    maps = features(backbone, picture)
+    maps = features(backbone, pixels)
     for hook in hooks:
         hook.remove()
     for block in recorded:
@@ -107,10 +107,10 @@ def record(backbone: nn.Module, picture: Tensor) -> list['GlobalBlock | WindowBl
     return recorded
 
 
-def features(backbone: nn.Module, picture: Tensor) -> Tensor:
+def features(backbone: nn.Module, pixels: Tensor) -> Tensor:
     """The last map ``(C, h, w)``, after its norm."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return backbone(((picture - mean) / std)[None])[-1][0]
+    return backbone(((pixels - mean) / std)[None])[-1][0]
 
 
 class GlobalBlock:
@@ -161,9 +161,9 @@ class WindowBlock:
 
 
 def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-    """1 at a pixel of the picture file of that width and height, where it lies in the picture of shape ``(H, W)``."""
+    """1 at a pixel of the image file of that width and height, where it lies in the image of shape ``(H, W)``."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
-        raise UsageError(f'--query {query[0]},{query[1]} is outside of the picture of '
+        raise UsageError(f'--query {query[0]},{query[1]} is outside of the image of '
                          f'{image_size[0]} x {image_size[1]} pixels')
     looking = torch.zeros(*shape)
     x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
@@ -182,40 +182,40 @@ def classifier(checkpoint: str | None) -> Tensor:
 
 
 @torch.no_grad()
-def evidence(backbone: nn.Module, picture: Tensor, weights: Tensor, number: int) -> Tensor:
+def evidence(backbone: nn.Module, pixels: Tensor, weights: Tensor, number: int) -> Tensor:
     """What each place adds to the logit of a class, ``(H, W)``; what speaks against it counts nothing."""
     if not -1 <= number < len(weights):
         raise UsageError(f'--evidence must be from -1 to {len(weights) - 1}, got {number}')
-    maps = features(backbone, picture)
+    maps = features(backbone, pixels)
     if number == -1:
         number = int((weights @ maps.mean((1, 2))).argmax())
     parts = torch.einsum('c,chw->hw', weights[number], maps).clamp(min=0)
-    return F.interpolate(parts[None, None], picture.shape[1:], mode='bilinear')[0, 0] + 1e-9
+    return F.interpolate(parts[None, None], pixels.shape[1:], mode='bilinear')[0, 0] + 1e-9
 
 
 # ---- the figure
 
 
-def draw(picture: Tensor, looking: Tensor, blocks: dict, heads: list[int], path: str) -> None:
+def draw(pixels: Tensor, looking: Tensor, blocks: dict, heads: list[int], path: str) -> None:
     columns = 1 + 2 * (1 + len(heads))
-    aspect = picture.shape[1] / picture.shape[2]
+    aspect = pixels.shape[1] / pixels.shape[2]
     figure, grid = plt.subplots(len(blocks), columns, figsize=(1.5 * columns, (1.5 * aspect + 0.3) * len(blocks)),
                                 squeeze=False)
     for axes in grid.flat:
         axes.axis('off')
     is_place = int((looking > 0).sum()) == 1
     for row, (number, block) in zip(grid, blocks.items()):
-        show(row[0], picture, None if is_place else looking, 'viridis', f'block {number}')
+        show(row[0], pixels, None if is_place else looking, 'viridis', f'block {number}')
         if is_place:
             y, x = divmod(int(looking.argmax()), looking.shape[1])
             row[0].plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
         panels = iter(row[1:])
         for kind, colours in (('attention', 'inferno'), ('residual', 'coolwarm')):
             maps = block.seen(looking, softmax=kind == 'attention')
-            show(next(panels), picture, maps.mean(0), colours, f'{kind}, mean')
+            show(next(panels), pixels, maps.mean(0), colours, f'{kind}, mean')
             for head in heads:
                 if head < len(maps):
-                    show(next(panels), picture, maps[head], colours, f'{kind}, head {head}')
+                    show(next(panels), pixels, maps[head], colours, f'{kind}, head {head}')
                 else:
                     next(panels)
     figure.tight_layout(pad=0.3)
@@ -223,14 +223,14 @@ def draw(picture: Tensor, looking: Tensor, blocks: dict, heads: list[int], path:
     plt.close(figure)
 
 
-def show(axes: plt.Axes, picture: Tensor, heat: Tensor | None, colours: str, title: str) -> None:
-    """A map over the picture, which is grey beneath it."""
+def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, colours: str, title: str) -> None:
+    """A map over the image, which is grey beneath it."""
     axes.set_title(title, fontsize=7, pad=2)
-    _, height, width = picture.shape
+    _, height, width = pixels.shape
     if heat is None:
-        axes.imshow(picture.byte().permute(1, 2, 0).numpy())
+        axes.imshow(pixels.byte().permute(1, 2, 0).numpy())
         return
-    axes.imshow(picture.mean(0).numpy(), cmap='gray')
+    axes.imshow(pixels.mean(0).numpy(), cmap='gray')
     axes.imshow(heat.numpy(), cmap=colours, alpha=0.65, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
 
 

@@ -1,9 +1,9 @@
-"""Draw where varied-size windows look: a row per query, a column per stage, a coloured frame per head.
+"""Draw where varied-size windows look: a row per query, a column per stage, a colored frame per head.
 
-    python tools/visualize_windows.py PICTURE --network vitaev2_vsa_small --checkpoint CHECKPOINT
-    python tools/visualize_windows.py PICTURE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
+    python tools/visualize_windows.py IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
+    python tools/visualize_windows.py IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
 
-The white frame is the window that holds the query, a pixel marked by a cross; the coloured ones are where its heads
+The white frame is the window that holds the query, a pixel marked by a cross; the colored ones are where its heads
 sample keys and values, in the last attention of each stage. Without a checkpoint the weights are random, which shows
 what a network starts from.
 """
@@ -27,23 +27,23 @@ from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-MARGIN = 0.1  # of the picture, around it: windows may look beyond its border
+MARGIN = 0.1  # of the image, around it: windows may look beyond its border
 
-# Of one stage, in pixels: the side of a window, the padding (top, left), and a frame (centre x and y, width and height)
+# Of one stage, in pixels: the side of a window, the padding (top, left), and a frame (center x and y, width and height)
 # per head and window, (heads, 4, nh, nw).
 Frames = tuple[int, tuple[int, int], Tensor]
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('image', metavar='PICTURE', help='picture file')
+    parser.add_argument('image', metavar='IMAGE', help='image file')
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--network', help='name, see mmvit_backbones.list_models()')
     source.add_argument('--config', help='config file whose backbone is taken')
     parser.add_argument('--checkpoint', help='checkpoint file or http(s) address (default: random weights)')
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
                         help='pixels whose windows are drawn (default: three on the diagonal)')
-    parser.add_argument('--out', default='windows.png', help='picture to write (default: %(default)s)')
+    parser.add_argument('--out', default='windows.png', help='image to write (default: %(default)s)')
     return parser
 
 
@@ -53,19 +53,19 @@ def pixel(text: str) -> tuple[int, int]:
 
 
 def main(args: argparse.Namespace) -> None:
-    picture, = find_images([args.image])
-    with Image.open(picture) as file:
+    path, = find_images([args.image])
+    with Image.open(path) as file:
         image = np.array(file.convert('RGB'))
     height, width = image.shape[:2]
     queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
     for x, y in queries:
         if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(f'--queries {x},{y} is outside of the picture of {width} x {height} pixels')
+            raise UsageError(f'--queries {x},{y} is outside of the image of {width} x {height} pixels')
     backbone = build_backbone(args).eval()
     frames = predict_frames(backbone, image)
     weights = args.checkpoint or 'random weights'
     draw(image, queries, frames, f'{args.network or args.config}, {weights}', args.out)
-    print(f'{picture} -> {args.out}')
+    print(f'{path} -> {args.out}')
 
 
 def build_backbone(args: argparse.Namespace) -> nn.Module:
@@ -85,7 +85,7 @@ def build_backbone(args: argparse.Namespace) -> nn.Module:
 
 @torch.no_grad()
 def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
-    """What the last attention of each stage looks at, in pixels of the picture.
+    """What the last attention of each stage looks at, in pixels of the image.
 
     Returns:
         list[Frames]: One entry per stage.

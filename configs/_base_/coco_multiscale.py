@@ -1,5 +1,5 @@
-# COCO pictures with DETR's augmentation, as detectors on transformers are trained: the short side from 480 to 800, half
-# of the pictures cropped in between.
+# COCO images with DETR's augmentation, as detectors on transformers are trained: the short side from 480 to 800, half
+# of the images cropped in between.
 scales = [(480, 1333), (512, 1333), (544, 1333), (576, 1333), (608, 1333), (640, 1333), (672, 1333), (704, 1333),
           (736, 1333), (768, 1333), (800, 1333)]
 multiscale = dict(type='RandomChoiceResize', scales=scales, keep_ratio=True)

@@ -1,9 +1,9 @@
-# COCO 2017 as RegionViT's detectors are trained: by iterations of 16 pictures (8 GPUs x 2), AdamW 1e-4.
+# COCO 2017 as RegionViT's detectors are trained: by iterations of 16 images (8 GPUs x 2), AdamW 1e-4.
 # Departure: biases of norms are not decayed; the authors' decay is 1e-4 for all biases.
 _base_ = ['mmdet::_base_/datasets/coco_instance.py', 'mmdet::_base_/default_runtime.py']
 custom_imports = dict(imports=['mmvit_backbones'])
 train_dataloader = dict(
-    persistent_workers=False,  # a resumed run seeds its workers anew
+    persistent_workers=False,  # a resumed run seeds its workers again
     sampler=dict(type='InfiniteSampler', shuffle=True))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=90000, val_interval=10000)
 val_cfg = dict(type='ValLoop')

@@ -1,4 +1,4 @@
-# The 1x recipe, 90,000 iterations: pictures are stretched to 1120 x 672 pixels, upright ones to 672 x 1120, for
+# The 1x recipe, 90,000 iterations: images are stretched to 1120 x 672 pixels, portrait ones to 672 x 1120, for
 # training and testing. They keep their proportions instead with --cfg-options
 # train_dataloader.dataset.pipeline.2.keep_ratio=True val_dataloader.dataset.pipeline.1.keep_ratio=True
 # test_dataloader.dataset.pipeline.1.keep_ratio=True.

@@ -1,4 +1,4 @@
-# The 1x recipe with larger pictures (dagger): stretched to 1344 x 896 pixels, upright ones to 896 x 1344. Only the size
+# The 1x recipe with larger images (dagger): stretched to 1344 x 896 pixels, portrait ones to 896 x 1344. Only the size
 # is published; that they are stretched is taken from the recipe for smaller ones, coco_regionvit_1x.py, which tells how
 # to keep their proportions instead.
 _base_ = './coco_regionvit.py'

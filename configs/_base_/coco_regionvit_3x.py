@@ -1,4 +1,4 @@
-# The 3x recipe: 270,000 iterations; pictures of 480 to 896 pixels on the short side, half of them cropped first.
+# The 3x recipe: 270,000 iterations; images of 480 to 896 pixels on the short side, half of them cropped first.
 _base_ = './coco_regionvit.py'
 resize = dict(type='RandomChoiceResize', scales=[(short, 1120) for short in range(480, 897, 32)], keep_ratio=True)
 train_pipeline = [

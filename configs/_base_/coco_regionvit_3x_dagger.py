@@ -1,4 +1,4 @@
-# The 3x recipe with larger pictures (dagger): as coco_regionvit_3x.py, but up to 1344 pixels on the long side, tested
+# The 3x recipe with larger images (dagger): as coco_regionvit_3x.py, but up to 1344 pixels on the long side, tested
 # with 896 on the short one.
 _base_ = './coco_regionvit.py'
 resize = dict(type='RandomChoiceResize', scales=[(short, 1344) for short in range(480, 897, 32)], keep_ratio=True)

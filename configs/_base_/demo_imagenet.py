@@ -1,4 +1,4 @@
-# Classification of the 240 + 60 photographs of flowers in data/flowers_mini, small pictures and a short schedule: it
+# Classification of the 240 + 60 images of flowers in data/flowers_mini, small images and a short schedule: it
 # shows that everything works, from random weights, within minutes on two CPU cores. It is not a recipe.
 _base_ = './imagenet.py'
 data_root = 'data/flowers_mini'

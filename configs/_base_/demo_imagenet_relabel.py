@@ -1,4 +1,4 @@
-# Classification of the photographs of flowers with token labels, Mixup or CutMix, and patches mixed between pictures.
+# Classification of the images of flowers with token labels, Mixup or CutMix, and patches mixed between images.
 _base_ = './demo_imagenet.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,4 @@
-# Mask R-CNN on the 32 + 20 photographs in data/coco_mini, small pictures and a short schedule: it shows that
+# Mask R-CNN on the 32 + 20 images in data/coco_mini, small images and a short schedule: it shows that
 # everything works, from random weights, within minutes on two CPU cores. It is not a recipe.
 _base_ = './mask_rcnn.py'
 data_root = 'data/coco_mini/'

@@ -1,4 +1,4 @@
-# UperNet on the 32 + 20 photographs in data/coco_mini with the masks derived from their instances, small pictures and
+# UperNet on the 32 + 20 images in data/coco_mini with the masks derived from their instances, small images and
 # a short schedule: it shows that everything works, from random weights, within minutes on two CPU cores. It is not a
 # recipe.
 _base_ = './upernet.py'

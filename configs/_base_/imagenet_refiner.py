@@ -1,7 +1,7 @@
 # ImageNet-1k as Refiner-ViT is trained without token labels: 32 images per process and a learning rate of 5e-4 that the
 # authors did not scale; how many processes they used is not known, here it is 8. Five epochs of warm-up from 1e-6, 300
 # of cosine to 1e-5 and 10 more, Mixup 0.8 or CutMix 1.0 (half each), random erasing 0.25, averaged weights; train with
-# --amp. Of the similarity of attention maps, the authors' plain recipe counts two pairs. Pictures are resized by
+# --amp. Of the similarity of attention maps, the authors' plain recipe counts two pairs. Images are resized by
 # bicubic interpolation, where the authors draw it or bilinear. Tested at 248 -> 224 (crop 0.9), which is that of S.
 _base_ = './imagenet.py'
 data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])

@@ -1,5 +1,5 @@
-# ImageNet-1k as Refiner-ViT is trained with token labels, one file per picture in data/imagenet_labels, see
-# docs/refiner.md. Pictures are flipped and augmented before they are cropped, since labels cover the whole picture.
+# ImageNet-1k as Refiner-ViT is trained with token labels, one file per image in data/imagenet_labels, see
+# docs/refiner.md. Images are flipped and augmented before they are cropped, since labels cover the whole image.
 _base_ = './imagenet_refiner.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

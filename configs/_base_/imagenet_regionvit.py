@@ -1,6 +1,6 @@
 # ImageNet-1k as RegionViT is trained: repeated augmentation, Mixup 0.8 or CutMix 1.0, random erasing 0.25, rate 5e-4
-# per 512 pictures, five epochs of warm-up. The authors' command for large batches warms up for 50 epochs.
-# 8 GPUs x 128 pictures = 1024 per update; --auto-scale-lr sets the rate for another number.
+# per 512 images, five epochs of warm-up. The authors' command for large batches warms up for 50 epochs.
+# 8 GPUs x 128 images = 1024 per update; --auto-scale-lr sets the rate for another number.
 _base_ = './imagenet.py'
 model = dict(
     backbone=dict(type='RegionViT', window_size=7, out_indices=3, out_tokens='regional', drop_path_rate=0.1),

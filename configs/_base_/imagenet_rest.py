@@ -1,5 +1,5 @@
 # ImageNet-1k as ResTv1 is trained: 8 GPUs x 256 images (large: 240), learning rate 5e-4 per 512 images, Mixup or
-# CutMix, repeated augmentation, pictures tested at 256 -> 224; train with --amp. The authors' colour jitter of 0.4 is
+# CutMix, repeated augmentation, images tested at 256 -> 224; train with --amp. The authors' color jitter of 0.4 is
 # left out: it has no effect where RandAugment is used.
 _base_ = './imagenet.py'
 model = dict(train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))

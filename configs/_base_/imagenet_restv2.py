@@ -1,5 +1,5 @@
 # ImageNet-1k as ResTv2 is trained: 8 GPUs x 256 images, learning rate 1.5e-4 per 256 images, Mixup or CutMix, averaged
-# weights, pictures tested at 224 without margin; train with --amp. The authors' colour jitter of 0.4 is left out: it
+# weights, images tested at 224 without margin; train with --amp. The authors' color jitter of 0.4 is left out: it
 # has no effect where RandAugment is used. Their drop path rates are published for detection and segmentation alone.
 _base_ = './imagenet.py'
 model = dict(train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))

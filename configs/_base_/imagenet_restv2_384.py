@@ -1,7 +1,7 @@
 # ImageNet-1k at 384 x 384 as ResTv2 is fine-tuned: 30 epochs, 8 GPUs x 64 images, learning rate 1.5e-5 per 256 images,
-# no Mixup or CutMix, pictures tested without cropping, warped to the square; train with --amp.
+# no Mixup or CutMix, images tested without cropping, warped to the square; train with --amp.
 _base_ = './imagenet.py'
-mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as pictures are read
+mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as images are read
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=384, backend='pillow', interpolation='bicubic'),

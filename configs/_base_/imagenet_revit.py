@@ -1,7 +1,7 @@
 # ImageNet-1k with the augmentation of the ReViT family: RandAugment with six operations, Mixup 0.8 alone (no CutMix)
-# with probability 0.99, random erasing with probability 0.1, pictures tested at 246 -> 224.
+# with probability 0.99, random erasing with probability 0.1, images tested at 246 -> 224.
 _base_ = './imagenet.py'
-mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as pictures are read
+mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as images are read
 model = dict(train_cfg=dict(augments=dict(type='Mixup', alpha=0.8), probs=[0.99]))
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,9 +1,9 @@
 # ImageNet-1k with the augmentation of ReViT and ReMViTv2: RandAugment with six operations, Mixup 0.8 or CutMix 1.0
-# (half each), random erasing with probability 0.25, gradients clipped at 1, pictures tested at 256 -> 224. The gate is
+# (half each), random erasing with probability 0.25, gradients clipped at 1, images tested at 256 -> 224. The gate is
 # a vector and not decayed; tables of positions are. The authors give learning rates per 512 images of one step, times
 # the steps accumulated: those in the configs are what that makes for 2 GPUs.
 _base_ = './imagenet_revit.py'
-mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as pictures are read
+mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as images are read
 model = dict(train_cfg=dict(
     _delete_=True, augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]))
 train_pipeline = [

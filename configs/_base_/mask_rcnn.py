@@ -1,7 +1,7 @@
 # Mask R-CNN on COCO 2017, 1x schedule, as mmdet trains Swin-T: AdamW 1e-4, 8 GPUs x 2 images.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['mmvit_backbones'])
-train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers anew in each epoch
+train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers again in each epoch
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1),

@@ -1,6 +1,6 @@
 # Mask R-CNN on COCO 2017 with a simple feature pyramid on the classifier's last map. The authors have no detectors: the
-# schedule is that of Swin-T. Batch norms stand in attention and are frozen, as there are few pictures per GPU. Maps of
-# attention take memory: at 1333 x 800 in float32, 0.85 GB (S, M) or 1.1 GB (L) per picture and pair of blocks; blocks
+# schedule is that of Swin-T. Batch norms stand in attention and are frozen, as there are few images per GPU. Maps of
+# attention take memory: at 1333 x 800 in float32, 0.85 GB (S, M) or 1.1 GB (L) per image and pair of blocks; blocks
 # are recomputed, and --amp halves it.
 _base_ = './mask_rcnn.py'
 model = dict(

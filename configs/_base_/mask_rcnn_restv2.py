@@ -1,6 +1,6 @@
 # Mask R-CNN as ResTv2 is trained, 3x: AdamW 1e-4, 8 GPUs x 2 images, a random crop of 0.9, short sides from 480 to 800,
 # gradients of the whole model clipped at 0.01; train with --amp. The authors' 270,000 iterations with steps at 210,000
-# and 250,000 are 36 epochs with steps after 28 and 33 here. The classifier's norm is taken over, theirs starts anew.
+# and 250,000 are 36 epochs with steps after 28 and 33 here. The classifier's norm is loaded; theirs is not.
 _base_ = './mask_rcnn.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -13,7 +13,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-# A resumed run seeds its workers anew in each epoch.
+# A resumed run seeds its workers again in each epoch.
 train_dataloader = dict(persistent_workers=False, dataset=dict(pipeline=train_pipeline))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),

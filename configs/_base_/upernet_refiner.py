@@ -1,5 +1,5 @@
 # UperNet on ADE20K, four taps of the same stride made a pyramid as for BEiT. The authors have no segmenters: the
-# schedule is that of Swin-T. Batch norms stand in attention and are frozen, as there are few pictures per GPU.
+# schedule is that of Swin-T. Batch norms stand in attention and are frozen, as there are few images per GPU.
 _base_ = './upernet.py'
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),

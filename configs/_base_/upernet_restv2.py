@@ -1,4 +1,4 @@
-# UperNet on ADE20K as ResTv2 is trained. Whole pictures are tested as they are, where the authors' were resized to
+# UperNet on ADE20K as ResTv2 is trained. Whole images are tested as they are, where the authors' were resized to
 # multiples of 32. The authors' constructor of the stage-wise decay is not shipped; here the last stage has 0.9 times
 # the rate of the heads, and the stem 0.9 ** 5.
 _base_ = './upernet.py'

@@ -53,10 +53,10 @@ class Detectron2Backbone(Base):
 
     @property
     def size_divisibility(self) -> int:
-        """0: pictures may have any size."""
+        """0: images may have any size."""
         return 0
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """None: pictures may have any size."""
+        """None: images may have any size."""
         return {}

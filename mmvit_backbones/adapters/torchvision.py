@@ -25,7 +25,7 @@ class NamedMaps(nn.Module):
 class BackboneWithFPN(backbone_utils.BackboneWithFPN):
     """torchvision's class of this name, around a backbone that is no sequence of modules.
 
-    torchvision normalises pictures with the mean and standard deviation of ImageNet in RGB, for values from 0 to 1.
+    torchvision normalizes images with the mean and standard deviation of ImageNet in RGB, for values from 0 to 1.
 
     Args:
         backbone (Backbone): A pyramid, whose strides double from map to map.

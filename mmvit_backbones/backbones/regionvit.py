@@ -84,7 +84,7 @@ class RegionEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention, used for the regional tokens of a picture and for the tokens of a window.
+    """Multi-head attention, used for the regional tokens of an image and for the tokens of a window.
 
     In windows, local tokens have a relative position bias. Its table is laid out as the published weights have it:
     displacement 0 at ``window_size // 2``, negative ones wrapped around, the key's position minus the query's.
@@ -120,7 +120,7 @@ class Attention(nn.Module):
         Args:
             x (Tensor): ``(sequences, N, C)``.
             groups (list[Group] | None): Kinds of windows, if the sequences are windows, in the order of the
-                sequences; each window comes once per picture of the batch.
+                sequences; each window comes once per image of the batch.
         """
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if groups is None:
@@ -138,7 +138,7 @@ class Block(nn.Module):
         num_heads (int): Number of heads.
         window_size (int): Side of a window, in tokens.
         mlp_ratio (float): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each of the three, per picture the first, per window the others.
+        drop_path (float): Probability of dropping each of the three, per image the first, per window the others.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
@@ -222,10 +222,10 @@ class RegionViT(Backbone):
     - The table of the position bias is wrapped around: displacement 0 in its upper left part, key minus query.
     - The window in the lower right corner sees tokens of the padding: the masks of row and column are united there.
     - A query that may see nothing takes the mean of all values, and tokens of the padding change from block to block.
-    - If one side of a picture is no multiple of a region, the other, though it be one, gains a region of padding.
+    - If one side of an image is no multiple of a region, the other, though it be one, gains a region of padding.
     - Projection and position encoding are shared by local and regional maps, attention by both of a block's steps.
-    - Stage norms are in the path: the next stage takes the normalised local map, but the regional one as it is.
-    - Published detectors take RGB pictures, with mean ``[103.53, 116.28, 123.675]`` and standard deviation
+    - Stage norms are in the path: the next stage takes the normalized local map, but the regional one as it is.
+    - Published detectors take RGB images, with mean ``[103.53, 116.28, 123.675]`` and standard deviation
       ``[57.375, 57.12, 58.395]``, which are in the order BGR.
 
     Args:
@@ -240,12 +240,12 @@ class RegionViT(Backbone):
         peg (bool): Positional encoding generator in every stage. Defaults to False.
         stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path. Defaults to False.
         resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
-            table were a picture, which blurs over the seam; False in the order of displacements. Defaults to True.
+            table were an image, which blurs over the seam; False in the order of displacements. Defaults to True.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
         kwargs: Common arguments of :class:`Backbone`.
 
     Raises:
-        ValueError: If an argument is outside of what is allowed, or a picture is larger than the windows reach.
+        ValueError: If an argument is outside of what is allowed, or an image is larger than the windows reach.
 
     Example:
         >>> import torch
@@ -332,7 +332,7 @@ class RegionViT(Backbone):
 
     @property
     def largest_side(self) -> int:
-        """Up to this side, in pixels, windows cover every picture; only called where they do not cover them all."""
+        """Up to this side, in pixels, windows cover every image; only called where they do not cover them all."""
         reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
         return min(reach) + self.local_embed.slack
 

@@ -179,7 +179,7 @@ class Block(nn.Module):
         return x, logits
 
     def skip(self, x: Tensor, normed: Tensor) -> Tensor:
-        """Around the attention; where channels change, from the normalised input, as published."""
+        """Around the attention; where channels change, from the normalized input, as published."""
         if self.proj is not None:
             x = self.proj(normed)
         if self.query_stride > 1:

@@ -129,12 +129,12 @@ class EMSA(ReducedAttention):
 
 
 class Block(nn.Module):
-    """Attention, then the feed-forward half; pre-norm.
+    """Attention, then the MLP; pre-norm.
 
     Args:
         attention (ReducedAttention): Attention of one version or the other.
         channels (int): Channels.
-        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
+        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
         norm_eps (float): Epsilon of the LayerNorms.
         drop_path (float): Probability of dropping each half.
     """

@@ -68,7 +68,7 @@ class EMSAv2(ReducedAttention):
         return self.proj(out)
 
     def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
-        """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalised."""
+        """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalized."""
         b, h, w, c = values.shape
         r = self.reduction
         x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -82,7 +82,7 @@ class ResTv2(ResT):
     """ResTv2: the frame of :class:`ResT` with another stem, other patch embeddings and another attention.
 
     Works at any image size from one pixel up. A classifier's checkpoint fills the output norm of the last stage, which
-    the authors' detectors and segmenters start anew.
+    the authors' detectors and segmenters starts from its initialization.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.

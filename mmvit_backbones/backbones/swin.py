@@ -27,7 +27,7 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves the grid and doubles the channels: four neighbours concatenated, LayerNorm, linear."""
+    """Halves the grid and doubles the channels: four neighbors concatenated, LayerNorm, linear."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

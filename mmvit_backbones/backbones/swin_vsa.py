@@ -12,13 +12,13 @@ from .swin import NORM_EPS, SwinBase
 
 
 class Block(nn.Module):
-    """Varied-size window attention, then the feed-forward half; pre-norm.
+    """Varied-size window attention, then the MLP; pre-norm.
 
     Args:
         channels (int): Channels.
         num_heads (int): Number of heads.
         window_size (int): Tokens along a side of a window.
-        mlp_ratio (int): Hidden channels of the feed-forward half, relative to ``channels``.
+        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
         drop_path (float): Probability of dropping each half.
         context_position (bool): Whether a 7 x 7 convolution gives the attention positions; the shortcut is without it.
     """
@@ -46,11 +46,11 @@ class SwinVSA(SwinBase):
     The authors published scores of Swin with varied-size windows, but neither code nor weights. This network is
     therefore the package's own definition, and published scores need not be its own:
 
-    - patch embedding, merging, feed-forward halves, widths and depths are Swin's;
-    - attention, and the 7 x 7 convolution in front of it, are those of the authors' ViTAEv2-VSA
+    - patch embedding, merging, MLPs, widths and depths are Swin's;
+    - attention, and the 7 x 7 convolution before it, are those of the authors' ViTAEv2-VSA
       (:class:`ViTAEv2VSA`), as their classifier has them: padding at the right and bottom, offsets in units of the
       windows along their own axis;
-    - no window is shifted: windows that overlap connect their neighbours.
+    - no window is shifted: windows that overlap connect their neighbors.
 
     Works at any image size from one pixel up.
 

@@ -69,7 +69,7 @@ class ViTAE(Backbone):
     The smaller networks reduce the image in three steps, with strides 4, 8 and 16, two of them with linear attention;
     all normal cells stand on the last grid. The plain networks (``'base'``, ``'large'``, ``'huge'``) cut the image into
     patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
-    No norm follows the last cell; the plain classifiers normalise the pooled vector (``PooledLayerNorm``).
+    No norm follows the last cell; the plain classifiers normalize the pooled vector (``PooledLayerNorm``).
 
     Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each reduction.
 
@@ -80,7 +80,7 @@ class ViTAE(Backbone):
             attention and convolutions) and ``mlp_ratio``.
         in_channels (int): Channels of the images. Defaults to 3.
         out_indices (Sequence[int] | int | None): Stages whose maps are returned; None returns all. Defaults to None.
-        img_size (int): Side of the pictures that the stored positions of a plain network are for, in pixels; others
+        img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others
             are interpolated. Defaults to 224.
         drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
         drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0. Defaults to 0.1.

@@ -50,9 +50,9 @@ class ViTAEv2(Backbone):
     at the end. Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each
     reduction, which changes nothing where the image is a multiple of 32.
 
-    Needed by the published weights, and therefore as published:
+    Quirks kept for checkpoint compatibility:
 
-    - Windows are centred on the map; tokens of the padding are attended to, with keys and values that are the biases.
+    - Windows are centered on the map; tokens of the padding are attended to, with keys and values that are the biases.
     - In reduction cells window attention has no residual, and global attention has its values as residual and no bias.
 
     Args:
@@ -66,7 +66,7 @@ class ViTAEv2(Backbone):
         window_size (int): Side of the windows, in tokens; no weight depends on it. Defaults to 7.
         drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
         drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0 (the authors' rates
-            start anew in each stage). Defaults to 0.1.
+            starts from its initialization in each stage). Defaults to 0.1.
         frozen_stages (int): -1 freezes nothing, 0 the first reduction cell, ``n`` the first ``n`` stages. Default: -1.
         norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
         with_cp (bool): Recompute cells in the backward pass. Defaults to False.

@@ -82,7 +82,7 @@ def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
     image = table.unflatten(1, (old_side, old_side))
     if wrapped:
         return resize_bicubic(image[None], new_side)[0].flatten(1)
-    # Displacement 0 lies at w // 2 and comes to the centre, w - 1.
+    # Displacement 0 lies at w // 2 and comes to the center, w - 1.
     old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
     image = image.roll((old_shift, old_shift), dims=(1, 2))
     return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)

@@ -12,7 +12,7 @@ LAYOUT = {
     r'backbone.stages.\1.blocks.\2.\3.\4',
     r'layers\.(\d+)\.blocks\.(\d+)\.attn\.(relative_position_bias_table)':
     r'backbone.stages.\1.blocks.\2.attn.position_bias.\3',
-    r'layers\.(\d+)\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)': None,  # computed anew
+    r'layers\.(\d+)\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)': None,  # recomputed
     r'layers\.(\d+)\.downsample\.(norm|reduction)\.(\w+)': r'backbone.stages.\1.downsample.\2.\3',
     r'norm\.(\w+)': r'backbone.norm3.\1',
     r'head\.(\w+)': r'head.fc.\1',

@@ -32,7 +32,7 @@ VSA_CELL = {
     r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
     r'attn\.(sampling_offsets|sampling_scales)\.2\.(weight|bias)': r'attn.\g<1>.\g<2>',
     r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
-    r'attn\.(relative_position_index|base_coords|coords)': None,  # computed anew
+    r'attn\.(relative_position_index|base_coords|coords)': None,  # recomputed
     r'pos\.(weight|bias)': r'position.conv.\g<1>',
     **PYRAMID,
     **CONV_BRANCH,

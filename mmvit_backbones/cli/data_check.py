@@ -62,9 +62,9 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
 
 def _layout(path: str, dataset: dict, root: str) -> str:
     path = osp.relpath(path, root) + (os.sep if path.endswith(os.sep) else '')
-    # Without an annotation file, the folders of the pictures are the classes (mmpretrain).
+    # Without an annotation file, the folders of the images are the classes (mmpretrain).
     is_class_tree = path.endswith(os.sep) and not dataset.get('ann_file') and \
         not isinstance(dataset.get('data_prefix'), dict)
     if not is_class_tree:
         return path
-    return f'{path}<wnid>/*.JPEG' if dataset['type'] == 'ImageNet' else f'{path}<class>/<picture>'
+    return f'{path}<wnid>/*.JPEG' if dataset['type'] == 'ImageNet' else f'{path}<class>/<image>'

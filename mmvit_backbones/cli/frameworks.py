@@ -25,7 +25,7 @@ _TTA_MODELS = {
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Let the visualization hook of the host draw every prediction, in a window or into a folder."""
+    """Let the visualization hook of the framework draw every prediction, in a window or into a folder."""
     host = cfg.default_scope
     cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[host]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[host]))
@@ -55,14 +55,14 @@ def save_predictions(cfg: Config, out: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Test with the augmentations of the config, or with the picture and its mirror image."""
+    """Test with the augmentations of the config, or with the image and its mirror image."""
     host = cfg.default_scope
     datasets = leaf_datasets(cfg.test_dataloader.dataset)
     if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
                          'a config with a tta_model of its own can be tested')
     if host == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
-        raise UsageError('--tta: mmpretrain draws single pictures only; leave --show and --show-dir out')
+        raise UsageError('--tta: mmpretrain draws single images only; leave --show and --show-dir out')
     tta_model = cfg.get('tta_model') or _TTA_MODELS[host]
     pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, host)
     for dataset in datasets:
@@ -75,7 +75,7 @@ def _mirror_pipeline(pipeline: list[dict], host: str) -> list[dict]:
     annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
     if host == 'mmdet' and 'meta_keys' in pack:
         pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
-    # The picture itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
+    # The image itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
     views = dict(type='TestTimeAug', transforms=[flips, *([step] for step in annotations), [pack]])
     return [*(step for step in steps if step not in annotations), views]

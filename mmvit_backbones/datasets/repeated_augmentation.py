@@ -11,14 +11,14 @@ BATCH = 256  # an epoch is cut to whole batches of this size, whatever the batch
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugmentationSampler(Sampler):
-    """Shows each picture several times in a row, augmented differently, and never twice to one of several processes.
+    """Shows each image several times in a row, augmented differently, and never twice to one of several processes.
 
-    An epoch has as many samples as the data set, cut to whole batches of 256, from a third of its pictures. That cut is
+    An epoch has as many samples as the data set, cut to whole batches of 256, from a third of its images. That cut is
     what differs from mmpretrain's ``RepeatAugSampler``, which shows some more of the same sequence.
 
     Args:
-        dataset (Sized): At least 256 pictures.
-        num_repeats (int): How often a picture is shown. Defaults to 3.
+        dataset (Sized): At least 256 images.
+        num_repeats (int): How often an image is shown. Defaults to 3.
         seed (int | None): Added to the number of the epoch, the same for all processes; None draws one. Default: None.
 
     Raises:
@@ -27,7 +27,7 @@ class RepeatedAugmentationSampler(Sampler):
 
     def __init__(self, dataset: Sized, num_repeats: int = 3, seed: int | None = None) -> None:
         if len(dataset) < BATCH:
-            raise ValueError(f'dataset must have at least {BATCH} pictures, got {len(dataset)}')
+            raise ValueError(f'dataset must have at least {BATCH} images, got {len(dataset)}')
         self.rank, self.world_size = get_dist_info()
         self.dataset = dataset
         self.num_repeats = num_repeats

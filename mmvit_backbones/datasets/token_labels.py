@@ -1,4 +1,4 @@
-"""Token labels: for every picture of the training set, a map of the classes that another network saw where.
+"""Token labels: for every image of the training set, a map of the classes that another network saw where.
 
 Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
 arXiv 2104.10858) uses it. ``tools/make_token_labels.py`` makes such maps.
@@ -50,7 +50,7 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
 
 @TRANSFORMS.register_module()
 class LoadTokenLabels:
-    """Reads the token labels of a picture, ``ROOT/<folder of the picture>/<its name>.pt``.
+    """Reads the token labels of an image, ``ROOT/<folder of the image>/<its name>.pt``.
 
     Adds ``token_scores`` and ``token_classes``, see :func:`read_token_labels`.
 
@@ -64,19 +64,19 @@ class LoadTokenLabels:
         self.num_classes = num_classes
 
     def __call__(self, results: dict) -> dict:
-        picture = Path(results['img_path'])
-        path = self.root / picture.parent.name / f'{picture.stem}.pt'
+        path_of_image = Path(results['img_path'])
+        path = self.root / path_of_image.parent.name / f'{path_of_image.stem}.pt'
         results['token_scores'], results['token_classes'] = read_token_labels(path, self.num_classes)
         return results
 
 
 @TRANSFORMS.register_module()
 class TransformWithTokenLabels:
-    """Transforms of mmpretrain that move pixels, for the picture and its token labels together.
+    """Transforms of mmpretrain that move pixels, for the image and its token labels together.
 
     Labels are flipped, and moved by the geometric operations of ``RandAugment``: each position takes what the nearest
-    one had, and what comes from outside the picture has no score. ``RandomResizedCrop`` leaves them as they are and
-    notes ``token_box``: top, left, height and width of the crop in shares of the picture.
+    one had, and what comes from outside the image has no score. ``RandomResizedCrop`` leaves them as they are and
+    notes ``token_box``: top, left, height and width of the crop in shares of the image.
 
     Args:
         transforms (list[dict]): Of ``RandomFlip``, ``RandAugment`` and ``RandomResizedCrop``; a crop comes last.
@@ -132,11 +132,11 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """A geometric operation on the picture, and on a picture of the labels' positions, which tells what went where.
+    """A geometric operation on the image, and on an image of the labels' positions, which tells what went where.
 
     Args:
         operation: mmpretrain's ``Rotate``, ``Shear`` or ``Translate``.
-        results (dict): With ``img``, ``token_scores`` and ``token_classes``, whose positions cover the whole picture.
+        results (dict): With ``img``, ``token_scores`` and ``token_classes``, whose positions cover the whole image.
     """
     from mmcv.transforms.utils import cache_random_params
     height, width = results['img'].shape[:2]
@@ -204,7 +204,7 @@ def pool_token_labels(scores: Tensor, classes: Tensor, box: Sequence[float], num
     Args:
         scores (Tensor): ``(k, H, W)``; classes that are not among the ``k`` have score 0.
         classes (Tensor): ``(k, H, W)``, integers.
-        box (Sequence[float]): Top, left, height and width of the crop, in shares of the picture.
+        box (Sequence[float]): Top, left, height and width of the crop, in shares of the image.
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width.
         label_smooth_val (float): Share that is spread over all classes.

@@ -66,7 +66,7 @@ class ExactResumeHook(Hook):
         checkpoint = runner.message_hub.get_info('last_ckpt')
         if not isinstance(runner.train_loop, IterBasedTrainLoop) or checkpoint == self.last_checkpoint:
             return
-        # Do now what a resumed training does: start the workers anew at this place in the data.
+        # Do now what a resumed training does: start new workers at this place in the data.
         self.last_checkpoint = checkpoint
         if _can_skip(runner.train_dataloader):
             runner.train_loop.dataloader_iterator.skip_iter(runner.iter + 1)

@@ -1,4 +1,4 @@
-"""Learning rates that fall from the head to the stem, for every backbone of the package and any host.
+"""Learning rates that fall from the head to the stem, for every backbone of the package and any framework.
 
 Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: ConvNeXt's UperNet recipe (Liu et al.,
 CVPR 2022, arXiv 2201.03545), which ResTv2 follows.

@@ -1,4 +1,4 @@
-"""Accuracy on ImageNet's validation pictures by their reassessed labels.
+"""Accuracy on ImageNet's validation images by their reassessed labels.
 
 Are we done with ImageNet? (Beyer et al., 2020, arXiv 2006.07159); the labels are ``real.json`` of
 github.com/google-research/reassessed-imagenet.
@@ -13,24 +13,24 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 NUM_PICTURES = 50_000
-PICTURE = re.compile(r'ILSVRC2012_val_(\d{8})')
+IMAGE_NAME = re.compile(r'ILSVRC2012_val_(\d{8})')
 
 
 @METRICS.register_module()
 class ImageNetReaL(BaseMetric):
-    """Top-k accuracy by ImageNet-ReaL: a hit if any of the k classes of highest score is among a picture's labels.
+    """Top-k accuracy by ImageNet-ReaL: a hit if any of the k classes of highest score is among an image's labels.
 
-    Pictures without labels are left out. Use it beside mmpretrain's ``Accuracy``, with pictures that keep their names
+    Images without labels are left out. Use it beside mmpretrain's ``Accuracy``, with images that keep their names
     ``ILSVRC2012_val_%08d``.
 
     Args:
-        label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the pictures' numbers.
+        label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images' numbers.
         topk (int | Sequence[int]): One or more k. Defaults to (1, ).
         collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``. Defaults to 'cpu'.
         prefix (str | None): MMEngine's. Defaults to 'real': the figure is ``real/top1``.
 
     Raises:
-        ValueError: If the file is not such a list, or a picture's name has no number in it.
+        ValueError: If the file is not such a list, or an image's name has no number in it.
     """
 
     def __init__(self, label_file: str, topk: int | Sequence[int] = (1, ), collect_device: str = 'cpu',
@@ -42,7 +42,7 @@ class ImageNetReaL(BaseMetric):
         self.labels = read_labels(label_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps, per picture with labels, the hits for every k."""
+        """Keeps, per image with labels, the hits for every k."""
         for sample in data_samples:
             labels = torch.tensor(self.labels[picture_index(sample['img_path'])])
             if len(labels):
@@ -50,7 +50,7 @@ class ImageNetReaL(BaseMetric):
                 self.results.append([bool(torch.isin(best[:k], labels).any()) for k in self.topk])
 
     def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
-        """Percent of the pictures with labels, by ``top{k}``; nan if none has."""
+        """Percent of the images with labels, by ``top{k}``; nan if none has."""
         hits = torch.tensor(results, dtype=torch.float64).reshape(-1, len(self.topk))
         return {f'top{k}': 100 * rate for k, rate in zip(self.topk, hits.mean(0).tolist())}
 
@@ -71,7 +71,7 @@ def read_labels(path: str) -> list[list[int]]:
 
 def picture_index(path: str) -> int:
     """Position in the label file of ``ILSVRC2012_val_00000001`` and so on, which count from 1."""
-    match = PICTURE.search(Path(path).name)
+    match = IMAGE_NAME.search(Path(path).name)
     if match is None or not 1 <= int(match[1]) <= NUM_PICTURES:
-        raise ValueError(f'img_path {path} has no number of a validation picture (ILSVRC2012_val_00000001 and on)')
+        raise ValueError(f'img_path {path} has no number of a validation image (ILSVRC2012_val_00000001 and on)')
     return int(match[1]) - 1

@@ -11,7 +11,7 @@ from ..ops.window import crop, needs_padding, to_multiple, window_partition, win
 class WindowAttention(nn.Module):
     """Attention inside windows that don't overlap, without shift, mask or position bias.
 
-    The map is centred on whole windows; what is padded is attended to, as zeros before the projection.
+    The map is centered on whole windows; what is padded is attended to, as zeros before the projection.
 
     Args:
         in_channels (int): Channels of the input.

@@ -1,4 +1,4 @@
-"""Pictures to tokens (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.1)."""
+"""Images to tokens (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.1)."""
 import torch
 from torch import Tensor, nn
 

@@ -13,13 +13,13 @@ from ..ops.window import needs_padding
 class PositionEmbedding(nn.Module):
     """One learned vector per position of a square grid, and one for the class token where there is one.
 
-    Resized on load where the checkpoint's grid is another (bicubic, with one log line), and where the picture's is.
+    Resized on load where the checkpoint's grid is another (bicubic, with one log line), and where the image's is.
 
     Args:
         grid_size (int): Side of the stored grid, in tokens.
         channels (int): Channels.
         class_token (bool): Whether the first vector is that of a class token. Defaults to True.
-        interpolation (str): For pictures: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
+        interpolation (str): For images: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
             other. Defaults to ``'bicubic'``.
     """
 

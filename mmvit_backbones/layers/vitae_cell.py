@@ -131,7 +131,7 @@ class NormalCell(nn.Module):
         conv_branch (ConvBranch): Beside it.
         mlp_ratio (int): Hidden channels of the MLP, in channels.
         drop_rate (float): Dropout after attention and MLP.
-        drop_path (float): Stochastic depth; drawn anew for each of the three branches.
+        drop_path (float): Stochastic depth; drawn independently for each of the three branches.
         position (nn.Module | None): Before attention and its norm alone, such as :class:`ContextPosition`.
     """
 

@@ -36,7 +36,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
         scale (Tensor): ``(B, heads, 2, nh, nw)``, index 0 is x and 1 is y. Tokens are ``1 + scale`` pixels apart.
         offset (Tensor): Like ``scale``, in pixels.
         window_size (int): Tokens along a side of a window.
-        pad (tuple[int, int]): Rows and columns of zeros, (top, left), that the grid of windows has in front of the map.
+        pad (tuple[int, int]): Rows and columns of zeros, (top, left), that the grid of windows has before the map.
         backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'``; None picks the fastest that can run.
 
     Returns:
@@ -78,7 +78,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         bias_table (Tensor): ``((2 * window_size - 1) ** 2, heads)``. A query at (i, j) and a key at (i', j') of a
             window take row ``(i - i' + window_size - 1) * (2 * window_size - 1) + j - j' + window_size - 1``.
         window_size (int): Tokens along a side of a window.
-        pad (tuple[int, int]): Virtual zero padding in front of the map, (top, left).
+        pad (tuple[int, int]): Virtual zero padding before the map, (top, left).
         softmax_scale (float | None): Factor of the logits; None means ``d ** -0.5``.
         backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'``; None picks the fastest that can run.
 

@@ -46,7 +46,7 @@ def test_draws_a_network_and_a_config(image, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--network', 'swin_vsa_tiny', '--queries', '90,5'], '90,5 is outside of the picture of 90 x 60'),
+    (['--network', 'swin_vsa_tiny', '--queries', '90,5'], '90,5 is outside of the image of 90 x 60'),
     (['--network', 'rest_lite'], 'no varied-size windows'),
     (['--network', 'nothing'], 'name must be one of'),
 ], ids=['query', 'network', 'name'])

@@ -4,7 +4,7 @@
 namespace mmvit {
 namespace {
 
-// A thread has N channels of one sampled token; neighbours in memory are neighbours among the threads.
+// A thread has N channels of one sampled token; neighbors in memory are neighbors among the threads.
 template <int N, typename T, typename A>
 __global__ void sample_forward(Shape s, Map<const T> features, const A* scale, const A* offset, Map<T> sampled) {
   const int32_t groups = s.channels / N;

@@ -37,7 +37,7 @@ struct Window {
   int32_t head, row, column;
   int32_t row_begin, row_end, column_begin, column_end;
 
-  // Heads change fastest, so that neighbours in time are neighbours in memory.
+  // Heads change fastest, so that neighbors in time are neighbors in memory.
   MMVIT_INLINE Window(const Shape& s, int64_t index) {
     head = int32_t(index % s.heads);
     index /= s.heads;

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 OPSET = 18
-EXAMPLE_SIZE = 90, 122  # needs padding in all networks
+EXAMPLE_SIZE = 474, 698  # needs padding in all networks, and several windows in all stages
 MAX_PROTOBUF_BYTES = 2**31 - 2**20
 
 

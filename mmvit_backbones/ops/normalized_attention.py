@@ -68,7 +68,9 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
         Tensor: ``(B, num_heads, N, d)``.
     """
     if torch.compiler.is_compiling():
-        return reference(logits.to(at_least_float32(logits)), value, eps)
+        attn = logits.softmax(-1, dtype=at_least_float32(logits)) - 1 / logits.shape[-1]
+        attn = attn * (attn.square().mean((2, 3), keepdim=True) + eps).rsqrt()
+        return attn.to(value.dtype) @ value
 
     def instance_norm(attn: Tensor) -> Tensor:
         # Not nn.InstanceNorm2d, which refuses a map of one query and one key.

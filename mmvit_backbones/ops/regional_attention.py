@@ -77,9 +77,9 @@ class WindowGrid:
     def groups(self, like: Tensor) -> list[Group]:
         """The kinds of windows of a batch ``like`` that occur, in order, with their masks."""
         if not needs_padding(*self.padding):
-            return [(self.rows * self.columns * len(like), None)]
+            return [(self.rows * self.columns * like.shape[0], None)]
         masks = edge_masks(self.window_size, *self.padding, like.device)
-        return [(count * len(like), mask) for count, mask in zip(self.kinds, [None, *masks]) if needs_padding(count)]
+        return [(count * like.shape[0], mask) for count, mask in zip(self.kinds, [None, *masks]) if needs_padding(count)]
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.backbones.remvitv2 import resize_logits
+from mmvit_backbones.backbones.remvitv2 import upsample
 from mmvit_backbones.backbones.reswin import select_maps
 from mmvit_backbones.checkpoints import revit
 
@@ -40,9 +40,13 @@ def test_previous_logits_take_the_grids_of_the_block(size):
     model = build('ReMViTv2')
     _, logits = model.blocks[0](torch.randn(1, *size, 16), None, model.gate())
     logits = logits.detach().requires_grad_()
-    query_grid, key_grid = (-(-size[0] // 2), -(-size[1] // 2)), (-(-size[0] // 2), -(-size[1] // 2))
-    resized = resize_logits(logits, 2, query_grid, key_grid)
-    assert resized.shape == (1, 1, *query_grid, *key_grid)
+    attention = model.blocks[1].attn
+    x = torch.randn(1, *size, 16)
+    query_grid = -(-size[0] // 2), -(-size[1] // 2)
+    resized = attention.pool_logits(logits, x)
+    for dim, length in enumerate(query_grid, start=4):
+        resized = upsample(resized, dim, length)
+    assert resized.shape == (1, 1, *query_grid, *query_grid)
     resized.sum().backward()
     assert (logits.grad > 0).all()
 

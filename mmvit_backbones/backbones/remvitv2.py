@@ -72,6 +72,7 @@ class PooledAttention(nn.Module):
         head_dim = channels // num_heads
         self.num_heads = num_heads
         self.scale = head_dim**-0.5
+        self.strides = query_stride, key_stride
         self.qkv = nn.Linear(in_channels, 3 * channels)
         self.pool_q = HeadPooling(head_dim, query_stride)
         self.pool_k = HeadPooling(head_dim, key_stride)
@@ -84,7 +85,7 @@ class PooledAttention(nn.Module):
 
         Args:
             x (Tensor): Normalized map ``(B, H, W, in_channels)``.
-            prev_logits (Tensor | None): Logits of the block before, ``(B, num_heads or fewer, ...)``, of any grids.
+            prev_logits (Tensor | None): What :meth:`pool_logits` makes of the logits of the block before.
             alpha (Tensor): The weight of this block's own logits.
 
         Returns:
@@ -96,34 +97,30 @@ class PooledAttention(nn.Module):
         query_grid, key_grid = q.shape[2:4], k.shape[2:4]
         bias = self.positions(q, query_grid, key_grid)
         if prev_logits is not None:
-            prev_logits = resize_logits(prev_logits, self.num_heads, query_grid, key_grid).flatten(4).flatten(2, 3)
+            for dim, length in enumerate(key_grid, start=4):
+                if prev_logits.shape[dim] < length:
+                    prev_logits = upsample(prev_logits, dim, length)
+            prev_logits = prev_logits.flatten(4).flatten(2, 3)
         x, logits = residual_attention(*(part.flatten(2, 3) for part in (q, k, v)), prev_logits, alpha, self.scale,
-                                       bias, query_skip=True)
+                                       bias, query_skip=True, overwrite_bias=True)
         x = x.transpose(1, 2).flatten(2).unflatten(1, query_grid)
         return self.proj(x), logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
+    def pool_logits(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Logits of the block before, pooled to this block's grids for its input ``(B, H, W, in_channels)``.
 
-def resize_logits(logits: Tensor, num_heads: int, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> Tensor:
-    """Logits of the block before on the grids of this one.
+        The mean of the heads, where their number changes; averages of queries, and of keys where they become fewer.
 
-    The mean of the heads, where their number changes; average pooling of the queries; average pooling or upsampling of
-    the keys.
-
-    Args:
-        logits (Tensor): ``(B, num_heads or another number, h, w, h', w')``, of any grids.
-
-    Returns:
-        Tensor: ``(B, num_heads or 1, *query_grid, *key_grid)``.
-    """
-    if logits.shape[1] != num_heads:
-        logits = logits.mean(1, keepdim=True)
-    for dim, length in enumerate((*query_grid, *key_grid), start=2):
-        if logits.shape[dim] > length:
-            logits = average(logits, dim, length)
-    for dim, length in enumerate(key_grid, start=4):
-        if logits.shape[dim] < length:
-            logits = upsample(logits, dim, length)
-    return logits
+        Args:
+            logits (Tensor): ``(B, num_heads or another number, h, w, h', w')``.
+        """
+        if logits.shape[1] != self.num_heads:
+            logits = logits.mean(1, keepdim=True)
+        query_grid, key_grid = (pooled(x.shape[1:3], stride) for stride in self.strides)
+        for dim, length in enumerate((*query_grid, *key_grid), start=2):
+            if logits.shape[dim] > length:
+                logits = average(logits, dim, length)
+        return logits
 
 
 def average(x: Tensor, dim: int, length: int) -> Tensor:
@@ -246,6 +243,8 @@ class ReMViTv2(Backbone):
         logits, alpha = None, self.gate()
         for stage in range(self.num_stages):
             for block in self.blocks_of(stage):
+                if logits is not None:  # before the block, so that the map of the block before is free to go
+                    logits = block.attn.pool_logits(logits, x)
                 x, logits = self.run_block(block, x, logits, alpha)
             yield x
 

@@ -11,7 +11,7 @@ from .precision import without_autocast
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
                        scale: float, bias: Tensor | None = None, mask: Tensor | None = None,
-                       query_skip: bool = False) -> tuple[Tensor, Tensor]:
+                       query_skip: bool = False, overwrite_bias: bool = False) -> tuple[Tensor, Tensor]:
     """``softmax(S + mask) v`` and ``S``, with ``S = alpha * scale * q k^T + (1 - alpha) * prev_logits + bias``.
 
     Without ``prev_logits``, ``S = scale * q k^T + bias``. The products and sums of ``S`` are written into one buffer.
@@ -27,6 +27,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         bias (Tensor | None): Added to the logits and handed on with them; broadcast to ``(..., N, M)``.
         mask (Tensor | None): Added before the softmax alone; broadcast to ``(..., N, M)``.
         query_skip (bool): Add ``q`` to the result. Defaults to False.
+        overwrite_bias (bool): Without gradients, write the logits into ``bias``, which has their shape. Defaults to
+            False.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
@@ -40,7 +42,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
             return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
         if learned is not None:
             alpha = None
-        return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip)
+        overwrite = overwrite_bias and not torch.is_grad_enabled() and bias.is_contiguous()
+        return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip, overwrite)
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, scale: float,
@@ -61,11 +64,11 @@ class _ResidualAttention(torch.autograd.Function):
     """``learned`` is ``alpha`` as a tensor, else ``alpha`` is a number."""
 
     @staticmethod
-    def forward(ctx, q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip):
+    def forward(ctx, q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip, overwrite):
         shape = (*q.shape[:-1], k.shape[-2])
         q, k, v = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v))
         keep = 1 - (alpha if learned is None else learned)
-        logits, ctx.factor = write_logits(q, k, prev_logits, learned, keep, scale, bias, shape)
+        logits, ctx.factor = write_logits(q, k, prev_logits, learned, keep, scale, bias, shape, overwrite)
         attn = softmax(logits, mask)
         out = torch.baddbmm(q, flat(attn), v) if query_skip else torch.bmm(flat(attn), v)
         ctx.save_for_backward(q, k, v, mask, attn if learned is None else logits, learned,
@@ -91,7 +94,7 @@ class _ResidualAttention(torch.autograd.Function):
             if grad_logits is not None:
                 grad.add_(grad_logits)
         if grad is None:
-            return (None, ) * 10
+            return (None, ) * 11
         gated = learned is not None and prev_logits is not None
         skip = ctx.query_skip and grad_out is not None
         grad_q = scaled_bmm(flat(grad), k, ctx.factor, grad_out if skip and not gated else None)
@@ -108,13 +111,20 @@ class _ResidualAttention(torch.autograd.Function):
         if grad_prev is not None:
             grad_prev = grad_prev * (keep if gated else ctx.keep)
         grad_q, grad_k = (x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, grad_k))
-        return grad_q, grad_k, grad_v, grad_prev, grad_alpha, None, None, grad_bias, None, None
+        return grad_q, grad_k, grad_v, grad_prev, grad_alpha, None, None, grad_bias, None, None, None
 
 
 def write_logits(q: Tensor, k: Tensor, prev_logits: Tensor | None, learned: Tensor | None, keep: float | Tensor,
-                 scale: float, bias: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, float]:
+                 scale: float, bias: Tensor | None, shape: tuple[int, ...],
+                 overwrite: bool) -> tuple[Tensor, float]:
     """The logits, and the number that the products were multiplied with."""
     k = k.transpose(1, 2)
+    if overwrite and learned is not None:
+        if prev_logits is not None:
+            bias.addcmul_(prev_logits, keep)
+            q = q * learned
+        flat(bias).baddbmm_(q, k, alpha=scale)
+        return bias, scale
     if prev_logits is None:
         if bias is None:
             return scaled_bmm(q, k, scale).view(shape), scale

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from helpers import each_network, fresh_model, gradients, images, shared_model, without_dropout
+from helpers import each_network, fresh_model, gradients, images, largest_error, shared_model, without_dropout
 from torch._dynamo.testing import CompileCounter
 
 FIRST_CALL_SECONDS = 60
@@ -71,5 +71,4 @@ def test_compiled_training_step(network):
 def test_export(network):
     model, x = shared_model(network), images(60, 90, batch=1)
     exported = torch.export.export(model, (x, )).module()
-    for a, b in zip(exported(x), model(x)):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert largest_error(exported(x), model(x)) < 1e-4

@@ -12,7 +12,7 @@ def test_hosts_and_operators_run_here():
     lines = describe()
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
-    assert "CPU tensors take the form 'cpp'" in lines
+    assert "CPU tensors take the backend 'cpp'" in lines
 
 
 def test_a_host_that_cannot_be_imported_is_told_with_the_reason(monkeypatch):

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.models import import_mmpretrain
+from mmvit_backbones.ops import library
 from mmvit_backbones.zoo import VARIANTS
 
 
@@ -46,7 +47,10 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
+    formulas = {torch.ops.aten.baddbmm_: in_place_product}
+    if library.MISSING['cpp'] is None:  # else varied-size windows run in plain PyTorch, which is counted as it is
+        formulas[torch.ops.mmvit.vsa_attention] = window_attention
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with torch.no_grad(), counter:
         model(images)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
@@ -57,6 +61,13 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
 def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
     """Operations of a matrix product that is added in place, by the shapes; torch counts those out of place alone."""
     return 2 * math.prod(left) * right[-1]
+
+
+def window_attention(q: tuple, k: tuple, v: tuple, scale: tuple, offset: tuple, bias: tuple, window_size: int,
+                     *args, **kwargs) -> int:
+    """Operations of the two products in every window, by the shapes; sampling is not counted, as in plain PyTorch."""
+    batch_size, num_heads, d = q[:3]
+    return 4 * batch_size * num_heads * d * math.prod(scale[3:]) * window_size**4
 
 
 def table(rows: list[dict]) -> str:

@@ -1,5 +1,7 @@
 """Layers that several networks share, one idea per file."""
 from ..ops.window import (
+    at_least,
+    at_most,
     crop,
     cyclic_shift,
     needs_padding,
@@ -25,7 +27,7 @@ from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReductio
 __all__ = [
     'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
-    'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention',
-    'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple',
+    'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least',
+    'at_most', 'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple',
     'shifted_window_mask', 'to_multiple', 'trunc_normal_', 'window_partition', 'window_reverse'
 ]

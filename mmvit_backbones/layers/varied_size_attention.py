@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops import varied_size_window_attention
 from ..ops.precision import at_least_float32, without_autocast
-from ..ops.window import needs_padding
+from ..ops.window import at_least, needs_padding
 from .position_bias import RelativePositionTable
 
 NEGATIVE_SLOPE = 0.01
@@ -97,7 +97,7 @@ class VariedSizeWindowAttention(nn.Module):
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (x.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for x in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
-        num_x, num_y = torch.sym_max(1, width // self.window_size), torch.sym_max(1, height // self.window_size)
+        num_x, num_y = at_least(width // self.window_size, 1), at_least(height // self.window_size, 1)
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((padded.shape[2] - 1) / 2 / num_x)

@@ -79,8 +79,8 @@ class WindowGrid:
         if not needs_padding(*self.padding):
             return [(self.rows * self.columns * like.shape[0], None)]
         masks = edge_masks(self.window_size, *self.padding, like.device)
-        counts = [count * like.shape[0] for count in self.kinds]
-        return [(count, mask) for count, mask in zip(counts, [None, *masks]) if needs_padding(count)]
+        return [(count * like.shape[0], mask) for count, mask in zip(self.kinds, [None, *masks])
+                if needs_padding(count)]
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:

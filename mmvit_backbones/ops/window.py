@@ -15,6 +15,16 @@ def to_multiple(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
+def at_most(size: int, limit: int) -> int:
+    """``min`` that decides nothing while ``torch.export`` records a size."""
+    return torch.sym_min(size, limit) if isinstance(size, torch.SymInt) else min(size, limit)
+
+
+def at_least(size: int, limit: int) -> int:
+    """``max``, likewise."""
+    return torch.sym_max(size, limit) if isinstance(size, torch.SymInt) else max(size, limit)
+
+
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
     """A part of a channels-last map ``(B, H, W, C)``: reverses padding."""
     if torch.compiler.is_compiling():  # a slice would have the size min(H, height), which nests from block to block

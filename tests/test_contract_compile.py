@@ -6,8 +6,8 @@ import torch
 from helpers import each_network, fresh_model, gradients, images, largest_error, shared_model, without_dropout
 from torch._dynamo.testing import CompileCounter
 
-# As a detector sees them: both orientations, some that strides and windows divide, batches of 2 and 3. Where a stage has
-# one window alone, below 224 pixels, torch takes its number for a constant.
+# As a detector sees them: both orientations, some that strides and windows divide, batches of 2 and 3. torch takes the
+# number of windows for a constant where a stage has a single one, below 224 pixels.
 RANDOM = random.Random(0)
 SIZES = [(800, 1333), (768, 1344), (1333, 800), (640, 1120)] + [(RANDOM.randint(480, 1000), RANDOM.randint(480, 1333))
                                                                 for _ in range(16)]

@@ -1,9 +1,8 @@
-# Published: 50.6 / 43.6 box / mask AP. The batch norms of the convolutions are decayed, as published.
-_base_ = './_base_/cascade_mask_rcnn_multiscale.py'
+# Published: 50.6 / 43.6 box / mask AP.
+_base_ = ['./_base_/models/cascade_mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
+          './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small.pth')
 model = dict(
-    backbone=dict(_delete_=True, type='ViTAEv2', arch='small', drop_path_rate=0.1, init_cfg=pretrained),
+    backbone=dict(type='ViTAEv2', arch='small', drop_path_rate=0.1, init_cfg=pretrained),
     neck=dict(in_channels=[64, 128, 256, 512]))
-optim_wrapper = dict(
-    optimizer=dict(weight_decay=0.045),
-    paramwise_cfg=dict(custom_keys={'conv_branch.norms': dict(decay_mult=1.)}))
+optim_wrapper = dict(optimizer=dict(weight_decay=0.045))

@@ -1,9 +1,7 @@
-# Published: 51.9 / 44.8 box / mask AP. Windows as in the authors' detector.
-_base_ = './_base_/cascade_mask_rcnn_multiscale_3x.py'
+# Published: 51.9 / 44.8 box / mask AP.
+_base_ = ['./_base_/models/cascade_mask_rcnn_vitaev2_vsa.py', './_base_/datasets/coco_instance_multiscale.py',
+          './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_small.pth')
 model = dict(
-    backbone=dict(
-        _delete_=True, type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis',
-        drop_path_rate=0.25, init_cfg=pretrained),
+    backbone=dict(arch='small', drop_path_rate=0.25, init_cfg=pretrained),
     neck=dict(in_channels=[64, 128, 256, 512]))
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'conv_branch.norms': dict(decay_mult=1.)}))

@@ -1,12 +1,10 @@
 # Published: 85.6 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_m.py.
 # Tested without margin (crop 1.0).
-_base_ = './_base_/imagenet_refiner_384.py'
-load_from = 'checkpoints/refiner_vit_medium_224.pth'
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=384, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=384), dict(type='PackInputs'),
-]
+_base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels_384.py',
+          './_base_/schedules/imagenet_refiner_finetune.py', './_base_/mmpretrain_runtime.py']
+test_pipeline = _base_.test_pipeline
+test_pipeline[1]['scale'] = 384
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-model = dict(backbone=dict(arch='medium', drop_path_rate=0.25), head=dict(in_channels=420))
+load_from = 'checkpoints/refiner_vit_medium_224.pth'
+model = dict(backbone=dict(arch='medium', img_size=384, drop_path_rate=0.25), head=dict(in_channels=420))

@@ -1,5 +1,5 @@
-# Published: 84.6 % top-1. Starts from weights at 224, which are not published:
-# configs/imagenet_refiner_vit_s.py.
-_base_ = './_base_/imagenet_refiner_384.py'
+# Published: 84.6 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_s.py.
+_base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels_384.py',
+          './_base_/schedules/imagenet_refiner_finetune.py', './_base_/mmpretrain_runtime.py']
 load_from = 'checkpoints/refiner_vit_small_224.pth'
-model = dict(backbone=dict(arch='small', drop_path_rate=0.2), head=dict(in_channels=384))
+model = dict(backbone=dict(arch='small', img_size=384, drop_path_rate=0.2), head=dict(in_channels=384))

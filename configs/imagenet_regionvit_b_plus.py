@@ -1,5 +1,6 @@
 # Published: 83.8 % top-1; from the paper alone, windows inferred from its figures, no weights.
-_base_ = './_base_/imagenet_regionvit.py'
+_base_ = ['./_base_/models/classifier_regionvit.py', './_base_/datasets/imagenet_regionvit.py',
+          './_base_/schedules/imagenet_regionvit.py', './_base_/mmpretrain_runtime.py']
 model = dict(
     backbone=dict(arch='base', window_size=(14, 14, 14, 7)),
     neck=dict(in_channels=1024),

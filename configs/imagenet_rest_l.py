@@ -1,7 +1,7 @@
 # Published: 83.6 % top-1.
-_base_ = './_base_/imagenet_rest.py'
-model = dict(
-    backbone=dict(type='ResT', arch='large', out_indices=3, drop_path_rate=0.3), head=dict(in_channels=768))
-optim_wrapper = dict(optimizer=dict(lr=1.875e-3))
+_base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_rest.py',
+          './_base_/schedules/imagenet_rest.py', './_base_/mmpretrain_runtime.py']
 train_dataloader = dict(batch_size=240)
+model = dict(backbone=dict(type='ResT', arch='large', drop_path_rate=0.3), head=dict(in_channels=768))
+optim_wrapper = dict(optimizer=dict(lr=1.875e-3))
 auto_scale_lr = dict(base_batch_size=1920)

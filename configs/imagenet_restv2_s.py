@@ -1,4 +1,4 @@
 # Published: 83.2 % top-1.
-_base_ = './_base_/imagenet_restv2.py'
-model = dict(
-    backbone=dict(type='ResTv2', arch='small', out_indices=3, drop_path_rate=0.2), head=dict(in_channels=768))
+_base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_restv2.py',
+          './_base_/schedules/imagenet_restv2.py', './_base_/mmpretrain_runtime.py']
+model = dict(backbone=dict(type='ResTv2', arch='small', drop_path_rate=0.2), head=dict(in_channels=768))

@@ -1,11 +1,5 @@
-# Published: 82.4 % top-1. 2 GPUs x 256 images x 16 steps accumulated = 8192 images per update; train with --amp.
-# The authors' file says Adam, whose decay of 0.3 would be coupled to the gradients, and soft labels without Mixup,
-# which cannot train: taken are AdamW, and Mixup with the settings that the file has beside the switch.
-_base_ = './_base_/imagenet_revit_cutmix.py'
+# Published: 82.4 % top-1. The authors' file has soft labels without Mixup, which cannot train: taken is Mixup with the
+# settings that the file has beside the switch.
+_base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_revit.py',
+          './_base_/schedules/imagenet_revit.py', './_base_/mmpretrain_runtime.py']
 model = dict(backbone=dict(type='ReViT', arch='base', out_indices=0, drop_path_rate=0.2), head=dict(in_channels=768))
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.3), accumulative_counts=16)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1.6e-3, by_epoch=True, end=30, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=4.8e-6, by_epoch=True, begin=30, end=300, convert_to_iter_based=True),
-]
-auto_scale_lr = dict(base_batch_size=512)

@@ -1,9 +1,5 @@
 # Published: 77.9 / 94.1 %, 84.9 % ReaL. 8 GPUs x 64 images.
 # The authors' recipe is known for ViTAE-T alone; this is that one.
-_base_ = './_base_/imagenet_vitae.py'
-model = dict(
-    backbone=dict(type='ViTAE', arch='6m', out_indices=2, drop_path_rate=0.1),
-    head=dict(in_channels=256))
-train_dataloader = dict(batch_size=64)
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.03))
-auto_scale_lr = dict(base_batch_size=512)
+_base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_vitae_bs64.py',
+          './_base_/schedules/imagenet_vitae.py', './_base_/mmpretrain_runtime.py']
+model = dict(backbone=dict(type='ViTAE', arch='6m', out_indices=2, drop_path_rate=0.1), head=dict(in_channels=256))

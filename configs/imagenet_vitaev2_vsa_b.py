@@ -1,8 +1,7 @@
 # Published is 86.2 % after pre-training on 22K alone; the recipe is that of ViTAEv2-B.
 # 32 GPUs x 32 images.
-_base_ = './_base_/imagenet_vitae.py'
-model = dict(
-    backbone=dict(type='ViTAEv2VSA', arch='base', out_indices=3, drop_path_rate=0.4),
-    head=dict(in_channels=1024))
-optim_wrapper = dict(optimizer=dict(weight_decay=0.065))
+_base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_vitae.py',
+          './_base_/schedules/imagenet_vitaev2.py', './_base_/mmpretrain_runtime.py']
 train_dataloader = dict(batch_size=32)
+model = dict(backbone=dict(type='ViTAEv2VSA', arch='base', drop_path_rate=0.4), head=dict(in_channels=1024))
+optim_wrapper = dict(optimizer=dict(weight_decay=0.065))

@@ -1,5 +1,6 @@
 # No detection results of Refiner-ViT are published. Starts from the published weights.
-_base_ = './_base_/mask_rcnn_refiner.py'
+_base_ = ['./_base_/models/mask_rcnn_refiner.py', './_base_/datasets/coco_instance.py',
+          './_base_/schedules/coco_refiner_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/refiner_vit_large_448.pth')
 model = dict(
     backbone=dict(arch='large', img_size=448, drop_path_rate=0.25, init_cfg=pretrained),

@@ -1,7 +1,6 @@
 # No detection results of Refiner-ViT are published. Starts from weights at 224, which are not published:
 # configs/imagenet_refiner_vit_s.py.
-_base_ = './_base_/mask_rcnn_refiner.py'
+_base_ = ['./_base_/models/mask_rcnn_refiner.py', './_base_/datasets/coco_instance.py',
+          './_base_/schedules/coco_refiner_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='checkpoints/refiner_vit_small_224.pth', prefix='backbone.')
-model = dict(
-    backbone=dict(arch='small', drop_path_rate=0.2, init_cfg=pretrained),
-    neck=dict(in_channels=384))
+model = dict(backbone=dict(arch='small', drop_path_rate=0.2, init_cfg=pretrained), neck=dict(in_channels=384))

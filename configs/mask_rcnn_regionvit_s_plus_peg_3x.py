@@ -1,7 +1,6 @@
 # Published: box AP 47.6, mask AP 43.4.
-# Fetch the published ImageNet weights (README: "Weights") into the file named below, or train from nothing with
-# --cfg-options model.backbone.init_cfg=None.
-_base_ = ['./_base_/mask_rcnn_regionvit.py', './_base_/coco_regionvit_3x.py']
+_base_ = ['./_base_/models/mask_rcnn_regionvit.py', './_base_/datasets/coco_instance_regionvit_3x.py',
+          './_base_/schedules/coco_regionvit_3x.py', './_base_/mmdet_runtime_by_iter.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_small.pth')
 model = dict(
     backbone=dict(arch='small', window_size=14, peg=True, init_cfg=pretrained),

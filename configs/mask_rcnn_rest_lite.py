@@ -1,7 +1,7 @@
-# No detection results of this size are published. Fetch the published ImageNet weights (README: "Weights")
-# into the file named below, or train from nothing with --cfg-options model.backbone.init_cfg=None.
-_base_ = './_base_/mask_rcnn_rest.py'
+# No detection results of this size are published.
+_base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_rest.py',
+          './_base_/schedules/coco_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/rest_lite.pth')
 model = dict(
-    backbone=dict(_delete_=True, type='ResT', arch='lite', drop_path_rate=0.1, init_cfg=pretrained),
+    backbone=dict(type='ResT', arch='lite', drop_path_rate=0.1, init_cfg=pretrained),
     neck=dict(in_channels=[64, 128, 256, 512]))

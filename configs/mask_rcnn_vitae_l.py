@@ -1,9 +1,7 @@
 # No detection results of ViTAE are published: the recipe is that of ViTAEv2-S.
-_base_ = './_base_/mask_rcnn_multiscale.py'
+_base_ = ['./_base_/models/mask_rcnn_plain.py', './_base_/datasets/coco_instance_multiscale.py',
+          './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_large.pth')
 model = dict(
-    backbone=dict(_delete_=True, type='ViTAE', arch='large', drop_path_rate=0.1, init_cfg=pretrained),
-    neck=dict(_delete_=True, type='SimpleFeaturePyramid', in_channels=1024))
-optim_wrapper = dict(
-    optimizer=dict(weight_decay=0.05),
-    paramwise_cfg=dict(custom_keys={'conv_branch.norms': dict(decay_mult=1.)}))
+    backbone=dict(type='ViTAE', arch='large', drop_path_rate=0.1, init_cfg=pretrained),
+    neck=dict(in_channels=1024))

@@ -1,9 +1,7 @@
 # Published: box AP 46.1.
-# Fetch the published ImageNet weights (README: "Weights") into the file named below, or train from nothing with
-# --cfg-options model.backbone.init_cfg=None.
-_base_ = ['./_base_/retinanet_regionvit.py', './_base_/coco_regionvit_1x_dagger.py']
+_base_ = ['./_base_/models/retinanet_regionvit.py', './_base_/datasets/coco_detection_regionvit_1x_dagger.py',
+          './_base_/schedules/coco_regionvit_1x.py', './_base_/mmdet_runtime_by_iter.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_base.pth')
 model = dict(
     backbone=dict(arch='base', window_size=14, peg=True, init_cfg=pretrained),
     neck=dict(in_channels=[256, 512, 1024]))
-val_evaluator = test_evaluator = dict(metric='bbox')

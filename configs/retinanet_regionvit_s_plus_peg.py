@@ -1,9 +1,7 @@
 # Published: box AP 43.9.
-# Fetch the published ImageNet weights (README: "Weights") into the file named below, or train from nothing with
-# --cfg-options model.backbone.init_cfg=None.
-_base_ = ['./_base_/retinanet_regionvit.py', './_base_/coco_regionvit_1x.py']
+_base_ = ['./_base_/models/retinanet_regionvit.py', './_base_/datasets/coco_detection_regionvit_1x.py',
+          './_base_/schedules/coco_regionvit_1x.py', './_base_/mmdet_runtime_by_iter.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_small.pth')
 model = dict(
     backbone=dict(arch='small', window_size=14, peg=True, init_cfg=pretrained),
     neck=dict(in_channels=[192, 384, 768]))
-val_evaluator = test_evaluator = dict(metric='bbox')

@@ -1,8 +1,7 @@
-# Published: box AP 42.0. Fetch the published ImageNet weights (README: "Weights") into the file named below,
-# or train from nothing with --cfg-options model.backbone.init_cfg=None.
-_base_ = './_base_/retinanet_rest.py'
+# Published: box AP 42.0.
+_base_ = ['./_base_/models/retinanet_rest.py', './_base_/datasets/coco_detection_rest.py',
+          './_base_/schedules/coco_rest_retinanet_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/rest_base.pth')
 model = dict(
-    backbone=dict(
-        _delete_=True, type='ResT', arch='base', out_indices=(1, 2, 3), drop_path_rate=0.2, init_cfg=pretrained),
+    backbone=dict(arch='base', drop_path_rate=0.2, init_cfg=pretrained),
     neck=dict(in_channels=[192, 384, 768]))

@@ -1,8 +1,8 @@
 # Nothing is known of Swin-T with VSA and RetinaNet: the recipe is that of ViTAEv2-VSA-S.
 # No weights are published: train configs/imagenet_swin_vsa_t.py first.
-_base_ = './_base_/retinanet_multiscale.py'
-pretrained = dict(
-    type='Pretrained', checkpoint='work_dirs/imagenet_swin_vsa_t/epoch_300.pth', prefix='backbone.')
+_base_ = ['./_base_/models/retinanet.py', './_base_/datasets/coco_detection_multiscale.py',
+          './_base_/schedules/coco_1x_warmup500.py', './_base_/mmdet_runtime.py']
+pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_swin_vsa_t/epoch_300.pth', prefix='backbone.')
 model = dict(
-    backbone=dict(_delete_=True, type='SwinVSA', arch='tiny', drop_path_rate=0.15, init_cfg=pretrained),
+    backbone=dict(type='SwinVSA', arch='tiny', drop_path_rate=0.15, init_cfg=pretrained),
     neck=dict(in_channels=[96, 192, 384, 768]))

@@ -1,9 +1,7 @@
 # Nothing is published for RetinaNet: the recipe is that of Mask R-CNN.
-_base_ = './_base_/retinanet_multiscale.py'
+_base_ = ['./_base_/models/retinanet.py', './_base_/datasets/coco_detection_multiscale.py',
+          './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small.pth')
 model = dict(
-    backbone=dict(_delete_=True, type='ViTAEv2', arch='small', drop_path_rate=0.1, init_cfg=pretrained),
+    backbone=dict(type='ViTAEv2', arch='small', drop_path_rate=0.1, init_cfg=pretrained),
     neck=dict(in_channels=[64, 128, 256, 512]))
-optim_wrapper = dict(
-    optimizer=dict(weight_decay=0.05),
-    paramwise_cfg=dict(custom_keys={'conv_branch.norms': dict(decay_mult=1.)}))

@@ -1,9 +1,9 @@
 # Drop path is the authors'; no result is published.
-_base_ = './_base_/retinanet_multiscale.py'
+_base_ = ['./_base_/models/retinanet.py', './_base_/datasets/coco_detection_multiscale.py',
+          './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_small.pth')
 model = dict(
     backbone=dict(
-        _delete_=True, type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis',
-        drop_path_rate=0.15, init_cfg=pretrained),
+        type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis', drop_path_rate=0.15,
+        init_cfg=pretrained),
     neck=dict(in_channels=[64, 128, 256, 512]))
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'conv_branch.norms': dict(decay_mult=1.)}))

@@ -1,6 +1,7 @@
 # No segmentation results of Refiner-ViT are published. Starts from weights at 224, which are not published:
 # configs/imagenet_refiner_vit_m.py.
-_base_ = './_base_/upernet_refiner.py'
+_base_ = ['./_base_/models/upernet_refiner.py', './_base_/datasets/ade20k.py',
+          './_base_/schedules/ade20k_160k_refiner.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='checkpoints/refiner_vit_medium_224.pth', prefix='backbone.')
 model = dict(
     backbone=dict(arch='medium', drop_path_rate=0.25, init_cfg=pretrained),

@@ -1,7 +1,6 @@
 # No UperNet results of RegionViT are published: the recipe is mmseg's for Swin-T.
-# Fetch the published ImageNet weights (README: "Weights") into the file named below, or train from nothing with
-# --cfg-options model.backbone.init_cfg=None.
-_base_ = './_base_/upernet_regionvit.py'
+_base_ = ['./_base_/models/upernet_regionvit.py', './_base_/datasets/ade20k.py',
+          './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_medium.pth')
 model = dict(
     backbone=dict(arch='medium', window_size=14, init_cfg=pretrained),

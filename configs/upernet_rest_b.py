@@ -1,7 +1,6 @@
-# No segmentation results of ResTv1 are published: the recipe is mmseg's for Swin-T. Fetch the published
-# ImageNet weights (README: "Weights") into the file named below, or train from nothing with --cfg-options
-# model.backbone.init_cfg=None.
-_base_ = './_base_/upernet.py'
+# No segmentation results of ResTv1 are published: the recipe is mmseg's for Swin-T.
+_base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
+          './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/rest_base.pth')
 model = dict(
     backbone=dict(type='ResT', arch='base', drop_path_rate=0.2, init_cfg=pretrained),

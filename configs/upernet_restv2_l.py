@@ -1,7 +1,6 @@
-# No segmentation results of this size are published: the recipe is that of base. Fetch the published ImageNet
-# weights (README: "Weights") into the file named below, or train from nothing with --cfg-options
-# model.backbone.init_cfg=None.
-_base_ = './_base_/upernet_restv2.py'
+# No segmentation results of this size are published: the recipe is that of base.
+_base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
+          './_base_/schedules/ade20k_160k_restv2.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/restv2_large_224.pth')
 model = dict(
     backbone=dict(type='ResTv2', arch='large', drop_path_rate=0.5, init_cfg=pretrained),

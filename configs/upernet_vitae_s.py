@@ -1,7 +1,8 @@
 # No segmentation results of ViTAE are published: the recipe is that of ViTAEv2-S.
-_base_ = './_base_/upernet.py'
+_base_ = ['./_base_/models/upernet_vitae.py', './_base_/datasets/ade20k.py',
+          './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_small.pth')
 model = dict(
-    backbone=dict(type='ViTAE', arch='small', drop_path_rate=0.2, init_cfg=pretrained),
-    decode_head=dict(in_channels=[96, 192, 384], in_index=[0, 1, 2]),
+    backbone=dict(arch='small', init_cfg=pretrained),
+    decode_head=dict(in_channels=[96, 192, 384]),
     auxiliary_head=dict(in_channels=384))

@@ -1,7 +1,8 @@
 # No segmentation results of ViTAE are published: the recipe is that of ViTAEv2-S.
-_base_ = './_base_/upernet.py'
+_base_ = ['./_base_/models/upernet_vitae.py', './_base_/datasets/ade20k.py',
+          './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_tiny.pth')
 model = dict(
-    backbone=dict(type='ViTAE', arch='tiny', drop_path_rate=0.2, init_cfg=pretrained),
-    decode_head=dict(in_channels=[64, 64, 256], in_index=[0, 1, 2]),
+    backbone=dict(arch='tiny', init_cfg=pretrained),
+    decode_head=dict(in_channels=[64, 64, 256]),
     auxiliary_head=dict(in_channels=256))

@@ -1,7 +1,6 @@
 # Published: mIoU 79.6 after 40,000 iterations, with crops of 769 x 769.
 _base_ = './upernet_vitaev2_s_window_cityscapes.py'
-crop_size = (769, 769)
 train_pipeline = _base_.train_pipeline
-train_pipeline[3]['crop_size'] = crop_size
-model = dict(data_preprocessor=dict(size=crop_size))
+train_pipeline[3]['crop_size'] = (769, 769)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+model = dict(data_preprocessor=dict(size=(769, 769)))

@@ -1,7 +1,10 @@
 """Every config builds, with its backbone and the framework it is for, and says what was published."""
+import ast
+import inspect
 import math
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,43 @@ def test_builds(path):
     assert type(model.backbone).__name__ == backbone.type
     rates = [module.drop_prob for module in model.backbone.modules() if type(module).__name__ == 'DropPath']
     assert max(rates) == pytest.approx(backbone.drop_path_rate)
+
+
+def repeated(own: dict, base: dict, path: str = '') -> list[str]:
+    """Keys to which a config gives the value that its bases give."""
+    found = []
+    for key, value in own.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and '_delete_' not in value:
+            found += repeated(value, base[key], f'{path}{key}.')
+        elif key in base and base[key] == value:
+            found.append(path + key)
+    return found
+
+
+@pytest.mark.slow
+def test_a_leaf_states_what_differs(tmp_path):
+    """Nothing that its bases know, nor a default of the backbone but drop path, which is always stated."""
+    resolved, found = {}, {}
+    for path in sorted(ROOT.glob('configs/*.py')):
+        tree = ast.parse(path.read_text())
+        bases = ast.literal_eval(tree.body.pop(0).value)
+        bases = tuple(str(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases))
+        if bases not in resolved:
+            (tmp_path / 'bases.py').write_text(f'_base_ = {list(bases)}')
+            resolved[bases] = Config.fromfile(tmp_path / 'bases.py', format_python_code=False)
+        own = {'_base_': deepcopy(resolved[bases]._cfg_dict)}
+        exec(compile(tree, path, 'exec'), own)
+        own = {key: value for key, value in own.items() if not key.startswith('_')}
+        backbone = own.get('model', {}).get('backbone', {})
+        cls = MODELS.get({**resolved[bases].model.get('backbone', {}), **backbone}['type'])
+        defaults = {name: parameter.default for name, parameter in inspect.signature(cls.__init__).parameters.items()
+                    if name != 'arch'}
+        stated = {key: value for key, value in backbone.items() if key != 'drop_path_rate'}
+        base = resolved[bases].to_dict()
+        found[path.stem] = repeated(own, base) + [
+            key for key in stated if defaults.get(key, not stated[key]) == stated[key]
+            and key not in base['model'].get('backbone', {})]
+    assert not {name: keys for name, keys in found.items() if keys}
 
 
 @pytest.mark.parametrize('name, images, peak, first, last, warmup_epochs, decay, clip', [

@@ -1,6 +1,8 @@
 # Classification of the 240 + 60 images of flowers in data/flowers_mini, small images and a short schedule: it
 # shows that everything works, from random weights, within minutes on two CPU cores. It is not a recipe.
-_base_ = './imagenet.py'
+_base_ = [
+    './models/classifier.py', './datasets/imagenet.py', './schedules/imagenet_300e.py', './mmpretrain_runtime.py'
+]
 data_root = 'data/flowers_mini'
 data_preprocessor = dict(num_classes=5)
 train_pipeline = [

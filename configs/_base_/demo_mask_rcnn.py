@@ -1,6 +1,8 @@
 # Mask R-CNN on the 32 + 20 images in data/coco_mini, small images and a short schedule: it shows that
 # everything works, from random weights, within minutes on two CPU cores. It is not a recipe.
-_base_ = './mask_rcnn.py'
+_base_ = [
+    './models/mask_rcnn.py', './datasets/coco_instance.py', './schedules/coco_1x.py', './mmdet_runtime.py'
+]
 data_root = 'data/coco_mini/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

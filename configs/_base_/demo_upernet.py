@@ -1,7 +1,7 @@
 # UperNet on the 32 + 20 images in data/coco_mini with the masks derived from their instances, small images and
 # a short schedule: it shows that everything works, from random weights, within minutes on two CPU cores. It is not a
 # recipe.
-_base_ = './upernet.py'
+_base_ = ['./models/upernet.py', './datasets/ade20k.py', './schedules/ade20k_160k.py', './mmseg_runtime.py']
 norm_cfg = dict(type='BN', requires_grad=True)  # batch norms across processes need GPUs
 data_root = 'data/coco_mini/'
 crop_size = (96, 128)

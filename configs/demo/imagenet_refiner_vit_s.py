@@ -1,6 +1,6 @@
 _base_ = '../_base_/demo_imagenet.py'
 model = dict(
-    backbone=dict(type='RefinerViT', arch='small', out_indices=3, out_type='tokens', drop_path_rate=0.),
+    backbone=dict(type='RefinerViT', arch='small', out_type='tokens', drop_path_rate=0.),
     neck=None,
     head=dict(
         _delete_=True, type='TokenLabelHead', in_channels=384, num_classes=5, dense=False,

@@ -1,4 +1,4 @@
 _base_ = '../_base_/demo_mask_rcnn.py'
 model = dict(
-    backbone=dict(_delete_=True, type='ReMViTv2', arch='tiny', drop_path_rate=0.),
+    backbone=dict(type='ReMViTv2', arch='tiny', drop_path_rate=0.),
     neck=dict(in_channels=[96, 192, 384, 768]))

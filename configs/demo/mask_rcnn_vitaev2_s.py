@@ -1,4 +1,4 @@
 _base_ = '../_base_/demo_mask_rcnn.py'
 model = dict(
-    backbone=dict(_delete_=True, type='ViTAEv2', arch='small', drop_path_rate=0.),
+    backbone=dict(type='ViTAEv2', arch='small', drop_path_rate=0.),
     neck=dict(in_channels=[64, 128, 256, 512]))

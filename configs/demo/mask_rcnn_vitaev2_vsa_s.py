@@ -1,6 +1,6 @@
 _base_ = '../_base_/demo_mask_rcnn.py'
 model = dict(
     backbone=dict(
-        _delete_=True, type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis',
+        type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis',
         drop_path_rate=0.),
     neck=dict(in_channels=[64, 128, 256, 512]))

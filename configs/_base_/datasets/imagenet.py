@@ -1,0 +1,25 @@
+# ImageNet-1k at 224 x 224: RandAugment m9 mstd0.5 of two operations, random erasing 0.25, tested at 256 -> 224,
+# bicubic everywhere. The pipelines are mmpretrain's, written out: taken from there, each step would carry a `_scope_`.
+_base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
+mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as images are read
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='RandAugment', policies='timm_increasing', num_policies=2, total_level=10, magnitude_level=9,
+        magnitude_std=0.5, hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),
+    dict(
+        type='RandomErasing', erase_prob=0.25, mode='rand', min_area_ratio=0.02, max_area_ratio=1 / 3,
+        fill_color=mean, fill_std=std),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

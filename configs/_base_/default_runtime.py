@@ -1,0 +1,2 @@
+# What every config needs, whatever framework it is for.
+custom_imports = dict(imports=['mmvit_backbones'])

@@ -1,7 +1,0 @@
-# Mask R-CNN on COCO 2017 with DETR's augmentation, 36 epochs.
-_base_ = './mask_rcnn_multiscale.py'
-train_cfg = dict(max_epochs=36)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(type='MultiStepLR', begin=0, end=36, by_epoch=True, milestones=[27, 33], gamma=0.1),
-]

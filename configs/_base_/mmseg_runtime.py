@@ -1,0 +1,13 @@
+# Written out, because mmengine does not find mmseg's own base files (mmseg::) where its fork is installed. As in mmseg,
+# the hooks are those of the schedule.
+_base_ = './default_runtime.py'
+default_scope = 'mmseg'
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
+log_processor = dict(by_epoch=False)
+log_level = 'INFO'
+load_from = None
+resume = False

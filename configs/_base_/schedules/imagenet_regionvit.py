@@ -1,0 +1,15 @@
+# RegionViT: a rate of 5e-4 per 512 images, five epochs of warm-up. The authors' command for large batches warms up for
+# 50 epochs. 8 GPUs x 128 images = 1024 per update; --auto-scale-lr sets the rate for another number.
+_base_ = './imagenet_300e.py'
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={  # decayed by the authors, for whom these norms' weights are not 1-D
+            'local_embed.norm1.weight': dict(decay_mult=1.),
+            'local_embed.norm2.weight': dict(decay_mult=1.),
+            'projection.norm.weight': dict(decay_mult=1.),
+        }))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=5, end=300, convert_to_iter_based=True),
+]
+auto_scale_lr = dict(base_batch_size=1024)

@@ -1,8 +1,0 @@
-# UperNet on ADE20K as ResTv2 is trained. Whole images are tested as they are, where the authors' were resized to
-# multiples of 32. The authors' constructor of the stage-wise decay is not shipped; here the last stage has 0.9 times
-# the rate of the heads, and the stem 0.9 ** 5.
-_base_ = './upernet.py'
-optim_wrapper = dict(
-    constructor='LayerDecayConstructor',
-    optimizer=dict(lr=1.5e-4, weight_decay=0.05),
-    paramwise_cfg=dict(_delete_=True, decay_rate=0.9, decay_type='stage_wise'))

@@ -1,8 +1,9 @@
-# Nothing is known of Swin-T with VSA and RetinaNet: the recipe is that of ViTAEv2-VSA-S.
+# Nothing is known of Swin-T with VSA and RetinaNet: the recipe is that of ViTAEv2-VSA-S. The finest map
+# is left out of the backbone, too: its norm would get no gradient.
 # No weights are published: train configs/imagenet_swin_vsa_t.py first.
 _base_ = ['./_base_/models/retinanet.py', './_base_/datasets/coco_detection_multiscale.py',
           './_base_/schedules/coco_1x_warmup500.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_swin_vsa_t/epoch_300.pth', prefix='backbone.')
 model = dict(
-    backbone=dict(type='SwinVSA', arch='tiny', drop_path_rate=0.15, init_cfg=pretrained),
-    neck=dict(in_channels=[96, 192, 384, 768]))
+    backbone=dict(type='SwinVSA', arch='tiny', out_indices=(1, 2, 3), drop_path_rate=0.15, init_cfg=pretrained),
+    neck=dict(in_channels=[192, 384, 768], start_level=0))

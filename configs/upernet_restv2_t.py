@@ -1,7 +1,7 @@
 # Published: mIoU 47.3 (several scales and flipped). Whole images are tested as they are, where the authors' were
 # resized to multiples of 32.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
-          './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
+          './_base_/schedules/ade20k_160k_restv2_t.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/restv2_tiny_224.pth')
 model = dict(
     backbone=dict(type='ResTv2', arch='tiny', drop_path_rate=0.1, init_cfg=pretrained),

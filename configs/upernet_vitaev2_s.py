@@ -1,6 +1,6 @@
 # Published: mIoU 44.95, with several scales and flips 47.98.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
-          './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
+          './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small.pth')
 model = dict(
     backbone=dict(type='ViTAEv2', arch='small', drop_path_rate=0.2, init_cfg=pretrained),

@@ -1,8 +1,5 @@
 # Published: mIoU 80.8 after 80,000 iterations.
-_base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
-          './_base_/schedules/cityscapes_80k.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small_window.pth')
-model = dict(
-    backbone=dict(type='ViTAEv2', arch='small_window', drop_path_rate=0.2, init_cfg=pretrained),
-    decode_head=dict(in_channels=[64, 128, 256, 512]),
-    auxiliary_head=dict(in_channels=256))
+_base_ = './upernet_vitaev2_s_window_cityscapes.py'
+param_scheduler = _base_.param_scheduler
+param_scheduler[1]['end'] = 80000
+train_cfg = dict(max_iters=80000)

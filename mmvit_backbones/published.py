@@ -1,7 +1,11 @@
-"""Published results by config: what the authors state, beside the top-1 accuracies in ``zoo.py``. None is measured.
+"""Published results: what the authors state. None is measured.
 
-A figure stands in the repository of its family (``Family.code``) unless its entry names another ``source``.
+``published.csv`` has one figure per line with its source; lines that contradict each other say so in their note.
+Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), rates of images as printed.
 """
+import csv
+import re
+from pathlib import Path
 
 # Key of a figure -> task, data set and metric of the metafiles.
 METRICS = {
@@ -16,103 +20,34 @@ METRICS = {
     'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
     'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
     'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
+    'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU with several scales and flips'),
 }
-_LATER = 'quoted by later papers; how it was trained is not known'
 
-RESULTS = {
-    # ImageNet: other metrics, sizes and pre-training
-    'imagenet_vitae_t': dict(top5=92.7, real=82.9),
-    'imagenet_vitae_6m': dict(top5=94.1, real=84.9),
-    'imagenet_vitae_s': dict(top5=95.9, real=87.0),
-    'imagenet_vitae_b': dict(real=89.4, top1_22k=84.8, real_22k=89.9),
-    'imagenet_vitae_l': dict(real=90.3, top1_22k=87.5, real_22k=90.8),
-    'imagenet_vitae_h': dict(real=90.6, top1_22k=88.0, real_22k=90.7),
-    'imagenet_vitaev2_s': dict(top5=96.2, real=87.6),
-    'imagenet_vitaev2_s_real': dict(real=87.6),
-    'imagenet_vitaev2_48m': dict(top5=96.6, real=88.4),
-    'imagenet_vitaev2_b': dict(top5=96.9, real=88.7),
-    'imagenet_vitaev2_b_22k': dict(top1_22k=86.1, top5_22k=97.9, real_22k=89.9),
-    'imagenet_vitaev2_s_window': dict(top5=96.1, real=87.5),
-    'imagenet_vitaev2_vsa_48m': dict(top1_22k=84.9),
-    'imagenet_vitaev2_vsa_b': dict(top1_22k=86.2),
-    'imagenet_rest_lite': dict(top5=93.7),
-    'imagenet_rest_s': dict(top5=94.9),
-    'imagenet_rest_b': dict(top5=95.7),
-    'imagenet_rest_l': dict(top5=96.3),
-    'imagenet_restv2_t_384': dict(top1=83.7),
-    'imagenet_restv2_s_384': dict(top1=84.5),
-    'imagenet_restv2_b_384': dict(top1=85.1),
-    'imagenet_restv2_l_384': dict(top1=85.4),
-    'imagenet_refiner_vit_s_384': dict(top1=84.6),
-    'imagenet_refiner_vit_m_384': dict(top1=85.6),
-    'imagenet_refiner_vit_l_384': dict(top1=85.8),
-    'imagenet_refiner_vit_l_448': dict(top1=86.0),
-    # Mask R-CNN
-    'mask_rcnn_vitaev2_s': dict(box=46.3, mask=41.8),
-    'mask_rcnn_vitaev2_s_3x': dict(box=47.8, mask=42.6),
-    'mask_rcnn_vitaev2_s_window': dict(box=43.5, mask=39.4),
-    'mask_rcnn_vitaev2_s_window_3x': dict(box=44.7, mask=40.0),
-    'mask_rcnn_vitaev2_vsa_s': dict(box=45.9, mask=41.4),
-    'mask_rcnn_vitaev2_vsa_s_3x': dict(box=48.1, mask=42.9),
-    'mask_rcnn_vitaev2_vsa_48m_3x': dict(box=49.9, mask=44.2),
-    'mask_rcnn_swin_vsa_t': dict(box=45.6, mask=41.4),
-    'mask_rcnn_swin_vsa_t_3x': dict(box=47.5, mask=42.8),
-    'mask_rcnn_regionvit_s': dict(box=42.5, mask=39.5),
-    'mask_rcnn_regionvit_s_3x': dict(box=46.3, mask=42.3),
-    'mask_rcnn_regionvit_s_plus': dict(box=43.5, mask=40.4),
-    'mask_rcnn_regionvit_s_plus_3x': dict(box=47.3, mask=43.4),
-    'mask_rcnn_regionvit_s_plus_peg': dict(box=44.2, mask=40.8),
-    'mask_rcnn_regionvit_s_plus_peg_3x': dict(box=47.6, mask=43.4),
-    'mask_rcnn_regionvit_b': dict(box=43.5, mask=40.1),
-    'mask_rcnn_regionvit_b_3x': dict(box=47.2, mask=43.0),
-    'mask_rcnn_regionvit_b_plus': dict(box=44.5, mask=41.0),
-    'mask_rcnn_regionvit_b_plus_3x': dict(box=48.1, mask=43.5),
-    'mask_rcnn_regionvit_b_plus_peg': dict(box=45.4, mask=41.6),
-    'mask_rcnn_regionvit_b_plus_peg_3x': dict(box=48.3, mask=43.5),
-    'mask_rcnn_regionvit_b_plus_peg_dagger': dict(box=46.3, mask=42.4),
-    'mask_rcnn_regionvit_b_plus_peg_dagger_3x': dict(box=49.2, mask=44.5),
-    'mask_rcnn_rest_s': dict(box=39.6, mask=37.2),
-    'mask_rcnn_rest_b': dict(box=41.6, mask=38.7),
-    'mask_rcnn_restv2_t': dict(box=47.6, mask=43.2),
-    'mask_rcnn_restv2_s': dict(box=48.1, mask=43.3),
-    'mask_rcnn_restv2_b': dict(box=48.7, mask=43.9),
-    # Cascade Mask R-CNN
-    'cascade_mask_rcnn_vitaev2_s': dict(box=50.6, mask=43.6),
-    'cascade_mask_rcnn_vitaev2_s_3x': dict(box=51.4, mask=44.5),
-    'cascade_mask_rcnn_vitaev2_s_window': dict(box=47.3, mask=40.6),
-    'cascade_mask_rcnn_vitaev2_s_window_3x': dict(box=48.0, mask=41.3),
-    'cascade_mask_rcnn_vitaev2_vsa_s': dict(box=49.8, mask=43.0),
-    'cascade_mask_rcnn_vitaev2_vsa_s_3x': dict(box=51.9, mask=44.8),
-    'cascade_mask_rcnn_vitaev2_vsa_48m_3x': dict(box=52.9, mask=45.6),
-    # RetinaNet
-    'retinanet_regionvit_s': dict(box=42.2),
-    'retinanet_regionvit_s_3x': dict(box=45.8),
-    'retinanet_regionvit_s_plus': dict(box=43.1),
-    'retinanet_regionvit_s_plus_3x': dict(box=46.9),
-    'retinanet_regionvit_s_plus_peg': dict(box=43.9),
-    'retinanet_regionvit_s_plus_peg_3x': dict(box=46.7),
-    'retinanet_regionvit_b': dict(box=43.3),
-    'retinanet_regionvit_b_3x': dict(box=46.1),
-    'retinanet_regionvit_b_plus': dict(box=44.2),
-    'retinanet_regionvit_b_plus_3x': dict(box=46.9),
-    'retinanet_regionvit_b_plus_peg': dict(box=44.6),
-    'retinanet_regionvit_b_plus_peg_3x': dict(box=46.9),
-    'retinanet_regionvit_b_plus_peg_dagger': dict(box=46.1),
-    'retinanet_regionvit_b_plus_peg_dagger_3x': dict(box=48.2),
-    'retinanet_rest_s': dict(box=40.3),
-    'retinanet_rest_b': dict(box=42.0),
-    # Segmentation
-    'upernet_vitaev2_s': dict(ade20k=44.95, ade20k_ms=47.98),
-    'upernet_vitaev2_s_window_cityscapes': dict(cityscapes=80.1),
-    'upernet_vitaev2_s_window_cityscapes_80k': dict(cityscapes=80.8),
-    'upernet_vitaev2_s_window_cityscapes_769': dict(cityscapes=79.6),
-    'upernet_vitaev2_vsa_s_cityscapes': dict(cityscapes=81.4),
-    'upernet_restv2_t': dict(ade20k_ms=47.3),
-    'upernet_restv2_s': dict(ade20k_ms=49.2),
-    'upernet_restv2_b': dict(ade20k_ms=49.6),
-    'semantic_fpn_regionvit_s_plus': dict(ade20k=45.3, source=_LATER),
-    'semantic_fpn_regionvit_b_plus': dict(ade20k=47.5, source=_LATER),
-}
+
+def read_figures() -> list[dict[str, str]]:
+    """The lines of ``published.csv``: variant, config (or nothing), key, value, setting, source and note, as text."""
+    with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def results_of_configs() -> dict[str, dict[str, float]]:
+    """Accuracies by config and key of ``METRICS``; of those that contradict each other, the first."""
+    results = {}
+    for line in read_figures():
+        if line['config'] and line['key'] in METRICS:
+            results.setdefault(line['config'], {}).setdefault(line['key'], float(line['value']))
+    return results
+
+
+def sources_of(config: str) -> list[str]:
+    """Where the figures of a config stand: addresses of repositories, or in words."""
+    sources = dict.fromkeys(line['source'] for line in read_figures() if line['config'] == config)
+    found = [re.match(r'[\w-]+/[\w-]+(?=/)', source) for source in sources]
+    return list(dict.fromkeys(f'https://github.com/{repository[0]}' if repository else source
+                              for source, repository in zip(sources, found)))
+
+
+RESULTS = results_of_configs()
 
 # Kernels and GB of the authors' implementations: batch 64, 224 x 224, bfloat16, counted as by measure.count_traffic.
 AUTHORS_TRAFFIC = {

@@ -60,7 +60,8 @@ class Family:
     convert: Callable
     classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
     neck: Callable = average
-    head: dict = field(default_factory=lambda: dict(type='LinearClsHead'))
+    head: dict = field(default_factory=lambda: dict(
+        type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
     remark: str = ''
@@ -147,7 +148,8 @@ REMVITV2 = replace(
     architecture=('Pooled attention', 'Decomposed relative positions', 'Attention residuals'))
 RESWIN = replace(
     REVIT, name='ReSwin', backbone='ReSwin', convert=reswin.convert, classifier=dict(out_indices=(3, )),
-    architecture=('Window attention', 'Attention residuals'))
+    architecture=('Window attention', 'Attention residuals'),
+    head=dict(type='LinearClsHead', init_cfg=None))  # trained from PyTorch's initial values, as its linear layers
 VITAE = Family(
     name='ViTAE',
     backbone='ViTAE',

@@ -21,6 +21,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show shows each image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
+                        help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
     launch.add_run_arguments(parser)
     return parser
 
@@ -30,6 +32,8 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
+    if args.real:
+        frameworks.use_real(cfg, args.real)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
     launch.check_checkpoint(args.checkpoint)

@@ -16,7 +16,8 @@ from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ExactRes
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument('--amp', action=argparse.BooleanOptionalAction,
+                        help='train with mixed precision, or without; default: as the config has it, on a GPU')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
     parser.add_argument('--coco-folder', metavar='FOLDER',
@@ -37,8 +38,7 @@ def prepare(args: argparse.Namespace) -> Config:
     else:
         check_data(cfg, ['train', 'val'])
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
-    if args.amp:
-        launch.use_amp(cfg)
+    launch.set_amp(cfg, args.amp)
     if args.auto_scale_lr:
         launch.use_auto_scale_lr(cfg)
     resumed = launch.resume_path(cfg, args.resume)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from ..layers import drop_path_schedule, pad_to_multiple
-from .base import Backbone, check_num_heads, init_linear
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
@@ -97,7 +97,6 @@ class SwinBase(Backbone):
                       for drop_path in drop_paths[stage]]
             self.stages.append(Stage(blocks, channels[stage], merge=stage < num_stages - 1))
         self.add_output_norms(NORM_EPS)
-        self.apply(init_linear)
         self.freeze()
 
     def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,

@@ -7,7 +7,8 @@ neither code nor weights: how the two are put together here is this package's ow
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention
+from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, reset_projections
+from .base import init_linear
 from .swin import NORM_EPS, SwinBase
 
 
@@ -81,6 +82,8 @@ class SwinVSA(SwinBase):
     def __init__(self, arch: str | dict = 'tiny', *, context_position: bool = True, **kwargs) -> None:
         self.context_position = context_position
         super().__init__(arch, **kwargs)
+        self.apply(init_linear)
+        reset_projections(self)
 
     def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
                    drop_path: float) -> nn.Module:

@@ -59,7 +59,7 @@ class PlainCell(NormalCell):
         attended = self.dropout(self.attn(self.norm1(tokens)))
         convolved = self.conv_branch(tokens[:, 1:].unflatten(1, (height, width))).flatten(1, 2)
         tokens = tokens + self.drop_path(attended) + self.drop_path(F.pad(convolved, (0, 0, 1, 0)))
-        return tokens + self.drop_path(self.dropout(self.mlp(self.norm2(tokens))))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
 
 
 @MODELS.register_module()
@@ -82,7 +82,7 @@ class ViTAE(Backbone):
         out_indices (Sequence[int] | int | None): Stages whose maps are returned; None returns all. Defaults to None.
         img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others
             are interpolated. Defaults to 224.
-        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
+        drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells. Defaults to 0.
         drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0. Defaults to 0.1.
         frozen_stages (int): -1 freezes nothing, 0 the first reduction or the patch embedding, ``n`` also the first
             ``n`` stages. Defaults to -1.

@@ -64,9 +64,9 @@ class ViTAEv2(Backbone):
         out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
             32.
         window_size (int): Side of the windows, in tokens; no weight depends on it. Defaults to 7.
-        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
-        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0 (the authors' rates
-            starts from its initialization in each stage). Defaults to 0.1.
+        drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells. Defaults to 0.
+        drop_path_rate (float): Where the rates of stochastic depth lead; as published, the last cell stays below it
+            (:func:`published_drop_paths`). Defaults to 0.1.
         frozen_stages (int): -1 freezes nothing, 0 the first reduction cell, ``n`` the first ``n`` stages. Default: -1.
         norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
         with_cp (bool): Recompute cells in the backward pass. Defaults to False.
@@ -109,7 +109,7 @@ class ViTAEv2(Backbone):
         self.arch = arch
         self.window_size = window_size
         self.depths = arch['depths']
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        drop_paths = published_drop_paths(drop_path_rate, self.depths)
         widths = [self.in_channels, *self.channels]
         self.stages = nn.ModuleList(
             Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])
@@ -182,6 +182,16 @@ class ViTAEv2(Backbone):
         _, stage, kind, *rest = name.split('.')
         before = sum(self.depths[:int(stage)]) + int(stage)
         return before + (int(rest[0]) + 1 if kind == 'cells' else 0)
+
+
+def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
+    """Rates of stochastic depth of every normal cell, stage by stage, as the published networks were trained.
+
+    They are taken from a line of ``sum(depths)`` rates from 0 to ``drop_path_rate``, where a stage starts at the number
+    of cells of the stage before alone, not of all before: with depths 2, 2, 8, 2 at 0, 2, 2 and 8.
+    """
+    rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
+    return [rates[start:start + depth] for start, depth in zip([0, *depths], depths)]
 
 
 def check_arch(arch: dict) -> None:

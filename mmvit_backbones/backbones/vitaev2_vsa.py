@@ -5,7 +5,7 @@ VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al.,
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..layers import ContextPosition, VariedSizeWindowAttention
+from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
 from .vitaev2 import ViTAEv2
 
 
@@ -64,9 +64,7 @@ class ViTAEv2VSA(ViTAEv2):
         self.offset_divisor = offset_divisor
         self.context_position = context_position
         super().__init__(arch, **kwargs)
-        for module in self.modules():
-            if isinstance(module, VariedSizeWindowAttention):
-                module.reset_projections()  # as published; all other linear layers start as those of ViTAEv2
+        reset_projections(self)
 
     def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,

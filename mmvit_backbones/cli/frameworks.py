@@ -54,6 +54,16 @@ def save_predictions(cfg: Config, out: str) -> None:
     cfg.test_evaluator = [*metrics, dict(type=dump, out_file_path=out)]
 
 
+def use_real(cfg: Config, label_file: str) -> None:
+    """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
+    types = {leaf['type'] for leaf in leaf_datasets(cfg.test_dataloader.dataset)}
+    if types != {'ImageNet'}:
+        raise UsageError(f"--real needs ImageNet's validation images, the config tests on {', '.join(sorted(types))}")
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    metrics = [metric for metric in metrics if metric['type'] != 'ImageNetReaL']
+    cfg.test_evaluator = [*metrics, ConfigDict(type='ImageNetReaL', label_file=label_file, topk=(1, 5))]
+
+
 def use_tta(cfg: Config) -> None:
     """Test with the augmentations of the config, or with the image and its mirror image."""
     host = cfg.default_scope

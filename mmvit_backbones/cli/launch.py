@@ -167,11 +167,18 @@ def _check_backbone_weights(backbone: Backbone, checkpoint: dict, path: str, pre
                          "prefix='backbone.' a classifier of ours") from error
 
 
-def use_amp(cfg: Config) -> None:
-    if not torch.cuda.is_available():
+def set_amp(cfg: Config, amp: bool | None) -> None:
+    """Turn mixed precision on or off; None leaves it to the config, and to float32 where there is no GPU."""
+    has_gpu = torch.cuda.is_available()
+    if amp and not has_gpu:
         raise UsageError('--amp needs a CUDA GPU, and this machine has none')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (amp is False or not has_gpu):
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            cfg.optim_wrapper.pop(key, None)
 
 
 def use_auto_scale_lr(cfg: Config) -> None:

@@ -21,7 +21,7 @@ from .norm import LayerNorm
 from .patch_embed import PatchEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
-from .varied_size_attention import VariedSizeWindowAttention
+from .varied_size_attention import VariedSizeWindowAttention, reset_projections
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 
 __all__ = [
@@ -29,5 +29,5 @@ __all__ = [
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention', 'at_least',
     'at_most', 'crop', 'cyclic_shift', 'drop_path_schedule', 'needs_padding', 'pad_to_multiple',
-    'shifted_window_mask', 'to_multiple', 'trunc_normal_', 'window_partition', 'window_reverse'
+    'reset_projections', 'shifted_window_mask', 'to_multiple', 'trunc_normal_', 'window_partition', 'window_reverse'
 ]

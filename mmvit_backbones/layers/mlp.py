@@ -5,20 +5,22 @@ from ..ops.recompute import recomputable, recompute_input
 
 
 class Mlp(nn.Module):
-    """Linear, GELU (exact, by erf), linear.
+    """Linear, GELU (exact, by erf), dropout, linear, dropout.
 
     Args:
         channels (int): Channels of input and output.
         hidden_channels (int): Channels in between.
+        drop_rate (float): Of both dropouts. Defaults to 0.
     """
 
-    def __init__(self, channels: int, hidden_channels: int) -> None:
+    def __init__(self, channels: int, hidden_channels: int, drop_rate: float = 0.) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden_channels)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_channels, channels)
+        self.dropout = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(..., channels)``."""
         x = recompute_input(self.fc1, x)
-        return recompute_input(self.fc2, recomputable(self.act, x))
+        return self.dropout(recompute_input(self.fc2, self.dropout(recomputable(self.act, x))))

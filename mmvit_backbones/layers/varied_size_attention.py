@@ -57,11 +57,6 @@ class VariedSizeWindowAttention(nn.Module):
         self.position_bias = RelativePositionTable(window_size, num_heads)
         self.proj = nn.Linear(out_channels, out_channels)
 
-    def reset_projections(self) -> None:
-        """Draws the projections as PyTorch draws convolutions, which they are in the authors' code."""
-        for linear in (self.qkv, self.sampling_offsets, self.sampling_scales, self.proj):
-            linear.reset_parameters()
-
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
         scale, offset, pad = self.predict_windows(x)
@@ -103,3 +98,11 @@ class VariedSizeWindowAttention(nn.Module):
         offset_x = offset[:, :, 0] * ((padded.shape[2] - 1) / 2 / num_x)
         offset_y = offset[:, :, 1] * ((padded.shape[1] - 1) / 2 / num_y)
         return scale, torch.stack([offset_x, offset_y], 2), (top, left)
+
+
+def reset_projections(model: nn.Module) -> None:
+    """Draws projections of varied-size windows as PyTorch draws convolutions, which they are in the authors' code."""
+    for module in model.modules():
+        if isinstance(module, VariedSizeWindowAttention):
+            for linear in (module.qkv, module.sampling_offsets, module.sampling_scales, module.proj):
+                linear.reset_parameters()

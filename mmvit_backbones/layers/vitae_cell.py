@@ -130,7 +130,7 @@ class NormalCell(nn.Module):
         attn (nn.Module): On channels-last maps.
         conv_branch (ConvBranch): Beside it.
         mlp_ratio (int): Hidden channels of the MLP, in channels.
-        drop_rate (float): Dropout after attention and MLP.
+        drop_rate (float): Dropout after attention, inside the MLP and after it.
         drop_path (float): Stochastic depth; drawn independently for each of the three branches.
         position (nn.Module | None): Before attention and its norm alone, such as :class:`ContextPosition`.
     """
@@ -143,7 +143,7 @@ class NormalCell(nn.Module):
         self.attn = attn
         self.conv_branch = conv_branch
         self.norm2 = nn.LayerNorm(channels, eps=NORMAL_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
+        self.mlp = Mlp(channels, mlp_ratio * channels, drop_rate)
         self.dropout = nn.Dropout(drop_rate)
         self.drop_path = DropPath(drop_path)
 
@@ -151,4 +151,4 @@ class NormalCell(nn.Module):
         """Keeps the shape ``(B, H, W, channels)``."""
         attended = self.dropout(self.attn(self.norm1(self.position(x))))
         x = x + self.drop_path(attended) + self.drop_path(self.conv_branch(x))
-        return x + self.drop_path(self.dropout(self.mlp(self.norm2(x))))
+        return x + self.drop_path(self.mlp(self.norm2(x)))

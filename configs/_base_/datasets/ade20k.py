@@ -16,6 +16,20 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),  # after Resize: the ground truth keeps its size
     dict(type='PackSegInputs'),
 ]
+# --tta: as with the authors' mmseg 0.x, the scale is multiplied, not the size of the image.
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(int(2048 * ratio), int(512 * ratio)), keep_ratio=True)
+             for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
+            [dict(type='RandomFlip', prob=prob) for prob in (0., 1.)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ]),
+]
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

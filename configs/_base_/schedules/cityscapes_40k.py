@@ -1,5 +1,5 @@
-# 40,000 iterations.
-_base_ = './ade20k_160k.py'
+# 40,000 iterations of ViTAEv2 or VSA.
+_base_ = './ade20k_160k_vitae.py'
 train_cfg = dict(max_iters=40000, val_interval=4000)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),

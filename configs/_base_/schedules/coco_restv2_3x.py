@@ -1,4 +1,4 @@
-# 36 epochs as ResTv2 is trained: gradients of the whole model clipped at 0.01; train with --amp. The authors' 270,000
+# 36 epochs as ResTv2 is trained: gradients of the whole model clipped at 0.01. The authors' 270,000
 # iterations with steps at 210,000 and 250,000 are 36 epochs with steps after 28 and 33 here.
 _base_ = './coco_1x.py'
 train_cfg = dict(max_epochs=36)
@@ -6,4 +6,8 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', begin=0, end=36, by_epoch=True, milestones=[28, 33], gamma=0.1),
 ]
-optim_wrapper = dict(clip_grad=dict(max_norm=0.01))
+optim_wrapper = dict(
+    type='AmpOptimWrapper', loss_scale='dynamic',
+    clip_grad=dict(max_norm=0.01),
+    # The output norms are decayed: detectron2 does not know the authors' class as a norm.
+    paramwise_cfg=dict(custom_keys={'backbone.norm': dict(decay_mult=1.)}))

@@ -1,8 +1,9 @@
 # Refiner-ViT: 32 images per process and a learning rate of 5e-4 that the authors did not scale; how many processes they
 # used is not known, here it is 8. Five epochs of warm-up from 1e-6, 300 of cosine to 1e-5 and 10 more, averaged
-# weights; train with --amp.
+# weights.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
+    type='AmpOptimWrapper', loss_scale='dynamic',
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(custom_keys={'class_token': dict(decay_mult=0.), 'positions': dict(decay_mult=0.)}))
 param_scheduler = [

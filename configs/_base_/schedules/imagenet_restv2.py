@@ -1,10 +1,13 @@
-# ResTv2: learning rate 1.5e-4 per 256 images, for 8 GPUs x 256, averaged weights; train with --amp. The authors' drop
-# path rates are published for detection and segmentation alone.
+# ResTv2: learning rate 1.5e-4 per 256 images, for 8 GPUs x 256, weights averaged with a decay of 0.9999, buffers of
+# batch norms included, as timm's ModelEma does. The authors' drop path rates are published for detection and
+# segmentation alone.
 _base_ = './imagenet_300e.py'
-optim_wrapper = dict(optimizer=dict(lr=1.2e-3), clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(
+    type='AmpOptimWrapper', loss_scale='dynamic',
+    optimizer=dict(lr=1.2e-3), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=50, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=50, end=300, convert_to_iter_based=True),
 ]
-custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]
+custom_hooks = [dict(type='EMAHook', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL')]
 auto_scale_lr = dict(base_batch_size=2048)

@@ -1,8 +1,10 @@
-# ReSwin: 2 GPUs x 256 images x 4 steps accumulated = 2048 images per update, 20 epochs of warm-up; train with --amp.
+# ReSwin: 2 GPUs x 256 images x 4 steps accumulated = 2048 images per update, 20 epochs of warm-up.
 # The authors give learning rates per 512 images of one step, times the steps accumulated: here is what that makes for
 # 2 GPUs.
 _base_ = './imagenet_300e.py'
-optim_wrapper = dict(accumulative_counts=4)
+optim_wrapper = dict(
+    type='AmpOptimWrapper', loss_scale='dynamic',
+    accumulative_counts=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, by_epoch=True, end=20, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=4e-5, by_epoch=True, begin=20, end=300, convert_to_iter_based=True),

@@ -1,8 +1,10 @@
 # ReViT: 2 GPUs x 256 images x 16 steps accumulated = 8192 images per update, 30 epochs of warm-up, gradients clipped at
-# 1; train with --amp. Rates as in imagenet_reswin.py. The authors' file says Adam, whose decay of 0.3 would be coupled
+# 1. Rates as in imagenet_reswin.py. The authors' file says Adam, whose decay of 0.3 would be coupled
 # to the gradients: taken is AdamW. The gate is a vector and not decayed; tables of positions are.
 _base_ = './imagenet_300e.py'
-optim_wrapper = dict(optimizer=dict(weight_decay=0.3), accumulative_counts=16, clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(
+    type='AmpOptimWrapper', loss_scale='dynamic',
+    optimizer=dict(weight_decay=0.3), accumulative_counts=16, clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1.6e-3, by_epoch=True, end=30, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=4.8e-6, by_epoch=True, begin=30, end=300, convert_to_iter_based=True),

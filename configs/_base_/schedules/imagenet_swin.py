@@ -2,6 +2,7 @@
 # gradients clipped at 5, 20 epochs of warm-up, no weight decay on bias tables.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
+    type='AmpOptimWrapper', loss_scale='dynamic',
     clip_grad=dict(max_norm=5.),
     paramwise_cfg=dict(custom_keys={'relative_position_bias_table': dict(decay_mult=0.)}))
 param_scheduler = [

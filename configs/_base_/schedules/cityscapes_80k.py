@@ -1,7 +1,0 @@
-# 80,000 iterations.
-_base_ = './cityscapes_40k.py'
-train_cfg = dict(max_iters=80000)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=80000, by_epoch=False),
-]

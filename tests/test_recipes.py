@@ -1,0 +1,212 @@
+"""Recipes are their authors' to the last digit; the source of each figure stands in the config."""
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from tiny_configs import TINY_CONFIGS
+from torch import nn
+
+import mmvit_backbones  # noqa: F401
+from mmvit_backbones.backbones.vitaev2 import ViTAEv2
+from mmvit_backbones.cli import frameworks, launch
+from mmvit_backbones.layers import DropPath
+from mmvit_backbones.zoo import VARIANTS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@cache
+def resolved(name: str) -> Config:
+    return Config.fromfile(ROOT / f'configs/{name}.py', format_python_code=False)
+
+
+def read(name: str) -> Config:
+    return resolved(name).copy()
+
+
+def averaging(name: str) -> tuple[float, bool]:
+    hook, = read(name).custom_hooks
+    return hook.momentum, hook.update_buffers
+
+
+def test_averaged_weights():
+    """ViTAE: 0.99996 at 512 images per update, squared at 1024; timm's averages have the buffers of batch norms."""
+    assert averaging('imagenet_vitae_t') == averaging('imagenet_vitae_b') == (4e-5, True)
+    assert averaging('imagenet_vitaev2_s') == (8e-5, True)
+    assert averaging('imagenet_restv2_t') == (1e-4, True)
+
+
+def test_vsa_base_is_trained_as_vitaev2_base():
+    ours, theirs = read('imagenet_vitaev2_vsa_b'), read('imagenet_vitaev2_b')
+    assert ours.optim_wrapper == theirs.optim_wrapper and ours.optim_wrapper.clip_grad.max_norm == 5.
+    assert ours.param_scheduler == theirs.param_scheduler and ours.param_scheduler[1].eta_min == 2e-5
+    assert ours.model.backbone.drop_rate == theirs.model.backbone.drop_rate == 0.1
+
+
+def test_schedules_of_regionvit_and_rest():
+    warmup, cosine = read('imagenet_regionvit_t').param_scheduler
+    assert warmup.end == cosine.begin == 20
+    # 1e-5 and 5e-4 per 512 images, of which the large one has 1920 per update
+    config = read('imagenet_rest_l')
+    assert config.param_scheduler[1].eta_min == pytest.approx(1e-5 * 1920 / 512)
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(5e-4 * 1920 / 512)
+
+
+def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
+    """Drawn for every image, for the crop and for RandAugment; the pipeline runs on a photograph."""
+    from mmpretrain.registry import TRANSFORMS
+    config = read('imagenet_vitae_t')
+    init_default_scope(config.default_scope)
+    transforms = [TRANSFORMS.build(step) for step in config.train_dataloader.dataset.pipeline]
+    for step, kind in ((transforms[1], lambda crop: crop.interpolation),
+                       (transforms[3], lambda augment: augment.hparams['interpolation'])):
+        assert {kind(branch.transforms[0]) for branch in step.transforms} == {'bilinear', 'bicubic'}
+    results = dict(img_path=str(next(ROOT.glob('data/flowers_mini/val/*/*.jpg'))), gt_label=0)
+    np.random.seed(0)
+    for transform in transforms:
+        results = transform(results)
+    assert results['inputs'].shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize('name', ['reswin_t', 'remvitv2_t', 'revit_b', 'refiner_vit_s', 'vitae_t', 'vitaev2_s',
+                                  'vitaev2_vsa_s', 'swin_vsa_t', 'rest_lite', 'restv2_t', 'restv2_t_384'])
+def test_mixed_precision_is_the_default_where_the_authors_have_it(name):
+    config = read(f'imagenet_{name}')
+    assert config.optim_wrapper.type == 'AmpOptimWrapper'
+    launch.set_amp(config, False)
+    assert type(build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)).__name__ == 'OptimWrapper'
+
+
+def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    config = read('imagenet_reswin_t')
+    launch.set_amp(config, None)
+    assert config.optim_wrapper.type == 'OptimWrapper' and 'loss_scale' not in config.optim_wrapper
+
+
+# ---- weight decay
+
+@pytest.mark.parametrize('name, keys, count, decay', [
+    ('upernet_vitaev2_s', 'conv_branch.norms', 72, 0.01),
+    ('upernet_vitaev2_vsa_s', 'conv_branch.norms', 72, 0.01),
+    ('upernet_restv2_t', ('patch_embeds.0.norm1', 'patch_embeds.0.norm2'), 4, 0.01),
+    ('mask_rcnn_restv2_t', ('backbone.norm0', 'backbone.norm1', 'backbone.norm2', 'backbone.norm3'), 8, 0.05),
+])
+def test_norms_that_the_authors_decay(name, keys, count, decay):
+    """Their names do not contain what exempts others; all other norms are exempt."""
+    config = read(name)
+    launch.set_amp(config, False)
+    init_default_scope(config.default_scope)
+    with torch.device('meta'):
+        model = nn.ModuleDict(dict(backbone=MODELS.build(dict(config.model.backbone, init_cfg=None))))
+    groups = build_optim_wrapper(model, config.optim_wrapper).param_groups
+    decay_of = {id(p): group['weight_decay'] for group in groups for p in group['params']}
+    keys = (keys, ) if isinstance(keys, str) else keys
+    norms = {n: decay_of[id(p)] for n, p in model.named_parameters() if 'norm' in n}
+    decayed = {n for n, value in norms.items() if value}
+    assert decayed == {n for n in norms if any(key in n for key in keys)} and len(decayed) == count
+    assert {norms[n] for n in decayed} == {decay}
+
+
+# ---- initial values
+
+def deviation(weight: torch.Tensor) -> float:
+    return weight.detach().double().std().item()
+
+
+@pytest.mark.parametrize('name', ['rest_lite', 'vitaev2_small', 'reswin_tiny'])
+@pytest.mark.parametrize('where', ['zoo', 'config'])
+def test_classifiers_start_as_the_authors(name, where):
+    """Truncated normal with deviation 0.02, ReSwin's by PyTorch's default."""
+    variant = VARIANTS[name]
+    head = variant.model_config('classification')['head'] if where == 'zoo' else \
+        dict(read(f'imagenet_{variant.short_name}').model.head)
+    head = MODELS.build(dict(head, _scope_='mmpretrain'))
+    head.init_weights()
+    is_reswin = name == 'reswin_tiny'
+    assert deviation(head.fc.weight) == pytest.approx((3 * 768)**-0.5 if is_reswin else 0.02, rel=0.05)
+    assert bool(head.fc.bias.any()) == is_reswin
+
+
+def test_linear_layers_of_reswin_start_by_the_default():
+    """The published network was trained so: its code draws other values that it never uses."""
+    model = MODELS.build(dict(type='ReSwin', **TINY_CONFIGS['ReSwin']))
+    model.init_weights()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            assert deviation(module.weight) == pytest.approx((3 * module.in_features)**-0.5, rel=0.15), name
+            assert module.bias is None or module.bias.any()
+
+
+@pytest.mark.parametrize('network', ['SwinVSA', 'ViTAEv2VSA'])
+def test_projections_of_varied_size_windows_start_as_convolutions(network):
+    model = MODELS.build(dict(type=network, **TINY_CONFIGS[network]))
+    qkvs = {name: module for name, module in model.named_modules() if name.endswith('.qkv')}
+    assert qkvs
+    for name, module in qkvs.items():
+        assert deviation(module.weight) == pytest.approx((3 * module.in_features)**-0.5, rel=0.15), name
+    mlp = next(module for name, module in model.named_modules() if name.endswith('mlp.fc1'))
+    assert deviation(mlp.weight) == pytest.approx(0.02, rel=0.15)
+
+
+# ---- dropout and stochastic depth
+
+@pytest.mark.parametrize('arch, rate, mean, last', [
+    ('small', 0.1, 0.037, 0.069), ('48m', 0.25, 0.097, 0.188), ('base', 0.4, 0.158, 0.306)])
+def test_stochastic_depth_of_vitaev2_is_the_published(arch, rate, mean, last):
+    with torch.device('meta'):
+        rates = [m.drop_prob for m in ViTAEv2(arch, drop_path_rate=rate).modules() if isinstance(m, DropPath)]
+    assert np.mean(rates) == pytest.approx(mean, abs=6e-4) and rates[-1] == pytest.approx(last, abs=6e-4)
+
+
+@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE, plain', 'ViTAEv2', 'ViTAEv2VSA'])
+def test_mlps_drop_inside_and_after(network):
+    model = MODELS.build({'type': network, **TINY_CONFIGS[network], 'drop_rate': 0.5})
+    zeros = []
+    for name, module in model.named_modules():
+        if 'cells.' in name and name.endswith('.mlp'):
+            module.fc2.register_forward_pre_hook(lambda _, inputs: zeros.append((inputs[0] == 0).double().mean()))
+            module.register_forward_hook(lambda _, inputs, out: zeros.append((out == 0).double().mean()))
+    model.train()(torch.randn(2, 3, 64, 64))
+    assert zeros and all(0.3 < share < 0.7 for share in zeros)
+
+
+# ---- test-time augmentation
+
+@pytest.mark.parametrize('name, base', [('upernet_restv2_t', 512),
+                                        ('upernet_vitaev2_s_window_cityscapes', 1024)])
+def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
+    """As published: the scale that images are resized to, not the image, is multiplied by 0.5 to 1.75."""
+    from mmseg.registry import TRANSFORMS
+    config = read(name)
+    init_default_scope(config.default_scope)
+    frameworks.use_tta(config)
+    pipeline = config.test_dataloader.dataset.pipeline
+    views = TRANSFORMS.build(pipeline[1])
+    image = np.zeros((32, 64, 3), np.uint8)
+    labels = str(next(ROOT.glob('data/coco_mini/semantic/val/*.png')))
+    out = views(dict(img=image, img_shape=(32, 64), ori_shape=(32, 64), seg_map_path=labels, seg_fields=[],
+                     reduce_zero_label=False, img_path=''))
+    sizes = [tuple(x.shape[1:]) for x in out['inputs']]
+    assert sorted(set(sizes)) == [(int(base * ratio), 2 * int(base * ratio)) for ratio in
+                                  (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)]
+    assert len(sizes) == 12 and sum(bool(sample.flip) for sample in out['data_samples']) == 6
+
+
+@pytest.mark.training
+def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = Config.fromfile('configs/demo/upernet_reswin_t.py', format_python_code=False)
+    config.model.backbone.update(TINY_CONFIGS['ReSwin'])
+    channels = [16, 32, 64, 128]
+    config.model.decode_head.in_channels, config.model.auxiliary_head.in_channels = channels, channels[2]
+    config.test_dataloader.dataset.indices, config.work_dir = 2, str(tmp_path)
+    config.default_hooks.pop('visualization')  # it warns that it has nothing to draw
+    frameworks.use_tta(config)
+    assert 0 <= Runner.from_cfg(config).test()['mIoU'] <= 100

@@ -129,7 +129,9 @@ class Variant:
             head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
 
 
-CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+CONFIG_TASKS = (
+    'imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'mask2former', 'dino', 'vitdet', 'upernet',
+    'semantic_fpn')
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 REVIT = Family(

@@ -82,6 +82,7 @@ def shrunk(config: Config) -> dict:
         model['neck']['embed_dim'] = channels[0]
     elif isinstance(model.get('neck'), dict) and 'in_channels' in model['neck']:
         model['neck']['in_channels'] = channels if isinstance(model['neck']['in_channels'], list) else channels[-1]
+    model.get('data_preprocessor', {}).pop('batch_augments', None)  # padding to 1024 pixels
     if config.default_scope == 'mmpretrain':
         head['in_channels'] = channels[-1]
         if 'map_loss' in head:
@@ -94,6 +95,13 @@ def shrunk(config: Config) -> dict:
             if model.get('neck', {}).get('type') not in ('FPN', 'SimpleFeaturePyramid'):
                 wide = part['in_channels']
                 part['in_channels'] = channels[:len(wide)] if isinstance(wide, list) else channels[part['in_index']]
+    elif 'panoptic_head' in model:
+        head = model['panoptic_head']
+        head['in_channels'], model['train_cfg']['num_points'] = channels, 64
+        head['pixel_decoder']['encoder']['num_layers'] = head['transformer_decoder']['num_layers'] = 1
+    elif model['type'] == 'DINO':
+        model['num_queries'] = model['dn_cfg']['group_cfg']['num_dn_queries'] = 10
+        model['encoder']['num_layers'], model['decoder']['num_layers'] = 1, 2
     elif 'roi_head' in model:
         if isinstance(model['roi_head']['bbox_head'], dict):
             model['roi_head']['bbox_head']['fc_out_channels'] = 16

@@ -200,6 +200,7 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
 
 
 @pytest.mark.training
+@pytest.mark.filterwarnings('ignore:The shape of value will convert')  # of what mmseg merges
 def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = Config.fromfile('configs/demo/upernet_reswin_t.py', format_python_code=False)

@@ -19,8 +19,8 @@ from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_c
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.py.\n'
-DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', upernet='ADE20K',
-            semantic_fpn='ADE20K')
+DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
+            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
 NETWORKS = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 

@@ -25,13 +25,17 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
             if 'ann_file' in metric:
                 metric['ann_file'] = osp.join(folder, f'annotations/instances_{part}.json')
     check_data(cfg, ['train', 'val'])
-    classes = _read_classes(folder, needs_masks='mask_head' in cfg.model.get('roi_head', {}))
+    classes = _read_classes(folder, needs_masks='mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model)
     for split in ('train', 'val', 'test'):
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
             dataset.metainfo = dict(classes=classes)
     for head in dicts_in(cfg.model):
         if 'num_classes' in head:
             head['num_classes'] = len(classes)
+        elif 'num_things_classes' in head:  # Mask2Former
+            head['num_things_classes'] = len(classes)
+            if 'loss_cls' in head:
+                head['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
 
 
 def _read_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:

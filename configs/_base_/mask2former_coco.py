@@ -1,0 +1,16 @@
+# mmdet's Mask2Former for instances, for any backbone with four maps; model, data and schedule are in one file there:
+# COCO with large-scale jitter at 1024 x 1024, 50 epochs.
+_base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './default_runtime.py']
+model = dict(backbone=dict(_delete_=True))
+train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers again in each epoch
+# As mmdet trains Swin-T: a tenth of the rate for the backbone, whose norms and tables of positions are not decayed.
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={
+            key: dict(lr_mult=0.1, decay_mult=0.)
+            for key in (
+                'norm1.weight', 'norm1.bias', 'norm2.weight', 'norm2.bias', 'norm3.weight', 'norm3.bias',
+                'sr_norm.weight', 'sr_norm.bias', 'up_norm.weight', 'up_norm.bias', 'patch_embed.norm',
+                'patch_embeds.1.norm', 'patch_embeds.2.norm', 'patch_embeds.3.norm', 'downsample.norm',
+                'backbone.norm', 'relative_position_bias_table')
+        }))

@@ -1,0 +1,8 @@
+# Nothing is published with this head: the recipe is mmdet's for ResNet-50.
+_base_ = './_base_/dino_coco.py'
+pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_small.pth')
+model = dict(
+    backbone=dict(
+        type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis', drop_path_rate=0.1,
+        init_cfg=pretrained),
+    neck=dict(in_channels=[128, 256, 512]))

@@ -36,7 +36,7 @@ def test_builds(path):
     config = read(path)
     init_default_scope(config.default_scope)
     with torch.device('meta'):
-        model = MODELS.build(config.model)
+        model = MODELS.build(deepcopy(config.model))  # detectors write into it
     backbone = config.model.backbone
     assert type(model.backbone).__name__ == backbone.type
     rates = [module.drop_prob for module in model.backbone.modules() if type(module).__name__ == 'DropPath']

@@ -1,4 +1,5 @@
 """Recipes are their authors' to the last digit; the source of each figure stands in the config."""
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def resolved(name: str) -> Config:
 
 
 def read(name: str) -> Config:
-    return resolved(name).copy()
+    return deepcopy(resolved(name))
 
 
 def averaging(name: str) -> tuple[float, bool]:

@@ -25,7 +25,8 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
             if 'ann_file' in metric:
                 metric['ann_file'] = osp.join(folder, f'annotations/instances_{part}.json')
     check_data(cfg, ['train', 'val'])
-    classes = _read_classes(folder, needs_masks='mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model)
+    needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
+    classes = _read_classes(folder, needs_masks)
     for split in ('train', 'val', 'test'):
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
             dataset.metainfo = dict(classes=classes)

@@ -1,5 +1,6 @@
 """What several test modules use: tiny networks, comparisons, and what operators return and the backward pass saves."""
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.measure import SavedStorages, storage_key  # noqa: F401
 
+ROOT = Path(__file__).resolve().parents[1]  # of the checkout
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 

@@ -2,8 +2,8 @@
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import GOLDENS
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import convert_state_dict

@@ -1,20 +1,20 @@
 """What is particular to attention residuals: maps in memory, half precision, positions, the gate, the tools."""
 import copy
 import runpy
-from pathlib import Path
 
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import GOLDENS
+from helpers import ROOT
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones.backbones.remvitv2 import upsample
 from mmvit_backbones.backbones.reswin import select_maps
 from mmvit_backbones.checkpoints import revit
 
-TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+TOOLS = ROOT / 'tools'
 NETWORKS = ['ReMViTv2', 'ReSwin', 'ReViT']
 each_network = pytest.mark.parametrize('network', NETWORKS)
 

@@ -4,11 +4,11 @@ import copy
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import GOLDENS
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
-from test_configs import ROOT
-from test_goldens import GOLDENS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT, regionvit

@@ -3,8 +3,8 @@ import re
 
 import pytest
 import torch
+from golden_files import GOLDENS
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -1,12 +1,10 @@
 """ViTAEv2-VSA beyond the goldens of whole networks: single cells, options, and the checkpoints' layout."""
-import json
-from pathlib import Path
 
 import pytest
 import torch
 from golden import digest, fill_state_dict, make_input, mismatch
+from golden_files import GOLDENS
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import convert_state_dict, get_model
@@ -21,7 +19,7 @@ from mmvit_backbones.layers import (
     VariedSizeWindowAttention,
 )
 
-CELLS = json.loads((Path(__file__).parent / 'goldens' / 'vsa' / 'golden_op_cells.json').read_text())
+CELLS = GOLDENS['golden_op_cells']
 
 
 def build_cell(case: dict) -> torch.nn.Module:

@@ -3,9 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden import fill_state_dict
+from golden_files import GOLDENS
 from helpers import SavedStorages
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 

@@ -1,7 +1,6 @@
 """Models by name, and checkpoints: the authors', ours, and broken ones."""
 import argparse
 import pickle
-import re
 from functools import lru_cache
 
 import pytest
@@ -67,28 +66,6 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
 def test_building_is_silent(capfd):
     get_model('reswin_tiny', 'backbone')
     assert capfd.readouterr() == ('', '')
-
-
-@pytest.mark.parametrize('wrap', [
-    lambda w: w, lambda w: dict(model=w), lambda w: dict(model_state_dict=w, epoch=3),
-    lambda w: dict(model={f'module.{key}': value for key, value in w.items()})
-], ids=['bare', 'model', 'model_state_dict', 'module'])
-def test_reswin_wrappers(wrap):
-    weights = filled('golden_reswin_tiny')
-    assert convert_state_dict('reswin_tiny', wrap(weights)).keys() == convert_state_dict('reswin_tiny', weights).keys()
-
-
-def test_unknown_key_is_named(published):
-    name, weights = published
-    weights['blocks.0.extra'] = torch.zeros(1)
-    with pytest.raises(KeyError, match=re.escape('blocks.0.extra')):
-        convert_state_dict(name, weights)
-
-
-def test_learned_gate_is_refused():
-    weights = filled('golden_reswin_tiny')
-    with pytest.raises(KeyError, match='alpha'):
-        convert_state_dict('reswin_tiny', dict(weights, alpha=torch.zeros(1)))
 
 
 def test_get_model_takes_authors_file_and_ours(published, tmp_path):

@@ -118,16 +118,16 @@ def test_number_of_processes(processes):
     assert processes in result.stderr
 
 
-@pytest.mark.parametrize('host, dataset, layout', [
+@pytest.mark.parametrize('framework, dataset, layout', [
     ('mmdet', dict(type='CocoDataset', data_root='coco', ann_file='annotations/instances_train2017.json',
                    data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),
     ('mmseg', dict(type='ADE20KDataset', data_root='ade', data_prefix=dict(
         img_path='images/training', seg_map_path='annotations/training')), 'images/training/, annotations/training/'),
     ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<wnid>/*.JPEG'),
 ])
-def test_layout_in_message(host, dataset, layout):
+def test_layout_in_message(framework, dataset, layout):
     wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset]))
-    cfg = Config(dict(default_scope=host, train_dataloader=dict(dataset=wrapped)))
+    cfg = Config(dict(default_scope=framework, train_dataloader=dict(dataset=wrapped)))
     with pytest.raises(UsageError, match='data set not found') as error:
         check_data(cfg, ['train'])
     assert str(error.value).endswith(layout)
@@ -243,7 +243,7 @@ def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
     assert 'accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
 
 
-def test_pictures_are_drawn(tiny_checkpoint, tmp_path, capsys):
+def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
     image = tmp_path / 'green.jpg'
     Image.new('RGB', (60, 40), 'green').save(image)
     run_main('predict.py', image, '--config', TINY, '--checkpoint', tiny_checkpoint,

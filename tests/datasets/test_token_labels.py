@@ -77,7 +77,7 @@ POLICIES = [dict(type='Rotate', magnitude_range=(0, 30), prob=1.),
 
 
 @pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'])
-def test_labels_move_with_the_picture(policy):
+def test_labels_move_with_the_image(policy):
     """The image is not square, and has 0 where something comes from outside: so do the scores."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomFlip', prob=1., direction='horizontal'),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import CheckpointLoader
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -33,6 +34,12 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def own_loaders(monkeypatch):
+    """Leave the loaders of mmengine as they are after the test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,28 @@
+"""Models by name."""
+import pytest
+from mmengine.registry import MODELS
+
+import mmvit_backbones
+from mmvit_backbones import get_model, list_models
+
+
+def test_list_models():
+    assert list_models() == sorted(list_models()) and 'reswin_tiny' in list_models()
+    assert list_models('resw*') == ['reswin_tiny'] and list_models('nothing*') == []
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(ValueError, match='reswin_tiny'):
+        get_model('reswin_tiniest')
+    with pytest.raises(ValueError, match="task .*'segmentation'"):
+        get_model('reswin_tiny', task='segmentation')
+
+
+def test_building_is_silent(capfd):
+    get_model('reswin_tiny', 'backbone')
+    assert capfd.readouterr() == ('', '')
+
+
+def test_registered_in_the_root_registry():
+    assert mmvit_backbones.__version__
+    assert {'ReSwin'} <= MODELS.module_dict.keys()

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.training
 # The other one needs labels that another demonstration makes: test_classifier_beats_chance_and_teaches_tokens.
 DEMOS = sorted({path.name for path in (ROOT / 'configs/demo').glob('*.py')} - {'imagenet_refiner_vit_s_relabel.py'})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
@@ -22,7 +23,7 @@ from mmvit_backbones.cli.launch import check_backbone, check_pretrained
 from mmvit_backbones.cli.predict import find_images, plan_drawings
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+
 TINY = HERE / 'tiny_classifier.py'
 
 

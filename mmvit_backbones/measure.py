@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
     _unsafe_view chunk split_with_sizes diagonal _reshape_alias unfold lift_fresh set_ empty empty_like new_empty
@@ -41,58 +42,6 @@ class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
 
 def storage_key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operators have made and that still live.
-
-    Attributes:
-        num_bytes (int): Now.
-        peak (int): At most so far.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_bytes = self.peak = 0
-        self.known = set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        before = {storage_key(t) for t in tensors_in((args, kwargs))}
-        out = function(*args, **(kwargs or {}))
-        for tensor in tensors_in(out):
-            if storage_key(tensor) not in before | self.known:
-                self.add(tensor.untyped_storage())
-        return out
-
-    def add(self, storage: torch.UntypedStorage) -> None:
-        self.known.add(storage._cdata)
-        self.num_bytes += storage.nbytes()
-        self.peak = max(self.peak, self.num_bytes)
-        weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
-
-    def remove(self, key: int, num_bytes: int) -> None:
-        self.known.discard(key)
-        self.num_bytes -= num_bytes
-
-
-def count_memory(model: nn.Module, images: Tensor) -> dict[str, int]:
-    """Bytes of activations and gradients of a pass in evaluation mode and of a training step.
-
-    Args:
-        model (nn.Module): A backbone; on the meta device, nothing is computed.
-        images (Tensor): ``(B, C, H, W)``, on its device.
-
-    Returns:
-        dict[str, int]: Peaks of ``'inference'`` and of ``'training'``: forward, mean of squares, backward; ``'kept'``
-        after its forward pass. What libraries take inside of one operation is not counted.
-    """
-    with torch.no_grad(), LiveBytes() as inference:
-        model.eval()(images)
-    with LiveBytes() as training:
-        outputs = model.train()(images)
-        kept = training.num_bytes
-        sum(out.square().mean() for out in outputs).backward()
-    return dict(inference=inference.peak, kept=kept, training=training.peak)
 
 
 class Traffic(TorchDispatchMode):
@@ -196,3 +145,41 @@ def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
 
 
 sdpa.register_autograd(_backward, setup_context=_setup_context)
+
+
+def count_memory(model: nn.Module, images: Tensor) -> dict[str, int]:
+    """Bytes of a model on the meta device, by what it does."""
+    with torch.no_grad(), LiveBytes() as inference:
+        model.eval()(images)
+    with LiveBytes() as training:
+        outputs = model.train()(images)
+        kept = training.bytes
+        sum(out.square().mean() for out in outputs).backward()
+    return dict(inference=inference.peak, kept=kept, training=training.peak)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operators have made and that still live, now and at the peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        before = {storage_key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and storage_key(tensor) not in before | self.known:
+                self.add(tensor.untyped_storage())
+        return out
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        self.known.add(storage._cdata)
+        self.bytes += storage.nbytes()
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
+
+    def remove(self, key: int, nbytes: int) -> None:
+        self.known.discard(key)
+        self.bytes -= nbytes

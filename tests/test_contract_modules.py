@@ -105,20 +105,24 @@ def test_fsdp_takes_the_same_steps(tmp_path):
     """Every block sharded over two processes: each has the losses of its half of the batch in one process."""
     if not hasattr(pytest.importorskip('torch.distributed.fsdp'), 'fully_shard'):
         pytest.skip('FSDP2 came with torch 2.6')
-    script, path = str(HERE / 'sharded_training.py'), os.pathsep.join(sys.path)
-    done = subprocess.run([sys.executable, script, str(tmp_path)], capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': path, 'CUDA_VISIBLE_DEVICES': '-1'})
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, str(HERE / 'sharded_training.py'), str(tmp_path)]
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'CUDA_VISIBLE_DEVICES': '-1'}
+    first, second = (subprocess.Popen([*command, rank], env=environment, stdout=subprocess.PIPE, text=True)
+                     for rank in '01')
+    printed, _ = first.communicate()
+    assert (first.returncode, second.wait()) == (0, 0)
+    results = json.loads(printed.splitlines()[-1])
     assert results.keys() == TINY_CONFIGS.keys()
-    assert not {network: ranks for network, ranks in results.items() if not all(map(agrees, ranks))}
+    assert not {network: ranks for network, ranks in results.items() if not agree(ranks)}
 
 
-def agrees(rank: dict) -> bool:
-    """What sharded_training.py reports of one process."""
-    if 'error' in rank:
+def agree(ranks: list[dict]) -> bool:
+    """What sharded_training.py reports of both processes."""
+    if any('error' in rank for rank in ranks):
         return False
-    return rank['blocks'] > 0 and len(set(rank['alone'])) > 1 and rank['together'] == pytest.approx(rank['alone'], 1e-5)
+    alone = ranks[0]['alone']
+    return all(rank['blocks'] > 0 and len(set(losses)) > 1 and rank['together'] == pytest.approx(losses, 1e-5)
+               for rank, losses in zip(ranks, alone, strict=True))
 
 
 @each_network

@@ -255,23 +255,10 @@ class ResT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embeds[0]]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]] if stage == 0 else [self.patch_embeds[stage], self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; a patch embedding belongs to the block behind it."""
-        kind, *rest = name.split('.')
-        if kind not in ('patch_embeds', 'stages'):
-            return None
-        stage = int(rest[0])
-        before = sum(self.depths[:stage])
-        if kind == 'stages':
-            return before + int(rest[1]) + 1
-        return before + 1 if stage > 0 else 0
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """A patch embedding belongs to the block after it."""
+        first, *others = self.stages[stage]
+        return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
 
 
 def check_arch(channels: Sequence[int], num_heads: Sequence[int], reductions: Sequence[int]) -> None:

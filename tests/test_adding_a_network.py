@@ -102,7 +102,7 @@ def test_a_network_of_the_page_passes(tree):
     modules = [f'tests/test_{name}.py' for name in ('contract', 'contract_modules', 'goldens', 'layer_decay', 'zoo')]
     chosen = '(PatchMixer or patch_mixer or left_out or metafiles) and not lora and not quantization and not int8'
     report = run(tree, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *modules, '-k', chosen)
-    assert int(re.search(r'(\d+) passed', report)[1]) > 60
+    assert int(re.search(r'(\d+) passed', report)[1]) > 50
 
 
 @pytest.mark.parametrize('file, text', [

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from mmvit_backbones.backbones import NETWORKS
 from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,8 @@ METRICS = {
 }
 RESULTS = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
-NETWORKS = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
+TABLE = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
+BACKBONES = '<!-- backbones: written by tools/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 PAGES = '      # pages: written by tools/make_metafiles.py\n', '      # end of pages\n'
 NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
@@ -77,8 +79,9 @@ def make_files() -> dict[Path, str]:
     files = {path: to_yaml(content) for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
     files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
-    for name, marks, new in (('README.md', NETWORKS, networks('docs/')), ('docs/index.md', NETWORKS, networks('')),
-                             ('mkdocs.yml', PAGES, pages()), ('NOTICE', NOTICE, sources())):
+    for name, marks, new in (('README.md', TABLE, networks('docs/')), ('docs/index.md', TABLE, networks('')),
+                             ('docs/api/backbones.md', BACKBONES, backbones()), ('mkdocs.yml', PAGES, pages()),
+                             ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
     return files
 
@@ -199,6 +202,13 @@ def grouped(*attributes: str) -> dict[tuple, str]:
 def pages() -> str:
     """The networks in the list of pages of mkdocs.yml."""
     return ''.join(f'      - {names}: {Path(page).name}\n' for (page, ), names in grouped('docs').items())
+
+
+def backbones() -> str:
+    """What mkdocstrings documents."""
+    classes = dict.fromkeys(NETWORKS[family.backbone] for family in families().values())
+    options = '    options: {members: false}\n\n'
+    return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
 
 
 def sources() -> str:

@@ -28,7 +28,7 @@ def miniature(local_embed: str = '3conv', **arguments) -> RegionViT:
 
 @pytest.mark.parametrize('local_embed, largest', [('3conv', 224), ('1conv', 225)])
 @torch.no_grad()
-def test_windows_that_cannot_cover_the_picture_tell_what_they_can(local_embed, largest):
+def test_windows_that_cannot_cover_the_image_tell_what_they_can(local_embed, largest):
     model = miniature(local_embed, window_size=(14, 14, 14, 7)).eval()
     assert model(torch.rand(1, 3, 32, largest))[-1].shape[2:] == (1, 7)
     with pytest.raises(ValueError, match=rf'32 x {largest + 1} pixels .* {largest} x {largest}; window_size=14'):
@@ -209,7 +209,7 @@ def test_repeated_augmentation_needs_a_batch():
 
 @pytest.mark.parametrize('height, width, expected', [(480, 640, (672, 1120)), (640, 480, (1120, 672)),
                                                      (500, 500, (672, 1120))])
-def test_pictures_are_stretched_by_orientation(height, width, expected):
+def test_images_are_stretched_by_orientation(height, width, expected):
     import mmdet.datasets  # noqa: F401
     with DefaultScope.overwrite_default_scope('mmdet'):
         transform = TRANSFORMS.build(dict(type='ResizeByOrientation', scale=(1120, 672)))

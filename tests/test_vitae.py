@@ -56,7 +56,7 @@ def test_averaged_weights_are_preferred():
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the largest tensor that any operator returns, in numbers."""
+    """Notes the largest tensor that any operator returns, in elements."""
 
     largest = 0
 
@@ -106,10 +106,10 @@ def test_linear_attention_sums_in_float32(dtype):
     attention = LinearAttention(32, 32)
     x = torch.randn(1, 64, 64, 32)
     seen = []
-    attention.attend = lambda *inputs: seen.append(inputs) or LinearAttention.attend(attention, *inputs)
+    attention.linear_attention = lambda *x: seen.append(x) or LinearAttention.linear_attention(attention, *x)
     with torch.autocast('cpu', dtype):
         attention(x)
-    exact = attention.double().attend(*(t.double() for t in seen[0]))
-    rounded = LinearAttention.attend(attention.float(), *seen[0])
+    exact = attention.double().linear_attention(*(t.double() for t in seen[0]))
+    rounded = LinearAttention.linear_attention(attention.float(), *seen[0])
     assert seen[0][0].dtype == torch.float32
     torch.testing.assert_close(rounded.double(), exact, rtol=1e-4, atol=1e-6)

@@ -4,8 +4,8 @@
     python tools/count_memory.py remvitv2_tiny --size 800 1344 --with-cp --dtype bfloat16
 
 Runs the backbone on PyTorch's meta device and counts the bytes of all tensors that live at the same time: in
-evaluation (`inference`), and in a training step (`training`: forward, mean of squares, backward; `kept` is what is left
-after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of one
+evaluation (`inference`), and in a training step (`training`: forward, mean of squares, backward; `saved` is what is
+left after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of one
 operation. The output is JSON, in bytes, by network.
 """
 import argparse
@@ -50,9 +50,9 @@ def count(model: torch.nn.Module, images: torch.Tensor) -> dict[str, int]:
         model.eval()(images)
     with LiveBytes() as training:
         outputs = model.train()(images)
-        kept = training.bytes
+        saved = training.bytes
         sum(out.square().mean() for out in outputs).backward()
-    return dict(inference=inference.peak, kept=kept, training=training.peak)
+    return dict(inference=inference.peak, saved=saved, training=training.peak)
 
 
 class LiveBytes(TorchDispatchMode):

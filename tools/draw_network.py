@@ -88,7 +88,7 @@ def kind_and_parts(block: torch.nn.Module) -> tuple[str, str]:
 
 
 def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The blocks of a stage: what its lists hold, and what stands beside them."""
+    """The blocks of a stage: what its lists hold, and what stands next to them."""
     if isinstance(module, torch.nn.ModuleList):
         return list(module)
     children = list(module.children())

@@ -73,7 +73,7 @@ class Backbone(BaseModule):
         raise NotImplementedError
 
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields what a neck gets of each stage; to be replaced where this is more than an output norm beside."""
+        """Yields what a neck gets of each stage; to be overridden where this is more than an output norm."""
         for stage, x in enumerate(self.iter_stages(images)):
             yield self.output_norm(stage)(x)
 

@@ -168,9 +168,9 @@ class ResT(Backbone):
         out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
             32.
         out_norm (str | None): Where the LayerNorms of the returned stages stand. ``'in_stream'``: their result is
-            returned and also goes on to the next stage, so ``out_indices`` changes the numbers; published v1
+            returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1
             detectors need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none.
-            With ``out_indices=3``, the classifier's form, the first two are the same. Defaults to ``'in_stream'``.
+            With ``out_indices=3``, as the classifier has it, the first two are the same. Defaults to ``'in_stream'``.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` also the first ``n`` stages with their patch
             embeddings. Defaults to -1.

@@ -1,7 +1,7 @@
 """ViTAE: a vision transformer whose cells attend and convolve side by side.
 
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348),
-figure 2. The large, plain forms are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
+figure 2. The large, plain networks are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
 """
 from collections.abc import Iterator
 

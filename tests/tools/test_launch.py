@@ -243,7 +243,7 @@ def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
     assert 'accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
 
 
-def test_pictures_are_drawn(tiny_checkpoint, tmp_path, capsys):
+def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
     image = tmp_path / 'green.jpg'
     Image.new('RGB', (60, 40), 'green').save(image)
     run_main('predict.py', image, '--config', TINY, '--checkpoint', tiny_checkpoint,

@@ -1,8 +1,8 @@
 """The table of variants: everything that is known of a published classifier stands here once.
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
-one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
-sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of ``docs/zoo.md`` from both.
+one row, one ``arch`` of its backbone, its configs and its goldens. ``configs/published.yml`` has the figures of other
+tasks and sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of the documentation from both.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -32,73 +32,41 @@ def no_neck(channels: int) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """What networks of one paper and one class share.
-
-    Args:
-        name (str): What tables and metafiles group by.
-        backbone (str): Registered name of the class.
-        title (str), paper (str): Title and address of the paper.
-        code (str): The authors' repository, whence the published figures and the way to the checkpoints.
-        licence (str): Of that repository.
-        docs (str): Page of the documentation.
-        architecture (tuple[str, ...]): Keywords for the metafiles.
-        convert (Callable): From the authors' checkpoint to ours.
-        classifier (dict): Backbone arguments for classification, in addition.
-        neck (Callable): Number of channels -> config of what makes one vector of the classifier's map, or None.
-        head (dict): Type of the classifier's head and what it needs besides numbers of channels and classes.
-        mean (list[float]), std (list[float]): Normalization of the images, RGB.
-        remark (str): What is to be known of the published figures.
-    """
-    name: str
-    backbone: str
-    title: str
-    paper: str
-    code: str
-    licence: str
-    docs: str
-    architecture: tuple[str, ...]
-    convert: Callable
-    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
-    neck: Callable = average
+    """What networks of one paper and one class share."""
+    name: str  # what tables and metafiles group by
+    backbone: str  # registered name of the class
+    title: str  # of the paper
+    authors: str  # and where it appeared
+    paper: str  # its address
+    code: str  # the authors' repository, whence the published figures and the way to the checkpoints
+    licence: str  # of that repository
+    docs: str  # page of the documentation
+    architecture: tuple[str, ...]  # keywords for the metafiles
+    convert: Callable  # from the authors' checkpoint to ours
+    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))  # further arguments of its backbone
+    neck: Callable = average  # channels -> config of what makes one vector of the classifier's map, or None
     head: dict = field(default_factory=lambda: dict(type='LinearClsHead'))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
-    remark: str = ''
+    remark: str = ''  # what is to be known of the published figures
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One published network.
-
-    Args:
-        name (str): Name for ``get_model``.
-        family (Family): What it shares with others.
-        arch (str): Size, as its backbone calls it.
-        head_channels (int): Channels that the classifier's linear layer sees.
-        num_params (int): Learned parameters of the classifier.
-        gmacs (float): Multiply-adds of the classifier at ``img_size``, in 1e9, as ``tools/get_flops.py`` counts them.
-        published_gmacs (float | None): The same as the authors state it, or as counted in their code.
-        top1 (float | None): Published ImageNet-1k accuracy, in percent.
-        weights (str | None): Where the authors' checkpoint lives: the address of the file, or in words; None if none is
-            known.
-        settings (dict): Backbone arguments besides ``arch``.
-        head (dict): Arguments of the classifier's head, in addition.
-        source (str | None): Where ``top1`` stands, if not in the authors' repository.
-        img_size (int): Side of the images it was trained on, in pixels.
-    """
-    name: str
+    """One published network."""
+    name: str  # for get_model
     family: Family
-    arch: str
-    head_channels: int
-    num_params: int
-    gmacs: float
-    published_gmacs: float | None
-    top1: float | None
-    weights: str | None = None
-    settings: dict = field(default_factory=dict)
-    head: dict = field(default_factory=dict)
-    source: str | None = None
-    img_size: int = 224
+    arch: str  # size, as its backbone calls it
+    head_channels: int  # channels that the classifier's linear layer sees
+    num_params: int  # of the classifier
+    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as tools/get_flops.py counts them
+    published_gmacs: float | None  # as the authors state them, or as counted in their code
+    top1: float | None  # published ImageNet-1k accuracy, in percent
+    weights: str | None = None  # address of the authors' checkpoint, or its place in words; None if none is known
+    settings: dict = field(default_factory=dict)  # backbone arguments besides arch
+    head: dict = field(default_factory=dict)  # further arguments of the classifier's head
+    source: str | None = None  # where top1 stands, if not in the authors' repository
+    img_size: int = 224  # side of the images it was trained on, in pixels
 
     @property
     def backbone(self) -> dict:
@@ -135,9 +103,10 @@ REVIT = Family(
     name='ReViT',
     backbone='ReViT',
     title='ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections',
+    authors='Diko et al., Pattern Recognition 2024',
     paper='https://arxiv.org/abs/2402.11301',
     code='https://github.com/ADiko1997/ReViT',
-    licence='MIT',
+    licence='MIT; parts of it derive from Swin Transformer, MIT, and PySlowFast, Apache-2.0',
     docs='docs/revit.md',
     architecture=('Global attention', 'Attention residuals'),
     convert=revit.convert_revit,
@@ -152,9 +121,10 @@ VITAE = Family(
     name='ViTAE',
     backbone='ViTAE',
     title='ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias',
+    authors='Xu et al., NeurIPS 2021',
     paper='https://arxiv.org/abs/2106.03348',
     code='https://github.com/ViTAE-Transformer/ViTAE-Transformer',
-    licence='none ("research purpose only")',
+    licence='none ("research purpose only"); its dense prediction carries OpenMMLab\'s Apache-2.0',
     docs='docs/vitae.md',
     architecture=('Linear attention', 'Global attention', 'Convolution'),
     convert=vitae.convert_vitae,
@@ -162,18 +132,20 @@ VITAE = Family(
 VITAEV2 = replace(
     VITAE, name='ViTAEv2', backbone='ViTAEv2', convert=vitae.convert_vitaev2, classifier=dict(out_indices=(3, )),
     title='ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond',
+    authors='Zhang et al., IJCV 2023',
     paper='https://arxiv.org/abs/2202.10108',
     architecture=('Window attention', 'Global attention', 'Convolution'))
 VITAE_PLAIN = replace(  # the large ones are of the second paper
-    VITAE, name='ViTAE-plain', title=VITAEV2.title, paper=VITAEV2.paper, classifier=dict(out_indices=(0, )),
-    neck=pool_first, architecture=('Global attention', 'Convolution'))
+    VITAE, name='ViTAE-plain', title=VITAEV2.title, authors=VITAEV2.authors, paper=VITAEV2.paper,
+    classifier=dict(out_indices=(0, )), neck=pool_first, architecture=('Global attention', 'Convolution'))
 VITAEV2_VSA = Family(
     name='ViTAEv2-VSA',
     backbone='ViTAEv2VSA',
     title='VSA: Learning Varied-Size Window Attention in Vision Transformers',
+    authors='Zhang et al., ECCV 2022',
     paper='https://arxiv.org/abs/2204.08446',
     code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
-    licence='none ("research purpose only")',
+    licence='none ("research purpose only"); parts of it derive from MMDetection, Apache-2.0, and Swin, MIT',
     docs='docs/vsa.md',
     architecture=('Varied-size window attention', 'Convolution'),
     convert=vitae.convert_vitaev2_vsa)
@@ -185,6 +157,7 @@ REGIONVIT = Family(  # its classifiers read the regional tokens
     name='RegionViT',
     backbone='RegionViT',
     title='RegionViT: Regional-to-Local Attention for Vision Transformers',
+    authors='Chen, Panda and Fan, ICLR 2022',
     paper='https://arxiv.org/abs/2106.02689',
     code='https://github.com/IBM/RegionViT',
     licence='Apache-2.0',
@@ -197,24 +170,27 @@ REST = Family(
     name='ResT',
     backbone='ResT',
     title='ResT: An Efficient Transformer for Visual Recognition',
+    authors='Zhang and Yang, NeurIPS 2021',
     paper='https://arxiv.org/abs/2105.13677',
     code='https://github.com/wofmanaf/ResT',
-    licence='Apache-2.0',
+    licence='Apache-2.0; the headers of its detection files say MIT',
     docs='docs/rest.md',
     architecture=('Efficient multi-head self-attention', 'Pixel attention'),
     convert=rest.convert)
 RESTV2 = replace(
     REST, name='ResTv2', backbone='ResTv2', convert=rest.convert_v2,
     title='ResT V2: Simpler, Faster and Stronger',
+    authors='Zhang and Yang, NeurIPS 2022',
     paper='https://arxiv.org/abs/2204.07366',
     architecture=('Efficient multi-head self-attention', 'Upsampled values', 'Pixel attention'))
 REFINER_VIT = Family(
     name='Refiner-ViT',
     backbone='RefinerViT',
     title='Refiner: Refining Self-attention for Vision Transformers',
+    authors='Zhou et al., 2021',
     paper='https://arxiv.org/abs/2106.03714',
     code='https://github.com/zhoudaquan/Refiner_ViT',
-    licence='none',
+    licence='none; its parts carry Apache-2.0 and Clear BSD headers',
     docs='docs/refiner.md',
     architecture=('Global attention', 'Refined attention maps', 'Shared attention maps'),
     convert=refiner.convert,

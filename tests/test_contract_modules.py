@@ -127,8 +127,8 @@ def agree(ranks: list[dict]) -> bool:
 
 @each_network
 def test_names_and_shapes_in_checkpoints(network):
-    """As in ``state_dicts.txt``: files that earlier versions wrote load, and so do those of the optimizer."""
-    text = (HERE / 'state_dicts.txt').read_text()
+    """As in ``goldens/*/state_dicts.txt``: files of earlier versions load, and so do those of the optimizer."""
+    text = ''.join(file.read_text() for file in sorted(HERE.glob('goldens/*/state_dicts.txt')))
     section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
     expected = [line.split() for line in section[1].splitlines()]
     actual = [[name, 'x'.join(map(str, x.shape)) or '()'] for name, x in fresh_model(network).state_dict().items()]

@@ -107,7 +107,7 @@ def test_float32(golden, case):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
-    """Of the classifier, or of the backbone that the golden calls, where the authors' dense form has no classifier."""
+    """Of the classifier, or of the backbone that the golden calls, where the authors' dense version has none."""
     golden = NETWORKS[name]
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
     config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)

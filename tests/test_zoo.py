@@ -6,7 +6,6 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from mmvit_backbones.published import METRICS, RESULTS
 from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, parse_config_name
 
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
@@ -39,9 +38,12 @@ def test_every_size_has_its_three_recipes(variant):
     assert {f'mask_rcnn_{backbone.short_name}', f'upernet_{backbone.short_name}'} <= names
 
 
+MAKE_METAFILES = runpy.run_path(str(ROOT / 'tools/make_metafiles.py'))
+
+
 @pytest.fixture(scope='module')
 def written() -> dict[str, str]:
-    files = runpy.run_path(str(ROOT / 'tools/make_metafiles.py'))['make_files']()
+    files = MAKE_METAFILES['make_files']()
     return {str(path.relative_to(ROOT)): text for path, text in files.items()}
 
 
@@ -64,9 +66,10 @@ def test_mim_gets_what_it_needs_of_every_config(written):
 
 
 def test_published_figures_have_a_config():
-    assert RESULTS.keys() <= {path.stem for path in CONFIGS}
-    assert {key for result in RESULTS.values() for key in result} - METRICS.keys() == {'source'}
-    assert not [v.name for v in VARIANTS.values() if v.top1 and 'top1' in RESULTS.get(f'imagenet_{v.short_name}', {})]
+    metrics, published = MAKE_METAFILES['METRICS'], MAKE_METAFILES['RESULTS']
+    assert published.keys() <= {path.stem for path in CONFIGS}
+    assert {key for result in published.values() for key in result} - metrics.keys() == {'source'}
+    assert not [v.name for v in VARIANTS.values() if v.top1 and 'top1' in published.get(f'imagenet_{v.short_name}', {})]
 
 
 @pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))

@@ -48,7 +48,8 @@ def main() -> None:
 
 def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str) -> None:
     width = 3.1
-    stages = [describe(backbone.stage_modules(i)) for i in range(backbone.num_stages)]
+    stages = [describe((backbone.stem_modules() if i == 0 else []) + backbone.stage_modules(i))
+              for i in range(backbone.num_stages)]
     height = 1.0 + 0.75 * max(len(lines) for lines in stages)
     figure, axes = plt.subplots(figsize=(width * (len(stages) + 0.45), height + 0.9))
     axes.set(xlim=(0, width * (len(stages) + 0.45)), ylim=(-0.45, height + 0.35))
@@ -87,7 +88,7 @@ def kind_and_parts(block: torch.nn.Module) -> tuple[str, str]:
 
 
 def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The blocks of a stage: what its lists hold, and what stands beside them."""
+    """The blocks of a stage: what its lists hold, and what stands next to them."""
     if isinstance(module, torch.nn.ModuleList):
         return list(module)
     children = list(module.children())

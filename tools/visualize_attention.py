@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='short side of the image for the network, in pixels (default: %(default)s)')
     parser.add_argument('--blocks', type=int, nargs='+', help='which blocks, from 0 (default: all)')
     parser.add_argument('--heads', type=int, nargs='+', default=[0, 1],
-                        help='which heads, beside their mean (default: 0 1)')
+                        help='which heads, next to their mean (default: 0 1)')
     parser.add_argument('--out', default='attention.png', help='figure to write (default: %(default)s)')
     return parser
 

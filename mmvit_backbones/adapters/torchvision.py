@@ -31,7 +31,7 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
         backbone (Backbone): A pyramid, whose strides double from map to map.
         out_channels (int): Channels of the maps. Defaults to 256.
         extra_blocks (ExtraFPNBlock | None): Makes further maps; None pools the last one. Defaults to None.
-        norm_layer (Callable | None): Norm behind each convolution of the pyramid. Defaults to None.
+        norm_layer (Callable | None): Norm after each convolution of the pyramid. Defaults to None.
 
     Raises:
         ValueError: If the strides don't double.

@@ -73,7 +73,7 @@ class Backbone(BaseModule):
         raise NotImplementedError
 
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields what a neck gets of each stage; to be replaced where this is more than an output norm beside."""
+        """Yields what a neck gets of each stage; to be overridden where this is more than an output norm."""
         for stage, x in enumerate(self.iter_stages(images)):
             yield self.output_norm(stage)(x)
 
@@ -81,17 +81,8 @@ class Backbone(BaseModule):
         """Modules before the first stage."""
         raise NotImplementedError
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        """Modules of one stage, without its output norm."""
-        raise NotImplementedError
-
-    @property
-    def num_layers(self) -> int:
-        """Layers for layer-wise learning-rate decay: how many blocks there are."""
-        raise NotImplementedError
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""
         raise NotImplementedError
 
     # ---- what a user calls
@@ -200,6 +191,26 @@ class Backbone(BaseModule):
         return checkpoint(block, *args, use_reentrant=False,
                           context_fn=lambda: (nullcontext(), without_tracking(block)))
 
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        """Modules of one stage, without its output norm."""
+        return [module for layer in self.stage_layers(stage) for module in layer]
+
+    @property
+    def num_layers(self) -> int:
+        """Layers for layer-wise learning-rate decay, without the stem and what comes after the last block."""
+        return sum(len(self.stage_layers(stage)) for stage in range(self.num_stages))
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
+        layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
+        layer_of_module = {module: i for i, layer in enumerate(layers) for module in layer}
+        module = self
+        for part in name.split('.'):
+            module = getattr(module, part, None)
+            if module in layer_of_module:
+                return layer_of_module[module]
+        return None
+
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
 
@@ -212,9 +223,7 @@ class Backbone(BaseModule):
             everything outside of the backbone belong to the last.
         """
         num_layers = self.num_layers + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        layer = self.layer_of(param_name[len(prefix):])
+        layer = self.layer_of(param_name.removeprefix(prefix)) if param_name.startswith(prefix) else None
         return (num_layers - 1 if layer is None else layer), num_layers
 
 

@@ -274,15 +274,5 @@ class RefinerViT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return list(self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage])
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.blocks)
-
-    def layer_of(self, name: str) -> int | None:
-        kind, index = name.split('.')[:2]
-        if kind == 'blocks':
-            return int(index) + 1
-        return 0 if kind == 'embed' else None
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        return [[block] for block in self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage]]

@@ -339,25 +339,14 @@ class RegionViT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.local_embed, self.region_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the embeddings, then a block each, the first with projection and PEG of its stage.
-
-        A stage norm belongs to the block before it; the last comes after all.
-        """
-        parts = name.split('.')
-        if parts[0] in ('local_embed', 'region_embed'):
-            return 0
-        if parts[0] == 'stages':
-            return sum(self.depths[:int(parts[1])]) + (int(parts[3]) if parts[2] == 'blocks' else 0) + 1
-        stage = int(parts[0].removeprefix('norm'))
-        return sum(self.depths[:stage + 1]) if stage < self.num_stages - 1 else None
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Projection and PEG belong to the first block, a stage norm to the last; the last norm comes after all."""
+        module = self.stages[stage]
+        layers = [[block] for block in module.blocks]
+        layers[0] = [module.projection, *layers[0], *([module.peg] if module.peg is not None else [])]
+        if stage < self.num_stages - 1:
+            layers[-1].append(self.output_norm(stage))
+        return layers
 
     def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
         """Lets weights of other windows load, and those of a classifier where PEG or stage norms are new."""

@@ -168,9 +168,9 @@ class ResT(Backbone):
         out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
             32.
         out_norm (str | None): Where the LayerNorms of the returned stages stand. ``'in_stream'``: their result is
-            returned and also goes on to the next stage, so ``out_indices`` changes the numbers; published v1
+            returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1
             detectors need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none.
-            With ``out_indices=3``, the classifier's form, the first two are the same. Defaults to ``'in_stream'``.
+            With ``out_indices=3``, as the classifier has it, the first two are the same. Defaults to ``'in_stream'``.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` also the first ``n`` stages with their patch
             embeddings. Defaults to -1.
@@ -255,23 +255,10 @@ class ResT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embeds[0]]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]] if stage == 0 else [self.patch_embeds[stage], self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; a patch embedding belongs to the block behind it."""
-        kind, *rest = name.split('.')
-        if kind not in ('patch_embeds', 'stages'):
-            return None
-        stage = int(rest[0])
-        before = sum(self.depths[:stage])
-        if kind == 'stages':
-            return before + int(rest[1]) + 1
-        return before + 1 if stage > 0 else 0
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """A patch embedding belongs to the block after it."""
+        first, *others = self.stages[stage]
+        return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
 
 
 def check_arch(channels: Sequence[int], num_heads: Sequence[int], reductions: Sequence[int]) -> None:

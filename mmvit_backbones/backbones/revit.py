@@ -128,16 +128,6 @@ class ReViT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.blocks, self.gate]
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.blocks)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; the gate goes with the second, which is its first."""
-        kind, *rest = name.split('.')
-        if kind == 'blocks':
-            return int(rest[0]) + 1
-        return dict(patch_embed=0, gate=2).get(kind)
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """The gate goes with the second block, which is the first to read it."""
+        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in self.blocks]

@@ -117,19 +117,9 @@ class SwinBase(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; merging belongs to the block before it."""
-        if name.startswith('patch_embed.'):
-            return 0
-        parts = name.split('.')
-        if parts[0] != 'stages':
-            return None
-        before = sum(self.depths[:int(parts[1])])
-        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Merging belongs to the block before it."""
+        layers = [[block] for block in self.stages[stage].blocks]
+        if self.stages[stage].downsample is not None:
+            layers[-1].append(self.stages[stage].downsample)
+        return layers

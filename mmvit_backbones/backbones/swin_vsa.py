@@ -19,7 +19,7 @@ class Block(nn.Module):
         num_heads (int): Number of heads.
         window_size (int): Tokens along a side of a window.
         mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each half.
+        drop_path (float): Probability of dropping each branch.
         context_position (bool): Whether a 7 x 7 convolution gives the attention positions; the shortcut is without it.
     """
 

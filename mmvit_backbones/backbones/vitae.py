@@ -1,7 +1,7 @@
 """ViTAE: a vision transformer whose cells attend and convolve side by side.
 
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348),
-figure 2. The large, plain forms are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
+figure 2. The large, plain networks are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
 """
 from collections.abc import Iterator
 
@@ -168,20 +168,10 @@ class ViTAE(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed if self.is_plain else self.reductions[0]]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        reductions = [] if self.is_plain else [self.reductions[stage]]
-        return [*reductions, self.cells] if stage == self.num_stages - 1 else reductions
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.cells) + self.num_stages - 1
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the first reduction or the patch embedding, then every reduction and cell is one."""
-        kind, index = name.split('.')[:2]
-        if kind == 'cells':
-            return int(index) + self.num_stages
-        return int(index) if kind == 'reductions' else 0
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Every reduction but the first, which is the stem, and every cell is one."""
+        reductions = [] if stage == 0 else [[self.reductions[stage]]]
+        return reductions + ([[cell] for cell in self.cells] if stage == self.num_stages - 1 else [])
 
 
 def check_arch(arch: dict) -> None:

@@ -45,8 +45,8 @@ class Stage(nn.Module):
 class ViTAEv2(Backbone):
     """ViTAEv2.
 
-    Each stage is a reduction cell, in which dilated convolutions and attention stand beside strided convolutions, and
-    normal cells, in which attention stands beside three 3 x 3 convolutions. There is no position embedding and no norm
+    Each stage is a reduction cell, in which dilated convolutions and attention stand next to strided convolutions, and
+    normal cells, in which attention stands next to three 3 x 3 convolutions. There is no position embedding and no norm
     at the end. Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each
     reduction, which changes nothing where the image is a multiple of 32.
 
@@ -170,18 +170,10 @@ class ViTAEv2(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.stages[0].reduction]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths) + self.num_stages - 1
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the first reduction cell, then every cell is one."""
-        _, stage, kind, *rest = name.split('.')
-        before = sum(self.depths[:int(stage)]) + int(stage)
-        return before + (int(rest[0]) + 1 if kind == 'cells' else 0)
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Every reduction cell but the first, which is the stem, and every normal cell is one."""
+        reductions = [] if stage == 0 else [[self.stages[stage].reduction]]
+        return reductions + [[cell] for cell in self.stages[stage].cells]
 
 
 def check_arch(arch: dict) -> None:

@@ -16,9 +16,9 @@ class ViTAEv2VSA(ViTAEv2):
     Before attention and its norm stands a depth-wise 7 x 7 convolution that gives positions; in normal cells it feeds
     the attention alone. All else is as in :class:`ViTAEv2`, the sizes of images included.
 
-    The authors have two forms that compute different things on maps that are no multiple of the window, or not square:
-    their classifier pads at the right and bottom and divides offsets by the windows along their own axis; their
-    detector pads around and exchanges the axes. Weights fit both.
+    The authors have two versions that differ on maps that are no multiple of the window, or not square: their
+    classifier pads at the right and bottom and divides offsets by the windows along their own axis; their detector pads
+    around and exchanges the axes. Weights fit both.
 
     Args:
         arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2` with

@@ -151,14 +151,14 @@ def move_labels(operation, results: dict) -> dict:
             moved = operation(dict(img=positions))['img']
         finally:
             operation.interpolation, operation.pad_val = interpolation, pad_val
-    row, column = centres(rows, height), centres(columns, width)
+    row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
     for key in ('token_scores', 'token_classes'):
         results[key] = results[key].flatten(1)[:, source.clamp(min=0)] * (source >= 0)
     return results
 
 
-def centres(parts: int, length: int) -> Tensor:
+def centers(parts: int, length: int) -> Tensor:
     """The pixels in the middle of each of ``parts`` equal parts of a side."""
     return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
 

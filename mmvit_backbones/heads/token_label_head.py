@@ -22,8 +22,8 @@ class TokenLabelHead(BaseModule):
 
     The logits of an image are those of its class token and half of the highest of its patches, class by class.
 
-    A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or the flat form of
-    ``(num_classes, 1 + patches)`` that ``PoolTokenLabels`` makes: the target of the class token, then of every patch.
+    A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or what
+    ``PoolTokenLabels`` makes: ``(num_classes, 1 + patches)``, flattened, the class token's target first.
 
     Args:
         num_classes (int): Number of classes.

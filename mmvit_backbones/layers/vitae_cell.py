@@ -89,12 +89,12 @@ class ContextPosition(nn.Module):
 
 
 class ReductionCell(nn.Module):
-    """Halves or quarters the map: pyramid reduction and attention, beside convolutions, then an MLP.
+    """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
 
     Args:
         pyramid (PyramidReduction): Dilated convolutions.
         attn (nn.Module): From the channels of the pyramid to those of the cell, on channels-last maps.
-        conv_branch (ConvBranch): Beside both, on the cell's input.
+        conv_branch (ConvBranch): Parallel to both, on the cell's input.
         stride (int): By how much the map shrinks; it is padded to multiples with zeros, right and bottom.
         in_channels (int): Channels between pyramid and attention.
         channels (int): Channels of the output.
@@ -123,12 +123,12 @@ class ReductionCell(nn.Module):
 
 
 class NormalCell(nn.Module):
-    """Attention beside convolutions, then an MLP, all of them residual.
+    """Attention parallel to convolutions, then an MLP, all of them residual.
 
     Args:
         channels (int): Channels.
         attn (nn.Module): On channels-last maps.
-        conv_branch (ConvBranch): Beside it.
+        conv_branch (ConvBranch): Parallel to it.
         mlp_ratio (int): Hidden channels of the MLP, in channels.
         drop_rate (float): Dropout after attention and MLP.
         drop_path (float): Stochastic depth; drawn independently for each of the three branches.

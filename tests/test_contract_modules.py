@@ -17,6 +17,8 @@ from torch.nn.utils import parametrizations
 HERE = Path(__file__).parent
 at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
 in_each_mode = pytest.mark.parametrize('mode', ['train', 'eval'])
+# With and without padding, with and without training: what libraries do to a layer depends on no pair of the two.
+with_and_without = pytest.mark.parametrize('size, mode', [((64, 96), 'eval'), ((70, 90), 'train')], ids=str)
 
 
 def model_in(mode: str, network: str) -> nn.Module:
@@ -46,8 +48,7 @@ def test_linear_layers_are_pytorchs(network):
     assert all(type(module) is nn.Linear for module in fresh_model(network).modules() if isinstance(module, nn.Linear))
 
 
-@in_each_mode
-@at_each_size
+@with_and_without
 @each_network
 @torch.no_grad()
 def test_lora_can_be_merged(network, size, mode):
@@ -63,24 +64,22 @@ def test_lora_can_be_merged(network, size, mode):
     assert largest_error(merged(x), unmerged) < 1e-5
 
 
-@at_each_size
 @each_network
 @torch.no_grad()
-def test_int8_weights(network, size):
+def test_int8_weights(network):
     torchao = pytest.importorskip('torchao.quantization')
-    model, x = fresh_model(network).eval(), images(*size)  # larger weights: more error by the networks themselves
+    model, x = fresh_model(network).eval(), images(70, 90)  # larger weights: more error by the networks themselves
     expected = model(x)
     torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
     # 2 %, but for ReMViTv2, which norms queries, keys and values once more.
     assert 0 < largest_error(model(x), expected) < (0.03 if network == 'ReMViTv2' else 0.02)
 
 
-@at_each_size
 @each_network
 @torch.no_grad()
-def test_dynamic_quantization(network, size):
+def test_dynamic_quantization(network):
     quantization = pytest.importorskip('torch.ao.quantization')
-    model, x = fresh_model(network).eval(), images(*size)
+    model, x = fresh_model(network).eval(), images(70, 90)
     with warnings.catch_warnings():  # deprecated in favor of torchao, but still what many deploy with
         warnings.filterwarnings('ignore', 'torch.ao.quantization is deprecated', DeprecationWarning)
         quantized = quantization.quantize_dynamic(model, {nn.Linear})
@@ -88,8 +87,7 @@ def test_dynamic_quantization(network, size):
     assert 0 < largest_error(quantized(x), model(x)) < 0.1
 
 
-@in_each_mode
-@at_each_size
+@with_and_without
 @each_network
 @torch.no_grad()
 def test_weight_norm_changes_nothing(network, size, mode):

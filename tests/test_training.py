@@ -24,8 +24,8 @@ def train(run, own_loaders, monkeypatch):
     """
     monkeypatch.chdir(ROOT)
 
-    def train(config: str, work_dir: Path, *options) -> list[dict]:
-        run('train.py', f'configs/demo/{config}', '--work-dir', str(work_dir), '--cfg-options', *map(str, options))
+    def train(config: str | Path, work_dir: Path, *options: str) -> list[dict]:
+        run('train.py', str(config), '--work-dir', str(work_dir), '--cfg-options', *options)
         return scalars(work_dir)
 
     return train
@@ -117,22 +117,32 @@ def test_one_step_and_evaluation(name, tmp_path, monkeypatch):
     assert metrics and all(value <= 100 for value in metrics.values())
 
 
+NARROW = f"""
+_base_ = '{ROOT}/configs/demo/imagenet_reswin_t.py'
+arch = dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=4)
+model = dict(backbone=dict(_delete_=True, type='ReSwin', arch=arch, out_indices=3), head=dict(in_channels=256))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+"""
+
+
 def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
     """A trained classifier labels the patches of the images; with these labels, a small Refiner-ViT learns."""
-    log = train('imagenet_reswin_t.py', tmp_path / 'teacher', 'train_cfg.max_epochs=6')
-    assert [entry['accuracy/top1'] for entry in log if 'accuracy/top1' in entry][-1] >= 40
+    (tmp_path / 'narrow.py').write_text(NARROW)
+    log = train(tmp_path / 'narrow.py', tmp_path / 'teacher', 'train_cfg.max_epochs=6')
+    # Of 60 images in 5 classes, 20 % are hit by chance, with a standard deviation of 5 %.
+    assert [entry['accuracy/top1'] for entry in log if 'accuracy/top1' in entry][-1] >= 33
     labels, checkpoint = tmp_path / 'labels', tmp_path / 'teacher/epoch_6.pth'
-    run('make_token_labels.py', 'data/flowers_mini/train', str(labels), 'configs/demo/imagenet_reswin_t.py',
+    run('make_token_labels.py', 'data/flowers_mini/train', str(labels), str(tmp_path / 'narrow.py'),
         '--checkpoint', str(checkpoint), '--size', '96', '--device', 'cpu')
-    log = train('imagenet_refiner_vit_s_relabel.py', tmp_path / 'student',
-                f'train_dataloader.dataset.pipeline.1.root={labels}', 'train_cfg.max_epochs=4')
+    log = train('configs/demo/imagenet_refiner_vit_s_relabel.py', tmp_path / 'student',
+                f'train_dataloader.dataset.pipeline.1.root={labels}', 'train_cfg.max_epochs=3')
     for name in ('loss', 'loss_class', 'loss_dense'):
         losses = [entry[name] for entry in log if name in entry]
-        assert sum(losses[-5:]) < sum(losses[:5]), name
+        assert sum(losses[-3:]) < sum(losses[:3]), name
 
 
 def test_segmenter_trains_and_is_evaluated(train, tmp_path):
-    log = train('upernet_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_iters=12',
+    log = train('configs/demo/upernet_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_iters=12',
                 'train_cfg.val_interval=12', 'val_dataloader.dataset.indices=6')
     losses = [entry['loss'] for entry in log if 'loss' in entry]
     assert losses[-1] < losses[0]
@@ -140,7 +150,7 @@ def test_segmenter_trains_and_is_evaluated(train, tmp_path):
 
 
 def test_detector_trains_and_is_evaluated(train, tmp_path):
-    log = train('mask_rcnn_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_epochs=1',
+    log = train('configs/demo/mask_rcnn_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_epochs=1',
                 'train_cfg.val_interval=1', 'val_dataloader.dataset.indices=6')
     losses = [entry['loss'] for entry in log if 'loss' in entry]
     assert losses[-1] < 0.8 * losses[0]

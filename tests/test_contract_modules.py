@@ -105,10 +105,10 @@ def test_fsdp_takes_the_same_steps(tmp_path):
         pytest.skip('FSDP2 came with torch 2.6')
     command = [sys.executable, str(HERE / 'sharded_training.py'), str(tmp_path)]
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'CUDA_VISIBLE_DEVICES': '-1'}
-    first, second = (subprocess.Popen([*command, rank], env=environment, stdout=subprocess.PIPE, text=True)
-                     for rank in '01')
-    printed, _ = first.communicate()
-    assert (first.returncode, second.wait()) == (0, 0)
+    with subprocess.Popen([*command, '0'], env=environment, stdout=subprocess.PIPE, text=True) as first:
+        second = subprocess.run([*command, '1'], env=environment)
+        printed = first.stdout.read()
+    assert (first.returncode, second.returncode) == (0, 0)
     results = json.loads(printed.splitlines()[-1])
     assert results.keys() == TINY_CONFIGS.keys()
     assert not {network: ranks for network, ranks in results.items() if not agree(ranks)}

@@ -141,6 +141,7 @@ def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
         assert sum(losses[-3:]) < sum(losses[:3]), name
 
 
+@pytest.mark.filterwarnings('ignore:The draw is False')  # mmseg's hook says so in every training with its defaults
 def test_segmenter_trains_and_is_evaluated(train, tmp_path):
     log = train('configs/demo/upernet_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_iters=12',
                 'train_cfg.val_interval=12', 'val_dataloader.dataset.indices=6')

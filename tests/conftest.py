@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
-from mmengine.runner import CheckpointLoader
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -36,12 +34,14 @@ def run(monkeypatch, capsys):
 @pytest.fixture
 def own_loaders(monkeypatch):
     """Leave the loaders of mmengine as they are after the test."""
+    from mmengine.runner import CheckpointLoader
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
 
 
 @pytest.fixture
 def logged(caplog):
     """What MMEngine's logger says, which propagates to no other."""
+    from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog

@@ -4,8 +4,8 @@
     python tools/make_metafiles.py --check    # writes nothing; fails if a file is not as it would be written
 
 Metafiles are in OpenMMLab's format, which mim reads, and made for it in two respects. It takes text in Metadata to
-lower case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model without
-Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
+lower case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model
+without Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
 """
 import argparse
 import sys

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import LayerNorm, trunc_normal_
+from ..layers import LayerNorm
 
 
 class Backbone(BaseModule):
@@ -257,11 +257,3 @@ def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
     for c, heads in zip(channels, num_heads):
         if c % heads:
             raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
-
-
-def init_linear(module: nn.Module) -> None:
-    """Truncated normal (0.02) for linear layers, zero biases."""
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, pad_to_multiple, trunc_normal_
+from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import relu6_
-from .base import Backbone, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 16
 STEM_CHANNELS = (32, 64, 128)
@@ -207,8 +208,7 @@ class RefinerViT(Backbone):
                  img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        if channels % num_heads:
-            raise ValueError(f'arch: {channels} embed_dims cannot be split into {num_heads} num_heads')
+        check_num_heads([channels], [num_heads])
         if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
         if img_size < PATCH_SIZE:

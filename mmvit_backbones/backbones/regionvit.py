@@ -12,9 +12,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
-from ..layers import DropPath, Mlp, drop_path_schedule, needs_padding, trunc_normal_
+from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.regional_attention import Group, WindowGrid, regional_attention
-from .base import Backbone, check_num_heads, init_linear
+from ..ops.window import needs_padding, relative_position_index
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of the norms over tokens
@@ -102,17 +103,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.rel_pos = nn.Parameter(torch.empty(num_heads, (2 * window_size - 1)**2))
         trunc_normal_(self.rel_pos)
-        position = torch.arange(window_size)
-        offset = (position - position[:, None] + window_size // 2) % (2 * window_size - 1)
-        self.register_buffer('offset', offset.flatten(), persistent=False)
+        index = relative_position_index(window_size, wrapped=True)
+        self.register_buffer('index', index.flatten(), persistent=False)
         self.proj = nn.Linear(channels, channels)
 
     def position_bias(self) -> Tensor:
         """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token, which comes first."""
-        side, w = 2 * self.window_size - 1, self.window_size
-        bias = self.rel_pos.unflatten(1, (side, side))[:, self.offset][:, :, self.offset]
-        bias = bias.view(-1, w, w, w, w).transpose(2, 3).reshape(-1, w * w, w * w)  # (y, y', x, x') -> (yx, y'x')
-        return F.pad(bias, (1, 0, 1, 0))
+        area = self.window_size**2
+        return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, groups: list[Group] | None = None) -> Tensor:
         """Attends among the tokens of each sequence.

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, pad_to_multiple
+from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, init_linear
 from ..ops.residual_attention import residual_attention
-from .base import Backbone, check_num_heads, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone, check_num_heads
 
 PATCH_STRIDE = 4
 KEY_STRIDE = 4  # of the first stage, relative to a block's input; it halves with every stage, down to 1

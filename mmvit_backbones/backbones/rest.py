@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, drop_path_schedule, trunc_normal_
+from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention, scaled_logits
 from ..ops.recompute import recomputable, recompute_input
 from .base import Backbone, check_num_heads
@@ -128,31 +128,6 @@ class EMSA(ReducedAttention):
         return self.proj(out.transpose(1, 2).reshape(x.shape))
 
 
-class Block(nn.Module):
-    """Attention, then the MLP; pre-norm.
-
-    Args:
-        attention (ReducedAttention): Attention of one version or the other.
-        channels (int): Channels.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        norm_eps (float): Epsilon of the LayerNorms.
-        drop_path (float): Probability of dropping each half.
-    """
-
-    def __init__(self, attention: ReducedAttention, channels: int, mlp_ratio: int, norm_eps: float,
-                 drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
-        self.attn = attention
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
 @MODELS.register_module()
 class ResT(Backbone):
     """ResTv1, a pyramid of transformers with efficient multi-head self-attention.
@@ -216,8 +191,8 @@ class ResT(Backbone):
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], self.norm_eps,
-                      drop_path) for drop_path in stage_drop_paths)
+                Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], drop_path,
+                      self.norm_eps) for drop_path in stage_drop_paths)
             for c, num_heads, reduction, stage_drop_paths in zip(
                 channels, arch['num_heads'], arch['reductions'], drop_paths))
         self.out_norm = out_norm

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import crop, trunc_normal_
+from ..layers import trunc_normal_
+from ..ops.window import crop
 from .rest import PixelAttention, ReducedAttention, ResT, split_heads
 
 NORM_EPS = 1e-6
@@ -61,7 +62,7 @@ class EMSAv2(ReducedAttention):
         self.up_norm = nn.LayerNorm(channels, eps=norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised map ``(B, H, W, C)`` to the same."""
+        """Normalized map ``(B, H, W, C)`` to the same."""
         k, v = self.project_kv(x).unflatten(-1, (2, -1)).unbind(3)
         out = F.scaled_dot_product_attention(*(split_heads(y, self.num_heads) for y in (self.q(x), k, v)))
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from ..layers import drop_path_schedule, pad_to_multiple
-from .base import Backbone, check_num_heads, init_linear
+from ..layers import drop_path_schedule, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5

@@ -5,38 +5,10 @@ frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors
 neither code nor weights: how the two are put together here is this package's own definition.
 """
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
-from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention
+from ..layers import Block, ContextPosition, VariedSizeWindowAttention
 from .swin import NORM_EPS, SwinBase
-
-
-class Block(nn.Module):
-    """Varied-size window attention, then the MLP; pre-norm.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Tokens along a side of a window.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-        context_position (bool): Whether a 7 x 7 convolution gives the attention positions; the shortcut is without it.
-    """
-
-    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
-                 context_position: bool) -> None:
-        super().__init__()
-        self.position = ContextPosition(channels) if context_position else nn.Identity()
-        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.attn = VariedSizeWindowAttention(channels, channels, num_heads, window_size)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape ``(B, H, W, channels)``."""
-        x = x + self.drop_path(self.attn(self.norm1(self.position(x))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -84,4 +56,6 @@ class SwinVSA(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
                    drop_path: float) -> nn.Module:
-        return Block(channels, num_heads, window_size, mlp_ratio, drop_path, self.context_position)
+        attn = VariedSizeWindowAttention(channels, channels, num_heads, window_size)
+        position = ContextPosition(channels) if self.context_position else None
+        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS, position=position)

@@ -18,9 +18,10 @@ from ..layers import (
     PyramidReduction,
     ReductionCell,
     drop_path_schedule,
-    pad_to_multiple,
+    init_linear,
 )
-from .base import Backbone, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone
 
 STRIDES = [4, 2, 2]
 KERNEL_SIZES = [7, 3, 3]

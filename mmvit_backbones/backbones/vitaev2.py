@@ -16,8 +16,9 @@ from ..layers import (
     ReductionCell,
     WindowAttention,
     drop_path_schedule,
+    init_linear,
 )
-from .base import Backbone, init_linear
+from .base import Backbone
 
 STRIDES = [4, 2, 2, 2]
 KERNEL_SIZES = [7, 3, 3, 3]

@@ -88,14 +88,7 @@ class Backbone(BaseModule):
     # ---- what a user calls
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Raw maps of all stages, before output norms and merging.
-
-        Args:
-            images (Tensor): ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per stage.
-        """
+        """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
         self.check_images(images)
         return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
 

@@ -89,12 +89,7 @@ class Refiner(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with a map of its own, to which it adds the scaled map of the block before.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-    """
+    """Attention with a map of its own, to which it adds the scaled map of the block before."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -114,12 +109,7 @@ class Attention(nn.Module):
 
 
 class SharedAttention(nn.Module):
-    """Attention with the refined map of the block before, which is handed on as it came.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-    """
+    """Attention with the refined map of the block before, which is handed on as it came."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -138,14 +128,7 @@ class SharedAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP; pre-norm. Both read half of the stream, and their results count twice.
-
-    Args:
-        attention (Attention | SharedAttention): One kind or the other.
-        channels (int): Channels.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-    """
+    """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
 
     def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()

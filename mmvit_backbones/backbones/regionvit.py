@@ -89,11 +89,6 @@ class Attention(nn.Module):
 
     In windows, local tokens have a relative position bias. Its table is laid out as the published weights have it:
     displacement 0 at ``window_size // 2``, negative ones wrapped around, the key's position minus the query's.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
@@ -131,12 +126,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention among the regional tokens, then in every window with its regional token, then an MLP.
 
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
-        mlp_ratio (float): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each of the three, per image the first, per window the others.
+    The first branch is dropped per image, the others per window.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
@@ -173,20 +163,14 @@ class Projection(nn.Module):
 
 
 class Stage(nn.Module):
-    """Projection of both maps, then blocks on one grid of windows, the first followed by the position encoding.
+    """Projection of both maps, then blocks on one grid of windows.
 
     Args:
-        channels (int): Channels of the blocks.
-        depth (int): Number of blocks.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
-        mlp_ratio (float): Hidden channels of the MLPs, relative to ``channels``.
         peg (bool): Add a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
-        drop_paths (Sequence[float]): Probability of dropping a branch, for every block.
         project (bool): Whether the maps come with half the channels and twice the size.
     """
 
-    def __init__(self, channels: int, depth: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
                  drop_paths: Sequence[float], project: bool) -> None:
         super().__init__()
         self.window_size = window_size
@@ -254,26 +238,23 @@ class RegionViT(Backbone):
     """
 
     arch_zoo = {
-        'tiny': dict(
-            local_embed='3conv', embed_dims=64, depths=[2, 2, 8, 2], num_heads=[2, 4, 8, 16], mlp_ratio=4.),
-        'small': dict(
-            local_embed='3conv', embed_dims=96, depths=[2, 2, 8, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4.),
-        'medium': dict(
-            local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4.),
-        'base': dict(
-            local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4.),
+        'tiny': dict(local_embed='3conv', embed_dims=64, depths=[2, 2, 8, 2], num_heads=[2, 4, 8, 16], mlp_ratio=4),
+        'small': dict(local_embed='3conv', embed_dims=96, depths=[2, 2, 8, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
+        'medium': dict(local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
+        'base': dict(local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4),
     }
 
     def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
                  peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        self.depths, num_heads = arch['depths'], arch['num_heads']
-        num_stages = len(self.depths)
+        num_stages, num_heads = len(arch['depths']), arch['num_heads']
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
         strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
         super().__init__(channels=channels, strides=strides, **kwargs)
-        check_arch(arch, channels)
+        if arch['local_embed'] not in EMBEDDINGS:
+            raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
+        check_num_heads(channels, num_heads)
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
         self.out_tokens = out_tokens
@@ -283,10 +264,10 @@ class RegionViT(Backbone):
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, channels[0])
         self.region_embed = RegionEmbed(self.in_channels, channels[0], PATCH_SIZE * self.window_sizes[0])
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
-            Stage(channels[i], self.depths[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg,
-                  drop_paths[i], project=i > 0) for i in range(num_stages))
+            Stage(channels[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg, drop_paths[i],
+                  project=i > 0) for i in range(num_stages))
         if stage_norm:
             for i in range(num_stages):
                 self.add_module(f'norm{i}', nn.LayerNorm(channels[i], eps=MAP_NORM_EPS))
@@ -372,12 +353,6 @@ class RegionViT(Backbone):
                 state_dict[key] = resize_bicubic(old, new.shape[-1])
                 resized += 1
         return resized
-
-
-def check_arch(arch: dict, channels: Sequence[int]) -> None:
-    if arch['local_embed'] not in EMBEDDINGS:
-        raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
-    check_num_heads(channels, arch['num_heads'])
 
 
 def check_window_size(window_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:

@@ -37,12 +37,7 @@ class PatchEmbed(nn.Module):
 
 
 class HeadPooling(nn.Module):
-    """Depthwise 3 x 3 convolution and LayerNorm that all heads share.
-
-    Args:
-        head_dim (int): Channels of a head.
-        stride (int): Of the convolution.
-    """
+    """Depthwise 3 x 3 convolution of that stride and LayerNorm that all heads share."""
 
     def __init__(self, head_dim: int, stride: int) -> None:
         super().__init__()
@@ -59,9 +54,6 @@ class PooledAttention(nn.Module):
     """Attention between pooled queries and pooled keys whose logits are blended with those of the block before.
 
     Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output.
-        num_heads (int): Number of heads.
         grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
         query_stride (int): By how much queries, and with them the output, are pooled.
         key_stride (int): By how much keys and values are pooled.
@@ -144,18 +136,7 @@ def upsample(x: Tensor, dim: int, length: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pooled attention with residual logits, then an MLP; pre-norm.
-
-    Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output.
-        num_heads (int): Number of heads.
-        grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
-        query_stride (int): By how much the map shrinks.
-        key_stride (int): By how much keys and values are pooled.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-    """
+    """Pooled attention with residual logits, then an MLP; pre-norm. Arguments as of :class:`PooledAttention`."""
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, grid: tuple[int, int], query_stride: int,
                  key_stride: int, mlp_ratio: int, drop_path: float) -> None:

@@ -15,8 +15,7 @@ from .swin import NORM_EPS, SwinBase
 class SwinVSA(SwinBase):
     """Swin Transformer whose windows choose where and how large they look, in all four stages.
 
-    The authors published scores of Swin with varied-size windows, but neither code nor weights. This network is
-    therefore the package's own definition, and published scores need not be its own:
+    The package's own definition, so published scores need not be its own:
 
     - patch embedding, merging, MLPs, widths and depths are Swin's;
     - attention, and the 7 x 7 convolution before it, are those of the authors' ViTAEv2-VSA
@@ -29,13 +28,10 @@ class SwinVSA(SwinBase):
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
             list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
-            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
         window_size (int | None): Tokens along a side of a window; None takes the architecture's. Checkpoints of another
             window size are resized on load.
         context_position (bool): Whether the 7 x 7 convolutions are there. Defaults to True.
-        drop_path_rate, frozen_stages, norm_eval, with_cp, init_cfg: As for :class:`ReSwin`.
+        kwargs: ``drop_path_rate`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
 
     Example:
         >>> import torch

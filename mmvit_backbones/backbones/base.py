@@ -22,14 +22,12 @@ class Backbone(BaseModule):
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
         strides (Sequence[int]): Pixels per token of every stage.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all. Defaults to
-            None.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages. Defaults to -1.
-        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients. Defaults to False.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Keep batch norms in evaluation mode while training.
+        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
         init_cfg (dict | list[dict] | None): MMEngine's, e.g. ``dict(type='Pretrained', checkpoint='official://PATH')``.
-            Defaults to None.
 
     Raises:
         ValueError: If an argument is outside of what is allowed; the message names it.

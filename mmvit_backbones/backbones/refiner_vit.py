@@ -164,12 +164,11 @@ class RefinerViT(Backbone):
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
             (blocks, a multiple of 8), ``num_heads`` and ``mlp_ratio``.
         out_type (str): ``'featmap'``, maps; or ``'tokens'``, one :class:`TokenFeatures` of the last tap, for
-            ``TokenLabelHead``. Defaults to ``'featmap'``.
+            ``TokenLabelHead``.
         mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
-            ``'tokens'``. Defaults to False.
+            ``'tokens'``.
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated.
-            Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16, with a LayerNorm each;
             that of the last is the classifier's.
 

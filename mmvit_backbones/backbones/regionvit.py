@@ -215,15 +215,14 @@ class RegionViT(Backbone):
             (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
             per stage) and ``mlp_ratio`` (float).
         out_tokens (str): ``'local'`` returns the local maps, strides 4, 8, 16, 32; ``'regional'`` the regional ones,
-            which a classifier reads. Defaults to ``'local'``.
-        window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. Defaults to 7.
-            A region has four times the side of a window of the first stage, in pixels. Weights of other windows are
-            resized on load.
-        peg (bool): Positional encoding generator in every stage. Defaults to False.
-        stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path. Defaults to False.
+            which a classifier reads.
+        window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. A region has four
+            times the side of a window of the first stage, in pixels. Weights of other windows are resized on load.
+        peg (bool): Positional encoding generator in every stage.
+        stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path.
         resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
-            table were an image, which blurs over the seam; False in the order of displacements. Defaults to True.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+            table were an image, which blurs over the seam; False in the order of displacements.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`.
 
     Raises:

@@ -178,8 +178,8 @@ class ReMViTv2(Backbone):
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
             one entry per stage) and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored relative positions are for, in pixels; others are
-            interpolated, and so are checkpoints of another size. Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+            interpolated, and so are checkpoints of another size.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:

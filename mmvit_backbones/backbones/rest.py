@@ -137,10 +137,10 @@ class ResT(Backbone):
             from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (a list each, one entry per stage) and
             ``mlp_ratio`` (int).
         out_norm (str | None): Where the LayerNorms of the returned stages stand. ``'in_stream'``: their result is
-            returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1
-            detectors need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none.
-            With ``out_indices=3``, as the classifier has it, the first two are the same. Defaults to ``'in_stream'``.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+            returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1 detectors
+            need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none. With
+            ``out_indices=3``, as the classifier has it, the first two are the same.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32.
 
     Example:

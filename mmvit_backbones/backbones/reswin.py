@@ -100,7 +100,7 @@ class ReSwin(SwinBase):
             one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
         window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window
             size are resized on load.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:

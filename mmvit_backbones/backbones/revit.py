@@ -54,9 +54,9 @@ class ReViT(Backbone):
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
-        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and
-            so are checkpoints of another size. Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.2.
+        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and so
+            are checkpoints of another size.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
 
     Example:

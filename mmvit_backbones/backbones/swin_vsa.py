@@ -30,7 +30,7 @@ class SwinVSA(SwinBase):
             list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
         window_size (int | None): Tokens along a side of a window; None takes the architecture's. Checkpoints of another
             window size are resized on load.
-        context_position (bool): Whether the 7 x 7 convolutions are there. Defaults to True.
+        context_position (bool): Whether the 7 x 7 convolutions are there.
         kwargs: ``drop_path_rate`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
 
     Example:

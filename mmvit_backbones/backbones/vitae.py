@@ -79,10 +79,10 @@ class ViTAE(Backbone):
             with ``embed_dims`` (list: channels of the stages), ``pyramid_dims`` (list: channels of each dilated
             convolution; empty for a plain network), ``depth`` (normal cells), ``num_heads`` and ``groups`` (of their
             attention and convolutions) and ``mlp_ratio``.
-        img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others
-            are interpolated. Defaults to 224.
-        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
-        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0. Defaults to 0.1.
+        img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others are
+            interpolated.
+        drop_rate (float): Dropout after attention and MLP of normal cells.
+        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The stem is the first reduction or the patch embedding.
 
     Example:

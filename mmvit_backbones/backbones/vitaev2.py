@@ -57,10 +57,10 @@ class ViTAEv2(Backbone):
             entry per stage each: ``embed_dims`` (channels of the stages), ``pyramid_dims`` (of each dilated
             convolution), ``depths`` and ``num_heads`` (of normal cells), ``reduction_heads`` and ``attention``
             (``'window'`` or ``'global'``).
-        window_size (int): Side of the windows, in tokens; no weight depends on it. Defaults to 7.
-        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
+        window_size (int): Side of the windows, in tokens; no weight depends on it.
+        drop_rate (float): Dropout after attention and MLP of normal cells.
         drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0 (the authors' rates
-            starts from its initialization in each stage). Defaults to 0.1.
+            starts from its initialization in each stage).
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32; the stem is the first
             reduction cell.
 

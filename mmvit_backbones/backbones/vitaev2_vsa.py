@@ -24,12 +24,10 @@ class ViTAEv2VSA(ViTAEv2):
         arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2` with
             ``wide_conv`` (bool: twice the stage's channels inside the convolutions of reduction cells) instead of
             ``attention``.
-        window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load. Default: 7.
+        window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load.
         window_padding (str): ``'corner'`` as in the authors' classifier, or ``'center'`` as in their detector.
-            Defaults to 'corner'.
-        offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``. Defaults to 'own_axis'.
+        offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``.
         context_position (bool): Whether the 7 x 7 convolutions are there; without them, no published weights fit.
-            Defaults to True.
         kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
 
     Example:

@@ -46,7 +46,7 @@ class ConvBranch(nn.Module):
         strides (Sequence[int]): Stride of each convolution. Defaults to 1 for all.
         norms (Sequence[bool]): Whether a batch norm follows a convolution; one entry per convolution but the last.
             Defaults to True for all.
-        last_act (bool): SiLU also after the last convolution. Defaults to False.
+        last_act (bool): SiLU also after the last convolution.
     """
 
     def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] | None = None,
@@ -90,7 +90,7 @@ class ReductionCell(nn.Module):
         stride (int): By how much the map shrinks; it is padded to multiples with zeros, right and bottom.
         in_channels (int): Channels between pyramid and attention.
         channels (int): Channels of the output.
-        drop_rate (float): Dropout after the MLP. Defaults to 0.
+        drop_rate (float): Dropout after the MLP.
         position (nn.Module | None): Before attention and its norm, such as :class:`ContextPosition`.
     """
 

@@ -60,7 +60,7 @@ class ViTAEv2(Backbone):
         window_size (int): Side of the windows, in tokens; no weight depends on it.
         drop_rate (float): Dropout after attention and MLP of normal cells.
         drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0 (the authors' rates
-            starts from its initialization in each stage).
+            rise from 0 in each stage).
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32; the stem is the first
             reduction cell.
 

@@ -9,6 +9,8 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention, scaled_logits
 from ..ops.recompute import recomputable, recompute_input
+from ..ops.sigmoid_gate import sigmoid_gate
 from .base import Backbone, check_num_heads
 
 STEM_STRIDE = 4
@@ -30,7 +31,7 @@ class PixelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same."""
-        return x * self.conv(x).sigmoid()
+        return sigmoid_gate(x, self.conv(x))
 
 
 class Stem(nn.Module):
@@ -113,9 +114,8 @@ class EMSA(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
-        q = split_heads(self.q(x), self.num_heads).contiguous()
-        kv = split_heads(self.project_kv(x), 2 * self.num_heads).unflatten(1, (2, -1))
-        k, v = kv.transpose(0, 1).contiguous().unbind(0)
+        q = split_heads(self.q(x), self.num_heads)
+        k, v = (split_heads(part, self.num_heads) for part in self.project_kv(x).unflatten(-1, (2, -1)).unbind(-2))
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
         else:

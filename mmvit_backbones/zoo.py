@@ -14,22 +14,6 @@ IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
 
 
-def average(channels: int) -> dict:
-    return dict(type='GlobalAveragePooling')
-
-
-def norm_first(channels: int) -> dict:
-    return dict(type='LayerNormPooling', order='norm_first', in_channels=channels)
-
-
-def pool_first(channels: int) -> dict:
-    return dict(type='LayerNormPooling', order='pool_first', in_channels=channels)
-
-
-def no_neck(channels: int) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Family:
     """What networks of one paper and one class share."""
@@ -44,7 +28,7 @@ class Family:
     architecture: tuple[str, ...]  # keywords for the metafiles
     convert: Callable  # from the authors' checkpoint to ours
     classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))  # further arguments of its backbone
-    neck: Callable = average  # channels -> config of what makes one vector of the classifier's map, or None
+    neck: dict | None = field(default_factory=lambda: dict(type='GlobalAveragePooling'))  # map -> vector
     head: dict = field(default_factory=lambda: dict(type='LinearClsHead'))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
@@ -74,11 +58,6 @@ class Variant:
         return dict(type=self.family.backbone, arch=self.arch, **self.settings)
 
     @property
-    def short_name(self) -> str:
-        """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
-        return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
-
-    @property
     def convert(self) -> Callable:
         return self.family.convert
 
@@ -87,17 +66,17 @@ class Variant:
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
         family = self.family
+        neck = dict(family.neck or {})
+        if neck.get('type') == 'LayerNormPooling':
+            neck['in_channels'] = self.head_channels
         return dict(
             _scope_='mmpretrain',  # whatever framework this process has used before
             type='ImageClassifier',
             data_preprocessor=dict(mean=family.mean, std=family.std, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **family.classifier, **backbone_overrides},
-            neck=family.neck(self.head_channels),
+            neck=neck or None,
             head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
 
-
-CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
-SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 REVIT = Family(
     name='ReViT',
@@ -137,7 +116,8 @@ VITAEV2 = replace(
     architecture=('Window attention', 'Global attention', 'Convolution'))
 VITAE_PLAIN = replace(  # the large ones are of the second paper
     VITAE, name='ViTAE-plain', title=VITAEV2.title, authors=VITAEV2.authors, paper=VITAEV2.paper,
-    classifier=dict(out_indices=(0, )), neck=pool_first, architecture=('Global attention', 'Convolution'))
+    classifier=dict(out_indices=(0, )), neck=dict(type='LayerNormPooling', order='pool_first'),
+    architecture=('Global attention', 'Convolution'))
 VITAEV2_VSA = Family(
     name='ViTAEv2-VSA',
     backbone='ViTAEv2VSA',
@@ -165,7 +145,7 @@ REGIONVIT = Family(  # its classifiers read the regional tokens
     architecture=('Regional-to-local attention', 'Window attention'),
     convert=regionvit.convert,
     classifier=dict(out_indices=(3, ), out_tokens='regional'),
-    neck=norm_first)
+    neck=dict(type='LayerNormPooling', order='norm_first'))
 REST = Family(
     name='ResT',
     backbone='ResT',
@@ -195,7 +175,7 @@ REFINER_VIT = Family(
     architecture=('Global attention', 'Refined attention maps', 'Shared attention maps'),
     convert=refiner.convert,
     classifier=dict(out_indices=3, out_type='tokens'),
-    neck=no_neck,
+    neck=None,
     head=dict(type='TokenLabelHead'),
     mean=[127.5] * 3,
     std=[127.5] * 3,
@@ -285,27 +265,6 @@ def find_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ValueError(f'name must be one of {list_models()}, got {name!r}')
     return VARIANTS[name]
-
-
-def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
-
-    Raises:
-        ValueError: If no task or no variant has that name.
-
-    Example:
-        >>> from mmvit_backbones.zoo import parse_config_name
-        >>> task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
-        >>> task, variant.name, differences
-        ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
-    """
-    for task in CONFIG_TASKS:
-        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
-        if fitting:
-            variant = max(fitting, key=lambda v: len(v.short_name))
-            return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
-                     f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def list_models(pattern: str = '*') -> list[str]:

@@ -5,8 +5,8 @@
 
 Runs the backbone on PyTorch's meta device and counts the bytes of all tensors that live at the same time: in
 evaluation (`inference`), and in a training step (`training`: forward, mean of squares, backward; `saved` is what is
-left after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of one
-operation. The output is JSON, in bytes, by network.
+left after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of
+one operation. The output is JSON, in bytes, by network.
 """
 import argparse
 import json

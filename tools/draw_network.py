@@ -73,7 +73,7 @@ def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
     """Kinds of blocks in their order, with how many follow each other, and the layers of each kind."""
-    blocks = [block for module in modules for block in flatten(module) if not isinstance(block, torch.nn.Identity)]
+    blocks = [block for module in modules for block in flatten(module) if any(block.children())]
     lines = []
     for (kind, parts), group in groupby(blocks, key=kind_and_parts):
         count = len(list(group))

@@ -23,7 +23,7 @@ from mmvit_backbones.checkpoints.loading import convert_if_published, find_weigh
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.cli.predict import find_images
-from mmvit_backbones.layers import shifted_window_mask, window_reverse
+from mmvit_backbones.ops.window import shifted_window_mask, window_reverse
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 
 matplotlib.use('Agg')

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import LayerNorm, trunc_normal_
+from ..layers import LayerNorm
 
 
 class Backbone(BaseModule):
@@ -22,14 +22,12 @@ class Backbone(BaseModule):
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
         strides (Sequence[int]): Pixels per token of every stage.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all. Defaults to
-            None.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages. Defaults to -1.
-        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients. Defaults to False.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Keep batch norms in evaluation mode while training.
+        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
         init_cfg (dict | list[dict] | None): MMEngine's, e.g. ``dict(type='Pretrained', checkpoint='official://PATH')``.
-            Defaults to None.
 
     Raises:
         ValueError: If an argument is outside of what is allowed; the message names it.
@@ -88,14 +86,7 @@ class Backbone(BaseModule):
     # ---- what a user calls
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Raw maps of all stages, before output norms and merging.
-
-        Args:
-            images (Tensor): ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per stage.
-        """
+        """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
         self.check_images(images)
         return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
 
@@ -257,11 +248,3 @@ def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
     for c, heads in zip(channels, num_heads):
         if c % heads:
             raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
-
-
-def init_linear(module: nn.Module) -> None:
-    """Truncated normal (0.02) for linear layers, zero biases."""
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -173,9 +173,8 @@ class PoolTokenLabels:
     Args:
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width: 14 at 224 pixels, 24 at 384, 28 at 448.
-        label_smooth_val (float): Share of the score that is spread over all classes. Defaults to 0.1.
+        label_smooth_val (float): Share of the score that is spread over all classes.
         transposed_boxes (bool): Read the box of the crop with rows and columns exchanged, as the authors' code does.
-            Defaults to False.
     """
 
     def __init__(self, num_classes: int, grid_size: int, label_smooth_val: float = 0.1,
@@ -208,7 +207,7 @@ def pool_token_labels(scores: Tensor, classes: Tensor, box: Sequence[float], num
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width.
         label_smooth_val (float): Share that is spread over all classes.
-        transposed_boxes (bool): Exchange rows and columns of the box. Defaults to False.
+        transposed_boxes (bool): Exchange rows and columns of the box.
 
     Returns:
         Tensor: ``(num_classes, 1 + grid_size ** 2)``, the class token first. As published, a target sums to

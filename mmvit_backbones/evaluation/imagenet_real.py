@@ -25,8 +25,8 @@ class ImageNetReaL(BaseMetric):
 
     Args:
         label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images' numbers.
-        topk (int | Sequence[int]): One or more k. Defaults to (1, ).
-        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``. Defaults to 'cpu'.
+        topk (int | Sequence[int]): One or more k.
+        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``.
         prefix (str | None): MMEngine's. Defaults to 'real': the figure is ``real/top1``.
 
     Raises:

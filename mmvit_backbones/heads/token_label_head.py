@@ -28,11 +28,11 @@ class TokenLabelHead(BaseModule):
     Args:
         num_classes (int): Number of classes.
         in_channels (int): Channels of the tokens.
-        dense (bool): Whether patches are classified too. Defaults to True.
+        dense (bool): Whether patches are classified too.
         loss (dict | None): mmpretrain's loss for logits and soft targets, ``(rows, num_classes)`` each. Defaults to
             None, ``CrossEntropyLoss`` with ``use_soft=True``.
-        dense_weight (float): Weight of the patches' loss. Defaults to 0.5.
-        map_loss (dict | None): A loss of the attention maps, such as ``MapSimilarityLoss``. Defaults to None.
+        dense_weight (float): Weight of the patches' loss.
+        map_loss (dict | None): A loss of the attention maps, such as ``MapSimilarityLoss``.
         init_cfg (dict | list[dict] | None): MMEngine's. Defaults to truncated normal (0.02).
     """
 

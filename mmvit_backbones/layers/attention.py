@@ -54,9 +54,8 @@ class GlobalAttention(nn.Module):
         in_channels (int): Channels of the input.
         channels (int): Channels of the output.
         num_heads (int): Number of heads.
-        qkv_bias (bool): Whether the projection to query, key and value has a bias. Defaults to True.
+        qkv_bias (bool): Whether the projection to query, key and value has a bias.
         value_skip (bool): Add the values to the output: the residual where input and output differ in channels.
-            Defaults to False.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, qkv_bias: bool = True,
@@ -85,7 +84,7 @@ class LinearAttention(nn.Module):
     Args:
         in_channels (int): Channels of the input.
         channels (int): Channels of the output; half as many random features.
-        drop_rate (float): Dropout before the skip. Defaults to 0.
+        drop_rate (float): Dropout before the skip.
     """
 
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:

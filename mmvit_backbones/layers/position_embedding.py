@@ -20,7 +20,7 @@ class PositionEmbedding(nn.Module):
         channels (int): Channels.
         class_token (bool): Whether the first vector is that of a class token. Defaults to True.
         interpolation (str): For images: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
-            other. Defaults to ``'bicubic'``.
+            other.
     """
 
     def __init__(self, grid_size: int, channels: int, class_token: bool = True, interpolation: str = 'bicubic') -> None:

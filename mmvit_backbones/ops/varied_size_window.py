@@ -3,14 +3,15 @@
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), section
 3.2. A window of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an
 offset moves and a scale stretches. The functions below check their arguments and hand them to one of three backends,
-which agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``). ``docs/ops.md`` holds the
-derivatives.
+which agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``). ``docs/ops.md``
+holds the derivatives.
 """
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import library
+from .window import relative_position_index
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BACKENDS = ('reference', 'cpp', 'cuda')
@@ -232,11 +233,3 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: 
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
     out = out.view(b, nh, nw, heads, ws, ws, d).permute(0, 3, 6, 1, 4, 2, 5).reshape(b, heads, d, nh * ws, nw * ws)
     return out[..., top:top + height, left:left + width]
-
-
-def relative_position_index(window_size: int, device: torch.device) -> Tensor:
-    """Row of the bias table for every query and key of a window, ``(N, N)`` with ``N = window_size ** 2``."""
-    position = torch.arange(window_size, device=device)
-    offset = position[:, None] - position + window_size - 1
-    index = offset[:, None, :, None] * (2 * window_size - 1) + offset[None, :, None, :]
-    return index.flatten(0, 1).flatten(1)

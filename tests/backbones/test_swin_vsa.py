@@ -3,14 +3,13 @@ import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.backbones import reswin, swin_vsa
-
 
 @torch.no_grad()
 def test_windows_that_stay_make_it_swin():
     """Without predictions and convolution, a block is Swin's with windows that are not shifted."""
-    swin = reswin.Block(16, 2, window_size=4, mlp_ratio=2, drop_path=0.)
-    block = swin_vsa.Block(16, 2, window_size=4, mlp_ratio=2, drop_path=0., context_position=False)
+    sizes = dict(channels=16, num_heads=2, window_size=4, mlp_ratio=2, drop_path=0.)
+    swin = MODELS.build(dict(type='ReSwin')).make_block(**sizes)
+    block = MODELS.build(dict(type='SwinVSA', context_position=False)).make_block(**sizes)
     predictors = block.load_state_dict(swin.state_dict(), strict=False).missing_keys
     assert all('sampling' in name for name in predictors)
     for name in predictors:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmengine.structures import PixelData
 from tiny_configs import TINY_CONFIGS
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def recipes() -> list:

@@ -7,13 +7,11 @@ import tarfile
 import zipfile
 from collections import Counter
 from email.parser import Parser
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from mmvit_backbones.installation import check_distributions
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')

@@ -1,11 +1,11 @@
 """Recipes are their authors' to the last digit; the source of each figure stands in the config."""
 from copy import deepcopy
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
@@ -18,8 +18,6 @@ from mmvit_backbones.backbones.vitaev2 import ViTAEv2
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.zoo import VARIANTS
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @cache
@@ -121,13 +119,13 @@ def deviation(weight: torch.Tensor) -> float:
     return weight.detach().double().std().item()
 
 
-@pytest.mark.parametrize('name', ['rest_lite', 'vitaev2_small', 'reswin_tiny'])
+@pytest.mark.parametrize('name, config', [('rest_lite', 'rest_lite'), ('vitaev2_small', 'vitaev2_s'),
+                                          ('reswin_tiny', 'reswin_t')])
 @pytest.mark.parametrize('where', ['zoo', 'config'])
-def test_classifiers_start_as_the_authors(name, where):
+def test_classifiers_start_as_the_authors(name, config, where):
     """Truncated normal with deviation 0.02, ReSwin's by PyTorch's default."""
-    variant = VARIANTS[name]
-    head = variant.model_config('classification')['head'] if where == 'zoo' else \
-        dict(read(f'imagenet_{variant.short_name}').model.head)
+    head = VARIANTS[name].model_config('classification')['head'] if where == 'zoo' else \
+        dict(read(f'imagenet_{config}').model.head)
     head = MODELS.build(dict(head, _scope_='mmpretrain'))
     head.init_weights()
     is_reswin = name == 'reswin_tiny'

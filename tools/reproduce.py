@@ -19,8 +19,8 @@ from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.engine import CheckpointMatchHook
-from mmvit_backbones.published import RESULTS
-from mmvit_backbones.zoo import VARIANTS, parse_config_name
+from mmvit_backbones.published import RESULTS, read_figures
+from mmvit_backbones.zoo import VARIANTS
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 # Key of a published figure -> name of the measured one, what makes it percent, and what still counts as the same.
@@ -44,14 +44,12 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     path = find_config(args.name)
-    task, variant, differences = parse_config_name(path.stem)
-    published = dict(RESULTS.get(path.stem, {}))
-    if task == 'imagenet' and not differences and variant.top1 is not None:
-        published['top1'] = variant.top1
-    if not published:
+    if path.stem not in RESULTS:
         raise UsageError(f'nothing is published for {path.stem}')
+    published = RESULTS[path.stem]
+    variant = VARIANTS[next(line['variant'] for line in read_figures() if line['config'] == path.stem)]
     checkpoint = args.checkpoint
-    if checkpoint is None and task == 'imagenet' and not differences and str(variant.weights).startswith('https://'):
+    if checkpoint is None and path == classifier_of(variant.name) and str(variant.weights).startswith('https://'):
         checkpoint = variant.weights
     if checkpoint is None:
         place = variant.weights or 'no known place'
@@ -70,11 +68,19 @@ def main(args: argparse.Namespace) -> None:
 
 def find_config(name: str) -> Path:
     if name in VARIANTS:
-        return CONFIGS / f'imagenet_{VARIANTS[name].short_name}.py'
+        return classifier_of(name)
     path = Path(name) if name.endswith('.py') else CONFIGS / f'{name}.py'
     if not path.is_file():
         raise UsageError(f'{name} is neither a config nor a network of mmvit_backbones.list_models()')
     return path
+
+
+def classifier_of(name: str) -> Path:
+    """The config of a network's classifier: in published.csv, that of its first line."""
+    config = next((line['config'] for line in read_figures() if line['variant'] == name), '')
+    if not config.startswith('imagenet_'):
+        raise UsageError(f'nothing is published for the classifier of {name}')
+    return CONFIGS / f'{config}.py'
 
 
 def plain(keys: list[str]) -> list[str]:

@@ -5,13 +5,7 @@ from ..ops.recompute import recomputable, recompute_input
 
 
 class Mlp(nn.Module):
-    """Linear, GELU (exact, by erf), dropout, linear, dropout.
-
-    Args:
-        channels (int): Channels of input and output.
-        hidden_channels (int): Channels in between.
-        drop_rate (float): Of both dropouts. Defaults to 0.
-    """
+    """Linear, GELU (exact, by erf), dropout, linear, dropout; both of rate ``drop_rate``."""
 
     def __init__(self, channels: int, hidden_channels: int, drop_rate: float = 0.) -> None:
         super().__init__()

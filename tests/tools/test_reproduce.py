@@ -1,14 +1,12 @@
 """tools/reproduce.py on four images in ImageNet's layout, with random weights in the authors' layout."""
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
-
-ROOT = Path(__file__).resolve().parents[2]
+from helpers import ROOT
 
 
 @pytest.fixture

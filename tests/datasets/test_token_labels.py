@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
@@ -16,8 +17,6 @@ from mmvit_backbones.datasets.token_labels import pool_token_labels, read_token_
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.models import import_mmpretrain
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +77,7 @@ POLICIES = [dict(type='Rotate', magnitude_range=(0, 30), prob=1.),
 
 
 @pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'])
-def test_labels_move_with_the_picture(policy):
+def test_labels_move_with_the_image(policy):
     """The image is not square, and has 0 where something comes from outside: so do the scores."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomFlip', prob=1., direction='horizontal'),
@@ -207,7 +206,7 @@ def tool():
 ], ids=['convolutions', 'tokens'])
 @torch.no_grad()
 def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
-    """Where the head is linear behind a mean, the mean of its scores is the score of the mean."""
+    """Where the head is linear after a mean, the mean of its scores is the score of the mean."""
     model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
         type='LinearClsHead', num_classes=7, in_channels=512))).eval()
     images = torch.randn(2, 3, 64, 96)

@@ -139,7 +139,7 @@ inline float fast_exponential(float x) { return std::exp(x); }
 inline float exponential(float x) { return std::exp(x); }
 inline double exponential(double x) { return std::exp(x); }
 
-// The two 16-bit numbers of a register.
+// The two 16-bit elements of a register.
 template <typename T>
 float half_of(uint32_t bits, int which) {
   T values[2];

@@ -5,9 +5,10 @@ import torch._dynamo.testing
 from golden import digest, fill_state_dict, make_input, mismatch
 from golden_files import GOLDENS
 
-from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention, window_partition, window_reverse
+from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention
 from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
+from mmvit_backbones.ops.window import window_partition, window_reverse
 
 DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda'}
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}

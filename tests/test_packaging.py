@@ -46,8 +46,8 @@ def test_wheel_carries_what_mim_expects(wheel):
         carried = {name.removeprefix(f'{place}/') for name in names if name.startswith(f'{place}/')}
         expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/metafiles/*.yml'), *ROOT.glob('tools/*')]
         assert {str(path.relative_to(ROOT)) for path in expected if path.is_file()} | {'model-index.yml'} <= carried
-        names = Counter(name.split('/')[-1] for name in carried if name.startswith('configs/'))
-        assert all(names[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds them by name alone
+        counts = Counter(name.split('/')[-1] for name in carried if name.startswith('configs/'))
+        assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds them by name alone
         for base in ROOT.glob('configs/_base_/**/*.py'):
             assert str(base.relative_to(ROOT)) in carried or base.name.startswith('demo_')
     assert not (ROOT / 'mmvit_backbones' / '.mim').exists()

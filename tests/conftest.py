@@ -1,4 +1,4 @@
-"""What all tests need: their helpers on the path, where the checkout is, and a fixed seed."""
+"""What all tests need: their helpers on the path, tools to run, and a fixed seed."""
 import os
 import runpy
 import sys
@@ -21,12 +21,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
-def root() -> Path:
-    """Root of the checkout."""
-    return ROOT
-
-
-@pytest.fixture
 def run(monkeypatch, capsys):
     """Runs a tool in this process, whose imports are done, and gives what it prints."""
     def run(tool: str, *arguments: str) -> str:
@@ -35,6 +29,23 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def own_loaders(monkeypatch):
+    """Leave the loaders of mmengine as they are after the test."""
+    from mmengine.runner import CheckpointLoader
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+
+
+@pytest.fixture
+def logged(caplog):
+    """What MMEngine's logger says, which propagates to no other."""
+    from mmengine.logging import MMLogger
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(autouse=True)

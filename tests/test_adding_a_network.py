@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden import digest, fill_state_dict, make_input
+from helpers import ROOT
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / 'docs/adding_a_network.md').read_text()
 FILES = dict(re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```$', PAGE, flags=re.MULTILINE | re.DOTALL))
 DEPTHS, WIDTHS = (1, 1, 2, 1), (32, 64, 128, 256)
@@ -99,7 +99,8 @@ def run(tree: Path, *arguments: str) -> str:
 
 def test_a_network_of_the_page_passes(tree):
     """Contract, goldens, configs, layer decay and tables; without what is slow for real networks, too."""
-    modules = [f'tests/test_{name}.py' for name in ('contract', 'contract_modules', 'goldens', 'layer_decay', 'zoo')]
+    modules = [f'tests/{name}.py' for name in (
+        'test_contract', 'test_contract_modules', 'test_goldens', 'engine/test_layer_decay', 'test_zoo')]
     chosen = '(PatchMixer or patch_mixer or left_out or metafiles) and not lora and not quantization and not int8'
     report = run(tree, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *modules, '-k', chosen)
     assert int(re.search(r'(\d+) passed', report)[1]) > 50

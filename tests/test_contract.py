@@ -3,19 +3,11 @@ import copy
 
 import pytest
 import torch
-from helpers import (
-    SavedStorages,
-    each_network,
-    fresh_model,
-    gradients,
-    images,
-    relative_error,
-    shared_model,
-    without_dropout,
-)
+from helpers import each_network, fresh_model, gradients, images, relative_error, shared_model, without_dropout
 from tiny_configs import SAVED_MB, TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.zoo import VARIANTS
 
 SIZES = [(1, 1), (33, 50), (70, 97)]

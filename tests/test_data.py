@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / 'data'
 COCO = DATA / 'coco_mini'
 FLOWERS = DATA / 'flowers_mini'

@@ -18,7 +18,7 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.zoo import VARIANTS
 
 # What varied-size window attention computes has tests of its own, by the name of the operator:
-# test_varied_size_window.py and test_vitaev2_vsa.py.
+# ops/test_varied_size_window.py and layers/test_vitae_cell.py.
 ELSEWHERE = {'cells', 'vsa_attention_core', 'vsa_attention_module', 'vsa_sampling'}
 RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
 

@@ -1,15 +1,14 @@
 """The zoo's table, and what is written from it: metafiles, tables, names and first lines of configs."""
 import re
 import runpy
-from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT
 
 from mmvit_backbones.published import METRICS, RESULTS
 from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, parse_config_name
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
     '3x', '80k',  # schedules

@@ -14,6 +14,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops import varied_size_window_attention
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 
@@ -105,12 +106,8 @@ def measure(method, leaves: list[torch.Tensor], autocast: bool, options: argpars
         with torch.no_grad():
             forward()
 
-    saved = {}
-    own = {x.untyped_storage().data_ptr() for x in leaves}
-    with torch.autograd.graph.saved_tensors_hooks(
-            lambda x: saved.update({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()}) or x, lambda x: x):
+    with SavedStorages(*leaves) as saved:
         out = forward()
-    saved_bytes = sum(size for address, size in saved.items() if address not in own)
     moved = leaves[0].numel() * leaves[0].element_size() + out.numel() * out.element_size()
     del out
     times = milliseconds(forward_alone, options.repeat, options.seconds, device)
@@ -118,7 +115,7 @@ def measure(method, leaves: list[torch.Tensor], autocast: bool, options: argpars
         torch.cuda.reset_peak_memory_stats()
     times_both = milliseconds(both, options.repeat, options.seconds, device)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device == 'cuda' else 0
-    return [*spread(times), *spread(times_both), f'{peak:.1f}', f'{saved_bytes / 2**20:.2f}',
+    return [*spread(times), *spread(times_both), f'{peak:.1f}', f'{saved.num_bytes / 2**20:.2f}',
             f'{moved / statistics.median(times) / 1e6:.1f}']
 
 

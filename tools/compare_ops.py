@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     parser.add_argument('--library', help='operators that take the place of the C++ backend, such as the emulated CUDA '
-                                          'kernels that tests/emulated/run_tests.py leaves in its folder')
+                                          'kernels that tests/ops/emulated/run_tests.py leaves in its folder')
     options = parser.parse_args()
     if options.library:
         torch.ops.load_library(options.library)

@@ -100,9 +100,12 @@ def kernel_operator(name: str) -> Callable:
     """Decorator: an operator ``mmvit::name`` that launches one Triton kernel, for compilers and counters to see."""
 
     def decorate(function: Callable) -> Callable:
+        if not INTERPRETED:
+            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
         # The interpreter has no graphs.
-        register = torch.library.custom_op if INTERPRETED else torch.library.triton_op
-        return register(f'mmvit::{name}', function, mutates_args=())
+        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
+        operator.register_fake(function)  # which launches nothing for meta tensors
+        return operator
 
     return decorate
 

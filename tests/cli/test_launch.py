@@ -10,16 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import fill_state_dict
-from golden_files import NETWORKS
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader
 from PIL import Image
 
-from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
-from mmvit_backbones.checkpoints.loading import check_overlap, load_weights, use_safe_loading
 from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
@@ -27,7 +23,7 @@ from mmvit_backbones.cli.launch import check_backbone, check_pretrained
 from mmvit_backbones.cli.predict import find_images, plan_drawings
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+
 TINY = HERE / 'tiny_classifier.py'
 
 
@@ -71,29 +67,6 @@ def tiny_checkpoint(tmp_path_factory):
     return path
 
 
-class WritesFile:
-    """Unpickling this writes a file."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path, )
-
-
-@pytest.fixture
-def evil_checkpoint(tmp_path):
-    path = tmp_path / 'evil.pth'
-    torch.save(dict(state_dict={}, extra=WritesFile(tmp_path / 'ran')), path)
-    return path
-
-
-@pytest.fixture
-def own_loaders(monkeypatch):
-    """Leave the loaders of mmengine as they are after the test."""
-    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-
-
 @pytest.mark.slow
 def test_missing_data_stops_before_processes_start(tmp_path):
     # A copy of the tools finds no .venv, so that it takes the python that takes notes.
@@ -118,16 +91,16 @@ def test_number_of_processes(processes):
     assert processes in result.stderr
 
 
-@pytest.mark.parametrize('host, dataset, layout', [
+@pytest.mark.parametrize('framework, dataset, layout', [
     ('mmdet', dict(type='CocoDataset', data_root='coco', ann_file='annotations/instances_train2017.json',
                    data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),
     ('mmseg', dict(type='ADE20KDataset', data_root='ade', data_prefix=dict(
         img_path='images/training', seg_map_path='annotations/training')), 'images/training/, annotations/training/'),
     ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<wnid>/*.JPEG'),
 ])
-def test_layout_in_message(host, dataset, layout):
+def test_layout_in_message(framework, dataset, layout):
     wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset]))
-    cfg = Config(dict(default_scope=host, train_dataloader=dict(dataset=wrapped)))
+    cfg = Config(dict(default_scope=framework, train_dataloader=dict(dataset=wrapped)))
     with pytest.raises(UsageError, match='data set not found') as error:
         check_data(cfg, ['train'])
     assert str(error.value).endswith(layout)
@@ -167,59 +140,12 @@ def test_known_options():
     assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
 
 
-def test_truncated_checkpoint(tiny_checkpoint, tmp_path):
+def test_truncated_checkpoint_stops_before_the_work(tiny_checkpoint, tmp_path):
     path = tmp_path / 'half.pth'
     path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match=f'{path} is truncated'):
         run_main('test.py', TINY, path, '--work-dir', tmp_path / 'work')
     assert not (tmp_path / 'work').exists()
-
-
-@pytest.mark.parametrize('name, content', [('a.pth', b''), ('a.pth', b'text'), ('a.safetensors', b'text')])
-def test_corrupt_checkpoint(name, content, tmp_path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match='truncated or corrupt'):
-        load_checkpoint_file(tmp_path / name)
-
-
-def test_checkpoint_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match='nothing.pth does not exist'):
-        load_checkpoint_file(tmp_path / 'nothing.pth')
-
-
-def test_code_in_checkpoint_does_not_run(evil_checkpoint, tmp_path, own_loaders):
-    with pytest.raises(ValueError, match='more than weights .*mkdir'):
-        load_checkpoint_file(evil_checkpoint)
-    use_safe_loading()
-    with pytest.raises(CheckpointError, match='more than weights'):
-        CheckpointLoader.load_checkpoint(str(evil_checkpoint))
-    assert not (tmp_path / 'ran').exists()
-
-
-def test_getattr_in_checkpoint_is_refused(tmp_path):
-    class ReachesOut:
-
-        def __reduce__(self):
-            return getattr, (torch.Tensor, '__init__')
-
-    torch.save(dict(extra=ReachesOut()), tmp_path / 'evil.pth')
-    with pytest.raises(ValueError, match='more than weights'):
-        load_checkpoint_file(tmp_path / 'evil.pth')
-
-
-def test_checkpoint_of_another_network(tiny_checkpoint):
-    model = tiny_model()
-    checkpoint = load_checkpoint_file(tiny_checkpoint)
-    load_weights(model, checkpoint, 'own')
-    weights = checkpoint['state_dict']
-    others = {f'other.{key}': value for key, value in weights.items()}
-    with pytest.raises(CheckpointError, match=f'{len(dict(model.named_parameters()))}|missing'):
-        load_weights(model, others, 'other.pth')
-    with pytest.raises(CheckpointError, match='it has 0 of'):
-        check_overlap(model, others, 'other.pth')
-    check_overlap(model, weights, 'own')
-    with pytest.raises(CheckpointError, match='1 shapes differ'):
-        load_weights(model, {**weights, 'head.fc.bias': torch.zeros(7)}, 'seven.pth')
 
 
 def test_tta_of_masks_is_refused():
@@ -252,18 +178,6 @@ def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
     assert printed.startswith(f'{image} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
     with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
         assert drawing.size == (60, 40)
-
-
-def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
-    """Their file, as it was published, is one for testing, and one to start a training from."""
-    variant = 'rest_lite'
-    golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == variant)
-    weights = fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
-    torch.save(weights, tmp_path / 'authors.pth')
-    use_safe_loading()
-    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
-    load_weights(get_model(variant), loaded, 'authors.pth')
-    assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()
 
 
 @pytest.mark.parametrize('prefix, own, is_right', [

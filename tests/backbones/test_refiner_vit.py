@@ -1,17 +1,13 @@
-"""Refiner-ViT beyond the goldens: chunks of maps, memory, statistics of batches, checkpoints."""
+"""Refiner-ViT beyond the goldens: chunks of maps, memory, statistics of batches, positions."""
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import fill_state_dict
-from helpers import SavedStorages
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
-from mmvit_backbones import convert_state_dict
 from mmvit_backbones.backbones.refiner_vit import SharedAttention
-from mmvit_backbones.layers.mix_tokens import mix_tokens, sample_bbox
+from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops import refined_attention
 
 
@@ -116,27 +112,6 @@ def test_statistics_are_updated_once_with_recomputation():
         torch.testing.assert_close(buffers[1][name], value, msg=name)
 
 
-def test_frozen_norms_keep_their_statistics():
-    model = build(norm_eval=True).train()
-    before = {name: value.clone() for name, value in model.named_buffers()}
-    sum(out.square().mean() for out in model(torch.randn(2, 3, 64, 64))).backward()
-    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
-    assert all(p.grad is not None for p in model.parameters())
-
-
-def test_mix_tokens_is_its_own_inverse():
-    x = torch.randn(4, 6, 5, 3)
-    mixed = mix_tokens(x, (1, 0, 3, 4))
-    assert torch.equal(mixed[0, 1:3, :4], x[3, 1:3, :4]) and torch.equal(mixed[0, 3:], x[0, 3:])
-    assert torch.equal(mix_tokens(mixed, (1, 0, 3, 4)), x)
-
-
-def test_boxes_lie_on_the_grid():
-    boxes = [sample_bbox(5, 9) for _ in range(200)]
-    assert all(0 <= top <= bottom <= 5 and 0 <= left <= right <= 9 for top, left, bottom, right in boxes)
-    assert len({box[2] - box[0] for box in boxes}) > 3 and len({box[3] - box[1] for box in boxes}) > 5
-
-
 def test_tokens_in_training_and_evaluation():
     model = build(out_indices=3, out_type='tokens', mix_tokens=True)
     images = torch.randn(2, 3, 64, 48)
@@ -159,17 +134,6 @@ def test_tokens_in_training_and_evaluation():
 def test_bad_settings_are_named(arguments, told):
     with pytest.raises(ValueError, match=told):
         build(**arguments)
-
-
-@pytest.mark.parametrize('name', ['golden_refiner_vit_s', 'golden_refiner_vit_s_plain'])
-def test_averaged_weights_are_preferred(name):
-    golden = GOLDENS[name]
-    weights = fill_state_dict(golden['state_dict'], torch.float32)
-    saved = dict(state_dict={}, state_dict_ema={f'module.{key}': value for key, value in weights.items()}, epoch=3,
-                 arch='refiner_vit_s', metric=84.)
-    converted = convert_state_dict(golden['variant'], saved)
-    expected = convert_state_dict(golden['variant'], weights)
-    assert converted.keys() == expected.keys() and all(converted[key] is value for key, value in expected.items())
 
 
 def test_positions_of_another_size_are_resized_on_load():

@@ -1,13 +1,8 @@
-"""ResT: output norms, settings, checkpoint layouts."""
+"""ResT: output norms and settings."""
 import pytest
 import torch
-from golden import fill_state_dict
 from mmengine.registry import MODELS
-from test_goldens import GOLDENS
 from tiny_configs import TINY_CONFIGS
-
-from mmvit_backbones import convert_state_dict
-from mmvit_backbones.checkpoints import rest
 
 
 def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
@@ -59,32 +54,3 @@ def test_without_output_norms_maps_are_raw(network):
 def test_bad_settings_are_named(arguments, told):
     with pytest.raises(ValueError, match=told):
         build(**arguments)
-
-
-@pytest.mark.parametrize('name', ['golden_rest_lite', 'golden_restv2_tiny'])
-@pytest.mark.parametrize('wrap', [
-    lambda w: dict(model=w, optimizer={}, epoch=3, model_ema=w), lambda w: dict(state_dict=w, meta={}),
-    lambda w: dict(model={f'module.{key}': value for key, value in w.items()}),
-    lambda w: dict(model={f'backbone.bottom_up.{key}': value for key, value in w.items()}),
-], ids=['model', 'state_dict', 'module', 'detector'])
-def test_wrappers(name, wrap):
-    variant = GOLDENS[name]['variant']
-    weights = {key: torch.zeros(shape) for key, shape in GOLDENS[name]['state_dict'].items()}
-    assert convert_state_dict(variant, wrap(weights)).keys() == convert_state_dict(variant, weights).keys()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['golden_rest_lite_det', 'golden_restv2_tiny_det', 'golden_restv2_tiny_seg'])
-def test_dense_layouts_fill_every_norm(name):
-    golden = GOLDENS[name]
-    weights = convert_state_dict(golden['variant'], fill_state_dict(golden['state_dict']), 'backbone')
-    assert {f'norm{stage}.weight' for stage in range(4)} <= weights.keys()
-
-
-def test_versions_are_told_apart():
-    first, second = (dict.fromkeys(GOLDENS[name]['state_dict'], torch.zeros(1))
-                     for name in ('golden_rest_lite', 'golden_restv2_tiny'))
-    with pytest.raises(KeyError, match=r'stem\.conv1\.weight'):
-        rest.convert_v2(first)
-    with pytest.raises(KeyError, match=r'stem\.proj\.0\.weight'):
-        rest.convert(second)

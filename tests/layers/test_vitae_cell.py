@@ -1,15 +1,9 @@
-"""ViTAEv2-VSA beyond the goldens of whole networks: single cells, options, and the checkpoints' layout."""
-import json
-from pathlib import Path
-
+"""Cells of ViTAEv2-VSA: the authors' numbers."""
 import pytest
 import torch
 from golden import digest, fill_state_dict, make_input, mismatch
-from mmengine.registry import MODELS
-from test_goldens import GOLDENS
-from tiny_configs import TINY_CONFIGS
+from golden_files import GOLDENS
 
-from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.checkpoints.layout import rename
 from mmvit_backbones.checkpoints.vitae import VSA_CELL
 from mmvit_backbones.layers import (
@@ -21,7 +15,7 @@ from mmvit_backbones.layers import (
     VariedSizeWindowAttention,
 )
 
-CELLS = json.loads((Path(__file__).parent / 'goldens' / 'vsa' / 'golden_op_cells.json').read_text())
+CELLS = GOLDENS['golden_op_cells']
 
 
 def build_cell(case: dict) -> torch.nn.Module:
@@ -54,39 +48,3 @@ def test_cell(case):
     x = make_input(case['inputs']['x']['shape'], case['inputs']['x']['seed'])
     out = cell(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     assert mismatch(digest(out), case['outputs']['out']) <= CELLS['rtol']
-
-
-def test_buffers_of_early_checkpoints_are_left_out():
-    weights = dict.fromkeys(GOLDENS['golden_vitaev2_vsa_s']['state_dict'], torch.zeros(1))
-    plain = convert_state_dict('vitaev2_vsa_small', weights)
-    early = {f'layers.1.NC.0.attn.{name}': torch.zeros(1) for name in ('base_coords', 'coords')}
-    assert convert_state_dict('vitaev2_vsa_small', {**weights, **early}).keys() == plain.keys()
-
-
-@torch.no_grad()
-def test_another_window_size_loads_resized(tmp_path):
-    small = get_model('vitaev2_vsa_small', 'backbone')
-    large = get_model('vitaev2_vsa_small', 'backbone', window_size=12)
-    large.load_state_dict(small.state_dict())
-    assert large.stages[0].cells[0].attn.position_bias().shape == (23 * 23, 2)
-
-
-@pytest.mark.parametrize('argument', ['window_padding', 'offset_divisor'])
-def test_bad_arguments_are_named(argument):
-    with pytest.raises(ValueError, match=f'{argument} must be'):
-        MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], argument: 'nowhere'})
-
-
-def test_context_positions_can_be_left_out():
-    model = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], 'context_position': False})
-    assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
-    assert model(torch.rand(1, 3, 33, 50))[3].shape == (1, 128, 2, 2)
-
-
-def test_starts_like_the_authors_network():
-    """Their projections are convolutions, which start as PyTorch draws them: uniform, biases too."""
-    cell = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA']}).stages[3].cells[0]
-    for linear in (cell.attn.qkv, cell.attn.proj):
-        published = (3 * linear.in_features)**-0.5
-        assert linear.weight.std().item() == pytest.approx(published, rel=0.05) and linear.bias.any()
-    assert cell.mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05) and not cell.mlp.fc1.bias.any()

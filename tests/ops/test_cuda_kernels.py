@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 
 from mmvit_backbones.ops import build, library
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED_LIMIT = 48 * 1024  # of memory that a kernel asks for by itself
 
 
@@ -75,8 +75,8 @@ def test_emulated_kernels_are_right(tmp_path):
                                      'dtypes and not large_window'),
                          ('reverse', 'golden_core or golden_sampling or dtypes and usual')]:
         environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'MMVIT_EMULATED_ORDER': order}
-        command = [sys.executable, '-W', 'ignore', ROOT / 'tests' / 'emulated' / 'run_tests.py', tmp_path, '-q', '-x',
-                   '-W', 'ignore', '-p', 'no:cacheprovider', ROOT / 'tests' / 'test_varied_size_window.py', '-k',
+        command = [sys.executable, '-W', 'ignore', ROOT / 'tests/ops/emulated/run_tests.py', tmp_path, '-q', '-x',
+                   '-W', 'ignore', '-p', 'no:cacheprovider', ROOT / 'tests/ops/test_varied_size_window.py', '-k',
                    f'cpp and ({tests})']
         done = subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, capture_output=True,
                               text=True)

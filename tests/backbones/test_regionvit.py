@@ -1,26 +1,25 @@
-"""What RegionViT has beyond the contract of all backbones: windows, masks, conversion, its sampler and its recipe."""
+"""What RegionViT has beyond the contract of all backbones: windows, masks, resized weights and its recipe."""
 import copy
 
 import pytest
 import torch
 from golden import fill_state_dict
+from golden_files import GOLDENS
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
-from test_configs import ROOT
-from test_goldens import GOLDENS
+from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.backbones import RegionViT, regionvit
+from mmvit_backbones.backbones import RegionViT
 from mmvit_backbones.checkpoints.regionvit import resize_position_bias
-from mmvit_backbones.datasets import RepeatedAugmentationSampler, repeated_augmentation
 
-MINIATURE = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
+TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
 
 
-def miniature(local_embed: str = '3conv', **arguments) -> RegionViT:
+def build(local_embed: str = '3conv', **arguments) -> RegionViT:
     torch.manual_seed(0)
-    return RegionViT(dict(MINIATURE, local_embed=local_embed), **arguments)
+    return RegionViT(dict(TINY, local_embed=local_embed), **arguments)
 
 
 # ---- windows and masks
@@ -29,17 +28,17 @@ def miniature(local_embed: str = '3conv', **arguments) -> RegionViT:
 @pytest.mark.parametrize('local_embed, largest', [('3conv', 224), ('1conv', 225)])
 @torch.no_grad()
 def test_windows_that_cannot_cover_the_image_tell_what_they_can(local_embed, largest):
-    model = miniature(local_embed, window_size=(14, 14, 14, 7)).eval()
+    model = build(local_embed, window_size=(14, 14, 14, 7)).eval()
     assert model(torch.rand(1, 3, 32, largest))[-1].shape[2:] == (1, 7)
     with pytest.raises(ValueError, match=rf'32 x {largest + 1} pixels .* {largest} x {largest}; window_size=14'):
         model(torch.rand(1, 3, 32, largest + 1))
-    assert miniature(local_embed, window_size=14).eval()(torch.rand(1, 3, 32, largest + 1))[-1].shape[3] == 8
+    assert build(local_embed, window_size=14).eval()(torch.rand(1, 3, 32, largest + 1))[-1].shape[3] == 8
 
 
 @torch.no_grad()
 def test_local_tokens_of_one_convolution():
     """One less than a quarter, rounded up, where a single pixel is left over; 57 pixels leave a window of padding."""
-    model = miniature('1conv', window_size=7).eval()
+    model = build('1conv', window_size=7).eval()
     for height, width in [(2, 3), (57, 29), (85, 113)]:
         maps = model(torch.rand(1, 3, height, width))
         assert maps[0].shape[2:] == ((height + 2) // 4, (width + 2) // 4)
@@ -51,22 +50,22 @@ def test_local_tokens_of_one_convolution():
 @pytest.mark.parametrize('window_size', [0, (7, 7, 7), (7, 7, 7, 0)])
 def test_bad_windows_are_named(window_size):
     with pytest.raises(ValueError, match='window_size'):
-        miniature(window_size=window_size)
+        build(window_size=window_size)
 
 
 @torch.no_grad()
 def test_regional_tokens_for_a_classifier():
-    local, regional = miniature(window_size=7), miniature(window_size=7, out_tokens='regional')
+    local, regional = build(window_size=7), build(window_size=7, out_tokens='regional')
     assert local.state_dict().keys() == regional.state_dict().keys()
     x = torch.rand(1, 3, 224, 224)
     assert [tuple(out.shape[1:]) for out in regional.eval()(x)] == [(16, 8, 8), (32, 4, 4), (64, 2, 2), (128, 1, 1)]
     with pytest.raises(ValueError, match='out_tokens'):
-        miniature(out_tokens='global')
+        build(out_tokens='global')
 
 
 @torch.no_grad()
 def test_stages_are_raw_though_stage_norms_are_in_the_path():
-    model, x = miniature(stage_norm=True).eval(), torch.rand(1, 3, 60, 90)
+    model, x = build(stage_norm=True).eval(), torch.rand(1, 3, 60, 90)
     for stage, (raw, out) in enumerate(zip(model.forward_stages(x), model(x))):
         expected = getattr(model, f'norm{stage}')(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         torch.testing.assert_close(out, expected)
@@ -76,7 +75,7 @@ def test_stages_are_raw_though_stage_norms_are_in_the_path():
 @torch.no_grad()
 def test_blind_queries_in_half_precision(dtype):
     """57 x 85 pixels: rows of padding that may see nothing, whose mean reaches valid tokens through the corner."""
-    model, x = miniature('1conv', window_size=7).eval(), torch.rand(1, 3, 57, 85)
+    model, x = build('1conv', window_size=7).eval(), torch.rand(1, 3, 57, 85)
     for half, single in zip(copy.deepcopy(model).to(dtype)(x.to(dtype)), model(x)):
         assert ((half.float() - single).norm() / single.norm()).item() < 0.05
 
@@ -88,48 +87,16 @@ def authors_weights(golden: str) -> dict:
     return fill_state_dict(GOLDENS[golden]['state_dict'], torch.float32)
 
 
-def test_tied_tensors_are_dropped():
-    golden = GOLDENS['golden_regionvit_tiny']
-    weights = authors_weights('golden_regionvit_tiny')
-    tied = {**weights, **{second: weights[first] for second, first in golden['tied_keys'].items()}}
-    assert len(golden['tied_keys']) == 12
-    assert convert_state_dict('regionvit_tiny', tied).keys() == convert_state_dict('regionvit_tiny', weights).keys()
-
-
-def test_detectors_checkpoint():
-    weights = authors_weights('golden_regionvit_tiny_det')
-    file = {f'backbone.bottom_up.model.{key}': value for key, value in weights.items()}
-    others = ['backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'pixel_mean',
-              'roi_heads.box_head.fc1.weight', 'head.cls_subnet.0.weight', 'backbone.top_block.p6.weight']
-    file = dict(model={**file, **{key: torch.zeros(1) for key in others}})
-    converted = convert_state_dict('regionvit_tiny', file, 'backbone')
-    assert converted.keys() == convert_state_dict('regionvit_tiny', weights, 'backbone').keys()
-    get_model('regionvit_tiny', 'backbone', stage_norm=True).load_state_dict(converted)
-    with pytest.raises(KeyError, match=r'fpn_lateral2'):
-        convert_state_dict('regionvit_tiny', {**weights, 'backbone.fpn_lateral2.weight': torch.zeros(1)})
-
-
-@pytest.mark.parametrize('wrap', [lambda w: dict(model=w, epoch=3), lambda w: dict(model={}, model_ema=w),
-                                  lambda w: dict(model={f'module.{key}': value for key, value in w.items()})])
-def test_wrappers(wrap):
-    weights = authors_weights('golden_regionvit_tiny')
-    assert convert_state_dict('regionvit_tiny', wrap(weights)).keys() == convert_state_dict(
-        'regionvit_tiny', weights).keys()
-
-
-def test_classifier_loads_into_the_dense_form(monkeypatch):
+def test_classifier_loads_into_a_detectors_backbone(logged):
     """Larger windows are resized; position encoding and stage norms keep their initial values, which is said."""
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
-    log = []
-    monkeypatch.setattr(regionvit, 'print_log', lambda message, **_: log.append(message))
     before = model.state_dict()['stages.2.peg.weight'].clone()
     model.load_state_dict(weights)
     assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
-    assert log == ['RegionViT: 15 tensors resized to windows of (14, 14, 14, 14)',
-                   'RegionViT: peg is not in the checkpoint, keeps its initial values',
-                   'RegionViT: stage_norm is not in the checkpoint, keeps its initial values']
+    for said in ('resized to windows of (14, 14, 14, 14)', 'peg is not in the checkpoint', 'stage_norm is not in'):
+        assert said in logged.text
 
 
 @pytest.mark.slow
@@ -170,52 +137,7 @@ def test_sound_resize_keeps_displacements_in_order(old, new):
     assert (wrapped - table(new)).abs().max() > 2
 
 
-# ---- repeated augmentation
-
-
-def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeats: int = 3) -> list[int]:
-    """Word by word: repeat, extend cyclically, every W-th from the rank on, cut."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch)).tolist()
-    repeated = [index for index in order for _ in range(repeats)]
-    total = world_size * -(-repeats * count // world_size)
-    extended = [repeated[i % len(repeated)] for i in range(total)]
-    return extended[rank::world_size][:256 * (count // 256) // world_size]
-
-
-@pytest.mark.parametrize('count', [256, 1000, 1281])
-@pytest.mark.parametrize('world_size', [1, 3, 8])
-def test_repeated_augmentation(count, world_size, monkeypatch):
-    from mmpretrain.datasets.samplers import repeat_aug
-    for rank in range(world_size):
-        for module in (repeated_augmentation, repeat_aug):
-            monkeypatch.setattr(module, 'get_dist_info', lambda: (rank, world_size))
-        ours = RepeatedAugmentationSampler(range(count), seed=0)
-        theirs = repeat_aug.RepeatAugSampler(range(count), seed=0)
-        for epoch in (0, 1, 7):
-            ours.set_epoch(epoch)
-            theirs.set_epoch(epoch)
-            assert list(ours) == specified_indices(count, world_size, rank, epoch) and len(ours) == len(list(ours))
-            # mmpretrain's draws the same sequence, but does not stop at whole batches of 256.
-            assert list(theirs)[:len(ours)] == list(ours) and len(theirs) == -(-count // world_size)
-
-
-def test_repeated_augmentation_needs_a_batch():
-    with pytest.raises(ValueError, match='at least 256 images, got 240'):
-        RepeatedAugmentationSampler(range(240))
-
-
 # ---- recipes
-
-
-@pytest.mark.parametrize('height, width, expected', [(480, 640, (672, 1120)), (640, 480, (1120, 672)),
-                                                     (500, 500, (672, 1120))])
-def test_images_are_stretched_by_orientation(height, width, expected):
-    import mmdet.datasets  # noqa: F401
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        transform = TRANSFORMS.build(dict(type='ResizeByOrientation', scale=(1120, 672)))
-        results = transform(dict(img=torch.zeros(height, width, 3).numpy()))
-    assert results['img'].shape[:2] == results['img_shape'] == expected
-    assert results['scale_factor'] == pytest.approx((expected[1] / width, expected[0] / height))
 
 
 def decays(config: str, **model) -> dict[str, float]:

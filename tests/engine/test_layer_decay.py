@@ -1,6 +1,5 @@
 """Layer-wise and stage-wise learning rates, built as a config would build them."""
 import pytest
-from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
@@ -71,16 +70,11 @@ def test_custom_keys_keep_their_options():
     assert settings['head.weight']['lr'] == 10 * LR
 
 
-def test_groups_are_few_and_logged(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    try:
-        _, settings = groups('ResT', decay_rate=0.9, decay_type='stage_wise')
-    finally:
-        logger.removeHandler(caplog.handler)
+def test_groups_are_few_and_logged(logged):
+    _, settings = groups('ResT', decay_rate=0.9, decay_type='stage_wise')
     distinct = {id(group) for group in settings.values()}
     assert len(distinct) == 2 * 5  # decayed and not: four stages and what comes after them; the stem is frozen
-    assert 'stage_wise decay 0.9, 10 groups' in caplog.text
+    assert 'stage_wise decay 0.9, 10 groups' in logged.text
 
 
 @pytest.mark.parametrize('options, message', [(dict(), 'decay_rate'), (dict(decay_rate=1.5), 'decay_rate'),

@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from mmvit_backbones.cli.config import UsageError, dicts_in, load_config
 from mmvit_backbones.cli.own_data import use_coco_folder
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(name: str):

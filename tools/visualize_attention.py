@@ -18,8 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones import get_model
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights
+from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, read_checkpoint
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.cli.predict import find_images
@@ -175,7 +174,7 @@ def classifier(checkpoint: str | None) -> Tensor:
     """The weights of the last layer, ``(classes, C)``."""
     if checkpoint is None:
         raise UsageError('--evidence needs a --checkpoint that has a classifier')
-    weights = find_weights(convert_if_published(load_checkpoint_file(checkpoint)))
+    weights = find_weights(convert_if_published(read_checkpoint(checkpoint)))
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
     return weights['head.fc.weight'].float()

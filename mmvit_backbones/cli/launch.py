@@ -4,6 +4,7 @@ import gc
 import os
 import os.path as osp
 import sys
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -13,7 +14,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from ..backbones import Backbone
 from ..checkpoints import CheckpointError
-from ..checkpoints.loading import check_overlap, convert_published, read_checkpoint
+from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
 from ..installation import check_distributions
 from .config import UsageError, dicts_in
 
@@ -128,18 +129,24 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave."""
+    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave.
+
+    It has no memory for weights: those of the files are held against its own and left.
+    """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
-        if node.get('type') != 'Pretrained':
+        if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
             continue
         try:
-            checkpoint = check_checkpoint(node['checkpoint'])
+            if any(node is own for own in of_backbone):
+                with warnings.catch_warnings():
+                    warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
+                    load_backbone(backbone, node['checkpoint'], node.get('prefix'))
+            else:
+                check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; docs/zoo.md tells where weights are, and '
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
-        if checkpoint is not None and any(node is own for own in of_backbone):
-            _check_backbone_weights(backbone, checkpoint, node['checkpoint'], node.get('prefix'))
 
 
 def check_checkpoint(filename: str) -> dict | None:
@@ -147,24 +154,11 @@ def check_checkpoint(filename: str) -> dict | None:
 
     Names that others resolve are left to them: there is nothing to return.
     """
-    filename = filename.removeprefix('official://')
-    if '://' not in filename or filename.startswith('http'):
-        return read_checkpoint(filename, mmap=True)
-    return None
+    return read_checkpoint(filename, mmap=True) if _is_readable(filename) else None
 
 
-def _check_backbone_weights(backbone: Backbone, checkpoint: dict, path: str, prefix: str | None) -> None:
-    """Refuse a file that lacks half of the backbone's weights; mmengine only warns."""
-    if path.startswith('official://'):
-        try:
-            checkpoint, prefix = convert_published(checkpoint), 'backbone'
-        except KeyError as error:
-            raise UsageError(f'pretrained weights: {path}: {error.args[0]}') from error
-    try:
-        check_overlap(backbone, checkpoint, path, share=0.5, prefix=f'{prefix.rstrip(".")}.' if prefix else '')
-    except CheckpointError as error:
-        raise UsageError(f"pretrained weights: {error}; official:// before the file name reads the authors' layout, "
-                         "prefix='backbone.' a classifier of ours") from error
+def _is_readable(filename: str) -> bool:
+    return '://' not in filename or filename.startswith(('http', OFFICIAL))
 
 
 def use_amp(cfg: Config) -> None:

@@ -65,8 +65,12 @@ def test_bad_settings_are_named(arguments, told):
 @pytest.mark.parametrize('wrap', [
     lambda w: dict(model=w, optimizer={}, epoch=3, model_ema=w), lambda w: dict(state_dict=w, meta={}),
     lambda w: dict(model={f'module.{key}': value for key, value in w.items()}),
-    lambda w: dict(model={f'backbone.bottom_up.{key}': value for key, value in w.items()}),
-], ids=['model', 'state_dict', 'module', 'detector'])
+    lambda w: dict(model={f'backbone.bottom_up.{key}': value for key, value in w.items()} | dict.fromkeys([
+        'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'roi_heads.box_head.fc1.bias',
+        'head.cls_score.weight', 'pixel_mean'])),
+    lambda w: dict(state_dict={f'backbone.{key}': value for key, value in w.items()} | dict.fromkeys([
+        'decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'])),
+], ids=['model', 'state_dict', 'module', 'detector', 'segmenter'])
 def test_wrappers(name, wrap):
     variant = GOLDENS[name]['variant']
     weights = {key: torch.zeros(shape) for key, shape in GOLDENS[name]['state_dict'].items()}

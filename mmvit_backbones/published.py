@@ -3,6 +3,8 @@
 A figure stands in the repository of its family (``Family.code``) unless its entry names another ``source``.
 """
 
+from .zoo import parse_config_name
+
 # Key of a figure -> task, data set and metric of the metafiles.
 METRICS = {
     'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
@@ -132,3 +134,15 @@ AUTHORS_TRAFFIC = {
     'vitae_base': dict(forward=dict(kernels=306, gb=23.62), step=dict(kernels=878, gb=71.88)),
     'refiner_vit_small_plain': dict(forward=dict(kernels=444, gb=39.85), step=dict(kernels=1169, gb=107.23)),
 }
+
+
+def published_figures(name: str) -> dict[str, float]:
+    """What is published of a config, by the keys of ``METRICS``."""
+    found = dict(RESULTS.get(name, {}))
+    task, variant, differences = parse_config_name(name)
+    if task == 'imagenet' and not differences and variant.top1 is not None:
+        found['top1'] = variant.top1
+    elif differences == ['22k']:  # after more data, the plain config has the figures
+        found = {**RESULTS.get(name.removesuffix('_22k'), {}), **found}
+        found = {key: value for key, value in found.items() if key.endswith('_22k')}
+    return {key: found[key] for key in METRICS if key in found}

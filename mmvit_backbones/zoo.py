@@ -2,7 +2,8 @@
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
 one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
-sizes, ``weights.py`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of ``docs/zoo.md`` from both.
+sizes, ``weights.py`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of
+``docs/zoo.md`` from the three.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -125,6 +126,10 @@ class Variant:
                 found['_'.join(words) or str(self.img_size)] = weights
         return found
 
+    def has_weights(self, tag: str | bool) -> bool:
+        """Whether an address of :meth:`find_weights` is known."""
+        return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
+
     def find_weights(self, tag: str | bool = True) -> Weights:
         """The authors' checkpoint of a tag; True is the classifier, the only one where it is of another size.
 
@@ -132,14 +137,12 @@ class Variant:
             CheckpointError: If no address of it is known; the message lists the tags.
         """
         weights = self.weights
-        wanted = str(self.img_size) if tag is True else tag
-        if tag is True and wanted not in weights and len(weights) == 1:
-            return next(iter(weights.values()))
-        if wanted not in weights:
-            known = f' with the tag {wanted!r}, but with {", ".join(map(repr, weights))}' if weights else ''
+        if not self.has_weights(tag):
+            wanted = repr(str(self.img_size) if tag is True else tag)
+            known = f' with the tag {wanted}, but with {", ".join(map(repr, weights))}' if weights else ''
             raise CheckpointError(f'no address of published weights of {self.name} is known{known}; '
                                   f'{self.family.code} is the page that would link them')
-        return weights[wanted]
+        return weights.get(str(self.img_size) if tag is True else tag) or next(iter(weights.values()))
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""

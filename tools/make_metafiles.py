@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from mmvit_backbones.published import METRICS, RESULTS
+from mmvit_backbones.published import METRICS, RESULTS, published_figures
 from mmvit_backbones.weights import WEIGHTS, Weights, host_of
 from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 
@@ -101,7 +101,7 @@ def model(name: str, task: str, variant: Variant) -> dict:
     if is_classifier:
         metadata.update(classifier_metadata(variant))
     entry = {'Name': name, 'In Collection': variant.family.name, 'Config': f'configs/{name}.py', 'Metadata': metadata}
-    if published := figures(name, variant):
+    if published := published_figures(name):
         metadata['Source of Results'] = source(name, variant)
         entry['Results'] = results(published)
     if weights := WEIGHTS.get(name):
@@ -125,14 +125,6 @@ def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
     return place
 
 
-def figures(name: str, variant: Variant) -> dict[str, float]:
-    """What is published of a config, by the keys of ``METRICS``."""
-    found = dict(RESULTS.get(name, {}))
-    if name == f'imagenet_{variant.short_name}' and variant.top1 is not None:
-        found['top1'] = variant.top1
-    return {key: found[key] for key in METRICS if key in found}
-
-
 def source(name: str, variant: Variant) -> str:
     stated = RESULTS.get(name, {}).get('source') or variant.source or variant.family.code
     return f'{stated}: {variant.family.remark}' if variant.family.remark else stated
@@ -150,7 +142,8 @@ def tables() -> str:
         '## Families\n',
         table(['family', 'paper', "authors' code, its licence", 'page'], family_rows()),
         '## Classifiers\n',
-        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"], variant_rows()),
+        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"],
+              variant_rows()),
         '## Other published results\n',
         table(['config', 'published'], result_rows()),
     ])
@@ -199,7 +192,7 @@ def links(variant: Variant) -> str:
 def result_rows() -> list[list[str]]:
     rows = []
     for path in sorted(ROOT.glob('configs/*.py'), key=place):
-        published = figures(path.stem, parse_config_name(path.stem)[1])
+        published = published_figures(path.stem)
         if path.stem in RESULTS:
             told = [f'{METRICS[key][2].removeprefix("published ")} {value}'
                     for key, value in published.items() if key in RESULTS[path.stem]]

@@ -14,8 +14,9 @@ from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint',
+    parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
+    launch.add_pretrained_argument(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
@@ -32,8 +33,8 @@ def prepare(args: argparse.Namespace) -> Config:
     launch.check_launcher(args.launcher)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
-    launch.check_checkpoint(args.checkpoint)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
+    launch.check_checkpoint(cfg.load_from)
     cfg.resume = False
     if args.show or args.show_dir:
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(CheckpointMatchHook(args.checkpoint, strict=True))
+    runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
     if not args.no_accelerate:
         runner.register_hook(AccelerateHook())
     runner.test()

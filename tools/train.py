@@ -23,6 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='train a detector on annotations/instances_{train,val}.json with train/ and val/ in here')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from this checkpoint, or from the last one in the work dir')
+    launch.add_pretrained_argument(parser)
     launch.add_run_arguments(parser)
     return parser
 
@@ -36,6 +37,8 @@ def prepare(args: argparse.Namespace) -> Config:
         use_coco_folder(cfg, args.coco_folder)  # which checks them
     else:
         check_data(cfg, ['train', 'val'])
+    if args.pretrained:
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=launch.official_weights(cfg, args.pretrained))
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
     if args.amp:
         launch.use_amp(cfg)

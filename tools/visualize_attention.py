@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, read_checkpoint
 from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import shifted_window_mask, window_reverse
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
@@ -36,6 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('image', metavar='IMAGE', help='image file')
     parser.add_argument('--network', required=True, choices=NETWORKS, help=', '.join(NETWORKS), metavar='NAME')
     parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
+    add_pretrained_argument(parser)
     looking = parser.add_mutually_exclusive_group()
     looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
     looking.add_argument('--evidence', type=int, metavar='CLASS', help='number of a class; -1 is the predicted one')
@@ -55,6 +56,8 @@ def pixel(text: str) -> tuple[int, int]:
 
 def main(args: argparse.Namespace) -> None:
     file, = find_images([args.image])
+    if args.pretrained:
+        args.checkpoint = official_name(args.network, args.pretrained)
     image = Image.open(file).convert('RGB')
     pixels = resize(image, args.size)
     try:

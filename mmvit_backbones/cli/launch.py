@@ -16,6 +16,7 @@ from ..backbones import Backbone
 from ..checkpoints import CheckpointError
 from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
 from ..installation import check_distributions
+from ..zoo import VARIANTS, Variant, find_variant
 from .config import UsageError, dicts_in
 
 
@@ -29,6 +30,40 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
+                        help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
+
+
+def official_weights(cfg: Config, tag: str | bool) -> str:
+    """The name under which the authors' weights of the config's backbone are read."""
+    variants = [variant for variant in VARIANTS.values() if is_backbone_of(variant, cfg.model.get('backbone') or {})]
+    if not variants:
+        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
+    # Sizes that differ in their windows share their weights in part: those of the config's name go first.
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    variants.sort(key=lambda variant: len(variant.short_name) * (f'_{variant.short_name}_' in f'{name}_'), reverse=True)
+    with_tag = [variant for variant in variants if variant.has_weights(tag)]
+    return official_name((with_tag or variants)[0].name, tag)
+
+
+def is_backbone_of(variant: Variant, backbone: dict) -> bool:
+    return all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))
+
+
+def official_name(network: str, tag: str | bool) -> str:
+    """The same for a network by its name."""
+    find_variant(network).find_weights(tag)
+    return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
+
+
+def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
+    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights."""
+    if bool(checkpoint) == bool(tag):
+        raise UsageError('give either a checkpoint or --pretrained')
+    return checkpoint or official_weights(cfg, tag)
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:

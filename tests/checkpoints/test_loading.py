@@ -35,7 +35,8 @@ def test_pretrained_runs_no_code(tmp_path, prefix, scheme):
 
 
 @pytest.mark.parametrize('wrap, arguments', [
-    (lambda key: key, {}), (lambda key: f'backbone.{key}', {}), (lambda key: f'backbone.{key}', dict(prefix='backbone')),
+    (lambda key: key, {}), (lambda key: f'backbone.{key}', {}),
+    (lambda key: f'backbone.{key}', dict(prefix='backbone')),
     (lambda key: f'model.student.{key}', dict(prefix='model.student.'))])
 def test_pretrained_takes_our_layouts(tmp_path, wrap, arguments):
     weights = trained_model('ReSwin').state_dict()
@@ -45,7 +46,7 @@ def test_pretrained_takes_our_layouts(tmp_path, wrap, arguments):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda weights: {'layer1.0.weight': torch.zeros(3)}, r"no weights of ReSwin: its keys are layer1\.0\.weight"),
+    (lambda weights: {'layer1.0.weight': torch.zeros(3)}, r'no weights of ReSwin: its keys are layer1\.0\.weight'),
     (lambda weights: weights | {'more.weight': torch.zeros(3)}, r'0 weights .* missing, 1 are unknown .*more\.weight'),
     (lambda weights: {key: x for key, x in weights.items() if 'patch_embed.proj' not in key},
      r'2 weights of the model are missing, 0 are unknown .*patch_embed\.proj\.weight'),

@@ -1,8 +1,11 @@
 """Draw what a model sees in images: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 
+from mmengine.config import Config
+
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import load_config
+from mmvit_backbones.checkpoints.loading import read_checkpoint
+from mmvit_backbones.cli.config import UsageError, config_of_checkpoint, load_config
 from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
 from mmvit_backbones.cli.predict import Predictor, find_device, find_images, plan_drawings
 
@@ -10,7 +13,7 @@ from mmvit_backbones.cli.predict import Predictor, find_device, find_images, pla
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, or folders of them')
-    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--config', help="config file (default: what a training's checkpoint has with it)")
     parser.add_argument('--checkpoint',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
     add_pretrained_argument(parser)
@@ -22,8 +25,16 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def find_config(args: argparse.Namespace) -> Config:
+    if args.config:
+        return load_config(args.config)
+    if not args.checkpoint:
+        raise UsageError('give --config, or the --checkpoint of a training, which has its config with it')
+    return config_of_checkpoint(read_checkpoint(args.checkpoint, mmap=True), args.checkpoint)
+
+
 def main(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config)
+    cfg = find_config(args)
     check_backbone(cfg)
     checkpoint = choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     device = find_device(args.device)

@@ -8,6 +8,7 @@ from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
 
@@ -17,6 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
     launch.add_pretrained_argument(parser)
+    add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
@@ -31,6 +33,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
+    use_own_data(cfg, args)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
     cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

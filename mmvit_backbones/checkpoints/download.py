@@ -132,7 +132,7 @@ def _import_gdown():
     try:
         import gdown
     except ImportError as error:
-        raise CheckpointError("downloading needs gdown: pip install 'gdown>=6'") from error
+        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
     return gdown
 
 

@@ -1,4 +1,5 @@
 """Read a config for the scripts and say in one line what is wrong with it."""
+import ast
 import inspect
 import os.path as osp
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,32 @@ def load_config(path: str, options: dict | None = None) -> Config:
     cfg.merge_from_dict(options or {})
     _set_host_defaults(cfg)
     return cfg
+
+
+def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
+    """The config with which a training wrote a checkpoint; its text is parsed and not run."""
+    text = checkpoint.get('meta', {}).get('cfg')
+    if not isinstance(text, str):
+        raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
+    try:
+        statements = ast.parse(text).body
+        cfg = Config({statement.targets[0].id: _literal(statement.value) for statement in statements})
+    except (AttributeError, SyntaxError, ValueError) as error:
+        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
+    _check_host(cfg, path)
+    _set_host_defaults(cfg)
+    return cfg
+
+
+def _literal(node: ast.expr):
+    """What a node of a printed config stands for: literals, and calls of ``dict`` with keywords."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
+    return ast.literal_eval(node)
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

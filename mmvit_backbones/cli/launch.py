@@ -23,13 +23,17 @@ from .config import UsageError, dicts_in
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing have in common."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+    add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
 
 
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
@@ -194,13 +198,6 @@ def check_checkpoint(filename: str) -> dict | None:
 
 def _is_readable(filename: str) -> bool:
     return '://' not in filename or filename.startswith(('http', OFFICIAL))
-
-
-def use_amp(cfg: Config) -> None:
-    if not torch.cuda.is_available():
-        raise UsageError('--amp needs a CUDA GPU, and this machine has none')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def use_auto_scale_lr(cfg: Config) -> None:

@@ -38,17 +38,6 @@ def test_timm_loads_a_checkpoint(timm, tmp_path):
     assert torch.equal(first(x)[0], second(x)[0])
 
 
-@pytest.mark.parametrize('argument', ['features_only', 'pretrained'])
-def test_what_timm_cannot_have_is_told(timm, argument):
-    with pytest.raises(ValueError, match=argument):
-        timm.create_model('mmvit_reswin_tiny', features_only=argument != 'features_only', pretrained=True)
-
-
-def test_all_networks_are_in_timms_list(timm):
-    from mmvit_backbones import list_models
-    assert set(timm.list_models('mmvit_*')) == {f'mmvit_{name}' for name in list_models()}
-
-
 def test_transformers_reads_feature_info(timm):
     """The largest reader of timm's contract."""
     transformers = pytest.importorskip('transformers')

@@ -72,6 +72,37 @@ def test_saved_backbones_come_back(huggingface, network, tmp_path):
     torch.testing.assert_close(maps[0], expected[0])
 
 
+@pytest.mark.parametrize('network, tiny', [
+    ('reswin_tiny', 'ReSwin'), ('regionvit_tiny', 'RegionViT'), ('refiner_vit_small', 'RefinerViT')])
+def test_saved_classifiers_come_back(huggingface, network, tiny, tmp_path):
+    from transformers import AutoModelForImageClassification
+    config = huggingface.MMViTConfig(dict(type=tiny, **TINY_CONFIGS[tiny]), network=network, num_labels=3)
+    model = huggingface.MMViTForImageClassification(config)
+    x = torch.randn(2, 3, 64, 64)
+    model.train()(x, labels=torch.tensor([0, 2])).loss.backward()
+    assert model.model.head.fc.weight.grad.isfinite().all()
+    model.eval().save_pretrained(tmp_path)
+    loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path)).eval()
+    assert loaded(x).logits.shape == (2, 3)
+    torch.testing.assert_close(loaded(x).logits, model(x).logits)
+
+
+def test_published_weights_in_transformers(huggingface, tmp_path, monkeypatch):
+    from golden import fill_state_dict
+    from golden_files import NETWORKS
+
+    from mmvit_backbones.checkpoints.download import cached_file
+    from mmvit_backbones.weights import WEIGHTS
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
+    weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
+    torch.save(weights, cached_file(WEIGHTS['imagenet_vitae_t']))
+    model = huggingface.MMViTForImageClassification.from_published('vitae_tiny')
+    assert torch.equal(model.model.head.fc.weight, weights['head.weight'])
+    other = huggingface.MMViTForImageClassification.from_published('vitae_tiny', num_labels=4)
+    own, theirs = other.model.backbone.state_dict(), model.model.backbone.state_dict()
+    assert other.config.num_labels == 4 and all(torch.equal(own[key], theirs[key]) for key in own)
+
+
 def test_hugging_faces_upernet_trains(huggingface, tmp_path):
     from transformers import UperNetConfig, UperNetForSemanticSegmentation
     names = [f'stage{i}' for i in range(4)]

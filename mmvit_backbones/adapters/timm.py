@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 
 import torch
-from mmengine.registry import MODELS
 from timm.models import FeatureInfo, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..checkpoints.loading import load_published, load_published_or_own
-from ..models import get_model, init_weights
+from ..models import get_model
 from ..zoo import VARIANTS, Variant, list_models
+from .classifier import Classifier
 
 # Tables of positions and the gate of attention residuals, which recipes do not decay; timm adds all of one dimension.
 NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
@@ -52,42 +52,11 @@ def stages_of(backbone: Backbone) -> list[dict]:
             for i, (channels, stride) in enumerate(zip(backbone.channels, backbone.strides))]
 
 
-class ClassifierHead(nn.Module):
-    """Logits of pooled features ``(B, C)``, or of tokens ``(B, 1 + N, C)``: the class token's and half of the highest
-    of the patches'.
-    """
-
-    def __init__(self, channels: int, num_classes: int, drop_rate: float, dense: bool) -> None:
-        super().__init__()
-        self.channels = channels
-        self.dense = dense
-        self.drop = nn.Dropout(drop_rate)
-        self.reset(num_classes)
-
-    def reset(self, num_classes: int) -> None:
-        def linear() -> nn.Module:
-            return nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
-
-        self.fc = linear()
-        self.aux_fc = linear() if self.dense and num_classes else None
-
-    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x)
-        pooled = x[:, 0] if x.ndim == 3 else x
-        if pre_logits:
-            return pooled
-        logits = self.fc(pooled)
-        return logits if self.aux_fc is None else logits + 0.5 * self.aux_fc(x[:, 1:]).amax(1)
-
-
-class TimmClassifier(nn.Module):
+class TimmClassifier(Classifier):
     """A network with the interface of timm's classifiers; its weights have the names of this package's.
 
     Args:
-        variant (Variant): Which network.
-        num_classes (int): 0 leaves the classifier out.
-        in_chans (int): Channels of the images.
-        drop_rate (float): Dropout before the classifier.
+        variant (Variant), num_classes (int), in_chans (int), drop_rate (float): As for :class:`Classifier`.
         global_pool (str | None): None for what the network has, ``''`` for maps (or tokens) in the place of logits,
             which needs ``num_classes=0``.
         arguments: Those of the backbone.
@@ -98,38 +67,17 @@ class TimmClassifier(nn.Module):
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
                  global_pool: str | None = None, **arguments) -> None:
-        super().__init__()
-        config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_chans, **arguments}
-        self.backbone = MODELS.build(config)
-        init_weights(self.backbone)
+        super().__init__(variant, num_classes, in_chans, drop_rate, **arguments)
         self.feature_info = stages_of(self.backbone)
-        self.num_features = self.head_hidden_size = self.backbone.channels[-1]
-        self.has_tokens = config.get('out_type') == 'tokens'
-        neck = variant.family.neck(self.num_features) or {}
-        self.neck = MODELS.build(neck) if neck.get('type') == 'LayerNormPooling' else None
-        dense = self.has_tokens and variant.head.get('dense', True)
-        self.head = ClassifierHead(self.num_features, num_classes, drop_rate, dense)
+        self.num_features = self.head_hidden_size = self.head.channels
         self.reset_classifier(num_classes, global_pool)
         self.pretrained_cfg = self.default_cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default) | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
             first_conv=next(f'backbone.{name}' for name, module in self.backbone.named_modules()
                             if isinstance(module, nn.Conv2d) and module.in_channels == in_chans))
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """``(B, in_chans, H, W)`` to the last map ``(B, C, h, w)``; of Refiner-ViT, tokens ``(B, 1 + h * w, C)``."""
-        last = self.backbone(images)[-1]
-        return last.tokens if self.has_tokens else last
-
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last map or tokens to logits ``(B, num_classes)``, or to what the classifier sees of them, ``(B, C)``."""
-        if self.global_pool == '':
-            return x
-        if not self.has_tokens:
-            x = self.neck((x, ))[0] if self.neck else x.mean((2, 3))
-        return self.head(x, pre_logits)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(images))
+        return x if self.global_pool == '' else super().forward_head(x, pre_logits)
 
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',

@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 
 from ..zoo import list_models
 
+PLAIN_FORMATS = ('.json', '.yaml', '.yml')
+TUPLE = '_tuple_'
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
 
 # What mmengine reads from the config besides the arguments of the runner.
@@ -40,6 +42,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     # A config is a program: it can fail in any way.
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {_first_line(error)}') from error
+    if osp.splitext(path)[1] in PLAIN_FORMATS:
+        cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check_host(cfg, path)
     for key in options or {}:
         _check_option(cfg, key)
@@ -72,6 +76,23 @@ def _literal(node: ast.expr):
     if isinstance(node, (ast.List, ast.Tuple)):
         return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
     return ast.literal_eval(node)
+
+
+def mark_tuples(node):
+    """A config for formats without tuples; :func:`restore_tuples` gives it back."""
+    if isinstance(node, dict):
+        return {key: mark_tuples(value) for key, value in node.items()}
+    if isinstance(node, tuple):
+        return {TUPLE: [mark_tuples(value) for value in node]}
+    return [mark_tuples(value) for value in node] if isinstance(node, list) else node
+
+
+def restore_tuples(node):
+    if isinstance(node, dict):
+        if node.keys() == {TUPLE}:
+            return tuple(restore_tuples(value) for value in node[TUPLE])
+        return {key: restore_tuples(value) for key, value in node.items()}
+    return [restore_tuples(value) for value in node] if isinstance(node, list) else node
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

@@ -1,24 +1,29 @@
 """Download the authors' checkpoints, or tell which are there.
 
     python tools/download_weights.py 'rest*' --list          # cached, missing, by hand (Baidu), not published
-    python tools/download_weights.py reswin_tiny imagenet_restv2_t_384
+    python tools/download_weights.py reswin_tiny restv2_tiny_384
     python tools/download_weights.py 'vitae*' --check        # reads the cached files and looks whether they fit
 
-A pattern matches names of networks or of configs; other files are called token_labels and pose_ap10k_vitaev2_s.
+A pattern matches names of networks or of files. Those that no network here reads are called token_labels and
+vitaev2_small_pose_ap10k.
 Files lie in $MMVIT_HOME, else where torch hub has its checkpoints; $MMVIT_MIRROR is an address that is asked first.
 """
 import argparse
 import sys
 from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
 
 from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.checkpoints.download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
 from mmvit_backbones.checkpoints.loading import read_published
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.launch import run_script
-from mmvit_backbones.published import METRICS, published_figures
 from mmvit_backbones.weights import OTHER_FILES, Weights
 from mmvit_backbones.zoo import VARIANTS, Variant
+
+FIGURES = Path(__file__).resolve().parents[1] / 'configs/published.yml'
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -85,13 +90,25 @@ def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]
     variant, tag, weights = entry
     if weights is None:
         return variant.name, '-', 'not published', variant.family.code, '', ''
-    figures = published_figures(weights.name).items() if variant else ()
-    told = [f'{METRICS[key][2].removeprefix("published ")} {value}' for key, value in figures
-            if key.endswith('22k') == (tag == '22k')]
+    told = [f'{key} {value}' for key, value in published(variant, tag).items()]
     state = state_of(weights)
     place = f'{weights.addresses[0]} (code {weights.access_code})' if state == 'by hand' else weights.host
     return variant.name if variant else '-', tag or '-', state, place, \
         '; '.join(filter(None, [', '.join(told), weights.remark])), weights.file_name
+
+
+def published(variant: Variant | None, tag: str) -> dict[str, float]:
+    """What the authors state of a checkpoint."""
+    if variant is None:
+        return {}
+    plain = str(variant.img_size)
+    stated = yaml.safe_load(FIGURES.read_text())
+    # Figures after more data may stand with those of the plain config.
+    names = [variant.config_name(plain), variant.config_name(tag)] if tag == '22k' else [variant.config_name(tag)]
+    figures = {key: value for name in names for key, value in stated.get(name, {}).items()}
+    if tag == plain and variant.top1 is not None:
+        figures = dict(top1=variant.top1, **figures)
+    return {key: value for key, value in figures.items() if key != 'source' and key.endswith('22k') == (tag == '22k')}
 
 
 def state_of(weights: Weights) -> str:

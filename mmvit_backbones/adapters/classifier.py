@@ -54,7 +54,7 @@ class Classifier(nn.Module):
             init_weights(self.backbone)
         channels = self.backbone.channels[-1]
         self.has_tokens = config.get('out_type') == 'tokens'
-        neck = variant.family.neck(channels) or {}
+        neck = variant.neck_config(channels) or {}
         self.neck = MODELS.build(neck) if neck.get('type') == 'LayerNormPooling' else None
         dense = self.has_tokens and variant.head.get('dense', True)
         self.head = ClassifierHead(channels, num_classes, drop_rate, dense)

@@ -28,11 +28,11 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
     """Config of any backbone, and of a classifier with one.
 
     Args:
-        backbone (dict): Type and arguments, as in an MMEngine config, without ``out_indices``. Defaults to those of
+        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``; without, those of
             ``network``.
+        out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
+        out_indices (list[int] | None): The same by number. Without either, the last.
         network (str | None): One of :func:`mmvit_backbones.list_models`; a classifier needs it, to know its head.
-        out_features (list[str]), out_indices (list[int]): Stages ``'stage0'``, ... whose maps are returned, by name or
-            number. Defaults to the last.
     """
     model_type = 'mmvit'
 

@@ -173,7 +173,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
                   paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}')
     cfgs = {f'mmvit_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
     for tag, weights in variant.weights.items():
-        if weights.name.startswith('imagenet'):
+        if variant.config_name(tag).startswith('imagenet'):
             side = int(tag) if tag.isdigit() else variant.img_size
             name = f'mmvit_{variant.name}' + ('' if tag == str(variant.img_size) else f'.{tag}')
             cfgs[name] = dict(common, input_size=(3, side, side), url=weights.addresses[0])

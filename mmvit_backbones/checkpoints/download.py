@@ -53,7 +53,7 @@ def fetch_address(address: str) -> Path:
     """
     parts = urlparse(address)
     path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
-    weights = Weights(str(path.with_suffix('')), (address, ), suffix=path.suffix)
+    weights = Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix)
     return _fetch(cached_file(weights), weights, [address])
 
 

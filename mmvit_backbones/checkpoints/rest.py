@@ -70,6 +70,6 @@ def convert_v2(checkpoint: Mapping) -> dict[str, Tensor]:
 def read(checkpoint: Mapping) -> dict[str, Tensor]:
     state_dict = unwrap(checkpoint, WRAPPERS)
     for prefix in PREFIXES:
-        if any(key.startswith(prefix) for key in state_dict):
+        if any(key.startswith(f'{prefix}stem.') for key in state_dict):
             return {key.removeprefix(prefix): x for key, x in state_dict.items() if not OTHER_PARTS.fullmatch(key)}
     return state_dict

@@ -25,7 +25,7 @@ def test_the_hub_lists_and_builds():
 def test_inferencer_takes_published_weights(tmp_path, monkeypatch):
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
-    torch.save(weights, cached_file(WEIGHTS['imagenet_vitae_t']))
+    torch.save(weights, cached_file(WEIGHTS['vitae_tiny']))
     inferencer = mmpretrain.ImageClassificationInferencer('vitae_tiny', device='cpu')
     image = next((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
     result, = inferencer(str(image), show=False)

@@ -24,7 +24,7 @@ from mmvit_backbones.checkpoints.loading import read_checkpoint  # noqa: E402
 from mmvit_backbones.weights import OTHER_FILES, WEIGHTS  # noqa: E402
 from mmvit_backbones.zoo import VARIANTS  # noqa: E402
 
-RELEASE = WEIGHTS['imagenet_regionvit_s']
+RELEASE = WEIGHTS['regionvit_small']
 RELEASE_URL = RELEASE.addresses[0]
 QUOTA = '<html><title>Google Drive - Quota exceeded</title><p class="uc-error-subcaption">Too many users</p></html>'
 
@@ -80,21 +80,21 @@ def folder_page(*names: str) -> str:
 
 def test_google_drives_confirm_page_is_passed(servers):
     put_on_drive(servers, CONTENT)
-    path = fetch(WEIGHTS['imagenet_reswin_t'])
-    assert path.read_bytes() == CONTENT and path.name == 'imagenet_reswin_t.pth'
+    path = fetch(WEIGHTS['reswin_tiny'])
+    assert path.read_bytes() == CONTENT and path.name == 'reswin_tiny.pth'
     asked = len(servers.asked)
-    assert fetch(WEIGHTS['imagenet_reswin_t']) == path and len(servers.asked) == asked  # from the cache
+    assert fetch(WEIGHTS['reswin_tiny']) == path and len(servers.asked) == asked  # from the cache
 
 
 def test_the_checkpoint_in_a_folder_of_google_drive_is_found(servers):
     put_on_drive(servers, CONTENT)
     view = 'https://drive.google.com/embeddedfolderview'
     servers.answers[view] = drives.page(folder_page('log.txt', 'ViTAE-T.pth.tar'))
-    assert fetch(WEIGHTS['imagenet_vitae_t']).read_bytes() == CONTENT
+    assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == CONTENT
     servers.answers[view] = drives.page(folder_page('rest_lite.pth', 'rest_small.pth'))
-    assert fetch(WEIGHTS['imagenet_rest_s']).read_bytes() == CONTENT
+    assert fetch(WEIGHTS['rest_small']).read_bytes() == CONTENT
     with pytest.raises(CheckpointError, match=r"'base' in its name, it has .*rest_lite.*pan\.baidu\.com.*code rest"):
-        fetch(WEIGHTS['imagenet_rest_b'])
+        fetch(WEIGHTS['rest_base'])
 
 
 def test_a_release_redirects(servers):
@@ -104,14 +104,14 @@ def test_a_release_redirects(servers):
 
 
 def test_onedrives_shares(servers):
-    weights = WEIGHTS['imagenet_vitaev2_s']
+    weights = WEIGHTS['vitaev2_small']
     api = download._onedrive_api(weights.addresses[0])
     assert re.fullmatch(r'https://api\.onedrive\.com/v1\.0/shares/u![\w-]+/root/content', api)
     there = 'https://my.storage.live.com/file'
     servers.answers.update({api: drives.redirect(there), there: drives.serve(CONTENT)})
     assert fetch(weights).read_bytes() == CONTENT
     # Without the interface, the page of a share tells where its file is.
-    weights = WEIGHTS['imagenet_vitaev2_b']
+    weights = WEIGHTS['vitaev2_base']
     share = weights.addresses[0].split('?')[0]
     servers.answers.update({
         share: drives.redirect('https://onedrive.live.com/redir?resid=1&authkey=2'),
@@ -121,7 +121,7 @@ def test_onedrives_shares(servers):
 
 
 def test_baidu_is_for_the_user(servers):
-    weights = WEIGHTS['imagenet_restv2_t_384']
+    weights = WEIGHTS['restv2_tiny_384']
     with pytest.raises(CheckpointError) as error:
         fetch(weights)
     assert all(part in str(error.value) for part in (weights.addresses[0], 'access code rest',
@@ -133,7 +133,7 @@ def test_baidu_is_for_the_user(servers):
 def test_a_mirror_is_asked_first(servers, monkeypatch):
     monkeypatch.setenv('MMVIT_MIRROR', f'{servers.address}/files/')
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    mirrored = WEIGHTS['imagenet_restv2_t']
+    mirrored = WEIGHTS['restv2_tiny']
     servers.answers.update({f'{servers.address}/files/{mirrored.file_name}': drives.serve(CONTENT),
                             RELEASE_URL: drives.serve(CONTENT)})
     assert fetch(mirrored).read_bytes() == CONTENT
@@ -214,7 +214,7 @@ def test_what_is_no_checkpoint_is_set_aside(servers, answer, message):
 def test_google_drives_quota_is_told(servers):
     servers.answers['https://drive.google.com/uc'] = drives.page(QUOTA)
     with pytest.raises(CheckpointError, match='Too many users'):
-        fetch(WEIGHTS['imagenet_reswin_t'])
+        fetch(WEIGHTS['reswin_tiny'])
 
 
 def test_one_of_several_downloads(servers):
@@ -238,7 +238,7 @@ def vitae(servers, published):
     """What it is called, where it lies, and a function that publishes something there."""
     servers.answers['https://drive.google.com/embeddedfolderview'] = drives.page(folder_page('model.pth'))
     put_on_drive(servers, file_of(dict(state_dict_ema=published)))
-    return cached_file(WEIGHTS['imagenet_vitae_t'])
+    return cached_file(WEIGHTS['vitae_tiny'])
 
 
 def test_a_model_is_pretrained_in_one_call(vitae, published):

@@ -15,19 +15,19 @@ def home(tmp_path, monkeypatch):
 
 
 def test_list_says_what_is_there_and_what_cannot_be_had(run, home):
-    cached_file(WEIGHTS['imagenet_rest_lite']).write_bytes(b'file')
-    table = run('download_weights.py', 'rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'imagenet_vitae_b_22k', '--list')
+    cached_file(WEIGHTS['rest_lite']).write_bytes(b'file')
+    table = run('download_weights.py', 'rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k', '--list')
     rows = {tuple(line.split()[:2]): line for line in table.splitlines() if line}
     assert 'cached' in rows['rest_lite', '224'] and 'missing' in rows['vitae_base', '22k']
     assert 'by hand' in rows['restv2_tiny', '384']
     assert 'https://pan.baidu.com/s/1fEMs_OrDa_xF7Cw1DiBU9w (code rest)' in rows['restv2_tiny', '384']
-    assert 'Top 1 Accuracy 83.7' in rows['restv2_tiny', '384'] and 'not published' in rows['swin_vsa_tiny', '-']
+    assert 'top1 83.7' in rows['restv2_tiny', '384'] and 'not published' in rows['swin_vsa_tiny', '-']
     assert rows['folder:', str(home)]
 
 
 def test_check_reads_what_is_cached(run, home, capsys):
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
-    path = cached_file(WEIGHTS['imagenet_vitae_t'])
+    path = cached_file(WEIGHTS['vitae_tiny'])
     torch.save(weights, path)
     assert run('download_weights.py', 'vitae*', '--check') == f'{path}: fits vitae_tiny\n'
     assert path.with_name(f'{path.name}.sha256').exists()

@@ -3,15 +3,14 @@ import json
 import re
 import runpy
 from functools import partial
-from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT
 from mmengine.config import Config
 
 from mmvit_backbones.cli.config import UsageError, load_config, restore_tuples
 
-ROOT = Path(__file__).resolve().parents[2]
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 TOOL = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))
 

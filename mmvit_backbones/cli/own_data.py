@@ -58,10 +58,10 @@ def use_class_folder(cfg: Config, folder: str) -> None:
         raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
     for split, part in SPLITS:
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
-            pipeline = dataset.pipeline
+            kept = _kept(dataset)
             dataset.clear()
-            dataset.update(type='CustomDataset', data_root=folder, data_prefix=part, pipeline=pipeline,
-                           metainfo=dict(classes=classes))
+            dataset.update(type='CustomDataset', data_root=folder, data_prefix=part, metainfo=dict(classes=classes),
+                           **kept)
         for metric in dicts_in(cfg.get(f'{split}_evaluator')):
             if metric.get('type') == 'Accuracy':
                 metric['topk'] = tuple(k for k in _as_tuple(metric.get('topk', (1, ))) if k <= len(classes))
@@ -105,12 +105,12 @@ def use_seg_folder(cfg: Config, folder: str) -> None:
     for split, part in SPLITS:
         suffix = _check_masks(folder, part, len(classes))
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
-            pipeline = dataset.pipeline
+            kept = _kept(dataset)
             dataset.clear()
-            dataset.update(type='BaseSegDataset', data_root=folder, pipeline=pipeline, img_suffix=suffix,
-                           seg_map_suffix='.png', reduce_zero_label=False, metainfo=dict(classes=classes),
-                           data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'))
-            for step in dicts_in(pipeline):
+            dataset.update(type='BaseSegDataset', data_root=folder, img_suffix=suffix, seg_map_suffix='.png',
+                           reduce_zero_label=False, metainfo=dict(classes=classes),
+                           data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'), **kept)
+            for step in dicts_in(dataset.pipeline):
                 if step.get('type') == 'LoadAnnotations':
                     step.pop('reduce_zero_label', None)
     _set_num_classes(cfg, len(classes))
@@ -134,6 +134,11 @@ def use_data_root(cfg: Config, folder: str) -> None:
 def _check_scope(cfg: Config, scope: str, told: str) -> None:
     if cfg.default_scope != scope:
         raise UsageError(f'{told}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
+
+
+def _kept(dataset: dict) -> dict:
+    """What another data set takes over."""
+    return {key: dataset[key] for key in ('pipeline', 'indices') if key in dataset}
 
 
 def _set_num_classes(cfg: Config, number: int) -> None:

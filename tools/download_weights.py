@@ -11,19 +11,15 @@ Files lie in $MMVIT_HOME, else where torch hub has its checkpoints; $MMVIT_MIRRO
 import argparse
 import sys
 from fnmatch import fnmatchcase
-from pathlib import Path
-
-import yaml
 
 from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.checkpoints.download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
 from mmvit_backbones.checkpoints.loading import read_published
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.published import RESULTS
 from mmvit_backbones.weights import OTHER_FILES, Weights
 from mmvit_backbones.zoo import VARIANTS, Variant
-
-FIGURES = Path(__file__).resolve().parents[1] / 'configs/published.yml'
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -102,10 +98,9 @@ def published(variant: Variant | None, tag: str) -> dict[str, float]:
     if variant is None:
         return {}
     plain = str(variant.img_size)
-    stated = yaml.safe_load(FIGURES.read_text())
     # Figures after more data may stand with those of the plain config.
     names = [variant.config_name(plain), variant.config_name(tag)] if tag == '22k' else [variant.config_name(tag)]
-    figures = {key: value for name in names for key, value in stated.get(name, {}).items()}
+    figures = {key: value for name in names for key, value in RESULTS.get(name, {}).items()}
     if tag == plain and variant.top1 is not None:
         figures = dict(top1=variant.top1, **figures)
     return {key: value for key, value in figures.items() if key != 'source' and key.endswith('22k') == (tag == '22k')}

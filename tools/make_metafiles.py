@@ -17,29 +17,14 @@ from pathlib import Path
 import yaml
 
 from mmvit_backbones.backbones import NETWORKS
+from mmvit_backbones.published import METRICS, RESULTS
 from mmvit_backbones.weights import Weights, host_of
-from mmvit_backbones.zoo import VARIANTS, Family, Variant
+from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and configs/published.yml.\n'
-CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.py.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', upernet='ADE20K',
             semantic_fpn='ADE20K')
-# Key of a figure in configs/published.yml -> task, data set and metric.
-METRICS = {
-    'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
-    'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
-    'top1_22k': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy after ImageNet-22k'),
-    'top5_22k': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy after ImageNet-22k'),
-    'real': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy'),
-    'real_22k': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy after ImageNet-22k'),
-    'box': ('Object Detection', 'COCO', 'published box AP'),
-    'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
-    'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
-    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
-    'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
-}
-RESULTS = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
@@ -86,23 +71,6 @@ def make_files() -> dict[Path, str]:
                              ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
     return files
-
-
-def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
-
-    ``'mask_rcnn_regionvit_s_plus_peg_3x'`` is of ``'mask_rcnn'``, ``regionvit_small_plus`` and ``['peg', '3x']``.
-
-    Raises:
-        ValueError: If no task or no variant has that name.
-    """
-    for task in CONFIG_TASKS:
-        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
-        if fitting:
-            variant = max(fitting, key=lambda v: len(v.short_name))
-            return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
-                     f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def between(text: str, start: str, end: str, new: str) -> str:

@@ -12,8 +12,10 @@ except ModuleNotFoundError:
 else:
     from . import backbones, datasets, engine, evaluation, heads, losses, necks  # noqa: F401
     from .accelerate import accelerate
+    from .adapters.mmpretrain import register_when_imported
     from .checkpoints.loading import convert_state_dict
     from .models import get_model
     from .zoo import list_models
 
+    register_when_imported()
     __all__ = ['__version__', 'accelerate', 'convert_state_dict', 'get_model', 'list_models']

@@ -2,13 +2,15 @@
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
 one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
-sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of the documentation from both.
+sizes, ``weights.py`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of
+the documentation from the three.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from .checkpoints import refiner, regionvit, rest, reswin, revit, swin_vsa, vitae
+from .checkpoints import CheckpointError, refiner, regionvit, rest, reswin, revit, swin_vsa, vitae
+from .weights import WEIGHTS, Weights
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -47,7 +49,6 @@ class Variant:
     gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as tools/get_flops.py counts them
     published_gmacs: float | None  # as the authors state them, or as counted in their code
     top1: float | None  # published ImageNet-1k accuracy, in percent
-    weights: str | None = None  # address of the authors' checkpoint, or its place in words; None if none is known
     settings: dict = field(default_factory=dict)  # backbone arguments besides arch
     head: dict = field(default_factory=dict)  # further arguments of the classifier's head
     source: str | None = None  # where top1 stands, if not in the authors' repository
@@ -67,21 +68,57 @@ class Variant:
     def convert(self) -> Callable:
         return self.family.convert
 
-    def model_config(self, task: str, **backbone_overrides) -> dict:
+    @property
+    def weights(self) -> dict[str, Weights]:
+        """The authors' checkpoints by tag: the side of the images, ``'22k'``, ``'mask_rcnn_3x'`` and so on."""
+        return {weights.tag: weights for weights in WEIGHTS.values() if weights.variant == self.name}
+
+    def config_name(self, tag: str) -> str:
+        """The config of a tag."""
+        task = next((task for task in ('mask_rcnn', 'retinanet', 'upernet') if tag.startswith(task)), 'imagenet')
+        difference = '' if tag == str(self.img_size) else tag.removeprefix(task).removeprefix('_')
+        return '_'.join(filter(None, [task, self.short_name, difference]))
+
+    def has_weights(self, tag: str | bool) -> bool:
+        """Whether an address of :meth:`find_weights` is known."""
+        return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
+
+    def find_weights(self, tag: str | bool = True) -> Weights:
+        """The authors' checkpoint of a tag; True is the classifier, the only one where it is of another size.
+
+        Raises:
+            CheckpointError: If no address of it is known; the message lists the tags.
+        """
+        weights = self.weights
+        if not self.has_weights(tag):
+            wanted = repr(str(self.img_size) if tag is True else tag)
+            known = f' with the tag {wanted}, but with {", ".join(map(repr, weights))}' if weights else ''
+            raise CheckpointError(f'no address of published weights of {self.name} is known{known}; '
+                                  f'{self.family.code} is the page that would link them')
+        return weights.get(str(self.img_size) if tag is True else tag) or next(iter(weights.values()))
+
+    def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
         family = self.family
-        neck = dict(family.neck or {})
-        if neck.get('type') == 'LayerNormPooling':
-            neck['in_channels'] = self.head_channels
+        mean, std, to_rgb = family.mean, family.std, True
+        if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # of what they are is not known
+            mean, std, to_rgb = [sum(mean) / 3] * channels, [sum(std) / 3] * channels, False
         return dict(
             _scope_='mmpretrain',  # whatever framework this process has used before
             type='ImageClassifier',
-            data_preprocessor=dict(mean=family.mean, std=family.std, to_rgb=True, num_classes=1000),
+            data_preprocessor=dict(mean=mean, std=std, to_rgb=to_rgb, num_classes=num_classes),
             backbone={**self.backbone, **family.classifier, **backbone_overrides},
-            neck=neck or None,
-            head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
+            neck=self.neck_config(self.head_channels),
+            head={**family.head, **self.head, 'num_classes': num_classes, 'in_channels': self.head_channels})
+
+    def neck_config(self, channels: int) -> dict | None:
+        """Config of what makes a vector of the classifier's map, or None."""
+        neck = dict(self.family.neck or {})
+        if neck.get('type') == 'LayerNormPooling':
+            neck['in_channels'] = channels
+        return neck or None
 
 
 CONFIG_TASKS = (
@@ -193,74 +230,53 @@ REFINER_VIT = Family(
     std=[127.5] * 3,
     remark='trained with token labels')
 
-# Where weights lie, as the authors' repositories name it. Addresses of files are those of a GitHub release: repository,
-# tag, name.
-_DRIVE = 'Google Drive, file id'
-_SHARE = 'OneDrive (1drv.ms), share id'
-_VITAE_FOLDERS = 'Google Drive folders'
-_REGIONVIT_RELEASE = 'https://github.com/IBM/RegionViT/releases/download/weights-v0.1'
-_REST_FOLDER = 'Google Drive, folder 1H6QUZsKYbU6LECtxzGHKqEeGbx1E8uQ9'
-_RESTV2_SHARES = 'pan.baidu.com, access code rest'
 # The large windows are inferred: these alone fit the parameters and multiply-adds of the paper's table.
 _PLUS = dict(settings=dict(window_size=(14, 14, 14, 7)), source="the paper's table")
 _PLAIN = dict(head=dict(dense=False))
 
-# Per row: name, family, arch, channels of the head; parameters, GMACs (ours, theirs), top-1, weights; what else.
+# Per row: name, family, arch, channels of the head; parameters, GMACs (ours, theirs), top-1; what else.
 # ResTv1's authors state fewer multiply-adds than their code does (1.54, 2.11, 4.65, 8.39). Those of ViTAE, VSA and
 # Refiner-ViT are stated by nobody and counted in the authors' code, to which Refiner-ViT's dense head is added.
 _VARIANTS = [
-    Variant('revit_base', REVIT, 'base', 768, 86_566_121, 17.47, 17.5, 82.4,
-            f'{_DRIVE} 1U8-a3yw1HPcPscm6eTiROxyJJlwfzy6h'),
-    Variant('remvitv2_tiny', REMVITV2, 'tiny', 768, 24_173_321, 4.68, 4.7, 82.7,
-            f'{_DRIVE} 1cBUzW7wJ1GUpd1CEgL_cSGd26b4s7U4d'),
-    Variant('reswin_tiny', RESWIN, 'tiny', 768, 28_288_354, 4.49, 4.5, 81.5,
-            f'{_DRIVE} 14Wronoy-Bm-m9BJwHXgjDYJNTOouj_m5'),
-    Variant('vitae_tiny', VITAE, 'tiny', 256, 4_882_792, 1.76, 1.77, 75.3, _VITAE_FOLDERS),
-    Variant('vitae_6m', VITAE, '6m', 256, 6_610_024, 2.15, 2.17, 77.9, _VITAE_FOLDERS),
+    Variant('revit_base', REVIT, 'base', 768, 86_566_121, 17.47, 17.5, 82.4),
+    Variant('remvitv2_tiny', REMVITV2, 'tiny', 768, 24_173_321, 4.68, 4.7, 82.7),
+    Variant('reswin_tiny', RESWIN, 'tiny', 768, 28_288_354, 4.49, 4.5, 81.5),
+    Variant('vitae_tiny', VITAE, 'tiny', 256, 4_882_792, 1.76, 1.77, 75.3),
+    Variant('vitae_6m', VITAE, '6m', 256, 6_610_024, 2.15, 2.17, 77.9),
     Variant('vitae_13m', VITAE, '13m', 320, 10_830_632, 3.04, 3.05, None),
-    Variant('vitae_small', VITAE, 'small', 384, 24_009_096, 6.18, 6.21, 82.0, _VITAE_FOLDERS),
-    Variant('vitae_base', VITAE_PLAIN, 'base', 768, 89_341_672, 18.08, 18.12, 83.8, _VITAE_FOLDERS),
-    Variant('vitae_large', VITAE_PLAIN, 'large', 1024, 311_724_008, 62.94, 62.9, 86.0, _VITAE_FOLDERS),
-    Variant('vitae_huge', VITAE_PLAIN, 'huge', 1280, 644_528_360, 129.63, 129.6, 86.9, _VITAE_FOLDERS),
-    Variant('vitaev2_small', VITAEV2, 'small', 512, 19_355_688, 5.75, 5.78, 82.6,
-            f'{_SHARE} AimBgYV7JjTlgRgpIv58qMLokxP6'),
-    Variant('vitaev2_48m', VITAEV2, '48m', 768, 48_674_632, 13.34, 13.39, 83.8,
-            f'{_SHARE} AimBgYV7JjTlgRnQjbNipq0_OLKM'),
-    Variant('vitaev2_base', VITAEV2, 'base', 1024, 89_693_352, 24.37, 24.44, 84.6,
-            f'{_SHARE} AimBgYV7JjTlgRo8kRsNmnYikXw4; pre-trained on 22K: AimBgYV7JjTlgRuwkrO4cjvD5ydH'),
+    Variant('vitae_small', VITAE, 'small', 384, 24_009_096, 6.18, 6.21, 82.0),
+    Variant('vitae_base', VITAE_PLAIN, 'base', 768, 89_341_672, 18.08, 18.12, 83.8),
+    Variant('vitae_large', VITAE_PLAIN, 'large', 1024, 311_724_008, 62.94, 62.9, 86.0),
+    Variant('vitae_huge', VITAE_PLAIN, 'huge', 1280, 644_528_360, 129.63, 129.6, 86.9),
+    Variant('vitaev2_small', VITAEV2, 'small', 512, 19_355_688, 5.75, 5.78, 82.6),
+    Variant('vitaev2_48m', VITAEV2, '48m', 768, 48_674_632, 13.34, 13.39, 83.8),
+    Variant('vitaev2_base', VITAEV2, 'base', 1024, 89_693_352, 24.37, 24.44, 84.6),
     Variant('vitaev2_small_window', VITAEV2, 'small_window', 512, 19_357_992, 5.62, 5.65, 82.2),
-    Variant('vitaev2_vsa_small', VITAEV2_VSA, 'small', 512, 19_773_300, 5.72, 5.76, 82.7,
-            'OneDrive, share id s!AimBgYV7JjTlgcgB0Xlyc3U4WO11AQ'),
-    Variant('vitaev2_vsa_48m', VITAEV2_VSA, '48m', 768, 51_089_119, 15.02, 15.09, 83.9,
-            'OneDrive, share id s!AimBgYV7JjTlgcgCOt1UwhNQRfO0bw'),
+    Variant('vitaev2_vsa_small', VITAEV2_VSA, 'small', 512, 19_773_300, 5.72, 5.76, 82.7),
+    Variant('vitaev2_vsa_48m', VITAEV2_VSA, '48m', 768, 51_089_119, 15.02, 15.09, 83.9),
     Variant('vitaev2_vsa_base', VITAEV2_VSA, 'base', 1024, 93_711_532, 27.11, 27.21, None),
     Variant('vitaev2_vsa_small_wide', VITAEV2_VSA, 'small_wide', 512, 20_342_442, 6.28, 6.33, None),
     Variant('swin_vsa_tiny', SWIN_VSA, 'tiny', 768, 28_779_274, 4.56, None, 82.24),
     Variant('swin_vsa_small', SWIN_VSA, 'small', 768, 50_549_338, 8.86, None, 83.6),
-    Variant('regionvit_tiny', REGIONVIT, 'tiny', 512, 13_842_676, 2.42, 2.4, 80.4,
-            f'{_REGIONVIT_RELEASE}/RegionViT-Ti.pth'),
-    Variant('regionvit_small', REGIONVIT, 'small', 768, 30_586_618, 5.34, 5.3, 82.6,
-            f'{_REGIONVIT_RELEASE}/RegionViT-S.pth'),
-    Variant('regionvit_medium', REGIONVIT, 'medium', 768, 41_215_906, 7.41, 7.4, 83.1,
-            f'{_REGIONVIT_RELEASE}/RegionViT-M.pth'),
-    Variant('regionvit_base', REGIONVIT, 'base', 1024, 72_747_232, 13.05, 13.0, 83.2,
-            f'{_REGIONVIT_RELEASE}/RegionViT-B.pth'),
+    Variant('regionvit_tiny', REGIONVIT, 'tiny', 512, 13_842_676, 2.42, 2.4, 80.4),
+    Variant('regionvit_small', REGIONVIT, 'small', 768, 30_586_618, 5.34, 5.3, 82.6),
+    Variant('regionvit_medium', REGIONVIT, 'medium', 768, 41_215_906, 7.41, 7.4, 83.1),
+    Variant('regionvit_base', REGIONVIT, 'base', 1024, 72_747_232, 13.05, 13.0, 83.2),
     Variant('regionvit_tiny_plus', REGIONVIT, 'tiny', 512, 14_336_820, 2.67, 2.7, 81.5, **_PLUS),
     Variant('regionvit_small_plus', REGIONVIT, 'small', 768, 31_327_834, 5.70, 5.7, 83.3, **_PLUS),
     Variant('regionvit_medium_plus', REGIONVIT, 'medium', 768, 41_997_442, 7.86, 7.9, 83.4, **_PLUS),
     Variant('regionvit_base_plus', REGIONVIT, 'base', 1024, 73_789_280, 13.59, 13.6, 83.8, **_PLUS),
-    Variant('rest_lite', REST, 'lite', 512, 10_508_300, 1.53, 1.4, 77.2, _REST_FOLDER),
-    Variant('rest_small', REST, 'small', 512, 13_679_708, 2.09, 1.9, 79.6, _REST_FOLDER),
-    Variant('rest_base', REST, 'base', 768, 30_327_052, 4.63, 4.3, 81.6, _REST_FOLDER),
-    Variant('rest_large', REST, 'large', 768, 51_676_156, 8.36, 7.9, 83.6, _REST_FOLDER),
-    Variant('restv2_tiny', RESTV2, 'tiny', 768, 30_434_776, 4.08, 4.1, 82.3, _RESTV2_SHARES),
-    Variant('restv2_small', RESTV2, 'small', 768, 41_205_976, 5.95, 6.0, 83.2, _RESTV2_SHARES),
-    Variant('restv2_base', RESTV2, 'base', 768, 55_965_208, 7.86, 7.9, 83.7, _RESTV2_SHARES),
-    Variant('restv2_large', RESTV2, 'large', 1024, 86_532_520, 13.80, 13.8, 84.2, _RESTV2_SHARES),
+    Variant('rest_lite', REST, 'lite', 512, 10_508_300, 1.53, 1.4, 77.2),
+    Variant('rest_small', REST, 'small', 512, 13_679_708, 2.09, 1.9, 79.6),
+    Variant('rest_base', REST, 'base', 768, 30_327_052, 4.63, 4.3, 81.6),
+    Variant('rest_large', REST, 'large', 768, 51_676_156, 8.36, 7.9, 83.6),
+    Variant('restv2_tiny', RESTV2, 'tiny', 768, 30_434_776, 4.08, 4.1, 82.3),
+    Variant('restv2_small', RESTV2, 'small', 768, 41_205_976, 5.95, 6.0, 83.2),
+    Variant('restv2_base', RESTV2, 'base', 768, 55_965_208, 7.86, 7.9, 83.7),
+    Variant('restv2_large', RESTV2, 'large', 1024, 86_532_520, 13.80, 13.8, 84.2),
     Variant('refiner_vit_small', REFINER_VIT, 'small', 384, 25_408_656, 6.82, 6.90, 83.6),
     Variant('refiner_vit_medium', REFINER_VIT, 'medium', 420, 55_450_932, 13.50, 13.65, 84.6),
-    Variant('refiner_vit_large', REFINER_VIT, 'large', 512, 81_150_192, 19.19, 19.38, 84.9,
-            f'{_DRIVE} 12v1WbxG6_mZQ0FYnXIhKiqbtg5bI4pGL: fine-tuned at 448'),
+    Variant('refiner_vit_large', REFINER_VIT, 'large', 512, 81_150_192, 19.19, 19.38, 84.9),
     Variant('refiner_vit_small_plain', REFINER_VIT, 'small', 384, 25_023_656, 6.74, 6.82, None, **_PLAIN),
     Variant('refiner_vit_medium_plain', REFINER_VIT, 'medium', 420, 55_029_932, 13.42, 13.57, None, **_PLAIN),
     Variant('refiner_vit_large_plain', REFINER_VIT, 'large', 512, 80_637_192, 19.09, 19.28, None, **_PLAIN),

@@ -71,7 +71,7 @@ PROGRAMS = [param(page, page, id=page) for page in PAGES if any(not is_config(bl
 
 @pytest.fixture(scope='module')
 def published(tmp_path_factory) -> Path:
-    """A checkpoint in its authors' layout."""
+    """A checkpoint in its authors' layout, also under its name in the cache."""
     path = tmp_path_factory.mktemp('published') / 'reswin_tiny.pth'
     weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
     torch.save(dict(model=weights), path)
@@ -84,6 +84,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     (tmp_path / 'data').symlink_to(ROOT / 'data')
     (tmp_path / 'checkpoints').symlink_to(published.parent)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('MMVIT_HOME', str(published.parent))
     program = '\n'.join(block for block in blocks(page) if not is_config(block))
     try:
         exec(compile(program, page, 'exec'), {'__name__': page})
@@ -131,7 +132,9 @@ def test_tools_know_the_flags_of_page(page):
     for name, arguments in re.findall(r'tools/(\w+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
         tool = re.sub(r'^(dist|slurm)_', '', name)
         known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
-        known += (ROOT / 'mmvit_backbones/cli/launch.py').read_text() if 'add_run_arguments' in known else ''
+        for shared in ('launch', 'own_data'):
+            arguments_of = (ROOT / f'mmvit_backbones/cli/{shared}.py').read_text()
+            known += arguments_of if re.search(r'\badd_\w+_argument', known) else ''
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
-from mmvit_backbones.cli import frameworks, launch
+from mmvit_backbones.cli import frameworks, run_care
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.zoo import VARIANTS
 
@@ -78,14 +78,14 @@ def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
 def test_mixed_precision_is_the_default_where_the_authors_have_it(name):
     config = read(f'imagenet_{name}')
     assert config.optim_wrapper.type == 'AmpOptimWrapper'
-    launch.set_amp(config, False)
+    run_care.set_precision(config, 'float32')
     assert type(build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)).__name__ == 'OptimWrapper'
 
 
 def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     config = read('imagenet_reswin_t')
-    launch.set_amp(config, None)
+    run_care.set_precision(config, None)
     assert config.optim_wrapper.type == 'OptimWrapper' and 'loss_scale' not in config.optim_wrapper
 
 
@@ -100,7 +100,7 @@ def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
 def test_norms_that_the_authors_decay(name, keys, count, decay):
     """Their names do not contain what exempts others; all other norms are exempt."""
     config = read(name)
-    launch.set_amp(config, False)
+    run_care.set_precision(config, 'float32')
     init_default_scope(config.default_scope)
     with torch.device('meta'):
         model = nn.ModuleDict(dict(backbone=MODELS.build(dict(config.model.backbone, init_cfg=None))))

@@ -11,7 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from mmvit_backbones.cli import launch
+from mmvit_backbones.cli import run_care
 
 pytestmark = pytest.mark.training
 # The other one needs labels that another demonstration makes: test_classifier_beats_chance_and_teaches_tokens.
@@ -71,7 +71,7 @@ def small_config(name: str) -> Config:
         config.train_dataloader.collate_fn = dict(type='default_collate')
     if name in RECIPES:
         shrink(config.model, demo.model)
-    launch.set_amp(config, False)  # which needs a GPU
+    run_care.set_precision(config, 'float32')  # which needs a GPU
     test_cfg = config.model.get('test_cfg', {})
     test_cfg = test_cfg.get('rcnn', test_cfg)
     if 'score_thr' in test_cfg:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.checkpoints.loading import TASKS, convert_published, select_task
+from mmvit_backbones.checkpoints.loading import TASKS, convert_published, read_checkpoint, select_task
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +31,7 @@ def save(state_dict: dict, output: Path) -> None:
 
 def main() -> None:
     args = parse_args()
-    checkpoint = load_checkpoint_file(args.input)
+    checkpoint = read_checkpoint(args.input)
     state_dict = select_task(convert_published(checkpoint, args.model), args.task)
     save(state_dict, Path(args.output))
     print(f'{args.output}: {len(state_dict)} tensors, {sum(t.numel() for t in state_dict.values()):,} elements')

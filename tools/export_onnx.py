@@ -14,7 +14,7 @@ import onnx
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints.loading import TASKS
 from mmvit_backbones.cli.config import UsageError, find_names
-from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.launch import add_pretrained_argument, run_script
 from mmvit_backbones.export import OPSET, compare_onnx, export_onnx
 
 TOLERANCE = 1e-3  # ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
@@ -25,6 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
     parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
+    add_pretrained_argument(parser)
     parser.add_argument('--task', choices=TASKS, default='backbone', help='what to write (default: %(default)s)')
     parser.add_argument('--opset', type=int, default=OPSET, help='version of the standard (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('.'), help='folder to write NAME.onnx to (default: here)')
@@ -39,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     for name in names:
         path = args.out / f'{name}.onnx'
         try:
-            model = get_model(name, args.task, args.checkpoint)
+            model = get_model(name, args.task, args.checkpoint, args.pretrained or False)
             export_onnx(model, path, args.opset)
         except ValueError as error:
             raise UsageError(str(error)) from None

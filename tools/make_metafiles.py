@@ -18,6 +18,7 @@ import yaml
 
 from mmvit_backbones.backbones import NETWORKS
 from mmvit_backbones.published import METRICS, RESULTS, sources_of
+from mmvit_backbones.weights import Weights, host_of
 from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,20 +114,25 @@ def model(name: str, task: str, variant: Variant) -> dict:
     if published := figures(name, variant):
         metadata['Source of Results'] = source(name, variant)
         entry['Results'] = results(published)
-    if is_classifier and is_address(variant.weights):
-        entry['Weights'] = variant.weights
+    weights = {variant.config_name(tag): weights for tag, weights in variant.weights.items()}.get(name)
+    if weights and is_classifier and weights.host == 'GitHub':
+        entry['Weights'] = weights.addresses[0]
+    elif weights:
+        metadata['Authors Checkpoint'] = place_of_checkpoint(weights, variant)
     return entry
 
 
 def classifier_metadata(variant: Variant) -> dict:
-    metadata = {'Parameters': variant.num_params, 'FLOPs': round(variant.gmacs * 1e9)}
-    if variant.weights and not is_address(variant.weights):
-        metadata['Authors Checkpoint'] = {'Place': variant.weights, 'Linked From': variant.family.code}
-    return metadata
+    return {'Parameters': variant.num_params, 'FLOPs': round(variant.gmacs * 1e9)}
 
 
-def is_address(weights: str | None) -> bool:
-    return weights is not None and weights.startswith('https://')
+def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
+    place = {'Address': ' or '.join(weights.addresses), 'Linked From': variant.family.code}
+    if weights.access_code:
+        place['Access Code'] = weights.access_code
+    if weights.remark:
+        place['Remark'] = weights.remark
+    return place
 
 
 def figures(name: str, variant: Variant) -> dict[str, float]:
@@ -154,7 +160,8 @@ def tables() -> str:
         '## Families\n',
         table(['family', 'paper', "authors' code, its licence", 'page'], family_rows()),
         '## Classifiers\n',
-        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights"], variant_rows()),
+        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"],
+              variant_rows()),
         '## Other published results\n',
         table(['config', 'published'], result_rows()),
     ])
@@ -218,14 +225,14 @@ def family_rows() -> list[list[str]]:
 
 def variant_rows() -> list[list[str]]:
     return [[f'`{variant.name}`', f'{variant.num_params:,}', f'{variant.gmacs:.2f} / {variant.published_gmacs or "–"}',
-             '–' if variant.top1 is None else f'{variant.top1} %', place_of(variant.weights)]
+             '–' if variant.top1 is None else f'{variant.top1} %', links(variant)]
             for variant in VARIANTS.values()]
 
 
-def place_of(weights: str | None) -> str:
-    if weights is None:
-        return '–'
-    return f'[{weights.rsplit("/", 1)[-1]}]({weights})' if is_address(weights) else weights
+def links(variant: Variant) -> str:
+    """By tag, where a variant's checkpoints lie."""
+    return ', '.join(f'`{tag}`: ' + ' or '.join(f'[{host_of(address)}]({address})' for address in weights.addresses)
+                     for tag, weights in variant.weights.items()) or '–'
 
 
 def result_rows() -> list[list[str]]:

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from mmvit_backbones import get_model, list_models
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.checkpoints.loading import load_weights, use_safe_loading
+from mmvit_backbones.checkpoints.loading import load_weights, read_checkpoint, use_safe_loading
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.predict import SUFFIXES
 from mmvit_backbones.datasets.token_labels import TOP_K, read_token_labels
@@ -120,7 +119,7 @@ def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], 
         config.model.setdefault('data_preprocessor', config.get('data_preprocessor'))
         model = MODELS.build(config.model)
         if checkpoint:
-            load_weights(model, load_checkpoint_file(checkpoint), checkpoint)
+            load_weights(model, read_checkpoint(checkpoint), checkpoint)
     else:
         raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '
                          f'got {name}')
@@ -160,7 +159,7 @@ def build_timm(name: str, checkpoint: str | None, device: str) -> Callable[[Tens
         raise UsageError(f'timm has no model {name}')
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint:
-        load_weights(model, load_checkpoint_file(checkpoint), checkpoint)
+        load_weights(model, read_checkpoint(checkpoint), checkpoint)
     model.to(device).eval()
     mean, std = (torch.tensor(model.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ('mean', 'std'))
 

@@ -1,18 +1,22 @@
 """Draw what a model sees in images: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 
+from mmengine.config import Config
+
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import load_config
-from mmvit_backbones.cli.launch import check_backbone, run_script
+from mmvit_backbones.checkpoints.loading import read_checkpoint
+from mmvit_backbones.cli.config import UsageError, config_of_checkpoint, load_config
+from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
 from mmvit_backbones.cli.predict import Predictor, find_device, find_images, plan_drawings
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, or folders of them')
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--checkpoint', required=True,
+    parser.add_argument('--config', help="config file (default: what a training's checkpoint has with it)")
+    parser.add_argument('--checkpoint',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
+    add_pretrained_argument(parser)
     parser.add_argument('--out-dir', default='predictions', help='folder for the drawings (default: %(default)s)')
     parser.add_argument('--score-thr', type=float, default=0.3,
                         help='draw objects with at least this score (default: %(default)s)')
@@ -21,12 +25,21 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def find_config(args: argparse.Namespace) -> Config:
+    if args.config:
+        return load_config(args.config)
+    if not args.checkpoint:
+        raise UsageError('give --config, or the --checkpoint of a training, which has its config with it')
+    return config_of_checkpoint(read_checkpoint(args.checkpoint, mmap=True), args.checkpoint)
+
+
 def main(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config)
+    cfg = find_config(args)
     check_backbone(cfg)
+    checkpoint = choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     device = find_device(args.device)
     drawings = plan_drawings(find_images(args.images), args.out_dir)
-    predictor = Predictor(cfg, args.checkpoint, device)
+    predictor = Predictor(cfg, checkpoint, device)
     if not args.no_accelerate:
         accelerate(predictor.model, inference=True)
     for image, drawing in drawings.items():

@@ -2,6 +2,9 @@
 
     python tools/print_config.py configs/mask_rcnn_reswin_t.py
     python tools/print_config.py CONFIG --cfg-options model.backbone.drop_path_rate=0.3 --format yaml -o resolved.yaml
+
+All tools take what it writes in place of the config. A tuple is `_tuple_: [...]` in json and yaml, which have lists
+alone.
 """
 import argparse
 import json
@@ -17,9 +20,10 @@ from mmengine import registry
 from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
 
-from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.config import UsageError, load_config, mark_tuples
 from mmvit_backbones.cli.launch import check_backbone, run_script
 
+DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')
 # What frameworks look up in mmcv.ops instead of a registry.
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
@@ -50,11 +54,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def write(cfg: Config, kind: str) -> str:
-    """The config as text; json and yaml know no tuples, which become lists."""
+    """The config as text; json and yaml know no tuples, which are marked."""
     if kind == 'py':
         return cfg.pretty_text
-    plain = json.loads(json.dumps(cfg.to_dict()))
-    return json.dumps(plain, indent=2) + '\n' if kind == 'json' else yaml.safe_dump(plain, sort_keys=False)
+    plain = mark_tuples(cfg.to_dict())
+    return json.dumps(plain, indent=2) + '\n' if kind == 'json' else yaml.dump(plain, Dumper=DUMPER, sort_keys=False)
 
 
 def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:

@@ -8,14 +8,17 @@ from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint',
+    parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
+    launch.add_pretrained_argument(parser)
+    add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
@@ -32,12 +35,13 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
+    use_own_data(cfg, args)
     if args.real:
         frameworks.use_real(cfg, args.real)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
-    launch.check_checkpoint(args.checkpoint)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
+    launch.check_checkpoint(cfg.load_from)
     cfg.resume = False
     if args.show or args.show_dir:
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
@@ -55,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(CheckpointMatchHook(args.checkpoint, strict=True))
+    runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
     if not args.no_accelerate:
         runner.register_hook(AccelerateHook())
     runner.test()

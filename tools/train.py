@@ -1,29 +1,37 @@
 """Train a detector, a segmenter or a classifier: what it is follows from the config."""
 import argparse
+import sys
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mmvit_backbones.checkpoints.loading import use_safe_loading
-from mmvit_backbones.cli import launch
+from mmvit_backbones.cli import launch, run_care
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
-from mmvit_backbones.cli.own_data import use_coco_folder
-from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ExactResumeHook
+from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
+from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ExactResumeHook, ProgressBarHook
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--amp', action=argparse.BooleanOptionalAction,
-                        help='train with mixed precision, or without; default: as the config has it, on a GPU')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--amp', action='store_const', const='float16', dest='precision',
+                           help='train with mixed precision, float16')
+    precision.add_argument('--bf16', action='store_const', const='bfloat16', dest='precision',
+                           help='the same with bfloat16')
+    precision.add_argument('--no-amp', action='store_const', const='float32', dest='precision',
+                           help='train in float32; default: as the config has it, on a GPU')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
-    parser.add_argument('--coco-folder', metavar='FOLDER',
-                        help='train a detector on annotations/instances_{train,val}.json with train/ and val/ in here')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from this checkpoint, or from the last one in the work dir')
+    parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard, too')
+    parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases, too')
+    launch.add_pretrained_argument(parser)
+    add_data_arguments(parser)
     launch.add_run_arguments(parser)
     return parser
 
@@ -33,12 +41,16 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     launch.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    if args.coco_folder:
-        use_coco_folder(cfg, args.coco_folder)  # which checks them
-    else:
-        check_data(cfg, ['train', 'val'])
+    use_own_data(cfg, args)
+    check_data(cfg, ['train', 'val'])
+    if args.pretrained:
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=launch.official_weights(cfg, args.pretrained))
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
-    launch.set_amp(cfg, args.amp)
+    run_care.set_precision(cfg, args.precision)
+    run_care.keep_few_checkpoints(cfg)
+    for package in run_care.LOG_BACKENDS:
+        if getattr(args, package):
+            run_care.log_to(cfg, package)
     if args.auto_scale_lr:
         launch.use_auto_scale_lr(cfg)
     resumed = launch.resume_path(cfg, args.resume)
@@ -59,6 +71,8 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ExactResumeHook())
+    if sys.stderr.isatty() and is_main_process():
+        runner.register_hook(ProgressBarHook())
     if not args.no_accelerate:
         runner.register_hook(AccelerateHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))

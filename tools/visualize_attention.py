@@ -18,10 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones import get_model
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights
+from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, read_checkpoint
 from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.ops.window import shifted_window_mask, window_reverse
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
@@ -37,6 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('image', metavar='IMAGE', help='image file')
     parser.add_argument('--network', required=True, choices=NETWORKS, help=', '.join(NETWORKS), metavar='NAME')
     parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
+    add_pretrained_argument(parser)
     looking = parser.add_mutually_exclusive_group()
     looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
     looking.add_argument('--evidence', type=int, metavar='CLASS', help='number of a class; -1 is the predicted one')
@@ -56,6 +56,8 @@ def pixel(text: str) -> tuple[int, int]:
 
 def main(args: argparse.Namespace) -> None:
     file, = find_images([args.image])
+    if args.pretrained:
+        args.checkpoint = official_name(args.network, args.pretrained)
     image = Image.open(file).convert('RGB')
     pixels = resize(image, args.size)
     try:
@@ -175,7 +177,7 @@ def classifier(checkpoint: str | None) -> Tensor:
     """The weights of the last layer, ``(classes, C)``."""
     if checkpoint is None:
         raise UsageError('--evidence needs a --checkpoint that has a classifier')
-    weights = find_weights(convert_if_published(load_checkpoint_file(checkpoint)))
+    weights = find_weights(convert_if_published(read_checkpoint(checkpoint)))
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
     return weights['head.fc.weight'].float()

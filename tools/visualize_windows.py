@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones import get_model
-from mmvit_backbones.checkpoints.loading import find_weights, load_weights, read_checkpoint, select_task
+from mmvit_backbones.checkpoints.loading import load_backbone
 from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.launch import check_backbone, run_script
+from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD
@@ -41,6 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
     source.add_argument('--network', help='name, see mmvit_backbones.list_models()')
     source.add_argument('--config', help='config file whose backbone is taken')
     parser.add_argument('--checkpoint', help='checkpoint file or http(s) address (default: random weights)')
+    add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
                         help='pixels whose windows are drawn (default: three on the diagonal)')
     parser.add_argument('--out', default='windows.png', help='image to write (default: %(default)s)')
@@ -63,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
             raise UsageError(f'--queries {x},{y} is outside of the image of {width} x {height} pixels')
     backbone = build_backbone(args).eval()
     frames = predict_frames(backbone, image)
-    weights = args.checkpoint or 'random weights'
+    weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')
     draw(image, queries, frames, f'{args.network or args.config}, {weights}', args.out)
     print(f'{path} -> {args.out}')
 
@@ -72,14 +73,14 @@ def build_backbone(args: argparse.Namespace) -> nn.Module:
     torch.manual_seed(0)
     if args.network:
         try:
-            return get_model(args.network, 'backbone', args.checkpoint)
+            return get_model(args.network, 'backbone', args.checkpoint, args.pretrained or False)
         except ValueError as error:
             raise UsageError(str(error)) from None
     cfg = load_config(args.config)
     check_backbone(cfg)
     backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
-    if args.checkpoint:
-        load_weights(backbone, select_task(find_weights(read_checkpoint(args.checkpoint)), 'backbone'), args.checkpoint)
+    if args.checkpoint or args.pretrained:
+        load_backbone(backbone, choose_checkpoint(cfg, args.checkpoint, args.pretrained))
     return backbone
 
 

@@ -1,32 +1,46 @@
-"""Backbones for Hugging Face's Transformers. Importing registers them with ``AutoConfig`` and ``AutoBackbone``.
+"""Backbones and classifiers for Hugging Face's Transformers.
 
+Importing registers them with ``AutoConfig``, ``AutoBackbone`` and ``AutoModelForImageClassification``.
 https://huggingface.co/docs/transformers/backbones (tested with 4.57)
 """
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from transformers import AutoBackbone, AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BackboneOutput
+from transformers import (
+    AutoBackbone,
+    AutoConfig,
+    AutoModelForImageClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 from transformers.utils import can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
+from ..checkpoints.loading import load_published
 from ..models import init_weights
+from ..zoo import find_variant
+from .classifier import Classifier
 
 
 class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
-    """Config of any backbone.
+    """Config of any backbone, and of a classifier with one.
 
     Args:
-        backbone (dict): Type and arguments, as in an MMEngine config, without ``out_indices``.
+        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``; without, those of
+            ``network``.
         out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
         out_indices (list[int] | None): The same by number. Without either, the last.
+        network (str | None): One of :func:`mmvit_backbones.list_models`; a classifier needs it, to know its head.
     """
     model_type = 'mmvit'
 
     def __init__(self, backbone: dict | None = None, out_features: list[str] | None = None,
-                 out_indices: list[int] | None = None, **kwargs) -> None:
+                 out_indices: list[int] | None = None, network: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.backbone = backbone or dict(type='ReSwin', arch='tiny')
+        self.network = network
+        self.backbone = backbone or find_variant(network or 'reswin_tiny').backbone
         if 'out_indices' in self.backbone:
             raise ValueError('out_indices belongs to the config itself, not into its backbone')
         with torch.device('meta'):
@@ -57,14 +71,10 @@ class MMViTBackbone(BackboneMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Draws weights, and fills the tables that no checkpoint holds; what was loaded stays."""
-        if module is not self.backbone:
-            return
-        fresh = self.build()
-        init_weights(fresh)
-        for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, fresh)), strict=True):
-            if not getattr(own, '_is_hf_initialized', False):
-                own.copy_(drawn)
+        if module is self.backbone:
+            fresh = self.build()
+            init_weights(fresh)
+            copy_drawn(fresh, module)
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
@@ -74,5 +84,57 @@ class MMViTBackbone(BackboneMixin, PreTrainedModel):
         return BackboneOutput(feature_maps=self.backbone(pixel_values))
 
 
+class MMViTForImageClassification(PreTrainedModel):
+    """A classifier with Transformers' interface; ``model`` is the network, with the weights' names of this package.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.adapters.huggingface import MMViTConfig, MMViTForImageClassification
+        >>> model = MMViTForImageClassification(MMViTConfig(network='vitae_tiny', num_labels=5)).eval()
+        >>> model(torch.rand(1, 3, 64, 64)).logits.shape
+        torch.Size([1, 5])
+    """
+    config_class = MMViTConfig
+    main_input_name = 'pixel_values'
+
+    def __init__(self, config: MMViTConfig) -> None:
+        super().__init__(config)
+        if config.network is None:
+            raise ValueError('network must name one of mmvit_backbones.list_models(), got None')
+        self.model = self.build()
+        self.post_init()
+
+    @classmethod
+    def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
+        """The authors' weights of a network; further arguments are those of the config, such as ``num_labels``."""
+        model = cls(MMViTConfig(network=network, **{'num_labels': 1000, **kwargs}))
+        load_published(model.model, find_variant(network), tag, 'classification', new_head='num_labels' in kwargs)
+        return model
+
+    def build(self) -> Classifier:
+        arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
+        return Classifier(find_variant(self.config.network), self.config.num_labels, **arguments)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.model:
+            copy_drawn(self.build(), module)
+
+    @can_return_tuple
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> ImageClassifierOutput:
+        """``(B, in_channels, H, W)`` to ``logits`` ``(B, num_labels)``, and with ``labels`` ``(B, )`` to ``loss``."""
+        logits = self.model(pixel_values)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
+
+
+def copy_drawn(fresh: nn.Module, module: nn.Module) -> None:
+    """Copies drawn weights, and the tables that no checkpoint holds; what was loaded stays."""
+    for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, fresh)), strict=True):
+        if not getattr(own, '_is_hf_initialized', False):
+            own.copy_(drawn)
+
+
 AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)
 AutoBackbone.register(MMViTConfig, MMViTBackbone, exist_ok=True)
+AutoModelForImageClassification.register(MMViTConfig, MMViTForImageClassification, exist_ok=True)

@@ -4,11 +4,12 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..checkpoints.loading import load_backbone
 from ..layers import LayerNorm
 
 
@@ -27,7 +28,9 @@ class Backbone(BaseModule):
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
         norm_eval (bool): Keep batch norms in evaluation mode while training.
         with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
-        init_cfg (dict | list[dict] | None): MMEngine's, e.g. ``dict(type='Pretrained', checkpoint='official://PATH')``.
+        init_cfg (dict | list[dict] | None): MMEngine's. ``dict(type='Pretrained', checkpoint='official://NAME')`` takes
+            the authors' weights of a network by its name, ``checkpoint=FILE`` theirs or those of a training; what does
+            not fit is an error.
 
     Raises:
         ValueError: If an argument is outside of what is allowed; the message names it.
@@ -84,6 +87,19 @@ class Backbone(BaseModule):
         raise NotImplementedError
 
     # ---- what a user calls
+
+    def init_weights(self) -> None:
+        """As MMEngine does it, but ``Pretrained`` never runs code of a file and takes nothing that does not fit."""
+        init_cfg, is_repeated = self.init_cfg, self.is_init
+        entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+        pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
+        self.init_cfg = [entry for entry in entries if entry not in pretrained]
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = init_cfg
+        for entry in [] if is_repeated else pretrained:
+            load_backbone(self, entry['checkpoint'], entry.get('prefix'))
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""

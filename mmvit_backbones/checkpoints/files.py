@@ -6,7 +6,6 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
-from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     """Load a checkpoint file (torch or safetensors) as a dict.
 
     Args:
-        path (str | os.PathLike): A file, or an http(s) address that is downloaded once into the cache of torch hub.
+        path (str | os.PathLike): A file.
         map_location (str | torch.device): Where the tensors go.
         mmap (bool): Leave the tensors on disk until they are used. For looking at a file or copying from it
             at once: the tensors break when the file is overwritten.
@@ -34,10 +33,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         CheckpointNotFoundError: There is no such file.
         CheckpointError: The file is truncated, corrupt, or holds anything else than weights.
     """
-    path = str(path)
-    if path.startswith(('http://', 'https://')):
-        path = _download(path)
-    path = osp.expanduser(path)
+    path = osp.expanduser(str(path))
     if not osp.exists(path):
         raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
     if not osp.isfile(path):
@@ -47,18 +43,6 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
     return checkpoint
-
-
-def _download(url: str) -> str:
-    target = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(url).path))
-    if osp.exists(target):
-        return target
-    os.makedirs(osp.dirname(target), exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, target, progress=False)
-    except OSError as error:
-        raise CheckpointError(f'checkpoint {url} cannot be downloaded: {error}') from error
-    return target
 
 
 def _load_safetensors(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:

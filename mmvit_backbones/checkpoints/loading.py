@@ -1,18 +1,23 @@
 """From a checkpoint to the weights of a model: the authors' files, ours, and what the frameworks save."""
+import os.path as osp
 from collections.abc import Mapping
 
-from mmengine.dist import barrier, is_main_process
+import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import Tensor, nn
 
-from ..zoo import VARIANTS, find_variant
+from ..zoo import VARIANTS, Variant, find_variant
+from .adapt import adapt
+from .download import fetch, fetch_address, record, set_aside
 from .files import CheckpointError, load_checkpoint_file
 from .layout import unwrap
 
 TASKS = ('classification', 'backbone')
+OFFICIAL = 'official://'
 
 # A few left-over buffers do not make a checkpoint another network's.
 MAX_UNEXPECTED_KEYS = 5
@@ -29,12 +34,73 @@ _ADDRESS_LISTS = {
 
 
 def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
-    """Reads a file, an http(s) address or a name such as ``torchvision://resnet50``; weights only.
+    """Reads a checkpoint without running code that may hide in it.
+
+    Args:
+        filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` or ``official://FILE`` for the authors'
+            weights, which come back converted, or a name such as ``torchvision://resnet50``.
+        map_location (str | None): Where the tensors go.
+        mmap (bool): See :func:`load_checkpoint_file`.
 
     Raises:
         CheckpointError: If it is missing or holds anything else than weights.
     """
-    return load_checkpoint_file(_resolve(filename), map_location, mmap)
+    if filename.startswith(OFFICIAL):
+        return dict(state_dict=read_official(filename.removeprefix(OFFICIAL)))
+    place = _resolve(filename)
+    if not place.startswith('http'):
+        return load_checkpoint_file(place, map_location, mmap)
+    path = fetch_address(place)
+    try:
+        checkpoint = load_checkpoint_file(path, map_location, mmap)
+    except CheckpointError as error:
+        raise CheckpointError(f'{error}; it was set aside as {set_aside(path)}') from None
+    record(path)
+    return checkpoint
+
+
+def read_official(name: str) -> dict[str, Tensor]:
+    """The authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``.
+
+    Raises:
+        CheckpointError: If there is no such file, or it is not the authors'.
+    """
+    variant, _, tag = name.partition('/')
+    if variant in VARIANTS and not osp.exists(name):
+        return read_published(VARIANTS[variant], tag or True)
+    try:
+        return convert_published(read_checkpoint(name))
+    except KeyError as error:
+        raise CheckpointError(f'{name}: {error.args[0]}') from None
+
+
+def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
+    """The published weights of a variant, converted; downloaded the first time.
+
+    Raises:
+        CheckpointError: If they cannot be had, or are another network's; then the file is set aside.
+    """
+    path = fetch(variant.find_weights(tag))
+    try:
+        weights = variant.convert(load_checkpoint_file(path))
+        _check_sizes(variant, weights)
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f'checkpoint {path} is not that of {variant.name}: {error.args[0]}; it was set aside '
+                              f'as {set_aside(path)}') from None
+    record(path)
+    return weights
+
+
+def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
+    """Refuses the weights of another size of the family, by the linear layers: tables are resized where it is right."""
+    with torch.device('meta'):
+        own = MODELS.build(variant.backbone).state_dict()
+    for key, weight in own.items():
+        if key.endswith('.weight') and weight.ndim == 2:
+            found = weights.get(f'backbone.{key}')
+            if found is None or found.shape != weight.shape:
+                shape = 'is missing' if found is None else f'has the shape {tuple(found.shape)}'
+                raise CheckpointError(f'its {key} {shape} instead of {tuple(weight.shape)}')
 
 
 def use_safe_loading() -> None:
@@ -45,26 +111,10 @@ def use_safe_loading() -> None:
         ['', *(f'{scheme}://' for scheme in schemes), *storages], load_from_safe, force=True)
 
 
-def load_from_safe(filename: str, map_location: str | None = None) -> dict:
+@CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
+def load_from_safe(filename: str, map_location: str | None = None, logger: str = 'current') -> dict:
     """Reads a checkpoint for MMEngine, the authors' converted to ours."""
-    # The first process downloads, the others find the file. A local file may be read by one process alone.
-    is_download = _resolve(filename).startswith('http')
-    if is_download and not is_main_process():
-        barrier()
-    checkpoint = read_checkpoint(filename, map_location=map_location)
-    if is_download and is_main_process():
-        barrier()
-    return convert_if_published(checkpoint)
-
-
-@CheckpointLoader.register_scheme(prefixes='official://', force=True)
-def load_official(filename: str, map_location: str | None = None, logger: str = 'current') -> dict[str, Tensor]:
-    """Serves ``init_cfg=dict(type='Pretrained', checkpoint='official://PATH')`` of a backbone."""
-    path = filename.removeprefix('official://')
-    try:
-        return select_task(convert_published(read_checkpoint(path)), 'backbone')
-    except KeyError as error:
-        raise CheckpointError(f'{path}: {error.args[0]}') from None
+    return convert_if_published(read_checkpoint(filename, map_location=map_location))
 
 
 def _resolve(filename: str) -> str:
@@ -75,6 +125,13 @@ def _resolve(filename: str) -> str:
     if not addresses.get(name, '').startswith('http'):
         raise CheckpointError(f'checkpoint {filename} cannot be loaded: give a file or an http(s) address')
     return addresses[name]
+
+
+def _read_any(filename: str) -> dict:
+    """Reads a checkpoint of a backbone, through the loader of its scheme if the user has registered one."""
+    loader = CheckpointLoader._get_checkpoint_loader(filename)
+    is_own = '://' in filename and not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.'))
+    return loader(filename, map_location='cpu') if is_own else read_checkpoint(filename)
 
 
 # ---- converting
@@ -148,13 +205,26 @@ def check_task(task: str) -> None:
 # ---- loading
 
 
-def load_published_or_own(model: nn.Module, name: str, path: str, task: str) -> None:
+def load_published(model: nn.Module, variant: Variant, tag: str | bool, task: str, new_head: bool = False) -> None:
+    """Downloads the authors' checkpoint of a tag if need be, and loads it, strictly.
+
+    Raises:
+        CheckpointError: If it cannot be had or does not fit.
+    """
+    source = variant.find_weights(tag).name
+    weights = read_published(variant, tag)
+    if task == 'classification' and not any(key.startswith('head.') for key in weights):
+        raise CheckpointError(f"pretrained={tag!r}, {source}, has no classifier: task must be 'backbone'")
+    load_weights(model, adapt(select_task(weights, task), model, source, new_head), source, strict=True)
+
+
+def load_published_or_own(model: nn.Module, name: str, path: str, task: str, new_head: bool = False) -> None:
     """Loads the authors' checkpoint of a variant, or one of ours, strictly.
 
     Raises:
         CheckpointError: If it does not fit; the message names the first keys.
     """
-    checkpoint = load_checkpoint_file(path)
+    checkpoint = read_checkpoint(path)
     try:
         weights = convert_published(checkpoint, name)
     except KeyError as error:
@@ -162,7 +232,37 @@ def load_published_or_own(model: nn.Module, name: str, path: str, task: str) -> 
         if not select_task(weights, task).keys() & model.state_dict().keys():
             raise CheckpointError(f'checkpoint {path} is none of {name}, neither published nor ours: '
                                   f'{error.args[0]}') from None
-    load_weights(model, select_task(weights, task), path, strict=True)
+    load_weights(model, adapt(select_task(weights, task), model, path, new_head), path, strict=True)
+
+
+def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
+    """Loads what ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` of a backbone names, strictly.
+
+    Args:
+        backbone (BaseModule): Any of this package.
+        filename (str): As for :func:`read_checkpoint`: the authors' checkpoint, or one of ours or of a framework.
+        prefix (str | None): What precedes the backbone's names in the file. Defaults to ``'backbone.'`` where there
+            are such names, else nothing.
+
+    Raises:
+        CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
+    """
+    checkpoint = _read_any(filename)
+    not_published = ''
+    try:
+        weights = convert_published(checkpoint)
+    except KeyError as error:
+        weights, not_published = find_weights(checkpoint), error.args[0]
+    if prefix:
+        prefix = f'{prefix.rstrip(".")}.'
+        chosen = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    else:
+        chosen = select_task(weights, 'backbone')
+    if not chosen.keys() & backbone.state_dict().keys():
+        found = f'with prefix={prefix!r}, ' if prefix else ''
+        raise CheckpointError(f'checkpoint {filename} has no weights of {type(backbone).__name__}: {found}its keys are '
+                              f'{", ".join(list(weights)[:2])}, ...; {not_published}')
+    load_weights(backbone, adapt(chosen, backbone, filename), filename, strict=True)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:

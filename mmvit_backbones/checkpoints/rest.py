@@ -7,7 +7,10 @@ from torch import Tensor
 from .layout import rename, unwrap
 
 WRAPPERS = ('model', 'state_dict')
-DETECTOR_PREFIX = 'backbone.bottom_up.'
+# What detectron2 and mmseg put before the backbone's keys, and what else their files hold.
+PREFIXES = ('backbone.bottom_up.', 'backbone.')
+OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|decode_head|'
+                         r'auxiliary_head|head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
 
 
 def stage(template: str) -> Callable[[re.Match], str]:
@@ -51,7 +54,7 @@ LAYOUT_V2 = {
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``.
+    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; of a detector, the backbone.
 
     Raises:
         KeyError: If a key is unknown.
@@ -60,9 +63,13 @@ def convert(checkpoint: Mapping) -> dict[str, Tensor]:
 
 
 def convert_v2(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The same of a ResTv2."""
+    """The same of a ResTv2, also of a segmenter."""
     return rename(read(checkpoint), LAYOUT_V2, 'ResTv2')
 
 
 def read(checkpoint: Mapping) -> dict[str, Tensor]:
-    return {key.removeprefix(DETECTOR_PREFIX): value for key, value in unwrap(checkpoint, WRAPPERS).items()}
+    state_dict = unwrap(checkpoint, WRAPPERS)
+    for prefix in PREFIXES:
+        if any(key.startswith(f'{prefix}stem.') for key in state_dict):
+            return {key.removeprefix(prefix): x for key, x in state_dict.items() if not OTHER_PARTS.fullmatch(key)}
+    return state_dict

@@ -1,4 +1,5 @@
 """Read a config for the scripts and say in one line what is wrong with it."""
+import ast
 import inspect
 import os.path as osp
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from mmengine.runner import Runner
 
 from ..zoo import list_models
 
+PLAIN_FORMATS = ('.json', '.yaml', '.yml')
+TUPLE = '_tuple_'
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
 
 # What mmengine reads from the config besides the arguments of the runner.
@@ -39,12 +42,57 @@ def load_config(path: str, options: dict | None = None) -> Config:
     # A config is a program: it can fail in any way.
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {_first_line(error)}') from error
+    if osp.splitext(path)[1] in PLAIN_FORMATS:
+        cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check_host(cfg, path)
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
     _set_host_defaults(cfg)
     return cfg
+
+
+def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
+    """The config with which a training wrote a checkpoint; its text is parsed and not run."""
+    text = checkpoint.get('meta', {}).get('cfg')
+    if not isinstance(text, str):
+        raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
+    try:
+        statements = ast.parse(text).body
+        cfg = Config({statement.targets[0].id: _literal(statement.value) for statement in statements})
+    except (AttributeError, SyntaxError, ValueError) as error:
+        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
+    _check_host(cfg, path)
+    _set_host_defaults(cfg)
+    return cfg
+
+
+def _literal(node: ast.expr):
+    """What a node of a printed config stands for: literals, and calls of ``dict`` with keywords."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
+    return ast.literal_eval(node)
+
+
+def mark_tuples(node):
+    """A config for formats without tuples; :func:`restore_tuples` gives it back."""
+    if isinstance(node, dict):
+        return {key: mark_tuples(value) for key, value in node.items()}
+    if isinstance(node, tuple):
+        return {TUPLE: [mark_tuples(value) for value in node]}
+    return [mark_tuples(value) for value in node] if isinstance(node, list) else node
+
+
+def restore_tuples(node):
+    if isinstance(node, dict):
+        if node.keys() == {TUPLE}:
+            return tuple(restore_tuples(value) for value in node[TUPLE])
+        return {key: restore_tuples(value) for key, value in node.items()}
+    return [restore_tuples(value) for value in node] if isinstance(node, list) else node
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

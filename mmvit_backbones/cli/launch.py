@@ -4,6 +4,7 @@ import gc
 import os
 import os.path as osp
 import sys
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -13,21 +14,60 @@ from mmengine.runner import find_latest_checkpoint
 
 from ..backbones import Backbone
 from ..checkpoints import CheckpointError
-from ..checkpoints.loading import check_overlap, convert_published, read_checkpoint
+from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
 from ..installation import check_distributions
+from ..zoo import VARIANTS, Variant, find_variant
 from .config import UsageError, dicts_in
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing have in common."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+    add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+
+
+def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
+                        help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
+
+
+def official_weights(cfg: Config, tag: str | bool) -> str:
+    """The name under which the authors' weights of the config's backbone are read."""
+    variants = [variant for variant in VARIANTS.values() if is_backbone_of(variant, cfg.model.get('backbone') or {})]
+    if not variants:
+        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
+    # Sizes that differ in their windows share their weights in part: those of the config's name go first.
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    variants.sort(key=lambda variant: len(variant.short_name) * (f'_{variant.short_name}_' in f'{name}_'), reverse=True)
+    with_tag = [variant for variant in variants if variant.has_weights(tag)]
+    return official_name((with_tag or variants)[0].name, tag)
+
+
+def is_backbone_of(variant: Variant, backbone: dict) -> bool:
+    return all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))
+
+
+def official_name(network: str, tag: str | bool) -> str:
+    """The same for a network by its name."""
+    find_variant(network).find_weights(tag)
+    return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
+
+
+def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
+    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights."""
+    if bool(checkpoint) == bool(tag):
+        raise UsageError('give either a checkpoint or --pretrained')
+    return checkpoint or official_weights(cfg, tag)
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
@@ -128,18 +168,24 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave."""
+    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave.
+
+    It has no memory for weights: those of the files are held against its own and left.
+    """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
-        if node.get('type') != 'Pretrained':
+        if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
             continue
         try:
-            checkpoint = check_checkpoint(node['checkpoint'])
+            if any(node is own for own in of_backbone):
+                with warnings.catch_warnings():
+                    warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
+                    load_backbone(backbone, node['checkpoint'], node.get('prefix'))
+            else:
+                check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; docs/zoo.md tells where weights are, and '
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
-        if checkpoint is not None and any(node is own for own in of_backbone):
-            _check_backbone_weights(backbone, checkpoint, node['checkpoint'], node.get('prefix'))
 
 
 def check_checkpoint(filename: str) -> dict | None:
@@ -147,38 +193,11 @@ def check_checkpoint(filename: str) -> dict | None:
 
     Names that others resolve are left to them: there is nothing to return.
     """
-    filename = filename.removeprefix('official://')
-    if '://' not in filename or filename.startswith('http'):
-        return read_checkpoint(filename, mmap=True)
-    return None
+    return read_checkpoint(filename, mmap=True) if _is_readable(filename) else None
 
 
-def _check_backbone_weights(backbone: Backbone, checkpoint: dict, path: str, prefix: str | None) -> None:
-    """Refuse a file that lacks half of the backbone's weights; mmengine only warns."""
-    if path.startswith('official://'):
-        try:
-            checkpoint, prefix = convert_published(checkpoint), 'backbone'
-        except KeyError as error:
-            raise UsageError(f'pretrained weights: {path}: {error.args[0]}') from error
-    try:
-        check_overlap(backbone, checkpoint, path, share=0.5, prefix=f'{prefix.rstrip(".")}.' if prefix else '')
-    except CheckpointError as error:
-        raise UsageError(f"pretrained weights: {error}; official:// before the file name reads the authors' layout, "
-                         "prefix='backbone.' a classifier of ours") from error
-
-
-def set_amp(cfg: Config, amp: bool | None) -> None:
-    """Turn mixed precision on or off; None leaves it to the config, and to float32 where there is no GPU."""
-    has_gpu = torch.cuda.is_available()
-    if amp and not has_gpu:
-        raise UsageError('--amp needs a CUDA GPU, and this machine has none')
-    if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (amp is False or not has_gpu):
-        cfg.optim_wrapper.type = 'OptimWrapper'
-        for key in ('loss_scale', 'dtype', 'use_fsdp'):
-            cfg.optim_wrapper.pop(key, None)
+def _is_readable(filename: str) -> bool:
+    return '://' not in filename or filename.startswith(('http', OFFICIAL))
 
 
 def use_auto_scale_lr(cfg: Config) -> None:

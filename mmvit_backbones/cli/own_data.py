@@ -1,11 +1,71 @@
-"""Point a detector's config to a folder of one's own."""
+"""Point a config to data of one's own, or to where a standard data set lies."""
+import argparse
 import json
+import os
 import os.path as osp
+from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
+from PIL import Image
 
 from .config import UsageError, dicts_in, leaf_datasets
 from .data_check import check_data
+
+SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+IGNORED = 255
+MASKS_TO_CHECK = 100  # more would take long
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--class-folder', metavar='FOLDER',
+                       help='data of your own for a classifier: train/CLASS/ and val/CLASS/ with images')
+    group.add_argument('--coco-folder', metavar='FOLDER',
+                       help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
+    group.add_argument('--seg-folder', metavar='FOLDER',
+                       help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
+    group.add_argument('--data-root', metavar='FOLDER', help="where the config's own data set lies")
+
+
+def use_own_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Change the config as the command line says, after checking that all is there."""
+    if args.class_folder:
+        use_class_folder(cfg, args.class_folder)
+    elif args.coco_folder:
+        use_coco_folder(cfg, args.coco_folder)
+    elif args.seg_folder:
+        use_seg_folder(cfg, args.seg_folder)
+    elif args.data_root:
+        use_data_root(cfg, args.data_root)
+
+
+def use_class_folder(cfg: Config, folder: str) -> None:
+    """Train a classifier on images in FOLDER, whose folders are the classes.
+
+    Args:
+        cfg (mmengine.Config): A classifier's config; changed in place.
+        folder (str): Holds `train/CLASS/` and `val/CLASS/`.
+    """
+    _check_scope(cfg, 'mmpretrain', '--class-folder is for classifiers')
+    if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
+        raise UsageError(f'--class-folder: {cfg.filename} needs token labels beside the images; tools/'
+                         'make_token_labels.py makes them, and --cfg-options names their folders')
+    classes = _class_folders(folder, 'train')
+    unknown = set(_class_folders(folder, 'val')) - set(classes)
+    if unknown:
+        raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
+    for split, part in SPLITS:
+        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            kept = _kept(dataset)
+            dataset.clear()
+            dataset.update(type='CustomDataset', data_root=folder, data_prefix=part, metainfo=dict(classes=classes),
+                           **kept)
+        for metric in dicts_in(cfg.get(f'{split}_evaluator')):
+            if metric.get('type') == 'Accuracy':
+                metric['topk'] = tuple(k for k in _as_tuple(metric.get('topk', (1, ))) if k <= len(classes))
+    _set_num_classes(cfg, len(classes))
 
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
@@ -15,9 +75,8 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
         cfg (mmengine.Config): A detector's config; changed in place.
         folder (str): Holds `annotations/instances_{train,val}.json`, `train/` and `val/`.
     """
-    if cfg.default_scope != 'mmdet':
-        raise UsageError(f'--coco-folder is for detectors, and {cfg.filename} has default_scope={cfg.default_scope!r}')
-    for split, part in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+    _check_scope(cfg, 'mmdet', '--coco-folder is for detectors')
+    for split, part in SPLITS:
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
             dataset.update(type='CocoDataset', data_root=osp.join(folder, ''), data_prefix=dict(img=f'{part}/'),
                            ann_file=f'annotations/instances_{part}.json')
@@ -26,20 +85,136 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
                 metric['ann_file'] = osp.join(folder, f'annotations/instances_{part}.json')
     check_data(cfg, ['train', 'val'])
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
-    classes = _read_classes(folder, needs_masks)
-    for split in ('train', 'val', 'test'):
+    classes = _read_coco_classes(folder, needs_masks)
+    for split, _ in SPLITS:
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
             dataset.metainfo = dict(classes=classes)
-    for head in dicts_in(cfg.model):
-        if 'num_classes' in head:
-            head['num_classes'] = len(classes)
-        elif 'num_things_classes' in head:  # Mask2Former
-            head['num_things_classes'] = len(classes)
-            if 'loss_cls' in head:
-                head['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
+    _set_num_classes(cfg, len(classes))
 
 
-def _read_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
+def use_seg_folder(cfg: Config, folder: str) -> None:
+    """Train a segmenter on images and masks in FOLDER.
+
+    Args:
+        cfg (mmengine.Config): A segmenter's config; changed in place.
+        folder (str): Holds `images/{train,val}/`, `masks/{train,val}/` with a PNG of the same name for each image,
+            whose values are the numbers of the classes from 0 (255 is ignored), and `classes.txt` with a name in each
+            line.
+    """
+    _check_scope(cfg, 'mmseg', '--seg-folder is for segmenters')
+    classes = _read_class_names(folder)
+    for split, part in SPLITS:
+        suffix = _check_masks(folder, part, len(classes))
+        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            kept = _kept(dataset)
+            dataset.clear()
+            dataset.update(type='BaseSegDataset', data_root=folder, img_suffix=suffix, seg_map_suffix='.png',
+                           reduce_zero_label=False, metainfo=dict(classes=classes),
+                           data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'), **kept)
+            for step in dicts_in(dataset.pipeline):
+                if step.get('type') == 'LoadAnnotations':
+                    step.pop('reduce_zero_label', None)
+    _set_num_classes(cfg, len(classes))
+
+
+def use_data_root(cfg: Config, folder: str) -> None:
+    """Look for the data set of a config in FOLDER."""
+    for split, _ in SPLITS:
+        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset) if cfg.get(f'{split}_dataloader') else []:
+            old = dataset.get('data_root') or ''
+            for metric in dicts_in(cfg.get(f'{split}_evaluator')):
+                for key in ('ann_file', 'label_file'):
+                    if old and (metric.get(key) or '').startswith(osp.join(old, '')):
+                        metric[key] = osp.join(folder, osp.relpath(metric[key], old))
+            dataset['data_root'] = osp.join(folder, '')
+
+
+# ---- what is in a folder
+
+
+def _check_scope(cfg: Config, scope: str, told: str) -> None:
+    if cfg.default_scope != scope:
+        raise UsageError(f'{told}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
+
+
+def _kept(dataset: dict) -> dict:
+    """What another data set takes over."""
+    return {key: dataset[key] for key in ('pipeline', 'indices') if key in dataset}
+
+
+def _set_num_classes(cfg: Config, number: int) -> None:
+    for node in (*dicts_in(cfg.model), *dicts_in(cfg.get('data_preprocessor'))):
+        if 'num_classes' in node:
+            node['num_classes'] = number
+        elif 'num_things_classes' in node:  # Mask2Former
+            node['num_things_classes'] = number
+            if 'loss_cls' in node:
+                node['loss_cls']['class_weight'] = [1.0] * number + [0.1]
+
+
+def _as_tuple(value: int | tuple) -> tuple:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, )
+
+
+def _class_folders(folder: str, part: str) -> tuple[str, ...]:
+    """The classes in a part, each of which has an image."""
+    root = Path(folder, part)
+    if not root.is_dir():
+        raise UsageError(f'--class-folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
+    classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
+    empty = [name for name in classes if not _has_image(root / name)]
+    if not classes or empty:
+        found = f'{part}/{empty[0]}/ has no image' if empty else f'{part}/ has no folders'
+        raise UsageError(f'--class-folder {folder}: {found}; the folders in it are the classes')
+    return classes
+
+
+def _has_image(folder: Path) -> bool:
+    return any(name.lower().endswith(IMAGES) for _, _, names in os.walk(folder) for name in names)
+
+
+def _read_class_names(folder: str) -> tuple[str, ...]:
+    file = Path(folder, 'classes.txt')
+    if not file.is_file():
+        raise UsageError(f'--seg-folder {folder}: it has no classes.txt, which names a class in each line')
+    names = tuple(line.strip() for line in file.read_text(encoding='utf-8').splitlines() if line.strip())
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError(f'--seg-folder {folder}: classes.txt must name two classes or more, each once, got {names}')
+    return names
+
+
+def _check_masks(folder: str, part: str, num_classes: int) -> str:
+    """Every image has a mask, whose values are numbers of classes; returns the suffix of the images."""
+    images, masks = Path(folder, 'images', part), Path(folder, 'masks', part)
+    names = sorted(path.name for path in images.iterdir() if path.suffix.lower() in IMAGES) if images.is_dir() else []
+    if not names:
+        raise UsageError(f'--seg-folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
+                         'masks/{train,val}/')
+    suffixes = {osp.splitext(name)[1] for name in names}
+    if len(suffixes) > 1:
+        raise UsageError(f'--seg-folder {folder}: images/{part}/ has files of {sorted(suffixes)}, one suffix is '
+                         'allowed')
+    for number, name in enumerate(names):
+        mask = masks / f'{osp.splitext(name)[0]}.png'
+        if not mask.is_file():
+            raise UsageError(f'--seg-folder {folder}: images/{part}/{name} has no mask {mask}')
+        if number < MASKS_TO_CHECK:
+            _check_mask(mask, num_classes)
+    return suffixes.pop()
+
+
+def _check_mask(path: Path, num_classes: int) -> None:
+    with Image.open(path) as image:
+        values = np.unique(np.array(image)) if image.mode in ('L', 'P', '1', 'I', 'I;16') else None
+    if values is None:
+        raise UsageError(f'mask {path} must be of one channel (mode L or P), got mode {image.mode}')
+    wrong = [int(value) for value in values if value >= num_classes and value != IGNORED]
+    if wrong:
+        raise UsageError(f'mask {path} has the value {wrong[0]}; with {num_classes} classes, from 0 to '
+                         f'{num_classes - 1} and {IGNORED} (ignored) are allowed')
+
+
+def _read_coco_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
     """The names of the classes, which both splits must share, in the order of the training annotations."""
     train, val = (_read_annotations(osp.join(folder, f'annotations/instances_{split}.json'))
                   for split in ('train', 'val'))

@@ -1,8 +1,11 @@
 """Hooks of the training and test scripts."""
+import sys
+
 import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
+from mmengine.utils import ProgressBar
 from torch.utils.data import DataLoader
 
 from ..accelerate import accelerate
@@ -38,6 +41,18 @@ class AccelerateHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         accelerate(runner.model, inference=True)
+
+
+class ProgressBarHook(Hook):
+    """Show on a terminal how far a training is, and for how long it will go on."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self.bar = ProgressBar(runner.max_iters - runner.iter, file=sys.stderr)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        self.bar.update()
 
 
 class ExactResumeHook(Hook):

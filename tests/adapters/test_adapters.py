@@ -38,17 +38,6 @@ def test_timm_loads_a_checkpoint(timm, tmp_path):
     assert torch.equal(first(x)[0], second(x)[0])
 
 
-@pytest.mark.parametrize('argument', ['features_only', 'pretrained'])
-def test_what_timm_cannot_have_is_told(timm, argument):
-    with pytest.raises(ValueError, match=argument):
-        timm.create_model('mmvit_reswin_tiny', features_only=argument != 'features_only', pretrained=True)
-
-
-def test_all_networks_are_in_timms_list(timm):
-    from mmvit_backbones import list_models
-    assert set(timm.list_models('mmvit_*')) == {f'mmvit_{name}' for name in list_models()}
-
-
 def test_transformers_reads_feature_info(timm):
     """The largest reader of timm's contract."""
     transformers = pytest.importorskip('transformers')
@@ -81,6 +70,37 @@ def test_saved_backbones_come_back(huggingface, network, tmp_path):
     maps, expected = loaded(x).feature_maps, model.backbone(x)
     assert loaded.out_features == [f'stage{model.backbone.num_stages - 1}'] and len(maps) == 1
     torch.testing.assert_close(maps[0], expected[0])
+
+
+@pytest.mark.parametrize('network, tiny', [
+    ('reswin_tiny', 'ReSwin'), ('regionvit_tiny', 'RegionViT'), ('refiner_vit_small', 'RefinerViT')])
+def test_saved_classifiers_come_back(huggingface, network, tiny, tmp_path):
+    from transformers import AutoModelForImageClassification
+    config = huggingface.MMViTConfig(dict(type=tiny, **TINY_CONFIGS[tiny]), network=network, num_labels=3)
+    model = huggingface.MMViTForImageClassification(config)
+    x = torch.randn(2, 3, 64, 64)
+    model.train()(x, labels=torch.tensor([0, 2])).loss.backward()
+    assert model.model.head.fc.weight.grad.isfinite().all()
+    model.eval().save_pretrained(tmp_path)
+    loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path)).eval()
+    assert loaded(x).logits.shape == (2, 3)
+    torch.testing.assert_close(loaded(x).logits, model(x).logits)
+
+
+def test_published_weights_in_transformers(huggingface, tmp_path, monkeypatch):
+    from golden import fill_state_dict
+    from golden_files import NETWORKS
+
+    from mmvit_backbones.checkpoints.download import cached_file
+    from mmvit_backbones.weights import WEIGHTS
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
+    weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
+    torch.save(weights, cached_file(WEIGHTS['vitae_tiny']))
+    model = huggingface.MMViTForImageClassification.from_published('vitae_tiny')
+    assert torch.equal(model.model.head.fc.weight, weights['head.weight'])
+    other = huggingface.MMViTForImageClassification.from_published('vitae_tiny', num_labels=4)
+    own, theirs = other.model.backbone.state_dict(), model.model.backbone.state_dict()
+    assert other.config.num_labels == 4 and all(torch.equal(own[key], theirs[key]) for key in own)
 
 
 def test_hugging_faces_upernet_trains(huggingface, tmp_path):

@@ -59,8 +59,10 @@ def test_unknown_keys_are_named(golden, name):
 
 
 @pytest.mark.parametrize('golden, prefix, others', [
-    ('golden_rest_lite_det', 'backbone.bottom_up.', []),
-    ('golden_restv2_tiny_det', 'backbone.bottom_up.', []),
+    ('golden_rest_lite_det', 'backbone.bottom_up.', [
+        'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'roi_heads.box_head.fc1.weight']),
+    ('golden_restv2_tiny_det', 'backbone.bottom_up.', [
+        'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'pixel_std']),
     ('golden_regionvit_tiny_det', 'backbone.bottom_up.model.', [
         'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'pixel_mean',
         'roi_heads.box_head.fc1.weight', 'head.cls_subnet.0.weight', 'backbone.top_block.p6.weight']),
@@ -77,9 +79,14 @@ def test_detectors(golden, prefix, others):
             convert_state_dict(name, {**weights, key: torch.zeros(1)})
 
 
-def test_norms_of_a_segmenter():
-    weights = convert_state_dict('restv2_tiny', weights_of('golden_restv2_tiny_seg'), 'backbone')
-    assert {f'norm{stage}.weight' for stage in range(4)} <= weights.keys()
+def test_segmenters():
+    """The backbone of what mmseg saves, every stage with its norm."""
+    weights = weights_of('golden_restv2_tiny_seg')
+    file = {f'backbone.{key}': value for key, value in weights.items()}
+    file |= dict.fromkeys(['decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'])
+    converted = convert_state_dict('restv2_tiny', dict(state_dict=file), 'backbone')
+    assert_same(converted, convert_state_dict('restv2_tiny', weights, 'backbone'))
+    assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()
 
 
 def test_generations_of_rest_are_told_apart():

@@ -19,7 +19,7 @@ from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
 from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
-from mmvit_backbones.cli.launch import check_backbone, check_pretrained
+from mmvit_backbones.cli.launch import check_backbone, check_pretrained, choose_checkpoint
 from mmvit_backbones.cli.predict import find_images, plan_drawings
 
 HERE = Path(__file__).resolve().parent
@@ -181,13 +181,13 @@ def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('prefix, own, is_right', [
-    ('', 'backbone.', False), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
+    ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
 def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
     cfg = load_config(str(TINY))
     weights = tiny_model().backbone.state_dict()
     torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix=prefix)
-    with nullcontext() if is_right else pytest.raises(UsageError, match='has 0 of .* weights of ReSwin'):
+    with nullcontext() if is_right else pytest.raises(UsageError, match='has no weights of ReSwin'):
         check_pretrained(cfg.model, check_backbone(cfg))
 
 
@@ -199,6 +199,25 @@ def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
     cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
     with pytest.raises(UsageError, match=message) if message else nullcontext():
         check_pretrained(cfg.model, check_backbone(cfg))
+
+
+@pytest.mark.parametrize('config, tag, name', [
+    ('upernet_regionvit_s_plus', 'mask_rcnn_3x', 'official://regionvit_small_plus/mask_rcnn_3x'),
+    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the nearest that was published
+    ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
+    ('imagenet_vitae_h', True, 'official://vitae_huge')])
+def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
+    assert choose_checkpoint(load_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
+
+
+def test_a_checkpoint_is_named_once():
+    cfg = load_config(str(TINY))
+    for checkpoint, tag in ((None, None), ('a.pth', True)):
+        with pytest.raises(UsageError, match='either a checkpoint or --pretrained'):
+            choose_checkpoint(cfg, checkpoint, tag)
+    cfg.model.backbone.arch = dict(cfg.model.backbone.arch) if isinstance(cfg.model.backbone.arch, dict) else 'other'
+    with pytest.raises(UsageError, match='is none of mmvit_backbones'):
+        choose_checkpoint(cfg, None, True)
 
 
 def test_bad_images(tmp_path):

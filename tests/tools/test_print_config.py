@@ -1,14 +1,17 @@
 """tools/print_config.py: what it prints is the config, and a misspelt type is named."""
 import json
+import re
 import runpy
+from functools import partial
 
 import pytest
 import yaml
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.config import UsageError, load_config, restore_tuples
 
+LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 TOOL = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))
 
 
@@ -27,11 +30,22 @@ def test_prints_what_is_inherited(capsys, tmp_path):
     assert printed.to_dict() == expected.to_dict()
 
 
-@pytest.mark.parametrize('kind, read', [('json', json.loads), ('yaml', yaml.safe_load)])
-def test_formats_agree(kind, read, tmp_path):
-    config = ROOT / 'configs/upernet_reswin_t.py'
-    call(config, '-o', tmp_path / f'resolved.{kind}')
-    assert read((tmp_path / f'resolved.{kind}').read_text())['model']['backbone']['type'] == 'ReSwin'
+@pytest.mark.slow
+def test_configs_come_back(tmp_path):
+    """Written as json and yaml, one of every base: what is read again is the same run."""
+    bases = {re.search(r'_base_ = (.*)', path.read_text())[1]: path for path in sorted(ROOT.glob('configs/*.py'))}
+    for path in bases.values():
+        config = load_config(str(path))
+        for kind, read in (('json', json.loads), ('yaml', partial(yaml.load, Loader=LOADER))):
+            assert restore_tuples(read(TOOL['write'](config, kind))) == config.to_dict(), f'{path.name} as {kind}'
+
+
+@pytest.mark.parametrize('kind', ['json', 'yaml'])
+def test_tools_read_other_formats(tmp_path, kind):
+    call(ROOT / 'configs/upernet_reswin_t.py', '-o', tmp_path / f'resolved.{kind}')
+    read = load_config(str(tmp_path / f'resolved.{kind}'))
+    assert read.to_dict() == load_config(str(ROOT / 'configs/upernet_reswin_t.py')).to_dict()
+    assert read.train_dataloader.dataset.pipeline[2].scale == (2048, 512)
 
 
 @pytest.mark.parametrize('option, message', [

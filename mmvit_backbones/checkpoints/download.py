@@ -1,0 +1,237 @@
+"""Fetch checkpoints once into a cache, from whatever drive they lie on, and notice what is wrong with a file.
+
+The cache is ``$MMVIT_HOME``, else the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR``, an address under which
+files have the names of the cache, is asked first.
+"""
+import base64
+import glob
+import hashlib
+import os
+import re
+import sys
+import zipfile
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote, urlparse
+
+import torch
+from filelock import FileLock
+from mmengine.logging import print_log
+
+from ..weights import Weights, host_of
+from .files import CheckpointError
+
+RETRIES = 5
+TIMEOUT = 30  # seconds in which a server must send something
+
+
+def cache_folder() -> Path:
+    home = os.environ.get('MMVIT_HOME')
+    return Path(home).expanduser() if home else Path(torch.hub.get_dir(), 'checkpoints')
+
+
+def cached_file(weights: Weights) -> Path:
+    """Where the file of published weights lies, or would lie."""
+    return cache_folder() / weights.file_name
+
+
+def fetch(weights: Weights) -> Path:
+    """The file of published weights, downloaded if it is not there; other processes wait for the one that does it.
+
+    Raises:
+        CheckpointError: If no address gives the file, or it is not what it was; the message says what to do.
+    """
+    mirror = os.environ.get('MMVIT_MIRROR')
+    addresses = ([f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else []) + list(weights.addresses)
+    return _fetch(cached_file(weights), weights, addresses)
+
+
+def fetch_address(address: str) -> Path:
+    """The file at an http(s) address, likewise; in the cache it lies below the name of its host.
+
+    Raises:
+        CheckpointError: As for :func:`fetch`.
+    """
+    parts = urlparse(address)
+    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
+    weights = Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix)
+    return _fetch(cached_file(weights), weights, [address])
+
+
+def _fetch(target: Path, weights: Weights, addresses: list[str]) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{target}.lock'):
+        if not target.exists():
+            _download(target, weights, addresses)
+        check_unchanged(target)
+    return target
+
+
+def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
+    problems = []
+    if weights.remark:
+        print_log(f'{weights.name}: {weights.remark}', logger='current')
+    for address in addresses:
+        try:
+            incoming = _download_from(address, target, weights)
+            _check_file(incoming, weights.sha256, target)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        os.replace(incoming, target)
+        if problems:
+            print_log(f'{target.name} is from {address}: {"; ".join(problems)}', logger='current')
+        return
+    raise CheckpointError(f'checkpoint {weights.name} cannot be downloaded: {"; ".join(problems)}. '
+                          f'A file that you fetch yourself belongs at {target}')
+
+
+def _download_from(address: str, target: Path, weights: Weights) -> Path:
+    """The file as it came, not yet under its name."""
+    host = host_of(address)
+    if host == 'Baidu':
+        raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
+    if host == 'Google Drive' and '/folders/' in address:
+        address = _find_in_folder(address, weights.member)
+    if host != 'OneDrive':
+        return _get(address, target)
+    try:
+        return _get(_onedrive_api(address), target)
+    except CheckpointError:
+        return _get(_onedrive_page(address), target)
+
+
+def _get(address: str, target: Path) -> Path:
+    """Downloads, goes on with what an earlier attempt has left, and shows a progress bar on a terminal."""
+    gdown = _import_gdown()
+    incoming = target.with_name(f'{target.name}.download')
+    options = dict(quiet=not sys.stderr.isatty(), use_cookies=False, timeout=TIMEOUT, retries=RETRIES, resume=True)
+    while True:
+        before = _arrived(incoming)
+        try:
+            gdown.download(address, str(incoming), **options)
+            return incoming
+        except (gdown.exceptions.DownloadError, OSError) as error:
+            reason = ' '.join(str(error).split())
+            if before and _arrived(incoming) == before and isinstance(error, gdown.exceptions.DownloadError):
+                _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
+                continue
+            kept = f'; the next call goes on from {_arrived(incoming):,} bytes' if _arrived(incoming) else ''
+            raise CheckpointError(f'{address}: {reason}{kept}') from error
+
+
+def _parts(incoming: Path) -> list[Path]:
+    """What gdown has left of an unfinished download."""
+    return sorted(incoming.parent.glob(f'{glob.escape(incoming.name)}????????.part'))
+
+
+def _arrived(incoming: Path) -> int:
+    return sum(part.stat().st_size for part in _parts(incoming))
+
+
+def _import_gdown():
+    try:
+        import gdown
+    except ImportError as error:
+        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+    return gdown
+
+
+def _find_in_folder(address: str, member: str) -> str:
+    """The address of the one checkpoint in a folder of Google Drive whose name has ``member`` in it."""
+    gdown = _import_gdown()
+    try:
+        files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
+    except (gdown.exceptions.DownloadError, OSError) as error:
+        raise CheckpointError(f'{address}: {" ".join(str(error).split())}') from error
+    named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
+             and member in file.path.lower()]
+    if len(named) != 1:
+        wanted = f'one checkpoint with {member!r} in its name' if member else 'one checkpoint'
+        raise CheckpointError(f'{address} should have {wanted}, it has {[file.path for file in files]}')
+    return f'https://drive.google.com/uc?id={named[0].id}'
+
+
+def _onedrive_api(address: str) -> str:
+    """Where OneDrive's documented interface has the content of a share."""
+    token = base64.urlsafe_b64encode(address.encode()).decode().rstrip('=')
+    return f'https://api.onedrive.com/v1.0/shares/u!{token}/root/content'
+
+
+def _onedrive_page(address: str) -> str:
+    """A share leads to a page of the file, beside which its content lies."""
+    import requests
+    try:
+        with requests.get(address, stream=True, timeout=TIMEOUT) as response:
+            page = response.url
+    except OSError as error:
+        raise CheckpointError(f'{address}: {error}') from error
+    return page.replace('/redir?', '/download?')
+
+
+# ---- what is wrong with a file
+
+
+def _check_file(path: Path, sha256: str | None, target: Path) -> None:
+    """Looks at a file before anything reads it; a bad one is set aside."""
+    with open(path, 'rb') as file:
+        start = file.read(4096)
+    if start.lstrip()[:1] == b'<':
+        title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
+        told = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
+        problem = f'a web page came in the place of the file ("{told}")'
+    elif start[:2] == b'PK' and not zipfile.is_zipfile(path):
+        problem = 'the file is truncated'
+    elif not start:
+        problem = 'the file is empty'
+    elif sha256 is not None and hash_of(path) != sha256:
+        problem = f'the file has the SHA-256 {hash_of(path)}, not {sha256}'
+    else:
+        return
+    raise CheckpointError(f'{problem}; it was set aside as {set_aside(path, target)}')
+
+
+def set_aside(path: Path, target: Path | None = None) -> Path:
+    """Renames a bad file, so that nothing reads it again and it can be looked at."""
+    target = target or path
+    bad = target.with_name(f'{target.name}.bad')
+    os.replace(path, bad)
+    return bad
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def record(path: Path) -> None:
+    """Notes the hash of a file that has been loaded, in the form of ``sha256sum``; once."""
+    note = _note(path)
+    if not note.exists():
+        partial = note.with_name(f'{note.name}.{os.getpid()}')
+        partial.write_text(f'{hash_of(path)}  {path.name}\n')
+        os.replace(partial, note)
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether a file has been loaded before."""
+    return _note(path).exists()
+
+
+def check_unchanged(path: Path) -> None:
+    """Refuses a file that is not the one that was recorded.
+
+    Raises:
+        CheckpointError: If its hash is another.
+    """
+    note = _note(path)
+    if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
+        raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '
+                              f'{then}. Delete {note.name} to take it as it is, and the file, too, to download it anew')
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f'{path.name}.sha256')

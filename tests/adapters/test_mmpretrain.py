@@ -1,0 +1,41 @@
+"""mmpretrain's hub and inferencer find the networks by name, whichever package is imported first."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from golden import fill_state_dict
+from golden_files import NETWORKS
+
+from mmvit_backbones.checkpoints.download import cached_file
+from mmvit_backbones.weights import WEIGHTS
+
+mmpretrain = pytest.importorskip('mmpretrain')
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_hub_lists_and_builds():
+    assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
+    assert len(mmpretrain.list_models('restv2_*')) == 4 and 'resnet50_8xb32_in1k' in mmpretrain.list_models('resnet50')
+    model = mmpretrain.get_model('vitae_tiny', head=dict(num_classes=3)).eval()
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_inferencer_takes_published_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
+    weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
+    torch.save(weights, cached_file(WEIGHTS['vitae_tiny']))
+    inferencer = mmpretrain.ImageClassificationInferencer('vitae_tiny', device='cpu')
+    image = next((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
+    result, = inferencer(str(image), show=False)
+    assert 0 < result['pred_score'] <= 1 and isinstance(result['pred_class'], str)
+    own = inferencer.model.state_dict()
+    assert torch.equal(own['head.fc.weight'], weights['head.weight'])
+
+
+@pytest.mark.slow
+def test_order_of_imports_does_not_matter():
+    """Here, mmvit_backbones comes first."""
+    program = 'import mmpretrain, mmvit_backbones; assert mmpretrain.list_models("reswin*") == ["reswin_tiny"]'
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT)

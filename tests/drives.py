@@ -1,0 +1,144 @@
+"""Servers of the drives on 127.0.0.1: a proxy that answers for them itself, so that their real addresses are asked."""
+import contextlib
+import re
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+HOSTS = ('github.com', 'release-assets.githubusercontent.com', 'drive.google.com', 'drive.usercontent.google.com',
+         '1drv.ms', 'api.onedrive.com', 'onedrive.live.com', 'my.storage.live.com')
+
+
+class Drives:
+    """What the servers answer, by address without its query, and what they were asked for.
+
+    Args:
+        folder (Path): For the certificate, which the client has to trust (``REQUESTS_CA_BUNDLE``).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.answers: dict[str, Callable[['Handler'], None]] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.certificate = folder / 'certificate.pem'
+        make_certificate(self.certificate)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(self.certificate)
+        self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.server.daemon_threads = True
+        self.server.drives = self
+        self.address = f'http://127.0.0.1:{self.server.server_address[1]}'
+        Thread(target=self.server.serve_forever, args=(0.02, ), daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def times(self, address: str) -> int:
+        return [asked for asked, _ in self.asked].count(address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def do_CONNECT(self) -> None:
+        """Where a proxy would connect to the host, the host itself answers."""
+        self.origin = f'https://{self.path.split(":")[0]}'
+        self.send_response(200)
+        self.end_headers()
+        plain = self.rfile, self.wfile
+        with contextlib.suppress(OSError), self.server.drives.tls.wrap_socket(self.connection, server_side=True) as tls:
+            with tls.makefile('rb') as self.rfile, tls.makefile('wb', buffering=0) as self.wfile:
+                self.close_connection = False
+                while not self.close_connection:
+                    self.handle_one_request()
+        self.rfile, self.wfile = plain
+        self.close_connection = True
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        address = f'{getattr(self, "origin", "") or self.server.drives.address}{parts.path}'
+        self.query = parts.query
+        self.server.drives.asked.append((address, self.headers['Range']))
+        with contextlib.suppress(OSError):  # the client has gone
+            self.server.drives.answers.get(address, missing)(self)
+
+    def reply(self, body: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {'Content-Type': 'application/octet-stream', **headers}.items():
+            self.send_header(name.replace('_', '-'), value)
+        if 'Content_Length' not in headers:
+            self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+def make_certificate(path: Path) -> None:
+    names = ','.join(f'DNS:{host}' for host in HOSTS)
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+                    '-days', '2', '-subj', '/CN=drives', '-addext', f'subjectAltName={names}', '-keyout', path,
+                    '-out', f'{path}.crt'], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f'{path}.crt').read_text())
+
+
+# ---- answers
+
+
+def missing(handler: Handler) -> None:
+    handler.reply(b'Not Found', 404, Content_Type='text/plain')
+
+
+def page(html: str, status: int = 200) -> Callable[[Handler], None]:
+    return lambda handler: handler.reply(html.encode(), status, Content_Type='text/html; charset=utf-8')
+
+
+def redirect(address: str) -> Callable[[Handler], None]:
+    return lambda handler: handler.reply(b'', 302, Location=address)
+
+
+def serve(content: bytes, breaks: int = 0, ranges: bool = True, length: bool = True) -> Callable[[Handler], None]:
+    """A file.
+
+    Args:
+        content (bytes): What is in it.
+        breaks (int): How many times the connection breaks at half of what was asked for.
+        ranges (bool): Whether parts can be asked for.
+        length (bool): Whether the server says how long it is.
+    """
+    left = [breaks]
+
+    def answer(handler: Handler) -> None:
+        asked = re.fullmatch(r'bytes=(\d+)-', handler.headers['Range'] or '') if ranges else None
+        start = int(asked[1]) if asked else 0
+        body = content[start:]
+        headers = dict(Content_Disposition='attachment; filename="model.pth"', Connection='close')
+        if asked:
+            headers['Content_Range'] = f'bytes {start}-{len(content) - 1}/{len(content)}'
+        if length:
+            headers['Content_Length'] = str(len(body))
+        if left[0]:
+            left[0] -= 1
+            body = body[:len(body) // 2]
+        handler.close_connection = True
+        handler.send_response(206 if asked else 200)
+        for name, value in {'Content_Type': 'application/octet-stream', **headers}.items():
+            handler.send_header(name.replace('_', '-'), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def slow(seconds: float) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
+        time.sleep(seconds)
+        handler.reply(b'late')
+
+    return answer

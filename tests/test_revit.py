@@ -13,6 +13,7 @@ from tiny_configs import TINY_CONFIGS
 from mmvit_backbones.backbones.remvitv2 import upsample
 from mmvit_backbones.backbones.reswin import select_maps
 from mmvit_backbones.checkpoints import revit
+from mmvit_backbones.measure import count_memory
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 NETWORKS = ['ReMViTv2', 'ReSwin', 'ReViT']
@@ -66,9 +67,8 @@ def test_one_map_per_block_is_kept_for_backward(network):
 
 
 def test_depth_adds_nothing_to_the_peak_of_inference():
-    count = runpy.run_path(str(TOOLS / 'count_memory.py'))['count']
     images = torch.empty(1, 3, 256, 256, device='meta')
-    peaks = [count(build('ReViT', arch=dict(TINY_CONFIGS['ReViT']['arch'], depth=depth)).to('meta'), images)
+    peaks = [count_memory(build('ReViT', arch=dict(TINY_CONFIGS['ReViT']['arch'], depth=depth)).to('meta'), images)
              for depth in (2, 4)]
     assert peaks[0]['inference'] == peaks[1]['inference'] and peaks[0]['kept'] < peaks[1]['kept']
 

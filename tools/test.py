@@ -8,6 +8,7 @@ from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.work_dir import set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
 
@@ -28,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
     cfg = load_config(args.config, args.cfg_options)
-    launch.set_work_dir(cfg, args.work_dir)
+    set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)

@@ -1,8 +1,9 @@
 """Draw what a model sees in images: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
+import sys
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import load_config
+from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.launch import check_backbone, run_script
 from mmvit_backbones.cli.predict import Predictor, find_device, find_images, plan_drawings
 
@@ -29,10 +30,18 @@ def main(args: argparse.Namespace) -> None:
     predictor = Predictor(cfg, args.checkpoint, device)
     if not args.no_accelerate:
         accelerate(predictor.model, inference=True)
+    bad = 0
     for image, drawing in drawings.items():
-        sample = predictor.predict(image)
+        try:
+            sample = predictor.predict(image)
+        except UsageError as error:
+            print(f'error: {str(error).splitlines()[0]}', file=sys.stderr)
+            bad += 1
+            continue
         predictor.draw(image, sample, drawing, args.score_thr)
         print(f'{image} -> {drawing} {predictor.describe(sample)}'.rstrip())
+    if bad:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

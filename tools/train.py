@@ -37,7 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, complete=launch.use_reliable_hooks)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     if args.coco_folder:
@@ -51,7 +51,8 @@ def prepare(args: argparse.Namespace) -> Config:
         launch.use_auto_scale_lr(cfg)
     if args.batch_size is not None:
         launch.set_batch_size(cfg, args.batch_size)
-    launch.use_reliable_hooks(cfg, args.on_bad_data)
+    if args.on_bad_data:
+        cfg.default_hooks.bad_data.policy = args.on_bad_data
     resumed = resume_path(cfg, args.resume)
     cfg.resume = False
     if resumed:

@@ -21,6 +21,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights
 from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.images import check_image
 from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import shifted_window_mask, window_reverse
@@ -56,6 +57,7 @@ def pixel(text: str) -> tuple[int, int]:
 
 def main(args: argparse.Namespace) -> None:
     file, = find_images([args.image])
+    check_image(file)
     image = Image.open(file).convert('RGB')
     pixels = resize(image, args.size)
     try:

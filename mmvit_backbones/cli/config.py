@@ -1,7 +1,7 @@
 """Read a config for the scripts and say in one line what is wrong with it."""
 import inspect
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 from mmengine.config import Config
@@ -30,8 +30,8 @@ def find_names(patterns: Sequence[str]) -> list[str]:
     return names
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
-    """Load a config file and merge the options `{'a.b.c': value}` of the command line into it."""
+def load_config(path: str, options: dict | None = None, complete: Callable[[Config], None] | None = None) -> Config:
+    """Load a config file, complete it, and merge the options `{'a.b.c': value}` of the command line into it."""
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
     try:
@@ -40,6 +40,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {_first_line(error)}') from error
     _check_host(cfg, path)
+    if complete is not None:
+        complete(cfg)
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})

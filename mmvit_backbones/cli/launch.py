@@ -21,13 +21,17 @@ from .config import UsageError, dicts_in
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing have in common."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+    add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
@@ -103,7 +107,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
     _replace_type(cfg.model, 'SyncBN', 'BN')
 
 
-def use_reliable_hooks(cfg: Config, on_bad_data: str | None) -> None:
+def use_reliable_hooks(cfg: Config) -> None:
     """Add the hooks of this package that a training should not be without, where the config does not name them."""
     hooks = cfg.setdefault('default_hooks', {})
     for name, hook in RELIABLE_HOOKS.items():
@@ -111,8 +115,6 @@ def use_reliable_hooks(cfg: Config, on_bad_data: str | None) -> None:
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
         checkpoint.type = 'AtomicCheckpointHook'
-    if on_bad_data:
-        hooks.bad_data = dict(hooks.bad_data or RELIABLE_HOOKS['bad_data'], policy=on_bad_data)
     cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook needs
 
 

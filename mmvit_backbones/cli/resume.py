@@ -5,6 +5,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from mmengine.config import Config
@@ -33,6 +34,11 @@ def set_resume(cfg: Config, path: str) -> None:
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
                          f'--cfg-options load_from={path} starts from its weights')
+    meta, planned = checkpoint['meta'], cfg.train_cfg
+    by_epoch = 'max_epochs' in planned
+    if meta.get('epoch', 0) >= planned.max_epochs if by_epoch else meta.get('iter', 0) >= planned.get('max_iters', inf):
+        length = f'{planned.max_epochs} epochs' if by_epoch else f'{planned.max_iters} iterations'
+        print(f'the training of {length} is finished: there is nothing to resume')
     cfg.resume = True
     cfg.load_from = path
     # The data loaders are built before mmengine reads the checkpoint.

@@ -1,4 +1,5 @@
 """What happens when a sample of the training data cannot be read."""
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -71,7 +72,7 @@ class CheckedItems:
             raise TrainingError(f'{message}{limit}. tools/check_data.py finds all bad files, '
                                 'and --on-bad-data skip trains without them') from error
         if is_new:
-            print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level='WARNING')
+            print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
 
 
 def describe(dataset: Dataset, index: int) -> str:

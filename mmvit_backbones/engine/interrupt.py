@@ -92,9 +92,16 @@ class InterruptHook(Hook):
         raise SystemExit(128 + number)
 
 
+def _end_with_parent() -> None:
+    """Let a worker end at its own process's SIGTERM: one to all processes of a job is for those that save first."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
 def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
-    # A signal to the whole process group is none for the workers, which end with their process.
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if init_fn is not None:
         init_fn(worker_id)

@@ -41,13 +41,15 @@ class Run:
     def wait(self, timeout: float = 100) -> int:
         """Exit code, negative for a signal."""
         self.process.join(timeout)
-        assert self.process.exitcode is not None, f'still running after {timeout} s:\n{self.text}'
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f'still running after {timeout} s:\n{self.text[-3000:]}')
         return self.process.exitcode
 
     def wait_for(self, text: str, timeout: float = 100) -> None:
         end = time.monotonic() + timeout
         while text not in self.text:
-            assert time.monotonic() < end and self.process.is_alive(), f'no {text!r} in\n{self.text}'
+            assert time.monotonic() < end and self.process.is_alive(), f'no {text!r} in\n{self.text[-3000:]}'
             time.sleep(0.01)
 
     def signal(self, number: int) -> None:

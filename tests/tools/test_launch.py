@@ -23,6 +23,7 @@ from mmvit_backbones.checkpoints.loading import check_overlap, load_weights, use
 from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.images import check_image
 from mmvit_backbones.cli.launch import check_backbone, check_pretrained
 from mmvit_backbones.cli.predict import find_images, plan_drawings
 
@@ -254,6 +255,26 @@ def test_pictures_are_drawn(tiny_checkpoint, tmp_path, capsys):
         assert drawing.size == (60, 40)
 
 
+def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
+    """Nine are drawn, and each of the others has its line."""
+    images = sorted((ROOT / 'data/flowers_mini/val/roses').glob('*.jpg'))
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        shutil.copy(image, tmp_path / 'images')
+    bad = [tmp_path / 'images' / image.name for image in images[:3]]
+    os.truncate(bad[0], 5000)
+    bad[1].write_bytes(b'text')
+    bad[2].write_bytes(b'')
+    with pytest.raises(SystemExit) as ended:
+        run_main('predict.py', tmp_path / 'images', '--config', TINY, '--checkpoint', tiny_checkpoint,
+                 '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    captured = capsys.readouterr()
+    assert ended.value.code == 1
+    assert len(list((tmp_path / 'drawn').iterdir())) == captured.out.count(' -> ') == len(images) - 3
+    errors = [line for line in captured.err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 3 and all(str(path) in line for path, line in zip(bad, errors))
+
+
 def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
     """Their file, as it was published, is one for testing, and one to start a training from."""
     variant = 'rest_lite'
@@ -294,7 +315,7 @@ def test_bad_images(tmp_path):
         find_images([tmp_path])
     (tmp_path / 'bad.jpg').write_bytes(b'text')
     with pytest.raises(UsageError, match='bad.jpg cannot be read'):
-        find_images([tmp_path])
+        check_image(tmp_path / 'bad.jpg')
     with pytest.raises(UsageError, match='two images'):
         plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
 

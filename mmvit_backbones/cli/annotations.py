@@ -41,11 +41,14 @@ def coco_errors(file: str, folder: str) -> Iterator[str]:
             yield f'{file}: {_some(repeated)} of {key} are given to several'
     yield from _missing(file, folder, names)
     sizes = {image['id']: [image.get('height'), image.get('width')] for image in images}
+    def size_of(annotation: dict) -> list[int] | None:
+        return sizes.get(annotation.get('image_id'))
+
     is_right = {
         'image_id': lambda annotation: annotation.get('image_id') in sizes,
         'category_id': lambda annotation: 'category_id' in annotation,
         'bbox': lambda annotation: _is_box(annotation.get('bbox')),
-        'segmentation': lambda annotation: _is_segmentation(annotation.get('segmentation'), sizes.get(annotation.get('image_id'))),
+        'segmentation': lambda annotation: _is_segmentation(annotation.get('segmentation'), size_of(annotation)),
     }
     for key, check in is_right.items():
         wrong = [annotation['id'] for annotation in annotations if not check(annotation)]

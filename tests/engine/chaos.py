@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from runs import ROOT, assert_same_weights, train
+from runs import ROOT, TINY, assert_same_weights, train
 
 KILLS = int(os.environ.get('CHAOS_KILLS', 100))
 SEED = int(os.environ.get('CHAOS_SEED', 0))
@@ -40,7 +40,7 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path):
             assert_same_weights(undisturbed / 'epoch_6.pth', work_dir / 'epoch_6.pth')
             finished += 1
             shutil.rmtree(work_dir)
-    print(f'{len(codes)} kills (exit codes {sorted(set(codes))}), {finished} trainings finished, all with the same weights')
+    print(f'{len(codes)} kills with exit codes {sorted(set(codes))}; {finished} trainings ended with the same weights')
 
 
 def launch(work_dir, *arguments):
@@ -48,7 +48,7 @@ def launch(work_dir, *arguments):
     env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29613',
            'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONUNBUFFERED': '1'}
     return subprocess.Popen(
-        [str(ROOT / 'tools/dist_train.sh'), 'tests/tools/tiny_classifier.py', '2', '--work-dir', str(work_dir), *arguments,
+        [str(ROOT / 'tools/dist_train.sh'), str(TINY), '2', '--work-dir', str(work_dir), *arguments,
          '--cfg-options', 'randomness.seed=7', 'find_unused_parameters=True'],
         cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 

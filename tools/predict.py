@@ -23,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config)
+    cfg = load_config(args.config, needs=('model', 'test_dataloader'))
     check_backbone(cfg)
     device = find_device(args.device)
     drawings = plan_drawings(find_images(args.images), args.out_dir)

@@ -11,6 +11,8 @@ from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.work_dir import set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
+NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -28,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     check_data(cfg, ['test'])

@@ -17,6 +17,8 @@ from mmvit_backbones.cli.work_dir import lock_work_dir, set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 from mmvit_backbones.engine.bad_data import POLICIES
 
+NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options, complete=launch.use_reliable_hooks)
+    cfg = load_config(args.config, args.cfg_options, NEEDS, launch.use_reliable_hooks)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     if args.coco_folder:

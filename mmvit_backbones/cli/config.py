@@ -30,8 +30,19 @@ def find_names(patterns: Sequence[str]) -> list[str]:
     return names
 
 
-def load_config(path: str, options: dict | None = None, complete: Callable[[Config], None] | None = None) -> Config:
-    """Load a config file, complete it, and merge the options `{'a.b.c': value}` of the command line into it."""
+def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
+                complete: Callable[[Config], None] | None = None) -> Config:
+    """Load a config file for a script.
+
+    Args:
+        path (str): The file.
+        options (dict | None): What the command line changes, as `{'a.b.c': value}`.
+        needs (Sequence[str]): What the config must have.
+        complete (Callable): Adds to the config before the options are looked at.
+
+    Raises:
+        UsageError: The file is no config for a framework, lacks something, or an option has no target in it.
+    """
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
     try:
@@ -40,6 +51,8 @@ def load_config(path: str, options: dict | None = None, complete: Callable[[Conf
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {_first_line(error)}') from error
     _check_host(cfg, path)
+    for key in needs:
+        _check_part(cfg, key, path)
     if complete is not None:
         complete(cfg)
     for key in options or {}:
@@ -78,6 +91,14 @@ def _check_host(cfg: Config, path: str) -> None:
         raise UsageError(f'config {path} has default_scope={host!r}; allowed are {", ".join(HOSTS)}')
     if find_spec(host) is None:
         raise UsageError(f'config {path} needs {host}, which is not installed')
+
+
+def _check_part(cfg: Config, key: str, path: str) -> None:
+    part = cfg.get(key)
+    if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
+        raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
+    if key.endswith('_dataloader') and not isinstance(part.get('dataset'), dict):
+        raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
 
 
 def _set_host_defaults(cfg: Config) -> None:

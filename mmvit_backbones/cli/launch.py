@@ -114,7 +114,7 @@ def use_reliable_hooks(cfg: Config) -> None:
         hooks.setdefault(name, dict(hook))
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
-        checkpoint.type = 'AtomicCheckpointHook'
+        checkpoint['type'] = 'AtomicCheckpointHook'
     cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook needs
 
 

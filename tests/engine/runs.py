@@ -98,6 +98,7 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
     if before is not None:
         before()
     sys.argv = arguments
+    sys.path.insert(0, str(ROOT / 'tools'))
     try:
         runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
     finally:

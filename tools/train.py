@@ -54,7 +54,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.batch_size is not None:
         launch.set_batch_size(cfg, args.batch_size)
     if args.on_bad_data:
-        cfg.default_hooks.bad_data.policy = args.on_bad_data
+        cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
     resumed = resume_path(cfg, args.resume)
     cfg.resume = False
     if resumed:

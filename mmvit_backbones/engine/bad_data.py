@@ -7,8 +7,11 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
 from torch.utils.data import Dataset
 
 from .errors import TrainingError
@@ -19,6 +22,8 @@ POLICIES = ('stop', 'skip')
 @HOOKS.register_module()
 class BadDataHook(Hook):
     """Names the file of a training sample that cannot be read, and ends the training or takes another sample.
+
+    It also ends a training on labels that the head of a classifier or segmenter has no class for, and on no data.
 
     Args:
         policy (str): ``'stop'`` or ``'skip'``, which logs each bad sample once and takes a random one instead.
@@ -41,6 +46,13 @@ class BadDataHook(Hook):
         dataset = runner.train_dataloader.dataset
         # Where torch's loader looks before it takes sample by sample.
         dataset.__getitems__ = CheckedItems(dataset, self.max_skipped if self.policy == 'skip' else 0)
+        if not len(dataset):
+            raise TrainingError('the training data set is empty; annotations may have been filtered out')
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for sample in data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ():
+            check_labels(model, sample)
 
 
 class CheckedItems:
@@ -73,6 +85,22 @@ class CheckedItems:
                                 'and --on-bad-data skip trains without them') from error
         if is_new:
             print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
+
+
+def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
+    """Raises a TrainingError if a sample has a label that the head has no class for; CUDA would not name it."""
+    if 'gt_sem_seg' in sample and hasattr(model, 'decode_head'):
+        heads = model.decode_head if isinstance(model.decode_head, nn.ModuleList) else [model.decode_head]
+        labels, ignored, path = sample.gt_sem_seg.data, heads[-1].ignore_index, sample.get('seg_map_path')
+        num_classes = heads[-1].num_classes
+    elif 'gt_label' in sample and isinstance(getattr(getattr(model, 'head', None), 'num_classes', None), int):
+        labels, ignored, path, num_classes = sample.gt_label, None, sample.get('img_path'), model.head.num_classes
+    else:
+        return
+    wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != ignored if ignored is not None else True)]
+    if len(wrong):
+        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {num_classes - 1}'
+                            + (f'; {ignored} is ignored' if ignored is not None else ''))
 
 
 def describe(dataset: Dataset, index: int) -> str:

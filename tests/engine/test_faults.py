@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from runs import CONTEXT, ROOT, assert_same_weights, train
 
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.resume import config_changes, find_intact_checkpoint
 from mmvit_backbones.cli.work_dir import lock_work_dir
-from mmvit_backbones.engine import FiniteLossHook
+from mmvit_backbones.engine import FiniteLossHook, TrainingError
+from mmvit_backbones.engine.bad_data import check_labels
 from mmvit_backbones.engine.interrupt import SAME_SIGNAL_SECONDS, InterruptHook
 
 pytestmark = pytest.mark.training
@@ -206,6 +210,26 @@ def test_unreadable_image(bad_flowers, tmp_path):
     assert run.text.count('another one is taken. Bad samples so far: 1') >= 1
     run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options, 'default_hooks.bad_data.max_skipped=0')
     assert run.wait() == 1 and str(bad_flowers) in run.error
+
+
+def test_labels_without_a_class(tmp_path):
+    run = train(tmp_path / 'work', 'model.head.num_classes=3')
+    assert run.wait() == 1
+    assert 'flowers_mini/train' in run.error and 'the model has the classes 0 to 2' in run.error
+
+
+def test_mask_labels_without_a_class():
+    """Even where only few pixels have one; 255 is no label."""
+    model = MODELS.build(dict(type='mmseg.FCNHead', in_channels=4, channels=4, num_classes=2, num_convs=0,
+                              concat_input=False))
+    model = torch.nn.ModuleDict(dict(decode_head=model))
+    model.decode_head = model['decode_head']
+    mask = torch.full((1, 4, 4), 255)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=mask), metainfo=dict(seg_map_path='a.png'))
+    check_labels(model, sample)
+    mask[0, 1, 2] = 2
+    with pytest.raises(TrainingError, match='a.png: label 2, and the model has the classes 0 to 1; 255 is ignored'):
+        check_labels(model, sample)
 
 
 # ---- resuming something else

@@ -320,6 +320,25 @@ def test_bad_images(tmp_path):
         plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
 
 
+@pytest.mark.parametrize('variables, calls', [
+    ({}, ['srun', 'srun --resume']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+    (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume', 'scontrol requeue 7'])])
+def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
+    """Programs in the place of Slurm's: srun ends as a training does that got SIGTERM, then as one that is done."""
+    notes = tmp_path / 'notes'
+    for name in ('srun', 'scontrol'):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '
+                                     f'[ $(grep -c . {notes}) -gt 1 ] || exit 143\n')
+        (tmp_path / name).chmod(0o755)
+    result = run(str(ROOT / 'tools/slurm_train.sh'), 'gpu', 'job', 'config.py', 'work', '--amp',
+                 PATH=f'{tmp_path}:{os.environ["PATH"]}', **variables)
+    assert result.returncode == 0, result.stderr
+    for call, expected in zip(notes.read_text().splitlines(), calls, strict=True):
+        is_training = expected.startswith('srun')
+        assert call.startswith('srun ') and '--amp' in call if is_training else call == expected
+        assert ('--resume' in call) == ('--resume' in expected)
+
+
 @pytest.mark.training
 def test_two_processes_take_the_same_step(tmp_path):
     result = run(str(ROOT / 'tools' / 'dist_train.sh'), str(HERE / 'two_processes.py'), '2',

@@ -153,9 +153,9 @@ def count_memory(model: nn.Module, images: Tensor) -> dict[str, int]:
         model.eval()(images)
     with LiveBytes() as training:
         outputs = model.train()(images)
-        kept = training.bytes
+        saved = training.bytes
         sum(out.square().mean() for out in outputs).backward()
-    return dict(inference=inference.peak, kept=kept, training=training.peak)
+    return dict(inference=inference.peak, saved=saved, training=training.peak)
 
 
 class LiveBytes(TorchDispatchMode):

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import each_network, relative_error, shared_model
+from helpers import ROOT, each_network, relative_error, shared_model
 from safetensors.torch import save_file
 
 from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / 'tests/engine'))
 SEED = int(os.environ.get('FUZZ_SEED', 0))
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 200 sizes of each network

@@ -4,9 +4,9 @@
     python tools/count_memory.py remvitv2_tiny --size 800 1344 --with-cp --dtype bfloat16
 
 Runs the backbone on PyTorch's meta device and counts the bytes of all tensors that live at the same time: in
-evaluation (`inference`), and in a training step (`training`: forward, mean of squares, backward; `kept` is what is left
-after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of one
-operation. The output is JSON, in bytes, by network.
+evaluation (`inference`), and in a training step (`training`: forward, mean of squares, backward; `saved` is what is
+left after its forward pass). Counted are activations and gradients, not parameters, nor what libraries take inside of
+one operation. The output is JSON, in bytes, by network.
 """
 import argparse
 import json

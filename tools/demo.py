@@ -30,7 +30,7 @@ def main():
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where the results go')
     work_dir = parser.parse_args().work_dir.resolve()
     start = time.time()
-    print(WHAT_TO_EXPECT.format(train=count_pictures('train'), val=count_pictures('val')), flush=True)
+    print(WHAT_TO_EXPECT.format(train=count_images('train'), val=count_images('val')), flush=True)
 
     say(start, '1/3 training: "eta" is the time left')
     run('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *WITHOUT_VALIDATION)
@@ -46,7 +46,7 @@ def main():
     say(start, f'done: {work_dir}/loss.png and predictions.png (ground truth left, prediction right)')
 
 
-def count_pictures(split):
+def count_images(split):
     return len(list((ROOT / 'data/coco_mini' / split).glob('*.jpg')))
 
 
@@ -86,7 +86,7 @@ def plot_losses(losses, path):
 
 
 def draw_contact_sheet(folder, path, columns=3, rows=4):
-    """Tiles drawings, each of the ground truth beside the prediction."""
+    """Tiles drawings, each of the ground truth next to the prediction."""
     files = sorted(file for file in folder.rglob('*') if file.suffix in ('.jpg', '.png'))[:columns * rows]
     figure, grid = plt.subplots(rows, columns, figsize=(6 * columns, 2.4 * rows), squeeze=False)
     for axes in grid.flat:

@@ -44,7 +44,7 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path):
 
 
 def launch(work_dir, *arguments):
-    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests/tools')])
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests/cli')])
     env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29613',
            'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONUNBUFFERED': '1'}
     return subprocess.Popen(

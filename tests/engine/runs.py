@@ -13,7 +13,7 @@ import torch
 from mmvit_backbones.checkpoints import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / 'tests/tools/tiny_classifier.py'
+TINY = ROOT / 'tests/cli/tiny_classifier.py'
 # The server is started with the first process.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine',

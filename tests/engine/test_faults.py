@@ -122,7 +122,7 @@ def test_interrupted_training_goes_on_exactly(whole, tmp_path):
 def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
     config = tmp_path / 'iterations.py'
     config.write_text(f"""
-_base_ = '{ROOT / 'tests/tools/tiny_classifier.py'}'
+_base_ = '{ROOT / 'tests/cli/tiny_classifier.py'}'
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=10, val_interval=4)
 train_dataloader = dict(sampler=dict(_delete_=True, type='InfiniteSampler'))
 param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.1, by_epoch=False, end=10)

@@ -2,10 +2,10 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
@@ -14,7 +14,6 @@ from mmvit_backbones.cli.annotations import coco_errors, coco_left_out
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data, sample_error
 
-ROOT = Path(__file__).resolve().parents[2]
 COCO = ROOT / 'data/coco_mini'
 BOX = [10., 10., 50., 40.]
 
@@ -175,9 +174,9 @@ def test_files_that_cannot_be_used(tmp_path):
 
 
 @pytest.mark.slow
-def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, root, capsys):
-    monkeypatch.chdir(root)
-    shutil.copytree(root / 'data/flowers_mini/val', tmp_path / 'val')
+def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'val')
     bad = sorted((tmp_path / 'val').glob('*/*.jpg'))[::20]
     for path in bad:
         os.truncate(path, 3000)

@@ -6,7 +6,6 @@ import pickle
 import random
 import re
 import resource
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, each_network, relative_error, shared_model
+from runs import Run
 from safetensors.torch import save_file
 
 from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
 
-sys.path.append(str(ROOT / 'tests/engine'))
 SEED = int(os.environ.get('FUZZ_SEED', 0))
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 200 sizes of each network
 SECONDS = 10 * FACTOR  # for each test, at most
@@ -102,7 +101,6 @@ def wrong_files(tmp_path_factory) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize('tool', TOOLS)
 def test_command_line_never_shows_a_traceback(tool, wrong_files, tmp_path):
-    from runs import Run
     options = re.findall(r"'(--[a-z-]+)'", (ROOT / 'tools' / tool).read_text())
     for number, source in enumerate(cases(tool, 1)):
         arguments = source.choices(wrong_files, k=source.choice([1, 1, 2, 3]))

@@ -51,6 +51,7 @@ def prepare(args: argparse.Namespace) -> Config:
         launch.use_amp(cfg)
     if args.auto_scale_lr:
         launch.use_auto_scale_lr(cfg)
+    launch.drop_unwanted_hooks(cfg)
     if args.batch_size is not None:
         launch.set_batch_size(cfg, args.batch_size)
     if args.on_bad_data:

@@ -118,6 +118,13 @@ def use_reliable_hooks(cfg: Config) -> None:
     cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook needs
 
 
+def drop_unwanted_hooks(cfg: Config) -> None:
+    """Leave out the hooks that were set to None; mmengine does so with its own alone."""
+    for name in RELIABLE_HOOKS:
+        if cfg.default_hooks[name] is None:
+            cfg.default_hooks.pop(name)
+
+
 def check_backbone(cfg: Config) -> Backbone | None:
     """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
     arguments = dict(cfg.model.get('backbone') or {})

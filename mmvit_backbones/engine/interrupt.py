@@ -101,7 +101,8 @@ def _end_with_parent() -> None:
 
 def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     if init_fn is not None:
         init_fn(worker_id)

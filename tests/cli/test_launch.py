@@ -2,7 +2,6 @@
 import os
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
+from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
@@ -260,31 +259,3 @@ def test_two_processes_take_the_same_step(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f'work dir: {tmp_path}'
     assert (tmp_path / 'epoch_1.pth').exists()
-
-
-def kill_in_epoch(epoch, *args):
-    """Start a training and kill it after two of the steps of an epoch."""
-    process = subprocess.Popen(
-        args, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with process:
-        for line in process.stdout:
-            if f'Epoch(train) [{epoch}][2/4]' in line:
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.training
-def test_killed_training_resumes_exactly(tmp_path):
-    """Crops are drawn in workers and drop path in the main process; both go on as if nothing had happened."""
-    args = command('train.py', TINY, '--cfg-options', 'randomness.seed=7', 'train_dataloader.num_workers=2')
-    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    uninterrupted = subprocess.Popen([*args, '--work-dir', str(whole)], cwd=ROOT, env=environment())
-    kill_in_epoch(2, *args, '--work-dir', str(killed))
-    assert uninterrupted.wait() == 0
-    assert not (killed / 'epoch_2.pth').exists()
-    resumed = run(*args, '--work-dir', str(killed), '--resume')
-    assert resumed.returncode == 0, resumed.stderr
-    expected, weights = (load_checkpoint_file(path / 'epoch_3.pth')['state_dict'] for path in (whole, killed))
-    assert expected.keys() == weights.keys()
-    assert all(torch.equal(expected[key], weights[key]) for key in expected)

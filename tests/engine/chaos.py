@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from runs import ROOT, TINY, assert_same_weights, train
+from helpers import ROOT
+from runs import TINY, assert_same_weights, train
 
 KILLS = int(os.environ.get('CHAOS_KILLS', 100))
 SEED = int(os.environ.get('CHAOS_SEED', 0))

@@ -3,16 +3,18 @@ import multiprocessing
 import os
 import resource
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from helpers import ROOT
 
 from mmvit_backbones.checkpoints import load_checkpoint_file
+from mmvit_backbones.engine import InterruptHook
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / 'tests/cli/tiny_classifier.py'
 # The server is started with the first process.
 CONTEXT = multiprocessing.get_context('forkserver')
@@ -74,6 +76,22 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
     log = work_dir.parent / f'{work_dir.name}{number}.txt'
     return Run(log, 'train.py', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
+
+
+def limit_memory() -> None:
+    """Leave half a GiB to this process."""
+    with open('/proc/self/status') as file:
+        used, = (line.split()[1] for line in file if line.startswith('VmData'))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
+
+
+def hold_signals(ready) -> None:
+    """Receive signals as a training does that never ends its step."""
+    hook = InterruptHook()
+    signal.signal(signal.SIGTERM, hook.receive)
+    ready.set()
+    while True:
+        time.sleep(0.01)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

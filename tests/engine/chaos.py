@@ -22,21 +22,19 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path):
     undisturbed = tmp_path / 'undisturbed'
     run = train(undisturbed, *OPTIONS)
     assert run.wait() == 0, run.text
-    start = time.monotonic()
-    run = train(tmp_path / 'timed', *OPTIONS)
-    assert run.wait() == 0, run.text
-    duration = time.monotonic() - start
+    duration = 10.  # follows the speed of the machine, so that about one of ten ends before it is killed
     moments, work_dir, finished, codes = random.Random(SEED), tmp_path / 'work', 0, []
     while len(codes) < KILLS or work_dir.exists():
         run = train(work_dir, '--resume', *OPTIONS)
         if len(codes) < KILLS:
-            run.process.join(moments.uniform(0.1, 1) * duration)
+            run.process.join(moments.uniform(0.1, 0.9) * duration)
             if run.process.exitcode is None:
                 run.signal(signal.SIGTERM if len(codes) % 3 == 2 else signal.SIGKILL)
                 code = run.wait()
                 codes += [code] if code else []
         code = run.wait()
         assert code in (0, 143, -signal.SIGTERM, -signal.SIGKILL), run.text
+        duration *= 1.02 if code else 0.8
         if code == 0:
             assert_same_weights(undisturbed / 'epoch_6.pth', work_dir / 'epoch_6.pth')
             finished += 1

@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream lint docs clean
+.PHONY: help setup demo test test-quick test-upstream chaos fuzz lint docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test-quick: setup  ## run the tests that take seconds
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/setup_env.py
 	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
+
+chaos: setup  ## kill trainings 100 times at random moments and resume them; CHAOS_KILLS, CHAOS_SEED
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/engine/chaos.py
+
+fuzz: setup  ## 50 times as much random input as in the tests; FUZZ_FACTOR, FUZZ_SEED
+	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py
 
 lint: setup  ## check the style
 	.venv/bin/ruff check .

@@ -1,5 +1,6 @@
 """Draw what a model sees in images: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
+import sys
 
 from mmengine.config import Config
 
@@ -27,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def find_config(args: argparse.Namespace) -> Config:
     if args.config:
-        return load_config(args.config)
+        return load_config(args.config, needs=('model', 'test_dataloader'))
     if not args.checkpoint:
         raise UsageError('give --config, or the --checkpoint of a training, which has its config with it')
     return config_of_checkpoint(read_checkpoint(args.checkpoint, mmap=True), args.checkpoint)
@@ -42,10 +43,18 @@ def main(args: argparse.Namespace) -> None:
     predictor = Predictor(cfg, checkpoint, device)
     if not args.no_accelerate:
         accelerate(predictor.model, inference=True)
+    bad = 0
     for image, drawing in drawings.items():
-        sample = predictor.predict(image)
+        try:
+            sample = predictor.predict(image)
+        except UsageError as error:
+            print(f'error: {str(error).splitlines()[0]}', file=sys.stderr)
+            bad += 1
+            continue
         predictor.draw(image, sample, drawing, args.score_thr)
         print(f'{image} -> {drawing} {predictor.describe(sample)}'.rstrip())
+    if bad:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

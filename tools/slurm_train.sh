@@ -1,5 +1,20 @@
 #!/usr/bin/env bash
 # Train in a Slurm job of GPUS processes; CPUS_PER_TASK and SRUN_ARGS tell more about the job.
+# A training that Slurm stops (SIGTERM) saves a checkpoint; it is queued again and goes on from there.
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 usage 4 $# 'tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]'
-run_slurm "$1" "$2" train.py "$3" --work-dir "$4" "${@:5}"
+partition=$1 name=$2 config=$3 work_dir=$4
+shift 4
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    set -- "$@" --resume
+fi
+while true; do
+    code=0
+    (run_slurm "$partition" "$name" train.py "$config" --work-dir "$work_dir" "$@") || code=$?
+    if [ "$code" -ne 143 ]; then
+        exit "$code"
+    elif [ -n "${SLURM_JOB_ID:-}" ]; then
+        exec scontrol requeue "$SLURM_JOB_ID" # this is inside of a batch job
+    fi
+    set -- "$@" --resume
+done

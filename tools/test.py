@@ -9,7 +9,10 @@ from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
+from mmvit_backbones.cli.work_dir import set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
+
+NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,8 +35,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options)
-    launch.set_work_dir(cfg, args.work_dir)
+    cfg = load_config(args.config, args.cfg_options, NEEDS)
+    set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     use_own_data(cfg, args)
     if args.real:

@@ -1,5 +1,6 @@
 """Train a detector, a segmenter or a classifier: what it is follows from the config."""
 import argparse
+import os
 import sys
 
 from mmengine.config import Config
@@ -10,8 +11,14 @@ from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import launch, run_care
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.memory import explained_shortage
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ExactResumeHook, ProgressBarHook
+from mmvit_backbones.cli.resume import resume_path, set_resume
+from mmvit_backbones.cli.work_dir import lock_work_dir, set_work_dir
+from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ProgressBarHook
+from mmvit_backbones.engine.bad_data import POLICIES
+
+NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -26,8 +33,11 @@ def get_parser() -> argparse.ArgumentParser:
                            help='train in float32; default: as the config has it, on a GPU')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
+    parser.add_argument('--batch-size', type=int, help='images per process and step (default: as in the config)')
+    parser.add_argument('--on-bad-data', choices=POLICIES,
+                        help='what an unreadable sample does: stop the training (default), or skip the sample')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or from the last one in the work dir')
+                        help='go on from this checkpoint, or from the newest intact one in the work dir')
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard, too')
     parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases, too')
     launch.add_pretrained_argument(parser)
@@ -38,8 +48,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options)
-    launch.set_work_dir(cfg, args.work_dir)
+    cfg = load_config(args.config, args.cfg_options, NEEDS, launch.use_reliable_hooks)
+    set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     use_own_data(cfg, args)
     check_data(cfg, ['train', 'val'])
@@ -53,13 +63,17 @@ def prepare(args: argparse.Namespace) -> Config:
             run_care.log_to(cfg, package)
     if args.auto_scale_lr:
         launch.use_auto_scale_lr(cfg)
-    resumed = launch.resume_path(cfg, args.resume)
+    launch.drop_unwanted_hooks(cfg)
+    if args.batch_size is not None:
+        launch.set_batch_size(cfg, args.batch_size)
+    if args.on_bad_data:
+        cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
+    resumed = resume_path(cfg, args.resume)
     cfg.resume = False
     if resumed:
-        launch.set_resume(cfg, resumed)
+        set_resume(cfg, resumed)
     elif cfg.get('load_from'):
         launch.check_checkpoint(cfg.load_from)
-    launch.use_exact_resume(cfg)
     return cfg
 
 
@@ -67,16 +81,19 @@ def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return
+    lock = lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(ExactResumeHook())
     if sys.stderr.isatty() and is_main_process():
         runner.register_hook(ProgressBarHook())
     if not args.no_accelerate:
         runner.register_hook(AccelerateHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    runner.train()
+    with explained_shortage(runner):
+        runner.train()
+    if lock:
+        lock.close()
     if is_main_process():
         print(f'work dir: {runner.work_dir}')
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, read_checkpoint
 from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.images import check_image
 from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.ops.window import shifted_window_mask, window_reverse
@@ -58,6 +59,7 @@ def main(args: argparse.Namespace) -> None:
     file, = find_images([args.image])
     if args.pretrained:
         args.checkpoint = official_name(args.network, args.pretrained)
+    check_image(file)
     image = Image.open(file).convert('RGB')
     pixels = resize(image, args.size)
     try:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints.loading import load_backbone
 from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.images import check_image
 from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
@@ -55,6 +56,7 @@ def pixel(text: str) -> tuple[int, int]:
 
 def main(args: argparse.Namespace) -> None:
     path, = find_images([args.image])
+    check_image(path)
     with Image.open(path) as file:
         image = np.array(file.convert('RGB'))
     height, width = image.shape[:2]

@@ -27,7 +27,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         path (str | os.PathLike): A file.
         map_location (str | torch.device): Where the tensors go.
         mmap (bool): Leave the tensors on disk until they are used. For looking at a file or copying from it
-            at once: the tensors break when the file is overwritten.
+            at once: the tensors break when the file is overwritten, and their checksums are not looked at.
 
     Raises:
         CheckpointNotFoundError: There is no such file.
@@ -56,12 +56,26 @@ def _load_safetensors(path: str, map_location: str | torch.device | None, mmap: 
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:
     try:
+        if not mmap and zipfile.is_zipfile(path):
+            check_sums(path)
         with torch.serialization.safe_globals(_training_state_types()):
             return torch.load(
                 path, map_location=map_location, weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     # A damaged pickle can make the reader fail in any way.
     except Exception as error:
         raise CheckpointError(f'checkpoint {path} {_what_is_wrong(error)}') from error
+
+
+def check_sums(path: str | os.PathLike) -> None:
+    """Compare the checksums of a torch file, which torch itself does not.
+
+    Raises:
+        zipfile.BadZipFile: A part is not what was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+    if part:
+        raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
 
 
 def _what_is_wrong(error: Exception) -> str:

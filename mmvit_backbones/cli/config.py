@@ -2,7 +2,7 @@
 import ast
 import inspect
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 from mmengine.config import Config
@@ -33,8 +33,19 @@ def find_names(patterns: Sequence[str]) -> list[str]:
     return names
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
-    """Load a config file and merge the options `{'a.b.c': value}` of the command line into it."""
+def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
+                complete: Callable[[Config], None] | None = None) -> Config:
+    """Load a config file for a script.
+
+    Args:
+        path (str): The file.
+        options (dict | None): What the command line changes, as `{'a.b.c': value}`.
+        needs (Sequence[str]): What the config must have.
+        complete (Callable): Adds to the config before the options are looked at.
+
+    Raises:
+        UsageError: The file is no config for a framework, lacks something, or an option has no target in it.
+    """
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
     try:
@@ -45,6 +56,10 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if osp.splitext(path)[1] in PLAIN_FORMATS:
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check_host(cfg, path)
+    for key in needs:
+        _check_part(cfg, key, path)
+    if complete is not None:
+        complete(cfg)
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
@@ -124,6 +139,14 @@ def _check_host(cfg: Config, path: str) -> None:
         raise UsageError(f'config {path} has default_scope={host!r}; allowed are {", ".join(HOSTS)}')
     if find_spec(host) is None:
         raise UsageError(f'config {path} needs {host}, which is not installed')
+
+
+def _check_part(cfg: Config, key: str, path: str) -> None:
+    part = cfg.get(key)
+    if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
+        raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
+    if key.endswith('_dataloader') and not isinstance(part.get('dataset'), dict):
+        raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
 
 
 def _set_host_defaults(cfg: Config) -> None:

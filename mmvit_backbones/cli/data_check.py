@@ -1,20 +1,37 @@
 """See that the data of a config is there, before anything starts."""
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from mmengine.config import Config
 
+from .annotations import coco_errors
 from .config import UsageError, leaf_datasets
+from .images import check_image
+
+IGNORED = 255  # mmseg's label for what belongs to no class
 
 
-def check_data(cfg: Config, splits: Sequence[str]) -> None:
-    """Raise a UsageError if a file or folder of the splits ('train', 'val', 'test') is missing."""
+def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
+    """See that a training would find its data.
+
+    Args:
+        cfg (mmengine.Config): A config of a framework.
+        splits (Sequence[str]): Of 'train', 'val' and 'test'.
+        content (bool): Look into the annotations, too. Defaults to True.
+
+    Raises:
+        UsageError: A file or folder is missing, or annotations are wrong.
+    """
     for split in splits:
         for dataset in _datasets(cfg, split):
             missing = next((path for path in _paths(dataset) if not _is_there(path)), None)
             if missing:
                 raise UsageError(_message(cfg, dataset, missing))
+            errors = list(annotation_errors(dataset)) if content else []
+            if errors:
+                raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; tools/check_data.py lists them)')
         for key, path in _files_of_metrics(cfg, split):
             if not _is_there(path):
                 raise UsageError(f'{split}_evaluator.{key} {osp.abspath(path)} does not exist')
@@ -35,11 +52,66 @@ def _paths(dataset: dict) -> list[str]:
     return [osp.join(dataset.get('data_root') or '', name) for name in names]
 
 
+def annotation_errors(dataset: dict) -> Iterator[str]:
+    """Go through the mistakes in the annotations of a dataset config; one process looks for them."""
+    is_coco = dataset['type'].startswith('Coco') and str(dataset.get('ann_file')).endswith('.json')
+    if is_coco and os.environ.get('RANK', '0') == '0':
+        file, *folders = map(osp.expanduser, _paths(dataset))
+        yield from coco_errors(file, folders[0])
+
+
+def sample_error(sample: tuple[dict, int]) -> str:
+    """What is wrong with the files of a sample, or ''.
+
+    Args:
+        sample (tuple[dict, int]): What the data set says about it, and the number of classes.
+    """
+    info, num_classes = sample
+    try:
+        image = _read(info['img_path'], flag='color')
+        size, stated = image.shape[:2], (info.get('height'), info.get('width'))
+        if None not in stated and size != stated:
+            raise UsageError(f'image {info["img_path"]} is of {size[0]} x {size[1]} pixels, the annotations say '
+                             f'{stated[0]} x {stated[1]}')
+        mask = info.get('seg_map_path')
+        if mask:
+            _check_mask(mask, _read(mask, flag='unchanged', backend='pillow'), size, num_classes, info)
+    except UsageError as error:
+        return str(error).split('\n')[0]
+    return ''
+
+
+def _read(path: str, **how: str) -> np.ndarray:
+    """Read an image as the frameworks do, and refuse what they complete with gray."""
+    import mmcv
+    check_image(path)
+    image = mmcv.imread(path, **how)
+    if image is None:
+        raise UsageError(f'image {path} cannot be read by OpenCV, which the frameworks use')
+    return image
+
+
+def _check_mask(path: str, mask: np.ndarray, size: tuple[int, int], num_classes: int, info: dict) -> None:
+    if mask.shape[:2] != size:
+        raise UsageError(f'mask {path} is of {mask.shape[:2]} pixels, its image of {size}')
+    if mask.ndim > 2:
+        raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')
+    if info.get('label_map'):
+        return
+    last = num_classes - 1 + bool(info.get('reduce_zero_label'))
+    wrong = [label for label in np.unique(mask).tolist() if label > last and label != IGNORED]
+    if wrong:
+        raise UsageError(f'mask {path} has labels {wrong[:5]}; allowed are 0 to {last} and {IGNORED}')
+
+
 def _is_there(path: str) -> bool:
     path = osp.expanduser(path)
     if not path.endswith(os.sep):
         return osp.isfile(path)
-    return osp.isdir(path) and bool(os.listdir(path))
+    try:
+        return osp.isdir(path) and bool(os.listdir(path))
+    except OSError as error:
+        raise UsageError(f'folder {path} cannot be read: {error.strerror}') from error
 
 
 def _files_of_metrics(cfg: Config, split: str) -> list[tuple[str, str]]:

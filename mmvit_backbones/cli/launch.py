@@ -3,6 +3,7 @@ import argparse
 import gc
 import os
 import os.path as osp
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,11 +11,11 @@ from collections.abc import Callable
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS
-from mmengine.runner import find_latest_checkpoint
 
 from ..backbones import Backbone
 from ..checkpoints import CheckpointError
 from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
+from ..engine import RELIABLE_HOOKS, TrainingError
 from ..installation import check_distributions
 from ..zoo import VARIANTS, Variant, find_variant
 from .config import UsageError, dicts_in
@@ -81,18 +82,41 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         check_distributions()
         main(args)
     except (UsageError, CheckpointError) as error:
-        if os.environ['LOCAL_RANK'] == '0':
-            print(f'error: {error}', file=sys.stderr)
-        sys.exit(1)
+        _fail(error, only_first=True)  # all processes see it
+    except TrainingError as error:
+        _fail(error)
+    except RuntimeError as error:
+        reason = _lost_process(error)
+        if reason is None:
+            raise
+        _fail(reason)
     if torch.distributed.is_initialized():
         # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
         gc.collect()
         torch.distributed.destroy_process_group()
 
 
-def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    name = osp.splitext(osp.basename(cfg.filename))[0]
-    cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+def _fail(reason: Exception | str, only_first: bool = False) -> None:
+    """End with one line; one process of several ends the run, and need not wait for the others."""
+    is_one_of_many = 'RANK' in os.environ
+    if not (only_first and os.environ['LOCAL_RANK'] != '0'):
+        rank = f'rank {os.environ["RANK"]}: ' if is_one_of_many and not only_first else ''
+        print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def _lost_process(error: RuntimeError) -> str | None:
+    """Say which process has gone, if that is what an error is about."""
+    text = str(error)
+    worker = re.search(
+        r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
+    if worker:
+        return (f'data loader worker {worker[1]} {worker[2]}; the system kills for want of memory, and a shared memory '
+                '(/dev/shm) that is full does, too: fewer train_dataloader.num_workers need less')
+    connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
+    if torch.distributed.is_initialized() and re.search(connection, text):
+        return f'lost the connection to another process: {text.splitlines()[0]}'
+    return None
 
 
 def check_launcher(launcher: str) -> None:
@@ -120,31 +144,22 @@ def init_processes(cfg: Config, launcher: str) -> None:
     _replace_type(cfg.model, 'SyncBN', 'BN')
 
 
-def resume_path(cfg: Config, resume: str | None) -> str | None:
-    """Return the checkpoint to resume from, or None; resume is the value of --resume."""
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    if resume != 'auto':
-        return resume
-    has_checkpoint = osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint'))
-    return find_latest_checkpoint(cfg.work_dir) if has_checkpoint else None
+def use_reliable_hooks(cfg: Config) -> None:
+    """Add the hooks of this package that a training should not be without, where the config does not name them."""
+    hooks = cfg.setdefault('default_hooks', {})
+    for name, hook in RELIABLE_HOOKS.items():
+        hooks.setdefault(name, dict(hook))
+    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
+        checkpoint['type'] = 'AtomicCheckpointHook'
+    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook needs
 
 
-def set_resume(cfg: Config, path: str) -> None:
-    """Resume from a checkpoint, with the seed of the training that wrote it."""
-    checkpoint = read_checkpoint(path, mmap=True)
-    if not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
-        raise UsageError(f'checkpoint {path} has no training state to resume; '
-                         f'--cfg-options load_from={path} starts from its weights')
-    cfg.resume = True
-    cfg.load_from = path
-    # The data loaders are built before mmengine reads the checkpoint.
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=checkpoint['meta'].get('seed'))
-
-
-def use_exact_resume(cfg: Config) -> None:
-    """Do what `ExactResumeHook` needs: new workers, with seeds of the hook's, for each epoch."""
-    cfg.train_dataloader.persistent_workers = False
+def drop_unwanted_hooks(cfg: Config) -> None:
+    """Leave out the hooks that were set to None; mmengine does so with its own alone."""
+    for name in RELIABLE_HOOKS:
+        if cfg.default_hooks[name] is None:
+            cfg.default_hooks.pop(name)
 
 
 def check_backbone(cfg: Config) -> Backbone | None:
@@ -198,6 +213,16 @@ def check_checkpoint(filename: str) -> dict | None:
 
 def _is_readable(filename: str) -> bool:
     return '://' not in filename or filename.startswith(('http', OFFICIAL))
+
+
+def set_batch_size(cfg: Config, batch_size: int) -> None:
+    if batch_size < 1:
+        raise UsageError(f'--batch-size is {batch_size}; allowed is a whole number from 1')
+    loader = cfg.train_dataloader
+    target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
+    if 'batch_size' not in target:
+        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
+    target.batch_size = batch_size
 
 
 def use_auto_scale_lr(cfg: Config) -> None:

@@ -10,18 +10,18 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
-from PIL import Image
 from torch import nn
 
 from ..checkpoints.loading import convert_if_published, load_weights, read_checkpoint
 from . import frameworks
 from .config import UsageError, leaf_datasets
+from .images import check_image
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """List the image files among files and folders, and read each of them to see that it is one."""
+    """List the image files among files and folders."""
     images = []
     for path in map(Path, paths):
         if not path.exists():
@@ -30,8 +30,6 @@ def find_images(paths: Sequence[str]) -> list[Path]:
         if not found:
             raise UsageError(f'folder {path} has no image; allowed are {", ".join(SUFFIXES)}')
         images += found
-    for image in images:
-        _check_image(image)
     return images
 
 
@@ -86,8 +84,17 @@ class Predictor:
 
     @torch.no_grad()
     def predict(self, path: Path) -> BaseDataElement:
-        """Return the data sample of the framework for an image file."""
-        data = self.pipeline(dict(img_path=str(path), img_id=0))
+        """Return the data sample of the framework for an image file.
+
+        Raises:
+            UsageError: The file cannot be read.
+        """
+        check_image(path)
+        try:
+            data = self.pipeline(dict(img_path=str(path), img_id=0))
+        # A pipeline can fail in any way.
+        except Exception as error:
+            raise UsageError(f'image {path} cannot be read: {type(error).__name__}: {error}') from error
         return self.model.test_step(self.collate([data]))[0]
 
     def describe(self, sample: BaseDataElement) -> str:
@@ -108,14 +115,6 @@ class Predictor:
             return
         threshold = dict(pred_score_thr=score_thr) if self.framework == 'mmdet' else {}
         self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=out_file, **threshold)
-
-
-def _check_image(path: Path) -> None:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError) as error:
-        raise UsageError(f'image {path} cannot be read: {error}') from error
 
 
 def _read_rgb(path: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 import os
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,10 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
+from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.images import check_image
 from mmvit_backbones.cli.launch import check_backbone, check_pretrained, choose_checkpoint
 from mmvit_backbones.cli.predict import find_images, plan_drawings
 
@@ -180,6 +180,26 @@ def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
         assert drawing.size == (60, 40)
 
 
+def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
+    """Nine are drawn, and each of the others has its line."""
+    images = sorted((ROOT / 'data/flowers_mini/val/roses').glob('*.jpg'))
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        shutil.copy(image, tmp_path / 'images')
+    bad = [tmp_path / 'images' / image.name for image in images[:3]]
+    os.truncate(bad[0], 5000)
+    bad[1].write_bytes(b'text')
+    bad[2].write_bytes(b'')
+    with pytest.raises(SystemExit) as ended:
+        run_main('predict.py', tmp_path / 'images', '--config', TINY, '--checkpoint', tiny_checkpoint,
+                 '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    captured = capsys.readouterr()
+    assert ended.value.code == 1
+    assert len(list((tmp_path / 'drawn').iterdir())) == captured.out.count(' -> ') == len(images) - 3
+    errors = [line for line in captured.err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 3 and all(str(path) in line for path, line in zip(bad, errors))
+
+
 @pytest.mark.parametrize('prefix, own, is_right', [
     ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
 def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
@@ -227,9 +247,28 @@ def test_bad_images(tmp_path):
         find_images([tmp_path])
     (tmp_path / 'bad.jpg').write_bytes(b'text')
     with pytest.raises(UsageError, match='bad.jpg cannot be read'):
-        find_images([tmp_path])
+        check_image(tmp_path / 'bad.jpg')
     with pytest.raises(UsageError, match='two images'):
         plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
+
+
+@pytest.mark.parametrize('variables, calls', [
+    ({}, ['srun', 'srun --resume']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+    (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume', 'scontrol requeue 7'])])
+def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
+    """Programs in the place of Slurm's: srun ends as a training does that got SIGTERM, then as one that is done."""
+    notes = tmp_path / 'notes'
+    for name in ('srun', 'scontrol'):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '
+                                     f'[ $(grep -c . {notes}) -gt 1 ] || exit 143\n')
+        (tmp_path / name).chmod(0o755)
+    result = run(str(ROOT / 'tools/slurm_train.sh'), 'gpu', 'job', 'config.py', 'work', '--amp',
+                 PATH=f'{tmp_path}:{os.environ["PATH"]}', **variables)
+    assert result.returncode == 0, result.stderr
+    for call, expected in zip(notes.read_text().splitlines(), calls, strict=True):
+        is_training = expected.startswith('srun')
+        assert call.startswith('srun ') and '--amp' in call if is_training else call == expected
+        assert ('--resume' in call) == ('--resume' in expected)
 
 
 @pytest.mark.training
@@ -239,31 +278,3 @@ def test_two_processes_take_the_same_step(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f'work dir: {tmp_path}'
     assert (tmp_path / 'epoch_1.pth').exists()
-
-
-def kill_in_epoch(epoch, *args):
-    """Start a training and kill it after two of the steps of an epoch."""
-    process = subprocess.Popen(
-        args, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with process:
-        for line in process.stdout:
-            if f'Epoch(train) [{epoch}][2/4]' in line:
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.training
-def test_killed_training_resumes_exactly(tmp_path):
-    """Crops are drawn in workers and drop path in the main process; both go on as if nothing had happened."""
-    args = command('train.py', TINY, '--cfg-options', 'randomness.seed=7', 'train_dataloader.num_workers=2')
-    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    uninterrupted = subprocess.Popen([*args, '--work-dir', str(whole)], cwd=ROOT, env=environment())
-    kill_in_epoch(2, *args, '--work-dir', str(killed))
-    assert uninterrupted.wait() == 0
-    assert not (killed / 'epoch_2.pth').exists()
-    resumed = run(*args, '--work-dir', str(killed), '--resume')
-    assert resumed.returncode == 0, resumed.stderr
-    expected, weights = (load_checkpoint_file(path / 'epoch_3.pth')['state_dict'] for path in (whole, killed))
-    assert expected.keys() == weights.keys()
-    assert all(torch.equal(expected[key], weights[key]) for key in expected)

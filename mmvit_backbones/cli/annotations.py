@@ -1,0 +1,111 @@
+"""What is wrong with annotations, before they are trained on."""
+import json
+import math
+import os.path as osp
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from os import scandir
+
+KEYS = ('images', 'annotations', 'categories')
+ALLOWED = dict(
+    image_id='the id of a listed image',
+    category_id='given',
+    bbox='four finite numbers',
+    segmentation='polygons of finite numbers, or a run-length encoding with counts and the size of the image',
+)
+
+
+def coco_errors(file: str, folder: str) -> Iterator[str]:
+    """One line for each kind of mistake in a COCO file that a training would stumble over.
+
+    Args:
+        file (str): The annotations.
+        folder (str): Where the images are.
+    """
+    try:
+        with open(file, encoding='utf-8') as stream:
+            content = json.load(stream)
+        images, annotations = content['images'], content['annotations']
+        ids = {key: [entry['id'] for entry in content[key]] for key in KEYS}
+        names = [image['file_name'] for image in images]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f'has no {error}' if isinstance(error, KeyError) else f'{type(error).__name__}: {error}'
+        yield f'{file} is not in COCO format: {reason}'
+        return
+    for key in KEYS:
+        if not content[key]:
+            yield f'{file}: {key} is empty'
+        repeated = [number for number, count in Counter(ids[key]).items() if count > 1]
+        if repeated:
+            yield f'{file}: {_some(repeated)} of {key} are given to several'
+    yield from _missing(file, folder, names)
+    sizes = {image['id']: [image.get('height'), image.get('width')] for image in images}
+    def size_of(annotation: dict) -> list[int] | None:
+        return sizes.get(annotation.get('image_id'))
+
+    is_right = {
+        'image_id': lambda annotation: annotation.get('image_id') in sizes,
+        'category_id': lambda annotation: 'category_id' in annotation,
+        'bbox': lambda annotation: _is_box(annotation.get('bbox')),
+        'segmentation': lambda annotation: _is_segmentation(annotation.get('segmentation'), size_of(annotation)),
+    }
+    for key, check in is_right.items():
+        wrong = [annotation['id'] for annotation in annotations if not check(annotation)]
+        if wrong:
+            yield f'{file}: {key} of annotations {_some(wrong)} must be {ALLOWED[key]}'
+
+
+def coco_left_out(file: str) -> Counter:
+    """How many annotations of a sound COCO file mmdet leaves out, by the reason."""
+    with open(file, encoding='utf-8') as stream:
+        content = json.load(stream)
+    sizes = {image['id']: (image.get('width', math.inf), image.get('height', math.inf)) for image in content['images']}
+    categories = {category['id'] for category in content['categories']}
+    left_out = Counter()
+    for annotation in content['annotations']:
+        x, y, width, height = annotation['bbox']
+        image_width, image_height = sizes[annotation['image_id']]
+        polygons = annotation.get('segmentation')
+        if annotation['category_id'] not in categories:
+            left_out['unknown category'] += 1
+        elif annotation.get('area', 1) <= 0 or width < 1 or height < 1:
+            left_out['no area, or a side below one pixel'] += 1
+        elif min(x + width, image_width) <= max(x, 0) or min(y + height, image_height) <= max(y, 0):
+            left_out['box outside of its image'] += 1
+        elif isinstance(polygons, list) and polygons and not any(len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
+            left_out['no polygon of three points'] += 1
+    return left_out
+
+
+def _missing(file: str, folder: str, names: list[str]) -> Iterator[str]:
+    """Listed images that are not there, found by listing each folder once."""
+    there = {}
+    for part in {osp.dirname(name) for name in names}:
+        there[part] = set()
+        with suppress(OSError), scandir(osp.join(folder, part)) as entries:
+            there[part] = {entry.name for entry in entries if entry.is_file()}
+    missing = [name for name in names if osp.basename(name) not in there[osp.dirname(name)]]
+    if missing:
+        yield f'{file}: images {_some(missing)} are not in {folder}'
+
+
+def _some(values: list) -> str:
+    more = f' and {len(values) - 3} more' if len(values) > 3 else ''
+    return ', '.join(map(str, values[:3])) + more
+
+
+def _are_finite(values) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+
+
+def _is_box(box) -> bool:
+    return isinstance(box, (list, tuple)) and len(box) == 4 and _are_finite(box)
+
+
+def _is_segmentation(segmentation, size: list[int] | None) -> bool:
+    """Polygons, a run-length encoding of the image's size, or nothing."""
+    if isinstance(segmentation, dict):
+        return 'counts' in segmentation and (size is None or segmentation.get('size') == size)
+    return segmentation is None or isinstance(segmentation, list) and all(
+        isinstance(polygon, list) and _are_finite(polygon) for polygon in segmentation)

@@ -1,0 +1,83 @@
+"""What to do when the memory does not suffice."""
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from ..backbones import Backbone
+from ..engine import TrainingError
+from ..measure import count_memory
+
+
+@contextmanager
+def explained_shortage(runner: Runner) -> Iterator[None]:
+    """Turn an error for want of memory into one line with the model, its input, and what would fit.
+
+    Raises:
+        TrainingError: Instead of torch's and Python's errors.
+    """
+    shapes = _ShapesHook()
+    runner.register_hook(shapes)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_shortage(error):
+            raise
+        reason = str(error).strip().split('\n')[0]
+        raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({reason})') from error
+
+
+class _ShapesHook(Hook):
+    """Keeps the shape of the batch in work."""
+
+    priority = 'VERY_HIGH'
+    batch, height, width = 0, 0, 0
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        images = data_batch['inputs'] if isinstance(data_batch, dict) and 'inputs' in data_batch else ()
+        if len(images):
+            self.batch = len(images)
+            self.height, self.width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+
+
+def _is_shortage(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or 'DefaultCPUAllocator' in str(error)
+
+
+def _describe(runner: Runner, shapes: _ShapesHook) -> str:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    backbone = getattr(model, 'backbone', None)
+    name = type(backbone or model).__name__
+    if not shapes.batch:
+        return f'{name}, before the first batch'
+    what = f'{name} on {shapes.batch} images of {shapes.height} x {shapes.width}'
+    if not isinstance(backbone, Backbone):
+        return f'{what}; try a smaller --batch-size, or --amp'
+    size, room = (shapes.height, shapes.width), _memory()
+    config = dict(runner.cfg.model.backbone)
+    plain, recomputed = (_per_image(config, size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
+    return (f'{what}. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {room // plain} images, or '
+            f'{room // recomputed} with model.backbone.with_cp=True, and fewer for head, weights and optimizer. Try a '
+            'smaller --batch-size, --cfg-options model.backbone.with_cp=True, or --amp, which halves it on a GPU')
+
+
+def _per_image(config: dict, size: tuple[int, int], with_cp: bool) -> int:
+    """Bytes at the peak of a training step of the backbone, as tools/count_memory.py counts them."""
+    with torch.device('meta'):
+        backbone = MODELS.build({**config, 'init_cfg': None, 'with_cp': with_cp})
+        return count_memory(backbone, torch.empty(1, backbone.in_channels, *size))['training']
+
+
+def _memory() -> int:
+    """Bytes that the process may have."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[1]
+    limits = [resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return min([os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'),
+                *(limit for limit in limits if limit != resource.RLIM_INFINITY)])

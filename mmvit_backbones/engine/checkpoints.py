@@ -1,0 +1,142 @@
+"""Checkpoints that are whole or not there, whatever happens while they are written."""
+import os
+import os.path as osp
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from .errors import TrainingError
+from .finite import check_finite
+
+ON_ERROR = ('stop', 'continue')
+TEMPORARY = '.tmp'
+
+
+@register_backend('atomic', force=True)
+class AtomicBackend(LocalBackend):
+    """MMEngine's local files, written under a temporary name, synced to the disk, and renamed."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        """Writes a file.
+
+        Raises:
+            OSError: It can't be written; the message says how much is needed and free. What was there before stays.
+        """
+        filepath = Path(filepath)
+        filepath.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(f'{filepath}{TEMPORARY}')
+        try:
+            with open(temporary, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, filepath)
+            _sync_folder(filepath.parent)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            needed, free = (f'{size / 2**20:.1f} MiB' for size in (len(obj), shutil.disk_usage(filepath.parent).free))
+            raise OSError(error.errno, f'{error.strerror} ({needed} needed, {free} free)', str(filepath)) from error
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's hook, with checkpoints that can be relied on.
+
+    A file is written under a temporary name, synced and renamed, so that a machine that dies leaves no half of one.
+    Old checkpoints are removed after the new one is there. Weights that hold NaN or inf are not saved: the last
+    checkpoint stays one to go on from.
+
+    Args:
+        on_error (str): ``'stop'`` ends the training where a checkpoint can't be written, ``'continue'`` trains on
+            without it. Defaults to ``'stop'``.
+        **kwargs: MMEngine's.
+
+    Raises:
+        ValueError: ``on_error`` is neither.
+        TrainingError: Later, when a checkpoint can't be written or the weights are not finite.
+
+    Example:
+        >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
+    """
+
+    def __init__(self, *args, on_error: str = 'stop', **kwargs) -> None:
+        if on_error not in ON_ERROR:
+            raise ValueError(f'on_error must be one of {ON_ERROR}, got {on_error!r}')
+        if '://' not in str(kwargs.get('out_dir')) and 'file_client_args' not in kwargs:
+            kwargs.setdefault('backend_args', dict(backend='atomic'))
+        super().__init__(*args, **kwargs)
+        self.on_error = on_error
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        self.file_backend = _RemovesLater(self.file_backend)
+        if is_main_process() and osp.isdir(self.out_dir):
+            for path in Path(self.out_dir).glob(f'*.pth{TEMPORARY}'):  # of a run that died
+                path.unlink(missing_ok=True)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        check_finite(runner)
+        last, kept = self.last_ckpt, list(getattr(self, 'keep_ckpt_ids', ()))
+        with self._saving(runner) as state:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        if state['failed']:
+            self.last_ckpt = last
+            runner.message_hub.update_info('last_ckpt', last)
+            if self.max_keep_ckpts > 0:
+                self.keep_ckpt_ids.clear()
+                self.keep_ckpt_ids.extend(kept)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        with self._saving(runner):
+            super()._save_best_checkpoint(runner, metrics)
+
+    @contextmanager
+    def _saving(self, runner: Runner) -> Iterator[dict]:
+        state = dict(failed=False)
+        try:
+            yield state
+        except OSError as error:
+            state['failed'] = True
+            self.file_backend.paths.clear()
+            message = f'checkpoint cannot be written: {error}'
+            if self.on_error == 'stop':
+                raise TrainingError(f'{message}; older checkpoints are intact, and --cfg-options '
+                                    'default_hooks.checkpoint.on_error=continue trains on without it') from error
+            runner.logger.warning(f'{message}; the training goes on without it')
+        else:
+            self.file_backend.remove_now()
+
+
+class _RemovesLater:
+    """A file backend that removes files when the new ones are there."""
+
+    def __init__(self, backend) -> None:
+        self.backend, self.paths = backend, []
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.paths.append(path)
+
+    def remove_now(self) -> None:
+        for path in self.paths:
+            self.backend.remove(path)
+        self.paths.clear()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name as lasting as the content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,11 @@
+"""What ends a training although neither config nor program is wrong."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message is one line that says why and what to try.
+
+    A data loader raises an error of its worker again, with the traceback in the message: only the line itself is kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().split(f'{type(self).__name__}: ')[-1].split('\n')[0])

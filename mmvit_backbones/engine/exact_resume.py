@@ -1,0 +1,143 @@
+"""A resumed training repeats what the uninterrupted one does."""
+import copy
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from .bad_data import item_reader
+from .errors import TrainingError
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Make a resumed training repeat what the uninterrupted one does, bit for bit where the kernels do.
+
+    mmengine resumes weights, optimizer, schedules and the order of the data, but no random states. Here these
+    are a function of seed, rank and iteration, for the model and for the data, with any number of workers of the data
+    loader. They must not outlive an epoch (`persistent_workers=False`). A checkpoint may be one from within an epoch.
+
+    Raises:
+        TrainingError: The checkpoint is of a training with another number of images per step: epochs and schedules
+            would not fit.
+    """
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self.loader = runner.train_dataloader
+        self.batches = SeededBatches(self.loader.dataset, runner.seed)
+        # Where torch's loader looks before it takes sample by sample.
+        self.loader.dataset.__getitems__ = self.batches
+        if self.loader.persistent_workers:
+            runner.logger.warning('train_dataloader.persistent_workers=True: a resumed training will differ by chance')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        self.batches.iteration = runner.iter
+        if isinstance(loop, EpochBasedTrainLoop):
+            done = runner.iter - runner.epoch * len(self.loader)
+            if 0 < done <= len(self.loader):
+                loop.dataloader = rest_of_epoch(self.loader, done)
+            return
+        batches = loop.dataloader_iterator
+        if getattr(batches, '_iterator', None) is not None:
+            loop.dataloader_iterator = type(batches)(self.loader)  # older mmengine has made workers already
+        if not _can_skip(self.loader) and (self.loader.num_workers or not hasattr(batches, 'skip_iter')):
+            self.batches.iteration = 0  # mmengine loads all it skips
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        self.batches.iteration = runner.iter + 1
+        _seed(runner.seed, runner.iter, 'model')
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        runner.train_loop.dataloader = self.loader
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta'].update(world_size=get_world_size(), batch_size=_batch_size(runner.train_dataloader))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        meta = checkpoint.get('meta', {})
+        if not runner.cfg.get('resume') or 'world_size' not in meta:
+            return
+        before, now = (meta['world_size'], meta['batch_size']), (get_world_size(), _batch_size(runner.train_dataloader))
+        told = 'the checkpoint is of {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
+        if np.prod(before) != np.prod(now):
+            raise TrainingError(f'{told}: epochs and schedules would not fit. Take the same number of images per step, '
+                                'or start a new training from the weights with --cfg-options load_from=CHECKPOINT')
+        if before != now:
+            runner.logger.warning(f'{told}: as many images per step, but other random numbers')
+
+
+class SeededBatches:
+    """Reads batches of a data set, with random states of their own for each iteration.
+
+    Args:
+        dataset (Dataset): A map-style data set.
+        seed (int): The seed of the training.
+
+    Attributes:
+        iteration (int): That of the next batch in the main process, or of a new loader's first.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.read, self.seed, self.iteration = item_reader(dataset), seed, 0
+        self.rank = get_rank()  # unknown in a worker
+
+    def __call__(self, indices: list[int]) -> list:
+        worker = get_worker_info()
+        offset, step = (worker.id, worker.num_workers) if worker else (0, 1)  # workers take turns
+        _seed(self.seed, self.iteration + offset, 'data', self.rank)
+        self.iteration += step
+        return self.read(indices)
+
+
+def rest_of_epoch(loader: DataLoader, done: int) -> DataLoader:
+    """A loader like this one, but for the first batches of its next epoch."""
+    rest = copy.copy(loader)
+    # Its attributes can't be set otherwise.
+    rest.__dict__['batch_sampler'] = _Rest(loader.batch_sampler, done)
+    return rest
+
+
+class _Rest:
+
+    def __init__(self, batch_sampler, done: int) -> None:
+        self.batch_sampler, self.done = batch_sampler, done
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = iter(self.batch_sampler)
+        for _ in range(self.done):
+            next(batches, None)
+        yield from batches
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __getattr__(self, name: str):
+        if name == 'batch_sampler':  # while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.batch_sampler, name)
+
+
+def _seed(seed: int, iteration: int, what: str, rank: int | None = None) -> None:
+    rank = get_rank() if rank is None else rank
+    state = int(np.random.SeedSequence((seed, rank, iteration, what == 'data')).generate_state(1)[0])
+    random.seed(state)
+    np.random.seed(state)
+    torch.manual_seed(state)
+
+
+def _batch_size(loader: DataLoader) -> int:
+    return loader.batch_size or loader.batch_sampler.batch_size
+
+
+def _can_skip(loader: DataLoader) -> bool:
+    samplers = (loader.sampler, getattr(loader.batch_sampler, 'sampler', None))
+    return any(hasattr(sampler, 'skip') for sampler in samplers)

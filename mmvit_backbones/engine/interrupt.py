@@ -1,0 +1,108 @@
+"""SIGTERM, by which Slurm takes a machine back, and SIGINT leave a checkpoint behind."""
+import os
+import os.path as osp
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from .finite import check_finite
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# A launcher passes on what the terminal has sent already.
+SAME_SIGNAL_SECONDS = 1.
+
+
+@HOOKS.register_module()
+class InterruptHook(Hook):
+    """At SIGTERM or SIGINT, saves ``interrupted.pth`` after the step and leaves with exit code 143 or 130.
+
+    All processes stop after the same step, whichever of them got the signal. The file holds the whole training state;
+    resuming goes on with the next step. A second signal ends the process at once.
+    """
+
+    priority = 'LOWEST'
+    filename = 'interrupted.pth'
+
+    def __init__(self) -> None:
+        self.received, self.received_at = 0, 0.
+
+    def before_train(self, runner: Runner) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self.receive) for number in SIGNALS}
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                loop.dataloader.worker_init_fn = partial(_start_worker, loop.dataloader.worker_init_fn)
+
+    def after_train(self, runner: Runner) -> None:
+        for number, handler in getattr(self, 'previous', {}).items():
+            signal.signal(number, handler)
+
+    def receive(self, number: int, frame) -> None:
+        if self.received and time.monotonic() - self.received_at > SAME_SIGNAL_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not self.received:
+            self.received, self.received_at = number, time.monotonic()
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        number = self.agree()
+        # Gradients that are still collected are in no checkpoint.
+        if number and not (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
+            self.stop(runner, number, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        # Processes may have different numbers of steps here, and the averaged weights be in the model.
+        has_average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        if self.received and get_world_size() == 1 and not has_average:
+            self.stop(runner, self.received, runner.iter)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        number = self.agree()
+        if number:
+            self.stop(runner, number, runner.iter)
+
+    def agree(self) -> int:
+        """The signal that any of the processes got, or 0."""
+        if get_world_size() == 1:
+            return self.received
+        number = torch.tensor(self.received)
+        all_reduce(number, 'max')
+        return int(number)
+
+    def stop(self, runner: Runner, number: int, iteration: int) -> None:
+        check_finite(runner)
+        path = osp.join(runner.work_dir, self.filename)
+        runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
+                               by_epoch=False, backend_args=dict(backend='atomic'))
+        if is_main_process():
+            with open(osp.join(runner.work_dir, 'last_checkpoint'), 'w') as file:  # which mmengine reads
+                file.write(path)
+        runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
+                              f'--resume goes on from {path}')
+        barrier()  # a process that leaves makes the launcher end the others
+        raise SystemExit(128 + number)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end at its own process's SIGTERM: one to all processes of a job is for those that save first."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    if init_fn is not None:
+        init_fn(worker_id)

@@ -1,0 +1,100 @@
+"""Kills at random moments: `make chaos`. Not among the tests, as it takes long."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT
+from runs import TINY, assert_same_weights, train
+
+KILLS = int(os.environ.get('CHAOS_KILLS', 100))
+SEED = int(os.environ.get('CHAOS_SEED', 0))
+# A run is long enough to be killed while it starts, steps, validates, saves and ends.
+OPTIONS = ['train_dataloader.num_workers=1', 'train_cfg.max_epochs=6', 'default_hooks.checkpoint.max_keep_ckpts=2']
+
+
+def test_killed_trainings_end_with_the_same_weights(tmp_path):
+    """Two of three kills by SIGKILL, the third by SIGTERM; a training that is finished starts anew."""
+    undisturbed = tmp_path / 'undisturbed'
+    run = train(undisturbed, *OPTIONS)
+    assert run.wait() == 0, run.text
+    duration = 10.  # follows the speed of the machine, so that about one of ten ends before it is killed
+    moments, work_dir, finished, codes = random.Random(SEED), tmp_path / 'work', 0, []
+    while len(codes) < KILLS or work_dir.exists():
+        run = train(work_dir, '--resume', *OPTIONS)
+        if len(codes) < KILLS:
+            run.process.join(moments.uniform(0.1, 0.9) * duration)
+            if run.process.exitcode is None:
+                run.signal(signal.SIGTERM if len(codes) % 3 == 2 else signal.SIGKILL)
+                code = run.wait()
+                codes += [code] if code else []
+        code = run.wait()
+        assert code in (0, 143, -signal.SIGTERM, -signal.SIGKILL), run.text
+        duration *= 1.02 if code else 0.8
+        if code == 0:
+            assert_same_weights(undisturbed / 'epoch_6.pth', work_dir / 'epoch_6.pth')
+            finished += 1
+            shutil.rmtree(work_dir)
+    print(f'{len(codes)} kills with exit codes {sorted(set(codes))}; {finished} trainings ended with the same weights')
+
+
+def launch(work_dir, *arguments):
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests/cli')])
+    env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29613',
+           'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONUNBUFFERED': '1'}
+    return subprocess.Popen(
+        [str(ROOT / 'tools/dist_train.sh'), str(TINY), '2', '--work-dir', str(work_dir), *arguments,
+         '--cfg-options', 'randomness.seed=7', 'find_unused_parameters=True'],
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def ranks_of(launcher):
+    """Process ids by rank."""
+    ranks = {}
+    for process in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{process}/environ') as file:
+                variables = dict(entry.split('=', 1) for entry in file.read().split('\0') if '=' in entry)
+            with open(f'/proc/{process}/stat') as file:
+                parent = int(file.read().rsplit(')', 1)[1].split()[1])
+        except OSError:
+            continue
+        if parent == launcher and 'RANK' in variables:
+            ranks[int(variables['RANK'])] = int(process)
+    return ranks
+
+
+def read_until(process, text):
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return ''.join(lines)
+    raise AssertionError(''.join(lines))
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
+def test_one_of_two_ranks(number, code, tmp_path):
+    """One that is told to stop makes both save and stop; one that is killed ends the run, which names it."""
+    whole = launch(tmp_path / 'whole')
+    output, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, output
+    run = launch(tmp_path / 'work')
+    read_until(run, 'Epoch(train) [2][1/2]')
+    ranks = ranks_of(run.pid)
+    os.kill(ranks[1], number)
+    start = time.monotonic()
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == code, output
+    print(f'ended after {time.monotonic() - start:.1f} s:', *output.splitlines()[-4:], sep='\n')
+    assert 'Traceback' not in output, output
+    assert ('rank 1' in output and 'SIGKILL' in output) == (number == signal.SIGKILL)
+    assert not any(os.path.exists(f'/proc/{process}/cwd') for process in ranks.values())
+    resumed = launch(tmp_path / 'work', '--resume')
+    output, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, output
+    assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')

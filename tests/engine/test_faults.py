@@ -1,0 +1,273 @@
+"""Trainings with injected faults: what they say, what they leave behind, and that they go on exactly."""
+import os
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.registry import MODELS
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from runs import CONTEXT, assert_same_weights, hold_signals, limit_memory, train
+
+from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.resume import config_changes, find_intact_checkpoint
+from mmvit_backbones.cli.work_dir import lock_work_dir
+from mmvit_backbones.engine import FiniteLossHook, TrainingError
+from mmvit_backbones.engine.bad_data import check_labels
+from mmvit_backbones.engine.interrupt import SAME_SIGNAL_SECONDS
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """The work dir of an undisturbed training."""
+    work_dir = tmp_path_factory.mktemp('whole') / 'whole'
+    run = train(work_dir)
+    assert run.wait() == 0, run.text
+    return work_dir
+
+
+def stopped_after(whole, work_dir, epochs):
+    """A work dir as a machine leaves it that died after some epochs."""
+    work_dir.mkdir()
+    for epoch in range(1, epochs + 1):
+        shutil.copy2(whole / f'epoch_{epoch}.pth', work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / f'epoch_{epochs}.pth'))
+    return work_dir
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+# ---- checkpoints
+
+
+def test_newest_intact_checkpoint_is_resumed(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 2)
+    cut(work_dir / 'epoch_2.pth')
+    run = train(work_dir, '--resume')
+    assert run.wait() == 0, run.text
+    assert run.text.count('set aside as epoch_2.pth.damaged: ') == 1
+    assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
+
+
+def test_damage_anywhere_in_a_checkpoint_is_found(whole, tmp_path, capsys):
+    work_dir = stopped_after(whole, tmp_path / 'work', 2)
+    content = bytearray((work_dir / 'epoch_2.pth').read_bytes())
+    content[len(content) // 2] ^= 1  # in a tensor: torch loads it
+    (work_dir / 'epoch_2.pth').write_bytes(content)
+    assert find_intact_checkpoint(work_dir) == str(work_dir / 'epoch_1.pth')
+    assert capsys.readouterr().err.count('\n') == 1
+    cut(work_dir / 'epoch_1.pth')
+    with pytest.raises(UsageError, match='no checkpoint in .* is intact'):
+        find_intact_checkpoint(work_dir)
+
+
+def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 1)
+    limits = {resource.RLIMIT_FSIZE: (whole / 'epoch_1.pth').stat().st_size // 2}
+    run = train(work_dir, '--resume', 'default_hooks.checkpoint.max_keep_ckpts=1', limits=limits)
+    assert run.wait() == 1
+    assert 'epoch_2.pth' in run.error and 'MiB needed' in run.error and 'on_error=continue' in run.error
+    assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
+    run = train(work_dir, '--resume', 'default_hooks.checkpoint.on_error=continue', 'default_hooks.bad_data=None',
+                limits=limits)
+    assert run.wait() == 0 and run.text.count('the training goes on without it') == 2, run.text
+    assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
+    assert_same_weights(whole / 'epoch_1.pth', work_dir / 'epoch_1.pth')
+
+
+# ---- NaN
+
+
+@pytest.mark.parametrize('max_steps, what', [(3, 'for 3 steps'), (100, 'not saved')])
+def test_training_that_diverges_stops(max_steps, what, tmp_path):
+    run = train(tmp_path / 'work', 'optim_wrapper.optimizer.lr=1e30',
+                f'default_hooks.finite_loss.max_steps={max_steps}')
+    assert run.wait() == 1
+    assert what in run.error and 'the first parameter with NaN or inf is backbone.' in run.error
+    assert 'learning rate' in run.error and 'clip_grad' in run.error
+    assert not list((tmp_path / 'work').glob('*.pth*'))
+
+
+def test_a_single_overflow_is_no_error():
+    hook = FiniteLossHook(max_steps=2)
+    for loss in (torch.inf, 1., torch.nan, 2.):
+        hook.after_train_iter(None, 0, outputs=dict(loss=torch.tensor(loss)))
+
+
+# ---- signals
+
+
+def test_interrupted_training_goes_on_exactly(whole, tmp_path):
+    """Within an epoch, with other numbers of workers than the undisturbed training, which had none."""
+    work_dir = tmp_path / 'work'
+    for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
+                                         (signal.SIGINT, 130, '[3][1/', 1)]:
+        run = train(work_dir, '--resume', f'train_dataloader.num_workers={workers}')
+        run.wait_for(f'Epoch(train) {place}')
+        run.signal(number)
+        assert run.wait() == code, run.text
+        assert 'Traceback' not in run.text
+        assert code < 0 or f'{number.name}: stopped after iteration' in run.text
+    run = train(work_dir, '--resume')
+    assert run.wait() == 0, run.text
+    assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
+
+
+
+def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
+    config = tmp_path / 'iterations.py'
+    config.write_text(f"""
+_base_ = '{ROOT / 'tests/cli/tiny_classifier.py'}'
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=10, val_interval=4)
+train_dataloader = dict(sampler=dict(_delete_=True, type='InfiniteSampler'))
+param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.1, by_epoch=False, end=10)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4), logger=dict(log_metric_by_epoch=False))
+log_processor = dict(by_epoch=False)
+""")
+    undisturbed = train(tmp_path / 'whole', config=config)
+    assert undisturbed.wait() == 0, undisturbed.text
+    run = train(tmp_path / 'work', 'train_dataloader.num_workers=2', config=config)
+    run.wait_for('Iter(train) [ 6/10]')
+    run.signal(signal.SIGTERM)
+    assert run.wait() == 143, run.text
+    run = train(tmp_path / 'work', '--resume', 'train_dataloader.num_workers=1', config=config)
+    assert run.wait() == 0, run.text
+    assert_same_weights(tmp_path / 'whole/iter_10.pth', tmp_path / 'work/iter_10.pth')
+
+
+def test_second_signal_ends_at_once():
+    ready = CONTEXT.Event()
+    process = CONTEXT.Process(target=hold_signals, args=(ready, ))
+    process.start()
+    assert ready.wait(60)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGTERM)  # as launchers do
+    process.join(SAME_SIGNAL_SECONDS + 0.2)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(10)
+    assert process.exitcode == -signal.SIGTERM
+
+
+# ---- killed processes
+
+
+def workers_of(run):
+    """Processes of the data loader."""
+    with open(f'/proc/{run.process.pid}/task/{run.process.pid}/children') as file:
+        children = file.read().split()
+    return [int(child) for child in children if Path(f'/proc/{child}/comm').read_text() == 'pt_data_worker\n']
+
+
+def test_killed_worker_ends_the_training(tmp_path):
+    run = train(tmp_path / 'work', 'train_dataloader.num_workers=2', 'train_dataloader.dataset.indices=240')
+    run.wait_for('Epoch(train) [1][ 2/60]')
+    workers = []
+    while len(workers) < 2:  # between two epochs
+        workers = workers_of(run)
+    os.kill(workers[0], signal.SIGKILL)
+    assert run.wait(60) == 1
+    assert 'data loader worker' in run.error and 'killed' in run.error
+    assert not any(os.path.exists(f'/proc/{worker}/cwd') for worker in workers)
+
+
+# ---- data
+
+
+@pytest.fixture
+def bad_flowers(tmp_path):
+    """Sixteen images, one of which is text."""
+    names = sorted((ROOT / 'data/flowers_mini/train').glob('*/*.jpg'))[::15]
+    for name in names:
+        (tmp_path / 'flowers/train' / name.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, tmp_path / 'flowers/train' / name.parent.name)
+    bad = tmp_path / 'flowers/train' / names[5].parent.name / names[5].name
+    bad.write_text('no image')
+    return bad
+
+
+def test_unreadable_image(bad_flowers, tmp_path):
+    options = [f'train_dataloader.dataset.data_root={tmp_path / "flowers"}', 'train_cfg.max_epochs=2',
+               'train_dataloader.num_workers=2']
+    run = train(tmp_path / 'work', *options)
+    assert run.wait() == 1
+    assert str(bad_flowers) in run.error and '--on-bad-data skip' in run.error
+    run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options)
+    assert run.wait() == 0, run.text
+    assert run.text.count('another one is taken. Bad samples so far: 1') >= 1
+    run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options, 'default_hooks.bad_data.max_skipped=0')
+    assert run.wait() == 1 and str(bad_flowers) in run.error
+
+
+def test_labels_without_a_class(tmp_path):
+    run = train(tmp_path / 'work', 'model.head.num_classes=3', 'train_dataloader.dataset.indices=240')
+    assert run.wait() == 1
+    assert 'flowers_mini/train' in run.error and 'the model has the classes 0 to 2' in run.error
+
+
+def test_mask_labels_without_a_class():
+    """Even where only few pixels have one; 255 is no label."""
+    model = MODELS.build(dict(type='mmseg.FCNHead', in_channels=4, channels=4, num_classes=3, num_convs=0,
+                              concat_input=False))
+    model = torch.nn.ModuleDict(dict(decode_head=model))
+    model.decode_head = model['decode_head']
+    mask = torch.full((1, 4, 4), 255)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=mask), metainfo=dict(seg_map_path='a.png'))
+    check_labels(model, sample)
+    mask[0, 1, 2] = 3
+    with pytest.raises(TrainingError, match='a.png: label 3, and the model has the classes 0 to 2; 255 is ignored'):
+        check_labels(model, sample)
+
+
+# ---- resuming something else
+
+
+def test_work_dir_of_another_run(tmp_path):
+    with lock_work_dir(str(tmp_path)):
+        run = train(tmp_path)
+        assert run.wait() == 1
+        assert f'in use by process {os.getpid()} on' in run.error
+    with lock_work_dir(str(tmp_path)):
+        pass
+    with pytest.raises(UsageError, match='cannot be written'):
+        lock_work_dir('/proc/work')
+
+
+def test_another_batch_size_is_refused(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 2)
+    run = train(work_dir, '--resume', '--batch-size', 2)
+    assert run.wait() == 1
+    assert '1 process(es) with batch size 4, this run has 1 with 2' in run.error
+    assert 'train_dataloader.batch_size: 4 -> 2' in run.text
+
+
+def test_finished_training_is_left_alone(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 3)
+    run = train(work_dir, '--resume')
+    assert run.wait() == 0 and 'the training of 3 epochs is finished' in run.text, run.text
+    assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
+
+
+def test_changes_of_a_config():
+    before = "a = dict(b=1, c=[dict(type='X', d=2)])\nwork_dir = 'x'\n"
+    now = "a = dict(b=1, c=[dict(type='X', d=3)], e=float('inf'))\nwork_dir = 'y'\n"
+    assert list(config_changes(before, before)) == []
+    assert list(config_changes(before, now)) == ['a.c.0.d: 2 -> 3', "a.e: not set -> float('inf')"]
+
+
+# ---- memory
+
+
+def test_out_of_memory(tmp_path):
+    run = train(tmp_path / 'work', '--batch-size', 16, 'train_dataloader.dataset.pipeline.1.scale=896',
+                before=limit_memory)
+    assert run.wait() == 1
+    assert 'ReSwin on 16 images of 896 x 896' in run.error and '--batch-size' in run.error and 'with_cp' in run.error

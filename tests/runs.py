@@ -1,0 +1,123 @@
+"""Trainings in processes of their own that are quick to start: they are forked from one whose imports are done."""
+import multiprocessing
+import os
+import resource
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from helpers import ROOT
+
+from mmvit_backbones.checkpoints import load_checkpoint_file
+from mmvit_backbones.engine import InterruptHook
+
+TINY = ROOT / 'tests/cli/tiny_classifier.py'
+# The server is started with the first process.
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine',
+                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.cli.memory'])
+
+
+class Run:
+    """A tool in a process of its own.
+
+    Args:
+        log (Path): The file for what it prints.
+        *arguments: The name of a tool and its arguments.
+        limits (dict[int, int]): Of the process, by the names of the module resource.
+        before (Callable): What to call in the process first, to do harm.
+    """
+
+    def __init__(self, log: Path, *arguments, limits: dict[int, int] | None = None,
+                 before: Callable[[], None] | None = None) -> None:
+        self.log = log
+        log.touch()
+        self.process = CONTEXT.Process(
+            target=_run, args=(str(log), [str(argument) for argument in arguments], limits or {}, before))
+        self.process.start()
+
+    def wait(self, timeout: float = 100) -> int:
+        """Exit code, negative for a signal."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f'still running after {timeout} s:\n{self.text[-3000:]}')
+        return self.process.exitcode
+
+    def wait_for(self, text: str, timeout: float = 100) -> None:
+        end = time.monotonic() + timeout
+        while text not in self.text:
+            assert time.monotonic() < end and self.process.is_alive(), f'no {text!r} in\n{self.text[-3000:]}'
+            time.sleep(0.01)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def error(self) -> str:
+        """The one line that starts with error."""
+        line, = (line for line in self.text.splitlines() if line.startswith('error: '))
+        assert 'Traceback' not in self.text, self.text
+        return line
+
+
+def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
+    """Start a training of the tiny classifier; arguments with a = are options of the config."""
+    flags = [argument for argument in map(str, arguments) if '=' not in argument]
+    settings = ['randomness.seed=7', *(argument for argument in map(str, arguments) if '=' in argument)]
+    number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
+    log = work_dir.parent / f'{work_dir.name}{number}.txt'
+    return Run(log, 'train.py', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
+
+
+def limit_memory() -> None:
+    """Leave half a GiB to this process."""
+    with open('/proc/self/status') as file:
+        used, = (line.split()[1] for line in file if line.startswith('VmData'))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
+
+
+def hold_signals(ready) -> None:
+    """Receive signals as a training does that never ends its step."""
+    hook = InterruptHook()
+    signal.signal(signal.SIGTERM, hook.receive)
+    ready.set()
+    while True:
+        time.sleep(0.01)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint_file(path)['state_dict']
+
+
+def assert_same_weights(path: Path, other: Path) -> None:
+    expected, actual = weights(path), weights(other)
+    assert expected.keys() == actual.keys()
+    different = [key for key in expected if not torch.equal(expected[key], actual[key])]
+    assert not different, f'{len(different)} of {len(expected)} tensors differ, the first is {different[0]}'
+
+
+def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callable[[], None] | None) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+    if before is not None:
+        before()
+    sys.argv = arguments
+    sys.path.insert(0, str(ROOT / 'tools'))
+    try:
+        runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
+    finally:
+        sys.stdout.flush()

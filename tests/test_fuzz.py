@@ -1,0 +1,214 @@
+"""Random input under a fixed seed: a little here, much of it by `make fuzz` (FUZZ_FACTOR, FUZZ_SEED)."""
+import copy
+import io
+import os
+import pickle
+import random
+import re
+import resource
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, each_network, relative_error, shared_model
+from runs import Run
+from safetensors.torch import save_file
+
+from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
+
+SEED = int(os.environ.get('FUZZ_SEED', 0))
+FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 200 sizes of each network
+SECONDS = 10 * FACTOR  # for each test, at most
+
+
+def cases(name: str, count: int) -> Iterator[random.Random]:
+    """Sources of random numbers, as many as there is time for; a failure names its own."""
+    end = time.monotonic() + SECONDS
+    for number in range(count * FACTOR):
+        if time.monotonic() > end:
+            return
+        yield random.Random(f'{name} {SEED} {number}')
+
+
+# ---- networks
+
+
+def random_size(source: random.Random) -> int:
+    return int(2**source.uniform(0, 7.3))
+
+
+def random_images(source: random.Random) -> torch.Tensor:
+    """Of any size and batch size, laid out in memory as slices, transposed, repeated or channels-last."""
+    batch, height, width = source.choice([0, 1, 1, 2, 3]), random_size(source), random_size(source)
+    generator = torch.Generator().manual_seed(source.randrange(2**31))
+    layout = source.choice(['plain', 'channels_last', 'transposed', 'slice', 'repeated'])
+    if layout == 'transposed':
+        return torch.randn(batch, 3, width, height, generator=generator).transpose(2, 3)
+    if layout == 'slice':
+        return torch.randn(batch, 4, height + 2, 2 * width, generator=generator)[:, 1:, 1:-1, ::2]
+    if layout == 'repeated':
+        return torch.randn(1, 3, height, width, generator=generator).expand(batch, -1, -1, -1)
+    images = torch.randn(batch, 3, height, width, generator=generator)
+    return images.to(memory_format=torch.channels_last) if layout == 'channels_last' else images
+
+
+@cache
+def reference_model(network: str) -> torch.nn.Module:
+    return copy.deepcopy(shared_model(network)).double()
+
+
+@pytest.mark.slow
+@each_network
+@torch.no_grad()
+def test_network_agrees_with_itself_in_float64(network):
+    for source in cases(network, 4):
+        images = random_images(source)
+        half = source.choice([False, False, True])
+        with torch.autocast('cpu', torch.bfloat16, enabled=half):
+            maps = shared_model(network)(images)
+        for got, expected in zip(maps, reference_model(network)(images.double()), strict=True):
+            what = (network, tuple(images.shape), images.stride(), half)
+            assert got.shape == expected.shape and got.isfinite().all(), what
+            assert not got.numel() or relative_error(got, expected) < (0.1 if half else 1e-4), what
+
+
+# ---- command lines
+
+
+WORDS = ['', '-1', '0', 'nan', '1e99', 'ünïcode', 'a.b.c=1', '=', '[1,', '../..', '/proc/self/mem', 'no such thing']
+TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py')
+               if path.name not in ('setup_env.py', 'demo.py', 'make_metafiles.py', 'draw_network.py'))
+
+
+@pytest.fixture(scope='module')
+def wrong_files(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp('wrong')
+    for name, content in [('empty.py', ''), ('empty.pth', ''), ('text.pth', 'text'), ('syntax.py', 'model = dict('),
+                          ('raises.py', 'raise KeyError(1)'), ('model.py', "default_scope = 'mmdet'\nmodel = 3\n"),
+                          ('bare.py', "default_scope = 'mmseg'\n"), ('text.jpg', 'text'), ('text.json', '{'),
+                          ('list.py', "default_scope = 'mmpretrain'\nmodel = []\ntrain_dataloader = 1\n")]:
+        (folder / name).write_text(content)
+    (folder / 'folder').mkdir()
+    return [str(folder / 'missing.py'), *map(str, folder.iterdir())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', TOOLS)
+def test_command_line_never_shows_a_traceback(tool, wrong_files, tmp_path):
+    options = re.findall(r"'(--[a-z-]+)'", (ROOT / 'tools' / tool).read_text())
+    for number, source in enumerate(cases(tool, 1)):
+        arguments = source.choices(wrong_files, k=source.choice([1, 1, 2, 3]))
+        for option in source.sample(options, min(len(options), source.randrange(3))):
+            arguments += [option, *source.choices(WORDS + wrong_files, k=source.choice([0, 1, 1, 2]))]
+        run = Run(tmp_path / f'{number}.txt', tool, *arguments, before=partial(os.chdir, tmp_path))
+        code = run.wait(60)
+        assert code in (1, 2) and 'Traceback' not in run.text, (arguments, code, run.text)
+
+
+# ---- checkpoints
+
+
+def training_state() -> dict:
+    return dict(state_dict={f'layer{i}.weight': torch.randn(7, 5, generator=torch.Generator().manual_seed(i))
+                            for i in range(3)}, meta=dict(epoch=3, scores=np.arange(4.)), optimizer=dict(lr=[1e-3]))
+
+
+def mutated(content: bytes, source: random.Random) -> bytes:
+    """Bytes changed, removed, inserted, moved, or cut off."""
+    data = bytearray(content)
+    for _ in range(source.choice([1, 1, 2, 8])):
+        start = source.randrange(max(len(data), 1))
+        end = start + source.choice([1, 4, 64, 1024])
+        kind = source.randrange(6)
+        if kind == 0 and data:
+            data[min(start, len(data) - 1)] ^= 1 << source.randrange(8)
+        elif kind == 1:
+            data[start:end] = source.randbytes(len(data[start:end]))
+        elif kind == 2:
+            data[start:end] = bytes(len(data[start:end]))
+        elif kind == 3:
+            del data[start:end]
+        elif kind == 4:
+            data[start:start] = data[-64:]
+        else:
+            del data[start:]
+    return bytes(data)
+
+
+def same(a, b) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (torch.Tensor, np.ndarray)):
+        return type(a) is type(b) and a.shape == b.shape and bool((a == b).all())
+    return a == b
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_damaged_checkpoint_is_refused_or_loaded_exactly(tmp_path):
+    file, expected = io.BytesIO(), training_state()
+    torch.save(expected, file)
+    before, refused, count, path = peak(), 0, 0, tmp_path / 'mutated.pth'
+    for source in cases('bytes', 500):
+        path.write_bytes(mutated(file.getvalue(), source))
+        count += 1
+        try:
+            assert same(expected, load_checkpoint_file(path)), path
+        except CheckpointError as error:
+            assert '\n' not in str(error) and str(path) in str(error)
+            refused += 1
+    assert refused > count / 2 and peak() - before < 2**28
+
+
+@pytest.mark.parametrize('form', ['safetensors', 'legacy'])
+@pytest.mark.filterwarnings('ignore')  # torch's about types of long ago
+def test_damaged_file_without_checksums_is_refused_or_loaded(form, tmp_path):
+    path, before = tmp_path / ('a.safetensors' if form == 'safetensors' else 'a.pth'), peak()
+    if form == 'safetensors':
+        save_file(training_state()['state_dict'], path)
+    else:
+        torch.save(training_state(), path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    for source in cases(form, 200):
+        path.write_bytes(mutated(content, source))
+        try:
+            load_checkpoint_file(path)
+        except CheckpointError as error:
+            assert str(path) in str(error)
+    assert peak() - before < 2**28
+
+
+class MakesFolder:
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path, )
+
+
+def test_code_in_a_checkpoint_never_runs(tmp_path):
+    """Pickles that would make a folder, whole and mutated, in archives whose checksums are right."""
+    file, path, ran = io.BytesIO(), tmp_path / 'evil.pth', tmp_path / 'ran'
+    torch.save(dict(training_state(), extra=MakesFolder(ran)), file)
+    evil = pickle.dumps(MakesFolder(ran), protocol=2)
+    parts = {part.filename: zipfile.ZipFile(file).read(part) for part in zipfile.ZipFile(file).infolist()}
+    code, = (name for name in parts if name.endswith('data.pkl'))
+    for source in cases('code', 200):
+        content = bytearray(parts[code])
+        start = source.randrange(len(content))
+        content[start:start + source.choice([0, 1, 16])] = source.choice([b'', evil, evil[:-1], evil[2:-1]])
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, part in {**parts, code: bytes(content)}.items():
+                archive.writestr(name, part)
+        with suppress(CheckpointError):
+            load_checkpoint_file(path)
+        assert not ran.exists()

@@ -1,0 +1,188 @@
+"""Data with injected faults: each works as the framework says, or is one line before the first step."""
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image
+
+from mmvit_backbones.cli.annotations import coco_errors, coco_left_out
+from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.data_check import check_data, sample_error
+
+COCO = ROOT / 'data/coco_mini'
+BOX = [10., 10., 50., 40.]
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A data set of two images with an annotation each."""
+    content = json.loads((COCO / 'annotations/instances_val.json').read_text())
+    content['images'] = content['images'][:2]
+    ids = [image['id'] for image in content['images']]
+    category = content['categories'][0]['id']
+    content['annotations'] = [dict(id=number, image_id=image, category_id=category, bbox=BOX, area=2000., iscrowd=0,
+                                   segmentation=[[10., 10., 60., 10., 60., 50.]]) for number, image in enumerate(ids)]
+    (tmp_path / 'images').mkdir()
+    for image in content['images']:
+        shutil.copy(COCO / 'val' / image['file_name'], tmp_path / 'images')
+    return content
+
+
+def errors(content, folder):
+    file = folder / 'annotations.json'
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return list(coco_errors(str(file), str(folder / 'images')))
+
+
+def read_by_mmdet(folder):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py').train_dataloader.dataset
+    dataset = DATASETS.build({**cfg, 'data_root': f'{folder}/', 'ann_file': 'annotations.json',
+                              'data_prefix': dict(img='images/'), 'filter_cfg': None})
+    return [dataset[index] for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"images": 1}', 'text', '{"images": [{}]}'])
+def test_annotations_that_are_none(content, tmp_path):
+    error, = errors(content, tmp_path)
+    assert 'annotations.json is not in COCO format' in error
+
+
+@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
+def test_empty_and_repeated_entries(key, coco, tmp_path):
+    assert any(f'{key} are given to several' in error
+               for error in errors({**coco, key: [*coco[key], coco[key][0]]}, tmp_path))
+    assert any(f'{key} is empty' in error for error in errors({**coco, key: []}, tmp_path))
+
+
+def test_listed_image_that_is_missing(coco, tmp_path):
+    name = coco['images'][1]['file_name']
+    (tmp_path / 'images' / name).unlink()
+    error, = errors(coco, tmp_path)
+    assert f'images {name} are not in' in error
+    (tmp_path / 'images' / name).symlink_to(COCO / 'val' / name)
+    assert not errors(coco, tmp_path)
+
+
+@pytest.mark.parametrize('key, value', [
+    ('bbox', [float('nan'), 1, 2, 3]), ('bbox', [1, 2, 3]), ('bbox', None), ('image_id', -1),
+    ('segmentation', [[float('inf'), 1., 2., 3., 4., 5.]]), ('segmentation', 'text'),
+    ('segmentation', dict(counts=[0, 1], size=[1, 1]))])
+def test_annotation_that_cannot_be_trained_on(key, value, coco, tmp_path):
+    coco['annotations'][1][key] = value
+    error, = errors(coco, tmp_path)
+    assert f'{key} of annotations 1 must be' in error
+
+
+@pytest.mark.parametrize('changes, reason', [
+    (dict(bbox=[10., 10., 0., 40.]), 'no area'), (dict(area=0.), 'no area'),
+    (dict(bbox=[9000., 10., 50., 40.]), 'outside'), (dict(category_id=9999), 'unknown category'),
+])
+def test_annotation_that_mmdet_leaves_out(changes, reason, coco, tmp_path):
+    coco['annotations'][1].update(changes)
+    assert not errors(coco, tmp_path)
+    (told, count), = coco_left_out(tmp_path / 'annotations.json').items()
+    assert reason in told and count == 1
+    assert [len(sample['data_samples'].gt_instances) for sample in read_by_mmdet(tmp_path)] == [1, 0]
+
+
+@pytest.mark.parametrize('segmentation, is_ignored', [
+    (dict(counts=[0, 500, 640 * 425 - 500], size=[425, 640]), False), ([[10., 10., 60., 10.]], True),
+    ([[10., 10., 60., 10.], [10., 10., 60., 10., 60., 50.]], False)])
+def test_masks_that_mmdet_reads(segmentation, is_ignored, coco, tmp_path):
+    """Run lengths are read, and an instance whose polygons all have two points is ignored in training."""
+    image = coco['images'][1]
+    assert (image['height'], image['width']) == (425, 640)
+    coco['annotations'][1]['segmentation'] = segmentation
+    assert not errors(coco, tmp_path)
+    assert bool(coco_left_out(tmp_path / 'annotations.json')) == is_ignored
+    sample = read_by_mmdet(tmp_path)[1]['data_samples']
+    assert len(sample.ignored_instances if is_ignored else sample.gt_instances) == 1
+
+
+def test_mistake_stops_before_anything_starts(coco, tmp_path):
+    coco['annotations'][0]['bbox'] = [1, 2, float('nan'), 4]
+    errors(coco, tmp_path)
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
+                                        data_prefix=dict(img='images/'))
+    with pytest.raises(UsageError, match='bbox of annotations 0 must be four finite numbers .1 kinds'):
+        check_data(cfg, ['train'])
+
+
+def test_folder_that_cannot_be_listed(tmp_path):
+    cfg = load_config(str(ROOT / 'configs/demo/imagenet_reswin_t.py'))
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    (tmp_path / 'train').symlink_to(tmp_path / 'train')
+    with pytest.raises(UsageError, match='train'):
+        check_data(cfg, ['train'])
+
+
+def images_of_all_kinds(folder):
+    gray = Image.fromarray(np.arange(6000, dtype=np.uint8).reshape(60, 100))
+    kinds = dict(gray=gray, rgb=gray.convert('RGB'), cmyk=gray.convert('CMYK'), tiny=gray.resize((1, 1)))
+    for name, image in kinds.items():
+        image.save(folder / f'{name}.jpg')
+    Image.fromarray(np.arange(6000, dtype=np.uint16).reshape(60, 100)).save(folder / 'deep.png')
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    gray.save(folder / 'turned.jpg', exif=exif)
+
+
+def test_images_of_all_kinds_are_read(tmp_path):
+    """Gray, CMYK, 16 bit and one pixel: three channels of 8 bit, turned as EXIF says; in two of three class folders."""
+    for name in ('daisy', 'roses', 'empty'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+    images_of_all_kinds(tmp_path / 'train/daisy')
+    images_of_all_kinds(tmp_path / 'train/roses')
+    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py').train_dataloader.dataset
+    init_default_scope('mmpretrain')
+    dataset = DATASETS.build({**cfg, 'data_root': str(tmp_path)})
+    assert len(dataset) == 12
+    for index in range(len(dataset)):
+        assert dataset[index]['inputs'].shape == (3, 56, 56)
+        assert sample_error((dataset.get_data_info(index), 2)) == ''
+    turned, = (index for index in range(6) if dataset.get_data_info(index)['img_path'].endswith('turned.jpg'))
+    info = dataset.get_data_info(turned)
+    assert not sample_error(({**info, 'height': 100, 'width': 60}, 2))
+    error = sample_error(({**info, 'height': 60, 'width': 100}, 2))
+    assert 'is of 100 x 60 pixels, the annotations say 60 x 100' in error
+
+
+def test_files_that_cannot_be_used(tmp_path):
+    images_of_all_kinds(tmp_path)
+    good, half, mask = tmp_path / 'rgb.jpg', tmp_path / 'half.jpg', tmp_path / 'mask.png'
+    half.write_bytes(good.read_bytes()[:-200])  # OpenCV completes it with gray
+    assert 'half.jpg cannot be read' in sample_error((dict(img_path=str(half)), 2))
+    assert 'nothing.jpg cannot be read' in sample_error((dict(img_path=str(tmp_path / 'nothing.jpg')), 2))
+    Image.new('1', (20000, 20000)).save(tmp_path / 'huge.png')
+    assert 'exceeds limit' in sample_error((dict(img_path=str(tmp_path / 'huge.png')), 2))
+    labels = np.zeros((60, 100), np.uint8)
+    labels[0] = 255
+    for value, error in [(1, ''), (2, 'labels [2]; allowed are 0 to 1 and 255')]:
+        labels[1] = value
+        Image.fromarray(labels).save(mask)
+        assert error in sample_error((dict(img_path=str(good), seg_map_path=str(mask)), 2))
+    assert not sample_error((dict(img_path=str(good), seg_map_path=str(mask), reduce_zero_label=True), 2))
+    Image.fromarray(labels[:50]).save(mask)
+    assert 'pixels, its image of' in sample_error((dict(img_path=str(good), seg_map_path=str(mask)), 2))
+
+
+@pytest.mark.slow
+def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'val')
+    bad = sorted((tmp_path / 'val').glob('*/*.jpg'))[::20]
+    for path in bad:
+        os.truncate(path, 3000)
+    with pytest.raises(SystemExit) as ended:
+        run('check_data.py', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2', '--cfg-options',
+            f'val_dataloader.dataset.data_root={tmp_path}')
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1 and '3 mistakes' in printed
+    assert all(f'image {path} cannot be read' in printed for path in bad)

@@ -1,0 +1,59 @@
+"""Find all files of a config's data sets that cannot be used, before a training meets them.
+
+    python tools/check_data.py configs/mask_rcnn_reswin_t.py --jobs 8
+
+Reads every image and every segmentation mask, and the annotations. Prints a line for each mistake; the exit code is 1
+if there is one.
+"""
+import argparse
+import sys
+
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.utils import track_parallel_progress
+
+from mmvit_backbones.cli import launch
+from mmvit_backbones.cli.annotations import coco_left_out
+from mmvit_backbones.cli.config import UsageError, leaf_datasets, load_config
+from mmvit_backbones.cli.data_check import annotation_errors, check_data, sample_error
+
+SPLITS = ('train', 'val', 'test')
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
+    parser.add_argument('--jobs', type=int, default=4, help='processes (default: %(default)s)')
+    launch.add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config, args.cfg_options)
+    if args.jobs < 1:
+        raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
+    check_data(cfg, args.splits, content=False)
+    init_default_scope(cfg.default_scope)
+    datasets = [leaf for split in args.splits if cfg.get(f'{split}_dataloader')
+                for leaf in leaf_datasets(cfg[f'{split}_dataloader'].dataset)]
+    errors = []
+    for config in datasets:
+        found = list(annotation_errors(config))
+        if not found:
+            dataset = DATASETS.build(dict(config, pipeline=[]))
+            classes = dataset.metainfo.get('classes') or ()
+            samples = [(dataset.get_data_info(index), len(classes)) for index in range(len(dataset))]
+            checked = track_parallel_progress(sample_error, samples, args.jobs, chunksize=8, file=sys.stderr)
+            found = [error for error in checked if error]
+            if config['type'].startswith('Coco'):
+                left_out = coco_left_out(dataset.ann_file)
+                print(''.join(f'{dataset.ann_file}: mmdet leaves out {count} annotations: {reason}\n'
+                              for reason, count in left_out.items()), end='')
+        errors += found
+    print(*errors, f'{len(errors)} mistakes', sep='\n')
+    if errors:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    launch.run_script(get_parser(), main)

@@ -159,12 +159,10 @@ def networks() -> str:
     rows = []
     for name, family in families().items():
         variants = [variant for variant in VARIANTS.values() if variant.family is family]
-        page = f'[{Path(family.docs).stem}]({family.docs})'
-        rows.append([name, ', '.join(f'`{variant.name}`' for variant in variants),
+        rows.append([f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)),
                      span([round(variant.num_params / 1e6) for variant in variants]),
-                     span([variant.top1 for variant in variants if variant.top1 is not None]),
-                     f'{page}, [paper]({family.paper})'])
-    return table(['family', 'networks', 'parameters, millions', 'top-1, %', 'more'], rows)
+                     span([variant.top1 for variant in variants if variant.top1 is not None])])
+    return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
 
 
 def span(numbers: list[float]) -> str:

@@ -1,6 +1,6 @@
 # Published: 82.4 % top-1. 2 GPUs x 256 images x 16 steps accumulated = 8192 images per update; train with --amp.
 # The authors' file says Adam, whose decay of 0.3 would be coupled to the gradients, and soft labels without Mixup,
-# which cannot train: taken are AdamW, and Mixup with the settings that the file has beside the switch.
+# which cannot train: taken are AdamW, and Mixup with the settings that the file has next to the switch.
 _base_ = './_base_/imagenet_revit_cutmix.py'
 model = dict(backbone=dict(type='ReViT', arch='base', out_indices=0, drop_path_rate=0.2), head=dict(in_channels=768))
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.3), accumulative_counts=16)

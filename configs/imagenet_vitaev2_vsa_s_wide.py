@@ -1,4 +1,4 @@
-# Nothing is published for this form: the recipe is that of ViTAEv2-VSA-S.
+# Nothing is published for this variant: the recipe is that of ViTAEv2-VSA-S.
 # 8 GPUs x 128 images.
 _base_ = './_base_/imagenet_vitae.py'
 model = dict(

@@ -1,4 +1,4 @@
-# Published on Cityscapes is the all-window form alone; the recipe is its.
+# Published on Cityscapes is the all-window variant alone; the recipe is its.
 _base_ = './_base_/upernet_cityscapes.py'
 pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small.pth')
 model = dict(

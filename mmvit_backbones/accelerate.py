@@ -23,7 +23,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     Args:
         model (nn.Module): A backbone or a model that holds one.
         inference (bool): Also what only works in evaluation mode, which it sets. Training such a model again raises an
-            error. Defaults to False.
+            error.
 
     Returns:
         nn.Module: The same model.

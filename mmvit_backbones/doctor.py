@@ -46,8 +46,8 @@ def describe() -> list[str]:
         else:
             lines.append(f'varied-size windows, {title}: missing, {reason}; {library.HOW_TO_BUILD}')
     for device, backend in (('CPU', 'cpp'), ('CUDA', 'cuda')):
-        form = backend if library.MISSING[backend] is None else 'reference'
-        lines.append(f'{device} tensors take the backend {form!r}')
+        runs = backend if library.MISSING[backend] is None else 'reference'
+        lines.append(f'{device} tensors take the backend {runs!r}')
     return lines
 
 

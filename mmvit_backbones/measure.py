@@ -1,9 +1,12 @@
-"""What a model costs, counted: kernels, bytes moved, saved activations."""
+"""What a model costs, counted: kernels, bytes moved, saved activations, peak memory."""
+import weakref
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
     _unsafe_view chunk split_with_sizes diagonal _reshape_alias unfold lift_fresh set_ empty empty_like new_empty
@@ -142,3 +145,41 @@ def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
 
 
 sdpa.register_autograd(_backward, setup_context=_setup_context)
+
+
+def count_memory(model: nn.Module, images: Tensor) -> dict[str, int]:
+    """Bytes of a model on the meta device, by what it does."""
+    with torch.no_grad(), LiveBytes() as inference:
+        model.eval()(images)
+    with LiveBytes() as training:
+        outputs = model.train()(images)
+        saved = training.bytes
+        sum(out.square().mean() for out in outputs).backward()
+    return dict(inference=inference.peak, saved=saved, training=training.peak)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operators have made and that still live, now and at the peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        before = {storage_key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and storage_key(tensor) not in before | self.known:
+                self.add(tensor.untyped_storage())
+        return out
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        self.known.add(storage._cdata)
+        self.bytes += storage.nbytes()
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
+
+    def remove(self, key: int, nbytes: int) -> None:
+        self.known.discard(key)
+        self.bytes -= nbytes

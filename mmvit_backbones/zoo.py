@@ -1,8 +1,8 @@
 """The table of variants: everything that is known of a published classifier stands here once.
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
-one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
-sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of ``docs/zoo.md`` from both.
+one row, one ``arch`` of its backbone, its configs and its goldens. ``configs/published.yml`` has the figures of other
+tasks and sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of the documentation from both.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,101 +14,48 @@ IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
 
 
-def average(channels: int) -> dict:
-    return dict(type='GlobalAveragePooling')
-
-
-def norm_first(channels: int) -> dict:
-    return dict(type='LayerNormPooling', order='norm_first', in_channels=channels)
-
-
-def pool_first(channels: int) -> dict:
-    return dict(type='LayerNormPooling', order='pool_first', in_channels=channels)
-
-
-def no_neck(channels: int) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Family:
-    """What networks of one paper and one class share.
-
-    Args:
-        name (str): What tables and metafiles group by.
-        backbone (str): Registered name of the class.
-        title (str), paper (str): Title and address of the paper.
-        code (str): The authors' repository, whence the published figures and the way to the checkpoints.
-        licence (str): Of that repository.
-        docs (str): Page of the documentation.
-        architecture (tuple[str, ...]): Keywords for the metafiles.
-        convert (Callable): From the authors' checkpoint to ours.
-        classifier (dict): Backbone arguments for classification, in addition.
-        neck (Callable): Number of channels -> config of what makes one vector of the classifier's map, or None.
-        head (dict): Type of the classifier's head and what it needs besides numbers of channels and classes.
-        mean (list[float]), std (list[float]): Normalization of the images, RGB.
-        remark (str): What is to be known of the published figures.
-    """
-    name: str
-    backbone: str
-    title: str
-    paper: str
-    code: str
-    licence: str
-    docs: str
-    architecture: tuple[str, ...]
-    convert: Callable
-    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))
-    neck: Callable = average
+    """What networks of one paper and one class share."""
+    name: str  # what tables and metafiles group by
+    backbone: str  # registered name of the class
+    title: str  # of the paper
+    authors: str  # and where it appeared
+    paper: str  # its address
+    code: str  # the authors' repository, whence the published figures and the way to the checkpoints
+    licence: str  # of that repository
+    docs: str  # page of the documentation
+    architecture: tuple[str, ...]  # keywords for the metafiles
+    convert: Callable  # from the authors' checkpoint to ours
+    classifier: dict = field(default_factory=lambda: dict(out_indices=(3, )))  # further arguments of its backbone
+    neck: dict | None = field(default_factory=lambda: dict(type='GlobalAveragePooling'))  # map -> vector
     head: dict = field(default_factory=lambda: dict(type='LinearClsHead'))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
-    remark: str = ''
+    remark: str = ''  # what is to be known of the published figures
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One published network.
-
-    Args:
-        name (str): Name for ``get_model``.
-        family (Family): What it shares with others.
-        arch (str): Size, as its backbone calls it.
-        head_channels (int): Channels that the classifier's linear layer sees.
-        num_params (int): Learned parameters of the classifier.
-        gmacs (float): Multiply-adds of the classifier at ``img_size``, in 1e9, as ``tools/get_flops.py`` counts them.
-        published_gmacs (float | None): The same as the authors state it, or as counted in their code.
-        top1 (float | None): Published ImageNet-1k accuracy, in percent.
-        weights (str | None): Where the authors' checkpoint lives: the address of the file, or in words; None if none is
-            known.
-        settings (dict): Backbone arguments besides ``arch``.
-        head (dict): Arguments of the classifier's head, in addition.
-        source (str | None): Where ``top1`` stands, if not in the authors' repository.
-        img_size (int): Side of the images it was trained on, in pixels.
-    """
-    name: str
+    """One published network."""
+    name: str  # for get_model
     family: Family
-    arch: str
-    head_channels: int
-    num_params: int
-    gmacs: float
-    published_gmacs: float | None
-    top1: float | None
-    weights: str | None = None
-    settings: dict = field(default_factory=dict)
-    head: dict = field(default_factory=dict)
-    source: str | None = None
-    img_size: int = 224
+    arch: str  # size, as its backbone calls it
+    head_channels: int  # channels that the classifier's linear layer sees
+    num_params: int  # of the classifier
+    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as tools/get_flops.py counts them
+    published_gmacs: float | None  # as the authors state them, or as counted in their code
+    top1: float | None  # published ImageNet-1k accuracy, in percent
+    weights: str | None = None  # address of the authors' checkpoint, or its place in words; None if none is known
+    settings: dict = field(default_factory=dict)  # backbone arguments besides arch
+    head: dict = field(default_factory=dict)  # further arguments of the classifier's head
+    source: str | None = None  # where top1 stands, if not in the authors' repository
+    img_size: int = 224  # side of the images it was trained on, in pixels
 
     @property
     def backbone(self) -> dict:
         """Config of the backbone."""
         return dict(type=self.family.backbone, arch=self.arch, **self.settings)
-
-    @property
-    def short_name(self) -> str:
-        """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
-        return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
 
     @property
     def convert(self) -> Callable:
@@ -119,25 +66,26 @@ class Variant:
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
         family = self.family
+        neck = dict(family.neck or {})
+        if neck.get('type') == 'LayerNormPooling':
+            neck['in_channels'] = self.head_channels
         return dict(
             _scope_='mmpretrain',  # whatever framework this process has used before
             type='ImageClassifier',
             data_preprocessor=dict(mean=family.mean, std=family.std, to_rgb=True, num_classes=1000),
             backbone={**self.backbone, **family.classifier, **backbone_overrides},
-            neck=family.neck(self.head_channels),
+            neck=neck or None,
             head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
 
-
-CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
-SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 REVIT = Family(
     name='ReViT',
     backbone='ReViT',
     title='ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections',
+    authors='Diko et al., Pattern Recognition 2024',
     paper='https://arxiv.org/abs/2402.11301',
     code='https://github.com/ADiko1997/ReViT',
-    licence='MIT',
+    licence='MIT; parts of it derive from Swin Transformer, MIT, and PySlowFast, Apache-2.0',
     docs='docs/revit.md',
     architecture=('Global attention', 'Attention residuals'),
     convert=revit.convert_revit,
@@ -152,9 +100,10 @@ VITAE = Family(
     name='ViTAE',
     backbone='ViTAE',
     title='ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias',
+    authors='Xu et al., NeurIPS 2021',
     paper='https://arxiv.org/abs/2106.03348',
     code='https://github.com/ViTAE-Transformer/ViTAE-Transformer',
-    licence='none ("research purpose only")',
+    licence='none ("research purpose only"); its dense prediction carries OpenMMLab\'s Apache-2.0',
     docs='docs/vitae.md',
     architecture=('Linear attention', 'Global attention', 'Convolution'),
     convert=vitae.convert_vitae,
@@ -162,18 +111,21 @@ VITAE = Family(
 VITAEV2 = replace(
     VITAE, name='ViTAEv2', backbone='ViTAEv2', convert=vitae.convert_vitaev2, classifier=dict(out_indices=(3, )),
     title='ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond',
+    authors='Zhang et al., IJCV 2023',
     paper='https://arxiv.org/abs/2202.10108',
     architecture=('Window attention', 'Global attention', 'Convolution'))
 VITAE_PLAIN = replace(  # the large ones are of the second paper
-    VITAE, name='ViTAE-plain', title=VITAEV2.title, paper=VITAEV2.paper, classifier=dict(out_indices=(0, )),
-    neck=pool_first, architecture=('Global attention', 'Convolution'))
+    VITAE, name='ViTAE-plain', title=VITAEV2.title, authors=VITAEV2.authors, paper=VITAEV2.paper,
+    classifier=dict(out_indices=(0, )), neck=dict(type='LayerNormPooling', order='pool_first'),
+    architecture=('Global attention', 'Convolution'))
 VITAEV2_VSA = Family(
     name='ViTAEv2-VSA',
     backbone='ViTAEv2VSA',
     title='VSA: Learning Varied-Size Window Attention in Vision Transformers',
+    authors='Zhang et al., ECCV 2022',
     paper='https://arxiv.org/abs/2204.08446',
     code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
-    licence='none ("research purpose only")',
+    licence='none ("research purpose only"); parts of it derive from MMDetection, Apache-2.0, and Swin, MIT',
     docs='docs/vsa.md',
     architecture=('Varied-size window attention', 'Convolution'),
     convert=vitae.convert_vitaev2_vsa)
@@ -185,6 +137,7 @@ REGIONVIT = Family(  # its classifiers read the regional tokens
     name='RegionViT',
     backbone='RegionViT',
     title='RegionViT: Regional-to-Local Attention for Vision Transformers',
+    authors='Chen, Panda and Fan, ICLR 2022',
     paper='https://arxiv.org/abs/2106.02689',
     code='https://github.com/IBM/RegionViT',
     licence='Apache-2.0',
@@ -192,34 +145,37 @@ REGIONVIT = Family(  # its classifiers read the regional tokens
     architecture=('Regional-to-local attention', 'Window attention'),
     convert=regionvit.convert,
     classifier=dict(out_indices=(3, ), out_tokens='regional'),
-    neck=norm_first)
+    neck=dict(type='LayerNormPooling', order='norm_first'))
 REST = Family(
     name='ResT',
     backbone='ResT',
     title='ResT: An Efficient Transformer for Visual Recognition',
+    authors='Zhang and Yang, NeurIPS 2021',
     paper='https://arxiv.org/abs/2105.13677',
     code='https://github.com/wofmanaf/ResT',
-    licence='Apache-2.0',
+    licence='Apache-2.0; the headers of its detection files say MIT',
     docs='docs/rest.md',
     architecture=('Efficient multi-head self-attention', 'Pixel attention'),
     convert=rest.convert)
 RESTV2 = replace(
     REST, name='ResTv2', backbone='ResTv2', convert=rest.convert_v2,
     title='ResT V2: Simpler, Faster and Stronger',
+    authors='Zhang and Yang, NeurIPS 2022',
     paper='https://arxiv.org/abs/2204.07366',
     architecture=('Efficient multi-head self-attention', 'Upsampled values', 'Pixel attention'))
 REFINER_VIT = Family(
     name='Refiner-ViT',
     backbone='RefinerViT',
     title='Refiner: Refining Self-attention for Vision Transformers',
+    authors='Zhou et al., 2021',
     paper='https://arxiv.org/abs/2106.03714',
     code='https://github.com/zhoudaquan/Refiner_ViT',
-    licence='none',
+    licence='none; its parts carry Apache-2.0 and Clear BSD headers',
     docs='docs/refiner.md',
     architecture=('Global attention', 'Refined attention maps', 'Shared attention maps'),
     convert=refiner.convert,
     classifier=dict(out_indices=3, out_type='tokens'),
-    neck=no_neck,
+    neck=None,
     head=dict(type='TokenLabelHead'),
     mean=[127.5] * 3,
     std=[127.5] * 3,
@@ -309,27 +265,6 @@ def find_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ValueError(f'name must be one of {list_models()}, got {name!r}')
     return VARIANTS[name]
-
-
-def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
-
-    Raises:
-        ValueError: If no task or no variant has that name.
-
-    Example:
-        >>> from mmvit_backbones.zoo import parse_config_name
-        >>> task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
-        >>> task, variant.name, differences
-        ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
-    """
-    for task in CONFIG_TASKS:
-        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
-        if fitting:
-            variant = max(fitting, key=lambda v: len(v.short_name))
-            return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
-                     f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def list_models(pattern: str = '*') -> list[str]:

@@ -1,4 +1,4 @@
-"""What all tests need: their helpers on the path, where the checkout is, and a fixed seed."""
+"""What all tests need: their helpers on the path, tools to run, and a fixed seed."""
 import os
 import runpy
 import sys
@@ -9,6 +9,8 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,12 +18,6 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items):
     """What trains comes first: a long test at the end would keep one of the processes waiting."""
     items.sort(key=lambda item: item.get_closest_marker('training') is None)
-
-
-@pytest.fixture
-def root() -> Path:
-    """Root of the checkout."""
-    return ROOT
 
 
 @pytest.fixture
@@ -33,6 +29,23 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def own_loaders(monkeypatch):
+    """Leave the loaders of mmengine as they are after the test."""
+    from mmengine.runner import CheckpointLoader
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+
+
+@pytest.fixture
+def logged(caplog):
+    """What MMEngine's logger says, which propagates to no other."""
+    from mmengine.logging import MMLogger
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,16 @@
-"""What several test modules use: tiny networks, comparisons, and what operators return and the backward pass saves."""
+"""What several test modules use: the checkout, tiny networks and comparisons."""
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import mmvit_backbones  # noqa: F401  registers the networks
-from mmvit_backbones.measure import SavedStorages, storage_key  # noqa: F401
 
+ROOT = Path(__file__).resolve().parents[1]  # of the checkout
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 
@@ -64,25 +64,3 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
     return max(relative_error(a, e) for a, e in zip(actual, expected, strict=True))
-
-
-class DispatchedTensors(TorchDispatchMode):
-    """Notes the storages that operators return, each once.
-
-    Attributes:
-        tensors (list[Tensor]): What was returned, one tensor for each storage of at least ``min_bytes``.
-    """
-
-    def __init__(self, min_bytes: int = 0) -> None:
-        super().__init__()
-        self.min_bytes, self.keys, self.tensors = min_bytes, set(), []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out, ):
-            if not isinstance(tensor, Tensor) or tensor.untyped_storage().nbytes() < self.min_bytes:
-                continue
-            if storage_key(tensor) not in self.keys:
-                self.keys.add(storage_key(tensor))
-                self.tensors.append(tensor)  # kept, so that no other gets its address
-        return out

@@ -1,6 +1,7 @@
-"""Trains every tiny network in two processes with FSDP2, and in one: prints errors and the losses of both as JSON.
+"""One of two processes that train every tiny network with FSDP2; the first also trains it alone.
 
-``python sharded_training.py FOLDER``: the processes meet in a file there.
+``python sharded_training.py FOLDER RANK``: the processes meet in a file of the folder, and the first prints errors and
+losses as JSON.
 """
 import copy
 import json
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from helpers import fresh_model, images, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 
 RANKS, STEPS = 2, 3
 
@@ -34,7 +36,7 @@ def loss(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def train(model: nn.Module, parts: list[Tensor]) -> list[list[float]]:
-    """Losses of each part of the batch, step by step."""
+    """Losses of every step, by part of the batch."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
@@ -48,7 +50,6 @@ def train(model: nn.Module, parts: list[Tensor]) -> list[list[float]]:
 
 
 def compare(network: str, rank: int) -> dict:
-    from torch.distributed.fsdp import fully_shard
     model = without_dropout(fresh_model(network, drop_path_rate=0.))
     parts = images(70, 90, batch=2 * RANKS).chunk(RANKS)
     sharded = copy.deepcopy(model)
@@ -56,15 +57,15 @@ def compare(network: str, rank: int) -> dict:
     for block in inside:
         fully_shard(block)
     fully_shard(sharded)
-    alone = [losses[rank] for losses in train(model, parts)]
     together = [losses[0] for losses in train(sharded, [parts[rank]])]
+    alone = [list(losses) for losses in zip(*train(model, parts))] if rank == 0 else None
     return dict(blocks=len(inside), alone=alone, together=together)
 
 
-def run(rank: int, folder: str) -> None:
+def run(folder: str, rank: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=RANKS,
-                            timeout=timedelta(seconds=60))
+                            timeout=timedelta(seconds=120))
     results = {}
     for network in TINY_CONFIGS:
         try:
@@ -79,4 +80,4 @@ def run(rank: int, folder: str) -> None:
 
 
 if __name__ == '__main__':
-    torch.multiprocessing.spawn(run, (sys.argv[1], ), nprocs=RANKS)
+    run(sys.argv[1], int(sys.argv[2]))

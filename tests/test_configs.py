@@ -2,14 +2,12 @@
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def recipes() -> list:

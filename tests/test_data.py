@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / 'data'
 COCO = DATA / 'coco_mini'
 FLOWERS = DATA / 'flowers_mini'
@@ -57,7 +57,7 @@ def test_coco_annotations_refer_to_listed_images_and_categories(split):
     assert {a['image_id'] for a in annotations} == {image['id'] for image in content['images']}
 
 
-def test_every_coco_picture_is_attributed():
+def test_every_coco_image_is_attributed():
     rows = attribution(COCO)
     assert sorted(f'{row["split"]}/{row["file"]}' for row in rows) == image_files(COCO)
     assert all(all(row.values()) for row in rows)
@@ -69,7 +69,7 @@ def test_every_coco_picture_is_attributed():
             assert (image['file_name'], licence_url, image['flickr_url'], image['coco_url']) in listed
 
 
-def test_every_flower_picture_is_attributed():
+def test_every_flower_image_is_attributed():
     rows = attribution(FLOWERS)
     assert sorted(row['file'] for row in rows) == image_files(FLOWERS)
     for row in rows:

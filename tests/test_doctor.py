@@ -8,18 +8,18 @@ from mmvit_backbones.doctor import describe, describe_host
 
 
 @pytest.mark.slow
-def test_hosts_and_operators_run_here():
+def test_frameworks_and_operators_run_here():
     lines = describe()
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
     assert "CPU tensors take the backend 'cpp'" in lines
 
 
-def test_a_host_that_cannot_be_imported_is_told_with_the_reason(monkeypatch):
+def test_a_framework_that_cannot_be_imported_is_told_with_the_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmpretrain', None)
     assert 'cannot be imported, ModuleNotFoundError' in describe_host('mmpretrain')
 
 
-def test_a_host_that_is_missing_is_told_with_its_extra(monkeypatch):
+def test_a_framework_that_is_missing_is_told_with_its_extra(monkeypatch):
     monkeypatch.setitem(installation.PROVIDERS, 'mmdet', ('no-such-distribution', ))
     assert describe_host('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"

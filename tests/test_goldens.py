@@ -18,7 +18,7 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.zoo import VARIANTS
 
 # What varied-size window attention computes has tests of its own, by the name of the operator:
-# test_varied_size_window.py and test_vitaev2_vsa.py.
+# ops/test_varied_size_window.py and layers/test_vitae_cell.py.
 ELSEWHERE = {'cells', 'vsa_attention_core', 'vsa_attention_module', 'vsa_sampling'}
 RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
 
@@ -107,7 +107,7 @@ def test_float32(golden, case):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
-    """Of the classifier, or of the backbone that the golden calls, where the authors' dense form has no classifier."""
+    """Of the classifier, or of the backbone that the golden calls, where the authors' dense version has none."""
     golden = NETWORKS[name]
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
     config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)

@@ -1,44 +1,9 @@
-"""Models by name, and checkpoints: the authors', ours, and broken ones."""
-import argparse
-import pickle
-import re
-from functools import lru_cache
-
+"""Models by name."""
 import pytest
-import torch
-from golden import fill_state_dict
-from golden_files import NETWORKS, SMALL
 from mmengine.registry import MODELS
-from safetensors.torch import save_file
 
 import mmvit_backbones
-from mmvit_backbones import convert_state_dict, get_model, list_models
-from mmvit_backbones.checkpoints.loading import convert_published
-from mmvit_backbones.models import import_mmpretrain
-from mmvit_backbones.zoo import VARIANTS
-
-
-@lru_cache(maxsize=1)
-def filled(golden: str) -> dict:
-    """A made checkpoint in the authors' layout."""
-    return fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
-
-
-AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.items())
-                  if not golden.get('overrides')}.items())
-
-
-@pytest.fixture(params=[pytest.param(pair, id=pair[0], marks=[] if pair[0] in SMALL else [pytest.mark.slow])
-                        for pair in AUTHORS])
-def published(request):
-    """Name of a variant and a checkpoint in its authors' layout."""
-    variant, golden = request.param
-    return variant, dict(filled(golden))
-
-
-def same_weights(model, state_dict) -> bool:
-    own = model.state_dict()
-    return all(torch.equal(own[key], value) for key, value in state_dict.items())
+from mmvit_backbones import get_model, list_models
 
 
 def test_list_models():
@@ -53,131 +18,9 @@ def test_unknown_names_are_told():
         get_model('reswin_tiny', task='segmentation')
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('task', ['backbone', 'classification'])
-def test_our_own_weights_are_not_taken_for_the_authors(task):
-    import_mmpretrain()
-    for variant in VARIANTS.values():
-        with torch.device('meta'):
-            model = MODELS.build(variant.model_config(task))
-        with pytest.raises(KeyError, match='not a published checkpoint'):
-            convert_published(model.state_dict())
-
-
 def test_building_is_silent(capfd):
     get_model('reswin_tiny', 'backbone')
     assert capfd.readouterr() == ('', '')
-
-
-@pytest.mark.parametrize('wrap', [
-    lambda w: w, lambda w: dict(model=w), lambda w: dict(model_state_dict=w, epoch=3),
-    lambda w: dict(model={f'module.{key}': value for key, value in w.items()})
-], ids=['bare', 'model', 'model_state_dict', 'module'])
-def test_reswin_wrappers(wrap):
-    weights = filled('golden_reswin_tiny')
-    assert convert_state_dict('reswin_tiny', wrap(weights)).keys() == convert_state_dict('reswin_tiny', weights).keys()
-
-
-def test_unknown_key_is_named(published):
-    name, weights = published
-    weights['blocks.0.extra'] = torch.zeros(1)
-    with pytest.raises(KeyError, match=re.escape('blocks.0.extra')):
-        convert_state_dict(name, weights)
-
-
-def test_learned_gate_is_refused():
-    weights = filled('golden_reswin_tiny')
-    with pytest.raises(KeyError, match='alpha'):
-        convert_state_dict('reswin_tiny', dict(weights, alpha=torch.zeros(1)))
-
-
-def test_get_model_takes_authors_file_and_ours(published, tmp_path):
-    name, weights = published
-    torch.save(weights, tmp_path / 'authors.pth')
-    from_authors = get_model(name, checkpoint=str(tmp_path / 'authors.pth'))
-    save_file(from_authors.state_dict(), tmp_path / 'ours.safetensors')
-    from_ours = get_model(name, 'backbone', checkpoint=str(tmp_path / 'ours.safetensors'))
-    assert same_weights(from_authors, convert_state_dict(name, weights))
-    backbone_weights = convert_state_dict(name, weights, 'backbone')
-    assert same_weights(from_ours, backbone_weights) and not any(key.startswith('head') for key in backbone_weights)
-
-
-SMALLEST = {VARIANTS[name].family.name: (name, golden)
-            for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name, golden', SMALLEST.values(), ids=SMALLEST)
-def test_official_prefix(name, golden, tmp_path):
-    weights = filled(golden)
-    torch.save(dict(model=weights), tmp_path / 'authors.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=f'official://{tmp_path}/authors.pth')
-    backbone = MODELS.build(VARIANTS[name].model_config('backbone', init_cfg=init_cfg))
-    backbone.init_weights()
-    assert same_weights(backbone, convert_state_dict(name, weights, 'backbone'))
-
-
-@pytest.mark.slow
-def test_other_window_size_is_resized():
-    weights = convert_state_dict('reswin_tiny', filled('golden_reswin_tiny'), 'backbone')
-    model = get_model('reswin_tiny', 'backbone', window_size=12)
-    model.load_state_dict(weights)
-    name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
-    table, resized = weights[name], model.state_dict()[name]
-    assert resized.shape == (23 * 23, 3)
-    # The same function, sampled more densely: its center stays, and so does its mean but for the borders.
-    torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
-    torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
-
-
-def test_options_beside_the_weights_are_read_over(tmp_path):
-    """timm's training script, which made some of the published files, saves its command line, too."""
-    weights, options = filled('golden_reswin_tiny'), argparse.Namespace(lr=1e-3, mean=None, data='imagenet')
-    torch.save(dict(model=weights, args=options), tmp_path / 'training.pth')
-    model = get_model('reswin_tiny', 'backbone', checkpoint=str(tmp_path / 'training.pth'))
-    assert same_weights(model, convert_state_dict('reswin_tiny', weights, 'backbone'))
-
-
-class Malicious:
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), 'w')
-
-
-def test_code_in_a_pickle_is_refused(tmp_path):
-    with open(tmp_path / 'bad.pth', 'wb') as file:
-        pickle.dump({'model': Malicious(tmp_path / 'ran')}, file)
-    with pytest.raises(ValueError, match=r'bad\.pth'):
-        get_model('reswin_tiny', checkpoint=str(tmp_path / 'bad.pth'))
-    assert not (tmp_path / 'ran').exists()
-
-
-def test_truncated_file_is_named(tmp_path):
-    torch.save(dict(model={'norm.weight': torch.rand(100_000)}), tmp_path / 'whole.pth')
-    (tmp_path / 'half.pth').write_bytes((tmp_path / 'whole.pth').read_bytes()[:50_000])
-    with pytest.raises(ValueError, match=r'half\.pth'):
-        get_model('reswin_tiny', checkpoint=str(tmp_path / 'half.pth'))
-
-
-@pytest.mark.slow
-def test_other_networks_checkpoint_is_named(tmp_path):
-    torch.save({'layer1.0.conv1.weight': torch.rand(3)}, tmp_path / 'resnet.pth')
-    for build in (lambda path: get_model('reswin_tiny', checkpoint=path),
-                  lambda path: MODELS.build(dict(type='ReSwin', init_cfg=dict(
-                      type='Pretrained', checkpoint=f'official://{path}'))).init_weights()):
-        with pytest.raises(ValueError, match=r'resnet\.pth.*layer1\.0\.conv1'):
-            build(str(tmp_path / 'resnet.pth'))
-
-
-@pytest.mark.slow
-def test_other_number_of_classes_is_told(tmp_path):
-    weights = {**filled('golden_reswin_tiny'), 'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)}
-    torch.save(weights, tmp_path / 'five.pth')
-    with pytest.raises(ValueError, match=r'five\.pth.*head\.fc\.weight'):
-        get_model('reswin_tiny', checkpoint=str(tmp_path / 'five.pth'))
 
 
 def test_registered_in_the_root_registry():

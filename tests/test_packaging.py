@@ -6,13 +6,11 @@ import sys
 import tarfile
 import zipfile
 from email.parser import Parser
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from mmvit_backbones.installation import check_distributions
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')

@@ -2,7 +2,7 @@
 """Times varied-size window attention against its grid_sample path and against shifted-window attention.
 
 Random data at the four stages of ViTAEv2-VSA-S. Prints CSV: median, 10th and 90th percentile of forward and of forward
-with backward in milliseconds, peak memory in MiB (GPU), bytes kept for the backward pass in MiB, and the bandwidth of
+with backward in milliseconds, peak memory in MiB (GPU), bytes saved for the backward pass in MiB, and the bandwidth of
 the forward pass if query, key, value and output were moved once. Needs torch alone.
 """
 import argparse
@@ -14,6 +14,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops import varied_size_window_attention
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 
@@ -105,12 +106,8 @@ def measure(method, leaves: list[torch.Tensor], autocast: bool, options: argpars
         with torch.no_grad():
             forward()
 
-    kept = {}
-    own = {x.untyped_storage().data_ptr() for x in leaves}
-    with torch.autograd.graph.saved_tensors_hooks(
-            lambda x: kept.update({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()}) or x, lambda x: x):
+    with SavedStorages(*leaves) as saved:
         out = forward()
-    kept_bytes = sum(size for address, size in kept.items() if address not in own)
     moved = leaves[0].numel() * leaves[0].element_size() + out.numel() * out.element_size()
     del out
     times = milliseconds(forward_alone, options.repeat, options.seconds, device)
@@ -118,7 +115,7 @@ def measure(method, leaves: list[torch.Tensor], autocast: bool, options: argpars
         torch.cuda.reset_peak_memory_stats()
     times_both = milliseconds(both, options.repeat, options.seconds, device)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device == 'cuda' else 0
-    return [*spread(times), *spread(times_both), f'{peak:.1f}', f'{kept_bytes / 2**20:.2f}',
+    return [*spread(times), *spread(times_both), f'{peak:.1f}', f'{saved.num_bytes / 2**20:.2f}',
             f'{moved / statistics.median(times) / 1e6:.1f}']
 
 

@@ -25,8 +25,8 @@ export python
 { date -u; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; } >"$report" 2>&1
 section build 300 "$python" mmvit_backbones/ops/build.py cuda
 section doctor 60 "$python" -c 'import mmvit_backbones.doctor as d; print("\n".join(d.describe()))'
-section 'goldens, gradcheck, dtypes, strides' 200 bash -c 'tests tests/test_varied_size_window.py -k "cuda and not random"'
-section 'random shapes' 120 bash -c 'tests tests/test_varied_size_window.py -k "cuda and random"'
+section 'goldens, gradcheck, dtypes, strides' 200 bash -c 'tests tests/ops/test_varied_size_window.py -k "cuda and not random"'
+section 'random shapes' 120 bash -c 'tests tests/ops/test_varied_size_window.py -k "cuda and random"'
 section agreement 60 "$python" tools/compare_ops.py --device cuda
 
 # A few launches of every kernel: compute-sanitizer makes them some hundred times slower.
@@ -35,7 +35,7 @@ if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     section "compute-sanitizer $tool" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$python" -W ignore \
       -m pytest -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider \
-      tests/test_varied_size_window.py -k "$sanitized"
+      tests/ops/test_varied_size_window.py -k "$sanitized"
   done
 else
   failed+=('compute-sanitizer is not installed')

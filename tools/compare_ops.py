@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Compares the forms of varied-size window attention with the plain form in float64, and prints a table.
+"""Compares the backends of varied-size window attention with the reference in float64, and prints a table.
 
     python tools/compare_ops.py                        # on CPUs: reference and cpp
     python tools/compare_ops.py --device cuda          # on a GPU: reference and cuda
 
-Random data; 16-bit numbers are rounded first, so that what is left is the error of the computation. The figures are the
+Random data; 16-bit inputs are rounded first, so that what is left is the error of the computation. The figures are the
 largest deviation, in units of the root mean square of what is compared: the output, and the gradients of query, key and
 value, of scale, offset and biases. Needs torch alone.
 """
@@ -16,7 +16,7 @@ from benchmark_ops import CHANNELS_PER_HEAD, varied, window_parameters
 from mmvit_backbones.ops import library
 
 BATCH, HEADS, HEIGHT, WIDTH = 2, 2, 30, 37  # windows at the border are partly outside
-COLUMNS = ('form', 'dtype', 'output', 'grad q, k, v', 'grad scale', 'grad offset', 'grad biases')
+COLUMNS = ('backend', 'dtype', 'output', 'grad q, k, v', 'grad scale', 'grad offset', 'grad biases')
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -45,14 +45,14 @@ def deviation(actual: torch.Tensor, expected: torch.Tensor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    parser.add_argument('--library', help='operators that take the place of the C++ form, such as the emulated CUDA '
-                                          'kernels that tests/emulated/run_tests.py leaves in its folder')
+    parser.add_argument('--library', help='operators that take the place of the C++ backend, such as the emulated CUDA '
+                                          'kernels that tests/ops/emulated/run_tests.py leaves in its folder')
     options = parser.parse_args()
     if options.library:
         torch.ops.load_library(options.library)
     compiled = {'cpu': 'cpp', 'cuda': 'cuda'}[options.device]
     if library.MISSING[compiled] is not None:
-        parser.error(f'the form {compiled} is missing: {library.MISSING[compiled]}; {library.HOW_TO_BUILD}')
+        parser.error(f'the backend {compiled} is missing: {library.MISSING[compiled]}; {library.HOW_TO_BUILD}')
     print('| ' + ' | '.join(COLUMNS) + ' |')
     print('|---' * len(COLUMNS) + '|')
     for dtype in DTYPES:

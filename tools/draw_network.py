@@ -48,7 +48,8 @@ def main() -> None:
 
 def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str) -> None:
     width = 3.1
-    stages = [describe(backbone.stage_modules(i)) for i in range(backbone.num_stages)]
+    stages = [describe((backbone.stem_modules() if i == 0 else []) + backbone.stage_modules(i))
+              for i in range(backbone.num_stages)]
     height = 1.0 + 0.75 * max(len(lines) for lines in stages)
     figure, axes = plt.subplots(figsize=(width * (len(stages) + 0.45), height + 0.9))
     axes.set(xlim=(0, width * (len(stages) + 0.45)), ylim=(-0.45, height + 0.35))
@@ -72,7 +73,7 @@ def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
     """Kinds of blocks in their order, with how many follow each other, and the layers of each kind."""
-    blocks = [block for module in modules for block in flatten(module) if not isinstance(block, torch.nn.Identity)]
+    blocks = [block for module in modules for block in flatten(module) if any(block.children())]
     lines = []
     for (kind, parts), group in groupby(blocks, key=kind_and_parts):
         count = len(list(group))
@@ -87,7 +88,7 @@ def kind_and_parts(block: torch.nn.Module) -> tuple[str, str]:
 
 
 def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The blocks of a stage: what its lists hold, and what stands beside them."""
+    """The blocks of a stage: what its lists hold, and what stands next to them."""
     if isinstance(module, torch.nn.ModuleList):
         return list(module)
     children = list(module.children())

@@ -1,28 +1,50 @@
-"""Writes configs/metafiles/, model-index.yml and the tables of README.md and docs/zoo.md from the zoo.
+"""Writes what follows from the zoo: metafiles, tables of the documentation, its list of pages, and NOTICE.
 
     python tools/make_metafiles.py
     python tools/make_metafiles.py --check    # writes nothing; fails if a file is not as it would be written
 
-Metafiles are of OpenMMLab's form, which mim reads, and made for it in two respects. It takes text in Metadata to lower
-case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model without
-Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
+Metafiles are in OpenMMLab's format, which mim reads, and made for it in two respects. It takes text in Metadata to
+lower case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model
+without Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
 """
 import argparse
 import sys
+import textwrap
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import yaml
 
-from mmvit_backbones.published import METRICS, RESULTS
-from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
+from mmvit_backbones.backbones import NETWORKS
+from mmvit_backbones.zoo import VARIANTS, Family, Variant
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.py.\n'
+NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and configs/published.yml.\n'
+CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', upernet='ADE20K',
             semantic_fpn='ADE20K')
+# Key of a figure in configs/published.yml -> task, data set and metric.
+METRICS = {
+    'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
+    'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
+    'top1_22k': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy after ImageNet-22k'),
+    'top5_22k': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy after ImageNet-22k'),
+    'real': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy'),
+    'real_22k': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy after ImageNet-22k'),
+    'box': ('Object Detection', 'COCO', 'published box AP'),
+    'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
+    'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
+    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
+    'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
+}
+RESULTS = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
-NETWORKS = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
+TABLE = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
+BACKBONES = '<!-- backbones: written by tools/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
+PAGES = '      # pages: written by tools/make_metafiles.py\n', '      # end of pages\n'
+NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,9 +79,35 @@ def make_files() -> dict[Path, str]:
                  dict(Collections=[collection(family)], Models=models[name]) for name, family in families().items()}
     index = dict(Import=[str(path.relative_to(ROOT)) for path in metafiles])
     files = {path: to_yaml(content) for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
-    page, readme = ROOT / 'docs/zoo.md', ROOT / 'README.md'
-    return {**files, page: page.read_text().split(TABLES)[0] + TABLES + tables(),
-            readme: between(readme.read_text(), *NETWORKS, networks())}
+    page = ROOT / 'docs/zoo.md'
+    files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
+    for name, marks, new in (('README.md', TABLE, numbers_of_networks()), ('docs/index.md', TABLE, networks()),
+                             ('docs/api/backbones.md', BACKBONES, backbones()), ('mkdocs.yml', PAGES, pages()),
+                             ('NOTICE', NOTICE, sources())):
+        files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
+    return files
+
+
+def short_name(variant: Variant) -> str:
+    """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
+    return '_'.join(SHORT_SIZES.get(word, word) for word in variant.name.split('_'))
+
+
+def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
+    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
+
+    ``'mask_rcnn_regionvit_s_plus_peg_3x'`` is of ``'mask_rcnn'``, ``regionvit_small_plus`` and ``['peg', '3x']``.
+
+    Raises:
+        ValueError: If no task or no variant has that name.
+    """
+    for task in CONFIG_TASKS:
+        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{short_name(v)}_')]
+        if fitting:
+            variant = max(fitting, key=lambda v: len(short_name(v)))
+            return task, variant, name.removeprefix(f'{task}_{short_name(variant)}').split('_')[1:]
+    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
+                     f'{short_name(VARIANTS["reswin_tiny"])!r}, got {name!r}')
 
 
 def between(text: str, start: str, end: str, new: str) -> str:
@@ -95,7 +143,7 @@ def collection(family: Family) -> dict:
 
 
 def model(name: str, task: str, variant: Variant) -> dict:
-    is_classifier = name == f'imagenet_{variant.short_name}'
+    is_classifier = name == f'imagenet_{short_name(variant)}'
     metadata = {'Variant': variant.name, 'Training Data': 'Cityscapes' if 'cityscapes' in name else DATA[task]}
     if is_classifier:
         metadata.update(classifier_metadata(variant))
@@ -122,7 +170,7 @@ def is_address(weights: str | None) -> bool:
 def figures(name: str, variant: Variant) -> dict[str, float]:
     """What is published of a config, by the keys of ``METRICS``."""
     found = dict(RESULTS.get(name, {}))
-    if name == f'imagenet_{variant.short_name}' and variant.top1 is not None:
+    if name == f'imagenet_{short_name(variant)}' and variant.top1 is not None:
         found['top1'] = variant.top1
     return {key: found[key] for key in METRICS if key in found}
 
@@ -134,9 +182,9 @@ def source(name: str, variant: Variant) -> str:
 
 def results(published: dict[str, float]) -> list[dict]:
     """The metrics of one task and data set together."""
-    grouped = groupby(published.items(), key=lambda item: METRICS[item[0]][:2])
+    groups = groupby(published.items(), key=lambda item: METRICS[item[0]][:2])
     return [{'Task': task, 'Dataset': data, 'Metrics': {METRICS[key][2]: value for key, value in metrics}}
-            for (task, data), metrics in grouped]
+            for (task, data), metrics in groups]
 
 
 def tables() -> str:
@@ -155,14 +203,56 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def networks() -> str:
-    """The table of the README: a row for each family."""
-    rows = []
-    for name, family in families().items():
-        variants = [variant for variant in VARIANTS.values() if variant.family is family]
-        rows.append([f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)),
-                     span([round(variant.num_params / 1e6) for variant in variants]),
-                     span([variant.top1 for variant in variants if variant.top1 is not None])])
+    """The table of the first page of the documentation: a row for each family."""
+    rows = [[name, ', '.join(f'`{variant.name}`' for variant in variants), *sizes_and_top1(variants),
+             f'[{Path(family.docs).stem}]({Path(family.docs).name}), [paper]({family.paper})']
+            for name, family, variants in members()]
+    return table(['family', 'networks', 'parameters, millions', 'top-1, %', 'more'], rows)
+
+
+def numbers_of_networks() -> str:
+    """The shorter one of the README."""
+    rows = [[f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)), *sizes_and_top1(variants)]
+            for name, family, variants in members()]
     return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
+
+
+def members() -> list[tuple[str, Family, list[Variant]]]:
+    return [(name, family, [variant for variant in VARIANTS.values() if variant.family is family])
+            for name, family in families().items()]
+
+
+def sizes_and_top1(variants: list[Variant]) -> list[str]:
+    return [span([round(variant.num_params / 1e6) for variant in variants]),
+            span([variant.top1 for variant in variants if variant.top1 is not None])]
+
+
+def grouped(*attributes: str) -> dict[tuple, str]:
+    """Names of the families that share some attributes."""
+    names = {}
+    for name, family in families().items():
+        names.setdefault(tuple(getattr(family, attribute) for attribute in attributes), []).append(name)
+    return {key: ', '.join(members) for key, members in names.items()}
+
+
+def pages() -> str:
+    """The networks in the list of pages of mkdocs.yml."""
+    return ''.join(f'      - {names}: {Path(page).name}\n' for (page, ), names in grouped('docs').items())
+
+
+def backbones() -> str:
+    """What mkdocstrings documents."""
+    classes = dict.fromkeys(NETWORKS[family.backbone] for family in families().values())
+    options = '    options: {members: false}\n\n'
+    return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
+
+
+def sources() -> str:
+    """The networks in NOTICE: paper, code and its licence."""
+    fill = partial(textwrap.fill, width=118, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)
+    families = grouped('authors', 'title', 'paper', 'code', 'licence').items()
+    return '\n'.join('\n'.join([f'  {names}', fill(f'{authors}: {title}, {paper}'), fill(f'{code}: {licence}'), ''])
+                     for (authors, title, paper, code, licence), names in families)
 
 
 def span(numbers: list[float]) -> str:

@@ -167,7 +167,7 @@ def build_timm(name: str, checkpoint: str | None, device: str) -> Callable[[Tens
     @torch.no_grad()
     def annotate(images: Tensor) -> Tensor:
         features = model.forward_features((images / 255 - mean) / std)
-        if features.ndim == 3:  # tokens: behind those that stand for no position
+        if features.ndim == 3:  # tokens: after those that stand for no position
             extra = getattr(model, 'num_prefix_tokens', 0)
             side = round((features.shape[1] - extra)**0.5)
             maps = features[:, extra:].unflatten(1, (side, side))

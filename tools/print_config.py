@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
-    parser.add_argument('--format', choices=FORMATS, help='default: that of the file name behind -o, or py')
+    parser.add_argument('--format', choices=FORMATS, help='default: that of the file name after -o, or py')
     parser.add_argument('-o', '--out', help='file to write instead of printing')
     return parser
 

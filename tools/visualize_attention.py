@@ -23,7 +23,7 @@ from mmvit_backbones.checkpoints.loading import convert_if_published, find_weigh
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.cli.predict import find_images
-from mmvit_backbones.layers import shifted_window_mask, window_reverse
+from mmvit_backbones.ops.window import shifted_window_mask, window_reverse
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 
 matplotlib.use('Agg')
@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='short side of the image for the network, in pixels (default: %(default)s)')
     parser.add_argument('--blocks', type=int, nargs='+', help='which blocks, from 0 (default: all)')
     parser.add_argument('--heads', type=int, nargs='+', default=[0, 1],
-                        help='which heads, beside their mean (default: 0 1)')
+                        help='which heads, next to their mean (default: 0 1)')
     parser.add_argument('--out', default='attention.png', help='figure to write (default: %(default)s)')
     return parser
 

@@ -1,6 +1,6 @@
 # ImageNet-1k with the recipe of the ViTAE family: 1024 images per update, RandAugment m9 mstd0.5 of two operations,
 # Mixup 0.8 or CutMix 1.0 (half each), random erasing 0.25, averaged weights, tested at 248 -> 224 (crop 0.9). The
-# authors' color jitter has no effect beside RandAugment. 300 epochs of cosine and 10 more at its end.
+# authors' color jitter has no effect next to RandAugment. 300 epochs of cosine and 10 more at its end.
 _base_ = './imagenet.py'
 model = dict(
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]))

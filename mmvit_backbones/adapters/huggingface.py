@@ -18,8 +18,8 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
 
     Args:
         backbone (dict): Type and arguments, as in an MMEngine config, without ``out_indices``.
-        out_features (list[str]), out_indices (list[int]): Stages ``'stage0'``, ... whose maps are returned, by name or
-            number. Defaults to the last.
+        out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
+        out_indices (list[int] | None): The same by number. Without either, the last.
     """
     model_type = 'mmvit'
 

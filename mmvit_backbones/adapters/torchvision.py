@@ -29,9 +29,9 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
 
     Args:
         backbone (Backbone): A pyramid, whose strides double from map to map.
-        out_channels (int): Channels of the maps. Defaults to 256.
-        extra_blocks (ExtraFPNBlock | None): Makes further maps; None pools the last one. Defaults to None.
-        norm_layer (Callable | None): Norm behind each convolution of the pyramid. Defaults to None.
+        out_channels (int): Channels of the maps.
+        extra_blocks (ExtraFPNBlock | None): Makes further maps; None pools the last one.
+        norm_layer (Callable | None): Norm after each convolution of the pyramid.
 
     Raises:
         ValueError: If the strides don't double.

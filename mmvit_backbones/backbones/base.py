@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import LayerNorm, trunc_normal_
+from ..layers import LayerNorm
 
 
 class Backbone(BaseModule):
@@ -22,14 +22,12 @@ class Backbone(BaseModule):
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
         strides (Sequence[int]): Pixels per token of every stage.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all. Defaults to
-            None.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages. Defaults to -1.
-        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients. Defaults to False.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Keep batch norms in evaluation mode while training.
+        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
         init_cfg (dict | list[dict] | None): MMEngine's, e.g. ``dict(type='Pretrained', checkpoint='official://PATH')``.
-            Defaults to None.
 
     Raises:
         ValueError: If an argument is outside of what is allowed; the message names it.
@@ -73,7 +71,7 @@ class Backbone(BaseModule):
         raise NotImplementedError
 
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields what a neck gets of each stage; to be replaced where this is more than an output norm beside."""
+        """Yields what a neck gets of each stage; to be overridden where this is more than an output norm."""
         for stage, x in enumerate(self.iter_stages(images)):
             yield self.output_norm(stage)(x)
 
@@ -81,30 +79,14 @@ class Backbone(BaseModule):
         """Modules before the first stage."""
         raise NotImplementedError
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        """Modules of one stage, without its output norm."""
-        raise NotImplementedError
-
-    @property
-    def num_layers(self) -> int:
-        """Layers for layer-wise learning-rate decay: how many blocks there are."""
-        raise NotImplementedError
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""
         raise NotImplementedError
 
     # ---- what a user calls
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Raw maps of all stages, before output norms and merging.
-
-        Args:
-            images (Tensor): ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per stage.
-        """
+        """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
         self.check_images(images)
         return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
 
@@ -200,6 +182,26 @@ class Backbone(BaseModule):
         return checkpoint(block, *args, use_reentrant=False,
                           context_fn=lambda: (nullcontext(), without_tracking(block)))
 
+    def stage_modules(self, stage: int) -> list[nn.Module]:
+        """Modules of one stage, without its output norm."""
+        return [module for layer in self.stage_layers(stage) for module in layer]
+
+    @property
+    def num_layers(self) -> int:
+        """Layers for layer-wise learning-rate decay, without the stem and what comes after the last block."""
+        return sum(len(self.stage_layers(stage)) for stage in range(self.num_stages))
+
+    def layer_of(self, name: str) -> int | None:
+        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
+        layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
+        layer_of_module = {module: i for i, layer in enumerate(layers) for module in layer}
+        module = self
+        for part in name.split('.'):
+            module = getattr(module, part, None)
+            if module in layer_of_module:
+                return layer_of_module[module]
+        return None
+
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
 
@@ -212,9 +214,7 @@ class Backbone(BaseModule):
             everything outside of the backbone belong to the last.
         """
         num_layers = self.num_layers + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        layer = self.layer_of(param_name[len(prefix):])
+        layer = self.layer_of(param_name.removeprefix(prefix)) if param_name.startswith(prefix) else None
         return (num_layers - 1 if layer is None else layer), num_layers
 
 
@@ -248,11 +248,3 @@ def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
     for c, heads in zip(channels, num_heads):
         if c % heads:
             raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
-
-
-def init_linear(module: nn.Module) -> None:
-    """Truncated normal (0.02) for linear layers, zero biases."""
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, pad_to_multiple, trunc_normal_
+from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import relu6_
-from .base import Backbone, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 16
 STEM_CHANNELS = (32, 64, 128)
@@ -88,12 +89,7 @@ class Refiner(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with a map of its own, to which it adds the scaled map of the block before.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-    """
+    """Attention with a map of its own, to which it adds the scaled map of the block before."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -113,12 +109,7 @@ class Attention(nn.Module):
 
 
 class SharedAttention(nn.Module):
-    """Attention with the refined map of the block before, which is handed on as it came.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-    """
+    """Attention with the refined map of the block before, which is handed on as it came."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -137,14 +128,7 @@ class SharedAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP; pre-norm. Both read half of the stream, and their results count twice.
-
-    Args:
-        attention (Attention | SharedAttention): One kind or the other.
-        channels (int): Channels.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-    """
+    """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
 
     def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
@@ -180,12 +164,11 @@ class RefinerViT(Backbone):
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
             (blocks, a multiple of 8), ``num_heads`` and ``mlp_ratio``.
         out_type (str): ``'featmap'``, maps; or ``'tokens'``, one :class:`TokenFeatures` of the last tap, for
-            ``TokenLabelHead``. Defaults to ``'featmap'``.
+            ``TokenLabelHead``.
         mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
-            ``'tokens'``. Defaults to False.
+            ``'tokens'``.
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated.
-            Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16, with a LayerNorm each;
             that of the last is the classifier's.
 
@@ -207,8 +190,7 @@ class RefinerViT(Backbone):
                  img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        if channels % num_heads:
-            raise ValueError(f'arch: {channels} embed_dims cannot be split into {num_heads} num_heads')
+        check_num_heads([channels], [num_heads])
         if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
         if img_size < PATCH_SIZE:
@@ -274,15 +256,5 @@ class RefinerViT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return list(self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage])
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.blocks)
-
-    def layer_of(self, name: str) -> int | None:
-        kind, index = name.split('.')[:2]
-        if kind == 'blocks':
-            return int(index) + 1
-        return 0 if kind == 'embed' else None
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        return [[block] for block in self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage]]

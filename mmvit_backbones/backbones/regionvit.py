@@ -12,9 +12,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
-from ..layers import DropPath, Mlp, drop_path_schedule, needs_padding, trunc_normal_
+from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.regional_attention import Group, WindowGrid, regional_attention
-from .base import Backbone, check_num_heads, init_linear
+from ..ops.window import needs_padding, relative_position_index
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of the norms over tokens
@@ -88,11 +89,6 @@ class Attention(nn.Module):
 
     In windows, local tokens have a relative position bias. Its table is laid out as the published weights have it:
     displacement 0 at ``window_size // 2``, negative ones wrapped around, the key's position minus the query's.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
@@ -102,17 +98,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.rel_pos = nn.Parameter(torch.empty(num_heads, (2 * window_size - 1)**2))
         trunc_normal_(self.rel_pos)
-        position = torch.arange(window_size)
-        offset = (position - position[:, None] + window_size // 2) % (2 * window_size - 1)
-        self.register_buffer('offset', offset.flatten(), persistent=False)
+        index = relative_position_index(window_size, wrapped=True)
+        self.register_buffer('index', index.flatten(), persistent=False)
         self.proj = nn.Linear(channels, channels)
 
     def position_bias(self) -> Tensor:
         """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token, which comes first."""
-        side, w = 2 * self.window_size - 1, self.window_size
-        bias = self.rel_pos.unflatten(1, (side, side))[:, self.offset][:, :, self.offset]
-        bias = bias.view(-1, w, w, w, w).transpose(2, 3).reshape(-1, w * w, w * w)  # (y, y', x, x') -> (yx, y'x')
-        return F.pad(bias, (1, 0, 1, 0))
+        area = self.window_size**2
+        return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, groups: list[Group] | None = None) -> Tensor:
         """Attends among the tokens of each sequence.
@@ -133,12 +126,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention among the regional tokens, then in every window with its regional token, then an MLP.
 
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
-        mlp_ratio (float): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each of the three, per image the first, per window the others.
+    The first branch is dropped per image, the others per window.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
@@ -175,20 +163,14 @@ class Projection(nn.Module):
 
 
 class Stage(nn.Module):
-    """Projection of both maps, then blocks on one grid of windows, the first followed by the position encoding.
+    """Projection of both maps, then blocks on one grid of windows.
 
     Args:
-        channels (int): Channels of the blocks.
-        depth (int): Number of blocks.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
-        mlp_ratio (float): Hidden channels of the MLPs, relative to ``channels``.
         peg (bool): Add a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
-        drop_paths (Sequence[float]): Probability of dropping a branch, for every block.
         project (bool): Whether the maps come with half the channels and twice the size.
     """
 
-    def __init__(self, channels: int, depth: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
                  drop_paths: Sequence[float], project: bool) -> None:
         super().__init__()
         self.window_size = window_size
@@ -233,15 +215,14 @@ class RegionViT(Backbone):
             (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
             per stage) and ``mlp_ratio`` (float).
         out_tokens (str): ``'local'`` returns the local maps, strides 4, 8, 16, 32; ``'regional'`` the regional ones,
-            which a classifier reads. Defaults to ``'local'``.
-        window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. Defaults to 7.
-            A region has four times the side of a window of the first stage, in pixels. Weights of other windows are
-            resized on load.
-        peg (bool): Positional encoding generator in every stage. Defaults to False.
-        stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path. Defaults to False.
+            which a classifier reads.
+        window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. A region has four
+            times the side of a window of the first stage, in pixels. Weights of other windows are resized on load.
+        peg (bool): Positional encoding generator in every stage.
+        stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path.
         resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
-            table were an image, which blurs over the seam; False in the order of displacements. Defaults to True.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+            table were an image, which blurs over the seam; False in the order of displacements.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`.
 
     Raises:
@@ -256,26 +237,23 @@ class RegionViT(Backbone):
     """
 
     arch_zoo = {
-        'tiny': dict(
-            local_embed='3conv', embed_dims=64, depths=[2, 2, 8, 2], num_heads=[2, 4, 8, 16], mlp_ratio=4.),
-        'small': dict(
-            local_embed='3conv', embed_dims=96, depths=[2, 2, 8, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4.),
-        'medium': dict(
-            local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4.),
-        'base': dict(
-            local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4.),
+        'tiny': dict(local_embed='3conv', embed_dims=64, depths=[2, 2, 8, 2], num_heads=[2, 4, 8, 16], mlp_ratio=4),
+        'small': dict(local_embed='3conv', embed_dims=96, depths=[2, 2, 8, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
+        'medium': dict(local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
+        'base': dict(local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4),
     }
 
     def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
                  peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        self.depths, num_heads = arch['depths'], arch['num_heads']
-        num_stages = len(self.depths)
+        num_stages, num_heads = len(arch['depths']), arch['num_heads']
         channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
         strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
         super().__init__(channels=channels, strides=strides, **kwargs)
-        check_arch(arch, channels)
+        if arch['local_embed'] not in EMBEDDINGS:
+            raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
+        check_num_heads(channels, num_heads)
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
         self.out_tokens = out_tokens
@@ -285,10 +263,10 @@ class RegionViT(Backbone):
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, channels[0])
         self.region_embed = RegionEmbed(self.in_channels, channels[0], PATCH_SIZE * self.window_sizes[0])
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
-            Stage(channels[i], self.depths[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg,
-                  drop_paths[i], project=i > 0) for i in range(num_stages))
+            Stage(channels[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg, drop_paths[i],
+                  project=i > 0) for i in range(num_stages))
         if stage_norm:
             for i in range(num_stages):
                 self.add_module(f'norm{i}', nn.LayerNorm(channels[i], eps=MAP_NORM_EPS))
@@ -339,25 +317,14 @@ class RegionViT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.local_embed, self.region_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the embeddings, then a block each, the first with projection and PEG of its stage.
-
-        A stage norm belongs to the block before it; the last comes after all.
-        """
-        parts = name.split('.')
-        if parts[0] in ('local_embed', 'region_embed'):
-            return 0
-        if parts[0] == 'stages':
-            return sum(self.depths[:int(parts[1])]) + (int(parts[3]) if parts[2] == 'blocks' else 0) + 1
-        stage = int(parts[0].removeprefix('norm'))
-        return sum(self.depths[:stage + 1]) if stage < self.num_stages - 1 else None
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Projection and PEG belong to the first block, a stage norm to the last; the last norm comes after all."""
+        module = self.stages[stage]
+        layers = [[block] for block in module.blocks]
+        layers[0] = [module.projection, *layers[0], *([module.peg] if module.peg is not None else [])]
+        if stage < self.num_stages - 1:
+            layers[-1].append(self.output_norm(stage))
+        return layers
 
     def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
         """Lets weights of other windows load, and those of a classifier where PEG or stage norms are new."""
@@ -385,12 +352,6 @@ class RegionViT(Backbone):
                 state_dict[key] = resize_bicubic(old, new.shape[-1])
                 resized += 1
         return resized
-
-
-def check_arch(arch: dict, channels: Sequence[int]) -> None:
-    if arch['local_embed'] not in EMBEDDINGS:
-        raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
-    check_num_heads(channels, arch['num_heads'])
 
 
 def check_window_size(window_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:

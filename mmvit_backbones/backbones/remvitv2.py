@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, pad_to_multiple
+from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, init_linear
 from ..ops.residual_attention import residual_attention
-from .base import Backbone, check_num_heads, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone, check_num_heads
 
 PATCH_STRIDE = 4
 KEY_STRIDE = 4  # of the first stage, relative to a block's input; it halves with every stage, down to 1
@@ -36,12 +37,7 @@ class PatchEmbed(nn.Module):
 
 
 class HeadPooling(nn.Module):
-    """Depthwise 3 x 3 convolution and LayerNorm that all heads share.
-
-    Args:
-        head_dim (int): Channels of a head.
-        stride (int): Of the convolution.
-    """
+    """Depthwise 3 x 3 convolution of that stride and LayerNorm that all heads share."""
 
     def __init__(self, head_dim: int, stride: int) -> None:
         super().__init__()
@@ -58,9 +54,6 @@ class PooledAttention(nn.Module):
     """Attention between pooled queries and pooled keys whose logits are blended with those of the block before.
 
     Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output.
-        num_heads (int): Number of heads.
         grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
         query_stride (int): By how much queries, and with them the output, are pooled.
         key_stride (int): By how much keys and values are pooled.
@@ -143,18 +136,7 @@ def upsample(x: Tensor, dim: int, length: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pooled attention with residual logits, then an MLP; pre-norm.
-
-    Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output.
-        num_heads (int): Number of heads.
-        grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
-        query_stride (int): By how much the map shrinks.
-        key_stride (int): By how much keys and values are pooled.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-    """
+    """Pooled attention with residual logits, then an MLP; pre-norm. Arguments as of :class:`PooledAttention`."""
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, grid: tuple[int, int], query_stride: int,
                  key_stride: int, mlp_ratio: int, drop_path: float) -> None:
@@ -196,8 +178,8 @@ class ReMViTv2(Backbone):
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
             one entry per stage) and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored relative positions are for, in pixels; others are
-            interpolated, and so are checkpoints of another size. Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+            interpolated, and so are checkpoints of another size.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
@@ -255,18 +237,6 @@ class ReMViTv2(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        """The gate goes with the stage of the second block, which is the first to read it."""
-        first = 0 if self.depths[0] > 1 else 1
-        return [*self.blocks_of(stage), *([self.gate] if stage == first else [])]
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.blocks)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; the gate goes with the second, which is its first."""
-        kind, *rest = name.split('.')
-        if kind == 'blocks':
-            return int(rest[0]) + 1
-        return dict(patch_embed=0, gate=2).get(kind)
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """The gate goes with the second block, which is the first to read it."""
+        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in self.blocks_of(stage)]

@@ -11,13 +11,15 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, drop_path_schedule, trunc_normal_
+from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention, scaled_logits
 from ..ops.recompute import recomputable, recompute_input
+from ..ops.sigmoid_gate import sigmoid_gate
 from .base import Backbone, check_num_heads
 
 STEM_STRIDE = 4
 OUT_NORMS = (None, 'side', 'in_stream')
+HEADS = dict(num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4)  # of nearly all sizes
 
 
 class PixelAttention(nn.Module):
@@ -29,7 +31,7 @@ class PixelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same."""
-        return x * self.conv(x).sigmoid()
+        return sigmoid_gate(x, self.conv(x))
 
 
 class Stem(nn.Module):
@@ -70,11 +72,7 @@ class PatchEmbed(nn.Module):
 class ReducedAttention(nn.Module):
     """What the attention of both versions has in common: queries of all tokens, keys and values of a smaller map.
 
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        reduction (int): By how much the sides of the map of keys and values are smaller: 1, or an even number.
-        norm_eps (float): Epsilon of the LayerNorm after the reduction.
+    Its sides are smaller by ``reduction``, which is 1 or even; ``norm_eps`` is that of the LayerNorm after it.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
@@ -116,9 +114,8 @@ class EMSA(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
-        q = split_heads(self.q(x), self.num_heads).contiguous()
-        kv = split_heads(self.project_kv(x), 2 * self.num_heads).unflatten(1, (2, -1))
-        k, v = kv.transpose(0, 1).contiguous().unbind(0)
+        q = split_heads(self.q(x), self.num_heads)
+        k, v = (split_heads(part, self.num_heads) for part in self.project_kv(x).unflatten(-1, (2, -1)).unbind(-2))
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -126,31 +123,6 @@ class EMSA(ReducedAttention):
             attn = recompute_input(self.mix_heads, attn)
             out = normalized_attention(attn, v)
         return self.proj(out.transpose(1, 2).reshape(x.shape))
-
-
-class Block(nn.Module):
-    """Attention, then the MLP; pre-norm.
-
-    Args:
-        attention (ReducedAttention): Attention of one version or the other.
-        channels (int): Channels.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        norm_eps (float): Epsilon of the LayerNorms.
-        drop_path (float): Probability of dropping each half.
-    """
-
-    def __init__(self, attention: ReducedAttention, channels: int, mlp_ratio: int, norm_eps: float,
-                 drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
-        self.attn = attention
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -164,19 +136,12 @@ class ResT(Backbone):
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
             from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (a list each, one entry per stage) and
             ``mlp_ratio`` (int).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
-            32.
         out_norm (str | None): Where the LayerNorms of the returned stages stand. ``'in_stream'``: their result is
-            returned and also goes on to the next stage, so ``out_indices`` changes the numbers; published v1
-            detectors need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none.
-            With ``out_indices=3``, the classifier's form, the first two are the same. Defaults to ``'in_stream'``.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` also the first ``n`` stages with their patch
-            embeddings. Defaults to -1.
-        norm_eval (bool): Keep the batch norms of stem and patch embeddings in evaluation mode. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+            returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1 detectors
+            need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none. With
+            ``out_indices=3``, as the classifier has it, the first two are the same.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32.
 
     Example:
         >>> import torch
@@ -187,14 +152,10 @@ class ResT(Backbone):
     """
 
     arch_zoo = {
-        'lite': dict(
-            embed_dims=64, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'small': dict(
-            embed_dims=64, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'base': dict(
-            embed_dims=96, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'large': dict(
-            embed_dims=96, depths=[2, 2, 18, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'lite': dict(embed_dims=64, depths=[2, 2, 2, 2], **HEADS),
+        'small': dict(embed_dims=64, depths=[2, 2, 6, 2], **HEADS),
+        'base': dict(embed_dims=96, depths=[2, 2, 6, 2], **HEADS),
+        'large': dict(embed_dims=96, depths=[2, 2, 18, 2], **HEADS),
     }
     # What version 2 replaces.
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSA
@@ -216,8 +177,8 @@ class ResT(Backbone):
         drop_paths = drop_path_schedule(drop_path_rate, self.depths)
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], self.norm_eps,
-                      drop_path) for drop_path in stage_drop_paths)
+                Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], drop_path,
+                      self.norm_eps) for drop_path in stage_drop_paths)
             for c, num_heads, reduction, stage_drop_paths in zip(
                 channels, arch['num_heads'], arch['reductions'], drop_paths))
         self.out_norm = out_norm
@@ -255,23 +216,10 @@ class ResT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embeds[0]]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]] if stage == 0 else [self.patch_embeds[stage], self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; a patch embedding belongs to the block behind it."""
-        kind, *rest = name.split('.')
-        if kind not in ('patch_embeds', 'stages'):
-            return None
-        stage = int(rest[0])
-        before = sum(self.depths[:stage])
-        if kind == 'stages':
-            return before + int(rest[1]) + 1
-        return before + 1 if stage > 0 else 0
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """A patch embedding belongs to the block after it."""
+        first, *others = self.stages[stage]
+        return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
 
 
 def check_arch(channels: Sequence[int], num_heads: Sequence[int], reductions: Sequence[int]) -> None:

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import crop, trunc_normal_
-from .rest import PixelAttention, ReducedAttention, ResT, split_heads
+from ..layers import trunc_normal_
+from ..ops.window import crop
+from .rest import HEADS, PixelAttention, ReducedAttention, ResT, split_heads
 
 NORM_EPS = 1e-6
 
@@ -61,7 +62,7 @@ class EMSAv2(ReducedAttention):
         self.up_norm = nn.LayerNorm(channels, eps=norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised map ``(B, H, W, C)`` to the same."""
+        """Normalized map ``(B, H, W, C)`` to the same."""
         k, v = self.project_kv(x).unflatten(-1, (2, -1)).unbind(3)
         out = F.scaled_dot_product_attention(*(split_heads(y, self.num_heads) for y in (self.q(x), k, v)))
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
@@ -82,21 +83,13 @@ class ResTv2(ResT):
     """ResTv2: the frame of :class:`ResT` with another stem, other patch embeddings and another attention.
 
     Works at any image size from one pixel up. A classifier's checkpoint fills the output norm of the last stage, which
-    the authors' detectors and segmenters starts from its initialization.
+    the authors' detectors and segmenters start without.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
-            32.
         out_norm (str | None): Where the LayerNorms of the returned stages stand, see :class:`ResT`. Defaults to
             ``'side'``, which published v2 models need.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` also the first ``n`` stages with their patch
-            embeddings. Defaults to -1.
-        norm_eval (bool): Keep the batch norms of the stem in evaluation mode. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        kwargs: ``drop_path_rate`` as for :class:`ResT`, and common arguments of :class:`Backbone`.
 
     Example:
         >>> import torch
@@ -107,14 +100,10 @@ class ResTv2(ResT):
     """
 
     arch_zoo = {
-        'tiny': dict(
-            embed_dims=96, depths=[1, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'small': dict(
-            embed_dims=96, depths=[1, 2, 12, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'base': dict(
-            embed_dims=96, depths=[1, 3, 16, 3], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'large': dict(
-            embed_dims=128, depths=[2, 3, 16, 2], num_heads=[2, 4, 8, 16], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'tiny': dict(embed_dims=96, depths=[1, 2, 6, 2], **HEADS),
+        'small': dict(embed_dims=96, depths=[1, 2, 12, 2], **HEADS),
+        'base': dict(embed_dims=96, depths=[1, 3, 16, 3], **HEADS),
+        'large': dict(embed_dims=128, depths=[2, 3, 16, 2], **{**HEADS, 'num_heads': [2, 4, 8, 16]}),
     }
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSAv2
     norm_eps = NORM_EPS

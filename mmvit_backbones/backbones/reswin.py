@@ -9,11 +9,9 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    DropPath,
-    LayerNorm,
-    Mlp,
-    RelativePositionBias,
+from ..layers import Block, LayerNorm, RelativePositionBias
+from ..ops.residual_attention import residual_attention
+from ..ops.window import (
     at_most,
     crop,
     cyclic_shift,
@@ -24,20 +22,13 @@ from ..layers import (
     window_partition,
     window_reverse,
 )
-from ..ops.residual_attention import residual_attention
 from .swin import NORM_EPS, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
 
 
 class WindowAttention(nn.Module):
-    """Window attention whose logits are blended with those of the block before (ReViT paper, equation 5).
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
-    """
+    """Window attention whose logits are blended with those of the block before (ReViT paper, equation 5)."""
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -90,33 +81,6 @@ def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
 
 
-class Block(nn.Module):
-    """Window attention with residual logits, then an MLP; pre-norm.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-    """
-
-    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(channels, eps=NORM_EPS)
-        self.attn = WindowAttention(channels, num_heads, window_size)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = LayerNorm(channels, eps=NORM_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
-
-    def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
-                attn_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        attn, logits = self.attn(self.norm1(x), prev_logits, shift, attn_mask)
-        x = x + self.drop_path(attn)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x, logits
-
-
 @MODELS.register_module()
 class ReSwin(SwinBase):
     """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
@@ -136,7 +100,7 @@ class ReSwin(SwinBase):
             one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
         window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window
             size are resized on load.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
@@ -153,7 +117,8 @@ class ReSwin(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
                    drop_path: float) -> nn.Module:
-        return Block(channels, num_heads, window_size, mlp_ratio, drop_path)
+        attn = WindowAttention(channels, num_heads, window_size)
+        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS, LayerNorm)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

@@ -8,21 +8,16 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Gate, LayerNorm, Mlp, PatchEmbed, drop_path_schedule, trunc_normal_
+from ..layers import Block, Gate, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.residual_attention import residual_attention
-from .base import Backbone, init_linear
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 16
 NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Attention between all tokens whose logits are blended with those of the block before (paper, equation 5).
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-    """
+    """Attention between all tokens whose logits are blended with those of the block before (paper, equation 5)."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -48,31 +43,6 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2)), logits
 
 
-class Block(nn.Module):
-    """Attention with residual logits, then an MLP; pre-norm.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-    """
-
-    def __init__(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(channels, eps=NORM_EPS)
-        self.attn = Attention(channels, num_heads)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = LayerNorm(channels, eps=NORM_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
-
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        attn, logits = self.attn(self.norm1(x), prev_logits, alpha)
-        x = x + self.drop_path(attn)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x, logits
-
-
 @MODELS.register_module()
 class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
@@ -84,9 +54,9 @@ class ReViT(Backbone):
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
-        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and
-            so are checkpoints of another size. Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.2.
+        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and so
+            are checkpoints of another size.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
 
     Example:
@@ -103,8 +73,7 @@ class ReViT(Backbone):
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, num_heads = arch['embed_dims'], arch['num_heads']
-        if channels % num_heads:
-            raise ValueError(f'arch: {channels} embed_dims cannot be split into {num_heads} num_heads')
+        check_num_heads([channels], [num_heads])
         if img_size < PATCH_SIZE:
             raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
@@ -112,7 +81,9 @@ class ReViT(Backbone):
         self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size // PATCH_SIZE, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
-        self.blocks = nn.ModuleList(Block(channels, num_heads, arch['mlp_ratio'], rate) for rate in drop_paths)
+        self.blocks = nn.ModuleList(
+            Block(Attention(channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS, LayerNorm)
+            for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         trunc_normal_(self.patch_embed.positions.pos_embed)
@@ -128,16 +99,6 @@ class ReViT(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.blocks, self.gate]
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.blocks)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; the gate goes with the second, which is its first."""
-        kind, *rest = name.split('.')
-        if kind == 'blocks':
-            return int(rest[0]) + 1
-        return dict(patch_embed=0, gate=2).get(kind)
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """The gate goes with the second block, which is the first to read it."""
+        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in self.blocks]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from ..layers import drop_path_schedule, pad_to_multiple
-from .base import Backbone, check_num_heads, init_linear
+from ..layers import drop_path_schedule, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone, check_num_heads
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
@@ -43,13 +44,7 @@ class PatchMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks on one grid and the merging that leads to the next stage.
-
-    Args:
-        blocks (Sequence[nn.Module]): On channels-last maps.
-        channels (int): Their channels.
-        merge (bool): Whether a stage follows.
-    """
+    """Blocks on one grid and the merging that leads to the next stage."""
 
     def __init__(self, blocks: Sequence[nn.Module], channels: int, merge: bool) -> None:
         super().__init__()
@@ -63,15 +58,10 @@ class SwinBase(Backbone):
     Args:
         arch (str | dict): A name of ``arch_zoo``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
             list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
-            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
-        window_size (int | None): Side of the windows; None takes the architecture's.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the patch embedding, ``n`` also the first ``n`` stages. Default: -1.
-        norm_eval (bool): Accepted as for every backbone; there are no batch norms. Defaults to False.
-        with_cp (bool): Recompute blocks in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window size
+            are resized on load.
+        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
     """
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
@@ -117,19 +107,9 @@ class SwinBase(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths)
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, then a block each; merging belongs to the block before it."""
-        if name.startswith('patch_embed.'):
-            return 0
-        parts = name.split('.')
-        if parts[0] != 'stages':
-            return None
-        before = sum(self.depths[:int(parts[1])])
-        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[int(parts[1])])
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Merging belongs to the block before it."""
+        layers = [[block] for block in self.stages[stage].blocks]
+        if self.stages[stage].downsample is not None:
+            layers[-1].append(self.stages[stage].downsample)
+        return layers

@@ -5,46 +5,17 @@ frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors
 neither code nor weights: how the two are put together here is this package's own definition.
 """
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
-from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention
+from ..layers import Block, ContextPosition, VariedSizeWindowAttention
 from .swin import NORM_EPS, SwinBase
-
-
-class Block(nn.Module):
-    """Varied-size window attention, then the MLP; pre-norm.
-
-    Args:
-        channels (int): Channels.
-        num_heads (int): Number of heads.
-        window_size (int): Tokens along a side of a window.
-        mlp_ratio (int): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each half.
-        context_position (bool): Whether a 7 x 7 convolution gives the attention positions; the shortcut is without it.
-    """
-
-    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int, drop_path: float,
-                 context_position: bool) -> None:
-        super().__init__()
-        self.position = ContextPosition(channels) if context_position else nn.Identity()
-        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.attn = VariedSizeWindowAttention(channels, channels, num_heads, window_size)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape ``(B, H, W, channels)``."""
-        x = x + self.drop_path(self.attn(self.norm1(self.position(x))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
 class SwinVSA(SwinBase):
     """Swin Transformer whose windows choose where and how large they look, in all four stages.
 
-    The authors published scores of Swin with varied-size windows, but neither code nor weights. This network is
-    therefore the package's own definition, and published scores need not be its own:
+    The package's own definition, so published scores need not be its own:
 
     - patch embedding, merging, MLPs, widths and depths are Swin's;
     - attention, and the 7 x 7 convolution before it, are those of the authors' ViTAEv2-VSA
@@ -57,13 +28,10 @@ class SwinVSA(SwinBase):
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
             list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned, each after a LayerNorm of its own.
-            Defaults to (0, 1, 2, 3): strides 4, 8, 16, 32.
         window_size (int | None): Tokens along a side of a window; None takes the architecture's. Checkpoints of another
             window size are resized on load.
-        context_position (bool): Whether the 7 x 7 convolutions are there. Defaults to True.
-        drop_path_rate, frozen_stages, norm_eval, with_cp, init_cfg: As for :class:`ReSwin`.
+        context_position (bool): Whether the 7 x 7 convolutions are there.
+        kwargs: ``drop_path_rate`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
 
     Example:
         >>> import torch
@@ -84,4 +52,6 @@ class SwinVSA(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
                    drop_path: float) -> nn.Module:
-        return Block(channels, num_heads, window_size, mlp_ratio, drop_path, self.context_position)
+        attn = VariedSizeWindowAttention(channels, channels, num_heads, window_size)
+        position = ContextPosition(channels) if self.context_position else None
+        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS, position=position)

@@ -1,7 +1,7 @@
 """ViTAE: a vision transformer whose cells attend and convolve side by side.
 
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348),
-figure 2. The large, plain forms are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
+figure 2. The large, plain networks are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
 """
 from collections.abc import Iterator
 
@@ -18,9 +18,10 @@ from ..layers import (
     PyramidReduction,
     ReductionCell,
     drop_path_schedule,
-    pad_to_multiple,
+    init_linear,
 )
-from .base import Backbone, init_linear
+from ..ops.window import pad_to_multiple
+from .base import Backbone
 
 STRIDES = [4, 2, 2]
 KERNEL_SIZES = [7, 3, 3]
@@ -78,17 +79,11 @@ class ViTAE(Backbone):
             with ``embed_dims`` (list: channels of the stages), ``pyramid_dims`` (list: channels of each dilated
             convolution; empty for a plain network), ``depth`` (normal cells), ``num_heads`` and ``groups`` (of their
             attention and convolutions) and ``mlp_ratio``.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int | None): Stages whose maps are returned; None returns all. Defaults to None.
-        img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others
-            are interpolated. Defaults to 224.
-        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
-        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0. Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the first reduction or the patch embedding, ``n`` also the first
-            ``n`` stages. Defaults to -1.
-        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute cells in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others are
+            interpolated.
+        drop_rate (float): Dropout after attention and MLP of normal cells.
+        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0.
+        kwargs: Common arguments of :class:`Backbone`. The stem is the first reduction or the patch embedding.
 
     Example:
         >>> import torch
@@ -99,17 +94,16 @@ class ViTAE(Backbone):
     """
 
     arch_zoo = {
-        'tiny': dict(embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=7, num_heads=4, groups=64,
-                     mlp_ratio=2),
-        '6m': dict(embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=10, num_heads=4, groups=64,
-                   mlp_ratio=2),
-        '13m': dict(embed_dims=[64, 64, 320], pyramid_dims=[64, 64, 160], depth=11, num_heads=5, groups=64,
-                    mlp_ratio=2),
-        'small': dict(embed_dims=[96, 192, 384], pyramid_dims=[64, 64, 192], depth=14, num_heads=6, groups=96,
-                      mlp_ratio=3),
-        'base': dict(embed_dims=[768], pyramid_dims=[], depth=12, num_heads=12, groups=192, mlp_ratio=4),
-        'large': dict(embed_dims=[1024], pyramid_dims=[], depth=24, num_heads=16, groups=256, mlp_ratio=4),
-        'huge': dict(embed_dims=[1280], pyramid_dims=[], depth=32, num_heads=16, groups=320, mlp_ratio=4),
+        name: dict(zip(('embed_dims', 'pyramid_dims', 'depth', 'num_heads', 'groups', 'mlp_ratio'), values))
+        for name, values in {
+            'tiny': ([64, 64, 256], [64, 64, 128], 7, 4, 64, 2),
+            '6m': ([64, 64, 256], [64, 64, 128], 10, 4, 64, 2),
+            '13m': ([64, 64, 320], [64, 64, 160], 11, 5, 64, 2),
+            'small': ([96, 192, 384], [64, 64, 192], 14, 6, 96, 3),
+            'base': ([768], [], 12, 12, 192, 4),
+            'large': ([1024], [], 24, 16, 256, 4),
+            'huge': ([1280], [], 32, 16, 320, 4),
+        }.items()
     }
 
     def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
@@ -168,20 +162,10 @@ class ViTAE(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed if self.is_plain else self.reductions[0]]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        reductions = [] if self.is_plain else [self.reductions[stage]]
-        return [*reductions, self.cells] if stage == self.num_stages - 1 else reductions
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.cells) + self.num_stages - 1
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the first reduction or the patch embedding, then every reduction and cell is one."""
-        kind, index = name.split('.')[:2]
-        if kind == 'cells':
-            return int(index) + self.num_stages
-        return int(index) if kind == 'reductions' else 0
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Every reduction but the first, which is the stem, and every cell is one."""
+        reductions = [] if stage == 0 else [[self.reductions[stage]]]
+        return reductions + ([[cell] for cell in self.cells] if stage == self.num_stages - 1 else [])
 
 
 def check_arch(arch: dict) -> None:

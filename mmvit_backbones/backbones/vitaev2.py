@@ -16,8 +16,9 @@ from ..layers import (
     ReductionCell,
     WindowAttention,
     drop_path_schedule,
+    init_linear,
 )
-from .base import Backbone, init_linear
+from .base import Backbone
 
 STRIDES = [4, 2, 2, 2]
 KERNEL_SIZES = [7, 3, 3, 3]
@@ -25,15 +26,11 @@ DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]]
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
+MIXED = ['window', 'window', 'global', 'global']
 
 
 class Stage(nn.Module):
-    """A reduction cell and the normal cells on its grid.
-
-    Args:
-        reduction (ReductionCell): Leads to the stage's grid.
-        cells (Sequence[NormalCell]): What follows.
-    """
+    """A reduction cell and the normal cells on its grid."""
 
     def __init__(self, reduction: ReductionCell, cells: Sequence[NormalCell]) -> None:
         super().__init__()
@@ -45,8 +42,8 @@ class Stage(nn.Module):
 class ViTAEv2(Backbone):
     """ViTAEv2.
 
-    Each stage is a reduction cell, in which dilated convolutions and attention stand beside strided convolutions, and
-    normal cells, in which attention stands beside three 3 x 3 convolutions. There is no position embedding and no norm
+    Each stage is a reduction cell, in which dilated convolutions and attention stand next to strided convolutions, and
+    normal cells, in which attention stands next to three 3 x 3 convolutions. There is no position embedding and no norm
     at the end. Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each
     reduction, which changes nothing where the image is a multiple of 32.
 
@@ -60,17 +57,12 @@ class ViTAEv2(Backbone):
             entry per stage each: ``embed_dims`` (channels of the stages), ``pyramid_dims`` (of each dilated
             convolution), ``depths`` and ``num_heads`` (of normal cells), ``reduction_heads`` and ``attention``
             (``'window'`` or ``'global'``).
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
-            32.
-        window_size (int): Side of the windows, in tokens; no weight depends on it. Defaults to 7.
-        drop_rate (float): Dropout after attention and MLP of normal cells. Defaults to 0.
+        window_size (int): Side of the windows, in tokens; no weight depends on it.
+        drop_rate (float): Dropout after attention and MLP of normal cells.
         drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0 (the authors' rates
-            starts from its initialization in each stage). Defaults to 0.1.
-        frozen_stages (int): -1 freezes nothing, 0 the first reduction cell, ``n`` the first ``n`` stages. Default: -1.
-        norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute cells in the backward pass. Defaults to False.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+            rise from 0 in each stage).
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32; the stem is the first
+            reduction cell.
 
     Example:
         >>> import torch
@@ -81,22 +73,14 @@ class ViTAEv2(Backbone):
     """
 
     arch_zoo = {
-        'small': dict(
-            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
-            num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
-            attention=['window', 'window', 'global', 'global']),
-        '48m': dict(
-            embed_dims=[96, 192, 384, 768], pyramid_dims=[64, 64, 192, 384], depths=[2, 2, 11, 2],
-            num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
-            attention=['window', 'window', 'global', 'global']),
-        'base': dict(
-            embed_dims=[128, 256, 512, 1024], pyramid_dims=[96, 96, 256, 512], depths=[2, 2, 12, 2],
-            num_heads=[1, 4, 8, 16], reduction_heads=[1, 1, 4, 8],
-            attention=['window', 'window', 'global', 'global']),
-        'small_window': dict(
-            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
-            num_heads=[1, 2, 4, 8], reduction_heads=[1, 1, 2, 4],
-            attention=['window', 'window', 'window', 'window']),
+        name: dict(zip(('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads', 'attention'), values))
+        for name, values in {
+            'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
+            '48m': ([96, 192, 384, 768], [64, 64, 192, 384], [2, 2, 11, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
+            'base': ([128, 256, 512, 1024], [96, 96, 256, 512], [2, 2, 12, 2], [1, 4, 8, 16], [1, 1, 4, 8], MIXED),
+            'small_window': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4],
+                             ['window'] * 4),
+        }.items()
     }
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
@@ -170,18 +154,10 @@ class ViTAEv2(Backbone):
     def stem_modules(self) -> list[nn.Module]:
         return [self.stages[0].reduction]
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [self.stages[stage]]
-
-    @property
-    def num_layers(self) -> int:
-        return sum(self.depths) + self.num_stages - 1
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the first reduction cell, then every cell is one."""
-        _, stage, kind, *rest = name.split('.')
-        before = sum(self.depths[:int(stage)]) + int(stage)
-        return before + (int(rest[0]) + 1 if kind == 'cells' else 0)
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Every reduction cell but the first, which is the stem, and every normal cell is one."""
+        reductions = [] if stage == 0 else [[self.stages[stage].reduction]]
+        return reductions + [[cell] for cell in self.stages[stage].cells]
 
 
 def check_arch(arch: dict) -> None:

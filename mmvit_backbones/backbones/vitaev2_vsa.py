@@ -16,24 +16,19 @@ class ViTAEv2VSA(ViTAEv2):
     Before attention and its norm stands a depth-wise 7 x 7 convolution that gives positions; in normal cells it feeds
     the attention alone. All else is as in :class:`ViTAEv2`, the sizes of images included.
 
-    The authors have two forms that compute different things on maps that are no multiple of the window, or not square:
-    their classifier pads at the right and bottom and divides offsets by the windows along their own axis; their
-    detector pads around and exchanges the axes. Weights fit both.
+    The authors have two versions that differ on maps that are no multiple of the window, or not square: their
+    classifier pads at the right and bottom and divides offsets by the windows along their own axis; their detector pads
+    around and exchanges the axes. Weights fit both.
 
     Args:
         arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2` with
             ``wide_conv`` (bool: twice the stage's channels inside the convolutions of reduction cells) instead of
             ``attention``.
-        in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (Sequence[int] | int): Stages whose maps are returned. Defaults to (0, 1, 2, 3): strides 4, 8, 16,
-            32.
-        window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load. Default: 7.
+        window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load.
         window_padding (str): ``'corner'`` as in the authors' classifier, or ``'center'`` as in their detector.
-            Defaults to 'corner'.
-        offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``. Defaults to 'own_axis'.
+        offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``.
         context_position (bool): Whether the 7 x 7 convolutions are there; without them, no published weights fit.
-            Defaults to True.
-        drop_rate, drop_path_rate, frozen_stages, norm_eval, with_cp, init_cfg: As for :class:`ViTAEv2`.
+        kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
 
     Example:
         >>> import torch

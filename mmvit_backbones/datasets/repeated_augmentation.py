@@ -18,8 +18,8 @@ class RepeatedAugmentationSampler(Sampler):
 
     Args:
         dataset (Sized): At least 256 images.
-        num_repeats (int): How often an image is shown. Defaults to 3.
-        seed (int | None): Added to the number of the epoch, the same for all processes; None draws one. Default: None.
+        num_repeats (int): How often an image is shown.
+        seed (int | None): Added to the number of the epoch, the same for all processes; None draws one.
 
     Raises:
         ValueError: If the data set is too small.

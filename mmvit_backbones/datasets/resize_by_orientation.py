@@ -8,7 +8,7 @@ class ResizeByOrientation:
 
     Args:
         scale (tuple[int, int]): Width and height, in pixels.
-        keep_ratio (bool): Fit the image into ``scale`` instead of stretching it. Defaults to False.
+        keep_ratio (bool): Fit the image into ``scale`` instead of stretching it.
     """
 
     def __init__(self, scale: tuple[int, int], keep_ratio: bool = False) -> None:

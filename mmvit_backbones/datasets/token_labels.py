@@ -151,14 +151,14 @@ def move_labels(operation, results: dict) -> dict:
             moved = operation(dict(img=positions))['img']
         finally:
             operation.interpolation, operation.pad_val = interpolation, pad_val
-    row, column = centres(rows, height), centres(columns, width)
+    row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
     for key in ('token_scores', 'token_classes'):
         results[key] = results[key].flatten(1)[:, source.clamp(min=0)] * (source >= 0)
     return results
 
 
-def centres(parts: int, length: int) -> Tensor:
+def centers(parts: int, length: int) -> Tensor:
     """The pixels in the middle of each of ``parts`` equal parts of a side."""
     return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
 
@@ -173,9 +173,8 @@ class PoolTokenLabels:
     Args:
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width: 14 at 224 pixels, 24 at 384, 28 at 448.
-        label_smooth_val (float): Share of the score that is spread over all classes. Defaults to 0.1.
+        label_smooth_val (float): Share of the score that is spread over all classes.
         transposed_boxes (bool): Read the box of the crop with rows and columns exchanged, as the authors' code does.
-            Defaults to False.
     """
 
     def __init__(self, num_classes: int, grid_size: int, label_smooth_val: float = 0.1,
@@ -208,7 +207,7 @@ def pool_token_labels(scores: Tensor, classes: Tensor, box: Sequence[float], num
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width.
         label_smooth_val (float): Share that is spread over all classes.
-        transposed_boxes (bool): Exchange rows and columns of the box. Defaults to False.
+        transposed_boxes (bool): Exchange rows and columns of the box.
 
     Returns:
         Tensor: ``(num_classes, 1 + grid_size ** 2)``, the class token first. As published, a target sums to

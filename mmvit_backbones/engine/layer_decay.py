@@ -100,9 +100,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         layer, num_layers = backbone.get_layer_depth(name, prefix)
         if self.decay_type == 'layer_wise':
             return num_layers - 1 - layer
-        if not hasattr(backbone, 'depths'):
-            raise ValueError(f'stage_wise decay needs a backbone with stages, {type(backbone).__name__} has none')
-        ends = [0, *accumulate(backbone.depths)]  # the last layer of the stem and of every stage
+        # The last layer of the stem and of every stage.
+        ends = [0, *accumulate(len(backbone.stage_layers(stage)) for stage in range(backbone.num_stages))]
         return len(ends) - bisect_left(ends, layer)
 
     def describe(self, groups: list[dict]) -> str:

@@ -12,7 +12,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-NUM_PICTURES = 50_000
+NUM_IMAGES = 50_000
 IMAGE_NAME = re.compile(r'ILSVRC2012_val_(\d{8})')
 
 
@@ -20,13 +20,13 @@ IMAGE_NAME = re.compile(r'ILSVRC2012_val_(\d{8})')
 class ImageNetReaL(BaseMetric):
     """Top-k accuracy by ImageNet-ReaL: a hit if any of the k classes of highest score is among an image's labels.
 
-    Images without labels are left out. Use it beside mmpretrain's ``Accuracy``, with images that keep their names
+    Images without labels are left out. Use it next to mmpretrain's ``Accuracy``, with images that keep their names
     ``ILSVRC2012_val_%08d``.
 
     Args:
         label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images' numbers.
-        topk (int | Sequence[int]): One or more k. Defaults to (1, ).
-        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``. Defaults to 'cpu'.
+        topk (int | Sequence[int]): One or more k.
+        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``.
         prefix (str | None): MMEngine's. Defaults to 'real': the figure is ``real/top1``.
 
     Raises:
@@ -44,7 +44,7 @@ class ImageNetReaL(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keeps, per image with labels, the hits for every k."""
         for sample in data_samples:
-            labels = torch.tensor(self.labels[picture_index(sample['img_path'])])
+            labels = torch.tensor(self.labels[image_index(sample['img_path'])])
             if len(labels):
                 best = sample['pred_score'].cpu().topk(max(self.topk)).indices
                 self.results.append([bool(torch.isin(best[:k], labels).any()) for k in self.topk])
@@ -63,15 +63,15 @@ def read_labels(path: str) -> list[list[int]]:
                          'github.com/google-research/reassessed-imagenet') from None
     except ValueError:
         raise ValueError(f'label_file {path} is not JSON') from None
-    if not isinstance(labels, list) or len(labels) != NUM_PICTURES or not all(isinstance(x, list) for x in labels):
+    if not isinstance(labels, list) or len(labels) != NUM_IMAGES or not all(isinstance(x, list) for x in labels):
         found = f'{len(labels)} entries' if isinstance(labels, list) else type(labels).__name__
-        raise ValueError(f'label_file {path} must hold {NUM_PICTURES} lists of classes, got {found}')
+        raise ValueError(f'label_file {path} must hold {NUM_IMAGES} lists of classes, got {found}')
     return labels
 
 
-def picture_index(path: str) -> int:
+def image_index(path: str) -> int:
     """Position in the label file of ``ILSVRC2012_val_00000001`` and so on, which count from 1."""
     match = IMAGE_NAME.search(Path(path).name)
-    if match is None or not 1 <= int(match[1]) <= NUM_PICTURES:
+    if match is None or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(f'img_path {path} has no number of a validation image (ILSVRC2012_val_00000001 and on)')
     return int(match[1]) - 1

@@ -22,17 +22,17 @@ class TokenLabelHead(BaseModule):
 
     The logits of an image are those of its class token and half of the highest of its patches, class by class.
 
-    A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or the flat form of
-    ``(num_classes, 1 + patches)`` that ``PoolTokenLabels`` makes: the target of the class token, then of every patch.
+    A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or what
+    ``PoolTokenLabels`` makes: ``(num_classes, 1 + patches)``, flattened, the class token's target first.
 
     Args:
         num_classes (int): Number of classes.
         in_channels (int): Channels of the tokens.
-        dense (bool): Whether patches are classified too. Defaults to True.
+        dense (bool): Whether patches are classified too.
         loss (dict | None): mmpretrain's loss for logits and soft targets, ``(rows, num_classes)`` each. Defaults to
             None, ``CrossEntropyLoss`` with ``use_soft=True``.
-        dense_weight (float): Weight of the patches' loss. Defaults to 0.5.
-        map_loss (dict | None): A loss of the attention maps, such as ``MapSimilarityLoss``. Defaults to None.
+        dense_weight (float): Weight of the patches' loss.
+        map_loss (dict | None): A loss of the attention maps, such as ``MapSimilarityLoss``.
         init_cfg (dict | list[dict] | None): MMEngine's. Defaults to truncated normal (0.02).
     """
 

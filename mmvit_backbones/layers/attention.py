@@ -54,9 +54,8 @@ class GlobalAttention(nn.Module):
         in_channels (int): Channels of the input.
         channels (int): Channels of the output.
         num_heads (int): Number of heads.
-        qkv_bias (bool): Whether the projection to query, key and value has a bias. Defaults to True.
+        qkv_bias (bool): Whether the projection to query, key and value has a bias.
         value_skip (bool): Add the values to the output: the residual where input and output differ in channels.
-            Defaults to False.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, qkv_bias: bool = True,
@@ -85,7 +84,7 @@ class LinearAttention(nn.Module):
     Args:
         in_channels (int): Channels of the input.
         channels (int): Channels of the output; half as many random features.
-        drop_rate (float): Dropout before the skip. Defaults to 0.
+        drop_rate (float): Dropout before the skip.
     """
 
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
@@ -101,13 +100,13 @@ class LinearAttention(nn.Module):
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         key, query, value = self.kqv(x).chunk(3, dim=-1)
         with without_autocast(x.device.type):
-            attended = self.attend(*(t.flatten(1, 2).to(at_least_float32(t)) for t in (query, key, value)))
+            attended = self.linear_attention(*(t.flatten(1, 2).to(at_least_float32(t)) for t in (query, key, value)))
         return value + self.dropout(self.proj(attended.to(value.dtype))).view_as(value)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def linear_attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         query, key = self.kernel(query), self.kernel(key)
-        normaliser = query @ key.sum(1).unsqueeze(-1)
-        return query @ (key.transpose(1, 2) @ value) / (normaliser + 1e-8)
+        normalizer = query @ key.sum(1).unsqueeze(-1)
+        return query @ (key.transpose(1, 2) @ value) / (normalizer + 1e-8)
 
     def kernel(self, x: Tensor) -> Tensor:
         """Positive random features of ``(B, N, channels)``: ``(B, N, num_features)``."""

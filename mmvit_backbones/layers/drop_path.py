@@ -4,13 +4,7 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Drops the whole input of a sample with probability ``drop_prob`` in training.
-
-    Survivors are scaled by ``1 / (1 - drop_prob)``, so that the expectation stays.
-
-    Args:
-        drop_prob (float): Probability, from 0 up to but not including 1.
-    """
+    """Drops the whole input of a sample with probability ``drop_prob`` in training, and scales that of the others."""
 
     def __init__(self, drop_prob: float = 0.) -> None:
         super().__init__()
@@ -31,15 +25,7 @@ class DropPath(nn.Module):
 
 
 def drop_path_schedule(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
-    """Linear schedule from 0 at the first block to ``drop_path_rate`` at the last.
-
-    Args:
-        drop_path_rate (float): Rate of the last block.
-        depths (list[int]): Number of blocks of each stage.
-
-    Returns:
-        list[list[float]]: The rate of every block, stage by stage.
-    """
+    """Rates of the blocks of every stage, rising linearly from 0 at the first to ``drop_path_rate`` at the last."""
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
     rates = iter(torch.linspace(0, drop_path_rate, sum(depths), dtype=torch.float64, device='cpu').tolist())

@@ -5,12 +5,7 @@ from ..ops.recompute import recomputable, recompute_input
 
 
 class Mlp(nn.Module):
-    """Linear, GELU (exact, by erf), linear.
-
-    Args:
-        channels (int): Channels of input and output.
-        hidden_channels (int): Channels in between.
-    """
+    """Linear, GELU (exact, by erf), linear."""
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()

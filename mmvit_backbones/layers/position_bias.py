@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..ops.varied_size_window import relative_position_index
+from ..ops.window import relative_position_index
 from .init import trunc_normal_
 
 
@@ -47,8 +47,7 @@ class RelativePositionBias(RelativePositionTable):
 
     def __init__(self, window_size: int, num_heads: int) -> None:
         super().__init__(window_size, num_heads)
-        index = relative_position_index(window_size, torch.device('cpu'))
-        self.register_buffer('index', index.flatten(), persistent=False)
+        self.register_buffer('index', relative_position_index(window_size).flatten(), persistent=False)
 
     def forward(self) -> Tensor:
         """The bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""

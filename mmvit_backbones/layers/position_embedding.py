@@ -20,7 +20,7 @@ class PositionEmbedding(nn.Module):
         channels (int): Channels.
         class_token (bool): Whether the first vector is that of a class token. Defaults to True.
         interpolation (str): For images: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
-            other. Defaults to ``'bicubic'``.
+            other.
     """
 
     def __init__(self, grid_size: int, channels: int, class_token: bool = True, interpolation: str = 'bicubic') -> None:
@@ -44,14 +44,14 @@ class PositionEmbedding(nn.Module):
             return
         given = table.shape[1] - self.num_extra
         if round(given**0.5)**2 != given:
-            raise ValueError(f'{key}: {table.shape[1]} positions are not those of a square grid behind '
+            raise ValueError(f'{key}: {table.shape[1]} positions are not those of a square grid after '
                              f'{self.num_extra} others')
         state_dict[key] = resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
         print_log(f'{key}: resized from {given} to {self.grid_size**2} positions', logger='current')
 
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int, mode: str = 'bicubic') -> Tensor:
-    """The square grid behind the first ``num_extra`` vectors, in float32 at least; bilinear has aligned corners."""
+    """The square grid after the first ``num_extra`` vectors, in float32 at least; bilinear has aligned corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))

@@ -24,7 +24,7 @@ class VariedSizeWindowAttention(nn.Module):
         channels (int): Channels of the input.
         out_channels (int): Channels of the output.
         num_heads (int): Number of heads.
-        window_size (int): Tokens along a side of a window. Defaults to 7.
+        window_size (int): Tokens along a side of a window.
         window_padding (str): Where a map that is no multiple of the window is padded: ``'corner'``, all at the right
             and bottom (the authors' classification), or ``'center'``, half of it left and above (their detection).
         offset_divisor (str): By how many windows an offset is divided: ``'own_axis'``, along x by those along x, or

@@ -21,14 +21,7 @@ NORMAL_EPS = 1e-6
 class PyramidReduction(nn.Module):
     """Dilated convolutions side by side, concatenated: what the paper calls the pyramid reduction module.
 
-    The GELU that belongs to it is left to the caller, who recomputes it in the backward pass.
-
-    Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of each convolution.
-        kernel_size (int): Side of the kernels.
-        stride (int): Stride of all.
-        dilations (Sequence[int]): Dilation of each.
+    The GELU that belongs to it is left to the caller. ``channels`` are those of each convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int,
@@ -53,7 +46,7 @@ class ConvBranch(nn.Module):
         strides (Sequence[int]): Stride of each convolution. Defaults to 1 for all.
         norms (Sequence[bool]): Whether a batch norm follows a convolution; one entry per convolution but the last.
             Defaults to True for all.
-        last_act (bool): SiLU also after the last convolution. Defaults to False.
+        last_act (bool): SiLU also after the last convolution.
     """
 
     def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] | None = None,
@@ -89,16 +82,15 @@ class ContextPosition(nn.Module):
 
 
 class ReductionCell(nn.Module):
-    """Halves or quarters the map: pyramid reduction and attention, beside convolutions, then an MLP.
+    """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
 
     Args:
-        pyramid (PyramidReduction): Dilated convolutions.
         attn (nn.Module): From the channels of the pyramid to those of the cell, on channels-last maps.
-        conv_branch (ConvBranch): Beside both, on the cell's input.
+        conv_branch (ConvBranch): Parallel to both, on the cell's input.
         stride (int): By how much the map shrinks; it is padded to multiples with zeros, right and bottom.
         in_channels (int): Channels between pyramid and attention.
         channels (int): Channels of the output.
-        drop_rate (float): Dropout after the MLP. Defaults to 0.
+        drop_rate (float): Dropout after the MLP.
         position (nn.Module | None): Before attention and its norm, such as :class:`ContextPosition`.
     """
 
@@ -123,12 +115,9 @@ class ReductionCell(nn.Module):
 
 
 class NormalCell(nn.Module):
-    """Attention beside convolutions, then an MLP, all of them residual.
+    """Attention parallel to convolutions, then an MLP, all of them residual.
 
     Args:
-        channels (int): Channels.
-        attn (nn.Module): On channels-last maps.
-        conv_branch (ConvBranch): Beside it.
         mlp_ratio (int): Hidden channels of the MLP, in channels.
         drop_rate (float): Dropout after attention and MLP.
         drop_path (float): Stochastic depth; drawn independently for each of the three branches.

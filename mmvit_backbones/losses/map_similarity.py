@@ -12,8 +12,8 @@ class MapSimilarityLoss(nn.Module):
     """Mean cosine between the maps of successive blocks, along the heads, query by query and key by key.
 
     Args:
-        num_pairs (int): How many pairs of blocks, from the first on. Defaults to 12.
-        loss_weight (float): Weight of the loss. Defaults to 0.1.
+        num_pairs (int): How many pairs of blocks, from the first on.
+        loss_weight (float): Weight of the loss.
     """
 
     def __init__(self, num_pairs: int = 12, loss_weight: float = 0.1) -> None:

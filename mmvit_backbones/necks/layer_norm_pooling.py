@@ -15,7 +15,7 @@ class LayerNormPooling(nn.Module):
         in_channels (int): Channels of the map.
         order (str): ``'norm_first'`` normalizes every token, then takes the mean (RegionViT); ``'pool_first'``
             normalizes the mean (plain ViTAE).
-        eps (float): Epsilon of the norm. Defaults to 1e-6.
+        eps (float): Epsilon of the norm.
 
     Raises:
         ValueError: If ``order`` is not one of these.

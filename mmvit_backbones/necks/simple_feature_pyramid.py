@@ -25,9 +25,9 @@ class SimpleFeaturePyramid(BaseModule):
 
     Args:
         in_channels (int | Sequence[int]): Channels of the map; of several maps, the last is used.
-        out_channels (int): Channels of the pyramid. Defaults to 256.
-        num_outs (int): Number of maps, at least 4. Defaults to 5.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to None.
+        out_channels (int): Channels of the pyramid.
+        num_outs (int): Number of maps, at least 4.
+        init_cfg (dict | list[dict] | None): MMEngine's.
 
     Example:
         >>> import torch

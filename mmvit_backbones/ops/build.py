@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpu|cuda]``.
+"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpp|cuda]``.
 
-Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. Calls the compilers itself: the libraries contain
-nothing of Python, and setup.py runs this file where neither this package nor, perhaps, torch can be imported.
-``MMVIT_BUILD_OPS`` (0, cpu or cuda) says what to build where no argument does.
+Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. ``MMVIT_BUILD_OPS`` (0, cpp or cuda; cpu means cpp)
+says what to build where no argument does.
+
+Not by ``torch.utils.cpp_extension.BuildExtension``, which cannot give these libraries: it compiles a source once, and
+the kernels for CPUs are compiled for three instruction sets; it gives all sources the same flags; it links torch's
+Python library, and these know nothing of Python, so that one build serves all of its versions; it forbids the kernels
+the operators of half precision; and it has to import torch, which pip's isolated build lacks.
 """
 import argparse
 import concurrent.futures
@@ -21,7 +25,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / 'csrc'
-STEMS = {'cpu': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
+STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
+ALIASES = {'cpu': 'cpp'}  # what the C++ backend was called before
 LIBRARY_FLAGS = ['-fPIC', '-fvisibility=hidden', '-w']
 CPU_FLAGS = ['-O3', '-std=c++17', *LIBRARY_FLAGS, '-fno-math-errno']
 # cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
@@ -105,7 +110,7 @@ def run_all(commands: list[list]) -> str:
         return ''.join(pool.map(run, commands))
 
 
-def build_cpu(torch: Torch, target: Path) -> None:
+def build_cpp(torch: Torch, target: Path) -> None:
     compiler = find_compiler().split()
     with tempfile.TemporaryDirectory() as folder:
         kernels = [[*compiler, *CPU_FLAGS, *flags, f'-DMMVIT_CAPABILITY={name}', '-c', SOURCES / 'cpu_kernels.cpp',
@@ -146,7 +151,7 @@ def link(command: list, folder: str, libraries: list, target: Path) -> None:
 def is_current(kind: str, target: Path) -> bool:
     """Whether a library is there and newer than what it is made of."""
     sources = [Path(__file__), *SOURCES.iterdir()]
-    if kind == 'cpu':
+    if kind == 'cpp':
         sources = [source for source in sources if not re.search(r'cuda|\.cuh?$', source.name)]
     return target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources)
 
@@ -155,17 +160,18 @@ def build(what: str = 'auto', folder: Path = FOLDER, force: bool = False) -> dic
     """Builds what can be built.
 
     Args:
-        what (str): ``'0'`` nothing, ``'cpu'``, ``'cuda'`` (both), or ``'auto'``: both where that is possible.
+        what (str): ``'0'`` nothing, ``'cpp'``, ``'cuda'`` (both), or ``'auto'``: both where that is possible.
         folder (Path): Where the libraries go.
         force (bool): Also if they are up to date.
 
     Returns:
-        dict[str, str]: For ``'cpu'`` and ``'cuda'`` what became of it, in words.
+        dict[str, str]: For ``'cpp'`` and ``'cuda'`` what became of it, in words.
     """
-    if what not in ('0', 'cpu', 'cuda', 'auto'):
-        raise BuildError(f'expected 0, cpu, cuda or auto (MMVIT_BUILD_OPS), got {what!r}')
+    what = ALIASES.get(what, what)
+    if what not in ('0', 'cpp', 'cuda', 'auto'):
+        raise BuildError(f'expected 0, cpp, cuda or auto (MMVIT_BUILD_OPS), got {what!r}')
     report = dict.fromkeys(STEMS, 'not asked for')
-    for kind, compile_library in (('cpu', build_cpu), ('cuda', build_cuda)):
+    for kind, compile_library in (('cpp', build_cpp), ('cuda', build_cuda)):
         if what in (kind, 'cuda', 'auto'):
             report[kind] = build_one(kind, compile_library, folder, force)
     return report
@@ -186,7 +192,7 @@ def build_one(kind: str, compile_library, folder: Path, force: bool) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='Compile the operators for the torch that is installed.')
-    parser.add_argument('what', nargs='?', choices=('auto', 'cpu', 'cuda'),
+    parser.add_argument('what', nargs='?', choices=('auto', 'cpp', 'cuda', *ALIASES),
                         default=os.environ.get('MMVIT_BUILD_OPS', 'auto'))
     parser.add_argument('--folder', type=Path, default=FOLDER, help='where the libraries go (default: this package)')
     parser.add_argument('--force', action='store_true', help='also where they are up to date')
@@ -194,7 +200,7 @@ def main() -> None:
     report = build(arguments.what, arguments.folder, arguments.force)
     for kind, result in report.items():
         print(f'operators ({kind}): {result}', flush=True)
-    wanted = {'cpu': ('cpu',), 'cuda': ('cpu', 'cuda')}.get(arguments.what, ())
+    wanted = {'cpp': ['cpp'], 'cuda': ['cpp', 'cuda']}.get(ALIASES.get(arguments.what, arguments.what), [])
     if any(report[kind].startswith('not built') for kind in wanted):
         sys.exit(1)
 

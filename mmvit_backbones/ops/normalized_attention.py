@@ -6,24 +6,57 @@ convolution between heads is a module of the network, so there is a function bef
 import torch
 from torch import Tensor
 
+from . import backends
 from .precision import at_least_float32
 from .recompute import recomputable, recompute_input
 
 
-def scaled_logits(q: Tensor, k: Tensor, scale: float) -> Tensor:
+def scaled_logits(q: Tensor, k: Tensor, scale: float, backend: str | None = None) -> Tensor:
     """``scale * q k^T``, whose backward pass scales inside of its matrix products, too.
 
     Args:
-        q (Tensor): ``(B, num_heads, N, d)``, contiguous.
-        k (Tensor): ``(B, num_heads, M, d)``, contiguous.
+        q (Tensor): ``(B, num_heads, N, d)``, any strides.
+        k (Tensor): ``(B, num_heads, M, d)``, any strides.
         scale (float): Factor.
+        backend (str | None): As for :func:`normalized_attention`.
 
     Returns:
         Tensor: ``(B, num_heads, N, M)``.
     """
+    if backends.choose(backend, q, q.shape[-1], 'scaled logits', example_logits) == 'triton':
+        return _TritonLogits.apply(q, k.to(q.dtype), scale)
     if torch.compiler.is_compiling():
         return scale * q @ k.transpose(-2, -1)
     return _ScaledLogits.apply(q, k, scale)
+
+
+def example_logits(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Logits and gradients of a small input, with the strides that networks have."""
+    generator = torch.Generator().manual_seed(0)
+    # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
+    q, k = (torch.randn(shape, generator=generator).bfloat16().to(device, dtype).transpose(1, 2).requires_grad_()
+            for shape in ((2, 70, 3, 24), (2, 37, 3, 24)))
+    logits = scaled_logits(q, k, 0.2, backend)
+    return [logits, *torch.autograd.grad(logits.square().sum(), [q, k])]
+
+
+class _TritonLogits(torch.autograd.Function):
+    """Reads and writes heads where the linear layers have them; a batched product of torch needs copies."""
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, scale: float) -> Tensor:
+        from .kernels import scaled_logits as kernels  # Triton may be missing
+        ctx.save_for_backward(q, k)
+        ctx.scale = scale
+        return kernels.scaled_logits(q, k, scale)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        from .kernels import scaled_logits as kernels
+        q, k = ctx.saved_tensors
+        return (kernels.scaled_product(grad, k, ctx.scale),
+                kernels.scaled_product(grad.transpose(-2, -1), q, ctx.scale), None)
 
 
 class _ScaledLogits(torch.autograd.Function):
@@ -53,8 +86,8 @@ def reference(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
     return ((attn - mean) / (var + eps).sqrt()).to(value.dtype) @ value
 
 
-def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
-    """``IN(softmax(logits)) v`` with one saved map; the normalized map is recomputed in the backward pass.
+def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backend: str | None = None) -> Tensor:
+    """``IN(softmax(logits)) v``; the normalized map is recomputed in the backward pass.
 
     The rows of a softmax map sum to 1, so its mean is 1 / M. It is subtracted in float32 before the map is rounded to
     the dtype of the logits: where attention is nearly uniform, the norm magnifies what is left up to 316 times.
@@ -63,10 +96,17 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.
         value (Tensor): ``(B, num_heads, M, d)``.
         eps (float): Epsilon of the instance norm. Defaults to 1e-5.
+        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
+            Defaults to None.
 
     Returns:
         Tensor: ``(B, num_heads, N, d)``.
+
+    Raises:
+        ValueError: If the backend is unknown or can't run; the message says why.
     """
+    if backends.choose(backend, logits, value.shape[-1], 'normalized attention', example) == 'triton':
+        return _TritonAttention.apply(logits, value.to(logits.dtype), eps)
     if torch.compiler.is_compiling():
         attn = logits.softmax(-1, dtype=at_least_float32(logits)) - 1 / logits.shape[-1]
         attn = attn * (attn.square().mean((2, 3), keepdim=True) + eps).rsqrt()
@@ -78,6 +118,37 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
 
     attn = recomputable(instance_norm, _CenteredSoftmax.apply(logits))
     return recompute_input(lambda attn: attn @ value, attn)
+
+
+def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Output and gradients on a small input: partial blocks, sharp and flat rows."""
+    generator = torch.Generator().manual_seed(0)
+    logits, value = (torch.randn(shape, generator=generator) for shape in ((2, 3, 70, 37), (2, 3, 37, 24)))
+    logits *= torch.linspace(0.1, 4, 70)[:, None]
+    # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
+    logits, value = (x.to(torch.bfloat16).to(device, dtype).requires_grad_() for x in (logits, value))
+    out = normalized_attention(logits, value, backend=backend)
+    return [out, *torch.autograd.grad(out.square().sum(), [logits, value])]
+
+
+class _TritonAttention(torch.autograd.Function):
+    """Four kernels, each of which reads the logits once; the gradient is the only map that they write."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, value: Tensor, eps: float) -> Tensor:
+        from .kernels import normalized_attention as kernels  # Triton may be missing
+        lse, squares = kernels.softmax_statistics(logits)
+        out, rstd = kernels.forward(logits, lse, squares, value, eps)
+        ctx.save_for_backward(logits, value, lse, rstd)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        from .kernels import normalized_attention as kernels
+        logits, value, lse, rstd = ctx.saved_tensors
+        grad_value, products = kernels.grad_value(logits, lse, rstd, value, grad)
+        return kernels.grad_logits(logits, lse, rstd, products, value, grad), grad_value, None
 
 
 class _CenteredSoftmax(torch.autograd.Function):

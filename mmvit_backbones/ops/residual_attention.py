@@ -6,17 +6,19 @@ Recognition 2024, arXiv 2402.11301), equation 5: ``S_i = a q k^T / sqrt(d) + (1 
 import torch
 from torch import Tensor
 
+from . import backends
 from .precision import without_autocast
 
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
                        scale: float, bias: Tensor | None = None, mask: Tensor | None = None,
-                       query_skip: bool = False, overwrite_bias: bool = False) -> tuple[Tensor, Tensor]:
+                       query_skip: bool = False, overwrite_bias: bool = False,
+                       backend: str | None = None) -> tuple[Tensor, Tensor]:
     """``softmax(S + mask) v`` and ``S``, with ``S = alpha * scale * q k^T + (1 - alpha) * prev_logits + bias``.
 
-    Without ``prev_logits``, ``S = scale * q k^T + bias``. The products and sums of ``S`` are written into one buffer.
-    For the backward pass, the softmax is saved where ``alpha`` is a number; where it is learned, ``S`` is, which the
-    next block saves anyway, and the softmax is recomputed.
+    Without ``prev_logits``, ``S = scale * q k^T + bias``. In plain PyTorch, the products and sums of ``S`` are written
+    into one buffer. For the backward pass, the softmax is saved where ``alpha`` is a number; where it is learned, ``S``
+    is, which the next block saves anyway, and the softmax is recomputed. The Triton kernels always save ``S``.
 
     Args:
         q (Tensor): ``(..., N, d)``.
@@ -29,14 +31,26 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         query_skip (bool): Add ``q`` to the result. Defaults to False.
         overwrite_bias (bool): Without gradients, write the logits into ``bias``, which has their shape. Defaults to
             False.
+        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
+            Defaults to None.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
+
+    Raises:
+        ValueError: If the backend is unknown or can't run; the message says why.
     """
     prev_logits, bias, mask = (None if x is None else x.to(q.dtype) for x in (prev_logits, bias, mask))
     learned = None
     if torch.is_tensor(alpha):
         alpha = learned = alpha.to(q.dtype)
+    if backends.choose(backend, q, max(q.shape[-1], v.shape[-1]), 'residual attention', example) == 'triton':
+        inputs = [q, k, v, prev_logits, bias, mask]
+        if q.ndim == 4:  # the kernels know windows: here there is one
+            inputs = [x if x is None or x.ndim < 4 else x.unsqueeze(-4) for x in inputs]
+        alpha = 1. if learned is not None else alpha
+        out, logits = _TritonAttention.apply(*inputs, learned, alpha, scale, query_skip)
+        return (out, logits) if q.ndim == 5 else (out.squeeze(1), logits.squeeze(1))
     with without_autocast(q.device.type):  # the kernel of the softmax sums in float32 by itself
         if torch.compiler.is_compiling():
             return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
@@ -58,6 +72,67 @@ def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha
     attn = (logits if mask is None else logits + mask).softmax(-1)
     out = attn @ v
     return (out + q if query_skip else out), logits
+
+
+def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Outputs and gradients of small inputs: windows with bias and mask; a learned weight and a query skip."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
+        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype).requires_grad_()
+
+    results = []
+    for heads, learned in (((2, 3, 2), False), ((2, 3), True)):
+        q, k, v = random(*heads, 70, 24), random(*heads, 37, 24), random(*heads, 37, 24)
+        prev_logits, bias = random(*heads, 70, 37), random(heads[-1], 70, 37)
+        mask = None if learned else random(3, 1, 70, 37).detach()
+        alpha = random(1)[0].detach().requires_grad_() if learned else 0.5
+        out, logits = residual_attention(q, k, v, prev_logits, alpha, 0.2, bias, mask, learned, backend=backend)
+        inputs = [q, k, v, prev_logits, bias, *([alpha] if learned else [])]
+        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), inputs)]
+    return results
+
+
+class _TritonAttention(torch.autograd.Function):
+    """Three kernels: no map is written but the logits and their gradient."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip):
+        from .kernels import residual_attention as kernels  # Triton may be missing
+        out, logits, lse = kernels.forward(q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip)
+        gated = learned is not None and prev_logits is not None
+        ctx.save_for_backward(q, k, v, prev_logits if gated else None, mask, learned, logits, lse)
+        ctx.alpha, ctx.scale, ctx.query_skip = alpha, scale, query_skip
+        ctx.prev_shape, ctx.bias_shape = (None if x is None else x.shape for x in (prev_logits, bias))
+        ctx.set_materialize_grads(False)
+        return out, logits
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad, grad_next):
+        from .kernels import residual_attention as kernels
+        q, k, v, prev_logits, mask, learned, logits, lse = ctx.saved_tensors
+        if grad is None and grad_next is None:
+            return (None, ) * 10
+        grad = torch.zeros_like(v[..., :1, :]).expand(*q.shape[:-1], -1) if grad is None else grad
+        grad_next = None if grad_next is None else grad_next.contiguous()
+        blended = ctx.prev_shape is not None
+        needs_bias = ctx.bias_shape is not None and ctx.needs_input_grad[4]
+        # The gradient of a broadcast bias is a sum, which that of the previous logits gives as well.
+        keep = 1 - ctx.alpha if blended and learned is None else 0
+        write_logits = needs_bias and not keep
+        grad_q, grad_prev, grad_logits, delta, grad_alpha = kernels.grad_rows(
+            q, k, v, prev_logits, blended, mask, learned, logits, lse, grad, grad_next, ctx.alpha, ctx.scale,
+            ctx.query_skip, write_logits)
+        grad_k, grad_v = kernels.grad_keys(
+            q, k, v, mask, learned, logits, lse, delta, grad, grad_next, ctx.alpha, ctx.scale, blended)
+        grad_bias = None
+        if needs_bias:
+            grad_bias = (grad_logits if write_logits else grad_prev).sum_to_size(ctx.bias_shape)
+            grad_bias = grad_bias if write_logits else grad_bias / keep
+        return (grad_q, grad_k, grad_v, grad_prev.sum_to_size(ctx.prev_shape) if blended else None, grad_bias, None,
+                grad_alpha.sum().to(learned.dtype) if prev_logits is not None else None, None, None, None)
 
 
 class _ResidualAttention(torch.autograd.Function):

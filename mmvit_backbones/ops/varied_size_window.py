@@ -2,15 +2,16 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), section
 3.2. A window of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an
-offset moves and a scale stretches. The functions below check their arguments and hand them to one of three forms that
-agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``). ``docs/ops.md`` holds the
-derivatives.
+offset moves and a scale stretches. The functions below check their arguments and hand them to one of three backends,
+which agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``). ``docs/ops.md``
+holds the derivatives.
 """
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import library
+from .window import relative_position_index
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BACKENDS = ('reference', 'cpp', 'cuda')
@@ -57,7 +58,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
     check_windows('features', features, scale, offset, window_size, pad)
     scale, offset = to_position_dtype(features, scale, offset)
     if choose_backend(backend, features, window_size) == 'reference':
-        return sample(features, scale, offset, window_size, pad)
+        return reference_sample(features, scale, offset, window_size, pad)
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size, *pad)
 
 
@@ -67,8 +68,8 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
     """Attends from the tokens of fixed windows to keys and values that :func:`varied_size_window_sample` samples.
 
     Per window and head ``softmax(softmax_scale * Q K^T + bias) V``. Queries in the padding are zero and their outputs
-    dropped; keys that fell outside the map stay, as zeros. The compiled forms keep nothing but the log-sum-exp of
-    each query for the backward pass.
+    dropped; keys that fell outside the map stay, as zeros. The compiled backends save nothing but the
+    log-sum-exp of each query for the backward pass.
 
     Args:
         q, k, v (Tensor): ``(B, heads, d, H, W)`` each, any strides: views of a packed channels-last projection are
@@ -83,7 +84,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'``; None picks the fastest that can run.
 
     Returns:
-        Tensor: ``(B, heads, d, H, W)``; the compiled forms lay it out as ``(B, H, W, heads, d)``.
+        Tensor: ``(B, heads, d, H, W)``; the compiled backends lay it out as ``(B, H, W, heads, d)``.
 
     Raises:
         ValueError: If shapes don't fit together or the backend can't run; the message says why.
@@ -103,7 +104,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
     softmax_scale = q.shape[2]**-0.5 if softmax_scale is None else float(softmax_scale)
     scale, offset, bias_table = to_position_dtype(q, scale, offset, bias_table)
     if choose_backend(backend, q, window_size) == 'reference':
-        return attend(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
+        return reference_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
     out, _ = torch.ops.mmvit.vsa_attention(q, k, v, scale, offset, bias_table, window_size, *pad, softmax_scale)
     return out
 
@@ -135,17 +136,17 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
                          f'{((2 * window_size - 1)**2, q.shape[1])}, got {tuple(bias_table.shape)}')
     for axis, size, windows, front in zip('HW', q.shape[3:], scale.shape[3:], pad):
         if windows * window_size < front + size:
-            raise ValueError(f'{windows} windows of {window_size} do not cover {axis} = {size} behind {front} of pad')
+            raise ValueError(f'{windows} windows of {window_size} do not cover {axis} = {size} after {front} of pad')
 
 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Half-precision numbers cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
+    """Half precision cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     return [tensor.to(dtype) for tensor in tensors]
 
 
 def choose_backend(backend: str | None, features: Tensor, window_size: int) -> str:
-    """The form to run, from what is asked for and what can run."""
+    """The backend to run, from what is asked for and what can run."""
     if backend is None:
         if torch.onnx.is_in_onnx_export():
             return 'reference'
@@ -179,10 +180,10 @@ def why_not(backend: str, features: Tensor, window_size: int) -> str | None:
     return None
 
 
-# ---- the reference form
+# ---- the reference
 
 
-def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, pad: tuple[int, int]) -> Tensor:
+def reference_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, pad: tuple[int, int]) -> Tensor:
     """Sampling by ``grid_sample``, in the dtype of ``scale``."""
     x, y = window_positions(scale, offset, window_size, pad)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
@@ -215,8 +216,8 @@ def normalize(position: Tensor, size: int) -> Tensor:
     return (2 * position + 1) / size - 1
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
-           pad: tuple[int, int], softmax_scale: float) -> Tensor:
+def reference_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
+                        window_size: int, pad: tuple[int, int], softmax_scale: float) -> Tensor:
     """Sampling, then attention window by window."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     (top, left), bottom, right = pad, nh * ws - pad[0] - height, nw * ws - pad[1] - width
@@ -226,17 +227,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_
         x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
         return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
-    key, value = windows(sample(torch.cat([k, v], 2), scale, offset, ws, pad)).split(d, -1)
+    key, value = windows(reference_sample(torch.cat([k, v], 2), scale, offset, ws, pad)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))
     bias = bias_table.T[:, relative_position_index(ws, q.device)].to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
     out = out.view(b, nh, nw, heads, ws, ws, d).permute(0, 3, 6, 1, 4, 2, 5).reshape(b, heads, d, nh * ws, nw * ws)
     return out[..., top:top + height, left:left + width]
-
-
-def relative_position_index(window_size: int, device: torch.device) -> Tensor:
-    """Row of the bias table for every query and key of a window, ``(N, N)`` with ``N = window_size ** 2``."""
-    position = torch.arange(window_size, device=device)
-    offset = position[:, None] - position + window_size - 1
-    index = offset[:, None, :, None] * (2 * window_size - 1) + offset[None, :, None, :]
-    return index.flatten(0, 1).flatten(1)

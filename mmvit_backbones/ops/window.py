@@ -102,3 +102,21 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     rows, columns = rows[:, :, None] != rows[:, None, :], columns[:, :, None] != columns[:, None, :]
     differs = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]
     return differs.reshape(-1, 1, s * s, s * s) * like.new_full((), -100)
+
+
+def relative_position_index(window_size: int, device: torch.device | None = None, wrapped: bool = False) -> Tensor:
+    """Entry of a flat table of displacements for every query and key of a window.
+
+    Args:
+        wrapped (bool): False is Swin's layout: query minus key, the most negative first. True is RegionViT's: key minus
+            query, displacement 0 at ``window_size // 2`` and what is below wrapped around. Defaults to False.
+
+    Returns:
+        Tensor: ``(N, N)`` with ``N = window_size ** 2``, from 0 to ``(2 * window_size - 1) ** 2 - 1``.
+    """
+    position, side = torch.arange(window_size, device=device), 2 * window_size - 1
+    offset = position[:, None] - position + window_size - 1
+    if wrapped:
+        offset = (position - position[:, None] + window_size // 2) % side
+    index = offset[:, None, :, None] * side + offset[None, :, None, :]
+    return index.flatten(0, 1).flatten(1)

@@ -1,13 +1,17 @@
 """Runs the goldens of operators and blocks: a file per family, a function per ``model`` that such a golden names.
 
-Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names.
+Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names. A file has them in
+``OPERATORS``; by the type of a backbone, ``DETAILS`` has what goldens of whole networks hold besides logits, stages and
+maps, and ``TRAINING_PASSES`` what they do in training.
 """
-from . import refiner, regionvit, rest, revit, vitae
+import pkgutil
+from importlib import import_module
 
-OPERATORS = {
-    **refiner.OPERATORS, **regionvit.OPERATORS, **rest.OPERATORS, **revit.OPERATORS, **vitae.OPERATORS
-}
+FILES = [import_module(f'{__name__}.{module.name}') for module in pkgutil.iter_modules(__path__)]
 
-# What goldens of whole networks hold besides logits, stages and maps, by the type of the backbone.
-DETAILS = {'RefinerViT': refiner.details}
-TRAINING_PASSES = {'RefinerViT': refiner.train}
+
+def collect(name: str) -> dict:
+    return {key: function for file in FILES for key, function in getattr(file, name, {}).items()}
+
+
+OPERATORS, DETAILS, TRAINING_PASSES = map(collect, ('OPERATORS', 'DETAILS', 'TRAINING_PASSES'))

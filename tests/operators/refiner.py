@@ -143,3 +143,5 @@ def token_label_loss(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, 
 OPERATORS = {'op_stem': stem, 'op_attention': attention, 'op_shared_attention': attention, 'op_refiner': refine,
              'op_blocks': blocks, 'op_pos_embed': positions, 'op_token_label_target': token_label_target,
              'op_token_label_loss': token_label_loss}
+DETAILS = {'RefinerViT': details}
+TRAINING_PASSES = {'RefinerViT': train}

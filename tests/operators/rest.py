@@ -9,7 +9,7 @@ OUR_NAMES = {'transform_conv.': 'mix_heads.', 'up.0.': 'up.'}
 
 
 @torch.no_grad()
-def attend(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def run_attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """One attention module on a map, without residual."""
     kwargs = golden['variant_kwargs']
     kind = EMSAv2 if kwargs.get('upsample_branch') else EMSA
@@ -25,4 +25,4 @@ def attend(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 
 
 OPERATORS = dict.fromkeys(
-    ['op_emsa_v1', 'op_emsa_v1_head1', 'op_emsa_v1_sr1', 'op_emsa_v2', 'op_emsa_v2_sr1'], attend)
+    ['op_emsa_v1', 'op_emsa_v1_head1', 'op_emsa_v1_sr1', 'op_emsa_v2', 'op_emsa_v2_sr1'], run_attention)

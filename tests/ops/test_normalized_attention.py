@@ -4,6 +4,7 @@ import random
 import pytest
 import torch
 
+from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops.normalized_attention import normalized_attention, reference, scaled_logits
 
 
@@ -42,13 +43,6 @@ def test_nearly_uniform_attention_is_accurate(dtype, tolerance):
 
 def test_saves_one_map():
     logits, value = torch.randn(2, 4, 256, 64, requires_grad=True), torch.randn(2, 4, 64, 8, requires_grad=True)
-    storages = {}
-
-    def pack(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with SavedStorages() as saved:
         out = normalized_attention(logits, value)
-    assert out.requires_grad
-    assert sum(storages.values()) < 1.2 * logits.nbytes
+    assert out.requires_grad and saved.num_bytes < 1.2 * logits.nbytes

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from helpers import ROOT
 
 from mmvit_backbones import list_models
 from mmvit_backbones.ops import library
@@ -56,8 +57,8 @@ def test_unknown_networks_are_told_in_one_line(run, tool):
 
 
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
-def test_table_of_agreement(run, root, monkeypatch):
-    monkeypatch.syspath_prepend(root / 'tools')
+def test_table_of_agreement(run, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
     rows = [line.strip('| ').split(' | ') for line in run('compare_ops.py').splitlines()[2:]]
     assert {(backend, dtype) for backend, dtype, *_ in rows} >= {('reference', 'bfloat16'), ('cpp', 'float64')}
     assert all(float(figure) < 1e-10 for _, dtype, *figures in rows if dtype == 'float64' for figure in figures)

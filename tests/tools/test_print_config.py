@@ -1,15 +1,14 @@
 """tools/print_config.py: what it prints is the config, and a misspelt type is named."""
 import json
 import runpy
-from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT
 from mmengine.config import Config
 
 from mmvit_backbones.cli.config import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
 TOOL = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))
 
 

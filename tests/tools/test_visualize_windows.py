@@ -1,15 +1,14 @@
 """tools/visualize_windows.py: frames are where the operator looks, and errors are named."""
 import runpy
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from PIL import Image
 
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 
-ROOT = Path(__file__).resolve().parents[2]
 TOOL = runpy.run_path(str(ROOT / 'tools' / 'visualize_windows.py'))
 
 

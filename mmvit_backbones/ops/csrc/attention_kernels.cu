@@ -143,7 +143,7 @@ template <typename T, typename A>
 struct AttentionGradients {
   Map<const T> grad_out;
   Map<T> grad_q;
-  Map<A> grad_k, grad_v;  // without data in the deterministic form
+  Map<A> grad_k, grad_v;  // without data in the deterministic kernel
   A *grad_scale, *grad_offset, *grad_bias;
   int64_t slots;
   BufferGradient<A> grad_sampled_k, grad_sampled_v;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int TOKENS = 64;           // rows of a tile
 constexpr int TILE_ROWS = 16;        // of a warp
-constexpr int LOGIT_ROW = TOKENS + 8;  // rows are 8 numbers longer, against bank conflicts
+constexpr int LOGIT_ROW = TOKENS + 8;  // rows are 8 elements longer, against bank conflicts
 
 // Shared memory of a block. T has 16 bits, CHANNELS is 32 or 64.
 template <typename T, int CHANNELS>
@@ -97,7 +97,7 @@ __device__ __forceinline__ void load_right(uint32_t (&b)[2], const T* tile, int 
   load_transposed(b, tile + threadIdx.x % 16 * row);
 }
 
-// Row and column, within 16 x 8, of the n-th number that a lane has of a result.
+// Row and column, within 16 x 8, of the n-th element that a lane has of a result.
 __device__ __forceinline__ int result_row(int n) { return threadIdx.x % WARP / 4 + n / 2 * 8; }
 __device__ __forceinline__ int result_column(int n) { return threadIdx.x % 4 * 2 + n % 2; }
 
@@ -316,7 +316,7 @@ template <typename T>
 struct Gradients {
   Map<const T> grad_out;
   Map<T> grad_q;
-  Map<float> grad_k, grad_v;  // without data in the deterministic form
+  Map<float> grad_k, grad_v;  // without data in the deterministic kernel
   float *grad_scale, *grad_offset, *grad_bias;
   int64_t slots;
   BufferGradient<float> grad_sampled_k, grad_sampled_v;

@@ -1,4 +1,4 @@
-// The CPU form, in plain C++: compiled once per instruction set, which MMVIT_CAPABILITY (generic, avx2, avx512) names.
+// The CPU backend, in plain C++: compiled once per instruction set, which MMVIT_CAPABILITY (generic, avx2, avx512) names.
 // No header with inline functions of others may come in: they would be compiled for instructions that not all have.
 #include <initializer_list>
 
@@ -53,7 +53,7 @@ MMVIT_INLINE int64_t padded(int64_t count) {
   return (count + LANES<A> - 1) / LANES<A> * LANES<A>;
 }
 
-// exp of numbers that are at most a little above 0: 2^n (n whole) times a polynomial on [-ln 2 / 2, ln 2 / 2].
+// exp of values that are at most a little above 0: 2^n (n whole) times a polynomial on [-ln 2 / 2, ln 2 / 2].
 MMVIT_INLINE Vector<float> exponential(Vector<float> x) {
   x = x < -87.f ? Vector<float>{} - 87.f : x;
   const Vector<float> shifter = Vector<float>{} + 12582912.f;  // 1.5 * 2^23: adding it rounds to whole numbers

@@ -1,4 +1,4 @@
-// The CPU form's interface between torch (cpu_operators.cpp) and plain C++ (cpu_kernels.cpp), which is compiled once
+// The CPU backend's interface between torch (cpu_operators.cpp) and plain C++ (cpu_kernels.cpp), which is compiled once
 // for each instruction set. A is float or double; all maps have contiguous channels.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The CUDA form's interface between torch (cuda_operators.cpp) and the kernels (*.cu), which know nothing of torch.
+// The CUDA backend's interface between torch (cuda_operators.cpp) and the kernels (*.cu), which know nothing of torch.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -47,7 +47,7 @@ struct AttentionGradientProblem {
   void *grad_scale, *grad_offset;
   void* grad_bias;  // sums (slots, heads, bias_rows), zeros at first: window n adds to slot n % slots
   int64_t slots;
-  // For the deterministic form, else null: gradients of sampled keys and values, sums (windows, tokens, channels).
+  // For the deterministic kernel, else null: gradients of sampled keys and values, sums (windows, tokens, channels).
   void *grad_sampled_k, *grad_sampled_v;
 };
 
@@ -57,7 +57,7 @@ cudaError_t launch_sample_backward(const Launch&, const SampleGradientProblem&);
 cudaError_t launch_attention(const Launch&, const AttentionProblem&, const Map<void>& out);
 cudaError_t launch_attention_backward(const Launch&, const AttentionGradientProblem&);
 
-// The form for 16-bit features and windows up to 8 x 8, which the two launches above take where it fits.
+// The kernels for 16-bit features and windows up to 8 x 8, which the two launches above take where it fits.
 bool fits_tensor_cores(const Launch&, const AttentionProblem&);
 cudaError_t launch_attention_tensor_cores(const Launch&, const AttentionProblem&, const Map<void>& out);
 cudaError_t launch_attention_backward_tensor_cores(const Launch&, const AttentionGradientProblem&);

@@ -44,7 +44,7 @@ __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Two (four) 8 x 8 matrices of 16-bit numbers, transposed: lane n gives the address of row n % 8 of matrix n / 8.
+// Two (four) 8 x 8 matrices of 16-bit elements, transposed: lane n gives the address of row n % 8 of matrix n / 8.
 __device__ __forceinline__ void load_transposed(uint32_t (&x)[2], const void* row) {
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];\n"

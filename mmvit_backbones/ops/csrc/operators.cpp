@@ -133,7 +133,7 @@ struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
-    TORCH_CHECK(false, "varied-size windows: the compiled forms have first derivatives only; ",
+    TORCH_CHECK(false, "varied-size windows: the compiled backends have first derivatives only; ",
                 "backend='reference' has all");
   }
 };

@@ -93,7 +93,7 @@ inline Shape check_attention(const Tensor& q, const Tensor& k, const Tensor& v, 
   check_position_dtype("bias_table", bias_table, q);
   TORCH_CHECK(int64_t(shape.rows) * shape.window_size >= int64_t(shape.top) + shape.height &&
                   int64_t(shape.columns) * shape.window_size >= int64_t(shape.left) + shape.width,
-              "scale: expected windows over the map ", q.sizes(), " behind a pad of ", top, " and ", left, ", got ",
+              "scale: expected windows over the map ", q.sizes(), " after a pad of ", top, " and ", left, ", got ",
               shape.rows, " x ", shape.columns, " windows of ", window_size);
   return shape;
 }

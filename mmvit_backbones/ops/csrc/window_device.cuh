@@ -39,7 +39,7 @@ cudaError_t with_type(Type type, Function function) {
 
 // ---- memory
 
-// N neighbouring numbers, read and written at once.
+// N neighboring elements, read and written at once.
 template <typename T, int N>
 struct alignas(sizeof(T) * N) Pack {
   T values[N];
@@ -193,7 +193,7 @@ __device__ void scatter_window(const Shape& s, const Window& w, const Tap<A>* ta
   }
 }
 
-// Sums what the threads hold and writes it; `scratch` has room for 4 numbers per warp. All threads must come.
+// Sums what the threads hold and writes it; `scratch` has room for 4 elements per warp. All threads must come.
 template <typename A>
 __device__ void write_window_gradient(const Shape& s, const Window& w, const WindowGradient<A>& grad, A* scratch,
                                       A* grad_scale, A* grad_offset) {

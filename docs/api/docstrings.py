@@ -1,0 +1,13 @@
+"""For mkdocstrings: reads the docstrings as they are meant, in Markdown with the sections that griffe knows."""
+import re
+
+import griffe
+
+
+class Docstrings(griffe.Extension):
+
+    def on_object(self, *, obj: griffe.Object, **kwargs) -> None:
+        if obj.docstring is not None:
+            text = re.sub(r':\w+:`([^`]+)`', r'`\1`', obj.docstring.value)  # :class:`Backbone`
+            text = re.sub(r'::$', ':', text, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r'^Example:$', 'Examples:', text, flags=re.MULTILINE)

@@ -1,0 +1,130 @@
+"""Backends of the operators: which can run, and whether their results can be trusted.
+
+Triton compiles a kernel for the GPU at hand at its first call. Before an operator relies on its kernels there, it
+compares them with plain PyTorch on a small input. Should they raise or deviate, one warning says so, and plain PyTorch
+serves.
+"""
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+try:
+    import triton
+except ImportError:
+    triton = None
+
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
+MAX_HEAD_CHANNELS = 128
+# Largest deviation from float32, relative to the largest element; float32 itself is compared with float64.
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+
+# Why an operator's kernels are not used: (operator, device, dtype) to a reason, or None.
+checked: dict[tuple[str, torch.device, torch.dtype], str | None] = {}
+
+
+def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check: Callable) -> str:
+    """The backend of an operator that has two, ``'torch'`` and ``'triton'``.
+
+    Args:
+        backend (str | None): What the caller asks for; None picks Triton where it can run and be trusted. Tensors on
+            the meta device are dispatched as those on a GPU.
+        x (Tensor): The operator's first argument.
+        head_channels (int): Channels of a head.
+        name (str): The operator.
+        check (Callable): ``check(backend, device, dtype)`` gives the results and gradients of a small example.
+
+    Raises:
+        ValueError: If the backend is unknown or can't run.
+    """
+    if backend not in (None, 'torch', 'triton'):
+        raise ValueError(f"backend must be 'torch', 'triton' or None, got {backend!r}")
+    if backend == 'triton':
+        reason = why_not_triton(x, head_channels)
+        if reason is not None:
+            raise ValueError(f"backend 'triton' cannot run: {reason}")
+        return backend
+    if (backend == 'torch' or x.device.type == 'cpu' or torch.compiler.is_exporting()
+            or why_not_triton(x, head_channels) is not None):
+        return 'torch'
+    return 'torch' if not x.is_meta and why_not_trusted(name, check, x.device, x.dtype) else 'triton'
+
+
+def why_not_triton(x: Tensor, head_channels: int) -> str | None:
+    """Why Triton can't run on such a tensor, or None if it can."""
+    if triton is None:
+        return 'Triton is not installed'
+    if not (x.is_cuda or x.is_meta or INTERPRETED):
+        return f'it needs tensors on a GPU, got {x.device}'
+    if x.dtype not in TOLERANCES:
+        return f'it has no kernels for {x.dtype}'
+    if head_channels > MAX_HEAD_CHANNELS:
+        return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
+    return None
+
+
+@torch.compiler.assume_constant_result
+def why_not_trusted(name: str, check: Callable, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the kernels of an operator are not used on a device, or None; found out once per process and dtype."""
+    if not SELF_CHECK:
+        return None
+    key = name, device, dtype
+    if key not in checked:
+        checked[key] = self_check(check, device, dtype)
+        if checked[key] is not None:
+            logging.getLogger(__name__).warning(
+                '%s runs in plain PyTorch on %s in %s: %s', name, device, dtype, checked[key])
+    return checked[key]
+
+
+def self_check(check: Callable, device: torch.device, dtype: torch.dtype) -> str | None:
+    """What is wrong with the kernels of an operator, or None."""
+    exact = torch.float64 if dtype == torch.float32 else torch.float32
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        try:
+            actual = check('triton', device, dtype)
+        except Exception as error:  # whatever a compiler or a driver raises
+            return f'its kernels raise {type(error).__name__}: {str(error).strip().splitlines()[:1]}'
+        expected = check('torch', device, exact)
+    for a, b in zip(actual, expected, strict=True):
+        deviation = ((a.to(exact) - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()
+        if not deviation <= TOLERANCES[dtype]:
+            return f'its kernels deviate by {deviation:.1e} of the largest element, allowed are {TOLERANCES[dtype]}'
+    return None
+
+
+def kernel_operator(name: str) -> Callable:
+    """Decorator: an operator ``mmvit::name`` that launches one Triton kernel, for compilers and counters to see."""
+
+    def decorate(function: Callable) -> Callable:
+        if not INTERPRETED:
+            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
+        # The interpreter has no graphs.
+        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
+        operator.register_fake(function)  # which launches nothing for meta tensors
+        return operator
+
+    return decorate
+
+
+def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **constants) -> None:
+    """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
+    if not first.is_meta and 0 not in grid:
+        kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
+        kernel[tuple(grid)](first, *arguments, **constants)
+
+
+def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
+    """Block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
+    block = 16
+    while block < min(size, largest):
+        block *= 2
+    return block
+
+
+def precision_of(x: Tensor) -> str:
+    """How the matrix units multiply float32, as torch's own products are told to."""
+    return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'

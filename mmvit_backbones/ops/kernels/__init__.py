@@ -1,0 +1,1 @@
+"""Triton kernels of the operators. Importing a module of this folder needs Triton."""

@@ -1,0 +1,208 @@
+"""Triton kernels of :mod:`mmvit_backbones.ops.normalized_attention`.
+
+With ``P = softmax(logits)`` and ``C = P - 1 / M``, which has mean 0, the normalized map is ``A = rstd * C`` with
+``rstd = (mean(C ** 2) + eps) ** -0.5`` per image and head, and the output ``A v``. For a gradient G of the output and
+``D = G v^T``::
+
+    grad_value = A^T G
+    grad_C = rstd * (D - A * mean(A * D)) + constant
+    grad_logits = P * (grad_C - sum over keys of P * grad_C)
+
+The constant cancels in the last line, and ``sum(A * D) = sum(grad_value * v)``. ``C`` and ``P`` exist in registers
+alone.
+"""
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..backends import block_of, kernel_operator, launch, precision_of
+from .blocks import dot, rows_block
+
+
+@triton.jit
+def _logits_block(logits, stride_n, stride_m, rows, keys, n, m):
+    """A block of the map in float32; -inf where there is no key."""
+    offsets = rows[:, None].to(tl.int64) * stride_n + keys[None, :].to(tl.int64) * stride_m
+    inside = (rows[:, None] < n) & (keys[None, :] < m)
+    block = tl.load(logits + offsets, mask=inside, other=0.).to(tl.float32)
+    return tl.where(keys[None, :] < m, block, -float('inf'))
+
+
+@triton.jit
+def _centered(logits, lse, keys, rows, n, m):
+    """``softmax - 1 / m``, zero outside of the map."""
+    inside = (rows[:, None] < n) & (keys[None, :] < m)
+    return tl.where(inside, tl.exp(logits - lse[:, None]) - 1. / m, 0.)
+
+
+@triton.jit
+def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares, heads, n, m,
+                       BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr):
+    image = tl.program_id(0)
+    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
+    logits += batch * stride_b + head * stride_h
+    rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
+    total = tl.zeros((BLOCK_N,), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        block = _logits_block(logits, stride_n, stride_m, rows, start + tl.arange(0, BLOCK_M), n, m)
+        new_highest = tl.maximum(highest, tl.max(block, 1))
+        total = total * tl.exp(highest - new_highest) + tl.sum(tl.exp(block - new_highest[:, None]), 1)
+        highest = new_highest
+    row_lse = highest + tl.log(total)
+    square = tl.zeros((BLOCK_N,), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
+        centered = _centered(block, row_lse, keys, rows, n, m)
+        square += tl.sum(centered * centered, 1)
+    tl.store(lse + image.to(tl.int64) * n + rows, row_lse, mask=rows < n)
+    tl.store(squares + image * tl.num_programs(1) + tl.program_id(1), tl.sum(square))
+
+
+@triton.jit
+def _sum_of(partial, image, count, BLOCK: tl.constexpr):
+    """Sum of the ``count`` partial sums of an image's head."""
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, count, BLOCK):
+        index = start + tl.arange(0, BLOCK)
+        total += tl.load(partial + image * count + index, mask=index < count, other=0.)
+    return tl.sum(total)
+
+
+@triton.jit
+def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares, value, value_b, value_h, value_m,
+                    value_d, out, out_b, out_h, out_n, out_d, rstd, heads, n, m, d, eps, blocks,
+                    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    image = tl.program_id(0)
+    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
+    logits += batch * stride_b + head * stride_h
+    value += batch * value_b + head * value_h
+    out += batch * out_b + head * out_h
+    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    factor = 1. / tl.sqrt(_sum_of(squares, image, blocks, 128) / n / m + eps)
+    row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+    total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
+        attn = factor * _centered(block, row_lse, keys, rows, n, m)
+        v = rows_block(value, value_m, value_d, keys, m, channels, d)
+        total = dot(attn.to(v.dtype), v, total, PRECISION)
+    offsets = rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d
+    tl.store(out + offsets, total.to(out.dtype.element_ty), mask=(rows[:, None] < n) & (channels[None, :] < d))
+    if tl.program_id(1) == 0:
+        tl.store(rstd + image, factor)
+
+
+@triton.jit
+def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd, products, value, value_b, value_h,
+                        value_m, value_d, grad, grad_b, grad_h, grad_n, grad_d, grad_logits, heads, n, m, d, blocks,
+                        BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+                        PRECISION: tl.constexpr):
+    image = tl.program_id(0)
+    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
+    logits += batch * stride_b + head * stride_h
+    grad_logits += batch * stride_b + head * stride_h
+    value += batch * value_b + head * value_h
+    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    g = rows_block(grad + batch * grad_b + head * grad_h, grad_n, grad_d, rows, n, channels, d)
+    factor, mean = tl.load(rstd + image), _sum_of(products, image, blocks, 128) / n / m
+    row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+    row_sum = tl.zeros((BLOCK_N,), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
+        centered = _centered(block, row_lse, keys, rows, n, m)
+        v = rows_block(value, value_m, value_d, keys, m, channels, d)
+        grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
+        row_sum += tl.sum(tl.exp(block - row_lse[:, None]) * grad_centered, 1)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
+        centered = _centered(block, row_lse, keys, rows, n, m)
+        v = rows_block(value, value_m, value_d, keys, m, channels, d)
+        grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
+        result = tl.exp(block - row_lse[:, None]) * (grad_centered - row_sum[:, None])
+        offsets = rows[:, None].to(tl.int64) * stride_n + keys[None, :].to(tl.int64) * stride_m
+        tl.store(grad_logits + offsets, result.to(grad_logits.dtype.element_ty),
+                 mask=(rows[:, None] < n) & (keys[None, :] < m))
+
+
+@triton.jit
+def _grad_value_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd, value, value_b, value_h, value_m,
+                       value_d, grad, grad_b, grad_h, grad_n, grad_d, grad_value, out_b, out_h, out_m, out_d, products,
+                       heads, n, m, d,
+                       BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    image = tl.program_id(0)
+    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
+    logits += batch * stride_b + head * stride_h
+    grad += batch * grad_b + head * grad_h
+    keys, channels = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    factor = tl.load(rstd + image)
+    total = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for start in range(0, n, BLOCK_N):
+        rows = start + tl.arange(0, BLOCK_N)
+        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
+        row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+        attn = factor * _centered(block, row_lse, keys, rows, n, m)
+        g = rows_block(grad, grad_n, grad_d, rows, n, channels, d)
+        total = dot(tl.trans(attn).to(g.dtype), g, total, PRECISION)
+    offsets = keys[:, None].to(tl.int64) * out_m + channels[None, :] * out_d
+    tl.store(grad_value + batch * out_b + head * out_h + offsets, total.to(grad_value.dtype.element_ty),
+             mask=(keys[:, None] < m) & (channels[None, :] < d))
+    v = rows_block(value + batch * value_b + head * value_h, value_m, value_d, keys, m, channels, d)
+    tl.store(products + image * tl.num_programs(1) + tl.program_id(1), tl.sum(total * v.to(tl.float32)))
+
+
+BLOCK_N, BLOCK_M = 64, 64
+
+
+@kernel_operator('softmax_statistics')
+def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp of every row ``(B, heads, N)``, and sums of ``C ** 2`` over blocks of rows ``(B, heads, blocks)``."""
+    b, heads, n, m = logits.shape
+    lse = logits.new_empty((b, heads, n), dtype=torch.float32)
+    squares = logits.new_empty((b, heads, triton.cdiv(n, BLOCK_N)), dtype=torch.float32)
+    launch(_statistics_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), logits, *logits.stride(), lse, squares, heads, n,
+           m, BLOCK_N=BLOCK_N, BLOCK_M=block_of(m, BLOCK_M))
+    return lse, squares
+
+
+@kernel_operator('normalized_attention')
+def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Output ``(B, heads, N, d)``, laid out as ``(B, N, heads, d)``, and ``rstd`` ``(B, heads)``."""
+    (b, heads, n, m), d = logits.shape, value.shape[3]
+    out = value.new_empty((b, n, heads, d)).transpose(1, 2)
+    rstd = lse.new_empty((b, heads))
+    launch(_forward_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), logits, *logits.stride(), lse, squares, value,
+           *value.stride(), out, *out.stride(), rstd, heads, n, m, d, eps, squares.shape[2], BLOCK_N=BLOCK_N,
+           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
+    return out, rstd
+
+
+@kernel_operator('normalized_attention_grad_logits')
+def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, value: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of the logits, with their strides."""
+    (b, heads, n, m), d = logits.shape, value.shape[3]
+    result = torch.empty_like(logits)
+    if result.stride() != logits.stride():
+        raise ValueError(f'logits must be dense, got strides {logits.stride()} for {tuple(logits.shape)}')
+    launch(_grad_logits_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), logits, *logits.stride(), lse, rstd, products,
+           value, *value.stride(), grad, *grad.stride(), result, heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
+           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
+    return result
+
+
+@kernel_operator('normalized_attention_grad_value')
+def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of the values, laid out as ``(B, M, heads, d)``, and sums of ``A * D`` ``(B, heads, blocks)``."""
+    (b, heads, n, m), d = logits.shape, grad.shape[3]
+    result = grad.new_empty((b, m, heads, d)).transpose(1, 2)
+    block_m = block_of(m, BLOCK_M)
+    products = lse.new_empty((b, heads, triton.cdiv(m, block_m)))
+    launch(_grad_value_kernel, (b * heads, triton.cdiv(m, block_m)), logits, *logits.stride(), lse, rstd, value,
+           *value.stride(), grad, *grad.stride(), result, *result.stride(), products, heads, n, m, d, BLOCK_N=BLOCK_N,
+           BLOCK_M=block_m, BLOCK_D=block_of(d), PRECISION=precision_of(grad))
+    return result, products

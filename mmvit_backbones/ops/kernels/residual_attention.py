@@ -1,0 +1,272 @@
+"""Triton kernels of :mod:`mmvit_backbones.ops.residual_attention`.
+
+Forward, with ``S = own * q k^T + keep * prev + bias`` and ``P = softmax(S + mask)``: the output ``P v``, the logits S
+and the log-sum-exp of every row. Backward, for gradients G of the output and H of the logits::
+
+    D = G v^T
+    L = P * (D - sum over keys of P * D) + H        the gradient of S
+    grad_q = own * L k,  grad_k = own * L^T q,  grad_v = P^T G,  grad_prev = keep * L,  grad_bias = L
+
+Every tensor is ``(batch, windows, heads, ...)`` with any strides, which are 0 where it is broadcast. A program has a
+block of rows of one head, ``_grad_keys_kernel`` a block of keys.
+"""
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..backends import block_of, kernel_operator, launch, precision_of
+from .blocks import dot, rows_block
+
+BLOCK_N, BLOCK_M = 64, 64
+
+
+@triton.jit
+def _head(image, windows, heads, stride_b, stride_w, stride_h):
+    """Offset of a head."""
+    return (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
+        tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
+
+
+@triton.jit
+def _map_block(x, stride_n, stride_m, rows, keys, n, m):
+    """A block of a map in float32, zero outside."""
+    offsets = rows[:, None].to(tl.int64) * stride_n + keys[None, :].to(tl.int64) * stride_m
+    return tl.load(x + offsets, mask=(rows[:, None] < n) & (keys[None, :] < m), other=0.).to(tl.float32)
+
+
+@triton.jit
+def _probabilities(logits, stride_n, stride_m, mask, mask_n, mask_m, row_lse, rows, keys, n, m,
+                   HAS_MASK: tl.constexpr):
+    """A block of the softmax map, zero outside."""
+    block = _map_block(logits, stride_n, stride_m, rows, keys, n, m)
+    if HAS_MASK:
+        block += _map_block(mask, mask_n, mask_m, rows, keys, n, m)
+    return tl.where((rows[:, None] < n) & (keys[None, :] < m), tl.exp(block - row_lse[:, None]), 0.)
+
+
+@triton.jit
+def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
+                    prev, prev_b, prev_w, prev_h, prev_n, prev_m, bias, bias_b, bias_w, bias_h, bias_n, bias_m,
+                    mask, mask_b, mask_w, mask_h, mask_n, mask_m, learned, alpha, scale,
+                    out, out_b, out_w, out_h, out_n, out_d, logits, lse, windows, heads, n, m, d, dv,
+                    HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr, LEARNED: tl.constexpr,
+                    QUERY_SKIP: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+                    PRECISION: tl.constexpr):
+    image = tl.program_id(0)
+    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    k += _head(image, windows, heads, k_b, k_w, k_h)
+    v += _head(image, windows, heads, v_b, v_w, v_h)
+    prev += _head(image, windows, heads, prev_b, prev_w, prev_h)
+    bias += _head(image, windows, heads, bias_b, bias_w, bias_h)
+    mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
+    logits += image.to(tl.int64) * n * m
+    if LEARNED:
+        alpha = tl.load(learned).to(tl.float32)
+    query = rows_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, rows, n, channels, d)
+    highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
+    total = tl.zeros((BLOCK_N,), tl.float32)
+    result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        key = rows_block(k, k_m, k_d, keys, m, channels, d)
+        block = scale * dot(query, tl.trans(key), None, PRECISION)
+        if HAS_PREV:
+            block = alpha * block + (1 - alpha) * _map_block(prev, prev_n, prev_m, rows, keys, n, m)
+        if HAS_BIAS:
+            block += _map_block(bias, bias_n, bias_m, rows, keys, n, m)
+        block = block.to(logits.dtype.element_ty)
+        inside = (rows[:, None] < n) & (keys[None, :] < m)
+        tl.store(logits + rows[:, None].to(tl.int64) * m + keys[None, :], block, mask=inside)
+        block = block.to(tl.float32)
+        if HAS_MASK:
+            block += _map_block(mask, mask_n, mask_m, rows, keys, n, m)
+        block = tl.where(keys[None, :] < m, block, -float('inf'))
+        new_highest = tl.maximum(highest, tl.max(block, 1))
+        attn = tl.exp(block - new_highest[:, None])
+        shrink = tl.exp(highest - new_highest)
+        total = total * shrink + tl.sum(attn, 1)
+        value = rows_block(v, v_m, v_d, keys, m, channels, dv)
+        result = dot(attn.to(value.dtype), value, result * shrink[:, None], PRECISION)
+        highest = new_highest
+    result /= total[:, None]
+    if QUERY_SKIP:
+        result += query.to(tl.float32)
+    tl.store(lse + image.to(tl.int64) * n + rows, highest + tl.log(total), mask=rows < n)
+    out += _head(image, windows, heads, out_b, out_w, out_h)
+    tl.store(out + rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d, result.to(out.dtype.element_ty),
+             mask=(rows[:, None] < n) & (channels[None, :] < dv))
+
+
+@triton.jit
+def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
+                      prev, prev_b, prev_w, prev_h, prev_n, prev_m, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
+                      grad, grad_b, grad_w, grad_h, grad_n, grad_d, grad_next, learned, alpha, scale, logits, lse,
+                      grad_q, out_b, out_w, out_h, out_n, out_d, grad_prev, grad_logits, delta, grad_alpha,
+                      windows, heads, n, m, d, dv,
+                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr,
+                      QUERY_SKIP: tl.constexpr, WRITE_LOGITS: tl.constexpr, BLOCK_N: tl.constexpr,
+                      BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    image = tl.program_id(0)
+    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    k += _head(image, windows, heads, k_b, k_w, k_h)
+    v += _head(image, windows, heads, v_b, v_w, v_h)
+    prev += _head(image, windows, heads, prev_b, prev_w, prev_h)
+    mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
+    first = image.to(tl.int64) * n * m
+    if LEARNED:
+        alpha = tl.load(learned).to(tl.float32)
+    g = rows_block(grad + _head(image, windows, heads, grad_b, grad_w, grad_h), grad_n, grad_d, rows, n, channels, dv)
+    row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+    row_sum = tl.zeros((BLOCK_N,), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        attn = _probabilities(logits + first, m, 1, mask, mask_n, mask_m, row_lse, rows, keys, n, m, HAS_MASK)
+        value = rows_block(v, v_m, v_d, keys, m, channels, dv)
+        row_sum += tl.sum(attn * dot(g, tl.trans(value), None, PRECISION), 1)
+    tl.store(delta + image.to(tl.int64) * n + rows, row_sum, mask=rows < n)
+    result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    blended = tl.zeros((BLOCK_N,), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        keys = start + tl.arange(0, BLOCK_M)
+        attn = _probabilities(logits + first, m, 1, mask, mask_n, mask_m, row_lse, rows, keys, n, m, HAS_MASK)
+        value = rows_block(v, v_m, v_d, keys, m, channels, dv)
+        block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
+        if HAS_NEXT:
+            block += _map_block(grad_next + first, m, 1, rows, keys, n, m)
+        offsets = first + rows[:, None].to(tl.int64) * m + keys[None, :]
+        inside = (rows[:, None] < n) & (keys[None, :] < m)
+        if WRITE_LOGITS:
+            tl.store(grad_logits + offsets, block.to(grad_logits.dtype.element_ty), mask=inside)
+        if HAS_PREV:
+            tl.store(grad_prev + offsets, ((1 - alpha) * block).to(grad_prev.dtype.element_ty), mask=inside)
+            if LEARNED:
+                blended += tl.sum(block * _map_block(prev, prev_n, prev_m, rows, keys, n, m), 1)
+        key = rows_block(k, k_m, k_d, keys, m, channels, d)
+        result = dot(block.to(key.dtype), key, result, PRECISION)
+    result *= scale
+    if HAS_PREV:
+        if LEARNED:
+            query = rows_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, rows, n, channels, d)
+            own = tl.sum(result * query.to(tl.float32), 1)
+            tl.store(grad_alpha + image * tl.num_programs(1) + tl.program_id(1),
+                     tl.sum(tl.where(rows < n, own - blended, 0.)))
+        result *= alpha
+    if QUERY_SKIP:
+        result += g.to(tl.float32)
+    grad_q += _head(image, windows, heads, out_b, out_w, out_h)
+    tl.store(grad_q + rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d,
+             result.to(grad_q.dtype.element_ty), mask=(rows[:, None] < n) & (channels[None, :] < d))
+
+
+@triton.jit
+def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
+                      mask, mask_b, mask_w, mask_h, mask_n, mask_m, grad, grad_b, grad_w, grad_h, grad_n, grad_d,
+                      grad_next, learned, alpha, scale, logits, lse, delta,
+                      grad_k, gk_b, gk_w, gk_h, gk_m, gk_d, grad_v, gv_b, gv_w, gv_h, gv_m, gv_d,
+                      windows, heads, n, m, d, dv,
+                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr,
+                      BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    image = tl.program_id(0)
+    keys, channels = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    q += _head(image, windows, heads, q_b, q_w, q_h)
+    grad += _head(image, windows, heads, grad_b, grad_w, grad_h)
+    mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
+    first = image.to(tl.int64) * n * m
+    if HAS_PREV:
+        if LEARNED:
+            alpha = tl.load(learned).to(tl.float32)
+        scale *= alpha
+    value = rows_block(v + _head(image, windows, heads, v_b, v_w, v_h), v_m, v_d, keys, m, channels, dv)
+    for_key = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for_value = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for start in range(0, n, BLOCK_N):
+        rows = start + tl.arange(0, BLOCK_N)
+        row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+        row_sum = tl.load(delta + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+        attn = _probabilities(logits + first, m, 1, mask, mask_n, mask_m, row_lse, rows, keys, n, m, HAS_MASK)
+        g = rows_block(grad, grad_n, grad_d, rows, n, channels, dv)
+        block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
+        if HAS_NEXT:
+            block += _map_block(grad_next + first, m, 1, rows, keys, n, m)
+        query = rows_block(q, q_n, q_d, rows, n, channels, d)
+        for_key = dot(tl.trans(block).to(query.dtype), query, for_key, PRECISION)
+        for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
+    grad_k += _head(image, windows, heads, gk_b, gk_w, gk_h)
+    tl.store(grad_k + keys[:, None].to(tl.int64) * gk_m + channels[None, :] * gk_d,
+             (scale * for_key).to(grad_k.dtype.element_ty), mask=(keys[:, None] < m) & (channels[None, :] < d))
+    grad_v += _head(image, windows, heads, gv_b, gv_w, gv_h)
+    tl.store(grad_v + keys[:, None].to(tl.int64) * gv_m + channels[None, :] * gv_d,
+             for_value.to(grad_v.dtype.element_ty), mask=(keys[:, None] < m) & (channels[None, :] < dv))
+
+
+def _like(x: Tensor) -> Tensor:
+    """A tensor of the shape of ``(B, windows, heads, N, d)``, laid out as ``(B, windows, N, heads, d)``."""
+    b, windows, heads, n, d = x.shape
+    return x.new_empty((b, windows, n, heads, d)).transpose(2, 3)
+
+
+def _optional(x: Tensor | None, shape: tuple[int, ...], other: Tensor) -> tuple:
+    """A broadcast argument and its strides; where there is none, the kernel never reads what stands for it."""
+    if x is None:
+        return other, 0, 0, 0, 0, 0
+    return x, *x.expand(shape).stride()
+
+
+@kernel_operator('residual_attention')
+def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor | None, mask: Tensor | None,
+            learned: Tensor | None, alpha: float, scale: float, query_skip: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, logits and log-sum-exp ``(B, windows, heads, N)``."""
+    b, windows, heads, n, d = q.shape
+    m, dv = v.shape[3:]
+    shape = b, windows, heads, n, m
+    out = v.new_empty((b, windows, n, heads, dv)).transpose(2, 3)
+    logits, lse = q.new_empty(shape), q.new_empty(shape[:4], dtype=torch.float32)
+    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), q, *q.stride(), k, *k.stride(), v,
+           *v.stride(), *_optional(prev, shape, q), *_optional(bias, shape, q), *_optional(mask, shape, q),
+           q if learned is None else learned, alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m, d,
+           dv, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
+           LEARNED=learned is not None, QUERY_SKIP=query_skip, BLOCK_N=BLOCK_N, BLOCK_M=block_of(m, BLOCK_M),
+           BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+    return out, logits, lse
+
+
+@kernel_operator('residual_attention_grad_rows')
+def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, blended: bool, mask: Tensor | None,
+              learned: Tensor | None, logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None, alpha: float,
+              scale: float, query_skip: bool, write_logits: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, of the previous logits and of the logits, the sums of ``P * D``, and parts of that of alpha.
+
+    ``blended`` tells whether there are previous logits, which only the gradient of alpha reads. What is not needed is
+    empty.
+    """
+    (b, windows, heads, n, d), (m, dv) = q.shape, v.shape[3:]
+    grad_q, delta = _like(q), torch.empty_like(lse)
+    grad_prev = q.new_empty(logits.shape if blended else (0, ))
+    grad_logits = q.new_empty(logits.shape if write_logits else (0, ))
+    grad_alpha = lse.new_empty((b * windows * heads, triton.cdiv(n, BLOCK_N)) if learned is not None else (0, ))
+    launch(_grad_rows_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), q, *q.stride(), k, *k.stride(), v,
+           *v.stride(), *_optional(prev, logits.shape, q), *_optional(mask, logits.shape, q), grad, *grad.stride(),
+           q if grad_next is None else grad_next, q if learned is None else learned, alpha, scale, logits, lse, grad_q,
+           *grad_q.stride(), grad_prev, grad_logits, delta, grad_alpha, windows, heads, n, m, d, dv,
+           HAS_PREV=blended, HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None,
+           LEARNED=learned is not None, QUERY_SKIP=query_skip, WRITE_LOGITS=write_logits, BLOCK_N=BLOCK_N,
+           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+    return grad_q, grad_prev, grad_logits, delta, grad_alpha
+
+
+@kernel_operator('residual_attention_grad_keys')
+def grad_keys(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, learned: Tensor | None, logits: Tensor,
+              lse: Tensor, delta: Tensor, grad: Tensor, grad_next: Tensor | None, alpha: float, scale: float,
+              blended: bool) -> tuple[Tensor, Tensor]:
+    """Gradients of k and v."""
+    (b, windows, heads, n, d), (m, dv) = q.shape, v.shape[3:]
+    grad_k, grad_v = _like(k), _like(v)
+    block_m = block_of(m, BLOCK_M)
+    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, block_m)), q, *q.stride(), v, *v.stride(),
+           *_optional(mask, logits.shape, q), grad, *grad.stride(), q if grad_next is None else grad_next,
+           q if learned is None else learned, alpha, scale, logits, lse, delta, grad_k, *grad_k.stride(), grad_v,
+           *grad_v.stride(), windows, heads, n, m, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None,
+           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, BLOCK_N=BLOCK_N, BLOCK_M=block_m,
+           BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+    return grad_k, grad_v

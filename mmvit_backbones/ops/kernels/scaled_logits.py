@@ -1,0 +1,67 @@
+"""Triton kernels of :func:`mmvit_backbones.ops.normalized_attention.scaled_logits`: products of strided heads."""
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..backends import block_of, kernel_operator, launch, precision_of
+from .blocks import dot, rows_block
+
+
+@triton.jit
+def _outer_kernel(a, a_b, a_h, a_n, a_d, b, b_b, b_h, b_n, b_d, out, heads, n, m, d, scale,
+                  BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    """``out = scale * a b^T``: a block of ``out`` per program."""
+    image = tl.program_id(0)
+    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
+    blocks = tl.cdiv(m, BLOCK_M)
+    rows = tl.program_id(1) // blocks * BLOCK_N + tl.arange(0, BLOCK_N)
+    columns = tl.program_id(1) % blocks * BLOCK_M + tl.arange(0, BLOCK_M)
+    channels = tl.arange(0, BLOCK_D)
+    x = rows_block(a + batch * a_b + head * a_h, a_n, a_d, rows, n, channels, d)
+    y = rows_block(b + batch * b_b + head * b_h, b_n, b_d, columns, m, channels, d)
+    result = scale * dot(x, tl.trans(y), None, PRECISION)
+    offsets = (image.to(tl.int64) * n + rows[:, None]) * m + columns[None, :]
+    tl.store(out + offsets, result.to(out.dtype.element_ty), mask=(rows[:, None] < n) & (columns[None, :] < m))
+
+
+@triton.jit
+def _product_kernel(a, a_b, a_h, a_n, a_m, b, b_b, b_h, b_m, b_d, out, out_b, out_h, out_n, out_d, heads, n, m, d,
+                    scale, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+                    PRECISION: tl.constexpr):
+    """``out = scale * a b``: a block of rows per program."""
+    image = tl.program_id(0)
+    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
+    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        columns = start + tl.arange(0, BLOCK_M)
+        x = rows_block(a + batch * a_b + head * a_h, a_n, a_m, rows, n, columns, m)
+        y = rows_block(b + batch * b_b + head * b_h, b_m, b_d, columns, m, channels, d)
+        total = dot(x, y, total, PRECISION)
+    offsets = rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d
+    tl.store(out + batch * out_b + head * out_h + offsets, (scale * total).to(out.dtype.element_ty),
+             mask=(rows[:, None] < n) & (channels[None, :] < d))
+
+
+@kernel_operator('scaled_logits')
+def scaled_logits(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """``scale * q k^T`` of ``(B, heads, N, d)`` and ``(B, heads, M, d)``, any strides: ``(B, heads, N, M)``."""
+    (b, heads, n, d), m = q.shape, k.shape[2]
+    out = q.new_empty((b, heads, n, m))
+    block_n, block_m = block_of(n, 64), block_of(m, 64)
+    launch(_outer_kernel, (b * heads, triton.cdiv(n, block_n) * triton.cdiv(m, block_m)), q, *q.stride(), k,
+           *k.stride(), out, heads, n, m, d, scale, BLOCK_N=block_n, BLOCK_M=block_m, BLOCK_D=block_of(d),
+           PRECISION=precision_of(q))
+    return out
+
+
+@kernel_operator('scaled_product')
+def scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """``scale * a b`` of ``(B, heads, N, M)`` and ``(B, heads, M, d)``: ``(B, heads, N, d)``, laid out as a map."""
+    (batch, heads, n, m), d = a.shape, b.shape[3]
+    out = b.new_empty((batch, n, heads, d)).transpose(1, 2)
+    block_n = block_of(n, 64)
+    launch(_product_kernel, (batch * heads, triton.cdiv(n, block_n)), a, *a.stride(), b, *b.stride(), out,
+           *out.stride(), heads, n, m, d, scale, BLOCK_N=block_n, BLOCK_M=block_of(m, 64), BLOCK_D=block_of(d),
+           PRECISION=precision_of(b))
+    return out

@@ -1,0 +1,52 @@
+"""A map weighted by a sigmoid: the position encoding of ResT (Zhang and Yang, arXiv 2105.13677, section 3.3)."""
+import torch
+from torch import Tensor
+
+from . import backends
+
+
+def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
+    """``x * gate.sigmoid()``.
+
+    A training step in plain PyTorch passes over 14 maps, with the two Triton kernels over 8.
+
+    Args:
+        x (Tensor): ``(B, C, H, W)``.
+        gate (Tensor): The same shape and dtype.
+        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
+            Defaults to None.
+
+    Returns:
+        Tensor: ``(B, C, H, W)``.
+
+    Raises:
+        ValueError: If the backend is unknown or can't run; the message says why.
+    """
+    if backends.choose(backend, x, 0, 'sigmoid gate', example) == 'triton':
+        return _TritonGate.apply(x, gate)
+    return x * gate.sigmoid()
+
+
+def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Output and gradients on a small input, one argument channels-last."""
+    generator = torch.Generator().manual_seed(0)
+    # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
+    x, gate = (torch.randn(2, 5, 7, 9, generator=generator).bfloat16().to(device, dtype) for _ in range(2))
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    out = sigmoid_gate(x, gate.requires_grad_(), backend)
+    return [out, *torch.autograd.grad(out.square().sum(), [x, gate])]
+
+
+class _TritonGate(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gate: Tensor) -> Tensor:
+        from .kernels import sigmoid_gate as kernels  # Triton may be missing
+        ctx.save_for_backward(x, gate)
+        return kernels.forward(x, gate)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        from .kernels import sigmoid_gate as kernels
+        return kernels.backward(*ctx.saved_tensors, grad)

@@ -1,0 +1,147 @@
+"""Refiner-ViT beyond the goldens: chunks of maps, memory, statistics of batches, positions."""
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
+from torch import nn
+
+from mmvit_backbones.backbones.refiner_vit import SharedAttention
+from mmvit_backbones.measure import SavedStorages
+from mmvit_backbones.ops import refined_attention
+
+
+def build(**arguments) -> nn.Module:
+    """A tiny network whose batch norms have learned something."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='RefinerViT', **{**TINY_CONFIGS['RefinerViT'], **arguments}))
+    model.apply(randomize)
+    return model
+
+
+def randomize(module: nn.Module) -> None:
+    if isinstance(module, nn.BatchNorm2d):
+        nn.init.uniform_(module.weight, 0.5, 1.5)
+        nn.init.normal_(module.bias)
+        module.running_mean.normal_()
+        module.running_var.uniform_(0.5, 1.5)
+
+
+def shared_attention(num_heads: int = 2) -> SharedAttention:
+    torch.manual_seed(0)
+    attention = SharedAttention(8 * num_heads, num_heads).double()
+    attention.apply(randomize)
+    return attention
+
+
+def as_published(attention: SharedAttention, x: torch.Tensor, prev_attn: torch.Tensor) -> torch.Tensor:
+    """Written out: three convolutions, each with its norm, and a norm of the sum."""
+    refiner = attention.refiner
+    inner = F.relu6(refiner.norm1(refiner.expand(prev_attn)))
+    inner = F.relu6(refiner.norm2(refiner.depthwise(inner)))
+    maps = attention.norm(refiner.norm3(refiner.project(inner)) + prev_attn) * attention.scale
+    value = attention.value(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+    return attention.proj((maps @ value).transpose(1, 2).flatten(2))
+
+
+def inputs(batch: int = 3, tokens: int = 21) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(batch, tokens, 16).double(), torch.randn(batch, 2, tokens, tokens).double()
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_shared_attention_as_published(training):
+    """Result, gradients and running statistics, of the weights as they are now."""
+    attention, expected = shared_attention().train(training), shared_attention().train(training)
+    for change in (lambda norm: None, randomize):
+        torch.manual_seed(1)
+        attention.apply(change)
+        torch.manual_seed(1)
+        expected.apply(change)
+        x, prev_attn = (t.requires_grad_() for t in inputs())
+        (ours, _), theirs = attention(x, prev_attn), as_published(expected, x, prev_attn)
+        torch.testing.assert_close(ours, theirs)
+        target = torch.randn_like(ours)
+        gradients = (torch.autograd.grad((out * target).sum(), [x, prev_attn, *module.parameters()])
+                     for out, module in ((ours, attention), (theirs, expected)))
+        for a, b in zip(*gradients):
+            torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-6)
+        for a, b in zip(attention.buffers(), expected.buffers()):
+            torch.testing.assert_close(a, b)
+
+
+@torch.no_grad()
+def test_synchronized_norms_in_evaluation():
+    model, images = build().eval(), torch.randn(1, 3, 64, 64)
+    expected = model(images)
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    kinds = {type(module) for module in converted.modules()}
+    assert nn.SyncBatchNorm in kinds and nn.BatchNorm2d not in kinds
+    for a, b in zip(converted(images), expected):
+        torch.testing.assert_close(a, b)
+
+
+@torch.no_grad()
+def test_chunks_and_whole_agree(monkeypatch):
+    """What accelerate() puts in place of the refiner: some queries, or several images, at a time."""
+    attention, (x, prev_attn) = shared_attention().eval(), inputs()
+    whole, _ = attention(x, prev_attn)
+    weights = refined_attention.fold_refiner(attention.refiner, attention.norm)
+    v = (attention.value(x) * attention.scale).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+    for limit in (1, 6 * 21 * 10, 6 * 21 * 21 * 2, 10**9):
+        monkeypatch.setattr(refined_attention, 'CHUNK_ELEMENTS', limit)
+        out = refined_attention.refined_attention_in_chunks(prev_attn, v, *weights)
+        torch.testing.assert_close(attention.proj(out.transpose(1, 2).flatten(2)), whole)
+
+
+def test_few_wide_maps_are_saved():
+    """A plain refiner saves six maps of three times the heads; here it is half of that."""
+    attention = shared_attention().train()
+    x, prev_attn = inputs(1, 60)
+    with SavedStorages(attention) as saved:
+        out, _ = attention(x, prev_attn.requires_grad_())
+    assert out.requires_grad and saved.num_bytes < 5.5 * 6 * 60**2 * 8
+
+
+def test_statistics_are_updated_once_with_recomputation():
+    images, buffers = torch.randn(2, 3, 64, 64), []
+    for with_cp in (False, True):
+        model = build(with_cp=with_cp, drop_path_rate=0.).train()
+        sum(out.square().mean() for out in model(images)).backward()
+        buffers.append(dict(model.named_buffers()))
+    for name, value in buffers[0].items():
+        torch.testing.assert_close(buffers[1][name], value, msg=name)
+
+
+def test_tokens_in_training_and_evaluation():
+    model = build(out_indices=3, out_type='tokens', mix_tokens=True)
+    images = torch.randn(2, 3, 64, 48)
+    features, = model.train()(images)
+    assert features.tokens.shape == (2, 13, 16) and features.grid == (4, 3) and len(features.maps) == 8
+    assert all(maps.shape == (2, 2, 13, 13) for maps in features.maps)
+    with torch.no_grad():
+        features, = model.eval()(images)
+    assert features.bbox == (0, 0, 0, 0) and features.maps == ()
+
+
+@pytest.mark.parametrize('arguments, told', [
+    (dict(out_type='cls'), 'out_type'),
+    (dict(out_type='tokens'), 'out_indices'),
+    (dict(mix_tokens=True), 'mix_tokens'),
+    (dict(img_size=15), 'img_size'),
+    (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=6)), 'depth'),
+    (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=3)), 'num_heads'),
+])
+def test_bad_settings_are_named(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        build(**arguments)
+
+
+def test_positions_of_another_size_are_resized_on_load():
+    large, small = build(img_size=448), build(img_size=64)
+    small.load_state_dict(large.state_dict())
+    table, resized = (model.embed.positions.pos_embed for model in (large, small))
+    assert table.shape[1] == 785 and resized.shape[1] == 17
+    assert torch.equal(table[:, 0], resized[:, 0])
+    odd = dict(large.state_dict(), **{'embed.positions.pos_embed': table[:, :-1]})
+    with pytest.raises(ValueError, match='pos_embed.*784'):
+        small.load_state_dict(odd)

@@ -1,0 +1,180 @@
+"""What RegionViT has beyond the contract of all backbones: windows, masks, resized weights and its recipe."""
+import copy
+
+import pytest
+import torch
+from golden import fill_state_dict
+from golden_files import GOLDENS
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+
+from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones.backbones import RegionViT
+from mmvit_backbones.checkpoints.regionvit import resize_position_bias
+
+TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
+
+
+def build(local_embed: str = '3conv', **arguments) -> RegionViT:
+    torch.manual_seed(0)
+    return RegionViT(dict(TINY, local_embed=local_embed), **arguments)
+
+
+# ---- windows and masks
+
+
+@pytest.mark.parametrize('local_embed, largest', [('3conv', 224), ('1conv', 225)])
+@torch.no_grad()
+def test_windows_that_cannot_cover_the_image_tell_what_they_can(local_embed, largest):
+    model = build(local_embed, window_size=(14, 14, 14, 7)).eval()
+    assert model(torch.rand(1, 3, 32, largest))[-1].shape[2:] == (1, 7)
+    with pytest.raises(ValueError, match=rf'32 x {largest + 1} pixels .* {largest} x {largest}; window_size=14'):
+        model(torch.rand(1, 3, 32, largest + 1))
+    assert build(local_embed, window_size=14).eval()(torch.rand(1, 3, 32, largest + 1))[-1].shape[3] == 8
+
+
+@torch.no_grad()
+def test_local_tokens_of_one_convolution():
+    """One less than a quarter, rounded up, where a single pixel is left over; 57 pixels leave a window of padding."""
+    model = build('1conv', window_size=7).eval()
+    for height, width in [(2, 3), (57, 29), (85, 113)]:
+        maps = model(torch.rand(1, 3, height, width))
+        assert maps[0].shape[2:] == ((height + 2) // 4, (width + 2) // 4)
+        assert all(x.isfinite().all() for x in maps)
+    with pytest.raises(ValueError, match='images must be at least 2 pixels'):
+        model(torch.rand(1, 3, 1, 32))
+
+
+@pytest.mark.parametrize('window_size', [0, (7, 7, 7), (7, 7, 7, 0)])
+def test_bad_windows_are_named(window_size):
+    with pytest.raises(ValueError, match='window_size'):
+        build(window_size=window_size)
+
+
+@torch.no_grad()
+def test_regional_tokens_for_a_classifier():
+    local, regional = build(window_size=7), build(window_size=7, out_tokens='regional')
+    assert local.state_dict().keys() == regional.state_dict().keys()
+    x = torch.rand(1, 3, 224, 224)
+    assert [tuple(out.shape[1:]) for out in regional.eval()(x)] == [(16, 8, 8), (32, 4, 4), (64, 2, 2), (128, 1, 1)]
+    with pytest.raises(ValueError, match='out_tokens'):
+        build(out_tokens='global')
+
+
+@torch.no_grad()
+def test_stages_are_raw_though_stage_norms_are_in_the_path():
+    model, x = build(stage_norm=True).eval(), torch.rand(1, 3, 60, 90)
+    for stage, (raw, out) in enumerate(zip(model.forward_stages(x), model(x))):
+        expected = getattr(model, f'norm{stage}')(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@torch.no_grad()
+def test_blind_queries_in_half_precision(dtype):
+    """57 x 85 pixels: rows of padding that may see nothing, whose mean reaches valid tokens through the corner."""
+    model, x = build('1conv', window_size=7).eval(), torch.rand(1, 3, 57, 85)
+    for half, single in zip(copy.deepcopy(model).to(dtype)(x.to(dtype)), model(x)):
+        assert ((half.float() - single).norm() / single.norm()).item() < 0.05
+
+
+# ---- checkpoints
+
+
+def authors_weights(golden: str) -> dict:
+    return fill_state_dict(GOLDENS[golden]['state_dict'], torch.float32)
+
+
+def test_classifier_loads_into_a_detectors_backbone(logged):
+    """Larger windows are resized; position encoding and stage norms keep their initial values, which is said."""
+    weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
+    model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
+    before = model.state_dict()['stages.2.peg.weight'].clone()
+    model.load_state_dict(weights)
+    assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
+    assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
+    for said in ('resized to windows of (14, 14, 14, 14)', 'peg is not in the checkpoint', 'stage_norm is not in'):
+        assert said in logged.text
+
+
+@pytest.mark.slow
+def test_official_weights_are_resized_in_a_detector(tmp_path):
+    weights = authors_weights('golden_regionvit_tiny')
+    torch.save(dict(model=weights), tmp_path / 'authors.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=f'official://{tmp_path}/authors.pth')
+    arguments = dict(type='RegionViT', window_size=14, stage_norm=True, init_cfg=init_cfg)
+    model = MODELS.build(arguments)
+    model.init_weights()
+    expected = get_model('regionvit_tiny', 'backbone', window_size=14, stage_norm=True)
+    expected.load_state_dict(convert_state_dict('regionvit_tiny', weights, 'backbone'))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_each_stage_is_resized_to_its_own_window():
+    weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
+    model = get_model('regionvit_tiny_plus', 'backbone')
+    model.load_state_dict(weights)
+    assert [stage.blocks[0].attn.rel_pos.shape[1] for stage in model.stages] == [27**2, 27**2, 27**2, 13**2]
+    assert torch.equal(model.stages[3].blocks[1].attn.rel_pos, weights['stages.3.blocks.1.attn.rel_pos'])
+
+
+@pytest.mark.parametrize('old, new', [(7, 14), (7, 12), (14, 7), (4, 7)])
+def test_sound_resize_keeps_displacements_in_order(old, new):
+    """A table that rises with the displacement keeps doing so, which the wrapped resize breaks at the seam."""
+
+    def table(window):
+        side = 2 * window - 1
+        displacement = torch.arange(1 - window, window).double() / (window - 0.5)
+        image = displacement[:, None] + 10 * displacement
+        return image.roll((window // 2 - (window - 1), ) * 2, dims=(0, 1)).reshape(1, side**2)
+
+    sound = resize_position_bias(table(old), (2 * new - 1)**2, wrapped=False)
+    wrapped = resize_position_bias(table(old), (2 * new - 1)**2, wrapped=True)
+    torch.testing.assert_close(sound, table(new), atol=0.5, rtol=0)
+    assert (wrapped - table(new)).abs().max() > 2
+
+
+# ---- recipes
+
+
+def decays(config: str, **model) -> dict[str, float]:
+    config = Config.fromfile(ROOT / 'configs' / config)
+    backbone = MODELS.build(dict(config.model.backbone, init_cfg=None, **model))
+    wrapper = build_optim_wrapper(torch.nn.ModuleDict(dict(backbone=backbone)), config.optim_wrapper)
+    decay = {id(p): group['weight_decay'] for group in wrapper.param_groups for p in group['params']}
+    return {name: decay[id(p)] for name, p in backbone.named_parameters()}
+
+
+@pytest.mark.slow
+def test_weight_decay_of_the_recipes():
+    """The authors' norms of maps, not 1-D in their layout, are decayed; those of tokens are not."""
+    for name, decay in decays('imagenet_regionvit_t.py').items():
+        exempt = name.endswith('.bias') or '.norm' in name and 'projection' not in name and 'local_embed' not in name
+        assert decay == (0 if exempt else 0.05), name
+    for name, decay in decays('mask_rcnn_regionvit_t.py').items():
+        of_tokens = '.blocks.' in name and '.norm' in name
+        of_maps = not of_tokens and 'norm' in name
+        if name.endswith('.bias'):
+            expected = 0 if of_tokens or of_maps else 1e-4
+        else:
+            expected = 0 if of_tokens else 0.05
+        assert decay == pytest.approx(expected), name
+
+
+@pytest.mark.slow
+def test_schedules_of_the_recipes():
+    config = Config.fromfile(ROOT / 'configs/imagenet_regionvit_s.py')
+    warmup, cosine = config.param_scheduler
+    optimizer = config.optim_wrapper.optimizer
+    assert optimizer.lr == pytest.approx(5e-4 * config.train_dataloader.batch_size * 8 / 512)
+    assert optimizer.lr * warmup.start_factor == pytest.approx(1e-6) and cosine.eta_min == 1e-5
+    for name, total, steps in [('retinanet_regionvit_b_plus.py', 90000, [60000, 80000]),
+                               ('mask_rcnn_regionvit_b_plus_peg_dagger_3x.py', 270000, [210000, 250000])]:
+        config = Config.fromfile(ROOT / 'configs' / name)
+        assert config.train_cfg.max_iters == config.param_scheduler[1].end == total
+        assert config.param_scheduler[1].milestones == steps
+        assert config.model.data_preprocessor.mean == [103.53, 116.28, 123.675]
+        assert config.test_evaluator.metric == ('bbox' if 'retinanet' in name else ['bbox', 'segm'])

@@ -1,0 +1,56 @@
+"""ResT: output norms and settings."""
+import pytest
+import torch
+from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
+
+
+def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type=network, **{**TINY_CONFIGS[network], **arguments})).eval()
+    for stage in model.normed_stages:
+        torch.nn.init.normal_(model.output_norm(stage).weight)
+    return model
+
+
+@torch.no_grad()
+def test_norms_in_the_stream_change_later_stages():
+    images = torch.randn(1, 3, 64, 64)
+    side, stream = build(out_norm='side'), build(out_norm='in_stream')
+    assert torch.equal(side(images)[0], stream(images)[0])
+    assert not torch.allclose(side.forward_stages(images)[1], stream.forward_stages(images)[1])
+    x = stream(images)[0]
+    for block in [stream.patch_embeds[1], *stream.stages[1]]:
+        x = block(x)
+    torch.testing.assert_close(x.permute(0, 3, 1, 2), stream.forward_stages(images)[1])
+
+
+@torch.no_grad()
+def test_a_stage_that_is_not_asked_for_has_no_norm():
+    images = torch.randn(1, 3, 64, 64)
+    side, stream = (build(out_norm=out_norm, out_indices=(1, 2, 3)) for out_norm in ('side', 'in_stream'))
+    assert not hasattr(stream, 'norm0')
+    assert torch.equal(side(images)[0], stream(images)[0])
+    assert not torch.allclose(side(images)[1], stream(images)[1])
+
+
+@pytest.mark.parametrize('network', ['ResT', 'ResTv2'])
+@torch.no_grad()
+def test_without_output_norms_maps_are_raw(network):
+    model, raw = build(network, out_norm='side'), build(network, out_norm=None)
+    raw.load_state_dict(model.state_dict())  # the checkpoint's norms are left out
+    images = torch.randn(1, 3, 64, 64)
+    for a, b, c in zip(raw(images), raw.forward_stages(images), model.forward_stages(images)):
+        assert torch.equal(a, b) and torch.equal(a, c)
+
+
+@pytest.mark.parametrize('arguments, told', [
+    (dict(out_norm='inside'), 'out_norm'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], num_heads=[3, 2, 4, 8])), 'num_heads'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[3, 2, 1, 1])), 'reductions'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims'),
+])
+def test_bad_settings_are_named(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        build(**arguments)

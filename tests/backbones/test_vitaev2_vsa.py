@@ -1,0 +1,34 @@
+"""ViTAEv2-VSA beyond the goldens of whole networks: options and initial weights."""
+import pytest
+import torch
+from helpers import fresh_model
+from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
+
+
+@torch.no_grad()
+def test_another_window_size_loads_resized():
+    small, large = fresh_model('ViTAEv2VSA'), fresh_model('ViTAEv2VSA', window_size=12)
+    large.load_state_dict(small.state_dict())
+    assert large.stages[0].cells[0].attn.position_bias().shape == (23 * 23, 1)
+
+
+@pytest.mark.parametrize('argument', ['window_padding', 'offset_divisor'])
+def test_bad_arguments_are_named(argument):
+    with pytest.raises(ValueError, match=f'{argument} must be'):
+        MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], argument: 'nowhere'})
+
+
+def test_context_positions_can_be_left_out():
+    model = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], 'context_position': False})
+    assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
+    assert model(torch.rand(1, 3, 33, 50))[3].shape == (1, 128, 2, 2)
+
+
+def test_starts_like_the_authors_network():
+    """Their projections are convolutions, which start as PyTorch draws them: uniform, biases too."""
+    cell = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA']}).stages[3].cells[0]
+    for linear in (cell.attn.qkv, cell.attn.proj):
+        published = (3 * linear.in_features)**-0.5
+        assert linear.weight.std().item() == pytest.approx(published, rel=0.05) and linear.bias.any()
+    assert cell.mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05) and not cell.mlp.fc1.bias.any()

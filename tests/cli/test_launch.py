@@ -1,0 +1,250 @@
+"""The command-line tools: what they refuse, safe loading, several processes, and resuming."""
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+
+from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
+from mmvit_backbones.cli import frameworks
+from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.launch import check_backbone, check_pretrained
+from mmvit_backbones.cli.predict import find_images, plan_drawings
+
+HERE = Path(__file__).resolve().parent
+
+TINY = HERE / 'tiny_classifier.py'
+
+
+def command(script, *args):
+    return [sys.executable, str(ROOT / 'tools' / script), *map(str, args)]
+
+
+def environment(**variables):
+    path = os.pathsep.join([str(ROOT), str(HERE)])
+    return {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
+
+
+def run_main(script, *args):
+    """Run a tool in this process, whose imports are done."""
+    tool = runpy.run_path(str(ROOT / 'tools' / script))
+    tool['main'](tool['get_parser']().parse_args([str(arg) for arg in args]))
+
+
+def run(*args, cwd=ROOT, **variables):
+    return subprocess.run(args, cwd=cwd, env=environment(**variables), capture_output=True, text=True)
+
+
+def assert_refused(result, *words):
+    """One line on stderr that holds these words, nothing on stdout."""
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == ''
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def tiny_model():
+    cfg = Config.fromfile(TINY)
+    init_default_scope('mmpretrain')
+    return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+
+
+@pytest.fixture(scope='module')
+def tiny_checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'tiny.pth'
+    torch.save(dict(state_dict=tiny_model().state_dict(), meta={}), path)
+    return path
+
+
+@pytest.mark.slow
+def test_missing_data_stops_before_processes_start(tmp_path):
+    # A copy of the tools finds no .venv, so that it takes the python that takes notes.
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    notes, python = tmp_path / 'notes', tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\necho "$@" >> {notes}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    config = tmp_path / 'tiny.py'
+    config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
+    (tmp_path / 'demo').mkdir()
+    shutil.copy(TINY, tmp_path / 'demo' / 'tiny.py')
+    result = run(str(tmp_path / 'tools' / 'dist_train.sh'), str(config), '2', cwd=tmp_path, PYTHON=str(python))
+    assert_refused(result, str(tmp_path / 'nowhere'), 'train/<class>/', str(tmp_path / 'demo' / 'tiny.py'))
+    assert len(notes.read_text().splitlines()) == 1
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize('processes', ['0', 'two'])
+def test_number_of_processes(processes):
+    result = run(str(ROOT / 'tools' / 'dist_train.sh'), str(TINY), processes)
+    assert result.returncode == 2
+    assert processes in result.stderr
+
+
+@pytest.mark.parametrize('framework, dataset, layout', [
+    ('mmdet', dict(type='CocoDataset', data_root='coco', ann_file='annotations/instances_train2017.json',
+                   data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),
+    ('mmseg', dict(type='ADE20KDataset', data_root='ade', data_prefix=dict(
+        img_path='images/training', seg_map_path='annotations/training')), 'images/training/, annotations/training/'),
+    ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<wnid>/*.JPEG'),
+])
+def test_layout_in_message(framework, dataset, layout):
+    wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset]))
+    cfg = Config(dict(default_scope=framework, train_dataloader=dict(dataset=wrapped)))
+    with pytest.raises(UsageError, match='data set not found') as error:
+        check_data(cfg, ['train'])
+    assert str(error.value).endswith(layout)
+
+
+@pytest.mark.slow
+def test_config_that_does_not_exist():
+    assert_refused(run(*command('train.py', 'configs/nothing.py')), 'configs/nothing.py', 'does not exist')
+
+
+def test_config_that_is_no_config(tmp_path):
+    config = tmp_path / 'bad.py'
+    config.write_text('model = dict(')
+    with pytest.raises(UsageError, match='bad.py cannot be read: SyntaxError'):
+        load_config(str(config))
+
+
+@pytest.mark.parametrize('key', ['modle.head', 'model.hed.num_classes', 'model.head.num_classes.x',
+                                 'param_scheduler.7.begin'])
+def test_unknown_option(key):
+    with pytest.raises(UsageError, match=f'--cfg-options {key}'):
+        load_config(str(TINY), {key: 1})
+
+
+@pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
+                                        ('depth', 3)])
+def test_bad_backbone_arguments(key, value):
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    check_backbone(cfg)
+    cfg.model.backbone[key] = value
+    with pytest.raises(UsageError, match=f'^model.backbone.*{key}'):
+        check_backbone(cfg)
+
+
+def test_known_options():
+    cfg = load_config(str(TINY), {'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
+    assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
+
+
+def test_truncated_checkpoint_stops_before_the_work(tiny_checkpoint, tmp_path):
+    path = tmp_path / 'half.pth'
+    path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=f'{path} is truncated'):
+        run_main('test.py', TINY, path, '--work-dir', tmp_path / 'work')
+    assert not (tmp_path / 'work').exists()
+
+
+def test_tta_of_masks_is_refused():
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    with pytest.raises(UsageError, match='boxes only'):
+        frameworks.use_tta(cfg)
+
+
+@pytest.mark.slow
+def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
+    monkeypatch.chdir(ROOT)
+    run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work',
+             '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown')
+    assert (tmp_path / 'out.pkl').stat().st_size
+    assert len(list((tmp_path / 'shown').glob('*.png'))) == 4
+
+
+def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
+    monkeypatch.chdir(ROOT)
+    run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path, '--tta')
+    assert 'accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
+    image = tmp_path / 'green.jpg'
+    Image.new('RGB', (60, 40), 'green').save(image)
+    run_main('predict.py', image, '--config', TINY, '--checkpoint', tiny_checkpoint,
+             '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert printed.startswith(f'{image} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
+    with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
+        assert drawing.size == (60, 40)
+
+
+@pytest.mark.parametrize('prefix, own, is_right', [
+    ('', 'backbone.', False), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
+def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
+    cfg = load_config(str(TINY))
+    weights = tiny_model().backbone.state_dict()
+    torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix=prefix)
+    with nullcontext() if is_right else pytest.raises(UsageError, match='has 0 of .* weights of ReSwin'):
+        check_pretrained(cfg.model, check_backbone(cfg))
+
+
+@pytest.mark.parametrize('checkpoint, message', [
+    ('official://{ours}', 'not a published checkpoint'), ('mystore://weights.pth', None)])
+def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
+    """`official://` is for files of the authors; a prefix of the user's own is left to who registered it."""
+    cfg = load_config(str(TINY))
+    cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
+    with pytest.raises(UsageError, match=message) if message else nullcontext():
+        check_pretrained(cfg.model, check_backbone(cfg))
+
+
+def test_bad_images(tmp_path):
+    with pytest.raises(UsageError, match='does not exist'):
+        find_images([tmp_path / 'nothing.jpg'])
+    with pytest.raises(UsageError, match='has no image'):
+        find_images([tmp_path])
+    (tmp_path / 'bad.jpg').write_bytes(b'text')
+    with pytest.raises(UsageError, match='bad.jpg cannot be read'):
+        find_images([tmp_path])
+    with pytest.raises(UsageError, match='two images'):
+        plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
+
+
+@pytest.mark.training
+def test_two_processes_take_the_same_step(tmp_path):
+    result = run(str(ROOT / 'tools' / 'dist_train.sh'), str(HERE / 'two_processes.py'), '2',
+                 '--work-dir', str(tmp_path), PORT='29611', CUDA_VISIBLE_DEVICES='-1')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f'work dir: {tmp_path}'
+    assert (tmp_path / 'epoch_1.pth').exists()
+
+
+def kill_in_epoch(epoch, *args):
+    """Start a training and kill it after two of the steps of an epoch."""
+    process = subprocess.Popen(
+        args, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with process:
+        for line in process.stdout:
+            if f'Epoch(train) [{epoch}][2/4]' in line:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.training
+def test_killed_training_resumes_exactly(tmp_path):
+    """Crops are drawn in workers and drop path in the main process; both go on as if nothing had happened."""
+    args = command('train.py', TINY, '--cfg-options', 'randomness.seed=7', 'train_dataloader.num_workers=2')
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    uninterrupted = subprocess.Popen([*args, '--work-dir', str(whole)], cwd=ROOT, env=environment())
+    kill_in_epoch(2, *args, '--work-dir', str(killed))
+    assert uninterrupted.wait() == 0
+    assert not (killed / 'epoch_2.pth').exists()
+    resumed = run(*args, '--work-dir', str(killed), '--resume')
+    assert resumed.returncode == 0, resumed.stderr
+    expected, weights = (load_checkpoint_file(path / 'epoch_3.pth')['state_dict'] for path in (whole, killed))
+    assert expected.keys() == weights.keys()
+    assert all(torch.equal(expected[key], weights[key]) for key in expected)

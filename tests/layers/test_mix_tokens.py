@@ -1,0 +1,17 @@
+"""Mixing patches of images."""
+import torch
+
+from mmvit_backbones.layers.mix_tokens import mix_tokens, sample_bbox
+
+
+def test_mix_tokens_is_its_own_inverse():
+    x = torch.randn(4, 6, 5, 3)
+    mixed = mix_tokens(x, (1, 0, 3, 4))
+    assert torch.equal(mixed[0, 1:3, :4], x[3, 1:3, :4]) and torch.equal(mixed[0, 3:], x[0, 3:])
+    assert torch.equal(mix_tokens(mixed, (1, 0, 3, 4)), x)
+
+
+def test_boxes_lie_on_the_grid():
+    boxes = [sample_bbox(5, 9) for _ in range(200)]
+    assert all(0 <= top <= bottom <= 5 and 0 <= left <= right <= 9 for top, left, bottom, right in boxes)
+    assert len({box[2] - box[0] for box in boxes}) > 3 and len({box[3] - box[1] for box in boxes}) > 5

@@ -1,0 +1,92 @@
+"""The CUDA sources without a GPU: they compile, without spilling registers, they load, and emulated they are right."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+
+from mmvit_backbones.ops import build, library
+
+SHARED_LIMIT = 48 * 1024  # of memory that a kernel asks for by itself
+
+
+def nvcc() -> str | None:
+    try:
+        return build.find_nvcc(build.Torch())
+    except build.BuildError:
+        return None
+
+
+needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
+
+
+@pytest.fixture(scope='module')
+def compiled(tmp_path_factory) -> tuple[Path, str]:
+    """The library, for two architectures to save time, and what the assembler says of each kernel."""
+    path = tmp_path_factory.mktemp('library') / 'mmvit_cuda.so'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, 'CUDA_ARCHITECTURES', ('80', '90'))
+        patch.setattr(build, 'CUDA_FLAGS', [*build.CUDA_FLAGS, '-Xptxas', '-v'])
+        said = build.build_cuda(build.Torch(), path)
+    return path, said
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize('architecture', ['80', '90'])
+def test_kernels_do_not_spill(compiled, architecture):
+    figures = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "
+                         r'(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n', compiled[1], flags=re.DOTALL)
+    assert figures
+    for name, stores, loads, registers, rest in figures:
+        print(f'sm_{architecture} {name}: {registers} registers{rest}')
+        assert (int(stores), int(loads)) == (0, 0), name
+        shared = re.search(r'(\d+) bytes smem', rest)
+        assert int(registers) <= 128 and (shared is None or int(shared.group(1)) <= SHARED_LIMIT), name
+
+
+@needs_nvcc
+@pytest.mark.slow
+def test_cuda_library_loads(compiled):
+    """Which needs no GPU, and nothing of Python's."""
+    path, _ = compiled
+    script = f'import torch, mmvit_backbones.ops; torch.ops.load_library({str(path)!r}); ' \
+             'print(torch._C._dispatch_has_kernel_for_dispatch_key("mmvit::vsa_attention", "CUDA"))'
+    done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip().endswith('True'), done.stderr[-2000:]
+    symbols = subprocess.run(['nm', '-D', '--undefined-only', path], capture_output=True, text=True).stdout
+    assert not re.search(r' Py[A-Z_]\w+', symbols)
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
+def test_emulated_kernels_are_right(tmp_path):
+    """Goldens, dtypes (tensor cores included), far and non-finite windows, from the kernels' own code.
+
+    Fibers run forward, some tests also in reverse: a barrier that is missing would show as a difference.
+    """
+    for order, tests in [('forward', 'golden_core or golden_sampling or far_outside or deterministic or '
+                                     'dtypes and not large_window'),
+                         ('reverse', 'golden_core or golden_sampling or dtypes and usual')]:
+        environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'MMVIT_EMULATED_ORDER': order}
+        command = [sys.executable, '-W', 'ignore', ROOT / 'tests/ops/emulated/run_tests.py', tmp_path, '-q', '-x',
+                   '-W', 'ignore', '-p', 'no:cacheprovider', ROOT / 'tests/ops/test_varied_size_window.py', '-k',
+                   f'cpp and ({tests})']
+        done = subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, capture_output=True,
+                              text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+        assert ' passed' in done.stdout
+
+
+@pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
+def test_library_knows_nothing_of_python():
+    path = build.library_path('cpp', torch.__version__)
+    symbols = subprocess.run([shutil.which('nm') or 'nm', '-D', '--undefined-only', path], capture_output=True,
+                             text=True).stdout
+    assert symbols and not re.search(r' Py[A-Z_]\w+', symbols)

@@ -1,0 +1,468 @@
+"""Varied-size window attention: the authors' numbers, and that all backends agree."""
+import pytest
+import torch
+import torch._dynamo.testing
+from golden import digest, fill_state_dict, make_input, mismatch
+from golden_files import GOLDENS
+
+from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention
+from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
+from mmvit_backbones.ops.window import window_partition, window_reverse
+
+DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda'}
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def why_missing(backend: str) -> str | None:
+    reason = library.MISSING.get(backend)
+    if backend == 'cuda' and reason is None and not torch.cuda.is_available():
+        return 'no GPU'
+    return reason
+
+
+def backends(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize('backend', [
+        pytest.param(name, marks=pytest.mark.skipif(why_missing(name) is not None, reason=f'{why_missing(name)}'))
+        for name in names
+    ])
+
+
+every_backend = backends('reference', 'cpp', 'cuda')
+every_compiled_backend = backends('cpp', 'cuda')
+
+
+# ---- the authors' numbers
+
+
+def golden_cases(operator: str) -> list:
+    return [pytest.param(case, golden['rtol'], id=case['name']) for golden in GOLDENS.values()
+            if golden.get('op') == operator for case in golden['cases']]
+
+
+def golden_inputs(case: dict) -> dict[str, torch.Tensor]:
+    return {
+        name: (spec['shift'] + spec['gain'] * make_input(spec['shape'], spec['seed'])).requires_grad_()
+        for name, spec in case['inputs'].items()
+    }
+
+
+def deviations(case: dict, actual: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: mismatch(digest(actual[name]), expected) for name, expected in case['outputs'].items()}
+
+
+@every_backend
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_sampling'))
+def test_golden_sampling(case, rtol, backend):
+    inputs = golden_inputs(case)
+    features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend])
+                                     for k in ('features', 'scale', 'offset', 'grad_output'))
+    out = varied_size_window_sample(features, scale, offset, case['window_size'], case['pad'], backend)[0]
+    (out * grad[0]).sum().backward()
+    actual = {'sampled': out, **{f'grad_{name}': x.grad for name, x in inputs.items() if name != 'grad_output'}}
+    worst = deviations(case, actual)
+    assert max(worst.values()) <= rtol, worst
+
+
+@every_backend
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_core'))
+def test_golden_core(case, rtol, backend):
+    inputs = golden_inputs(case)
+    tensors = {name: x.to(DEVICES[backend]) for name, x in inputs.items()}
+    maps = [tensors[k].unflatten(0, (case['batch'], case['heads'])) for k in ('q', 'k', 'v', 'scale', 'offset')]
+    out = varied_size_window_attention(*maps, tensors['bias_table'], case['window_size'], case['pad'],
+                                       case['softmax_scale'], backend).flatten(0, 1)
+    (out * tensors['grad_output']).sum().backward()
+    actual = {'out': out, **{f'grad_{name}': x.grad for name, x in inputs.items() if name != 'grad_output'}}
+    worst = deviations(case, actual)
+    assert max(worst.values()) <= rtol, worst
+
+
+def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The authors' keys to those of the layer; their 1x1 convolutions are linear layers here."""
+    renamed = {}
+    for key, x in weights.items():
+        key = key.replace('sampling_offsets.2', 'sampling_offsets').replace('sampling_scales.2', 'sampling_scales')
+        key = key.replace('relative_position_bias_table', 'position_bias.relative_position_bias_table')
+        renamed[key] = x.flatten(1) if x.ndim == 4 else x
+    return renamed
+
+
+@backends('reference', 'cpp')
+@pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_module'))
+def test_golden_module(case, rtol, backend, monkeypatch):
+    monkeypatch.setattr(library, 'MISSING', {**library.MISSING, **({'cpp': 'off'} if backend == 'reference' else {})})
+    layer = VariedSizeWindowAttention(case['dim'], case['out_dim'], case['heads'], case['window_size'],
+                                      case['window_padding'], case['offset_divisor']).double()
+    weights = {key: x * case['param_gain'].get(key, 1) for key, x in fill_state_dict(case['state_dict']).items()}
+    layer.load_state_dict(convert_attention(weights))
+    inputs = golden_inputs(case)
+    out = layer(inputs['x'].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    (out * inputs['grad_output']).sum().backward()
+    gradients = {name: p.grad for name, p in layer.named_parameters()}
+    names = dict(zip(weights, convert_attention(weights)))
+    actual = {'out': out, 'grad_x': inputs['x'].grad,
+              **{f'grad:{key}': gradients[name].view(weights[key].shape) for key, name in names.items()}}
+    worst = deviations(case, actual)
+    assert max(worst.values()) <= rtol, worst
+
+
+# ---- the backends agree
+
+
+def random_problem(generator: torch.Generator, dtype: torch.dtype = torch.float64) -> dict:
+    """Arguments of the attention: sizes from nothing upwards, windows small and large, inside the map and beyond."""
+
+    def integer(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    ws, heads, d, batch = integer(1, 8), integer(1, 3), integer(1, 36), integer(0, 2)
+    height, width = integer(1, 20), integer(1, 20)
+    pad = (integer(0, ws - 1), integer(0, ws - 1))
+    grid = (-(-(height + pad[0]) // ws), -(-(width + pad[1]) // ws))
+    return problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
+
+
+def problem(batch: int, heads: int, d: int, height: int, width: int, ws: int, pad: tuple[int, int] = (0, 0),
+            grid: tuple[int, int] | None = None, dtype: torch.dtype = torch.float64,
+            generator: torch.Generator | None = None, spread: float = 1.) -> dict:
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    grid = grid or (-(-height // ws), -(-width // ws))
+    q, k, v = normal(batch, height, width, 3, heads, d).permute(3, 0, 4, 5, 1, 2)  # a packed projection
+    return dict(q=q, k=k, v=v, scale=0.5 * normal(batch, heads, 2, *grid),
+                offset=spread * 2 * normal(batch, heads, 2, *grid), bias_table=normal((2 * ws - 1)**2, heads),
+                window_size=ws, pad=pad)
+
+
+def evaluate(arguments: dict, backend: str, operator=varied_size_window_attention) -> dict[str, torch.Tensor]:
+    """The result and all gradients, on the CPU."""
+    tensors = {key: x.detach().to(DEVICES[backend]).requires_grad_()
+               for key, x in arguments.items() if isinstance(x, torch.Tensor)}
+    out = operator(**{**arguments, **tensors}, backend=backend)
+    generator = torch.Generator().manual_seed(1)
+    grad = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)
+    # Newer torch gives none where the batch is empty, which means 0; anywhere else, a missing one is an error.
+    gradients = torch.autograd.grad(out, list(tensors.values()), grad, materialize_grads=out.numel() == 0)
+    return {'out': out.detach().cpu(), **{f'grad_{key}': x.cpu() for key, x in zip(tensors, gradients)}}
+
+
+def sampling_of(arguments: dict) -> dict:
+    return dict(features=arguments['k'], **{key: arguments[key] for key in ('scale', 'offset', 'window_size', 'pad')})
+
+
+def assert_agree(actual: dict, expected: dict, tolerance: float) -> None:
+    """Compares with what is expected, relative to its root mean square."""
+    for name, x in expected.items():
+        assert actual[name].shape == x.shape and actual[name].dtype == x.dtype, name
+        if x.numel():
+            error = (actual[name].double() - x.double()).abs().max() / x.double().square().mean().sqrt().clamp(min=1e-3)
+            assert error <= tolerance, f'{name}: {error}'
+
+
+@every_compiled_backend
+@pytest.mark.parametrize('count', [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_random_shapes(backend, count):
+    generator = torch.Generator().manual_seed(count)
+    for _ in range(count):
+        arguments = random_problem(generator)
+        assert_agree(evaluate(arguments, backend), evaluate(arguments, 'reference'), 1e-8)
+        sampling = sampling_of(arguments)
+        assert_agree(evaluate(sampling, backend, varied_size_window_sample),
+                     evaluate(sampling, 'reference', varied_size_window_sample), 1e-8)
+
+
+@every_compiled_backend
+@pytest.mark.parametrize('sizes', [(2, 2, 32, 14, 21, 7), (1, 2, 64, 14, 14, 7), (1, 1, 32, 24, 30, 12),
+                                   (1, 2, 13, 9, 10, 5)], ids=['usual', 'wide', 'large_window', 'odd'])
+@pytest.mark.parametrize('dtype', TOLERANCES, ids=str)
+def test_dtypes(backend, sizes, dtype):
+    if dtype == torch.float64 and sizes[2] * sizes[5]**2 * 8 > CUDA_WINDOW_BYTES:
+        pytest.skip('on GPUs a window of this size does not fit shared memory in float64')
+    arguments = problem(*sizes, dtype=dtype)
+    exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+    expected = evaluate(exact, 'reference')
+    actual = evaluate(arguments, backend)
+    assert all(actual[name].dtype == dtype for name in expected)
+    # Positions of 32 bits differ by 1e-6 pixels, to which their gradients are sensitive where a pixel begins.
+    loose = {'grad_scale', 'grad_offset'}
+    for name, x in expected.items():
+        error = (actual[name].double() - x).norm() / x.norm()
+        assert error <= TOLERANCES[dtype] * (10 if name in loose else 1), f'{name}: {error}'
+
+
+@every_backend
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+def test_far_outside_and_not_finite(backend, dtype):
+    """Such windows see zeros: every key has the same logit but for the bias, values and gradients are 0."""
+    arguments = problem(1, 1, 8, 14, 35, 7, dtype=dtype)
+    windows = [1e4, -1e4, 3e38, float('inf'), float('nan')]
+    arguments['offset'][0, 0, 0, 0] = torch.tensor(windows, dtype=dtype)
+    result = evaluate(arguments, backend)
+    for name, x in result.items():
+        assert x.isfinite().all(), name
+    assert not result['out'][..., :7, :].any() and not result['grad_offset'][..., 0, :].any()
+    assert not result['grad_scale'][..., 0, :].any() and result['grad_offset'][..., 1, :].any()
+    sampled = evaluate(sampling_of(arguments), backend, varied_size_window_sample)
+    assert not sampled['out'][..., :7, :].any() and sampled['grad_features'].isfinite().all()
+
+
+@every_backend
+def test_scale_not_finite(backend):
+    arguments = problem(1, 2, 8, 14, 14, 7)
+    arguments['scale'][0, 0, 0, 0, 0] = float('nan')
+    arguments['scale'][0, 1, 1, 1, 1] = float('inf')
+    assert all(x.isfinite().all() for x in evaluate(arguments, backend).values())
+
+
+@every_compiled_backend
+@pytest.mark.parametrize('scale', [-1., -2., 0., 4.])
+def test_scales(backend, scale):
+    """Windows of one point, mirrored ones, and large ones."""
+    arguments = problem(1, 2, 8, 20, 20, 7)
+    arguments['scale'].fill_(scale)
+    assert_agree(evaluate(arguments, backend), evaluate(arguments, 'reference'), 1e-8)
+
+
+@every_compiled_backend
+def test_any_strides(backend):
+    """Channels first, channels last, slices with gaps and expanded tensors give the same."""
+    arguments = problem(2, 2, 8, 10, 13, 4)
+    expected = evaluate(arguments, backend)
+    names = ('q', 'k', 'v')
+    gaps = torch.randn(2, 2, 16, 20, 26, dtype=torch.float64)[:, :, ::2, ::2, ::2]
+    gaps.copy_(arguments['k'])
+    layouts = [
+        {name: arguments[name].contiguous() for name in names},
+        {name: arguments[name].permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2) for name in names},
+        {'k': gaps, 'offset': arguments['offset'].transpose(3, 4).contiguous().transpose(3, 4)},
+    ]
+    for layout in layouts:
+        tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x
+                   for key, x in {**arguments, **layout}.items()}
+        assert torch.equal(varied_size_window_attention(**tensors, backend=backend).cpu(), expected['out'])
+    leaf = arguments['q'].detach().to(DEVICES[backend]).requires_grad_()
+    tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+    varied_size_window_attention(**{**tensors, 'q': leaf}, backend=backend).sum().backward()  # expanded gradient
+    assert leaf.grad.isfinite().all()
+
+
+@every_compiled_backend
+def test_more_elements_than_32_bits_count(backend):
+    """Strides that reach beyond 2^31 elements, and a map that has as many; memory that is not touched costs nothing.
+
+    An output with as many elements is left out: it would be written whole.
+    """
+    side = 46368  # its square is beyond 2^31
+    memory = torch.empty(side**2, device=DEVICES[backend])  # in 32 bits, as the C++ backend copies what has 16
+    arguments = problem(1, 1, 8, 7, 7, 7, dtype=torch.float32)
+    row = 2**31 // 6 + 1  # the seventh begins beyond
+    apart = {name: memory[8 * i:].as_strided((1, 1, 8, 7, 7), (1, 1, 1, row, 24)).copy_(arguments[name])
+             for i, name in enumerate('qkv')}
+    assert_agree(evaluate({**arguments, **apart}, backend), evaluate(arguments, backend), 1e-4)
+
+    features, corner = memory.view(1, 1, 1, side, side), torch.randn(7, 7)
+    features[..., -7:, -7:] = corner.to(features.device)
+    zeros = torch.zeros(1, 1, 2, 1, 1, device=features.device)
+    sampled = varied_size_window_sample(features, zeros, zeros + side - 7, 7, backend=backend)
+    assert torch.equal(sampled[0, 0, 0].cpu(), corner)
+
+
+@every_backend
+def test_windows_that_stay_are_window_attention(backend):
+    """Scale 0 and offset 0: the attention of Swin, without a shift."""
+    arguments = problem(2, 2, 8, 14, 21, 7, dtype=torch.float32)
+    arguments['scale'].zero_()
+    arguments['offset'].zero_()
+    packed = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3).flatten(3)
+    q, k, v = window_partition(packed, 2, 7)
+    bias = RelativePositionBias(7, 2)
+    bias.relative_position_bias_table.data = arguments['bias_table']
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias())
+    expected = window_reverse(out, 7, 14, 21).unflatten(3, (2, 8)).permute(0, 3, 4, 1, 2)
+    assert_agree(evaluate(arguments, backend), {'out': expected}, 2e-5)
+
+
+@every_backend
+def test_gradcheck(backend):
+    arguments = problem(1, 2, 3, 5, 7, 3, pad=(1, 0))
+    tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+    leaves = [tensors[key].detach().requires_grad_() for key in ('q', 'k', 'v', 'scale', 'offset', 'bias_table')]
+    assert torch.autograd.gradcheck(
+        lambda *x: varied_size_window_attention(*x, 3, (1, 0), backend=backend), leaves, fast_mode=False)
+    assert torch.autograd.gradcheck(
+        lambda *x: varied_size_window_sample(*x, 3, (1, 0), backend=backend), leaves[2:5])
+
+
+@every_compiled_backend
+def test_deterministic_algorithms(backend):
+    """The same result, and twice the same bits."""
+    exact = problem(2, 2, 16, 14, 21, 7, dtype=torch.float32)
+    half = {key: x.bfloat16() if isinstance(x, torch.Tensor) else x for key, x in exact.items()}
+
+    def evaluate_all() -> list[dict]:
+        return [evaluate(arguments, backend) for arguments in (exact, half)] + [
+            evaluate(sampling_of(arguments), backend, varied_size_window_sample) for arguments in (exact, half)]
+
+    expected = evaluate_all()
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = evaluate_all(), evaluate_all()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for one, two, other in zip(first, second, expected):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+        assert_agree(one, other, 1e-4 if one['out'].dtype == torch.float32 else 0.03)
+
+
+@every_compiled_backend
+def test_second_derivatives_are_refused(backend):
+    arguments = problem(1, 1, 3, 5, 7, 3)
+    q = arguments['q'].detach().to(DEVICES[backend]).requires_grad_()
+    tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+    out = varied_size_window_attention(**{**tensors, 'q': q}, backend=backend)
+    grad, = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="backend='reference'"):
+        grad.sum().backward()
+
+
+# ---- in PyTorch's surroundings
+
+
+@every_compiled_backend
+@pytest.mark.parametrize('sizes', [(1, 2, 8, 10, 13, 4), (0, 1, 4, 5, 5, 3)], ids=str)
+def test_opcheck(backend, sizes):
+    arguments = problem(*sizes, pad=(1, 0), grid=(4, 4), dtype=torch.float32)
+    tensors = {key: x.detach().to(DEVICES[backend]).requires_grad_()
+               for key, x in arguments.items() if isinstance(x, torch.Tensor)}
+    ws = arguments['window_size']
+    torch.library.opcheck(torch.ops.mmvit.vsa_attention.default, (*tensors.values(), ws, 1, 0, 0.5))
+    sampling = [tensors[name] for name in ('k', 'scale', 'offset')]
+    torch.library.opcheck(torch.ops.mmvit.vsa_sample.default, (*sampling, ws, 1, 0))
+
+
+@every_compiled_backend
+def test_operator_compiles_whole_and_dynamic(backend):
+    counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager')
+
+    def operator(qkv, scale, offset, bias_table):
+        q, k, v = qkv.permute(3, 0, 4, 5, 1, 2)
+        return varied_size_window_attention(q, k, v, scale, offset, bias_table, 4, backend=backend)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend=counter)
+    for height, width in [(20, 28), (16, 24), (12, 36)]:
+        arguments = problem(2, 6, 9, height, width, 4, dtype=torch.float32)  # no two sizes alike at first
+        qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
+        leaves = [x.detach().to(DEVICES[backend]).requires_grad_() for x in
+                  (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]
+        out = compiled(*leaves)
+        torch.testing.assert_close(out, operator(*leaves))
+        out.square().sum().backward()
+    assert counter.frame_count == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('missing', [{}, {'cpp': 'off', 'cuda': 'off'}], ids=['compiled', 'plain'])
+def test_layer_compiles_whole_and_dynamic(missing, monkeypatch):
+    monkeypatch.setattr(library, 'MISSING', {**library.MISSING, **missing})
+    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4, window_padding='center')
+    torch._dynamo.reset()
+    # The reference has no backward of its own: what AOT autograd makes of its many operations would take minutes.
+    backend = 'eager' if missing else 'aot_eager'
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
+    for height, width in [(9, 14), (13, 22)]:
+        x = torch.randn(2, height, width, 16, requires_grad=True)
+        torch.testing.assert_close(compiled(x), layer(x))
+        compiled(x).sum().backward()
+
+
+def test_exports():
+    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4).eval()
+    x = torch.randn(2, 10, 13, 16)
+    program = torch.export.export(layer, (x, ))
+    torch.testing.assert_close(program.module()(x), layer(x))
+
+
+def test_exports_to_onnx(tmp_path):
+    """The reference is exported, whatever is built: GridSample is a standard operator."""
+    pytest.importorskip('onnxscript')
+    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4).eval()
+    file = tmp_path / 'layer.onnx'
+    torch.onnx.export(layer, (torch.randn(2, 10, 13, 16), ), str(file), opset_version=18, dynamo=True)
+    assert b'GridSample' in file.read_bytes()
+
+
+@every_backend
+def test_autocast(backend):
+    """Attention runs in 16 bits, sampling in its features' dtype, positions in 32 bits."""
+    device = DEVICES[backend]
+    arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x
+                 for key, x in problem(1, 2, 8, 14, 14, 7, dtype=torch.float32).items()}
+    expected = varied_size_window_attention(**arguments, backend=backend)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        out = varied_size_window_attention(**arguments, backend=backend)
+        sampled = varied_size_window_sample(**sampling_of(arguments), backend=backend)
+        half = {**sampling_of(arguments), 'features': arguments['k'].bfloat16()}
+        sampled_half = varied_size_window_sample(**half, backend=backend)
+    assert out.dtype == torch.bfloat16 and sampled.dtype == torch.float32 and sampled_half.dtype == torch.bfloat16
+    assert (out.float() - expected).norm() <= 0.01 * expected.norm()
+    far = {**sampling_of(arguments), 'features': torch.arange(1000., device=device).expand(1, 1, 1, 1, 1000).bfloat16()}
+    far.update({key: torch.zeros(1, 1, 2, 1, 143, device=device) for key in ('scale', 'offset')})
+    with torch.autocast(device, dtype=torch.bfloat16):
+        row = varied_size_window_sample(**far, backend=backend)[0, 0, 0, 0, :1000]
+    assert torch.equal(row, far['features'][0, 0, 0, 0])
+
+
+def test_layer_predicts_windows_in_32_bits():
+    layer = VariedSizeWindowAttention(16, 16, 2)
+    x = torch.randn(1, 14, 14, 16)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        scale, offset, _ = layer.predict_windows(x)
+        out = layer(x)
+    assert scale.dtype == offset.dtype == torch.float32 and out.dtype == torch.bfloat16
+    out.sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in layer.parameters())
+
+
+# ---- what is asked for wrongly, and what is missing
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(scale=torch.zeros(1, 2, 2, 3, 4), offset=torch.zeros(1, 2, 2, 3, 3)), 'scale and offset must be'),
+    (dict(bias_table=torch.zeros(48, 2)), 'bias_table must be'),
+    (dict(pad=(3, 0)), 'do not cover H = 10'),
+    (dict(pad=(-1, 0)), 'at least 0'),
+    (dict(backend='metal'), 'backend must be one of'),
+], ids=str)
+def test_wrong_arguments(change, message):
+    arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
+    with pytest.raises(ValueError, match=message):
+        varied_size_window_attention(**{**arguments, **change})
+
+
+def test_integers_are_refused():
+    with pytest.raises(TypeError, match='must be float16'):
+        varied_size_window_sample(torch.zeros(1, 1, 1, 4, 4, dtype=torch.int64), *torch.zeros(2, 1, 1, 2, 1, 1), 4)
+
+
+@every_compiled_backend
+def test_operators_check_their_arguments(backend):
+    arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
+    tensors = {key: x.to(DEVICES[backend]) for key, x in arguments.items() if isinstance(x, torch.Tensor)}
+    for name in tensors:
+        wrong = {**tensors, name: tensors[name][:, 1:]}
+        with pytest.raises(RuntimeError, match='expected .* got'):
+            torch.ops.mmvit.vsa_attention(*wrong.values(), 4, 0, 0, 1.)
+
+
+def test_missing_backend_is_logged_once(monkeypatch, caplog):
+    monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
+    monkeypatch.setattr(library, 'logged', set())
+    arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
+    for _ in range(2):
+        varied_size_window_attention(**arguments)
+    assert len(caplog.messages) == 1 and 'not built' in caplog.messages[0]
+    with pytest.raises(ValueError, match="'cpp' cannot run: not built"):
+        varied_size_window_attention(**arguments, backend='cpp')

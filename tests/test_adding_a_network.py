@@ -1,0 +1,114 @@
+"""A network that is added as docs/adding_a_network.md says passes the tests of a network."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from golden import digest, fill_state_dict, make_input
+from helpers import ROOT
+from torch import Tensor
+
+PAGE = (ROOT / 'docs/adding_a_network.md').read_text()
+FILES = dict(re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```$', PAGE, flags=re.MULTILINE | re.DOTALL))
+DEPTHS, WIDTHS = (1, 1, 2, 1), (32, 64, 128, 256)
+pytestmark = pytest.mark.slow
+
+
+def authors_shapes() -> dict[str, tuple[int, ...]]:
+    """A checkpoint as the authors of such a network would publish it."""
+    shapes, before = {}, 3
+    for i, (depth, width) in enumerate(zip(DEPTHS, WIDTHS)):
+        side = 4 if i == 0 else 2
+        shapes |= {f'down.{i}.weight': (width, before, side, side), f'down.{i}.bias': (width, )}
+        layers = dict(norm1=(width, ), conv=(width, 1, 3, 3), norm2=(width, ))
+        layers |= {'mlp.fc1': (4 * width, width), 'mlp.fc2': (width, 4 * width)}
+        for j in range(depth):
+            for name, shape in layers.items():
+                shapes |= {f'layers.{i}.{j}.{name}.weight': shape, f'layers.{i}.{j}.{name}.bias': shape[:1]}
+        before = width
+    return shapes | {'norm.weight': (256, ), 'norm.bias': (256, ), 'head.weight': (1000, 256), 'head.bias': (1000, )}
+
+
+def authors_network(weights: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+    """Their forward pass, on NCHW maps."""
+    def apply(function, name: str, x: Tensor, **options) -> Tensor:
+        return function(x, weights[f'{name}.weight'], weights[f'{name}.bias'], **options)
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], weights[f'{name}.weight'], weights[f'{name}.bias'])
+        return x.permute(0, 3, 1, 2)
+
+    outputs, x = {}, images
+    for i, depth in enumerate(DEPTHS):
+        x = apply(F.conv2d, f'down.{i}', x, stride=4 if i == 0 else 2)
+        for name in (f'layers.{i}.{j}' for j in range(depth)):
+            x = x + apply(F.conv2d, f'{name}.conv', norm(f'{name}.norm1', x), padding=1, groups=x.shape[1])
+            hidden = apply(F.linear, f'{name}.mlp.fc1', norm(f'{name}.norm2', x).permute(0, 2, 3, 1))
+            x = x + apply(F.linear, f'{name}.mlp.fc2', F.gelu(hidden)).permute(0, 3, 1, 2)
+        outputs[f'stage{i + 1}'] = x
+    return {**outputs, 'logits': apply(F.linear, 'head', norm('norm', x).mean((2, 3)))}
+
+
+def golden() -> dict:
+    shapes, size = authors_shapes(), (2, 3, 64, 96)
+    outputs = authors_network(fill_state_dict(shapes), make_input(size))
+    return dict(
+        variant='patch_mixer_tiny', rtol=1e-6, num_params=sum(torch.Size(shape).numel() for shape in shapes.values()),
+        state_dict=shapes, inputs=[dict(shape=size, seed=0, call='classify',
+                                        outputs={name: digest(x) for name, x in outputs.items()})])
+
+
+@pytest.fixture(scope='module')
+def tree(tmp_path_factory) -> Path:
+    """A copy of the repository with the files of the page."""
+    tree = tmp_path_factory.mktemp('tree')
+    for name in ('mmvit_backbones', 'tests', 'tools', 'configs', 'docs'):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', 'csrc', 'golden_*.json'))
+    for name in ('README.md', 'NOTICE', 'mkdocs.yml', 'model-index.yml', 'pyproject.toml'):
+        shutil.copy(ROOT / name, tree)
+    for name, text in FILES.items():
+        path = tree / name
+        if path.exists():  # the zoo, to which a family and its rows are added
+            zoo = path.read_text().replace('from .checkpoints import ', 'from .checkpoints import patch_mixer, ')
+            text = zoo.replace('\nVARIANTS = {', f'\n{text}VARIANTS = {{')
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    folder = tree / 'tests/goldens/patch_mixer'
+    (folder / 'golden_patch_mixer_t.json').write_text(json.dumps(golden()))
+    write_names = ('from helpers import fresh_model\nprint("[PatchMixer]")\n'
+                   'for name, x in fresh_model("PatchMixer").state_dict().items():\n'
+                   '    print(name, "x".join(map(str, x.shape)) or "()")')
+    (folder / 'state_dicts.txt').write_text(run(tree, '-c', write_names))
+    run(tree, 'tools/make_metafiles.py')
+    return tree
+
+
+def run(tree: Path, *arguments: str) -> str:
+    path = os.pathsep.join(map(str, (tree, tree / 'tests', tree / 'tests/goldens')))
+    done = subprocess.run([sys.executable, *arguments], cwd=tree, capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': path})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_network_of_the_page_passes(tree):
+    """Contract, goldens, configs, layer decay and tables; without what is slow for real networks, too."""
+    modules = [f'tests/{name}.py' for name in (
+        'test_contract', 'test_contract_modules', 'test_goldens', 'engine/test_layer_decay', 'test_zoo')]
+    chosen = '(PatchMixer or patch_mixer or left_out or metafiles) and not lora and not quantization and not int8'
+    report = run(tree, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *modules, '-k', chosen)
+    assert int(re.search(r'(\d+) passed', report)[1]) > 50
+
+
+@pytest.mark.parametrize('file, text', [
+    ('mkdocs.yml', 'PatchMixer: patch_mixer.md'), ('docs/index.md', '`patch_mixer_tiny`'),
+    ('docs/zoo.md', 'PatchMixer'), ('README.md', 'docs/patch_mixer.md'),
+    ('NOTICE', 'Nobody et al., 2026: PatchMixer'), ('model-index.yml', 'configs/metafiles/patchmixer.yml')])
+def test_tables_and_lists_name_it(tree, file, text):
+    assert text in (tree / file).read_text()

@@ -1,0 +1,95 @@
+"""Compile the Triton kernels for GPUs that need not be there, and print what each kernel takes.
+
+    python tools/compile_kernels.py                        all targets, float16, heads of 32, 64 and 128 channels
+    python tools/compile_kernels.py --targets 90 gfx942 --dtypes bfloat16 --channels 64
+
+A kernel that spills registers on an NVIDIA target ends the run with exit code 1.
+"""
+import argparse
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
+from triton.compiler import ASTSource
+
+from mmvit_backbones.ops import kernels, normalized_attention, residual_attention, sigmoid_gate
+
+EXAMPLES = (normalized_attention.example, normalized_attention.example_logits, residual_attention.example,
+            sigmoid_gate.example)
+TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
+TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
+           'gfx942': GPUTarget('hip', 'gfx942', 64)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--targets', nargs='+', choices=TARGETS, default=list(TARGETS), help='compute capabilities')
+    parser.add_argument('--dtypes', nargs='+', choices=['float16', 'bfloat16', 'float32'], default=['float16'])
+    parser.add_argument('--channels', nargs='+', type=int, choices=[16, 32, 64, 128], default=[32, 64, 128],
+                        help='of a head')
+    args = parser.parse_args()
+    print('| kernel | dtype | channels | target | registers | shared memory | spilled bytes |')
+    print('|---|---|---|---|---|---|---|')
+    spilled = False
+    for dtype in args.dtypes:
+        for kernel, signature, constants in recorded_launches(getattr(torch, dtype)):
+            for channels in args.channels if 'BLOCK_D' in constants else [None]:
+                constants = {**constants, **({'BLOCK_D': channels} if channels else {})}
+                for target in args.targets:
+                    source = ASTSource(kernel, signature, {(kernel.arg_names.index(name), ): value
+                                                           for name, value in constants.items()})
+                    compiled = triton.compile(source, target=TARGETS[target])
+                    registers, spills = resources(compiled, TARGETS[target])
+                    spilled |= bool(spills)
+                    name = f'{kernel.__module__.split(".")[-1]}.{kernel.__name__.strip("_")}'
+                    print(f'| `{name}` | {dtype} | {channels or ""} | {target} | {registers} | '
+                          f'{compiled.metadata.shared} | {spills} |', flush=True)
+    if spilled:
+        sys.exit('a kernel spills registers')
+
+
+def recorded_launches(dtype):
+    """Every kernel as the networks' operators launch it: function, types of the arguments, constants."""
+    launches = {}
+
+    def record(kernel, grid, first, *arguments, **constants):
+        signature = {name: type_of(value) for name, value in zip(kernel.arg_names, (first, *arguments))}
+        signature.update(dict.fromkeys(constants, 'constexpr'))
+        launches[(kernel, *constants.items())] = kernel, signature, constants
+
+    for module in pkgutil.iter_modules(kernels.__path__):
+        importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
+    for example in EXAMPLES:
+        example('triton', torch.device('meta'), dtype)
+    return launches.values()
+
+
+def type_of(value):
+    if torch.is_tensor(value):
+        return '*' + TRITON_TYPES[value.dtype]
+    return 'fp32' if isinstance(value, float) else 'i32'
+
+
+def resources(compiled, target):
+    """Registers per thread and spilled bytes, as NVIDIA's assembler tells; AMD's compiler is not asked."""
+    if 'ptx' not in compiled.asm:
+        return '', ''
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'kernel.ptx')
+        file.write_text(compiled.asm['ptx'])
+        name = re.search(r'\.target (\w+)', compiled.asm['ptx'])[1]
+        command = [get_ptxas(target.arch).path, '-v', '--gpu-name', name, file, '-o', Path(folder, 'kernel.cubin')]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return int(re.search(r'(\d+) registers', told)[1]), int(re.search(r'(\d+) bytes spill stores', told)[1])
+
+
+if __name__ == '__main__':
+    main()

@@ -40,6 +40,9 @@ def run(path, save):
         sys.exit(f'{path}: {error}')
     print(f'{path.stem}: {time.monotonic() - start:.0f} s', flush=True)
     if save:
+        for cell in notebook.cells:
+            if cell.cell_type == 'code':  # without what frameworks say when they are imported
+                cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr']
         notebook.metadata = {'kernelspec': notebook.metadata.kernelspec}  # not which Python it was
         nbformat.write(notebook, path)
 

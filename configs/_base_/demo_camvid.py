@@ -3,7 +3,7 @@
 _base_ = './demo_upernet.py'
 metainfo = dict(
     classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'),
-    palette=[[135, 190, 235], [240, 60, 50], [240, 220, 60], [120, 90, 130], [230, 140, 220], [60, 140, 50],
+    palette=[[135, 190, 235], [150, 60, 50], [240, 220, 60], [120, 90, 130], [230, 140, 220], [60, 140, 50],
              [255, 120, 0], [120, 110, 60], [30, 40, 200], [220, 20, 60], [0, 200, 200]])
 scale = (128, 96)
 train_pipeline = [

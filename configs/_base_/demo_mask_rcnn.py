@@ -44,15 +44,15 @@ model = dict(  # smaller anchors for small images; fewer channels and proposals,
         mask_head=dict(in_channels=128, conv_out_channels=64, num_convs=2, num_classes=4, norm_cfg=norm_cfg)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=100), rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=100), rcnn=dict(score_thr=0.02, max_per_img=20)))
-train_cfg = dict(max_epochs=34, val_interval=34)
+train_cfg = dict(max_epochs=40, val_interval=40)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=0, end=34, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=0, end=40, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=8e-4, weight_decay=0., fused=True), clip_grad=dict(max_norm=10.0))
 default_hooks = dict(
     logger=dict(interval=2),
-    checkpoint=dict(interval=34, max_keep_ckpts=1, save_optimizer=False),
+    checkpoint=dict(interval=40, max_keep_ckpts=1, save_optimizer=False),
     visualization=dict(score_thr=0.3))
 log_processor = dict(window_size=6)
 randomness = dict(seed=0)  # the same curve each time

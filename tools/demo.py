@@ -194,11 +194,9 @@ def draw(work_dir, figures):
     for index, name in enumerate(STREETS):
         draw_street(grid[3 * index:], segmenter, name)
     rows[2].legend(handles=legend(segmenter, plt), loc='outside lower center', ncols=11, frameon=False, fontsize=11)
-    title = f'Classification, flowers it has not seen: {classification["accuracy/top1"]} of 60 are right, guessing 20 %'
-    flowers = [path for folder in sorted((ROOT / 'data/flowers_mini/val').iterdir())
-               for path in sorted(folder.iterdir())[:FLOWERS_PER_CLASS]]
-    for axes, path in zip(tiles(rows[3], title, 5 * FLOWERS_PER_CLASS), flowers):
-        draw_flower(axes, classifier, path)
+    title = (f'Classification, flowers it has not seen: {classification["accuracy/top1"]} of 60 are right, '
+             'guessing 20 %. Of each kind, those it is surest of:')
+    draw_flowers(tiles(rows[3], title, 5 * FLOWERS_PER_CLASS), classifier)
     figure.savefig(work_dir / 'predictions.png', dpi=80)
 
 
@@ -266,13 +264,17 @@ def legend(segmenter, plt):
             for name, color in zip(meta['classes'], meta['palette'])]
 
 
-def draw_flower(axes, classifier, path):
-    sample = classifier.predict(path)
-    found = classifier.visualizer.dataset_meta['classes'][int(sample.pred_label)]
-    axes.imshow(open_image(path).resize((200, 200)))
-    right = found == path.parent.name
-    axes.set_title(f'{found} {sample.pred_score.max():.0%}' + ('' if right else f'\n(is: {path.parent.name})'),
-                   color='green' if right else 'firebrick', fontsize=10)
+def draw_flowers(grid, classifier):
+    paths = sorted((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
+    scores = [classifier.predict(path).pred_score.tolist() for path in paths]
+    surest = [(index, path) for index in range(len(scores[0]))
+              for _, path in sorted(zip([score[index] for score in scores], paths), reverse=True)[:FLOWERS_PER_CLASS]]
+    for axes, (index, path) in zip(grid, surest):
+        kind = classifier.visualizer.dataset_meta['classes'][index]
+        axes.imshow(open_image(path).resize((200, 200)))
+        right = kind == path.parent.name
+        axes.set_title(kind if right else f'{kind}\n(is: {path.parent.name})', fontsize=11,
+                       color='green' if right else 'firebrick')
 
 
 def open_image(path, mode='RGB'):

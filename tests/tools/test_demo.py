@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import ROOT
 
 LOG = """\
 11/21 07:53:00 - mmengine - INFO - Iter(train) [ 12/150]  lr: 4.4e-04  eta: 0:04:05  loss: 2.5994  loss_ce: 1.8
@@ -12,8 +13,8 @@ LOG = """\
 
 
 @pytest.fixture
-def demo(root):
-    return runpy.run_path(str(root / 'tools/demo.py'))
+def demo():
+    return runpy.run_path(str(ROOT / 'tools/demo.py'))
 
 
 def test_a_task_at_chance_fails_with_its_reason(demo, tmp_path):

@@ -6,15 +6,16 @@ import subprocess
 import sys
 
 import pytest
+from helpers import ROOT
 
 
 @pytest.fixture
-def checkout(root, tmp_path):
+def checkout(tmp_path):
     """What tools/setup_env.py needs, in a folder whose name has a space."""
     checkout = tmp_path / 'a checkout'
-    shutil.copytree(root / 'requirements', checkout / 'requirements')
+    shutil.copytree(ROOT / 'requirements', checkout / 'requirements')
     (checkout / 'tools').mkdir()
-    shutil.copy(root / 'tools/setup_env.py', checkout / 'tools')
+    shutil.copy(ROOT / 'tools/setup_env.py', checkout / 'tools')
     return checkout
 
 

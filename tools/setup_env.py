@@ -43,16 +43,16 @@ PYTHON_VERSIONS = '3.11', '3.12', '3.13'  # those for which the pinned packages 
 DISK_GB = 12
 HEARTBEAT_SECONDS = 20
 STEPS = 7
+FULL_DISK = 'a disk is full; make room, or let TMPDIR and XDG_CACHE_HOME name folders on another disk'
 # What the log of a failed command contains, and what to do then.
 ADVICE = {
-    'No space left on device|Disk quota exceeded':
-        'a disk is full; make room, or let TMPDIR and XDG_CACHE_HOME name folders on another disk',
+    'No space left on device|Disk quota exceeded': FULL_DISK,
     '407 Proxy Authentication Required|Cannot connect to proxy':
         'the proxy refused; HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT has to be right',
     'CERTIFICATE_VERIFY_FAILED':
         'the certificate of the index or proxy is not known; let PIP_CERT name the file of your authority',
     'Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ConnectTimeout'
-    '|Network is unreachable|Read timed out|Connection reset|Connection refused':
+    '|Network is unreachable|Read timed out|Connection reset|Connection refused|incomplete-download':
         'the package index does not answer; check the network, set HTTPS_PROXY behind a proxy, '
         'PIP_INDEX_URL for an index of your own, and call again',
     'No matching distribution found':
@@ -118,6 +118,9 @@ def advise(text, code):
     """What to do about a command that failed, or ''."""
     if code in SIGNALS:
         return f'{SIGNALS[code]}; '
+    # To pip, a full disk is an interrupted connection.
+    if any(shutil.disk_usage(folder).free < 1e9 for folder in (ROOT, tempfile.gettempdir())):
+        return f'{FULL_DISK}; '
     return next((f'{advice}; ' for pattern, advice in ADVICE.items() if re.search(pattern, text)), '')
 
 

@@ -1,8 +1,8 @@
 """The table of variants: everything that is known of a published classifier stands here once.
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
-one row, one ``arch`` of its backbone, its configs and its goldens. ``configs/published.yml`` has the figures of other
-tasks and sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of the documentation from both.
+one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
+sizes; ``tools/make_metafiles.py`` writes the metafiles and the tables of the documentation from both.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -58,6 +58,11 @@ class Variant:
         return dict(type=self.family.backbone, arch=self.arch, **self.settings)
 
     @property
+    def short_name(self) -> str:
+        """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
+        return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
+
+    @property
     def convert(self) -> Callable:
         return self.family.convert
 
@@ -77,6 +82,9 @@ class Variant:
             neck=neck or None,
             head={**family.head, **self.head, 'num_classes': 1000, 'in_channels': self.head_channels})
 
+
+CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
+SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 REVIT = Family(
     name='ReViT',
@@ -265,6 +273,27 @@ def find_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ValueError(f'name must be one of {list_models()}, got {name!r}')
     return VARIANTS[name]
+
+
+def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
+    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
+
+    Raises:
+        ValueError: If no task or no variant has that name.
+
+    Example:
+        >>> from mmvit_backbones.zoo import parse_config_name
+        >>> task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
+        >>> task, variant.name, differences
+        ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
+    """
+    for task in CONFIG_TASKS:
+        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
+        if fitting:
+            variant = max(fitting, key=lambda v: len(v.short_name))
+            return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
+    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
+                     f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def list_models(pattern: str = '*') -> list[str]:

@@ -6,11 +6,10 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from mmvit_backbones.zoo import VARIANTS
+from mmvit_backbones.published import METRICS, RESULTS
+from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, parse_config_name
 
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
-MAKE_METAFILES = runpy.run_path(str(ROOT / 'tools/make_metafiles.py'))
-short_name, parse_config_name = MAKE_METAFILES['short_name'], MAKE_METAFILES['parse_config_name']
 DIFFERENCES = {
     '3x', '80k',  # schedules
     '384', '448', '769', 'dagger',  # sizes of images
@@ -34,15 +33,15 @@ def test_names_of_configs_are_checked():
 @pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
 def test_every_size_has_its_three_recipes(variant):
     names = {path.stem for path in CONFIGS}
-    assert f'imagenet_{short_name(variant)}' in names
+    assert f'imagenet_{variant.short_name}' in names
     # Those that differ in their head alone are one backbone.
     backbone = next(other for other in VARIANTS.values() if other.backbone == variant.backbone)
-    assert {f'mask_rcnn_{short_name(backbone)}', f'upernet_{short_name(backbone)}'} <= names
+    assert {f'mask_rcnn_{backbone.short_name}', f'upernet_{backbone.short_name}'} <= names
 
 
 @pytest.fixture(scope='module')
 def written() -> dict[str, str]:
-    files = MAKE_METAFILES['make_files']()
+    files = runpy.run_path(str(ROOT / 'tools/make_metafiles.py'))['make_files']()
     return {str(path.relative_to(ROOT)): text for path, text in files.items()}
 
 
@@ -65,11 +64,9 @@ def test_mim_gets_what_it_needs_of_every_config(written):
 
 
 def test_published_figures_have_a_config():
-    metrics, published = MAKE_METAFILES['METRICS'], MAKE_METAFILES['RESULTS']
-    assert published.keys() <= {path.stem for path in CONFIGS}
-    assert {key for result in published.values() for key in result} - metrics.keys() == {'source'}
-    classifiers = {f'imagenet_{short_name(v)}' for v in VARIANTS.values() if v.top1}
-    assert not [name for name in classifiers if 'top1' in published.get(name, {})]
+    assert RESULTS.keys() <= {path.stem for path in CONFIGS}
+    assert {key for result in RESULTS.values() for key in result} - METRICS.keys() == {'source'}
+    assert not [v.name for v in VARIANTS.values() if v.top1 and 'top1' in RESULTS.get(f'imagenet_{v.short_name}', {})]
 
 
 @pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
@@ -82,4 +79,4 @@ def test_pages_state_what_the_zoo_does(variant):
 
 
 def test_tasks_are_those_of_the_configs():
-    assert {parse_config_name(path.stem)[0] for path in CONFIGS} == set(MAKE_METAFILES['CONFIG_TASKS'])
+    assert {parse_config_name(path.stem)[0] for path in CONFIGS} == set(CONFIG_TASKS)

@@ -20,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from mmvit_backbones.ops import kernels, normalized_attention, residual_attention, sigmoid_gate
+from mmvit_backbones.ops import backends, kernels, normalized_attention, residual_attention, sigmoid_gate
 
 EXAMPLES = (normalized_attention.example, normalized_attention.example_logits, residual_attention.example,
             sigmoid_gate.example)
@@ -40,13 +40,13 @@ def main():
     print('|---|---|---|---|---|---|---|')
     spilled = False
     for dtype in args.dtypes:
-        for kernel, signature, constants in recorded_launches(getattr(torch, dtype)):
+        for kernel, values, constants in recorded_launches(getattr(torch, dtype)):
             for channels in args.channels if 'BLOCK_D' in constants else [None]:
-                constants = {**constants, **({'BLOCK_D': channels} if channels else {})}
+                if channels:
+                    constants = {**constants, 'BLOCK_D': channels}
                 for target in args.targets:
-                    source = ASTSource(kernel, signature, {(kernel.arg_names.index(name), ): value
-                                                           for name, value in constants.items()})
-                    compiled = triton.compile(source, target=TARGETS[target])
+                    compiled = triton.compile(source_of(kernel, values, constants), target=TARGETS[target],
+                                              options=dict(num_warps=backends.warps_of(constants)))
                     registers, spills = resources(compiled, TARGETS[target])
                     spilled |= bool(spills)
                     name = f'{kernel.__module__.split(".")[-1]}.{kernel.__name__.strip("_")}'
@@ -57,13 +57,11 @@ def main():
 
 
 def recorded_launches(dtype):
-    """Every kernel as the networks' operators launch it: function, types of the arguments, constants."""
+    """Every kernel as the operators launch it: function, arguments by name, constants."""
     launches = {}
 
     def record(kernel, grid, first, *arguments, **constants):
-        signature = {name: type_of(value) for name, value in zip(kernel.arg_names, (first, *arguments))}
-        signature.update(dict.fromkeys(constants, 'constexpr'))
-        launches[(kernel, *constants.items())] = kernel, signature, constants
+        launches[(kernel, *constants.items())] = kernel, dict(zip(kernel.arg_names, (first, *arguments))), constants
 
     for module in pkgutil.iter_modules(kernels.__path__):
         importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
@@ -72,10 +70,22 @@ def recorded_launches(dtype):
     return launches.values()
 
 
-def type_of(value):
-    if torch.is_tensor(value):
-        return '*' + TRITON_TYPES[value.dtype]
-    return 'fp32' if isinstance(value, float) else 'i32'
+def source_of(kernel, values, constants):
+    """As Triton specializes a launch: strides of 1 are constants, and what 16 divides is known to be so."""
+    constants = {**constants, **{name: 1 for name, value in values.items() if isinstance(value, int) and value == 1}}
+    signature, attributes = {}, {}
+    for i, name in enumerate(kernel.arg_names):
+        value = values.get(name)
+        if name in constants:
+            signature[name] = 'constexpr'
+        elif torch.is_tensor(value):
+            signature[name] = '*' + TRITON_TYPES[value.dtype]
+        else:
+            signature[name] = 'fp32' if isinstance(value, float) else 'i32'
+        if torch.is_tensor(value) or (signature[name] == 'i32' and value % 16 == 0):
+            attributes[(i, )] = [['tt.divisibility', 16]]
+    indexed = {(kernel.arg_names.index(name), ): value for name, value in constants.items()}
+    return ASTSource(kernel, signature, indexed, attributes)
 
 
 def resources(compiled, target):

@@ -17,29 +17,13 @@ from pathlib import Path
 import yaml
 
 from mmvit_backbones.backbones import NETWORKS
-from mmvit_backbones.zoo import VARIANTS, Family, Variant
+from mmvit_backbones.published import METRICS, RESULTS
+from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and configs/published.yml.\n'
-CONFIG_TASKS = ('imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'upernet', 'semantic_fpn')
-SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
+NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.py.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', upernet='ADE20K',
             semantic_fpn='ADE20K')
-# Key of a figure in configs/published.yml -> task, data set and metric.
-METRICS = {
-    'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
-    'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
-    'top1_22k': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy after ImageNet-22k'),
-    'top5_22k': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy after ImageNet-22k'),
-    'real': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy'),
-    'real_22k': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy after ImageNet-22k'),
-    'box': ('Object Detection', 'COCO', 'published box AP'),
-    'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
-    'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
-    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
-    'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
-}
-RESULTS = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
@@ -88,28 +72,6 @@ def make_files() -> dict[Path, str]:
     return files
 
 
-def short_name(variant: Variant) -> str:
-    """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
-    return '_'.join(SHORT_SIZES.get(word, word) for word in variant.name.split('_'))
-
-
-def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
-
-    ``'mask_rcnn_regionvit_s_plus_peg_3x'`` is of ``'mask_rcnn'``, ``regionvit_small_plus`` and ``['peg', '3x']``.
-
-    Raises:
-        ValueError: If no task or no variant has that name.
-    """
-    for task in CONFIG_TASKS:
-        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{short_name(v)}_')]
-        if fitting:
-            variant = max(fitting, key=lambda v: len(short_name(v)))
-            return task, variant, name.removeprefix(f'{task}_{short_name(variant)}').split('_')[1:]
-    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
-                     f'{short_name(VARIANTS["reswin_tiny"])!r}, got {name!r}')
-
-
 def between(text: str, start: str, end: str, new: str) -> str:
     before, rest = text.split(start)
     return before + start + new + end + rest.split(end)[1]
@@ -143,7 +105,7 @@ def collection(family: Family) -> dict:
 
 
 def model(name: str, task: str, variant: Variant) -> dict:
-    is_classifier = name == f'imagenet_{short_name(variant)}'
+    is_classifier = name == f'imagenet_{variant.short_name}'
     metadata = {'Variant': variant.name, 'Training Data': 'Cityscapes' if 'cityscapes' in name else DATA[task]}
     if is_classifier:
         metadata.update(classifier_metadata(variant))
@@ -170,7 +132,7 @@ def is_address(weights: str | None) -> bool:
 def figures(name: str, variant: Variant) -> dict[str, float]:
     """What is published of a config, by the keys of ``METRICS``."""
     found = dict(RESULTS.get(name, {}))
-    if name == f'imagenet_{short_name(variant)}' and variant.top1 is not None:
+    if name == f'imagenet_{variant.short_name}' and variant.top1 is not None:
         found['top1'] = variant.top1
     return {key: found[key] for key in METRICS if key in found}
 

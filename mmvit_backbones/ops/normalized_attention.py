@@ -35,7 +35,7 @@ def example_logits(backend: str, device: torch.device, dtype: torch.dtype) -> li
     generator = torch.Generator().manual_seed(0)
     # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
     q, k = (torch.randn(shape, generator=generator).bfloat16().to(device, dtype).transpose(1, 2).requires_grad_()
-            for shape in ((2, 70, 3, 24), (2, 37, 3, 24)))
+            for shape in ((2, 70, 3, 48), (2, 37, 3, 48)))
     logits = scaled_logits(q, k, 0.2, backend)
     return [logits, *torch.autograd.grad(logits.square().sum(), [q, k])]
 
@@ -123,7 +123,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Output and gradients on a small input: partial blocks, sharp and flat rows."""
     generator = torch.Generator().manual_seed(0)
-    logits, value = (torch.randn(shape, generator=generator) for shape in ((2, 3, 70, 37), (2, 3, 37, 24)))
+    logits, value = (torch.randn(shape, generator=generator) for shape in ((2, 3, 70, 37), (2, 3, 37, 48)))
     logits *= torch.linspace(0.1, 4, 70)[:, None]
     # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
     logits, value = (x.to(torch.bfloat16).to(device, dtype).requires_grad_() for x in (logits, value))

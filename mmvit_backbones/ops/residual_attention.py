@@ -84,7 +84,7 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
 
     results = []
     for heads, learned in (((2, 3, 2), False), ((2, 3), True)):
-        q, k, v = random(*heads, 70, 24), random(*heads, 37, 24), random(*heads, 37, 24)
+        q, k, v = random(*heads, 70, 48), random(*heads, 37, 48), random(*heads, 37, 48)
         prev_logits, bias = random(*heads, 70, 37), random(heads[-1], 70, 37)
         mask = None if learned else random(3, 1, 70, 37).detach()
         alpha = random(1)[0].detach().requires_grad_() if learned else 0.5

@@ -12,8 +12,8 @@ from mmvit_backbones.ops.regional_attention import WindowGrid, edge_masks
 def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """One stage; also holds the golden's counts of allowed pairs against our masks."""
     kwargs = golden['variant_kwargs']
-    stage = Stage(kwargs['channels'], kwargs['depth'], kwargs['num_heads'], kwargs['window'], kwargs['mlp_ratio'],
-                  kwargs['peg'], drop_paths=[0.] * kwargs['depth'], project=kwargs['downsample']).to(dtype)
+    stage = Stage(kwargs['channels'], kwargs['num_heads'], kwargs['window'], kwargs['mlp_ratio'], kwargs['peg'],
+                  drop_paths=[0.] * kwargs['depth'], project=kwargs['downsample']).to(dtype)
     weights = regionvit.convert({f'layers.0.{k}': v for k, v in fill_state_dict(golden['state_dict'], dtype).items()})
     stage.load_state_dict({key.removeprefix('backbone.stages.0.'): value for key, value in weights.items()})
     local, regional = (make_input(case[kind]['shape'], case[kind]['seed'], dtype).permute(0, 2, 3, 1)

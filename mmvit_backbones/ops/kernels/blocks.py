@@ -17,7 +17,27 @@ def dot(a, b, total, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def rows_block(x, stride_n, stride_d, rows, n, channels, d):
-    """Rows of ``(n, d)``, zero outside."""
-    offsets = rows[:, None].to(tl.int64) * stride_n + channels[None, :] * stride_d
-    return tl.load(x + offsets, mask=(rows[:, None] < n) & (channels[None, :] < d), other=0.)
+def block_at(x, stride_n, stride_m, row, column, rows, columns):
+    """Where a block begins, with 64 bits: the offsets in it fit into 32, which halves the registers of addresses."""
+    return x + tl.cast(row, tl.int64) * stride_n + tl.cast(column, tl.int64) * stride_m + (
+        rows[:, None] * stride_n + columns[None, :] * stride_m)
+
+
+@triton.jit
+def is_inside(row, column, rows, columns, n, m):
+    """Which elements of a block exist in ``(n, m)``."""
+    return (rows[:, None] < n - row) & (columns[None, :] < m - column)
+
+
+@triton.jit
+def load_block(x, stride_n, stride_m, row, column, rows, columns, n, m):
+    """The block of ``(n, m)`` that begins at (row, column), zero outside; ``rows`` and ``columns`` count from 0."""
+    return tl.load(block_at(x, stride_n, stride_m, row, column, rows, columns),
+                   mask=is_inside(row, column, rows, columns, n, m), other=0.)
+
+
+@triton.jit
+def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
+    """Writes what of a block is inside of ``(n, m)``."""
+    tl.store(block_at(x, stride_n, stride_m, row, column, rows, columns), block.to(x.dtype.element_ty),
+             mask=is_inside(row, column, rows, columns, n, m))

@@ -17,23 +17,20 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, rows_block
+from .blocks import dot, is_inside, load_block, store_block
 
 
 @triton.jit
-def _logits_block(logits, stride_n, stride_m, rows, keys, n, m):
+def _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m):
     """A block of the map in float32; -inf where there is no key."""
-    offsets = rows[:, None].to(tl.int64) * stride_n + keys[None, :].to(tl.int64) * stride_m
-    inside = (rows[:, None] < n) & (keys[None, :] < m)
-    block = tl.load(logits + offsets, mask=inside, other=0.).to(tl.float32)
-    return tl.where(keys[None, :] < m, block, -float('inf'))
+    block = load_block(logits, stride_n, stride_m, row, key, rows, keys, n, m).to(tl.float32)
+    return tl.where(keys[None, :] < m - key, block, -float('inf'))
 
 
 @triton.jit
-def _centered(logits, lse, keys, rows, n, m):
+def _centered(logits, lse, row, key, rows, keys, n, m):
     """``softmax - 1 / m``, zero outside of the map."""
-    inside = (rows[:, None] < n) & (keys[None, :] < m)
-    return tl.where(inside, tl.exp(logits - lse[:, None]) - 1. / m, 0.)
+    return tl.where(is_inside(row, key, rows, keys, n, m), tl.exp(logits - lse[:, None]) - 1. / m, 0.)
 
 
 @triton.jit
@@ -42,22 +39,21 @@ def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squa
     image = tl.program_id(0)
     batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
     logits += batch * stride_b + head * stride_h
-    rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    row, rows, keys = tl.program_id(1) * BLOCK_N, tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M)
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        block = _logits_block(logits, stride_n, stride_m, rows, start + tl.arange(0, BLOCK_M), n, m)
+    for key in range(0, m, BLOCK_M):
+        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
         new_highest = tl.maximum(highest, tl.max(block, 1))
         total = total * tl.exp(highest - new_highest) + tl.sum(tl.exp(block - new_highest[:, None]), 1)
         highest = new_highest
     row_lse = highest + tl.log(total)
     square = tl.zeros((BLOCK_N,), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
-        centered = _centered(block, row_lse, keys, rows, n, m)
+    for key in range(0, m, BLOCK_M):
+        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
+        centered = _centered(block, row_lse, row, key, rows, keys, n, m)
         square += tl.sum(centered * centered, 1)
-    tl.store(lse + image.to(tl.int64) * n + rows, row_lse, mask=rows < n)
+    tl.store(lse + image.to(tl.int64) * n + row + rows, row_lse, mask=rows < n - row)
     tl.store(squares + image * tl.num_programs(1) + tl.program_id(1), tl.sum(square))
 
 
@@ -80,18 +76,17 @@ def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares
     logits += batch * stride_b + head * stride_h
     value += batch * value_b + head * value_h
     out += batch * out_b + head * out_h
-    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    row = tl.program_id(1) * BLOCK_N
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     factor = 1. / tl.sqrt(_sum_of(squares, image, blocks, 128) / n / m + eps)
-    row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+    row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
-        attn = factor * _centered(block, row_lse, keys, rows, n, m)
-        v = rows_block(value, value_m, value_d, keys, m, channels, d)
+    for key in range(0, m, BLOCK_M):
+        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
+        attn = factor * _centered(block, row_lse, row, key, rows, keys, n, m)
+        v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
         total = dot(attn.to(v.dtype), v, total, PRECISION)
-    offsets = rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d
-    tl.store(out + offsets, total.to(out.dtype.element_ty), mask=(rows[:, None] < n) & (channels[None, :] < d))
+    store_block(out, out_n, out_d, row, 0, rows, channels, n, d, total)
     if tl.program_id(1) == 0:
         tl.store(rstd + image, factor)
 
@@ -106,28 +101,25 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
     logits += batch * stride_b + head * stride_h
     grad_logits += batch * stride_b + head * stride_h
     value += batch * value_b + head * value_h
-    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
-    g = rows_block(grad + batch * grad_b + head * grad_h, grad_n, grad_d, rows, n, channels, d)
+    row = tl.program_id(1) * BLOCK_N
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    g = load_block(grad + batch * grad_b + head * grad_h, grad_n, grad_d, row, 0, rows, channels, n, d)
     factor, mean = tl.load(rstd + image), _sum_of(products, image, blocks, 128) / n / m
-    row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+    row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
-        centered = _centered(block, row_lse, keys, rows, n, m)
-        v = rows_block(value, value_m, value_d, keys, m, channels, d)
+    for key in range(0, m, BLOCK_M):
+        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
+        centered = _centered(block, row_lse, row, key, rows, keys, n, m)
+        v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
         grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
         row_sum += tl.sum(tl.exp(block - row_lse[:, None]) * grad_centered, 1)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
-        centered = _centered(block, row_lse, keys, rows, n, m)
-        v = rows_block(value, value_m, value_d, keys, m, channels, d)
+    for key in range(0, m, BLOCK_M):
+        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
+        centered = _centered(block, row_lse, row, key, rows, keys, n, m)
+        v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
         grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
         result = tl.exp(block - row_lse[:, None]) * (grad_centered - row_sum[:, None])
-        offsets = rows[:, None].to(tl.int64) * stride_n + keys[None, :].to(tl.int64) * stride_m
-        tl.store(grad_logits + offsets, result.to(grad_logits.dtype.element_ty),
-                 mask=(rows[:, None] < n) & (keys[None, :] < m))
+        store_block(grad_logits, stride_n, stride_m, row, key, rows, keys, n, m, result)
 
 
 @triton.jit
@@ -139,20 +131,18 @@ def _grad_value_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd
     batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
     logits += batch * stride_b + head * stride_h
     grad += batch * grad_b + head * grad_h
-    keys, channels = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    key = tl.program_id(1) * BLOCK_M
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     factor = tl.load(rstd + image)
     total = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-    for start in range(0, n, BLOCK_N):
-        rows = start + tl.arange(0, BLOCK_N)
-        block = _logits_block(logits, stride_n, stride_m, rows, keys, n, m)
-        row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
-        attn = factor * _centered(block, row_lse, keys, rows, n, m)
-        g = rows_block(grad, grad_n, grad_d, rows, n, channels, d)
+    for row in range(0, n, BLOCK_N):
+        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
+        row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+        attn = factor * _centered(block, row_lse, row, key, rows, keys, n, m)
+        g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
         total = dot(tl.trans(attn).to(g.dtype), g, total, PRECISION)
-    offsets = keys[:, None].to(tl.int64) * out_m + channels[None, :] * out_d
-    tl.store(grad_value + batch * out_b + head * out_h + offsets, total.to(grad_value.dtype.element_ty),
-             mask=(keys[:, None] < m) & (channels[None, :] < d))
-    v = rows_block(value + batch * value_b + head * value_h, value_m, value_d, keys, m, channels, d)
+    store_block(grad_value + batch * out_b + head * out_h, out_m, out_d, key, 0, keys, channels, m, d, total)
+    v = load_block(value + batch * value_b + head * value_h, value_m, value_d, key, 0, keys, channels, m, d)
     tl.store(products + image * tl.num_programs(1) + tl.program_id(1), tl.sum(total * v.to(tl.float32)))
 
 

@@ -16,9 +16,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, rows_block
+from .blocks import dot, is_inside, load_block, store_block
 
-BLOCK_N, BLOCK_M = 64, 64
+BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
 
 
 @triton.jit
@@ -29,20 +29,12 @@ def _head(image, windows, heads, stride_b, stride_w, stride_h):
 
 
 @triton.jit
-def _map_block(x, stride_n, stride_m, rows, keys, n, m):
-    """A block of a map in float32, zero outside."""
-    offsets = rows[:, None].to(tl.int64) * stride_n + keys[None, :].to(tl.int64) * stride_m
-    return tl.load(x + offsets, mask=(rows[:, None] < n) & (keys[None, :] < m), other=0.).to(tl.float32)
-
-
-@triton.jit
-def _probabilities(logits, stride_n, stride_m, mask, mask_n, mask_m, row_lse, rows, keys, n, m,
-                   HAS_MASK: tl.constexpr):
+def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK: tl.constexpr):
     """A block of the softmax map, zero outside."""
-    block = _map_block(logits, stride_n, stride_m, rows, keys, n, m)
+    block = load_block(logits, m, 1, row, key, rows, keys, n, m).to(tl.float32)
     if HAS_MASK:
-        block += _map_block(mask, mask_n, mask_m, rows, keys, n, m)
-    return tl.where((rows[:, None] < n) & (keys[None, :] < m), tl.exp(block - row_lse[:, None]), 0.)
+        block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
+    return tl.where(is_inside(row, key, rows, keys, n, m), tl.exp(block - row_lse[:, None]), 0.)
 
 
 @triton.jit
@@ -54,7 +46,8 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
                     QUERY_SKIP: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
                     PRECISION: tl.constexpr):
     image = tl.program_id(0)
-    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    row = tl.program_id(1) * BLOCK_N
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     k += _head(image, windows, heads, k_b, k_w, k_h)
     v += _head(image, windows, heads, v_b, v_w, v_h)
     prev += _head(image, windows, heads, prev_b, prev_w, prev_h)
@@ -63,39 +56,37 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
     logits += image.to(tl.int64) * n * m
     if LEARNED:
         alpha = tl.load(learned).to(tl.float32)
-    query = rows_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, rows, n, channels, d)
+    query = load_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, row, 0, rows, channels, n, d)
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        key = rows_block(k, k_m, k_d, keys, m, channels, d)
-        block = scale * dot(query, tl.trans(key), None, PRECISION)
+    for key in range(0, m, BLOCK_M):
+        k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
+        block = scale * dot(query, tl.trans(k_block), None, PRECISION)
         if HAS_PREV:
-            block = alpha * block + (1 - alpha) * _map_block(prev, prev_n, prev_m, rows, keys, n, m)
+            before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
+            block = alpha * block + (1 - alpha) * before
         if HAS_BIAS:
-            block += _map_block(bias, bias_n, bias_m, rows, keys, n, m)
+            block += load_block(bias, bias_n, bias_m, row, key, rows, keys, n, m).to(tl.float32)
         block = block.to(logits.dtype.element_ty)
-        inside = (rows[:, None] < n) & (keys[None, :] < m)
-        tl.store(logits + rows[:, None].to(tl.int64) * m + keys[None, :], block, mask=inside)
+        store_block(logits, m, 1, row, key, rows, keys, n, m, block)
         block = block.to(tl.float32)
         if HAS_MASK:
-            block += _map_block(mask, mask_n, mask_m, rows, keys, n, m)
-        block = tl.where(keys[None, :] < m, block, -float('inf'))
+            block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
+        block = tl.where(keys[None, :] < m - key, block, -float('inf'))
         new_highest = tl.maximum(highest, tl.max(block, 1))
         attn = tl.exp(block - new_highest[:, None])
         shrink = tl.exp(highest - new_highest)
         total = total * shrink + tl.sum(attn, 1)
-        value = rows_block(v, v_m, v_d, keys, m, channels, dv)
+        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
         result = dot(attn.to(value.dtype), value, result * shrink[:, None], PRECISION)
         highest = new_highest
     result /= total[:, None]
     if QUERY_SKIP:
         result += query.to(tl.float32)
-    tl.store(lse + image.to(tl.int64) * n + rows, highest + tl.log(total), mask=rows < n)
+    tl.store(lse + image.to(tl.int64) * n + row + rows, highest + tl.log(total), mask=rows < n - row)
     out += _head(image, windows, heads, out_b, out_w, out_h)
-    tl.store(out + rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d, result.to(out.dtype.element_ty),
-             mask=(rows[:, None] < n) & (channels[None, :] < dv))
+    store_block(out, out_n, out_d, row, 0, rows, channels, n, dv, result)
 
 
 @triton.jit
@@ -108,7 +99,8 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
                       QUERY_SKIP: tl.constexpr, WRITE_LOGITS: tl.constexpr, BLOCK_N: tl.constexpr,
                       BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
-    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    row = tl.program_id(1) * BLOCK_N
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     k += _head(image, windows, heads, k_b, k_w, k_h)
     v += _head(image, windows, heads, v_b, v_w, v_h)
     prev += _head(image, windows, heads, prev_b, prev_w, prev_h)
@@ -116,47 +108,44 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     first = image.to(tl.int64) * n * m
     if LEARNED:
         alpha = tl.load(learned).to(tl.float32)
-    g = rows_block(grad + _head(image, windows, heads, grad_b, grad_w, grad_h), grad_n, grad_d, rows, n, channels, dv)
-    row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
+    grad += _head(image, windows, heads, grad_b, grad_w, grad_h)
+    g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, dv)
+    row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        attn = _probabilities(logits + first, m, 1, mask, mask_n, mask_m, row_lse, rows, keys, n, m, HAS_MASK)
-        value = rows_block(v, v_m, v_d, keys, m, channels, dv)
+    for key in range(0, m, BLOCK_M):
+        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
         row_sum += tl.sum(attn * dot(g, tl.trans(value), None, PRECISION), 1)
-    tl.store(delta + image.to(tl.int64) * n + rows, row_sum, mask=rows < n)
+    tl.store(delta + image.to(tl.int64) * n + row + rows, row_sum, mask=rows < n - row)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     blended = tl.zeros((BLOCK_N,), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        keys = start + tl.arange(0, BLOCK_M)
-        attn = _probabilities(logits + first, m, 1, mask, mask_n, mask_m, row_lse, rows, keys, n, m, HAS_MASK)
-        value = rows_block(v, v_m, v_d, keys, m, channels, dv)
+    for key in range(0, m, BLOCK_M):
+        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
         block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
         if HAS_NEXT:
-            block += _map_block(grad_next + first, m, 1, rows, keys, n, m)
-        offsets = first + rows[:, None].to(tl.int64) * m + keys[None, :]
-        inside = (rows[:, None] < n) & (keys[None, :] < m)
+            block += load_block(grad_next + first, m, 1, row, key, rows, keys, n, m).to(tl.float32)
         if WRITE_LOGITS:
-            tl.store(grad_logits + offsets, block.to(grad_logits.dtype.element_ty), mask=inside)
+            store_block(grad_logits + first, m, 1, row, key, rows, keys, n, m, block)
         if HAS_PREV:
-            tl.store(grad_prev + offsets, ((1 - alpha) * block).to(grad_prev.dtype.element_ty), mask=inside)
+            store_block(grad_prev + first, m, 1, row, key, rows, keys, n, m, (1 - alpha) * block)
             if LEARNED:
-                blended += tl.sum(block * _map_block(prev, prev_n, prev_m, rows, keys, n, m), 1)
-        key = rows_block(k, k_m, k_d, keys, m, channels, d)
-        result = dot(block.to(key.dtype), key, result, PRECISION)
+                before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
+                blended += tl.sum(block * before, 1)
+        k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
+        result = dot(block.to(k_block.dtype), k_block, result, PRECISION)
     result *= scale
     if HAS_PREV:
         if LEARNED:
-            query = rows_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, rows, n, channels, d)
+            query = load_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, row, 0, rows, channels, n, d)
             own = tl.sum(result * query.to(tl.float32), 1)
             tl.store(grad_alpha + image * tl.num_programs(1) + tl.program_id(1),
-                     tl.sum(tl.where(rows < n, own - blended, 0.)))
+                     tl.sum(tl.where(rows < n - row, own - blended, 0.)))
         result *= alpha
     if QUERY_SKIP:
         result += g.to(tl.float32)
     grad_q += _head(image, windows, heads, out_b, out_w, out_h)
-    tl.store(grad_q + rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d,
-             result.to(grad_q.dtype.element_ty), mask=(rows[:, None] < n) & (channels[None, :] < d))
+    store_block(grad_q, out_n, out_d, row, 0, rows, channels, n, d, result)
 
 
 @triton.jit
@@ -168,7 +157,8 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
                       HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr,
                       BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
-    keys, channels = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    key = tl.program_id(1) * BLOCK_M
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     q += _head(image, windows, heads, q_b, q_w, q_h)
     grad += _head(image, windows, heads, grad_b, grad_w, grad_h)
     mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
@@ -177,27 +167,24 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
         if LEARNED:
             alpha = tl.load(learned).to(tl.float32)
         scale *= alpha
-    value = rows_block(v + _head(image, windows, heads, v_b, v_w, v_h), v_m, v_d, keys, m, channels, dv)
+    value = load_block(v + _head(image, windows, heads, v_b, v_w, v_h), v_m, v_d, key, 0, keys, channels, m, dv)
     for_key = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for_value = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-    for start in range(0, n, BLOCK_N):
-        rows = start + tl.arange(0, BLOCK_N)
-        row_lse = tl.load(lse + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
-        row_sum = tl.load(delta + image.to(tl.int64) * n + rows, mask=rows < n, other=0.)
-        attn = _probabilities(logits + first, m, 1, mask, mask_n, mask_m, row_lse, rows, keys, n, m, HAS_MASK)
-        g = rows_block(grad, grad_n, grad_d, rows, n, channels, dv)
+    for row in range(0, n, BLOCK_N):
+        row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+        row_sum = tl.load(delta + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, dv)
         block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
         if HAS_NEXT:
-            block += _map_block(grad_next + first, m, 1, rows, keys, n, m)
-        query = rows_block(q, q_n, q_d, rows, n, channels, d)
+            block += load_block(grad_next + first, m, 1, row, key, rows, keys, n, m).to(tl.float32)
+        query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
         for_key = dot(tl.trans(block).to(query.dtype), query, for_key, PRECISION)
         for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
     grad_k += _head(image, windows, heads, gk_b, gk_w, gk_h)
-    tl.store(grad_k + keys[:, None].to(tl.int64) * gk_m + channels[None, :] * gk_d,
-             (scale * for_key).to(grad_k.dtype.element_ty), mask=(keys[:, None] < m) & (channels[None, :] < d))
+    store_block(grad_k, gk_m, gk_d, key, 0, keys, channels, m, d, scale * for_key)
     grad_v += _head(image, windows, heads, gv_b, gv_w, gv_h)
-    tl.store(grad_v + keys[:, None].to(tl.int64) * gv_m + channels[None, :] * gv_d,
-             for_value.to(grad_v.dtype.element_ty), mask=(keys[:, None] < m) & (channels[None, :] < dv))
+    store_block(grad_v, gv_m, gv_d, key, 0, keys, channels, m, dv, for_value)
 
 
 def _like(x: Tensor) -> Tensor:
@@ -226,7 +213,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor |
            *v.stride(), *_optional(prev, shape, q), *_optional(bias, shape, q), *_optional(mask, shape, q),
            q if learned is None else learned, alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m, d,
            dv, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
-           LEARNED=learned is not None, QUERY_SKIP=query_skip, BLOCK_N=BLOCK_N, BLOCK_M=block_of(m, BLOCK_M),
+           LEARNED=learned is not None, QUERY_SKIP=query_skip, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M,
            BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
     return out, logits, lse
 
@@ -251,7 +238,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, blended: boo
            *grad_q.stride(), grad_prev, grad_logits, delta, grad_alpha, windows, heads, n, m, d, dv,
            HAS_PREV=blended, HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None,
            LEARNED=learned is not None, QUERY_SKIP=query_skip, WRITE_LOGITS=write_logits, BLOCK_N=BLOCK_N,
-           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+           BLOCK_M=BLOCK_M, BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
     return grad_q, grad_prev, grad_logits, delta, grad_alpha
 
 
@@ -262,11 +249,10 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, learned: Ten
     """Gradients of k and v."""
     (b, windows, heads, n, d), (m, dv) = q.shape, v.shape[3:]
     grad_k, grad_v = _like(k), _like(v)
-    block_m = block_of(m, BLOCK_M)
-    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, block_m)), q, *q.stride(), v, *v.stride(),
+    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), q, *q.stride(), v, *v.stride(),
            *_optional(mask, logits.shape, q), grad, *grad.stride(), q if grad_next is None else grad_next,
            q if learned is None else learned, alpha, scale, logits, lse, delta, grad_k, *grad_k.stride(), grad_v,
            *grad_v.stride(), windows, heads, n, m, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None,
-           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, BLOCK_N=BLOCK_N, BLOCK_M=block_m,
+           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M,
            BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
     return grad_k, grad_v

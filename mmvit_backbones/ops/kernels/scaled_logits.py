@@ -4,7 +4,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, rows_block
+from .blocks import dot, load_block, store_block
 
 
 @triton.jit
@@ -14,14 +14,12 @@ def _outer_kernel(a, a_b, a_h, a_n, a_d, b, b_b, b_h, b_n, b_d, out, heads, n, m
     image = tl.program_id(0)
     batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
     blocks = tl.cdiv(m, BLOCK_M)
-    rows = tl.program_id(1) // blocks * BLOCK_N + tl.arange(0, BLOCK_N)
-    columns = tl.program_id(1) % blocks * BLOCK_M + tl.arange(0, BLOCK_M)
-    channels = tl.arange(0, BLOCK_D)
-    x = rows_block(a + batch * a_b + head * a_h, a_n, a_d, rows, n, channels, d)
-    y = rows_block(b + batch * b_b + head * b_h, b_n, b_d, columns, m, channels, d)
+    row, column = tl.program_id(1) // blocks * BLOCK_N, tl.program_id(1) % blocks * BLOCK_M
+    rows, columns, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    x = load_block(a + batch * a_b + head * a_h, a_n, a_d, row, 0, rows, channels, n, d)
+    y = load_block(b + batch * b_b + head * b_h, b_n, b_d, column, 0, columns, channels, m, d)
     result = scale * dot(x, tl.trans(y), None, PRECISION)
-    offsets = (image.to(tl.int64) * n + rows[:, None]) * m + columns[None, :]
-    tl.store(out + offsets, result.to(out.dtype.element_ty), mask=(rows[:, None] < n) & (columns[None, :] < m))
+    store_block(out + image.to(tl.int64) * n * m, m, 1, row, column, rows, columns, n, m, result)
 
 
 @triton.jit
@@ -31,16 +29,16 @@ def _product_kernel(a, a_b, a_h, a_n, a_m, b, b_b, b_h, b_m, b_d, out, out_b, ou
     """``out = scale * a b``: a block of rows per program."""
     image = tl.program_id(0)
     batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
-    rows, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    a += batch * a_b + head * a_h
+    b += batch * b_b + head * b_h
+    row = tl.program_id(1) * BLOCK_N
+    rows, columns, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for start in range(0, m, BLOCK_M):
-        columns = start + tl.arange(0, BLOCK_M)
-        x = rows_block(a + batch * a_b + head * a_h, a_n, a_m, rows, n, columns, m)
-        y = rows_block(b + batch * b_b + head * b_h, b_m, b_d, columns, m, channels, d)
+    for column in range(0, m, BLOCK_M):
+        x = load_block(a, a_n, a_m, row, column, rows, columns, n, m)
+        y = load_block(b, b_m, b_d, column, 0, columns, channels, m, d)
         total = dot(x, y, total, PRECISION)
-    offsets = rows[:, None].to(tl.int64) * out_n + channels[None, :] * out_d
-    tl.store(out + batch * out_b + head * out_h + offsets, (scale * total).to(out.dtype.element_ty),
-             mask=(rows[:, None] < n) & (channels[None, :] < d))
+    store_block(out + batch * out_b + head * out_h, out_n, out_d, row, 0, rows, channels, n, d, scale * total)
 
 
 @kernel_operator('scaled_logits')

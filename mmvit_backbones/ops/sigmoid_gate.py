@@ -12,7 +12,7 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
 
     Args:
         x (Tensor): ``(B, C, H, W)``.
-        gate (Tensor): The same shape and dtype.
+        gate (Tensor): The same shape.
         backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
             Defaults to None.
 
@@ -23,7 +23,7 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
         ValueError: If the backend is unknown or can't run; the message says why.
     """
     if backends.choose(backend, x, 0, 'sigmoid gate', example) == 'triton':
-        return _TritonGate.apply(x, gate)
+        return _TritonGate.apply(x, gate.to(x.dtype))
     return x * gate.sigmoid()
 
 

@@ -1,4 +1,4 @@
-"""The Triton kernels agree with plain PyTorch, in Triton's interpreter."""
+"""The Triton kernels agree with plain PyTorch: on a GPU, or else in Triton's interpreter."""
 import random
 
 import pytest
@@ -9,9 +9,10 @@ from mmvit_backbones.ops.normalized_attention import normalized_attention, scale
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.sigmoid_gate import sigmoid_gate
 
-pytestmark = pytest.mark.skipif(not backends.INTERPRETED, reason='needs TRITON_INTERPRET=1')
+DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or backends.INTERPRETED),
+                                reason='needs a GPU or TRITON_INTERPRET=1')
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-CPU = torch.device('cpu')
 
 
 def heads(rng, b, num_heads, n, d):
@@ -48,7 +49,7 @@ def residual_attention_case(rng):
     def function(q, k, v, prev, bias, alpha, backend):
         out, logits = residual_attention(
             q, k, v, prev if has_prev else None, alpha if learned else 0.3, 0.4, bias if has_bias else None,
-            mask.to(q.dtype) if has_mask else None, skip, backend=backend)
+            mask.to(q) if has_mask else None, skip, backend=backend)
         unused = 0. * (prev.sum() + bias.sum() + alpha)
         return torch.cat([out.flatten(), logits.flatten(), unused[None]])
 
@@ -66,19 +67,19 @@ def test_agrees_on_random_shapes(case, dtype):
         inputs = [x.bfloat16() for x in inputs]  # exact in every dtype
 
         def run(backend, device, dtype):
-            x = [x.to(dtype).requires_grad_() for x in inputs]
+            x = [x.to(device, dtype).requires_grad_() for x in inputs]
             out = function(*x, backend=backend)
-            weight = torch.linspace(-1, 1, out.numel()).view_as(out).bfloat16()
+            weight = torch.linspace(-1, 1, out.numel(), device=device).view_as(out).bfloat16()
             return [out, *torch.autograd.grad(out, x, weight.to(dtype))]
 
         if inputs[0].numel():
-            assert backends.self_check(run, CPU, dtype) is None
+            assert backends.self_check(run, DEVICE, dtype) is None
         else:
-            assert run('triton', CPU, dtype)[0].shape == run('torch', CPU, dtype)[0].shape
+            assert run('triton', DEVICE, dtype)[0].shape == run('torch', DEVICE, dtype)[0].shape
 
 
 def test_a_request_that_cannot_run_says_why():
-    x = torch.randn(1, 1, 4, 4)
+    x = torch.randn(1, 1, 4, 4, device=DEVICE)
     with pytest.raises(ValueError, match='no kernels for torch.float64'):
         sigmoid_gate(x.double(), x.double(), backend='triton')
     with pytest.raises(ValueError, match="must be 'torch', 'triton' or None, got 'cuda'"):
@@ -87,7 +88,7 @@ def test_a_request_that_cannot_run_says_why():
 
 @pytest.mark.parametrize('fault, message', [('wrong', 'deviate'), ('nan', 'deviate'), ('raises', 'RuntimeError')])
 def test_broken_kernels_are_not_used(fault, message, caplog):
-    """As if a driver had compiled them wrongly; in the place of a GPU, the CPU is the device."""
+    """As if a driver had compiled them wrongly."""
 
     def example(backend, device, dtype):
         result = torch.ones(3, dtype=dtype)
@@ -96,7 +97,7 @@ def test_broken_kernels_are_not_used(fault, message, caplog):
         return [result * {'wrong': 1.5, 'nan': float('nan')}[fault] if backend == 'triton' else result]
 
     for _ in range(2):
-        reason = backends.why_not_trusted(fault, example, CPU, torch.float32)
+        reason = backends.why_not_trusted(fault, example, DEVICE, torch.float32)
         assert message in reason
     assert [fault in record.message for record in caplog.records] == [True]
-    assert backends.why_not_trusted('sound', lambda *_: [torch.ones(1)], CPU, torch.float32) is None
+    assert backends.why_not_trusted('sound', lambda *_: [torch.ones(1)], DEVICE, torch.float32) is None

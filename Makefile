@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream chaos fuzz lint docs clean
+.PHONY: help setup demo test test-quick test-upstream chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: setup  ## check the style
 # Not --quiet, which silences --strict.
 docs: .venv-docs/stamp  ## build the documentation into site/ and check its links
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+tutorials: setup .venv-docs/stamp  ## run the notebooks that the documentation shows
+	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/run_tutorials.py $(TUTORIALS)
 
 # Needs neither torch nor `make setup`; where that has been called, its Python is known to make environments.
 .venv-docs/stamp: requirements/docs.txt

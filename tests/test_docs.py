@@ -1,6 +1,7 @@
 """What the documentation shows is run: examples in docstrings and on pages; what commands and links name is there."""
 import doctest
 import importlib
+import json
 import logging
 import pkgutil
 import re
@@ -136,6 +137,15 @@ def test_tools_know_the_flags_of_page(page):
             arguments_of = (ROOT / f'mmvit_backbones/cli/{shared}.py').read_text()
             known += arguments_of if re.search(r'\badd_\w+_argument', known) else ''
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
+
+
+@pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)
+def test_notebook_was_run_after_its_last_change(notebook):
+    """From top to bottom and without an error: its outputs are what the site shows."""
+    cells = [cell for cell in json.loads(notebook.read_text())['cells'] if cell['cell_type'] == 'code']
+    assert [cell['execution_count'] for cell in cells] == list(range(1, len(cells) + 1))
+    assert any('image/png' in output.get('data', {}) for cell in cells for output in cell['outputs'])
+    assert not any(output['output_type'] == 'error' for cell in cells for output in cell['outputs'])
 
 
 def anchors(page: Path) -> set[str]:

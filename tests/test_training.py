@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from mmvit_backbones.cli import run_care
+from mmvit_backbones.cli.config import dicts_in
 
 pytestmark = pytest.mark.training
 # The other one needs labels that another demonstration makes: test_classifier_beats_chance_and_teaches_tokens.
@@ -95,6 +96,10 @@ def shrink(model: dict, demo: dict) -> None:
         heads = model['train_cfg']['rcnn']
         for head in heads if isinstance(heads, list) else [heads]:
             head['sampler']['num'] = 64
+    if 'roi_head' in demo:  # the demonstration's classes
+        for head in dicts_in(model):
+            if 'num_classes' in head:
+                head['num_classes'] = demo['roi_head']['bbox_head']['num_classes']
     if 'data_preprocessor' in model:
         model['data_preprocessor'] = demo['data_preprocessor']
 
@@ -154,8 +159,8 @@ def test_segmenter_trains_and_is_evaluated(train, tmp_path):
 
 
 def test_detector_trains_and_is_evaluated(train, tmp_path):
-    log = train('configs/demo/mask_rcnn_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_epochs=1',
-                'train_cfg.val_interval=1', 'val_dataloader.dataset.indices=6')
+    log = train('configs/demo/mask_rcnn_reswin_t.py', tmp_path, f'visualizer.name={tmp_path}', 'train_cfg.max_epochs=2',
+                'train_cfg.val_interval=2', 'param_scheduler.0.end=6', 'val_dataloader.dataset.indices=6')
     losses = [entry['loss'] for entry in log if 'loss' in entry]
     assert losses[-1] < 0.8 * losses[0]
     assert any(0 <= entry.get('coco/segm_mAP', -1) <= 1 for entry in log)

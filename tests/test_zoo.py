@@ -14,7 +14,7 @@ CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
     '3x', '80k',  # schedules
     '384', '448', '769', 'dagger',  # sizes of images
-    '22k', 'cityscapes', 'real', 'relabel',  # data and labels
+    '22k', 'camvid', 'cityscapes', 'real', 'relabel',  # data and labels
     'peg',  # position encoding
     'pretrain',  # what others start from
 }

@@ -66,7 +66,7 @@ def make_files() -> dict[Path, str]:
     files = {path: to_yaml(content) for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
     files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
-    for name, marks, new in (('README.md', TABLE, networks('docs/')), ('docs/index.md', TABLE, networks('')),
+    for name, marks, new in (('README.md', TABLE, numbers_of_networks()), ('docs/index.md', TABLE, networks()),
                              ('docs/api/backbones.md', BACKBONES, backbones()), ('mkdocs.yml', PAGES, pages()),
                              ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
@@ -171,17 +171,29 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows]) + '\n'
 
 
-def networks(folder: str) -> str:
-    """The table of the first pages: a row for each family."""
-    rows = []
-    for name, family in families().items():
-        variants = [variant for variant in VARIANTS.values() if variant.family is family]
-        page = Path(family.docs)
-        rows.append([name, ', '.join(f'`{variant.name}`' for variant in variants),
-                     span([round(variant.num_params / 1e6) for variant in variants]),
-                     span([variant.top1 for variant in variants if variant.top1 is not None]),
-                     f'[{page.stem}]({folder}{page.name}), [paper]({family.paper})'])
+def networks() -> str:
+    """The table of the first page of the documentation: a row for each family."""
+    rows = [[name, ', '.join(f'`{variant.name}`' for variant in variants), *sizes_and_top1(variants),
+             f'[{Path(family.docs).stem}]({Path(family.docs).name}), [paper]({family.paper})']
+            for name, family, variants in members()]
     return table(['family', 'networks', 'parameters, millions', 'top-1, %', 'more'], rows)
+
+
+def numbers_of_networks() -> str:
+    """The shorter one of the README."""
+    rows = [[f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)), *sizes_and_top1(variants)]
+            for name, family, variants in members()]
+    return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
+
+
+def members() -> list[tuple[str, Family, list[Variant]]]:
+    return [(name, family, [variant for variant in VARIANTS.values() if variant.family is family])
+            for name, family in families().items()]
+
+
+def sizes_and_top1(variants: list[Variant]) -> list[str]:
+    return [span([round(variant.num_params / 1e6) for variant in variants]),
+            span([variant.top1 for variant in variants if variant.top1 is not None])]
 
 
 def grouped(*attributes: str) -> dict[tuple, str]:

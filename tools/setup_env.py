@@ -4,9 +4,12 @@
 ``MMVIT_OPENMMLAB=upstream``: .venv-upstream, with the original OpenMMLab packages in the place of their forks.
 ``MMVIT_BUILD_OPS=cuda``: operators for GPUs even if there is none, as where an image is built.
 
-Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME), because
-pip's own cache does not tell apart wheels that were compiled against different versions of torch.
+Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME; in the checkout
+where that is read-only), because pip's own cache does not tell apart wheels that were compiled against different
+versions of torch.
 """
+import contextlib
+import fcntl
 import filecmp
 import functools
 import hashlib
@@ -35,12 +38,33 @@ PINS = [ROOT / 'requirements' / name
         for name in ('build.txt', f'torch{SUFFIX}.txt', f'openmmlab{SUFFIX}.txt', 'runtime.txt',
                      *(['adapters.txt'] if OPENMMLAB_KIND == 'forks' else []))]
 BUILD, TORCH, OPENMMLAB, *WHEELS = PINS
-CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
 OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
-PYTHON_VERSION = '3.11'
+PYTHON_VERSIONS = '3.11', '3.12', '3.13'  # those for which the pinned packages have wheels
 DISK_GB = 12
 HEARTBEAT_SECONDS = 20
 STEPS = 7
+FULL_DISK = 'a disk is full; make room, or let TMPDIR and XDG_CACHE_HOME name folders on another disk'
+# What the log of a failed command contains, and what to do then.
+ADVICE = {
+    'No space left on device|Disk quota exceeded': FULL_DISK,
+    '407 Proxy Authentication Required|Cannot connect to proxy':
+        'the proxy refused; HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT has to be right',
+    'CERTIFICATE_VERIFY_FAILED':
+        'the certificate of the index or proxy is not known; let PIP_CERT name the file of your authority',
+    'Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ConnectTimeout'
+    '|Network is unreachable|Read timed out|Connection reset|Connection refused|incomplete-download':
+        'the package index does not answer; check the network, set HTTPS_PROXY behind a proxy, '
+        'PIP_INDEX_URL for an index of your own, and call again',
+    'No matching distribution found':
+        'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf names an index of your own, '
+        'it has to mirror pypi.org, or let PIP_EXTRA_INDEX_URL name one that has it',
+    'fatal error: Python.h': 'the development files of Python are missing (Debian, Ubuntu: apt install python3-dev)',
+    'Killed signal|cc1plus: out of memory': 'there is too little memory; close something and call again',
+}
+SIGNALS = {
+    -9: 'it was killed, most likely for want of memory; close something and call again',
+    -4: "this CPU lacks instructions that torch's wheels use; a newer machine is needed",
+}
 
 
 class SetupError(Exception):
@@ -66,14 +90,45 @@ def minutes(seconds):
     return f'{int(seconds) // 60} min {int(seconds) % 60:02d} s'
 
 
-def log_tail(lines=15):
-    return '\n'.join(LOG.read_text(errors='replace').splitlines()[-lines:])
+def choose_cache():
+    """The folder for wheels, in the user's cache or, where that can't be written, in the checkout."""
+    try:
+        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except (OSError, RuntimeError):  # read-only, or there is no home
+        return ROOT / 'build' / 'wheels'
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Only one process at a time makes a folder of the cache, whatever clone it works for."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + '.lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f'      waiting for another setup that is making {folder.name}')
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def advise(text, code):
+    """What to do about a command that failed, or ''."""
+    if code in SIGNALS:
+        return f'{SIGNALS[code]}; '
+    # To pip, a full disk is an interrupted connection.
+    if any(shutil.disk_usage(folder).free < 1e9 for folder in (ROOT, tempfile.gettempdir())):
+        return f'{FULL_DISK}; '
+    return next((f'{advice}; ' for pattern, advice in ADVICE.items() if re.search(pattern, text)), '')
 
 
 def run(*command, **env):
     """Run a command into the log with a sign of life now and then; show the log's end if it fails."""
     start = time.monotonic()
     with LOG.open('a') as log:
+        begin = log.tell()
         print('$', *command, file=log, flush=True)
         process = subprocess.Popen([str(part) for part in command], cwd=VENV, env={**os.environ, **env},
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
@@ -87,8 +142,9 @@ def run(*command, **env):
                 process.terminate()
                 raise
     if code:
-        say(log_tail())
-        raise SetupError(f'the last command failed with the messages above; the whole log is in {LOG}')
+        text = LOG.read_bytes()[begin:].decode(errors='replace')
+        say('\n'.join(text.splitlines()[-15:]))
+        raise SetupError(advise(text, code) + f'the last command failed with the messages above; all are in {LOG}')
 
 
 def pip(*arguments, **env):
@@ -101,29 +157,36 @@ def install(*arguments):
 
 
 def output(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # As old Pythons know it, which have to get as far as to say that they are too old.
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True).stdout
 
 
 def find_python():
-    """A Python of the right version that can create environments and compile extensions."""
-    probe = f'import sys, venv, ensurepip; assert "%d.%d" % sys.version_info[:2] == "{PYTHON_VERSION}"'
-    for name in (sys.executable, f'python{PYTHON_VERSION}'):
+    """A Python that can create environments, and its version; that of an environment that is there comes first."""
+    probe = ('import sys, venv, ensurepip; '
+             'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
+    for name in (PYTHON, sys.executable, *(f'python{version}' for version in PYTHON_VERSIONS)):
         try:
-            output(name, '-c', probe)
-            return name
+            version, executable = output(name, '-c', probe).strip().split(' ', 1)
         except (OSError, subprocess.CalledProcessError):
             continue
-    raise SetupError(f'Python {PYTHON_VERSION} with the modules venv and ensurepip was not found: '
-                     f'install it so that `python{PYTHON_VERSION}` starts it')
+        if version in PYTHON_VERSIONS:
+            return executable, version
+    raise SetupError(
+        f'Python {", ".join(PYTHON_VERSIONS[:-1])} or {PYTHON_VERSIONS[-1]} with the modules venv and ensurepip was '
+        f'not found (this is {platform.python_version()}); install one (Debian, Ubuntu: apt install python3.11-venv '
+        'python3.11-dev) and, if it is not on PATH, name it: make setup PYTHON=/path/to/python3.11')
 
 
 def check_machine(python):
     if not shutil.which('c++'):
-        raise SetupError('a C++ compiler is needed to build mmcv: install g++ so that `c++` starts it')
+        raise SetupError('a C++ compiler is needed to build mmcv: install g++ so that `c++` starts it '
+                         '(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)')
     include = output(python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))').strip()
     if not Path(include, 'Python.h').exists():
-        raise SetupError(f'{include}/Python.h is needed to build mmcv: '
-                         f'install the development files of Python {PYTHON_VERSION}')
+        raise SetupError(f'{include}/Python.h is needed to build mmcv: install the development files of {python} '
+                         '(Debian, Ubuntu: apt install python3.11-dev)')
     free_gb = shutil.disk_usage(ROOT).free / 1e9
     if free_gb < DISK_GB and not VENV.exists():
         raise SetupError(f'{DISK_GB} GB of free disk are needed in {ROOT}, there are {free_gb:.1f} GB')
@@ -133,7 +196,7 @@ def check_distributions():
     """Refuse an environment that mixes the original OpenMMLab packages with their forks."""
     check = runpy.run_path(str(ROOT / 'mmvit_backbones' / 'installation.py'))['check_distributions']
     try:
-        check(path=[str(VENV / 'lib' / f'python{PYTHON_VERSION}' / 'site-packages')])
+        check(path=[str(folder) for folder in VENV.glob('lib/python3*/site-packages')])
     except ImportError as error:
         raise SetupError(f'{VENV}: {error}') from None
 
@@ -161,9 +224,9 @@ def choose_device():
     return 'cpu'
 
 
-def wheel_folder(package, version, device):
-    torch, python = read_pins(TORCH)['torch'], PYTHON_VERSION.replace('.', '')
-    return CACHE / f'{package}-{version}-torch{torch}-cp{python}-{platform.machine()}-{device}'
+def wheel_folder(cache, package, version, python, device):
+    torch, python = read_pins(TORCH)['torch'], python.replace('.', '')
+    return cache / f'{package}-{version}-torch{torch}-cp{python}-{platform.machine()}-{device}'
 
 
 def cached_wheel(folder):
@@ -181,8 +244,7 @@ def cached_wheel(folder):
 
 def build_wheel(requirement, folder, **env):
     """Build next to the folder and move the result there at once: a folder is complete or it does not exist."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix='tmp-') as build:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
         options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel']
         pip('wheel', *options, requirement, **env)
         shutil.rmtree(folder, ignore_errors=True)
@@ -220,30 +282,30 @@ def build_mmcv(requirement, folder, device):
         build_wheel(source, folder, CUDA_VISIBLE_DEVICES='', **env)
 
 
-def provide_wheels(packages, device, build, duration):
-    """The wheels of the packages, out of the cache or freshly built."""
+def provide_wheels(folders, build, duration):
+    """The wheels of the packages, out of the folders of the cache or freshly built."""
     wheels = []
-    for package, version in packages.items():
-        folder = wheel_folder(package, version, device)
-        if not cached_wheel(folder):
-            say(f'      building {package}, {duration}, once per machine')
-            build(f'{package}=={version}', folder)
-        wheels.append(cached_wheel(folder))
+    for requirement, folder in folders.items():
+        with locked(folder):
+            if not cached_wheel(folder):
+                say(f'      building {requirement}, {duration}, once per machine')
+                build(requirement, folder)
+            wheels.append(cached_wheel(folder))
     return wheels
 
 
-def provide_operators(device):
+def provide_operators(cache, device):
     """This package's own operators into the checkout, out of the cache or freshly compiled."""
     builder, sources = OPERATORS / 'build.py', sorted((OPERATORS / 'csrc').iterdir())
     what = [read_pins(TORCH)['torch'].encode(), platform.machine().encode(), device.encode()]
     key = hashlib.sha256(b'\0'.join(what + [file.read_bytes() for file in [builder, *sources]])).hexdigest()[:16]
-    folder = CACHE.parent / 'operators' / key
-    if not folder.exists():
-        say('      compiling the operators, about 2 minutes on 2 cores, once per machine and change')
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
-            run(PYTHON, builder, device, '--folder', f'{build}/libraries')
-            os.rename(f'{build}/libraries', folder)
+    folder = cache.parent / 'operators' / key
+    with locked(folder):
+        if not folder.exists():
+            say('      compiling the operators, about 2 minutes on 2 cores, once per machine and change')
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
+                run(PYTHON, builder, device, '--folder', f'{build}/libraries')
+                os.rename(f'{build}/libraries', folder)
     for library in folder.glob('*.so'):
         own = OPERATORS / library.name
         if not (own.exists() and filecmp.cmp(library, own)):
@@ -261,14 +323,17 @@ def set_up():
     start = time.monotonic()
     if VENV.exists():
         check_distributions()
-    device = choose_device()
+    device, cache = choose_device(), choose_cache()
     if STAMP.exists() and PYTHON.exists() and STAMP.read_text() == fingerprint():
-        provide_operators(device)
+        provide_operators(cache, device)
         return
-    python = find_python()
+    python, version = find_python()
     check_machine(python)
     packages = read_pins(OPENMMLAB)
     mmcv = {name: packages.pop(name) for name in ('onedl-mmcv', 'mmcv') if name in packages}
+
+    def folders(packages, device):
+        return {f'{name}=={pin}': wheel_folder(cache, name, pin, version, device) for name, pin in packages.items()}
 
     def step(number, text):
         say(f'[{number}/{STEPS}] {text} (after {minutes(time.monotonic() - start)})')
@@ -280,14 +345,14 @@ def set_up():
     install(*(argument for file in (TORCH, *WHEELS) for argument in ('--requirement', file)))
     step(3, f'providing mmcv with compiled operators ({device})')
     compile_mmcv = functools.partial(build_mmcv, device=device)
-    wheels = provide_wheels(mmcv, device, compile_mmcv, 'about 8 minutes on 2 cores')
+    wheels = provide_wheels(folders(mmcv, device), compile_mmcv, 'about 8 minutes on 2 cores')
     step(4, 'providing the other OpenMMLab packages')
-    wheels += provide_wheels(packages, 'any', build_wheel, 'less than a minute')
+    wheels += provide_wheels(folders(packages, 'any'), build_wheel, 'less than a minute')
     step(5, 'installing OpenMMLab and this package')
     install('--no-index', '--force-reinstall', *wheels)
     install('--no-build-isolation', '--editable', ROOT)
     step(6, "providing this package's operators")
-    provide_operators(device)
+    provide_operators(cache, device)
     step(7, 'checking that everything can be imported')
     check_distributions()
     verify()

@@ -1,0 +1,45 @@
+"""The demo says when a task has not learned, and how long it will take; that it learns, CI sees by running it."""
+import runpy
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+LOG = """\
+11/21 07:53:00 - mmengine - INFO - Iter(train) [ 12/150]  lr: 4.4e-04  eta: 0:04:05  loss: 2.5994  loss_ce: 1.8
+11/21 07:53:02 - mmengine - INFO - Iter(train) [ 16/150]  lr: 4.4e-04  eta: 0:03:59  loss: 2.1428  loss_ce: 1.6
+"""
+
+
+@pytest.fixture
+def demo():
+    return runpy.run_path(str(ROOT / 'tools/demo.py'))
+
+
+def test_a_task_at_chance_fails_with_its_reason(demo, tmp_path):
+    learned = {task: {key: least for key, (least, _, _) in task.figures.items()} for task in demo['TASKS']}
+    demo['check_figures'](tmp_path, learned)
+    task = demo['TASKS'][1]
+    with pytest.raises(demo['DemoError'], match='segmentation reached 9.1 instead of .* mean IoU.*segmentation.log'):
+        demo['check_figures'](tmp_path, {**learned, task: {**learned[task], 'mIoU': 9.1}})
+
+
+def test_progress_has_the_longest_remaining_time(demo, tmp_path):
+    for task in demo['TASKS']:
+        (tmp_path / f'{task.name}.log').write_text('')
+    codes = dict.fromkeys(demo['TASKS'])
+    assert 'detection starts' in demo['progress'](tmp_path, codes, 1)
+    for task in demo['TASKS'][:2]:
+        (tmp_path / f'{task.name}.log').write_text(LOG)
+    codes[demo['TASKS'][2]] = 0
+    line = demo['progress'](tmp_path, codes, 20)
+    assert 'detection loss 2.14' in line and 'classification done' in line and '4 min left' in line
+
+
+def test_a_failure_shows_the_end_of_the_log(demo, tmp_path):
+    task = demo['TASKS'][0]
+    (tmp_path / f'{task.name}.log').write_text('error: data set not found')
+    process = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(1)'])
+    with pytest.raises(demo['DemoError'], match='detection ended with exit code 1(?s:.*)data set not found'):
+        demo['watch'](tmp_path, {task: process})

@@ -1,0 +1,61 @@
+"""What stops a set-up is said in one line with what to do; in a copy, as this checkout is set up."""
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """What tools/setup_env.py needs, in a folder whose name has a space."""
+    checkout = tmp_path / 'a checkout'
+    shutil.copytree(ROOT / 'requirements', checkout / 'requirements')
+    (checkout / 'tools').mkdir()
+    shutil.copy(ROOT / 'tools/setup_env.py', checkout / 'tools')
+    return checkout
+
+
+def set_up(checkout, **env):
+    env = {'XDG_CACHE_HOME': str(checkout / 'cache'), 'PATH': os.environ['PATH'], 'PIP_CONFIG_FILE': os.devnull, **env}
+    result = subprocess.run([sys.executable, checkout / 'tools/setup_env.py'], env=env, capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr.startswith('setup: ') and result.stderr.count('\n') == 1
+    return result.stderr
+
+
+def test_no_compiler(checkout):
+    assert 'install g++' in set_up(checkout, PATH=str(checkout))
+
+
+def test_unknown_kind_of_openmmlab(checkout):
+    assert "['forks', 'upstream']" in set_up(checkout, MMVIT_OPENMMLAB='mine')
+
+
+@pytest.mark.slow
+def test_index_out_of_reach(checkout):
+    assert 'PIP_INDEX_URL' in set_up(checkout, PIP_INDEX_URL='http://127.0.0.1:9/simple')
+
+
+def test_wheels_go_into_the_checkout_where_the_cache_is_read_only(checkout, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', os.devnull)
+    setup_env = runpy.run_path(str(checkout / 'tools/setup_env.py'))
+    assert setup_env['choose_cache']() == checkout / 'build/wheels'
+
+
+def test_two_clones_compile_one_after_the_other(checkout, tmp_path):
+    folder = tmp_path / 'cache/mmcv'
+    program = f"""
+import runpy, time
+from pathlib import Path
+setup_env = runpy.run_path({str(checkout / 'tools/setup_env.py')!r})
+folder = Path({str(folder)!r})
+with setup_env['locked'](folder):
+    if not folder.exists():
+        time.sleep(1)
+        folder.mkdir()  # fails where another has made it meanwhile
+"""
+    processes = [subprocess.Popen([sys.executable, '-c', program]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]

@@ -1,6 +1,6 @@
 """Run the notebooks in docs/tutorials; `--save` keeps their outputs, which are what the documentation shows.
 
-Needs nbclient and ipykernel (requirements/docs.txt) beside all that `make setup` installs: call `make tutorials`.
+Needs nbclient and ipykernel (requirements/docs.txt) in addition to what `make setup` installs: call `make tutorials`.
 """
 import argparse
 import os

@@ -158,7 +158,7 @@ def _onedrive_api(address: str) -> str:
 
 
 def _onedrive_page(address: str) -> str:
-    """A share leads to a page of the file, beside which its content lies."""
+    """A share leads to a page of the file, which links to its content."""
     import requests
     try:
         with requests.get(address, stream=True, timeout=TIMEOUT) as response:
@@ -230,7 +230,7 @@ def check_unchanged(path: Path) -> None:
     note = _note(path)
     if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
         raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '
-                              f'{then}. Delete {note.name} to take it as it is, and the file, too, to download it anew')
+                              f'{then}. Delete {note.name} to take it as it is, or both files to download it again')
 
 
 def _note(path: Path) -> Path:

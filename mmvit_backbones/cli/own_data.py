@@ -50,7 +50,7 @@ def use_class_folder(cfg: Config, folder: str) -> None:
     """
     _check_scope(cfg, 'mmpretrain', '--class-folder is for classifiers')
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
-        raise UsageError(f'--class-folder: {cfg.filename} needs token labels beside the images; tools/'
+        raise UsageError(f'--class-folder: {cfg.filename} needs token labels next to the images; tools/'
                          'make_token_labels.py makes them, and --cfg-options names their folders')
     classes = _class_folders(folder, 'train')
     unknown = set(_class_folders(folder, 'val')) - set(classes)

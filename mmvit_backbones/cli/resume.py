@@ -68,7 +68,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
             if os.environ.get('RANK', '0') == '0':
                 print(f'set aside as {aside.name}: {reason}', file=sys.stderr)
     if damaged:
-        raise UsageError(f'no checkpoint in {work_dir} is intact; without --resume, the training starts anew')
+        raise UsageError(f'no checkpoint in {work_dir} is intact; leave out --resume to start from the beginning')
     return None
 
 

@@ -18,7 +18,7 @@ OPTIONS = ['train_dataloader.num_workers=1', 'train_cfg.max_epochs=6', 'default_
 
 
 def test_killed_trainings_end_with_the_same_weights(tmp_path):
-    """Two of three kills by SIGKILL, the third by SIGTERM; a training that is finished starts anew."""
+    """Two of three kills by SIGKILL, the third by SIGTERM; a finished training starts again."""
     undisturbed = tmp_path / 'undisturbed'
     run = train(undisturbed, *OPTIONS)
     assert run.wait() == 0, run.text

@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import sys
+from importlib import import_module
 
 import torch
 from mmengine.registry import MODELS
@@ -18,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.models import import_mmpretrain
-from mmvit_backbones.ops import library
+from mmvit_backbones.ops import backends, library
 from mmvit_backbones.zoo import VARIANTS
 
 
@@ -50,6 +51,12 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
     formulas = {torch.ops.aten.baddbmm_: in_place_product}
     if library.MISSING['cpp'] is None:  # else varied-size windows run in plain PyTorch, which is counted as it is
         formulas[torch.ops.mmvit.vsa_attention] = window_attention
+    if backends.triton is not None:  # meta tensors are dispatched as those on a GPU
+        import_module('mmvit_backbones.ops.kernels.residual_attention')
+        import_module('mmvit_backbones.ops.kernels.normalized_attention')
+        import_module('mmvit_backbones.ops.kernels.scaled_logits')
+        formulas |= {torch.ops.mmvit.residual_attention: two_products, torch.ops.mmvit.scaled_logits: logits_product,
+                     torch.ops.mmvit.normalized_attention: values_product}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with torch.no_grad(), counter:
         model(images)
@@ -68,6 +75,19 @@ def window_attention(q: tuple, k: tuple, v: tuple, scale: tuple, offset: tuple, 
     """Operations of the two products in every window, by the shapes; sampling is not counted, as in plain PyTorch."""
     batch_size, num_heads, d = q[:3]
     return 4 * batch_size * num_heads * d * math.prod(scale[3:]) * window_size**4
+
+
+def two_products(q: tuple, k: tuple, *args, **kwargs) -> int:
+    """Operations of ``q k^T`` and the product with values as wide."""
+    return 2 * logits_product(q, k)
+
+
+def logits_product(q: tuple, k: tuple, *args, **kwargs) -> int:
+    return 2 * math.prod(q) * k[-2]
+
+
+def values_product(logits: tuple, lse: tuple, squares: tuple, value: tuple, *args, **kwargs) -> int:
+    return 2 * math.prod(logits) * value[-1]
 
 
 def table(rows: list[dict]) -> str:

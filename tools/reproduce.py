@@ -18,6 +18,7 @@ from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.work_dir import set_work_dir
 from mmvit_backbones.engine import CheckpointMatchHook
 from mmvit_backbones.published import RESULTS, read_figures
 from mmvit_backbones.zoo import VARIANTS
@@ -90,7 +91,7 @@ def plain(keys: list[str]) -> list[str]:
 
 def measure(args: argparse.Namespace, path: Path, checkpoint: str, tta: bool, real: bool) -> dict[str, float]:
     cfg = load_config(str(path), args.cfg_options)
-    launch.set_work_dir(cfg, args.work_dir)
+    set_work_dir(cfg, args.work_dir)
     if real:
         frameworks.use_real(cfg, args.real)
     check_data(cfg, ['test'])

@@ -38,7 +38,7 @@ class Attention(nn.Module):
             tuple[Tensor, Tensor]: Tokens ``(B, N, C)`` and this block's logits.
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         x, logits = residual_attention(q, k, v, prev_logits, alpha, self.scale)
         return self.proj(x.transpose(1, 2).flatten(2)), logits
 

@@ -85,7 +85,7 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         _fail(error, only_first=True)  # all processes see it
     except TrainingError as error:
         _fail(error)
-    except RuntimeError as error:
+    except Exception as error:  # the signal of a lost process interrupts whatever runs
         reason = _lost_process(error)
         if reason is None:
             raise
@@ -105,9 +105,12 @@ def _fail(reason: Exception | str, only_first: bool = False) -> None:
     sys.exit(1)
 
 
-def _lost_process(error: RuntimeError) -> str | None:
-    """Say which process has gone, if that is what an error is about."""
-    text = str(error)
+def _lost_process(error: Exception) -> str | None:
+    """Say which process has gone, if that is what an error, or one that it came from, is about."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    text = '\n'.join(map(str, chain))
     worker = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:

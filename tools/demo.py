@@ -44,7 +44,7 @@ TASKS = [
           'val_dataloader.dataset.data_prefix.img=train/',
           'val_evaluator.ann_file=data/coco_mini/annotations/large_train.json')),
     Task('segmentation', 'configs/demo/upernet_reswin_t_camvid.py',
-         {'aAcc': (60, 29, '% of the pixels are right, other images'),
+         {'aAcc': (55, 29, '% of the pixels are right, other images'),
           'mIoU': (18, 3, '% mean IoU, other images')}),
     Task('classification', 'configs/demo/imagenet_reswin_t.py',
          {'accuracy/top1': (33, 20, '% are right, other images')}),

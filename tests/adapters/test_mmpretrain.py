@@ -7,6 +7,7 @@ import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
+from mmengine.registry import init_default_scope
 
 from mmvit_backbones.checkpoints.download import cached_file
 from mmvit_backbones.weights import WEIGHTS
@@ -26,6 +27,7 @@ def test_inferencer_takes_published_weights(tmp_path, monkeypatch):
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
     torch.save(weights, cached_file(WEIGHTS['vitae_tiny']))
+    init_default_scope('mmpretrain')  # another test may have left another one
     inferencer = mmpretrain.ImageClassificationInferencer('vitae_tiny', device='cpu')
     image = next((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
     result, = inferencer(str(image), show=False)

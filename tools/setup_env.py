@@ -313,7 +313,7 @@ def provide_operators(cache, device):
 
 
 def verify():
-    # yapf writes its grammar into a cache when it is first imported; two processes of a training must not do so at once.
+    # yapf caches its grammar when it is first imported; two processes of a training must not do so at once.
     modules = 'torch, mmcv.ops, mmdet.apis, mmseg.apis, mmpretrain.apis, yapf, mmvit_backbones'
     run(PYTHON, '-c', f'import {modules}')
 

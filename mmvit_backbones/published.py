@@ -4,6 +4,7 @@
 Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), rates of images as printed.
 """
 import csv
+import functools
 import re
 from pathlib import Path
 
@@ -24,6 +25,7 @@ METRICS = {
 }
 
 
+@functools.cache
 def read_figures() -> list[dict[str, str]]:
     """The lines of ``published.csv``: variant, config (or nothing), key, value, setting, source and note, as text."""
     with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:

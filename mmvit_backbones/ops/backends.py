@@ -96,6 +96,12 @@ def self_check(check: Callable, device: torch.device, dtype: torch.dtype) -> str
     return None
 
 
+def example_inputs(device: torch.device, dtype: torch.dtype, *shapes: Sequence[int]) -> list[Tensor]:
+    """Random tensors for a self-check, such as bfloat16 holds: in other dtypes the computation alone differs."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator).bfloat16().to(device, dtype) for shape in shapes]
+
+
 def kernel_operator(name: str) -> Callable:
     """Decorator: an operator ``mmvit::name`` that launches one Triton kernel, for compilers and counters to see."""
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import backends
+from .batched import flat, scaled_bmm
 from .precision import at_least_float32
 from .recompute import recomputable, recompute_input
 
@@ -32,10 +33,8 @@ def scaled_logits(q: Tensor, k: Tensor, scale: float, backend: str | None = None
 
 def example_logits(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Logits and gradients of a small input, with the strides that networks have."""
-    generator = torch.Generator().manual_seed(0)
-    # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
-    q, k = (torch.randn(shape, generator=generator).bfloat16().to(device, dtype).transpose(1, 2).requires_grad_()
-            for shape in ((2, 70, 3, 48), (2, 37, 3, 48)))
+    q, k = (x.transpose(1, 2).requires_grad_()
+            for x in backends.example_inputs(device, dtype, (2, 70, 3, 48), (2, 37, 3, 48)))
     logits = scaled_logits(q, k, 0.2, backend)
     return [logits, *torch.autograd.grad(logits.square().sum(), [q, k])]
 
@@ -65,18 +64,14 @@ class _ScaledLogits(torch.autograd.Function):
     def forward(ctx, q: Tensor, k: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(q, k)
         ctx.scale = scale
-        return scaled_bmm(q, k.transpose(-2, -1), scale)
+        return scaled_bmm(flat(q), flat(k.transpose(-2, -1)), scale).unflatten(0, q.shape[:2])
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         q, k = ctx.saved_tensors
-        return scaled_bmm(grad, k, ctx.scale), scaled_bmm(grad.transpose(-2, -1), q, ctx.scale), None
-
-
-def scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """``scale * a b`` of tensors with two batch dimensions, in one kernel."""
-    out = torch.baddbmm(a.new_empty(()), a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale)
-    return out.unflatten(0, a.shape[:2])
+        grad_q = scaled_bmm(flat(grad), flat(k), ctx.scale)
+        grad_k = scaled_bmm(flat(grad.transpose(-2, -1)), flat(q), ctx.scale)
+        return grad_q.unflatten(0, q.shape[:2]), grad_k.unflatten(0, q.shape[:2]), None
 
 
 def reference(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
@@ -122,11 +117,9 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Output and gradients on a small input: partial blocks, sharp and flat rows."""
-    generator = torch.Generator().manual_seed(0)
-    logits, value = (torch.randn(shape, generator=generator) for shape in ((2, 3, 70, 37), (2, 3, 37, 48)))
-    logits *= torch.linspace(0.1, 4, 70)[:, None]
-    # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
-    logits, value = (x.to(torch.bfloat16).to(device, dtype).requires_grad_() for x in (logits, value))
+    logits, value = backends.example_inputs(device, dtype, (2, 3, 70, 37), (2, 3, 37, 48))
+    logits *= 2.**torch.linspace(-3, 2, 70, device=device).round()[:, None]  # powers of two round nothing
+    logits, value = logits.requires_grad_(), value.requires_grad_()
     out = normalized_attention(logits, value, backend=backend)
     return [out, *torch.autograd.grad(out.square().sum(), [logits, value])]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import backends
+from .batched import flat, scaled_bmm
 from .precision import without_autocast
 
 
@@ -76,20 +77,15 @@ def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Outputs and gradients of small inputs: windows with bias and mask; a learned weight and a query skip."""
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int) -> Tensor:
-        # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
-        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype).requires_grad_()
-
     results = []
     for heads, learned in (((2, 3, 2), False), ((2, 3), True)):
-        q, k, v = random(*heads, 70, 48), random(*heads, 37, 48), random(*heads, 37, 48)
-        prev_logits, bias = random(*heads, 70, 37), random(heads[-1], 70, 37)
-        mask = None if learned else random(3, 1, 70, 37).detach()
-        alpha = random(1)[0].detach().requires_grad_() if learned else 0.5
-        out, logits = residual_attention(q, k, v, prev_logits, alpha, 0.2, bias, mask, learned, backend=backend)
-        inputs = [q, k, v, prev_logits, bias, *([alpha] if learned else [])]
+        *inputs, mask, gate = backends.example_inputs(
+            device, dtype, (*heads, 70, 48), (*heads, 37, 48), (*heads, 37, 48), (*heads, 70, 37), (heads[-1], 70, 37),
+            (3, 1, 70, 37), ())
+        inputs = [x.requires_grad_() for x in (*inputs, *([gate] if learned else []))]
+        q, k, v, prev_logits, bias = inputs[:5]
+        out, logits = residual_attention(q, k, v, prev_logits, gate if learned else 0.5, 0.2, bias,
+                                         None if learned else mask, learned, backend=backend)
         results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), inputs)]
     return results
 
@@ -224,15 +220,3 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Sums of the products per sample, without a tensor of products and summed in float32."""
     return torch.bmm(a.flatten(1).unsqueeze(1), b.flatten(1).unsqueeze(2))
-
-
-def flat(x: Tensor) -> Tensor:
-    """One batch dimension."""
-    return x.reshape(-1, *x.shape[-2:])
-
-
-def scaled_bmm(a: Tensor, b: Tensor, scale: float, base: Tensor | None = None) -> Tensor:
-    """``scale * a b``, plus ``base``, in one kernel."""
-    if base is None:
-        return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
-    return torch.baddbmm(base, a, b, alpha=scale)

@@ -29,9 +29,7 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Output and gradients on a small input, one argument channels-last."""
-    generator = torch.Generator().manual_seed(0)
-    # bfloat16 holds the inputs exactly in every dtype: what differs is the computation.
-    x, gate = (torch.randn(2, 5, 7, 9, generator=generator).bfloat16().to(device, dtype) for _ in range(2))
+    x, gate = backends.example_inputs(device, dtype, (2, 5, 7, 9), (2, 5, 7, 9))
     x = x.to(memory_format=torch.channels_last).requires_grad_()
     out = sigmoid_gate(x, gate.requires_grad_(), backend)
     return [out, *torch.autograd.grad(out.square().sum(), [x, gate])]

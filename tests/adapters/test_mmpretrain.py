@@ -1,19 +1,18 @@
 """mmpretrain's hub and inferencer find the networks by name, whichever package is imported first."""
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
+from helpers import ROOT
 from mmengine.registry import init_default_scope
 
 from mmvit_backbones.checkpoints.download import cached_file
 from mmvit_backbones.weights import WEIGHTS
 
 mmpretrain = pytest.importorskip('mmpretrain')
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_hub_lists_and_builds():

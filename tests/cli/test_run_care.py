@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from PIL import Image
 
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.run_care import keep_few_checkpoints, log_to, set_precision
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(name: str):

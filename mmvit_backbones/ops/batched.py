@@ -1,0 +1,15 @@
+"""Matrix products with one batch dimension."""
+import torch
+from torch import Tensor
+
+
+def flat(x: Tensor) -> Tensor:
+    """One batch dimension."""
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def scaled_bmm(a: Tensor, b: Tensor, scale: float, base: Tensor | None = None) -> Tensor:
+    """``scale * a b``, plus ``base``, in one kernel."""
+    if base is None:
+        return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
+    return torch.baddbmm(base, a, b, alpha=scale)

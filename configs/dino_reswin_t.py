@@ -1,6 +1,6 @@
 # Nothing is published with this head: the recipe is mmdet's for ResNet-50.
 _base_ = './_base_/dino_coco.py'
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/reswin_tiny.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://reswin_tiny')
 model = dict(
     backbone=dict(type='ReSwin', arch='tiny', drop_path_rate=0.2, init_cfg=pretrained),
     neck=dict(in_channels=[192, 384, 768]))

@@ -1,6 +1,6 @@
 # Nothing is published with this head: the recipe is mmdet's for ResNet-50.
 _base_ = './_base_/dino_coco.py'
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small')
 model = dict(
     backbone=dict(
         type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis', drop_path_rate=0.1,

@@ -1,6 +1,5 @@
-# Published: 85.1 % top-1. Starts from the published weights at 224, converted with their head:
-# python tools/convert_checkpoint.py checkpoints/restv2_base_224.pth checkpoints/restv2_base_224.safetensors
+# Published: 85.1 % top-1. Starts from the published weights at 224, head included.
 _base_ = ['./_base_/models/classifier.py', './_base_/datasets/imagenet_restv2_384.py',
           './_base_/schedules/imagenet_restv2_384.py', './_base_/mmpretrain_runtime.py']
-load_from = 'checkpoints/restv2_base_224.safetensors'
+load_from = 'official://restv2_base'
 model = dict(backbone=dict(type='ResTv2', arch='base', drop_path_rate=0.3), head=dict(in_channels=768))

@@ -4,7 +4,7 @@ _base_ = './imagenet_vitae_b.py'
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 5
 param_scheduler[1].update(eta_min=1e-6, end=30)
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_base_22k.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitae_base/22k')
 model = dict(backbone=dict(init_cfg=pretrained))
 optim_wrapper = dict(optimizer=dict(lr=5e-5, weight_decay=1e-8))
 train_cfg = dict(max_epochs=30)

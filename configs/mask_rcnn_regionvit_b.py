@@ -1,5 +1,5 @@
 # Published: box AP 43.5, mask AP 40.1.
 _base_ = ['./_base_/models/mask_rcnn_regionvit.py', './_base_/datasets/coco_instance_regionvit_1x.py',
           './_base_/schedules/coco_regionvit_1x.py', './_base_/mmdet_runtime_by_iter.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_base.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://regionvit_base')
 model = dict(backbone=dict(arch='base', init_cfg=pretrained), neck=dict(in_channels=[128, 256, 512, 1024]))

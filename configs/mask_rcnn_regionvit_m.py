@@ -1,5 +1,5 @@
 # No figure of this size is published; the recipe is that of the others.
 _base_ = ['./_base_/models/mask_rcnn_regionvit.py', './_base_/datasets/coco_instance_regionvit_1x.py',
           './_base_/schedules/coco_regionvit_1x.py', './_base_/mmdet_runtime_by_iter.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_medium.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://regionvit_medium')
 model = dict(backbone=dict(arch='medium', init_cfg=pretrained), neck=dict(in_channels=[96, 192, 384, 768]))

@@ -1,7 +1,7 @@
 # Published: box AP 47.3, mask AP 43.4.
 _base_ = ['./_base_/models/mask_rcnn_regionvit.py', './_base_/datasets/coco_instance_regionvit_3x.py',
           './_base_/schedules/coco_regionvit_3x.py', './_base_/mmdet_runtime_by_iter.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://regionvit_small')
 model = dict(
     backbone=dict(arch='small', window_size=14, init_cfg=pretrained),
     neck=dict(in_channels=[96, 192, 384, 768]))

@@ -1,7 +1,7 @@
 # Published: box AP 44.2, mask AP 40.8.
 _base_ = ['./_base_/models/mask_rcnn_regionvit.py', './_base_/datasets/coco_instance_regionvit_1x.py',
           './_base_/schedules/coco_regionvit_1x.py', './_base_/mmdet_runtime_by_iter.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://regionvit_small')
 model = dict(
     backbone=dict(arch='small', window_size=14, peg=True, init_cfg=pretrained),
     neck=dict(in_channels=[96, 192, 384, 768]))

@@ -2,7 +2,7 @@
 # memory; with_cp=True and --amp need less (docs/revit.md).
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_remvitv2_1x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/remvitv2_tiny.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://remvitv2_tiny')
 model = dict(
     backbone=dict(type='ReMViTv2', arch='tiny', drop_path_rate=0.1, init_cfg=pretrained),
     neck=dict(in_channels=[96, 192, 384, 768]))

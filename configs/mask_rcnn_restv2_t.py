@@ -1,7 +1,7 @@
 # Published: box AP 47.6, mask AP 43.2 (3x).
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_restv2.py',
           './_base_/schedules/coco_restv2_3x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/restv2_tiny_224.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://restv2_tiny')
 model = dict(
     backbone=dict(type='ResTv2', arch='tiny', drop_path_rate=0.1, init_cfg=pretrained),
     neck=dict(in_channels=[96, 192, 384, 768]))

@@ -2,7 +2,7 @@
 # recomputed, for memory (docs/revit.md).
 _base_ = ['./_base_/models/mask_rcnn_plain.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_revit_1x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/revit_base.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://revit_base')
 model = dict(
     backbone=dict(type='ReViT', arch='base', drop_path_rate=0.2, with_cp=True, init_cfg=pretrained),
     neck=dict(in_channels=768))

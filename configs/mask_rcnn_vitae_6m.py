@@ -1,7 +1,7 @@
 # No detection results of ViTAE are published: the recipe is that of ViTAEv2-S.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_6m.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitae_6m')
 model = dict(
     backbone=dict(type='ViTAE', arch='6m', drop_path_rate=0.1, init_cfg=pretrained),
     neck=dict(in_channels=[64, 64, 256]))

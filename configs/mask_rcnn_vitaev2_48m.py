@@ -1,7 +1,7 @@
 # Nothing is published for this size: the recipe is that of ViTAEv2-S, with the drop path of ImageNet.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_48m.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_48m')
 model = dict(
     backbone=dict(type='ViTAEv2', arch='48m', drop_path_rate=0.25, init_cfg=pretrained),
     neck=dict(in_channels=[96, 192, 384, 768]))

@@ -1,7 +1,7 @@
 # Nothing is published for this size with Mask R-CNN at 1x: the recipe is that of ViTAEv2-VSA-S.
 _base_ = ['./_base_/models/mask_rcnn_vitaev2_vsa.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_base.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_base')
 model = dict(
     backbone=dict(arch='base', drop_path_rate=0.4, init_cfg=pretrained),
     neck=dict(in_channels=[128, 256, 512, 1024]))

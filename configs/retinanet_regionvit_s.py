@@ -1,5 +1,5 @@
 # Published: box AP 42.2.
 _base_ = ['./_base_/models/retinanet_regionvit.py', './_base_/datasets/coco_detection_regionvit_1x.py',
           './_base_/schedules/coco_regionvit_1x.py', './_base_/mmdet_runtime_by_iter.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://regionvit_small')
 model = dict(backbone=dict(arch='small', init_cfg=pretrained), neck=dict(in_channels=[192, 384, 768]))

@@ -1,7 +1,7 @@
 # No UperNet results of RegionViT are published: the recipe is mmseg's for Swin-T.
 _base_ = ['./_base_/models/upernet_regionvit.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/regionvit_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://regionvit_small')
 model = dict(
     backbone=dict(arch='small', window_size=14, init_cfg=pretrained),
     decode_head=dict(in_channels=[96, 192, 384, 768]),

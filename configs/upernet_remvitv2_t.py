@@ -1,7 +1,7 @@
 # No segmentation results of ReMViTv2 are published: the recipe is mmseg's for Swin-T.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_remvitv2.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/remvitv2_tiny.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://remvitv2_tiny')
 model = dict(
     backbone=dict(type='ReMViTv2', arch='tiny', drop_path_rate=0.1, init_cfg=pretrained),
     decode_head=dict(in_channels=[96, 192, 384, 768]),

@@ -1,7 +1,7 @@
 # No segmentation results of ResTv1 are published: the recipe is mmseg's for Swin-T.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/rest_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://rest_small')
 model = dict(
     backbone=dict(type='ResT', arch='small', drop_path_rate=0.1, init_cfg=pretrained),
     decode_head=dict(in_channels=[64, 128, 256, 512]),

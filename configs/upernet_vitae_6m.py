@@ -1,7 +1,7 @@
 # No segmentation results of ViTAE are published: the recipe is that of ViTAEv2-S.
 _base_ = ['./_base_/models/upernet_vitae.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_6m.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitae_6m')
 model = dict(
     backbone=dict(arch='6m', init_cfg=pretrained),
     decode_head=dict(in_channels=[64, 64, 256]),

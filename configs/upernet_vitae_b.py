@@ -1,7 +1,7 @@
 # No segmentation results of ViTAE are published: the recipe is that of ViTAEv2-S.
 _base_ = ['./_base_/models/upernet_plain.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitae_base.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitae_base')
 model = dict(
     backbone=dict(type='ViTAE', arch='base', drop_path_rate=0.2, init_cfg=pretrained),
     neck=dict(in_channels=768))

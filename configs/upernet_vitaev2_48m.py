@@ -1,7 +1,7 @@
 # Nothing is published on ADE20K for this network: the recipe is that of ViTAEv2-S.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_48m.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_48m')
 model = dict(
     backbone=dict(type='ViTAEv2', arch='48m', drop_path_rate=0.2, init_cfg=pretrained),
     decode_head=dict(in_channels=[96, 192, 384, 768]),

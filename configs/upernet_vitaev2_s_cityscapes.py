@@ -1,7 +1,7 @@
 # Published on Cityscapes is the all-window variant alone; the recipe is its.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')
 model = dict(
     backbone=dict(type='ViTAEv2', arch='small', drop_path_rate=0.2, init_cfg=pretrained),
     decode_head=dict(in_channels=[64, 128, 256, 512]),

@@ -1,7 +1,7 @@
 # Published: mIoU 80.1 after 40,000 iterations. Drop path is not published: that of ADE20K.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_small_window.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small_window')
 model = dict(
     backbone=dict(type='ViTAEv2', arch='small_window', drop_path_rate=0.2, init_cfg=pretrained),
     decode_head=dict(in_channels=[64, 128, 256, 512]),

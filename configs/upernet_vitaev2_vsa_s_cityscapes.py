@@ -1,7 +1,7 @@
 # Published: mIoU 81.4 after 40,000 iterations, code not shipped. Drop path is that of ADE20K.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_small.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small')
 model = dict(
     backbone=dict(
         type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis', drop_path_rate=0.2,

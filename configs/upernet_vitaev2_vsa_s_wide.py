@@ -1,7 +1,7 @@
 # Nothing is published on ADE20K: the recipe is that of ViTAEv2-S.
 _base_ = ['./_base_/models/upernet_vitaev2_vsa.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='official://checkpoints/vitaev2_vsa_small_wide.pth')
+pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small_wide')
 model = dict(
     backbone=dict(arch='small_wide', init_cfg=pretrained),
     decode_head=dict(in_channels=[64, 128, 256, 512]),

@@ -71,8 +71,13 @@ class TimmClassifier(Classifier):
         self.feature_info = stages_of(self.backbone)
         self.num_features = self.head_hidden_size = self.head.channels
         self.reset_classifier(num_classes, global_pool)
-        self.pretrained_cfg = self.default_cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default) | dict(
+        cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
+        # RegionViT's classifier reads regional tokens, one for every window.
+        stride = self.backbone.strides[-1] * (
+            self.backbone.window_sizes[0] if getattr(self.backbone, 'out_tokens', '') == 'regional' else 1)
+        self.pretrained_cfg = self.default_cfg = cfg | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
+            pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),
             first_conv=next(f'backbone.{name}' for name, module in self.backbone.named_modules()
                             if isinstance(module, nn.Conv2d) and module.in_channels == in_chans))
 
@@ -139,7 +144,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         if features_only:
             if out_indices is not None:
                 arguments['out_indices'] = out_indices
-            arguments = {key: value for key, value in arguments.items() if key not in ('drop_rate', 'global_pool')}
+            arguments = {key: value for key, value in arguments.items()
+                         if key not in ('drop_rate', 'global_pool', 'feature_cls')}  # there is one way to the maps
             return TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
         # A checkpoint's head is left out where its number of classes is another.
         global_pool = arguments.pop('global_pool', None)

@@ -1,6 +1,7 @@
 """From a checkpoint to the weights of a model: the authors' files, ours, and what the frameworks save."""
 import os.path as osp
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 import torch
 from mmengine.logging import print_log
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ..zoo import VARIANTS, Variant, find_variant
 from .adapt import adapt
 from .download import fetch, fetch_address, record, set_aside
-from .files import CheckpointError, load_checkpoint_file
+from .files import CheckpointError, CheckpointNotFoundError, load_checkpoint_file
 from .layout import unwrap
 
 TASKS = ('classification', 'backbone')
@@ -70,6 +71,10 @@ def read_official(name: str) -> dict[str, Tensor]:
         return read_published(VARIANTS[variant], tag or True)
     try:
         return convert_published(read_checkpoint(name))
+    except CheckpointNotFoundError:
+        near = get_close_matches(variant, VARIANTS)
+        told = f"; near are {', '.join(near)}" if near else ', see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names neither a network nor a file{told}') from None
     except KeyError as error:
         raise CheckpointError(f'{name}: {error.args[0]}') from None
 

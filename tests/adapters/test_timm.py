@@ -77,12 +77,15 @@ def test_classifier_can_be_reset(network):
 
 
 @each
+@torch.no_grad()
 def test_default_cfg_names_what_is_there(network):
     model = shared(network)
     cfg, state_dict = model.default_cfg, model.state_dict()
     assert cfg is model.pretrained_cfg and cfg['num_classes'] == 7
     assert f'{cfg["classifier"]}.weight' in state_dict and f'{cfg["first_conv"]}.weight' in state_dict
     assert timm.data.resolve_data_config({}, model=model)['mean'] == cfg['mean']
+    if cfg['pool_size']:  # there is none for tokens, as in timm's vision transformers
+        assert model.forward_features(torch.zeros(1, *cfg['input_size'])).shape[2:] == cfg['pool_size']
 
 
 @each

@@ -56,12 +56,33 @@ def save_predictions(cfg: Config, out: str) -> None:
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
-    types = {leaf['type'] for leaf in leaf_datasets(cfg.test_dataloader.dataset)}
-    if types != {'ImageNet'}:
-        raise UsageError(f"--real needs ImageNet's validation images, the config tests on {', '.join(sorted(types))}")
+    _check_imagenet(cfg, '--real')
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     metrics = [metric for metric in metrics if metric['type'] != 'ImageNetReaL']
     cfg.test_evaluator = [*metrics, ConfigDict(type='ImageNetReaL', label_file=label_file, topk=(1, 5))]
+
+
+def use_imagenet_variant(cfg: Config, folder: str) -> None:
+    """Test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C, as :class:`ImageNetVariant` finds it."""
+    _check_imagenet(cfg, '--imagenet-variant')
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+        pipeline = dataset.pipeline
+        dataset.clear()
+        dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
+    cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
+
+
+def measure_loss(cfg: Config) -> None:
+    """Also measure a classifier's loss."""
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*metrics, ConfigDict(type='MeanCrossEntropy')]
+
+
+def _check_imagenet(cfg: Config, option: str) -> None:
+    types = {leaf['type'] for leaf in leaf_datasets(cfg.test_dataloader.dataset)}
+    if types != {'ImageNet'}:
+        raise UsageError(f"{option} needs a classifier of ImageNet, the config tests on "
+                         f"{', '.join(sorted(types))}")
 
 
 def use_tta(cfg: Config) -> None:

@@ -24,7 +24,7 @@ from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_c
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.csv.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
-            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
+            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K')
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/make_metafiles.py -->\n', '<!-- end of backbones -->\n'

@@ -55,7 +55,9 @@ LAYOUT_V2 = {
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; of a detector, the backbone; of a segmenter, all.
+    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; of a detector, the backbone.
+
+    Segmenters come back whole.
 
     Raises:
         KeyError: If a key is unknown.

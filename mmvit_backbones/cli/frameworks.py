@@ -1,4 +1,4 @@
-"""What differs between mmdet, mmseg and mmpretrain when a model is tested."""
+"""What differs between mmdet, mmseg, mmpretrain and mmpose when a model is tested."""
 import os.path as osp
 
 from mmengine.config import Config, ConfigDict
@@ -9,12 +9,14 @@ VISUALIZERS = {
     'mmdet': 'DetLocalVisualizer',
     'mmseg': 'SegLocalVisualizer',
     'mmpretrain': 'UniversalVisualizer',
+    'mmpose': 'PoseLocalVisualizer',
 }
 
 _VISUALIZATION_HOOKS = {
     'mmdet': 'DetVisualizationHook',
     'mmseg': 'SegVisualizationHook',
     'mmpretrain': 'VisualizationHook',
+    'mmpose': 'PoseVisualizationHook',
 }
 
 _TTA_MODELS = {
@@ -31,7 +33,7 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[host]))
     hook = cfg.default_hooks.visualization
     hook.update(show=show, interval=1, wait_time=wait_time)
-    hook['enable' if host == 'mmpretrain' else 'draw'] = True
+    hook['enable' if host in ('mmpretrain', 'mmpose') else 'draw'] = True
     if show_dir and host == 'mmdet':
         # A relative folder would end up in the work dir.
         hook.test_out_dir = osp.abspath(show_dir)
@@ -88,6 +90,8 @@ def _check_imagenet(cfg: Config, option: str) -> None:
 def use_tta(cfg: Config) -> None:
     """Test with the augmentations of the config, or with the image and its mirror image."""
     host = cfg.default_scope
+    if host == 'mmpose':
+        raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')
     datasets = leaf_datasets(cfg.test_dataloader.dataset)
     if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '

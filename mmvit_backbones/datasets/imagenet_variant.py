@@ -34,8 +34,8 @@ class ImageNetVariant(BaseDataset):
             names = [name for name in names if name.lower().endswith(SUFFIXES)]
             label = label_of.get(os.path.basename(folder))
             if names and label is None:
-                raise ValueError(f'data_root {self.data_root} has images in {folder}, which is not called after a class '
-                                 'of ImageNet-1k: n01440764 and so on, or 0 to 999')
+                raise ValueError(f'data_root {self.data_root} has images in {folder}, which is not called after a '
+                                 'class of ImageNet-1k: n01440764 and so on, or 0 to 999')
             images += [dict(img_path=os.path.join(folder, name), gt_label=label) for name in names]
         if not images:
             raise ValueError(f'data_root {self.data_root} has no images ({", ".join(SUFFIXES)})')

@@ -46,7 +46,7 @@ def test_classes_that_do_not_occur_do_not_count(tmp_path):
 
 def test_mean_corruption_error(tmp_path):
     """An error of 50 % in each corruption, over AlexNet's."""
-    names = [f'{name}/{part}' for name in sorted(ALEXNET_ERRORS) for part in ('1/n01440764/1.JPEG', '5/n01440764/2.JPEG')]
+    names = [f'{name}/{severity}/n01440764/1.JPEG' for name in sorted(ALEXNET_ERRORS) for severity in (1, 5)]
     metrics = evaluate(make(tmp_path, *names, 'snow/1/n01443537/3.JPEG'),
                        [[0], [1]] * 13 + [[0], [1], [1]] + [[0], [1]])
     assert metrics['accuracy/fog'] == 50. and metrics['accuracy/snow'] == pytest.approx(200 / 3)

@@ -78,6 +78,7 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
     _check_scope(cfg, 'mmdet', '--coco-folder is for detectors')
     for split, part in SPLITS:
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            dataset.pop('data_prefix', None)  # update would keep other folders in it
             dataset.update(type='CocoDataset', data_root=osp.join(folder, ''), data_prefix=dict(img=f'{part}/'),
                            ann_file=f'annotations/instances_{part}.json')
         for metric in dicts_in(cfg.get(f'{split}_evaluator')):

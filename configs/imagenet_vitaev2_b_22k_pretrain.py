@@ -1,7 +1,4 @@
-# Pre-training on ImageNet-22K. No recipe is published: this one is ours, 90 epochs with the augmentation of ImageNet-1k
-# and little stochastic depth. 1024 images per update: 32 GPUs x 32 images.
-_base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet22k.py',
-          './_base_/schedules/imagenet22k_90e.py', './_base_/mmpretrain_runtime.py']
+# 1024 images per update: 32 GPUs x 32 images.
+_base_ = './_base_/imagenet22k_pretrain.py'
 train_dataloader = dict(batch_size=32)
-model = dict(
-    backbone=dict(type='ViTAEv2', arch='base', drop_path_rate=0.1), head=dict(in_channels=1024, num_classes=21842))
+model = dict(backbone=dict(type='ViTAEv2', arch='base'), head=dict(in_channels=1024))

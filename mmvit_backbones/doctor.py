@@ -11,14 +11,15 @@ from .installation import PROVIDERS
 from .ops import library
 from .version import __version__
 
-EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls')
+EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
 
 def describe_host(package: str) -> str:
     """Whether a package of OpenMMLab is installed, by which distribution, and whether it can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'"
+        more = ' and what docs/pose.md says' if package == 'mmpose' else ''  # pip alone cannot install it
+        return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
         with redirect_stdout(sys.stderr):  # some print what optional parts they lack

@@ -8,6 +8,7 @@ PROVIDERS = {
     'mmdet': ('onedl-mmdetection', 'mmdet'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
     'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+    'mmpose': ('mmpose', ),
 }
 
 

@@ -22,6 +22,7 @@ METRICS = {
     'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
     'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
     'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU with several scales and flips'),
+    'ap10k': ('Animal Pose Estimation', 'AP-10K', 'published AP'),
 }
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from copy import deepcopy
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from helpers import ROOT
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from tiny_configs import TINY_CONFIGS
 
 
@@ -30,10 +32,18 @@ def read(path: Path) -> Config:
     return Config.fromfile(path, format_python_code=False)
 
 
+def need_framework(config: Config) -> None:
+    if find_spec(config.default_scope) is None:
+        pytest.skip(f'{config.default_scope} is optional and not installed')
+    for name in config.custom_imports.imports:
+        import_module(name)
+    init_default_scope(config.default_scope)
+
+
 @pytest.mark.parametrize('path', recipes())
 def test_builds(path):
     config = read(path)
-    init_default_scope(config.default_scope)
+    need_framework(config)
     with torch.device('meta'):
         model = MODELS.build(deepcopy(config.model))  # detectors write into it
     backbone = config.model.backbone
@@ -57,6 +67,11 @@ def without_gradient(model: str) -> list[str]:
     elif config['_scope_'] == 'mmseg':
         from mmseg.structures import SegDataSample
         samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.randint(19, (1, 64, 64)))) for _ in inputs]
+    elif config['_scope_'] == 'mmpose':
+        from mmpose.structures import PoseDataSample
+        fields = [PixelData(heatmaps=torch.rand(17, 16, 16)) for _ in inputs]
+        labels = [InstanceData(keypoint_weights=torch.ones(1, 17)) for _ in inputs]
+        samples = [PoseDataSample(gt_fields=field, gt_instance_labels=label) for field, label in zip(fields, labels)]
     else:
         from mmpretrain.structures import DataSample
         samples = [DataSample().set_gt_label(label) for label in range(2)]
@@ -87,6 +102,11 @@ def shrunk(config: Config) -> dict:
         if 'map_loss' in head:
             head['map_loss']['num_pairs'] = 2
         model.pop('train_cfg', None)  # Mixup is the preprocessor's
+    elif config.default_scope == 'mmpose':
+        model['head'].update(in_channels=channels[-1], deconv_out_channels=[8, 8, 8])
+    elif head.get('type') == 'Mask2FormerHead':
+        head['in_channels'], head['train_cfg']['num_points'] = channels, 64
+        head['pixel_decoder']['encoder']['num_layers'] = head['transformer_decoder']['num_layers'] = 1
     elif config.default_scope == 'mmseg':
         heads = [head] + [model['auxiliary_head']] * bool(model.get('auxiliary_head'))
         for part in heads:
@@ -116,7 +136,7 @@ def shrunk(config: Config) -> dict:
 def test_every_parameter_gets_a_gradient(path):
     """DDP stops at the second iteration where one gets none. Recipes whose shrunk models are equal are run once."""
     config = read(path)
-    init_default_scope(config.default_scope)
+    need_framework(config)
     assert not config.get('find_unused_parameters')
     assert without_gradient(json.dumps(shrunk(config), sort_keys=True)) == []
 

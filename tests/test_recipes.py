@@ -154,6 +154,16 @@ def test_projections_of_varied_size_windows_start_as_convolutions(network):
     assert deviation(mlp.weight) == pytest.approx(0.02, rel=0.15)
 
 
+def test_mixing_of_heads_starts_by_the_default():
+    """A convolution's uniform values, of a bound that follows from the number of heads."""
+    model = MODELS.build(dict(type='ResT', **TINY_CONFIGS['ResT']))
+    model.init_weights()
+    mixes = [module for name, module in model.named_modules() if name.endswith('.mix_heads')]
+    assert mixes
+    for mix in mixes:
+        assert 0 < mix.bias.abs().max() <= mix.in_channels**-0.5
+
+
 # ---- dropout and stochastic depth
 
 @pytest.mark.parametrize('arch, rate, mean, last', [
@@ -196,6 +206,16 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
     assert sorted(set(sizes)) == [(int(base * ratio), 2 * int(base * ratio)) for ratio in
                                   (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)]
     assert len(sizes) == 12 and sum(bool(sample.flip) for sample in out['data_samples']) == 6
+
+
+def test_cityscapes_of_vsa():
+    """Published after 40,000 and 80,000 iterations, and in windows of 769 x 769 for training and testing."""
+    longer, larger = read('upernet_vitaev2_vsa_s_cityscapes_80k'), read('upernet_vitaev2_vsa_s_cityscapes_769')
+    assert longer.train_cfg.max_iters == longer.param_scheduler[-1].end == 80_000
+    assert larger.train_cfg.max_iters == larger.param_scheduler[-1].end == 40_000
+    crop = next(step for step in larger.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
+    sizes = crop.crop_size, larger.model.data_preprocessor.size, larger.model.test_cfg.crop_size
+    assert set(map(tuple, sizes)) == {(769, 769)} and larger.model.test_cfg.mode == 'slide'
 
 
 @pytest.mark.training

@@ -42,6 +42,8 @@ def main(args: argparse.Namespace) -> None:
     if args.number < 1:
         raise UsageError(f'--number must be at least 1, got {args.number}')
     cfg = load_config(args.config, args.cfg_options)
+    if cfg.default_scope == 'mmpose':
+        raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn here')
     use_own_data(cfg, args)
     check_data(cfg, [args.split])
     init_default_scope(cfg.default_scope)

@@ -24,7 +24,9 @@ from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, Family, Variant, parse_c
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = '# Written by tools/make_metafiles.py from mmvit_backbones/zoo.py and published.csv.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
-            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
+            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
+            cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')
+SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # by what configs are called after
 TABLES = '<!-- tables: written by tools/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
@@ -107,7 +109,8 @@ def collection(family: Family) -> dict:
 
 def model(name: str, task: str, variant: Variant) -> dict:
     is_classifier = name == f'imagenet_{variant.short_name}'
-    metadata = {'Variant': variant.name, 'Training Data': 'Cityscapes' if 'cityscapes' in name else DATA[task]}
+    data = next((title for word, title in SEGMENTATION_DATA.items() if word in name), DATA[task])
+    metadata = {'Variant': variant.name, 'Training Data': data}
     if is_classifier:
         metadata.update(classifier_metadata(variant))
     entry = {'Name': name, 'In Collection': variant.family.name, 'Config': f'configs/{name}.py', 'Metadata': metadata}

@@ -1,41 +1,45 @@
 """Test a published checkpoint and print published and measured figures, their difference, and a verdict.
 
-    python tools/reproduce.py restv2_tiny --checkpoint checkpoints/restv2_tiny_224.pth
-    python tools/reproduce.py configs/upernet_restv2_t.py --checkpoint CHECKPOINT
+    python tools/reproduce.py restv2_tiny                          # its classifier, on ImageNet
+    python tools/reproduce.py configs/upernet_restv2_t.py
+    python tools/reproduce.py configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
-A network means its classifier on ImageNet. Figures of several scales and flips are measured with test-time
-augmentation, ReaL accuracies where data/imagenet/real.json is. Without --checkpoint, a file with a fixed address is
-downloaded. What is missing is said in one line.
+The authors' checkpoint is downloaded the first time (docs/zoo.md). Figures of several scales and flips are measured
+with test-time augmentation, ReaL accuracies where data/imagenet/real.json is. What is missing is said in one line.
 """
 import argparse
 import os.path as osp
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.own_data import use_data_root
 from mmvit_backbones.cli.work_dir import set_work_dir
 from mmvit_backbones.engine import CheckpointMatchHook
-from mmvit_backbones.published import RESULTS, read_figures
-from mmvit_backbones.zoo import VARIANTS
+from mmvit_backbones.published import read_figures
+from mmvit_backbones.zoo import VARIANTS, parse_config_name
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-# Key of a published figure -> name of the measured one, what makes it percent, and what still counts as the same.
+# Key of a published figure -> name of the measured one, its factor, and what still counts as the same.
 MEASURED = {
     'top1': ('accuracy/top1', 1, 0.1), 'top5': ('accuracy/top5', 1, 0.1), 'real': ('real/top1', 1, 0.1),
-    'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
-    'ade20k': ('mIoU', 1, 0.2), 'cityscapes': ('mIoU', 1, 0.2),
+    'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
+    'ade20k': ('mIoU', 1, 0.2), 'cityscapes': ('mIoU', 1, 0.2), 'ap10k': ('coco/AP', 100, 0.3),
 }
+DETECTION = ('mask_rcnn', 'retinanet')
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', help='network of mmvit_backbones.list_models(), or config')
     parser.add_argument('--checkpoint', help="file or http(s) address, in the authors' layout or in ours")
+    parser.add_argument('--data-root', metavar='FOLDER', help="where the config's data set lies")
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
                         help="ImageNet's reassessed labels (default: %(default)s)")
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/CONFIG NAME)')
@@ -45,58 +49,94 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     path = find_config(args.name)
-    if path.stem not in RESULTS:
+    figures = [line for line in read_figures() if line['config'] == path.stem and plain(line['key']) in MEASURED]
+    if not figures:
         raise UsageError(f'nothing is published for {path.stem}')
-    published = RESULTS[path.stem]
-    variant = VARIANTS[next(line['variant'] for line in read_figures() if line['config'] == path.stem)]
-    checkpoint = args.checkpoint
-    if checkpoint is None and path == classifier_of(variant.name) and str(variant.weights).startswith('https://'):
-        checkpoint = variant.weights
-    if checkpoint is None:
-        place = variant.weights or 'no known place'
-        raise UsageError(f'--checkpoint is missing: weights of {variant.name} are at {place}')
+    if not osp.isfile(args.real) and any(plain(line['key']) == 'real' for line in figures):
+        print(f'ReaL accuracy is left out: {args.real} does not exist')
+        figures = [line for line in figures if plain(line['key']) != 'real']
+    runs = [(tta, lines) for tta in (False, True)
+            if (lines := [line for line in figures if line['key'].endswith('_ms') == tta])]
+    checkpoint = prepare(args, path)
     rows = []
-    for tta in (False, True):
-        keys = [key for key in published if key.endswith('_ms') == tta]
-        if 'real' in plain(keys) and not osp.isfile(args.real):
-            print(f'ReaL accuracy is left out: {args.real} does not exist')
-            keys = [key for key in keys if not key.startswith('real')]
-        if keys:
-            metrics = measure(args, path, checkpoint, tta, 'real' in plain(keys))
-            rows += [compare(key, published[key], metrics) for key in keys]
-    print(f'{"figure":<16}{"published":>11}{"measured":>11}{"difference":>12}  verdict', *rows, sep='\n')
+    for tta, lines in runs:
+        metrics = measure(make_config(args, path, lines), checkpoint, tta)
+        rows += [compare(line, metrics) for line in lines]
+    print(f'{path.stem}, {checkpoint}',
+          f'{"figure":<16}{"published":>11}{"measured":>11}{"difference":>12}  verdict', *rows, sep='\n')
 
 
 def find_config(name: str) -> Path:
     if name in VARIANTS:
-        return classifier_of(name)
+        return CONFIGS / f'imagenet_{VARIANTS[name].short_name}.py'
     path = Path(name) if name.endswith('.py') else CONFIGS / f'{name}.py'
     if not path.is_file():
         raise UsageError(f'{name} is neither a config nor a network of mmvit_backbones.list_models()')
     return path
 
 
-def classifier_of(name: str) -> Path:
-    """The config of a network's classifier: in published.csv, that of its first line."""
-    config = next((line['config'] for line in read_figures() if line['variant'] == name), '')
-    if not config.startswith('imagenet_'):
-        raise UsageError(f'nothing is published for the classifier of {name}')
-    return CONFIGS / f'{config}.py'
+def plain(key: str) -> str:
+    """A key without what says how it was trained or tested."""
+    return key.removesuffix('_22k').removesuffix('_ms')
 
 
-def plain(keys: list[str]) -> list[str]:
-    """Keys without what says how they were trained or tested."""
-    return [key.removesuffix('_22k').removesuffix('_ms') for key in keys]
-
-
-def measure(args: argparse.Namespace, path: Path, checkpoint: str, tta: bool, real: bool) -> dict[str, float]:
+def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]] = ()) -> Config:
+    """The config, with what measures the figures."""
     cfg = load_config(str(path), args.cfg_options)
     set_work_dir(cfg, args.work_dir)
-    if real:
+    keys = {plain(line['key']) for line in lines}
+    if 'real' in keys:
         frameworks.use_real(cfg, args.real)
-    check_data(cfg, ['test'])
-    launch.check_backbone(cfg)
-    launch.check_checkpoint(checkpoint)
+    if 'val_loss' in keys:
+        frameworks.measure_loss(cfg)
+    if args.data_root:
+        use_data_root(cfg, args.data_root)
+    return cfg
+
+
+def prepare(args: argparse.Namespace, path: Path) -> str:
+    """See that data and checkpoint are there, which may be downloaded; return what the checkpoint is called.
+
+    Raises:
+        UsageError: Something is missing; the message names all of it.
+    """
+    missing, checkpoint = [], ''
+    try:
+        cfg = make_config(args, path)
+        launch.check_backbone(cfg)
+        check_data(cfg, ['test'])
+    except UsageError as error:
+        missing.append(str(error))
+    try:
+        checkpoint = args.checkpoint or published_checkpoint(path.stem)
+        launch.check_checkpoint(checkpoint)
+    except CheckpointError as error:
+        missing.append(f'{error}; --checkpoint takes another')
+    if missing:
+        raise UsageError('; '.join(missing))
+    return checkpoint
+
+
+def published_checkpoint(config: str) -> str:
+    """The name under which the authors' checkpoint of a config is read.
+
+    Raises:
+        CheckpointError: If no address of it is known, or it cannot be tested here.
+    """
+    task, variant, differences = parse_config_name(config)
+    tags = {variant.config_name(tag): tag for tag in variant.weights}
+    tag = tags.get(config)
+    if tag is None:
+        task = '' if task == 'imagenet' else task
+        wanted = '_'.join(filter(None, [task, *differences])) or str(variant.img_size)
+        variant.find_weights(wanted)  # which fails and tells what there is
+    if task in DETECTION:
+        raise CheckpointError(f"checkpoint {variant.weights[tag].name} is detectron2's, of which the backbone alone "
+                              'can be read')
+    return launch.official_name(variant.name, tag)
+
+
+def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
     cfg.load_from = checkpoint
     if tta:
         frameworks.use_tta(cfg)
@@ -106,12 +146,15 @@ def measure(args: argparse.Namespace, path: Path, checkpoint: str, tta: bool, re
     return runner.test()
 
 
-def compare(key: str, published: float, metrics: dict[str, float]) -> str:
-    name, factor, tolerance = MEASURED[plain([key])[0]]
-    measured = metrics[name] * factor
+def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
+    """A row of the table; a note tells what is odd about the published figure."""
+    name, factor, tolerance = MEASURED[plain(line['key'])]
+    published, measured = float(line['value']), metrics[name] * factor
     difference = measured - published
     verdict = 'reproduced' if abs(difference) <= tolerance else f'differs by more than {tolerance}'
-    return f'{key:<16}{published:>11}{measured:>11.2f}{difference:>+12.2f}  {verdict}'
+    note = f' ({line["note"]})' if line['note'] else ''
+    digits = max(2, len(line['value'].partition('.')[2]))
+    return f'{line["key"]:<16}{published:>11}{measured:>11.{digits}f}{difference:>+12.{digits}f}  {verdict}{note}'
 
 
 if __name__ == '__main__':

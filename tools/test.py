@@ -27,7 +27,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show shows each image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    parser.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
+    labels = parser.add_mutually_exclusive_group()
+    labels.add_argument('--imagenet-variant', metavar='FOLDER',
+                        help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
+    labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
                         help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
     launch.add_run_arguments(parser)
     return parser
@@ -41,6 +44,10 @@ def prepare(args: argparse.Namespace) -> Config:
     use_own_data(cfg, args)
     if args.real:
         frameworks.use_real(cfg, args.real)
+    if args.imagenet_variant:
+        frameworks.use_imagenet_variant(cfg, args.imagenet_variant)
+    if cfg.default_scope == 'mmpretrain':
+        frameworks.measure_loss(cfg)
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
     cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

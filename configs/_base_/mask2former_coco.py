@@ -2,7 +2,11 @@
 # COCO with large-scale jitter at 1024 x 1024, 50 epochs.
 _base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './default_runtime.py']
 model = dict(backbone=dict(_delete_=True))
-train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers again in each epoch
+# A resumed run seeds its workers again in each epoch; masks of panoptic segmentation, which mmdet names, are not read.
+train_dataloader = dict(
+    persistent_workers=False, dataset=dict(data_prefix=dict(_delete_=True, img='train2017/')))
+val_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img='val2017/')))
+test_dataloader = val_dataloader
 # As mmdet trains Swin-T: a tenth of the rate for the backbone, whose norms and tables of positions are not decayed.
 optim_wrapper = dict(
     paramwise_cfg=dict(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .files import CheckpointError
+
 RGB = 3
 
 
@@ -15,6 +17,9 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
         model (nn.Module): Where they go.
         source (str): How to call the checkpoint in the log.
         new_head (bool): Let a head of another shape keep its initial weights. Defaults to False.
+
+    Raises:
+        CheckpointError: If it is False and the head is for another number of classes.
     """
     own = model.state_dict()
     adapted, stem = dict(weights), []
@@ -26,7 +31,12 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
         print_log(f'{source}: {", ".join(stem)} of {RGB} channels became those of {own[stem[0]].shape[1]}',
                   logger='current')
     head = {name: weight for name, weight in own.items() if name.startswith('head.')}
-    if new_head and any(name in weights and weights[name].shape != weight.shape for name, weight in head.items()):
+    others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
+    if others and not new_head:
+        raise CheckpointError(f'checkpoint {source} is for {len(weights[others[0]])} classes, the model for '
+                              f'{len(head[others[0]])}: get_model(..., num_classes={len(head[others[0]])}) takes the '
+                              'backbone alone and gives it a new head')
+    if others:
         print_log(f'{source}: its head of another number of classes was left out, the new one is not trained',
                   logger='current')
         adapted = {name: weight for name, weight in adapted.items() if not name.startswith('head.')} | head

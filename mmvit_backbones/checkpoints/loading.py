@@ -19,6 +19,7 @@ from .layout import unwrap
 
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
+IMAGENET_CLASSES = 1000
 
 # A few left-over buffers do not make a checkpoint another network's.
 MAX_UNEXPECTED_KEYS = 5
@@ -267,6 +268,9 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
         found = f'with prefix={prefix!r}, ' if prefix else ''
         raise CheckpointError(f'checkpoint {filename} has no weights of {type(backbone).__name__}: {found}its keys are '
                               f'{", ".join(list(weights)[:2])}, ...; {not_published}')
+    head = next((weight for key, weight in weights.items() if key.startswith('head.') and weight.ndim == 2), None)
+    if head is not None and len(head) != IMAGENET_CLASSES:
+        print_log(f'{filename}: its head of {len(head)} classes was left out', logger='current')
     load_weights(backbone, adapt(chosen, backbone, filename), filename, strict=True)
 
 

@@ -7,10 +7,10 @@ from torch import Tensor
 from .layout import rename, unwrap
 
 WRAPPERS = ('model', 'state_dict')
-# What detectron2 and mmseg put before the backbone's keys, and what else their files hold.
+# What detectron2 and mmseg put before the backbone's keys, and what else detectron2's files hold.
 PREFIXES = ('backbone.bottom_up.', 'backbone.')
-OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|decode_head|'
-                         r'auxiliary_head|head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
+OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
+                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
 
 
 def stage(template: str) -> Callable[[re.Match], str]:
@@ -25,6 +25,7 @@ COMMON = {
     stage(r'backbone.stages.{}.\2.\3.\4'),
     r'norm\.(weight|bias)': r'backbone.norm3.\1',
     r'head\.(weight|bias)': r'head.fc.\1',
+    r'((?:decode|auxiliary)_head\..+)': r'\1',  # mmseg's, whose names are what they were
 }
 LAYOUT = {
     **COMMON,
@@ -55,6 +56,8 @@ LAYOUT_V2 = {
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
     """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; of a detector, the backbone.
+
+    Segmenters come back whole.
 
     Raises:
         KeyError: If a key is unknown.

@@ -12,7 +12,7 @@ from ..zoo import list_models
 
 PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
-HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
+HOSTS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 
 # What mmengine reads from the config besides the arguments of the runner.
 _OTHER_KEYS = {

@@ -1,4 +1,4 @@
-"""What differs between mmdet, mmseg and mmpretrain when a model is tested."""
+"""What differs between mmdet, mmseg, mmpretrain and mmpose when a model is tested."""
 import os.path as osp
 
 from mmengine.config import Config, ConfigDict
@@ -9,12 +9,14 @@ VISUALIZERS = {
     'mmdet': 'DetLocalVisualizer',
     'mmseg': 'SegLocalVisualizer',
     'mmpretrain': 'UniversalVisualizer',
+    'mmpose': 'PoseLocalVisualizer',
 }
 
 _VISUALIZATION_HOOKS = {
     'mmdet': 'DetVisualizationHook',
     'mmseg': 'SegVisualizationHook',
     'mmpretrain': 'VisualizationHook',
+    'mmpose': 'PoseVisualizationHook',
 }
 
 _TTA_MODELS = {
@@ -31,7 +33,7 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[host]))
     hook = cfg.default_hooks.visualization
     hook.update(show=show, interval=1, wait_time=wait_time)
-    hook['enable' if host == 'mmpretrain' else 'draw'] = True
+    hook['enable' if host in ('mmpretrain', 'mmpose') else 'draw'] = True
     if show_dir and host == 'mmdet':
         # A relative folder would end up in the work dir.
         hook.test_out_dir = osp.abspath(show_dir)
@@ -56,17 +58,40 @@ def save_predictions(cfg: Config, out: str) -> None:
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
-    types = {leaf['type'] for leaf in leaf_datasets(cfg.test_dataloader.dataset)}
-    if types != {'ImageNet'}:
-        raise UsageError(f"--real needs ImageNet's validation images, the config tests on {', '.join(sorted(types))}")
+    _check_imagenet(cfg, '--real')
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     metrics = [metric for metric in metrics if metric['type'] != 'ImageNetReaL']
     cfg.test_evaluator = [*metrics, ConfigDict(type='ImageNetReaL', label_file=label_file, topk=(1, 5))]
 
 
+def use_imagenet_variant(cfg: Config, folder: str) -> None:
+    """Test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C, as :class:`ImageNetVariant` finds it."""
+    _check_imagenet(cfg, '--imagenet-variant')
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+        pipeline = dataset.pipeline
+        dataset.clear()
+        dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
+    cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
+
+
+def measure_loss(cfg: Config) -> None:
+    """Also measure a classifier's loss."""
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*metrics, ConfigDict(type='MeanCrossEntropy')]
+
+
+def _check_imagenet(cfg: Config, option: str) -> None:
+    types = {leaf['type'] for leaf in leaf_datasets(cfg.test_dataloader.dataset)}
+    if types != {'ImageNet'}:
+        raise UsageError(f"{option} needs a classifier of ImageNet, the config tests on "
+                         f"{', '.join(sorted(types))}")
+
+
 def use_tta(cfg: Config) -> None:
     """Test with the augmentations of the config, or with the image and its mirror image."""
     host = cfg.default_scope
+    if host == 'mmpose':
+        raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')
     datasets = leaf_datasets(cfg.test_dataloader.dataset)
     if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '

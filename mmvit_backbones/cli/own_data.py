@@ -78,6 +78,7 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
     _check_scope(cfg, 'mmdet', '--coco-folder is for detectors')
     for split, part in SPLITS:
         for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            dataset.pop('data_prefix', None)  # update would keep other folders in it
             dataset.update(type='CocoDataset', data_root=osp.join(folder, ''), data_prefix=dict(img=f'{part}/'),
                            ann_file=f'annotations/instances_{part}.json')
         for metric in dicts_in(cfg.get(f'{split}_evaluator')):
@@ -146,10 +147,10 @@ def _set_num_classes(cfg: Config, number: int) -> None:
     for node in (*dicts_in(cfg.model), *dicts_in(cfg.get('data_preprocessor'))):
         if 'num_classes' in node:
             node['num_classes'] = number
-        elif 'num_things_classes' in node:  # Mask2Former
+        elif 'num_things_classes' in node:  # Mask2Former of mmdet
             node['num_things_classes'] = number
-            if 'loss_cls' in node:
-                node['loss_cls']['class_weight'] = [1.0] * number + [0.1]
+        if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former, for the classes and for none of them
+            node['loss_cls']['class_weight'] = [1.0] * number + [0.1]
 
 
 def _as_tuple(value: int | tuple) -> tuple:

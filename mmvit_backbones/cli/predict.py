@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
+from PIL import Image
 from torch import nn
 
 from ..checkpoints.loading import convert_if_published, load_weights, read_checkpoint
@@ -17,6 +18,7 @@ from . import frameworks
 from .config import UsageError, leaf_datasets
 from .images import check_image
 
+_THRESHOLDS = dict(mmdet='pred_score_thr', mmpose='kpt_thr')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
@@ -80,7 +82,10 @@ class Predictor:
         self.pipeline = Compose(steps)
         self.collate = default_collate if self.framework == 'mmpretrain' else pseudo_collate
         self.visualizer = VISUALIZERS.build(dict(type=frameworks.VISUALIZERS[self.framework], name='predictions'))
-        self.visualizer.dataset_meta = _dataset_meta(dataset, state)
+        meta = _dataset_meta(dataset, state)
+        if self.framework == 'mmpose':
+            self.visualizer.set_dataset_meta(meta)
+        self.visualizer.dataset_meta = meta
 
     @torch.no_grad()
     def predict(self, path: Path) -> BaseDataElement:
@@ -91,11 +96,19 @@ class Predictor:
         """
         check_image(path)
         try:
-            data = self.pipeline(dict(img_path=str(path), img_id=0))
+            data = self.pipeline(self._describe_image(path))
         # A pipeline can fail in any way.
         except Exception as error:
             raise UsageError(f'image {path} cannot be read: {type(error).__name__}: {error}') from error
         return self.model.test_step(self.collate([data]))[0]
+
+    def _describe_image(self, path: Path) -> dict:
+        info = dict(img_path=str(path), img_id=0)
+        if self.framework == 'mmpose':  # the image is one animal's box
+            width, height = Image.open(path).size
+            box = np.array([[0, 0, width, height]], dtype=np.float32)
+            info.update(bbox=box, bbox_score=np.ones(1, dtype=np.float32), **self.visualizer.dataset_meta)
+        return info
 
     def describe(self, sample: BaseDataElement) -> str:
         """Return the likeliest classes of a classifier's prediction as text; of others, nothing."""
@@ -113,7 +126,7 @@ class Predictor:
             classes = self.visualizer.dataset_meta.get('classes')
             self.visualizer.visualize_cls(image, sample, classes, draw_gt=False, out_file=out_file, name=name)
             return
-        threshold = dict(pred_score_thr=score_thr) if self.framework == 'mmdet' else {}
+        threshold = {_THRESHOLDS[self.framework]: score_thr} if self.framework in _THRESHOLDS else {}
         self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=out_file, **threshold)
 
 

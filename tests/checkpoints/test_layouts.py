@@ -80,13 +80,15 @@ def test_detectors(golden, prefix, others):
 
 
 def test_segmenters():
-    """The backbone of what mmseg saves, every stage with its norm."""
+    """All of what mmseg saves, whose heads go by the same names; of the backbone, every stage with its norm."""
     weights = weights_of('golden_restv2_tiny_seg')
     file = {f'backbone.{key}': value for key, value in weights.items()}
     file |= dict.fromkeys(['decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'])
     converted = convert_state_dict('restv2_tiny', dict(state_dict=file), 'backbone')
     assert_same(converted, convert_state_dict('restv2_tiny', weights, 'backbone'))
     assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()
+    heads = convert_state_dict('restv2_tiny', dict(state_dict=file)).keys() - {f'backbone.{key}' for key in converted}
+    assert heads == {'decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'}
 
 
 def test_generations_of_rest_are_told_apart():

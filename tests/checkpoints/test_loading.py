@@ -8,6 +8,7 @@ from helpers import each_network, fresh_model, trained_model
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.checkpoints.adapt import adapt
+from mmvit_backbones.checkpoints.loading import load_backbone
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
@@ -57,6 +58,20 @@ def test_pretrained_takes_nothing_else(tmp_path, change, message):
         pretrained(tmp_path / 'other.pth')
 
 
+def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
+    """It stays with a model for its classes, is left out of a backbone, and is an error elsewhere."""
+    path = str(tmp_path / '22k.pth')
+    weights = get_model('vitae_tiny', num_classes=21842).state_dict()
+    torch.save(weights, path)
+    model = get_model('vitae_tiny', checkpoint=path, num_classes=21842)
+    assert torch.equal(model.head.fc.weight, weights['head.fc.weight'])
+    with pytest.raises(CheckpointError, match=r'22k.pth is for 21842 classes, the model for 1000: .*num_classes=1000'):
+        get_model('vitae_tiny', checkpoint=path)
+    backbone = get_model('vitae_tiny', 'backbone')
+    load_backbone(backbone, path)
+    assert '22k.pth: its head of 21842 classes was left out' in logged.text
+
+
 def test_a_new_head_keeps_the_backbone(tmp_path):
     path = str(tmp_path / 'thousand.pth')
     weights = get_model('vitae_tiny').state_dict()
@@ -68,7 +83,7 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
     torch.save(own, path)
     again = get_model('vitae_tiny', checkpoint=path, num_classes=5).state_dict()  # a head that fits stays
     assert torch.equal(again['head.fc.weight'], own['head.fc.weight'])
-    with pytest.raises(CheckpointError, match=r'head\.fc\.weight'):
+    with pytest.raises(CheckpointError, match='is for 5 classes, the model for 1000'):
         get_model('vitae_tiny', checkpoint=path)
 
 

@@ -1,5 +1,7 @@
 """tools/reproduce.py on four images in ImageNet's layout, with random weights in the authors' layout."""
 import json
+import re
+import runpy
 import shutil
 
 import pytest
@@ -7,6 +9,9 @@ import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import ROOT
+
+from mmvit_backbones.checkpoints import download
+from mmvit_backbones.published import read_figures
 
 
 @pytest.fixture
@@ -24,15 +29,26 @@ def imagenet(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
-def test_published_and_measured_are_printed(imagenet, tmp_path, run, monkeypatch):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where downloads lie, without a way to any server."""
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'cache'))
+    for name in ('HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy'):
+        monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    monkeypatch.setattr(download, 'RETRIES', 0)
+    (tmp_path / 'cache').mkdir()
     monkeypatch.chdir(ROOT)
+    return tmp_path / 'cache'
+
+
+@pytest.mark.slow
+def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
     golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == 'vitae_tiny')
-    torch.save(fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32), tmp_path / 'authors.pth')
-    printed = run('reproduce.py', 'vitae_tiny', '--checkpoint', str(tmp_path / 'authors.pth'), '--work-dir',
-                  str(tmp_path / 'work'), '--real', str(imagenet / 'real.json'), '--cfg-options',
-                  f'test_dataloader.dataset.data_root={imagenet}', 'test_dataloader.batch_size=4',
+    torch.save(fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32), cache / 'vitae_tiny.pth')
+    printed = run('reproduce.py', 'vitae_tiny', '--data-root', str(imagenet), '--work-dir', str(tmp_path / 'work'),
+                  '--real', str(imagenet / 'real.json'), '--cfg-options', 'test_dataloader.batch_size=4',
                   'test_dataloader.num_workers=0')
+    assert 'official://vitae_tiny/224' in printed
     rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.startswith(('top', 'real'))}
     assert [float(rows[key][1]) for key in ('top1', 'top5', 'real')] == [75.3, 92.7, 82.9]
     for published, measured, difference in (list(map(float, row[1:4])) for row in rows.values()):
@@ -41,10 +57,24 @@ def test_published_and_measured_are_printed(imagenet, tmp_path, run, monkeypatch
 
 
 @pytest.mark.parametrize('arguments, missing', [
-    (['reswin_tiny'], 'checkpoint is missing'), (['imagenet_vitae_13m'], 'nothing is published'),
-    (['resnet_50'], 'neither a config nor a network'),
+    (['reswin_tiny'], r'ILSVRC2012|imagenet.*; checkpoint reswin_tiny cannot be downloaded'),
+    (['imagenet_restv2_t_384'], r'data set not found.*pan\.baidu\.com.*code rest.*--checkpoint'),
+    (['upernet_restv2_t'], r'data set not found.*checkpoint restv2_tiny_upernet'),
+    (['mask_rcnn_regionvit_s'], r"data set not found.*detectron2's, of which the backbone alone"),
+    (['mask_rcnn_vitaev2_s'], r"data set not found.*no address .*vitaev2_small is known with the tag 'mask_rcnn'"),
+    (['imagenet_vitae_13m'], 'nothing is published'), (['resnet_50'], 'neither a config nor a network'),
 ])
-def test_what_is_missing_is_said(arguments, missing, run, capsys):
+def test_what_is_missing_is_said(arguments, missing, cache, run, capsys):
     with pytest.raises(SystemExit):
         run('reproduce.py', *arguments)
-    assert missing in capsys.readouterr().err
+    error, = (line for line in capsys.readouterr().err.splitlines() if line.startswith('error: '))
+    assert re.search(missing, error)
+
+
+def test_the_loss_and_contradicted_figures_are_compared():
+    tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
+    lines = [line for line in read_figures() if line['config'] == 'imagenet_restv2_t_384']
+    rows = [tool['compare'](line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})
+            for line in lines if line['key'] in tool['MEASURED']]
+    assert any(re.match(r'val_loss +0.777 +0.775 +-0.002 +reproduced \(output of the eval', row) for row in rows)
+    assert any(row.startswith('top5') and 'differs by more than' in row for row in rows)

@@ -1,0 +1,8 @@
+# Oxford-IIIT Pets, in data/Oxford-IIIT_Pets, as mmpretrain's OxfordIIITPet describes it.
+_base_ = './transfer.py'
+data_preprocessor = dict(num_classes=37)
+model = dict(head=dict(num_classes=37))
+dataset = dict(type='OxfordIIITPet', data_root='data/Oxford-IIIT_Pets')
+train_dataloader = dict(dataset=dict(split='trainval', **dataset))
+val_dataloader = dict(dataset=dict(split='test', **dataset))
+test_dataloader = val_dataloader

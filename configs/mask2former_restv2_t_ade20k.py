@@ -1,0 +1,6 @@
+# Nothing is published with this head: the recipe is mmseg's for Swin-T.
+_base_ = './_base_/mask2former_ade20k.py'
+pretrained = dict(type='Pretrained', checkpoint='official://restv2_tiny')
+model = dict(
+    backbone=dict(type='ResTv2', arch='tiny', drop_path_rate=0.1, init_cfg=pretrained),
+    decode_head=dict(in_channels=[96, 192, 384, 768]))

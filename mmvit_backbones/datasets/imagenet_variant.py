@@ -1,0 +1,43 @@
+"""ImageNet's classes in other images: ImageNet-V2, -A, -R, -Sketch and -C, as their authors pack them."""
+import os
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+SUFFIXES = ('.jpg', '.jpeg', '.png')
+
+
+@DATASETS.register_module()
+class ImageNetVariant(BaseDataset):
+    """Images in folders that are called after ImageNet-1k's classes, of which some may be missing.
+
+    An image lies, at any depth, in a folder with the class's WordNet number (``n01440764``) or its number from 0 (as in
+    ImageNet-V2). ``metainfo['labels']`` lists the classes that there are.
+
+    Args:
+        data_root (str): A folder with such folders.
+        **kwargs: MMEngine's.
+
+    Raises:
+        ValueError: If there is no image, or one in a folder of another name.
+    """
+
+    def __init__(self, data_root: str, **kwargs) -> None:
+        super().__init__(data_root=data_root, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        wnids = Path(__file__).with_name('imagenet_wnids.txt').read_text().split()
+        label_of = {name: label for label, wnid in enumerate(wnids) for name in (wnid, str(label))}
+        images = []
+        for folder, _, names in os.walk(self.data_root):
+            names = [name for name in names if name.lower().endswith(SUFFIXES)]
+            label = label_of.get(os.path.basename(folder))
+            if names and label is None:
+                raise ValueError(f'data_root {self.data_root} has images in {folder}, which is not called after a '
+                                 'class of ImageNet-1k: n01440764 and so on, or 0 to 999')
+            images += [dict(img_path=os.path.join(folder, name), gt_label=label) for name in names]
+        if not images:
+            raise ValueError(f'data_root {self.data_root} has no images ({", ".join(SUFFIXES)})')
+        self._metainfo['labels'] = sorted({image['gt_label'] for image in images})
+        return sorted(images, key=lambda image: image['img_path'])

@@ -1,0 +1,51 @@
+"""tools/evaluate_features.py on the flowers, with a tiny network."""
+import re
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+pytest.importorskip('sklearn', reason='k-NN and linear probe need scikit-learn')
+
+CONFIG = str(ROOT / 'tests/cli/tiny_classifier.py')
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Random weights; the head is for other classes than the flowers'."""
+    config = Config.fromfile(CONFIG)
+    config.model.head.num_classes = 1000
+    init_default_scope('mmpretrain')
+    torch.save(dict(state_dict=MODELS.build(config.model).state_dict()), tmp_path / 'tiny.pth')
+    return str(tmp_path / 'tiny.pth')
+
+
+@pytest.mark.slow
+def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    saved = tmp_path / 'features.npz'
+    printed = run('evaluate_features.py', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini', '--neighbors', '1',
+                  '5', '--regularization', '0.1', '--save', str(saved), '--cfg-options',
+                  'train_dataloader.dataset.indices=60', 'test_dataloader.dataset.indices=None')
+    assert '60 images for training, 60 for testing, 96 features' in printed
+    found = dict(re.findall(r'^(.*): top-1 ([\d.]+) %$', printed, flags=re.MULTILINE))
+    assert found.keys() == {'k-NN, k=1', 'k-NN, k=5', 'linear probe, C=0.1'}
+    data = np.load(saved)
+    unit = {key: data[key] / np.linalg.norm(data[key], axis=1, keepdims=True) for key in ('train', 'test')}
+    nearest = data['train_labels'][(unit['test'] @ unit['train'].T).argmax(1)]
+    assert float(found['k-NN, k=1']) == pytest.approx(100 * (nearest == data['test_labels']).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['configs/mask_rcnn_reswin_t.py', 'x.pth'], "default_scope='mmdet'"),
+    ([CONFIG, 'x.pth', '--neighbors', '0'], '--neighbors must be greater than 0'),
+    ([CONFIG], 'either a checkpoint or --pretrained'),
+])
+def test_mistakes_are_told(arguments, message, run, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit):
+        run('evaluate_features.py', *arguments)
+    assert message in capsys.readouterr().err

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..engine import RELIABLE_HOOKS
 from ..zoo import list_models
 
 PLAIN_FORMATS = ('.json', '.yaml', '.yml')
@@ -64,6 +65,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
     _set_host_defaults(cfg)
+    _leave_out_hooks(cfg)
     return cfg
 
 
@@ -154,6 +156,14 @@ def _set_host_defaults(cfg: Config) -> None:
     for split in ('train', 'val', 'test'):
         if cfg.default_scope == 'mmpretrain' and cfg.get(f'{split}_dataloader'):
             cfg[f'{split}_dataloader'].setdefault('collate_fn', dict(type='default_collate'))
+
+
+def _leave_out_hooks(cfg: Config) -> None:
+    """Leave out the hooks of this package that were set to None; mmengine does so with its own alone."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in RELIABLE_HOOKS:
+        if name in hooks and hooks[name] is None:
+            hooks.pop(name)
 
 
 def _check_option(cfg: Config, key: str) -> None:

@@ -41,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     if args.number < 1:
         raise UsageError(f'--number must be at least 1, got {args.number}')
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     use_own_data(cfg, args)
     check_data(cfg, [args.split])
     init_default_scope(cfg.default_scope)

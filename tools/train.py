@@ -86,7 +86,7 @@ def prepare(args: argparse.Namespace) -> Config:
 def get_runner(cfg: Config) -> Runner | FlexibleRunner:
     if not cfg.get('strategy'):
         return Runner.from_cfg(cfg)
-    import_module('mmvit_backbones.engine.sharded')  # registers itself; it takes long
+    import_module('mmvit_backbones.engine.sharded')  # registers itself; needs PyTorch 2.7
     return FlexibleRunner.from_cfg(cfg)
 
 

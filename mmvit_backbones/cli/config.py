@@ -14,6 +14,7 @@ from ..zoo import list_models
 PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
+SPLITS = ('train', 'val', 'test')
 
 # What mmengine reads from the config besides the arguments of the runner.
 _OTHER_KEYS = {
@@ -57,7 +58,8 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     if osp.splitext(path)[1] in PLAIN_FORMATS:
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check_host(cfg, path)
-    for key in needs:
+    loaders = [f'{split}_dataloader' for split in SPLITS if cfg.get(f'{split}_dataloader')]
+    for key in [*needs, *loaders]:
         _check_part(cfg, key, path)
     if complete is not None:
         complete(cfg)
@@ -153,7 +155,7 @@ def _check_part(cfg: Config, key: str, path: str) -> None:
 
 def _set_host_defaults(cfg: Config) -> None:
     """Complete a config of mmpretrain, which leaves the batching to the scripts."""
-    for split in ('train', 'val', 'test'):
+    for split in SPLITS:
         if cfg.default_scope == 'mmpretrain' and cfg.get(f'{split}_dataloader'):
             cfg[f'{split}_dataloader'].setdefault('collate_fn', dict(type='default_collate'))
 

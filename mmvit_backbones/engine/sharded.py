@@ -1,6 +1,6 @@
 """Train with weights, gradients and optimizer states that the processes share out among themselves (FSDP2).
 
-Not imported with the package: MMEngine's strategies take long to import.
+Not imported with the package, as it needs PyTorch 2.7.
 """
 import time
 from collections.abc import Callable, Iterator

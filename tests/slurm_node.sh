@@ -39,6 +39,7 @@ SlurmdLogFile=$folder/slurmd.log
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 ProctrackType=proctrack/pgid
+SlurmdParameters=config_overrides
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -50,7 +51,7 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) Gres=gpu:2 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 Gres=gpu:2 State=UNKNOWN
 PartitionName=low Nodes=$host Default=YES PriorityTier=1 GraceTime=120
 PartitionName=high Nodes=$host PriorityTier=2 PreemptMode=OFF
 END

@@ -43,7 +43,7 @@ def submit(slurm, partition, log: Path, command):
 
 
 def wait_for(log: Path, text: str, count: int = 1) -> None:
-    end = time.monotonic() + 300
+    end = time.monotonic() + 400
     while not log.exists() or log.read_text().count(text) < count:
         assert time.monotonic() < end, log.read_text()[-3000:] if log.exists() else 'the job did not start'
         time.sleep(0.1)

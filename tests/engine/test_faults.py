@@ -102,7 +102,8 @@ def test_training_that_diverges_stops(max_steps, what, tmp_path):
 
 def test_overflow_of_float16_is_no_error():
     """A real one, in the second of three steps, with the scaler that skips the step."""
-    model, scaler, hook = torch.nn.Linear(1, 1), torch.amp.GradScaler('cpu', init_scale=64.), FiniteLossHook(max_steps=2)
+    model, hook = torch.nn.Linear(1, 1), FiniteLossHook(max_steps=2)
+    scaler = torch.amp.GradScaler('cpu', init_scale=64.)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for value in (1., 1e5, 1.):  # float16 ends at 65504
         before = model.weight.detach().clone()

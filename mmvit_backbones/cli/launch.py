@@ -6,6 +6,7 @@ import os.path as osp
 import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 
@@ -114,6 +115,11 @@ def _lost_process(error: Exception) -> str | None:
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
     text = '\n'.join(map(str, chain))
+    if any(isinstance(link, (ConnectionError, EOFError)) for link in chain):
+        try:
+            time.sleep(5)  # the connection of a worker may be gone before the signal that it is lost
+        except RuntimeError as lost:  # from torch's handler of that signal
+            text += f'\n{lost}'
     worker = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:

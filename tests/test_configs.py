@@ -20,6 +20,8 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from tiny_configs import TINY_CONFIGS
 
+from mmvit_backbones.engine import RELIABLE_HOOKS
+
 
 def recipes() -> list:
     """Configs without the demonstrations, which test_training.py trains; slow but for one network."""
@@ -51,6 +53,8 @@ def test_builds(path):
     rates = [module.drop_prob for module in model.backbone.modules() if type(module).__name__ == 'DropPath']
     # As published, the last cells of ViTAEv2 stay below the rate.
     assert max(rates) == pytest.approx(backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in backbone.type else 1e-6)
+    assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
+    assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
 
 
 @cache

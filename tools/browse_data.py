@@ -41,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     if args.number < 1:
         raise UsageError(f'--number must be at least 1, got {args.number}')
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     if cfg.default_scope == 'mmpose':
         raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn here')
     use_own_data(cfg, args)

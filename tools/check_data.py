@@ -36,6 +36,8 @@ def main(args: argparse.Namespace) -> None:
     init_default_scope(cfg.default_scope)
     datasets = [leaf for split in args.splits if cfg.get(f'{split}_dataloader')
                 for leaf in leaf_datasets(cfg[f'{split}_dataloader'].dataset)]
+    if not datasets:
+        raise UsageError(f'config {args.config} has no data set for {" or ".join(args.splits)}')
     errors = []
     for config in datasets:
         found = list(annotation_errors(config))

@@ -40,8 +40,9 @@ def save_mask(mask, path):
 
 def make_masks(instances_json, out_dir):
     coco = COCO(str(instances_json))
+    images = coco.dataset['images']
     out_dir.mkdir(parents=True, exist_ok=True)
-    for image in coco.dataset['images']:
+    for image in images:
         save_mask(draw_mask(coco, image), out_dir / f'{Path(image["file_name"]).stem}.png')
 
 
@@ -50,7 +51,10 @@ def main():
     parser.add_argument('instances_json', type=Path, help='annotation file in COCO format')
     parser.add_argument('out_dir', type=Path, help='folder for the PNG masks')
     args = parser.parse_args()
-    make_masks(args.instances_json, args.out_dir)
+    try:
+        make_masks(args.instances_json, args.out_dir)
+    except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
+        parser.error(f'{args.instances_json} -> {args.out_dir}: {type(error).__name__}: {error}'.split('\n')[0])
 
 
 if __name__ == '__main__':

@@ -2,10 +2,11 @@
 import argparse
 import os
 import sys
+from importlib import import_module
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmvit_backbones.checkpoints.loading import use_safe_loading
 from mmvit_backbones.cli import launch, run_care
@@ -38,6 +39,9 @@ def get_parser() -> argparse.ArgumentParser:
                         help='what an unreadable sample does: stop the training (default), or skip the sample')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from this checkpoint, or from the newest intact one in the work dir')
+    parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
+                        help='how several processes work: with all weights each (default), or with a share of them, '
+                             'for networks that do not fit one GPU; modules are then not accelerated')
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard, too')
     parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases, too')
     launch.add_pretrained_argument(parser)
@@ -63,7 +67,9 @@ def prepare(args: argparse.Namespace) -> Config:
             run_care.log_to(cfg, package)
     if args.auto_scale_lr:
         launch.use_auto_scale_lr(cfg)
-    launch.drop_unwanted_hooks(cfg)
+    cfg.launcher = args.launcher
+    if args.strategy == 'fsdp':
+        launch.use_sharding(cfg)
     if args.batch_size is not None:
         launch.set_batch_size(cfg, args.batch_size)
     if args.on_bad_data:
@@ -77,6 +83,13 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def get_runner(cfg: Config) -> Runner | FlexibleRunner:
+    if not cfg.get('strategy'):
+        return Runner.from_cfg(cfg)
+    import_module('mmvit_backbones.engine.sharded')  # registers itself; needs PyTorch 2.7
+    return FlexibleRunner.from_cfg(cfg)
+
+
 def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
@@ -84,10 +97,10 @@ def main(args: argparse.Namespace) -> None:
     lock = lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
-    runner = Runner.from_cfg(cfg)
+    runner = get_runner(cfg)
     if sys.stderr.isatty() and is_main_process():
         runner.register_hook(ProgressBarHook())
-    if not args.no_accelerate:
+    if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
     with explained_shortage(runner):

@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..engine import RELIABLE_HOOKS
 from ..zoo import list_models
 
 PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
+SPLITS = ('train', 'val', 'test')
 
 # What mmengine reads from the config besides the arguments of the runner.
 _OTHER_KEYS = {
@@ -56,7 +58,8 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     if osp.splitext(path)[1] in PLAIN_FORMATS:
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check_host(cfg, path)
-    for key in needs:
+    loaders = [f'{split}_dataloader' for split in SPLITS if cfg.get(f'{split}_dataloader')]
+    for key in [*needs, *loaders]:
         _check_part(cfg, key, path)
     if complete is not None:
         complete(cfg)
@@ -64,6 +67,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
     _set_host_defaults(cfg)
+    _leave_out_hooks(cfg)
     return cfg
 
 
@@ -151,9 +155,17 @@ def _check_part(cfg: Config, key: str, path: str) -> None:
 
 def _set_host_defaults(cfg: Config) -> None:
     """Complete a config of mmpretrain, which leaves the batching to the scripts."""
-    for split in ('train', 'val', 'test'):
+    for split in SPLITS:
         if cfg.default_scope == 'mmpretrain' and cfg.get(f'{split}_dataloader'):
             cfg[f'{split}_dataloader'].setdefault('collate_fn', dict(type='default_collate'))
+
+
+def _leave_out_hooks(cfg: Config) -> None:
+    """Leave out the hooks of this package that were set to None; mmengine does so with its own alone."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in RELIABLE_HOOKS:
+        if name in hooks and hooks[name] is None:
+            hooks.pop(name)
 
 
 def _check_option(cfg: Config, key: str) -> None:

@@ -4,7 +4,9 @@ import gc
 import os
 import os.path as osp
 import re
+import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 
@@ -77,6 +79,8 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         args = parser.parse_args()
     except ValueError:
         parser.error('--cfg-options takes pairs KEY=VALUE')
+    if getattr(args, 'launcher', None) == 'slurm':
+        set_slurm_ranks()
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
         check_distributions()
@@ -111,6 +115,11 @@ def _lost_process(error: Exception) -> str | None:
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
     text = '\n'.join(map(str, chain))
+    if any(isinstance(link, (ConnectionError, EOFError)) for link in chain):
+        try:
+            time.sleep(5)  # the connection of a worker may be gone before the signal that it is lost
+        except RuntimeError as lost:  # from torch's handler of that signal
+            text += f'\n{lost}'
     worker = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:
@@ -128,8 +137,21 @@ def check_launcher(launcher: str) -> None:
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
-    if not gpus and launcher in ('slurm', 'mpi'):
-        raise UsageError(f'--launcher {launcher} needs GPUs; without them, tools/dist_train.sh works')
+    if not gpus and launcher == 'mpi':
+        raise UsageError('--launcher mpi needs GPUs; without them, tools/dist_train.sh works')
+
+
+def set_slurm_ranks() -> None:
+    """Name rank and meeting point as torchrun does, from the start; mmengine does so when it connects the processes."""
+    if 'SLURM_PROCID' not in os.environ:
+        return  # told later, if the ranks are needed
+    os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+                      LOCAL_RANK=os.environ['SLURM_LOCALID'])
+    hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                           capture_output=True, text=True, check=True)
+    os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
+    # Jobs that share a node need a port each.
+    os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
 
 
 def init_processes(cfg: Config, launcher: str) -> None:
@@ -138,13 +160,24 @@ def init_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none' or torch.cuda.is_available():
         return
     if 'RANK' not in os.environ:
-        raise UsageError('--launcher pytorch is for the processes that tools/dist_train.sh and torchrun start')
+        started_by = 'tools/slurm_train.sh and srun' if launcher == 'slurm' else 'tools/dist_train.sh and torchrun'
+        raise UsageError(f'--launcher {launcher} is for the processes that {started_by} start')
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
     # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
     _replace_type(cfg.model, 'SyncBN', 'BN')
+
+
+def use_sharding(cfg: Config) -> None:
+    """Have the processes share out weights and optimizer states (:class:`ShardedStrategy`)."""
+    if cfg.launcher == 'none':
+        raise UsageError('--strategy fsdp needs processes to share with: tools/dist_train.sh and slurm_train.sh '
+                         'start them')
+    if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
+        raise UsageError('--strategy fsdp cannot average weights; --cfg-options custom_hooks=[] leaves out EMAHook')
+    cfg.strategy = dict(type='ShardedStrategy')
 
 
 def use_reliable_hooks(cfg: Config) -> None:
@@ -155,14 +188,7 @@ def use_reliable_hooks(cfg: Config) -> None:
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
         checkpoint['type'] = 'AtomicCheckpointHook'
-    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook needs
-
-
-def drop_unwanted_hooks(cfg: Config) -> None:
-    """Leave out the hooks that were set to None; mmengine does so with its own alone."""
-    for name in RELIABLE_HOOKS:
-        if cfg.default_hooks[name] is None:
-            cfg.default_hooks.pop(name)
+    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
 
 
 def check_backbone(cfg: Config) -> Backbone | None:

@@ -85,7 +85,11 @@ def _newest_first(work_dir: str) -> list[Path]:
     with suppress(OSError):  # the checkpoints may be elsewhere
         last = Path(Path(work_dir, 'last_checkpoint').read_text().strip())
         paths |= {last} if last.is_file() and not any(last.samefile(path) for path in paths) else set()
-    return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    times = {}
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process has set it aside
+            times[path] = path.stat().st_mtime_ns
+    return sorted(times, key=times.get, reverse=True)
 
 
 def _damage(path: Path) -> str | None:

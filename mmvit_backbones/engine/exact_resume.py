@@ -21,7 +21,8 @@ class ExactResumeHook(Hook):
 
     mmengine resumes weights, optimizer, schedules and the order of the data, but no random states. Here these
     are a function of seed, rank and iteration, for the model and for the data, with any number of workers of the data
-    loader. They must not outlive an epoch (`persistent_workers=False`). A checkpoint may be one from within an epoch.
+    loader, which are started anew in each epoch, whatever `persistent_workers` says. A checkpoint may be one from
+    within an epoch.
 
     Raises:
         TrainingError: The checkpoint is of a training with another number of images per step: epochs and schedules
@@ -35,8 +36,8 @@ class ExactResumeHook(Hook):
         self.batches = SeededBatches(self.loader.dataset, runner.seed)
         # Where torch's loader looks before it takes sample by sample.
         self.loader.dataset.__getitems__ = self.batches
-        if self.loader.persistent_workers:
-            runner.logger.warning('train_dataloader.persistent_workers=True: a resumed training will differ by chance')
+        # Workers that outlive an epoch would not hear of its first step. Set past the loader, which refuses.
+        self.loader.__dict__.update(persistent_workers=False, _iterator=None)
 
     def before_train_epoch(self, runner: Runner) -> None:
         loop = runner.train_loop

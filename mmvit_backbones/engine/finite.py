@@ -47,7 +47,9 @@ def check_finite(runner: Runner) -> None:
 def first_non_finite(model: torch.nn.Module) -> str | None:
     """Name of the first parameter that holds NaN or inf."""
     model = model.module if is_model_wrapper(model) else model
-    return next((name for name, p in model.named_parameters() if not p.isfinite().all()), None)
+    # Of what is sharded, each process looks at its own part.
+    return next((name for name, p in model.named_parameters() if not getattr(p, '_local_tensor', p).isfinite().all()),
+                None)
 
 
 def _error(runner: Runner, what: str, parameter: str | None) -> TrainingError:

@@ -42,14 +42,20 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path):
     print(f'{len(codes)} kills with exit codes {sorted(set(codes))}; {finished} trainings ended with the same weights')
 
 
-def launch(work_dir, *arguments):
+def launch(work_dir, *arguments, processes=2, options=(), **variables):
     path = os.pathsep.join([str(ROOT), str(ROOT / 'tests/cli')])
     env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29613',
-           'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONUNBUFFERED': '1'}
+           'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONUNBUFFERED': '1', **variables}
     return subprocess.Popen(
-        [str(ROOT / 'tools/dist_train.sh'), str(TINY), '2', '--work-dir', str(work_dir), *arguments,
-         '--cfg-options', 'randomness.seed=7', 'find_unused_parameters=True'],
+        [str(ROOT / 'tools/dist_train.sh'), str(TINY), str(processes), '--work-dir', str(work_dir), *arguments,
+         '--cfg-options', 'randomness.seed=7', 'find_unused_parameters=True', *options],
         cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def end(run, code=0, timeout=600):
+    output, _ = run.communicate(timeout=timeout)
+    assert run.returncode == code, output
+    return output
 
 
 def ranks_of(launcher):
@@ -80,21 +86,37 @@ def read_until(process, text):
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
 def test_one_of_two_ranks(number, code, tmp_path):
     """One that is told to stop makes both save and stop; one that is killed ends the run, which names it."""
-    whole = launch(tmp_path / 'whole')
-    output, _ = whole.communicate(timeout=300)
-    assert whole.returncode == 0, output
+    end(launch(tmp_path / 'whole'))
     run = launch(tmp_path / 'work')
     read_until(run, 'Epoch(train) [2][1/2]')
     ranks = ranks_of(run.pid)
     os.kill(ranks[1], number)
     start = time.monotonic()
-    output, _ = run.communicate(timeout=60)
-    assert run.returncode == code, output
+    output = end(run, code, timeout=60)
     print(f'ended after {time.monotonic() - start:.1f} s:', *output.splitlines()[-4:], sep='\n')
     assert 'Traceback' not in output, output
     assert ('rank 1' in output and 'SIGKILL' in output) == (number == signal.SIGKILL)
     assert not any(os.path.exists(f'/proc/{process}/cwd') for process in ranks.values())
-    resumed = launch(tmp_path / 'work', '--resume')
-    output, _ = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, output
+    end(launch(tmp_path / 'work', '--resume'))
+    assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')
+
+
+def test_two_machines(tmp_path):
+    """Two launches of two processes do what one of four does, although one of the processes is killed."""
+    options = ['train_dataloader.dataset.indices=48']
+
+    def launch_both(*arguments):
+        return [launch(tmp_path / 'work', *arguments, options=options, NNODES='2', NODE_RANK=rank) for rank in '01']
+
+    end(launch(tmp_path / 'whole', processes=4, options=options))
+    machines = launch_both()
+    read_until(machines[0], 'Epoch(train) [2][1/3]')
+    os.kill(ranks_of(machines[1].pid)[3], signal.SIGKILL)
+    start = time.monotonic()
+    outputs = [end(machine, code, timeout=60) for machine, code in zip(machines, (1, 137))]
+    print(f'ended after {time.monotonic() - start:.1f} s:', *(output.splitlines()[-1] for output in outputs), sep='\n')
+    assert all('Traceback' not in output for output in outputs), outputs
+    assert 'rank 3' in outputs[1] and 'SIGKILL' in outputs[1]
+    for machine in launch_both('--resume'):
+        end(machine)
     assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')

@@ -185,7 +185,7 @@ class _ResidualAttention(torch.autograd.Function):
         grad_alpha = grad_bias = None
         grad_prev = grad.sum_to_size(ctx.prev_shape) if ctx.prev_shape else None
         if gated:
-            own = dot(*(x.unflatten(0, (shape[0], -1)) for x in (grad_q, q)))
+            own = dot(*(x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, q)))
             grad_alpha = (own - dot(grad_prev, prev_logits)).sum()
             grad_q = grad_q * learned if not skip else torch.addcmul(grad_out, grad_q, learned)
             grad_k = grad_k * learned

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import backends
+from .precision import product_dtype
 from .residual_attention import residual_attention
 from .window import (
     crop,
@@ -57,7 +58,8 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
     """
     num_heads = bias.shape[0]
     head_channels = x.shape[-1] // num_heads
-    if (backends.choose(backend, x, head_channels, 'residual window attention', example) == 'torch'
+    if (backends.choose(backend, x, head_channels, 'residual window attention', example,
+                        product_dtype(x)) == 'torch'
             or window_size > MAX_WINDOW_SIZE or head_channels > MAX_HEAD_CHANNELS):
         return reference(x, project, prev_logits, alpha, scale, bias, window_size, shifted, backend)
     qkv, padding = project(x), None

@@ -11,6 +11,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 try:
     import triton
@@ -123,7 +124,7 @@ def kernel_operator(name: str) -> Callable:
 
 def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **constants) -> None:
     """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
-    if first.is_meta or 0 in grid:
+    if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
     options = {} if AUTOTUNE else dict(num_warps=warps_of(constants))
     kernel = autotuned(kernel, tuple(constants)) if AUTOTUNE else kernel

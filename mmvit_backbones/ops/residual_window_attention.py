@@ -34,7 +34,8 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
     """:func:`residual_attention` in windows of a map that is padded with zeros to whole windows.
 
     In plain PyTorch, map, projections and results are copied into windows and back; the Triton kernels read and write
-    them where they are. Windows of more than 8 x 8 tokens and heads of more than 64 channels are copied there, too.
+    them where they are. Windows of more than 8 x 8 tokens, heads of more than 64 channels and projections of more than
+    2^31 elements per image are copied there, too.
 
     Args:
         x (Tensor): ``(B, H, W, channels)``.
@@ -60,7 +61,8 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
     head_channels = x.shape[-1] // num_heads
     if (backends.choose(backend, x, head_channels, 'residual window attention', example,
                         product_dtype(x)) == 'torch'
-            or window_size > MAX_WINDOW_SIZE or head_channels > MAX_HEAD_CHANNELS):
+            or window_size > MAX_WINDOW_SIZE or head_channels > MAX_HEAD_CHANNELS
+            or 3 * x.shape[1] * x.shape[2] * x.shape[3] >= 2**31):  # offsets in an image have 32 bits
         return reference(x, project, prev_logits, alpha, scale, bias, window_size, shifted, backend)
     qkv, padding = project(x), None
     shift, mask = shifted or (0, None)

@@ -13,8 +13,6 @@ from torch import Tensor
 from ..backends import block_of, kernel_operator, launch, precision_of
 from .blocks import dot, load_block, store_block
 
-MAX_TOKENS = 64  # of a window
-
 
 @triton.jit
 def _positions(window, tokens, shift, rows, columns, WINDOW: tl.constexpr):

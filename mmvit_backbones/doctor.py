@@ -1,6 +1,7 @@
 """``python -m mmvit_backbones.doctor``: which frameworks and operator backends run here, and what the others lack."""
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import distributions
@@ -8,9 +9,25 @@ from importlib.metadata import distributions
 import torch
 
 from .installation import PROVIDERS
-from .ops import library
+from .ops import (
+    backends,
+    library,
+    normalized_attention,
+    residual_attention,
+    residual_window_attention,
+    sigmoid_gate,
+    varied_size_window,
+)
 from .version import __version__
 
+# Operators in Triton, with the example that they are checked by.
+TRITON_OPERATORS = {
+    'residual attention': residual_attention.example,
+    'residual window attention': residual_window_attention.example,
+    'normalized attention': normalized_attention.example,
+    'scaled logits': normalized_attention.example_logits,
+    'sigmoid gate': sigmoid_gate.example,
+}
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
 
@@ -46,10 +63,31 @@ def describe() -> list[str]:
             lines.append(f'varied-size windows, {title}: runs')
         else:
             lines.append(f'varied-size windows, {title}: missing, {reason}; {library.HOW_TO_BUILD}')
-    for device, backend in (('CPU', 'cpp'), ('CUDA', 'cuda')):
-        runs = backend if library.MISSING[backend] is None else 'reference'
-        lines.append(f'{device} tensors take the backend {runs!r}')
-    return lines
+    lines.append(f"CPU tensors take the backend {'cpp' if library.MISSING['cpp'] is None else 'reference'!r}")
+    has_triton = 'triton' in varied_size_window.BACKENDS and backends.triton is not None
+    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'triton' if has_triton else 'reference'
+    lines.append(f'CUDA tensors take the backend {on_gpu!r}')
+    return [*lines, *describe_triton()]
+
+
+def describe_triton() -> list[str]:
+    """What runs the operators that have Triton kernels, by device and dtype."""
+    if backends.triton is None:
+        state = 'plain PyTorch on GPUs, since Triton is not installed'
+    elif not torch.cuda.is_available():
+        state = f'Triton {backends.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
+    else:
+        return [describe_check(name, example) for name, example in TRITON_OPERATORS.items()]
+    return [f'{name}: plain PyTorch on CPUs; {state}' for name in TRITON_OPERATORS]
+
+
+def describe_check(name: str, example: Callable) -> str:
+    """What an operator's check says on the GPU."""
+    device, found = torch.device('cuda', torch.cuda.current_device()), []
+    for dtype in backends.TOLERANCES:
+        reason = backends.why_not_trusted(name, example, device, dtype)
+        found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, since {reason}'))
+    return f'{name}: plain PyTorch on CPUs; on the GPU {", ".join(found)}'
 
 
 if __name__ == '__main__':

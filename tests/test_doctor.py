@@ -2,9 +2,11 @@
 import sys
 
 import pytest
+import torch
 
 from mmvit_backbones import installation
-from mmvit_backbones.doctor import describe, describe_host
+from mmvit_backbones.doctor import describe, describe_check, describe_host, describe_triton
+from mmvit_backbones.ops import backends
 
 
 @pytest.mark.slow
@@ -23,3 +25,16 @@ def test_a_framework_that_cannot_be_imported_is_told_with_the_reason(monkeypatch
 def test_a_framework_that_is_missing_is_told_with_its_extra(monkeypatch):
     monkeypatch.setitem(installation.PROVIDERS, 'mmdet', ('no-such-distribution', ))
     assert describe_host('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
+
+
+def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
+    assert any(line.startswith('residual window attention: plain PyTorch on CPUs; ') for line in describe_triton())
+    monkeypatch.setattr(backends, 'checked', {})
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 0)
+
+    def example(backend, device, dtype):
+        return [torch.full((2, ), 1. if backend == 'torch' or dtype != torch.float16 else 2., dtype=dtype)]
+
+    line = describe_check('gate', example)
+    assert 'float32 Triton, float16 plain PyTorch, since its kernels deviate by 1.0e+00' in line
+    assert line.endswith('bfloat16 Triton')

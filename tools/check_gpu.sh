@@ -1,49 +1,137 @@
 #!/usr/bin/env bash
-# Checks the CUDA backend of the operators on a GPU and measures it; one report, by default gpu_report.txt:
-#   tools/check_gpu.sh [REPORT]
-# Needs a GPU, torch, MMEngine, nvcc (or the library built already) and pytest next to the package. Takes less than eight minutes
-# on an H200. PYTHON names the interpreter.
+# Checks operators and backbones on a GPU and measures them; one report in Markdown, by default docs/gpu_report.md, which
+# docs/benchmarks.md includes:
+#   tools/check_gpu.sh [REPORT]              everything; never run on a GPU so far, at most 70 minutes
+#   PARTS='operators agreement' tools/check_gpu.sh
+#   tools/check_gpu.sh --device cpu [REPORT]   tries the script where there is no GPU, with few and small inputs
+# Needs torch, MMEngine and pytest next to the package, not OpenMMLab; nvcc, timm and compute-sanitizer where they are
+# there. A part that fails is told at the end, and the others run nevertheless. PYTHON names the interpreter, PARTS some
+# of: build doctor operators sanitizer agreement compile graphs ddp benchmark time.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-report=$(realpath -m "${1:-gpu_report.txt}")
+device=cuda
+if [ "${1:-}" = --device ]; then
+  device=${2:?--device takes cuda or cpu}
+  shift 2
+fi
+case $device in cuda | cpu) ;; *) echo "--device must be cuda or cpu, got $device" >&2; exit 2 ;; esac
+report=$(realpath -m "${1:-docs/gpu_report.md}")
 python=${PYTHON:-python3}
-export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export -n MMVIT_BUILD_OPS
+parts=${PARTS:-build doctor operators sanitizer agreement compile graphs ddp benchmark time}
+for part in $parts; do
+  case " build doctor operators sanitizer agreement compile graphs ddp benchmark time " in
+    *" $part "*) ;;
+    *) echo "PARTS: there is no part $part" >&2; exit 2 ;;
+  esac
+done
+"$python" -c 'import torch, mmengine' || { echo "$python needs torch and MMEngine" >&2; exit 2; }
+if [ "$device" = cuda ]; then
+  "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo 'torch sees no GPU; try --device cpu' >&2; exit 2; }
+fi
 failed=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
-section() {  # section TITLE SECONDS COMMAND...: runs a command into the report, within a time
-  echo "== $1 (at $SECONDS s)" | tee -a "$report"
-  timeout "$2" "${@:3}" 2>&1 | tee -a "$report"
-  local status=${PIPESTATUS[0]}
-  [ "$status" -eq 0 ] || { failed+=("$1: exit status $status"); echo "-- exit status $status" | tee -a "$report"; }
+wanted() { case " $parts " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+
+# section TITLE SECONDS KIND COMMAND...: runs a command into the report, within a time. KIND is table or text.
+section() {
+  local title=$1 limit=$2 kind=$3 start=$SECONDS status
+  shift 3
+  echo "== $title"
+  timeout "$limit" "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  {
+    printf '\n### %s\n\n' "$title"
+    if [ "$kind" = table ]; then
+      grep '^|' "$log"
+      if [ "$status" -ne 0 ]; then printf '\n```\n'; grep -v '^|' "$log" | tail -n 20; printf '```\n'; fi
+    else
+      printf '```\n'; tail -n 60 "$log"; printf '```\n'
+    fi
+    printf '\nExit status %s, %s s.\n' "$status" $((SECONDS - start))
+  } >>"$report"
+  [ "$status" -eq 0 ] || failed+=("$title: exit status $status")
 }
 
-tests() { "$python" -W ignore -m pytest -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider "$@"; }
-export -f tests
-export python
-
-{ date -u; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; } >"$report" 2>&1
-section build 300 "$python" mmvit_backbones/ops/build.py cuda
-section doctor 60 "$python" -c 'import mmvit_backbones.doctor as d; print("\n".join(d.describe()))'
-section 'goldens, gradcheck, dtypes, strides' 200 bash -c 'tests tests/ops/test_varied_size_window.py -k "cuda and not random"'
-section 'random shapes' 120 bash -c 'tests tests/ops/test_varied_size_window.py -k "cuda and random"'
-section agreement 60 "$python" tools/compare_ops.py --device cuda
-
-# A few launches of every kernel: compute-sanitizer makes them some hundred times slower.
-sanitized='cuda and (golden or far_outside or (dtypes and usual) or deterministic)'
-if command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck; do
-    section "compute-sanitizer $tool" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$python" -W ignore \
-      -m pytest -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider \
-      tests/ops/test_varied_size_window.py -k "$sanitized"
-  done
-else
-  failed+=('compute-sanitizer is not installed')
+tests=("$python" -W ignore -m pytest -c /dev/null --rootdir "$PWD" -q -W ignore -p no:cacheprovider)
+networks=("$python" tools/check_networks.py)
+names=()
+selected=cuda
+fuzz=50
+if [ "$device" = cpu ]; then
+  networks+=(--device cpu --size 32 --repeats 1 --batch-size 2)
+  names=(rest_lite)
+  selected='cpp and not random'
+  fuzz=1
 fi
-section 'benchmark, bfloat16' 120 "$python" tools/benchmark_ops.py --device cuda --shapes h200 224 800x1333 \
-  --dtypes bfloat16 --seconds 0.3
-section 'benchmark, float32, autocast and compiled' 120 "$python" tools/benchmark_ops.py --device cuda \
-  --shapes 224 800x1333 --stages 1 2 --autocast --compile --seconds 0.3
 
-{ echo "== result (after $SECONDS s)"; [ ${#failed[@]} -eq 0 ] && echo 'all passed' || printf '%s\n' "${failed[@]}"; } | tee -a "$report"
+mkdir -p "$(dirname "$report")"
+{
+  echo '## On a GPU'
+  echo
+  echo "Written by \`tools/check_gpu.sh\` on $(date -u +%F), device \`$device\`."
+  echo
+  echo '```'
+  "$python" -c 'import platform, torch; print("Python", platform.python_version(), "torch", torch.__version__)'
+  if [ "$device" = cuda ]; then nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; fi
+  echo '```'
+} >"$report" 2>&1
+
+if wanted build; then
+  if [ "$device" = cuda ] && command -v nvcc >/dev/null; then
+    section 'Build of the CUDA library' 300 text "$python" mmvit_backbones/ops/build.py cuda
+  else
+    printf '\n### Build of the CUDA library\n\nLeft out: there is no nvcc, or no GPU is checked.\n' >>"$report"
+  fi
+fi
+if wanted doctor; then
+  section 'Doctor' 300 text "$python" -m mmvit_backbones.doctor
+fi
+if wanted operators; then
+  section 'Varied-size windows: goldens, gradcheck, dtypes, strides' 300 text \
+    "${tests[@]}" tests/ops/test_varied_size_window.py -k "$selected"
+  section 'Triton kernels against plain PyTorch, random shapes' 900 text \
+    env FUZZ_FACTOR="$fuzz" "${tests[@]}" tests/ops/test_triton.py
+fi
+if wanted sanitizer; then
+  # A few launches of every kernel: compute-sanitizer makes them some hundred times slower.
+  sanitized='cuda and (golden or far_outside or (dtypes and usual) or deterministic)'
+  if [ "$device" = cuda ] && command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck; do
+      section "compute-sanitizer $tool: CUDA library" 120 text compute-sanitizer --tool "$tool" --error-exitcode 9 \
+        "${tests[@]}" tests/ops/test_varied_size_window.py -k "$sanitized"
+      section "compute-sanitizer $tool: Triton" 300 text compute-sanitizer --tool "$tool" --error-exitcode 9 \
+        "$python" -m mmvit_backbones.doctor
+    done
+  else
+    printf '\n### compute-sanitizer\n\nLeft out: it is not installed, or no GPU is checked.\n' >>"$report"
+  fi
+fi
+if wanted agreement; then section 'Backbones against float32 on the CPU' 600 table "${networks[@]}" agreement "${names[@]}"; fi
+if wanted compile; then section 'torch.compile against eager' 900 table "${networks[@]}" compile "${names[@]}"; fi
+if wanted graphs; then section 'CUDA graphs against eager' 300 table "${networks[@]}" graphs "${names[@]}"; fi
+if wanted ddp; then section 'DistributedDataParallel against one process' 300 table "${networks[@]}" ddp "${names[@]:-reswin_tiny}"; fi
+if wanted benchmark; then
+  if [ "$device" = cuda ]; then
+    section 'Varied-size windows: deviation from float64' 120 text "$python" tools/compare_ops.py --device cuda
+    section 'Varied-size windows: time' 240 text "$python" tools/benchmark_ops.py --device cuda \
+      --shapes h200 224 800x1333 --dtypes bfloat16 float32 --seconds 0.3
+  else
+    section 'Varied-size windows: deviation from float64' 120 text "$python" tools/compare_ops.py --device cpu
+  fi
+fi
+if wanted time; then
+  section 'Time of backbones' 600 table "${networks[@]}" time "${names[@]}"
+  if [ "$device" = cuda ]; then  # whether a choice of warps by time pays
+    section 'Time of backbones, kernels tuned' 600 table env MMVIT_OPS_AUTOTUNE=1 "${networks[@]}" time
+  fi
+fi
+
+{
+  printf '\n### Result\n\n'
+  if [ ${#failed[@]} -eq 0 ]; then echo "All passed, after $SECONDS s."; else printf -- '- %s\n' "${failed[@]}"; fi
+} | tee -a "$report"
 [ ${#failed[@]} -eq 0 ]

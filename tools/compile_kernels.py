@@ -3,7 +3,8 @@
     python tools/compile_kernels.py                        all targets, float16, heads of 32, 64 and 128 channels
     python tools/compile_kernels.py --targets 90 gfx942 --dtypes bfloat16 --channels 64
 
-A kernel that spills registers on an NVIDIA target ends the run with exit code 1.
+A row is a kernel: registers per thread and bytes of shared memory on each target, the most of its launches. One that
+spills registers ends the run with exit code 1.
 """
 import argparse
 import importlib
@@ -20,10 +21,17 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from mmvit_backbones.ops import backends, kernels, normalized_attention, residual_attention, sigmoid_gate
+from mmvit_backbones.ops import (
+    backends,
+    kernels,
+    normalized_attention,
+    residual_attention,
+    residual_window_attention,
+    sigmoid_gate,
+)
 
 EXAMPLES = (normalized_attention.example, normalized_attention.example_logits, residual_attention.example,
-            sigmoid_gate.example)
+            residual_window_attention.example, sigmoid_gate.example)
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
            'gfx942': GPUTarget('hip', 'gfx942', 64)}
@@ -36,24 +44,42 @@ def main():
     parser.add_argument('--channels', nargs='+', type=int, choices=[16, 32, 64, 128], default=[32, 64, 128],
                         help='of a head')
     args = parser.parse_args()
-    print('| kernel | dtype | channels | target | registers | shared memory | spilled bytes |')
-    print('|---|---|---|---|---|---|---|')
-    spilled = False
+    print(f'| kernel | dtype | channels | {" | ".join(args.targets)} |\n|---|---|---|{"---|" * len(args.targets)}')
+    spilled = []
     for dtype in args.dtypes:
-        for kernel, values, constants in recorded_launches(getattr(torch, dtype)):
-            for channels in args.channels if 'BLOCK_D' in constants else [None]:
-                if channels:
-                    constants = {**constants, 'BLOCK_D': channels}
-                for target in args.targets:
-                    compiled = triton.compile(source_of(kernel, values, constants), target=TARGETS[target],
-                                              options=dict(num_warps=backends.warps_of(constants)))
-                    registers, spills = resources(compiled, TARGETS[target])
-                    spilled |= bool(spills)
-                    name = f'{kernel.__module__.split(".")[-1]}.{kernel.__name__.strip("_")}'
-                    print(f'| `{name}` | {dtype} | {channels or ""} | {target} | {registers} | '
-                          f'{compiled.metadata.shared} | {spills} |', flush=True)
+        groups = {}
+        for kernel, *launch in recorded_launches(getattr(torch, dtype)):
+            groups.setdefault(kernel, []).append(launch)
+        for kernel, launches in groups.items():
+            module = kernel.__module__.split('.')[-1]
+            name = f'{module}.{kernel.__name__.strip("_")}'
+            for channels in args.channels if 'BLOCK_D' in launches[0][1] else ['']:
+                if channels and channels > largest_head(module):
+                    continue
+                found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
+                cells = [f'{registers}, {shared}' for registers, shared, _ in found]
+                print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
+                spilled += [f'{name} on {target}' for target, (*_, spills) in zip(args.targets, found) if spills]
     if spilled:
-        sys.exit('a kernel spills registers')
+        sys.exit('spilled: ' + '; '.join(spilled))
+
+
+def largest_head(module):
+    """Channels of the largest head that an operator's kernels get."""
+    return getattr(importlib.import_module(f'mmvit_backbones.ops.{module}'), 'MAX_HEAD_CHANNELS',
+                   backends.MAX_HEAD_CHANNELS) if module != 'scaled_logits' else backends.MAX_HEAD_CHANNELS
+
+
+def most(kernel, launches, channels, target):
+    """Registers per thread, bytes of shared memory and spills of a kernel: the most of all its launches."""
+    found = []
+    for values, constants in launches:
+        constants = {**constants, 'BLOCK_D': channels} if channels else constants
+        compiled = triton.compile(source_of(kernel, values, constants), target=target,
+                                  options=dict(num_warps=backends.warps_of(constants)))
+        registers, spills = resources(compiled, target)
+        found.append((registers, compiled.metadata.shared, spills))
+    return [max(column) for column in zip(*found)]
 
 
 def recorded_launches(dtype):
@@ -89,9 +115,10 @@ def source_of(kernel, values, constants):
 
 
 def resources(compiled, target):
-    """Registers per thread and spilled bytes, as NVIDIA's assembler tells; AMD's compiler is not asked."""
+    """Registers per thread and what is spilled, as NVIDIA's assembler and AMD's compiler tell."""
     if 'ptx' not in compiled.asm:
-        return '', ''
+        told = compiled.asm['amdgcn']
+        return int(re.search(r'\.vgpr_count: +(\d+)', told)[1]), int(re.search(r'\.vgpr_spill_count: +(\d+)', told)[1])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'kernel.ptx')
         file.write_text(compiled.asm['ptx'])

@@ -53,9 +53,11 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
         formulas[torch.ops.mmvit.vsa_attention] = window_attention
     if backends.triton is not None:  # meta tensors are dispatched as those on a GPU
         import_module('mmvit_backbones.ops.kernels.residual_attention')
+        import_module('mmvit_backbones.ops.kernels.residual_window_attention')
         import_module('mmvit_backbones.ops.kernels.normalized_attention')
         import_module('mmvit_backbones.ops.kernels.scaled_logits')
         formulas |= {torch.ops.mmvit.residual_attention: two_products, torch.ops.mmvit.scaled_logits: logits_product,
+                     torch.ops.mmvit.residual_window_attention: packed_windows,
                      torch.ops.mmvit.normalized_attention: values_product}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with torch.no_grad(), counter:
@@ -75,6 +77,14 @@ def window_attention(q: tuple, k: tuple, v: tuple, scale: tuple, offset: tuple, 
     """Operations of the two products in every window, by the shapes; sampling is not counted, as in plain PyTorch."""
     batch_size, num_heads, d = q[:3]
     return 4 * batch_size * num_heads * d * math.prod(scale[3:]) * window_size**4
+
+
+def packed_windows(qkv: tuple, padding: tuple, prev: tuple, bias: tuple, mask: tuple, num_heads: int,
+                   window_size: int, *args, **kwargs) -> int:
+    """Operations of the two products in every window of a packed map."""
+    batch_size, height, width, channels = qkv
+    windows = math.ceil(height / window_size) * math.ceil(width / window_size)
+    return 4 * batch_size * windows * channels // 3 * window_size**4
 
 
 def two_products(q: tuple, k: tuple, *args, **kwargs) -> int:

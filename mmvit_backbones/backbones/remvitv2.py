@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, init_linear
 from ..ops.residual_attention import residual_attention
+from ..ops.split_heads import split_heads
 from ..ops.window import pad_to_multiple
 from .base import Backbone, check_num_heads
 
@@ -85,17 +86,17 @@ class PooledAttention(nn.Module):
             tuple[Tensor, Tensor]: Map ``(B, h, w, channels)`` and this block's logits
             ``(B, num_heads, h, w, h', w')``.
         """
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 4, 1, 2, 5).contiguous()
-        q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv.unbind(0)))
+        qkv = split_heads(self.qkv(x), self.num_heads)
+        q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv))
         query_grid, key_grid = q.shape[2:4], k.shape[2:4]
-        bias = self.positions(q, query_grid, key_grid)
+        positions = self.positions(q, query_grid, key_grid)
         if prev_logits is not None:
             for dim, length in enumerate(key_grid, start=4):
                 if prev_logits.shape[dim] < length:
                     prev_logits = upsample(prev_logits, dim, length)
             prev_logits = prev_logits.flatten(4).flatten(2, 3)
         x, logits = residual_attention(*(part.flatten(2, 3) for part in (q, k, v)), prev_logits, alpha, self.scale,
-                                       bias, query_skip=True, overwrite_bias=True)
+                                       query_skip=True, positions=positions)
         x = x.transpose(1, 2).flatten(2).unflatten(1, query_grid)
         return self.proj(x), logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
@@ -107,20 +108,36 @@ class PooledAttention(nn.Module):
         Args:
             logits (Tensor): ``(B, num_heads or another number, h, w, h', w')``.
         """
-        if logits.shape[1] != self.num_heads:
-            logits = logits.mean(1, keepdim=True)
         query_grid, key_grid = (pooled(x.shape[1:3], stride) for stride in self.strides)
-        for dim, length in enumerate((*query_grid, *key_grid), start=2):
+        lengths = (*query_grid, *key_grid)
+        mean_of_heads = logits.shape[1] != self.num_heads
+        if not torch.compiler.is_compiling() and all(
+                given <= length or given % length == 0 for given, length in zip(logits.shape[2:], lengths)):
+            return average_cells(logits, lengths, mean_of_heads)
+        if mean_of_heads:
+            logits = logits.mean(1, keepdim=True)
+        for dim, length in enumerate(lengths, start=2):
             if logits.shape[dim] > length:
                 logits = average(logits, dim, length)
         return logits
 
 
+def average_cells(logits: Tensor, lengths: Sequence[int], mean_of_heads: bool) -> Tensor:
+    """Average pooling of all axes that are a multiple of what they become, and of the heads, in one pass."""
+    dims = [1] if mean_of_heads and logits.shape[1] > 1 else []
+    shape = [1 if mean_of_heads else logits.shape[1]]
+    for dim in range(len(lengths), 0, -1):
+        given, length = logits.shape[1 + dim], lengths[dim - 1]
+        shape.insert(1, min(given, length))
+        if given > length:
+            logits = logits.unflatten(1 + dim, (length, -1))
+            dims = [d + (d > 1 + dim) for d in dims] + [2 + dim]
+    return logits.mean(dims).view(-1, *shape) if dims else logits
+
+
 def average(x: Tensor, dim: int, length: int) -> Tensor:
     """Adaptive average pooling along one axis."""
     given = x.shape[dim]
-    if not torch.compiler.is_compiling() and given % length == 0:
-        return x.unflatten(dim, (length, -1)).mean(dim + 1)
     index, cell = torch.arange(given, device=x.device), torch.arange(length, device=x.device)[:, None]
     weight = ((index >= cell * given // length) & (index < -(-(cell + 1) * given // length))).to(x.dtype)
     return (x.transpose(dim, -1) @ (weight / weight.sum(1, keepdim=True)).T).transpose(dim, -1)
@@ -153,8 +170,8 @@ class Block(nn.Module):
         """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits."""
         y = self.norm1(x)
         attn, logits = self.attn(y, prev_logits, alpha)
-        x = self.skip(x, y) + self.drop_path(attn)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.drop_path(attn, self.skip(x, y))
+        x = self.drop_path(self.mlp(self.norm2(x)), x)
         return x, logits
 
     def skip(self, x: Tensor, normed: Tensor) -> Tensor:

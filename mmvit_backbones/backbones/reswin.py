@@ -10,18 +10,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import Block, LayerNorm, RelativePositionBias
-from ..ops.residual_attention import residual_attention
-from ..ops.window import (
-    at_most,
-    crop,
-    cyclic_shift,
-    needs_padding,
-    pad_to_multiple,
-    shifted_window_mask,
-    to_multiple,
-    window_partition,
-    window_reverse,
-)
+from ..ops.residual_window_attention import residual_window_attention
+from ..ops.window import at_most, needs_padding, shifted_window_mask, to_multiple
 from .swin import NORM_EPS, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
@@ -39,33 +29,26 @@ class WindowAttention(nn.Module):
         self.position_bias = RelativePositionBias(window_size, num_heads)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
-                attn_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None,
+                shifted: tuple[int, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Attends inside windows.
 
         Args:
             x (Tensor): Normalized map ``(B, H, W, C)`` of any size; padded with zeros to whole windows.
             prev_logits (Tensor | None): Logits of the block before, ``(B, windows, num_heads, N, N)`` of its own.
-            shift (int): By how many tokens the windows are shifted.
-            attn_mask (Tensor | None): ``(windows, 1, N, N)`` for shifted windows.
+            shifted (tuple[int, Tensor] | None): By how many tokens the windows are shifted, and their mask
+                ``(windows, 1, N, N)``.
 
         Returns:
             tuple[Tensor, Tensor]: Map ``(B, H, W, C)``, and the logits before the mask.
         """
-        height, width = x.shape[1:3]
-        x = pad_to_multiple(x, self.window_size)
-        if attn_mask is not None:
-            x = cyclic_shift(x, shift)
-        padded_height, padded_width = x.shape[1:3]
-        q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         bias = self.position_bias()
         if prev_logits is not None:
-            prev_logits, bias = select_maps(prev_logits, q.shape[1], self.num_heads), ALPHA * bias
-        x, logits = residual_attention(q, k, v, prev_logits, ALPHA, self.scale, bias, attn_mask)
-        x = window_reverse(x, self.window_size, padded_height, padded_width)
-        if attn_mask is not None:
-            x = cyclic_shift(x, -shift)
-        return self.proj(crop(x, height, width)), logits
+            rows, columns = (to_multiple(n, self.window_size) // self.window_size for n in x.shape[1:3])
+            prev_logits, bias = select_maps(prev_logits, rows * columns, self.num_heads), ALPHA * bias
+        x, logits = residual_window_attention(x, self.qkv, prev_logits, ALPHA, self.scale, bias, self.window_size,
+                                              shifted)
+        return self.proj(x), logits
 
 
 def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
@@ -77,6 +60,8 @@ def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     if logits.shape[1:3] == (num_windows, num_heads):
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
+    if not torch.compiler.is_compiling() and logits.shape[1] % count == 0:
+        return logits[:, ::logits.shape[1] // count].unflatten(1, (num_windows, num_heads))
     index = torch.arange(count, device=logits.device) * logits.shape[1] // count
     return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
 
@@ -124,19 +109,19 @@ class ReSwin(SwinBase):
         x = self.patch_embed(images)
         logits = None
         for stage in self.stages:
-            shift, attn_mask = self.shifted_windows(x)
+            shifted = self.shifted_windows(x)
             for i, block in enumerate(stage.blocks):
-                x, logits = self.run_block(block, x, logits, *((shift, attn_mask) if i % 2 else (0, None)))
+                x, logits = self.run_block(block, x, logits, shifted if i % 2 else None)
             yield x
             if stage.downsample is not None:
                 x = stage.downsample(x)
 
-    def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Shift and mask of every second block of a stage; no shift where one window spans a side."""
+    def shifted_windows(self, x: Tensor) -> tuple[int, Tensor] | None:
+        """Shift and mask of every second block of a stage; none where one window spans a side."""
         height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
         for length in (height, width):
             shift = shift * at_most(length // self.window_size - 1, 1)
         if not needs_padding(shift):
-            return 0, None
+            return None
         return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -33,6 +33,6 @@ class Block(nn.Module):
         """Keeps the shape ``(..., channels)``; a tuple where ``attn`` gives one."""
         out = self.attn(self.norm1(self.position(x)), *context)
         out, *state = out if isinstance(out, tuple) else (out, )
-        x = x + self.drop_path(out)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.drop_path(out, x)
+        x = self.drop_path(self.mlp(self.norm2(x)), x)
         return (x, *state) if state else x

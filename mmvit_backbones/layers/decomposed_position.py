@@ -30,7 +30,7 @@ class DecomposedPosition(nn.Module):
             trunc_normal_(table)
         self._register_load_state_dict_pre_hook(self._resize_on_load)
 
-    def forward(self, query: Tensor, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> Tensor:
+    def forward(self, query: Tensor, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """What rows and columns add to the logits.
 
         Args:
@@ -39,7 +39,8 @@ class DecomposedPosition(nn.Module):
             key_grid (tuple[int, int]): h' and w'.
 
         Returns:
-            Tensor: ``(B, num_heads, h * w, h' * w')``.
+            tuple[Tensor, Tensor]: ``(B, num_heads, h * w, h')`` for the rows of the keys, ``(B, num_heads, h * w, w')``
+            for their columns.
         """
         b, num_heads = query.shape[:2]
         rows = self.vectors(self.rel_pos_h, query_grid[0], key_grid[0])
@@ -50,7 +51,7 @@ class DecomposedPosition(nn.Module):
         by_column = recomputable(lambda q: q.permute(3, 0, 1, 2, 4).reshape(query_grid[1], -1, q.shape[-1]), query)
         columns = recompute_input(lambda q: q @ columns.transpose(1, 2), by_column)
         columns = columns.unflatten(1, (b, num_heads, query_grid[0])).permute(1, 2, 3, 0, 4)
-        return (rows.unsqueeze(5) + columns.unsqueeze(4)).flatten(4).flatten(2, 3)
+        return rows.flatten(2, 3), columns.flatten(2, 3)
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:

@@ -7,9 +7,11 @@ serves.
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 try:
     import triton
@@ -17,6 +19,7 @@ except ImportError:
     triton = None
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+AUTOTUNE = os.environ.get('MMVIT_OPS_AUTOTUNE') == '1' and not INTERPRETED
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
 MAX_HEAD_CHANNELS = 128
 # Largest deviation from float32, relative to the largest element; float32 itself is compared with float64.
@@ -26,7 +29,8 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 checked: dict[tuple[str, torch.device, torch.dtype], str | None] = {}
 
 
-def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check: Callable) -> str:
+def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check: Callable,
+           dtype: torch.dtype | None = None) -> str:
     """The backend of an operator that has two, ``'torch'`` and ``'triton'``.
 
     Args:
@@ -36,31 +40,33 @@ def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check:
         head_channels (int): Channels of a head.
         name (str): The operator.
         check (Callable): ``check(backend, device, dtype)`` gives the results and gradients of a small example.
+        dtype (torch.dtype | None): Of what the kernels read, where that is not the dtype of ``x``. Defaults to None.
 
     Raises:
         ValueError: If the backend is unknown or can't run.
     """
     if backend not in (None, 'torch', 'triton'):
         raise ValueError(f"backend must be 'torch', 'triton' or None, got {backend!r}")
+    dtype = dtype or x.dtype
     if backend == 'triton':
-        reason = why_not_triton(x, head_channels)
+        reason = why_not_triton(x, head_channels, dtype)
         if reason is not None:
             raise ValueError(f"backend 'triton' cannot run: {reason}")
         return backend
     if (backend == 'torch' or x.device.type == 'cpu' or torch.compiler.is_exporting()
-            or why_not_triton(x, head_channels) is not None):
+            or why_not_triton(x, head_channels, dtype) is not None):
         return 'torch'
-    return 'torch' if not x.is_meta and why_not_trusted(name, check, x.device, x.dtype) else 'triton'
+    return 'torch' if not x.is_meta and why_not_trusted(name, check, x.device, dtype) else 'triton'
 
 
-def why_not_triton(x: Tensor, head_channels: int) -> str | None:
+def why_not_triton(x: Tensor, head_channels: int, dtype: torch.dtype | None = None) -> str | None:
     """Why Triton can't run on such a tensor, or None if it can."""
     if triton is None:
         return 'Triton is not installed'
     if not (x.is_cuda or x.is_meta or INTERPRETED):
         return f'it needs tensors on a GPU, got {x.device}'
-    if x.dtype not in TOLERANCES:
-        return f'it has no kernels for {x.dtype}'
+    if (dtype or x.dtype) not in TOLERANCES:
+        return f'it has no kernels for {dtype or x.dtype}'
     if head_channels > MAX_HEAD_CHANNELS:
         return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
     return None
@@ -118,9 +124,22 @@ def kernel_operator(name: str) -> Callable:
 
 def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **constants) -> None:
     """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
-    if not first.is_meta and 0 not in grid:
-        kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
-        kernel[tuple(grid)](first, *arguments, **constants, num_warps=warps_of(constants))
+    if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
+        return
+    options = {} if AUTOTUNE else dict(num_warps=warps_of(constants))
+    kernel = autotuned(kernel, tuple(constants)) if AUTOTUNE else kernel
+    kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
+    kernel[tuple(grid)](first, *arguments, **constants, **options)
+
+
+@cache
+def autotuned(kernel: Callable, constants: tuple[str, ...]) -> Callable:
+    """A kernel that is timed with four and with eight warps, once for the dtypes and for each set of constants.
+
+    All kernels write results that they don't read, so that they may run more than once. Other blocks are no choice:
+    larger ones spill registers, and smaller ones read more.
+    """
+    return triton.autotune([triton.Config({}, num_warps=warps) for warps in (4, 8)], key=list(constants))(kernel)
 
 
 def warps_of(constants: dict) -> int:

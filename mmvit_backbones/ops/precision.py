@@ -13,3 +13,10 @@ def at_least_float32(x: Tensor) -> torch.dtype:
 def without_autocast(device_type: str) -> AbstractContextManager:
     """No autocast inside; the meta device has none, and refuses even to switch it off."""
     return nullcontext() if device_type == 'meta' else torch.autocast(device_type, enabled=False)
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Dtype of what a linear layer makes of ``x``."""
+    device = x.device.type
+    autocast = device != 'meta' and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else x.dtype

@@ -13,7 +13,7 @@ from .precision import without_autocast
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
                        scale: float, bias: Tensor | None = None, mask: Tensor | None = None,
-                       query_skip: bool = False, overwrite_bias: bool = False,
+                       query_skip: bool = False, positions: tuple[Tensor, Tensor] | None = None,
                        backend: str | None = None) -> tuple[Tensor, Tensor]:
     """``softmax(S + mask) v`` and ``S``, with ``S = alpha * scale * q k^T + (1 - alpha) * prev_logits + bias``.
 
@@ -30,8 +30,9 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         bias (Tensor | None): Added to the logits and handed on with them; broadcast to ``(..., N, M)``.
         mask (Tensor | None): Added before the softmax alone; broadcast to ``(..., N, M)``.
         query_skip (bool): Add ``q`` to the result. Defaults to False.
-        overwrite_bias (bool): Without gradients, write the logits into ``bias``, which has their shape. Defaults to
-            False.
+        positions (tuple[Tensor, Tensor] | None): A bias that is a sum, where keys are a grid of ``M = h * w``: of
+            ``(..., N, h)``, for the row of a key, and ``(..., N, w)``, for its column. Instead of ``bias``. Defaults to
+            None.
         backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
             Defaults to None.
 
@@ -50,14 +51,18 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         if q.ndim == 4:  # the kernels know windows: here there is one
             inputs = [x if x is None or x.ndim < 4 else x.unsqueeze(-4) for x in inputs]
         alpha = 1. if learned is not None else alpha
-        out, logits = _TritonAttention.apply(*inputs, learned, alpha, scale, query_skip)
+        by_row, by_column = (x.to(q.dtype).unsqueeze(-4).contiguous() for x in positions) if positions else (None, None)
+        out, logits = _TritonAttention.apply(*inputs, learned, alpha, scale, query_skip, by_row, by_column)
         return (out, logits) if q.ndim == 5 else (out.squeeze(1), logits.squeeze(1))
+    overwrite = False
+    if positions is not None:
+        bias = (positions[0].unsqueeze(-1) + positions[1].unsqueeze(-2)).flatten(-2).to(q.dtype)
+        overwrite = bias.is_contiguous() and not torch.is_grad_enabled()
     with without_autocast(q.device.type):  # the kernel of the softmax sums in float32 by itself
         if torch.compiler.is_compiling():
             return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
         if learned is not None:
             alpha = None
-        overwrite = overwrite_bias and not torch.is_grad_enabled() and bias.is_contiguous()
         return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip, overwrite)
 
 
@@ -76,16 +81,17 @@ def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Outputs and gradients of small inputs: windows with bias and mask; a learned weight and a query skip."""
+    """Outputs and gradients of small inputs: windows with bias and mask; a learned weight, positions, a query skip."""
     results = []
     for heads, learned in (((2, 3, 2), False), ((2, 3), True)):
-        *inputs, mask, gate = backends.example_inputs(
-            device, dtype, (*heads, 70, 48), (*heads, 37, 48), (*heads, 37, 48), (*heads, 70, 37), (heads[-1], 70, 37),
-            (3, 1, 70, 37), ())
-        inputs = [x.requires_grad_() for x in (*inputs, *([gate] if learned else []))]
-        q, k, v, prev_logits, bias = inputs[:5]
-        out, logits = residual_attention(q, k, v, prev_logits, gate if learned else 0.5, 0.2, bias,
-                                         None if learned else mask, learned, backend=backend)
+        *inputs, bias, mask, by_row, by_column, gate = backends.example_inputs(
+            device, dtype, (*heads, 70, 48), (*heads, 35, 48), (*heads, 35, 48), (*heads, 70, 35), (heads[-1], 70, 35),
+            (3, 1, 70, 35), (*heads, 70, 5), (*heads, 70, 7), ())
+        inputs = [x.requires_grad_() for x in (*inputs, *([gate, by_row, by_column] if learned else [bias]))]
+        q, k, v, prev_logits = inputs[:4]
+        special = dict(query_skip=True, positions=(by_row, by_column)) if learned else dict(bias=bias, mask=mask)
+        out, logits = residual_attention(q, k, v, prev_logits, gate if learned else 0.5, 0.2, **special,
+                                         backend=backend)
         results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), inputs)]
     return results
 
@@ -94,9 +100,11 @@ class _TritonAttention(torch.autograd.Function):
     """Three kernels: no map is written but the logits and their gradient."""
 
     @staticmethod
-    def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip):
+    def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip, by_row, by_column):
         from .kernels import residual_attention as kernels  # Triton may be missing
-        out, logits, lse = kernels.forward(q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip)
+        out, logits, lse = kernels.forward(q, k, v, prev_logits, bias, mask, by_row, by_column, learned, alpha, scale,
+                                           query_skip)
+        ctx.grid = (0, 0) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
         gated = learned is not None and prev_logits is not None
         ctx.save_for_backward(q, k, v, prev_logits if gated else None, mask, learned, logits, lse)
         ctx.alpha, ctx.scale, ctx.query_skip = alpha, scale, query_skip
@@ -110,7 +118,7 @@ class _TritonAttention(torch.autograd.Function):
         from .kernels import residual_attention as kernels
         q, k, v, prev_logits, mask, learned, logits, lse = ctx.saved_tensors
         if grad is None and grad_next is None:
-            return (None, ) * 10
+            return (None, ) * 12
         grad = torch.zeros_like(v[..., :1, :]).expand(*q.shape[:-1], -1) if grad is None else grad
         grad_next = None if grad_next is None else grad_next.contiguous()
         blended = ctx.prev_shape is not None
@@ -118,17 +126,21 @@ class _TritonAttention(torch.autograd.Function):
         # The gradient of a broadcast bias is a sum, which that of the previous logits gives as well.
         keep = 1 - ctx.alpha if blended and learned is None else 0
         write_logits = needs_bias and not keep
-        grad_q, grad_prev, grad_logits, delta, grad_alpha = kernels.grad_rows(
+        grad_q, grad_prev, grad_logits, delta, grad_alpha, *grad_positions = kernels.grad_rows(
             q, k, v, prev_logits, blended, mask, learned, logits, lse, grad, grad_next, ctx.alpha, ctx.scale,
-            ctx.query_skip, write_logits)
+            ctx.query_skip, write_logits, *ctx.grid)
         grad_k, grad_v = kernels.grad_keys(
             q, k, v, mask, learned, logits, lse, delta, grad, grad_next, ctx.alpha, ctx.scale, blended)
         grad_bias = None
         if needs_bias:
             grad_bias = (grad_logits if write_logits else grad_prev).sum_to_size(ctx.bias_shape)
             grad_bias = grad_bias if write_logits else grad_bias / keep
+        by_row = by_column = None
+        if ctx.grid[0]:
+            by_row, by_column = grad_positions[0].sum(0).to(q.dtype), grad_positions[1].to(q.dtype)
         return (grad_q, grad_k, grad_v, grad_prev.sum_to_size(ctx.prev_shape) if blended else None, grad_bias, None,
-                grad_alpha.sum().to(learned.dtype) if prev_logits is not None else None, None, None, None)
+                grad_alpha.sum().to(learned.dtype) if prev_logits is not None else None, None, None, None, by_row,
+                by_column)
 
 
 class _ResidualAttention(torch.autograd.Function):
@@ -173,7 +185,7 @@ class _ResidualAttention(torch.autograd.Function):
         grad_alpha = grad_bias = None
         grad_prev = grad.sum_to_size(ctx.prev_shape) if ctx.prev_shape else None
         if gated:
-            own = dot(*(x.unflatten(0, (shape[0], -1)) for x in (grad_q, q)))
+            own = dot(*(x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, q)))
             grad_alpha = (own - dot(grad_prev, prev_logits)).sum()
             grad_q = grad_q * learned if not skip else torch.addcmul(grad_out, grad_q, learned)
             grad_k = grad_k * learned

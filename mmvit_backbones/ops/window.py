@@ -101,7 +101,7 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     rows, columns = regions(height), regions(width)
     rows, columns = rows[:, :, None] != rows[:, None, :], columns[:, :, None] != columns[:, None, :]
     differs = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]
-    return differs.reshape(-1, 1, s * s, s * s) * like.new_full((), -100)
+    return differs.reshape(-1, 1, s * s, s * s) * torch.full((), -100, dtype=like.dtype, device=like.device)
 
 
 def relative_position_index(window_size: int, device: torch.device | None = None, wrapped: bool = False) -> Tensor:

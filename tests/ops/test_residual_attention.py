@@ -63,12 +63,13 @@ def test_gradcheck():
         lambda *args: residual_attention(*args[:5], 0.5, args[5], query_skip=True), (q, k, v, prev, alpha, bias))
 
 
-@torch.no_grad()
+@pytest.mark.parametrize('grad', [False, True])
 @pytest.mark.parametrize('has_prev', [False, True])
-def test_logits_may_be_written_over_the_bias(has_prev):
-    q, k, v, prev, bias = (torch.randn(2, 2, 4, 4) for _ in range(5))
+def test_positions_are_a_bias(has_prev, grad):
+    q, k, v, prev = (torch.randn(2, 2, 6, 6, requires_grad=grad) for _ in range(4))
+    rows, columns = torch.randn(2, 2, 6, 2), torch.randn(2, 2, 6, 3)
     arguments = dict(q=q, k=k, v=v, prev_logits=prev if has_prev else None, alpha=torch.tensor(0.4), scale=0.5)
-    expected = reference(**arguments, bias=bias)
-    actual = residual_attention(**arguments, bias=bias, overwrite_bias=True)
+    with torch.set_grad_enabled(grad):
+        actual = residual_attention(**arguments, positions=(rows, columns))
+    expected = reference(**arguments, bias=(rows[..., None] + columns[..., None, :]).flatten(-2))
     torch.testing.assert_close(actual, expected)
-    assert actual[1].data_ptr() == bias.data_ptr()

@@ -1,68 +1,107 @@
 """The Triton kernels agree with plain PyTorch: on a GPU, or else in Triton's interpreter."""
+import os
 import random
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from mmvit_backbones.ops import backends
 from mmvit_backbones.ops.normalized_attention import normalized_attention, scaled_logits
 from mmvit_backbones.ops.residual_attention import residual_attention
+from mmvit_backbones.ops.residual_window_attention import residual_window_attention
 from mmvit_backbones.ops.sigmoid_gate import sigmoid_gate
+from mmvit_backbones.ops.window import shifted_window_mask
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or backends.INTERPRETED),
                                 reason='needs a GPU or TRITON_INTERPRET=1')
+SEED, FACTOR = int(os.environ.get('FUZZ_SEED', 0)), int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 300 shapes
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
-def heads(rng, b, num_heads, n, d):
-    """``(B, num_heads, N, d)``, with the strides of a part of a packed projection, or dense."""
-    if rng.random() < 0.5:
-        return torch.randn(b, num_heads, n, d)
-    return torch.randn(b, n, 2, num_heads, d).unbind(2)[1].transpose(1, 2)
+def size(rng, largest):
+    """Mostly a few elements, sometimes more than a kernel's block."""
+    return rng.randint(1, largest if rng.random() < 0.2 else 9)
+
+
+def layout(rng):
+    """How a tensor lies in memory: dense, between elements that are NaN, or with its dimensions 1 and 2 swapped."""
+    return rng.choice([
+        lambda x: x, lambda x: F.pad(x, (1, 2, 3, 0), value=torch.nan)[..., 3:, 1:-2],
+        lambda x: x.transpose(1, 2).contiguous().transpose(1, 2)])
 
 
 def normalized_attention_case(rng):
-    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 3), rng.randint(1, 90), rng.randint(1, 140), rng.randint(1, 70)
-    return normalized_attention, (rng.choice([0.1, 3]) * torch.randn(b, h, n, m), heads(rng, b, h, m, d))
+    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 2), size(rng, 90), size(rng, 140), size(rng, 128)
+    place = layout(rng)
+    return (lambda logits, v, backend: normalized_attention(logits, place(v), backend=backend)), (
+        rng.choice([0.1, 3]) * torch.randn(b, h, n, m), torch.randn(b, h, m, d))
 
 
 def scaled_logits_case(rng):
-    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 3), rng.randint(1, 90), rng.randint(1, 140), rng.randint(1, 128)
-    return (lambda *x, backend: scaled_logits(*x, 0.3, backend)), (heads(rng, b, h, n, d), heads(rng, b, h, m, d))
+    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 2), size(rng, 90), size(rng, 140), size(rng, 128)
+    place = layout(rng)
+    return (lambda q, k, backend: scaled_logits(place(q), place(k), 0.3, backend)), (
+        torch.randn(b, h, n, d), torch.randn(b, h, m, d))
 
 
 def sigmoid_gate_case(rng):
-    shape = rng.randint(0, 2), rng.randint(1, 70), rng.randint(1, 9), rng.randint(1, 9)
+    shape, place = (rng.randint(0, 2), size(rng, 70), rng.randint(1, 9), rng.randint(1, 9)), layout(rng)
     maps = [torch.randn(shape) for _ in range(2)]
-    return sigmoid_gate, [x.to(memory_format=torch.channels_last) if rng.random() < 0.5 else x for x in maps]
+    return (lambda x, gate, backend: sigmoid_gate(place(x), gate, backend)), [
+        x.to(memory_format=torch.channels_last) if rng.random() < 0.5 else x for x in maps]
 
 
 def residual_attention_case(rng):
-    """Every subset of the optional arguments; the first tensor returned holds both results."""
-    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 3), rng.randint(1, 90), rng.randint(1, 80), rng.randint(1, 40)
-    q, k, v = heads(rng, b, h, n, d), heads(rng, b, h, m, d), heads(rng, b, h, m, d)
+    """Every subset of the optional arguments; one tensor holds both results."""
+    b, h, n, d, (height, width) = rng.randint(0, 2), rng.randint(1, 2), size(rng, 90), size(rng, 128), (
+        (size(rng, 20), rng.randint(1, 3)) if rng.random() < 0.5 else (rng.randint(1, 3), size(rng, 60)))
+    m, place = height * width, layout(rng)
     learned, skip, has_prev, has_bias, has_mask = (rng.random() < 0.5 for _ in range(5))
     prev = torch.randn(rng.choice([(b, h, n, m), (b, 1, n, m)]))
     bias, mask = torch.randn(rng.choice([(b, h, n, m), (h, n, m)])), torch.randn(n, m)
+    rows, columns, has_positions = torch.randn(b, h, n, height), torch.randn(b, h, n, width), rng.random() < 0.5
 
-    def function(q, k, v, prev, bias, alpha, backend):
+    def function(q, k, v, prev, bias, rows, columns, alpha, backend):
         out, logits = residual_attention(
-            q, k, v, prev if has_prev else None, alpha if learned else 0.3, 0.4, bias if has_bias else None,
-            mask.to(q) if has_mask else None, skip, backend=backend)
-        unused = 0. * (prev.sum() + bias.sum() + alpha)
+            place(q), place(k), place(v), place(prev) if has_prev else None, alpha if learned else 0.3, 0.4,
+            bias if has_bias and not has_positions else None, mask.to(q) if has_mask else None, skip,
+            (rows, columns) if has_positions else None, backend)
+        unused = 0. * (prev.sum() + bias.sum() + rows.sum() + columns.sum() + alpha)
         return torch.cat([out.flatten(), logits.flatten(), unused[None]])
 
-    return function, (q, k, v, prev, bias, torch.tensor(0.7))
+    return function, (torch.randn(b, h, n, d), torch.randn(b, h, m, d), torch.randn(b, h, m, d), prev, bias, rows,
+                      columns, torch.tensor(0.7))
+
+
+def residual_window_attention_case(rng):
+    """Maps that windows do and don't divide."""
+    b, heads, d, side = rng.randint(0, 2), rng.randint(1, 3), size(rng, 64), rng.choice([1, 2, 3, 7, 8])
+    rows, columns = rng.randint(1, 2), rng.randint(1, 3)
+    height, width = (rng.randint((n - 1) * side + 1, n * side) for n in (rows, columns))
+    shift, has_prev, area = rng.choice([0, side // 2]), rng.random() < 0.5, side**2
+
+    def function(x, weight, bias, prev, backend):
+        mask = shifted_window_mask(rows * side, columns * side, side, shift, x)
+        out, logits = residual_window_attention(
+            x, lambda x: F.linear(x, weight, weight[:, 0]), prev if has_prev else None, 0.3, 0.4, bias, side,
+            (shift, mask) if shift else None, backend)
+        return torch.cat([out.flatten(), logits.flatten(), 0. * prev.sum()[None]])
+
+    weight = (heads * d)**-0.5 * torch.randn(3 * heads * d, heads * d)
+    return function, (torch.randn(b, height, width, heads * d), weight,
+                      torch.randn(heads, area, area), torch.randn(b, rows * columns, heads, area, area))
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize(
-    'case', [residual_attention_case, normalized_attention_case, scaled_logits_case, sigmoid_gate_case])
+@pytest.mark.parametrize('case', [residual_attention_case, residual_window_attention_case, normalized_attention_case,
+                                  scaled_logits_case, sigmoid_gate_case])
 def test_agrees_on_random_shapes(case, dtype):
-    rng = random.Random(0)
-    torch.manual_seed(0)
-    for _ in range(8):
+    for number in range(6 * FACTOR):
+        rng = random.Random(f'{case.__name__} {SEED} {number}')
+        torch.manual_seed(rng.randint(0, 2**30))
         function, inputs = case(rng)
         inputs = [x.bfloat16() for x in inputs]  # exact in every dtype
 
@@ -73,9 +112,33 @@ def test_agrees_on_random_shapes(case, dtype):
             return [out, *torch.autograd.grad(out, x, weight.to(dtype))]
 
         if inputs[0].numel():
-            assert backends.self_check(run, DEVICE, dtype) is None
+            assert backends.self_check(run, DEVICE, dtype) is None, number
         else:
             assert run('triton', DEVICE, dtype)[0].shape == run('torch', DEVICE, dtype)[0].shape
+
+
+def test_operators_are_registered_correctly():
+    """For autograd, fake tensors and compilers."""
+    from mmvit_backbones.ops.kernels import residual_window_attention, sigmoid_gate  # registers them
+    assert sigmoid_gate.forward and residual_window_attention.forward
+    x, gate = torch.randn(2, 3, 4, 4, device=DEVICE), torch.randn(2, 3, 4, 4, device=DEVICE)
+    tests = ('test_schema', 'test_faketensor')
+    torch.library.opcheck(torch.ops.mmvit.sigmoid_gate.default, (x, gate), test_utils=tests)
+    qkv, bias = torch.randn(1, 3, 4, 12, device=DEVICE), torch.randn(2, 4, 4, device=DEVICE)
+    torch.library.opcheck(torch.ops.mmvit.residual_window_attention.default,
+                          (qkv, qkv[0, 0, 0], None, bias, None, 2, 2, 0, 0.5, 0.7), test_utils=tests)
+
+
+def test_autocast():
+    """The kernels take what the projection gives, and so does the check of them."""
+    x, layer, bias = torch.randn(1, 4, 4, 8, device=DEVICE), nn.Linear(8, 24, device=DEVICE), torch.zeros(
+        2, 4, 4, device=DEVICE)
+    with torch.autocast(DEVICE.type, torch.bfloat16):
+        outs = [residual_window_attention(x, layer, None, 0.5, 0.5, bias, 2, backend=backend)
+                for backend in ('torch', 'triton')]
+    for expected, actual in zip(*outs):
+        assert actual.dtype == expected.dtype == torch.bfloat16
+        torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)
 
 
 def test_a_request_that_cannot_run_says_why():
@@ -101,3 +164,18 @@ def test_broken_kernels_are_not_used(fault, message, caplog):
         assert message in reason
     assert [fault in record.message for record in caplog.records] == [True]
     assert backends.why_not_trusted('sound', lambda *_: [torch.ones(1)], DEVICE, torch.float32) is None
+
+
+def test_a_gpu_without_built_operators_takes_triton(monkeypatch):
+    """As after an installation without a compiler: the kernels are chosen without being asked for."""
+
+    class OnGpu:
+        device, dtype, is_cuda, is_meta = torch.device('cuda'), torch.bfloat16, True, False
+
+    monkeypatch.setattr(backends, 'checked', {})
+    example = {'triton': torch.ones(3), 'torch': torch.ones(3)}
+    assert backends.choose(None, OnGpu, 32, 'sound', lambda backend, *_: [example[backend]]) == 'triton'
+    example['triton'] = torch.zeros(3)
+    assert backends.choose(None, OnGpu, 32, 'broken', lambda backend, *_: [example[backend]]) == 'torch'
+    monkeypatch.setattr(backends, 'triton', None)
+    assert backends.choose(None, OnGpu, 32, 'sound', None) == 'torch'

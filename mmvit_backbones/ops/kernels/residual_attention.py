@@ -8,7 +8,9 @@ and the log-sum-exp of every row. Backward, for gradients G of the output and H 
     grad_q = own * L k,  grad_k = own * L^T q,  grad_v = P^T G,  grad_prev = keep * L,  grad_bias = L
 
 Every tensor is ``(batch, windows, heads, ...)`` with any strides, which are 0 where it is broadcast. A program has a
-block of rows of one head, ``_grad_keys_kernel`` a block of keys.
+block of rows of one head, ``_grad_keys_kernel`` a block of keys. With decomposed positions, keys form a grid
+``(height, width)``: ``by_row`` is added to the logits of a row of keys, ``by_column`` to those of a column. Without,
+keys are one row.
 """
 import torch
 import triton
@@ -29,22 +31,23 @@ def _head(image, windows, heads, stride_b, stride_w, stride_h):
 
 
 @triton.jit
-def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK: tl.constexpr):
-    """A block of the softmax map, zero outside."""
-    block = load_block(logits, m, 1, row, key, rows, keys, n, m).to(tl.float32)
+def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, end,
+                   HAS_MASK: tl.constexpr):
+    """A block of the softmax map ``(n, m)``, zero from key ``end`` on."""
+    block = load_block(logits, m, 1, row, key, rows, keys, n, end).to(tl.float32)
     if HAS_MASK:
-        block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
-    return tl.where(is_inside(row, key, rows, keys, n, m), tl.exp(block - row_lse[:, None]), 0.)
+        block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, end).to(tl.float32)
+    return tl.where(is_inside(row, key, rows, keys, n, end), tl.exp(block - row_lse[:, None]), 0.)
 
 
 @triton.jit
 def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
                     prev, prev_b, prev_w, prev_h, prev_n, prev_m, bias, bias_b, bias_w, bias_h, bias_n, bias_m,
-                    mask, mask_b, mask_w, mask_h, mask_n, mask_m, learned, alpha, scale,
-                    out, out_b, out_w, out_h, out_n, out_d, logits, lse, windows, heads, n, m, d, dv,
-                    HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr, LEARNED: tl.constexpr,
-                    QUERY_SKIP: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
-                    PRECISION: tl.constexpr):
+                    mask, mask_b, mask_w, mask_h, mask_n, mask_m, by_row, by_column, learned, alpha, scale,
+                    out, out_b, out_w, out_h, out_n, out_d, logits, lse, windows, heads, n, m, height, width, d, dv,
+                    HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
+                    HAS_POSITIONS: tl.constexpr, LEARNED: tl.constexpr, QUERY_SKIP: tl.constexpr, BLOCK_N: tl.constexpr,
+                    BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -60,27 +63,36 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for key in range(0, m, BLOCK_M):
-        k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
-        block = scale * dot(query, tl.trans(k_block), None, PRECISION)
-        if HAS_PREV:
-            before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
-            block = alpha * block + (1 - alpha) * before
-        if HAS_BIAS:
-            block += load_block(bias, bias_n, bias_m, row, key, rows, keys, n, m).to(tl.float32)
-        block = block.to(logits.dtype.element_ty)
-        store_block(logits, m, 1, row, key, rows, keys, n, m, block)
-        block = block.to(tl.float32)
-        if HAS_MASK:
-            block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
-        block = tl.where(keys[None, :] < m - key, block, -float('inf'))
-        new_highest = tl.maximum(highest, tl.max(block, 1))
-        attn = tl.exp(block - new_highest[:, None])
-        shrink = tl.exp(highest - new_highest)
-        total = total * shrink + tl.sum(attn, 1)
-        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
-        result = dot(attn.to(value.dtype), value, result * shrink[:, None], PRECISION)
-        highest = new_highest
+    for y in range(0, height):
+        if HAS_POSITIONS:
+            for_row = tl.load(by_row + (image.to(tl.int64) * n + row + rows) * height + y, mask=rows < n - row,
+                              other=0.)
+        for x in range(0, width, BLOCK_M):
+            key, end = y * width + x, y * width + width
+            k_block = load_block(k, k_m, k_d, key, 0, keys, channels, end, d)
+            block = scale * dot(query, tl.trans(k_block), None, PRECISION)
+            if HAS_PREV:
+                before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, end).to(tl.float32)
+                block = alpha * block + (1 - alpha) * before
+            if HAS_POSITIONS:
+                for_column = load_block(by_column + image.to(tl.int64) * n * width, width, 1, row, x, rows, keys, n,
+                                        width)
+                block += for_row[:, None].to(tl.float32) + for_column.to(tl.float32)
+            if HAS_BIAS:
+                block += load_block(bias, bias_n, bias_m, row, key, rows, keys, n, end).to(tl.float32)
+            block = block.to(logits.dtype.element_ty)
+            store_block(logits, m, 1, row, key, rows, keys, n, end, block)
+            block = block.to(tl.float32)
+            if HAS_MASK:
+                block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, end).to(tl.float32)
+            block = tl.where(keys[None, :] < width - x, block, -float('inf'))
+            new_highest = tl.maximum(highest, tl.max(block, 1))
+            attn = tl.exp(block - new_highest[:, None])
+            shrink = tl.exp(highest - new_highest)
+            total = total * shrink + tl.sum(attn, 1)
+            value = load_block(v, v_m, v_d, key, 0, keys, channels, end, dv)
+            result = dot(attn.to(value.dtype), value, result * shrink[:, None], PRECISION)
+            highest = new_highest
     result /= total[:, None]
     if QUERY_SKIP:
         result += query.to(tl.float32)
@@ -94,10 +106,11 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
                       prev, prev_b, prev_w, prev_h, prev_n, prev_m, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, grad_next, learned, alpha, scale, logits, lse,
                       grad_q, out_b, out_w, out_h, out_n, out_d, grad_prev, grad_logits, delta, grad_alpha,
-                      windows, heads, n, m, d, dv,
-                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr,
-                      QUERY_SKIP: tl.constexpr, WRITE_LOGITS: tl.constexpr, BLOCK_N: tl.constexpr,
-                      BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+                      grad_by_row, grad_by_column, windows, heads, n, m, height, width, d, dv,
+                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_POSITIONS: tl.constexpr,
+                      HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr, QUERY_SKIP: tl.constexpr,
+                      WRITE_LOGITS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+                      BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -113,27 +126,40 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
     for key in range(0, m, BLOCK_M):
-        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, m,
+                              HAS_MASK)
         value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
         row_sum += tl.sum(attn * dot(g, tl.trans(value), None, PRECISION), 1)
     tl.store(delta + image.to(tl.int64) * n + row + rows, row_sum, mask=rows < n - row)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     blended = tl.zeros((BLOCK_N,), tl.float32)
-    for key in range(0, m, BLOCK_M):
-        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
-        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
-        block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
-        if HAS_NEXT:
-            block += load_block(grad_next + first, m, 1, row, key, rows, keys, n, m).to(tl.float32)
-        if WRITE_LOGITS:
-            store_block(grad_logits + first, m, 1, row, key, rows, keys, n, m, block)
-        if HAS_PREV:
-            store_block(grad_prev + first, m, 1, row, key, rows, keys, n, m, (1 - alpha) * block)
-            if LEARNED:
-                before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
-                blended += tl.sum(block * before, 1)
-        k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
-        result = dot(block.to(k_block.dtype), k_block, result, PRECISION)
+    for x in range(0, width, BLOCK_M):
+        for_column = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
+        for y in range(0, height):
+            key, end = y * width + x, y * width + width
+            attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, end,
+                                  HAS_MASK)
+            value = load_block(v, v_m, v_d, key, 0, keys, channels, end, dv)
+            block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
+            if HAS_NEXT:
+                block += load_block(grad_next + first, m, 1, row, key, rows, keys, n, end).to(tl.float32)
+            if HAS_POSITIONS:
+                for_column += block
+                # Parts of the sums, where a row of keys is more than a block.
+                part = grad_by_row + (x // BLOCK_M * tl.num_programs(0) + image).to(tl.int64) * n * height
+                tl.store(part + (row + rows) * height + y, tl.sum(block, 1), mask=rows < n - row)
+            if WRITE_LOGITS:
+                store_block(grad_logits + first, m, 1, row, key, rows, keys, n, end, block)
+            if HAS_PREV:
+                store_block(grad_prev + first, m, 1, row, key, rows, keys, n, end, (1 - alpha) * block)
+                if LEARNED:
+                    before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, end).to(tl.float32)
+                    blended += tl.sum(block * before, 1)
+            k_block = load_block(k, k_m, k_d, key, 0, keys, channels, end, d)
+            result = dot(block.to(k_block.dtype), k_block, result, PRECISION)
+        if HAS_POSITIONS:
+            store_block(grad_by_column + image.to(tl.int64) * n * width, width, 1, row, x, rows, keys, n, width,
+                        for_column)
     result *= scale
     if HAS_PREV:
         if LEARNED:
@@ -173,7 +199,8 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
     for row in range(0, n, BLOCK_N):
         row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
         row_sum = tl.load(delta + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
-        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, m,
+                              HAS_MASK)
         g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, dv)
         block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
         if HAS_NEXT:
@@ -200,29 +227,41 @@ def _optional(x: Tensor | None, shape: tuple[int, ...], other: Tensor) -> tuple:
     return x, *x.expand(shape).stride()
 
 
+def grid_of(num_keys: int, by_row: Tensor | None, by_column: Tensor | None) -> tuple[int, int]:
+    """Rows and columns of the keys."""
+    return (1, num_keys) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
+
+
 @kernel_operator('residual_attention')
 def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor | None, mask: Tensor | None,
-            learned: Tensor | None, alpha: float, scale: float, query_skip: bool) -> tuple[Tensor, Tensor, Tensor]:
+            by_row: Tensor | None, by_column: Tensor | None, learned: Tensor | None, alpha: float, scale: float,
+            query_skip: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Output, logits and log-sum-exp ``(B, windows, heads, N)``."""
     b, windows, heads, n, d = q.shape
     m, dv = v.shape[3:]
     shape = b, windows, heads, n, m
+    height, width = grid_of(m, by_row, by_column)
     out = v.new_empty((b, windows, n, heads, dv)).transpose(2, 3)
     logits, lse = q.new_empty(shape), q.new_empty(shape[:4], dtype=torch.float32)
     launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), q, *q.stride(), k, *k.stride(), v,
            *v.stride(), *_optional(prev, shape, q), *_optional(bias, shape, q), *_optional(mask, shape, q),
-           q if learned is None else learned, alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m, d,
-           dv, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
-           LEARNED=learned is not None, QUERY_SKIP=query_skip, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M,
-           BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+           q if by_row is None else by_row, q if by_column is None else by_column, q if learned is None else learned,
+           alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m, height, width, d, dv,
+           HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
+           HAS_POSITIONS=by_row is not None, LEARNED=learned is not None, QUERY_SKIP=query_skip, BLOCK_N=BLOCK_N,
+           BLOCK_M=block_of(width, BLOCK_M), BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
     return out, logits, lse
 
 
 @kernel_operator('residual_attention_grad_rows')
 def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, blended: bool, mask: Tensor | None,
               learned: Tensor | None, logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None, alpha: float,
-              scale: float, query_skip: bool, write_logits: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, of the previous logits and of the logits, the sums of ``P * D``, and parts of that of alpha.
+              scale: float, query_skip: bool, write_logits: bool,
+              height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, of the previous logits, of the logits, and what else is summed along rows.
+
+    That is ``P * D``, parts of the gradient of alpha, parts of that of ``by_row``, and that of ``by_column``, where
+    ``height`` is not 0.
 
     ``blended`` tells whether there are previous logits, which only the gradient of alpha reads. What is not needed is
     empty.
@@ -232,14 +271,21 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, blended: boo
     grad_prev = q.new_empty(logits.shape if blended else (0, ))
     grad_logits = q.new_empty(logits.shape if write_logits else (0, ))
     grad_alpha = lse.new_empty((b * windows * heads, triton.cdiv(n, BLOCK_N)) if learned is not None else (0, ))
+    has_positions = height > 0
+    if not has_positions:
+        height, width = 1, m
+    block_m = block_of(width, BLOCK_M)
+    grad_by_row = lse.new_empty((triton.cdiv(width, block_m), *lse.shape, height) if has_positions else (0, ))
+    grad_by_column = lse.new_empty((*lse.shape, width) if has_positions else (0, ))
     launch(_grad_rows_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), q, *q.stride(), k, *k.stride(), v,
            *v.stride(), *_optional(prev, logits.shape, q), *_optional(mask, logits.shape, q), grad, *grad.stride(),
            q if grad_next is None else grad_next, q if learned is None else learned, alpha, scale, logits, lse, grad_q,
-           *grad_q.stride(), grad_prev, grad_logits, delta, grad_alpha, windows, heads, n, m, d, dv,
-           HAS_PREV=blended, HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None,
-           LEARNED=learned is not None, QUERY_SKIP=query_skip, WRITE_LOGITS=write_logits, BLOCK_N=BLOCK_N,
-           BLOCK_M=BLOCK_M, BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
-    return grad_q, grad_prev, grad_logits, delta, grad_alpha
+           *grad_q.stride(), grad_prev, grad_logits, delta, grad_alpha, grad_by_row, grad_by_column, windows, heads, n,
+           m, height, width, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None, HAS_POSITIONS=has_positions,
+           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, QUERY_SKIP=query_skip,
+           WRITE_LOGITS=write_logits, BLOCK_N=BLOCK_N, BLOCK_M=block_m, BLOCK_D=block_of(max(d, dv)),
+           PRECISION=precision_of(q))
+    return grad_q, grad_prev, grad_logits, delta, grad_alpha, grad_by_row, grad_by_column
 
 
 @kernel_operator('residual_attention_grad_keys')

@@ -20,10 +20,17 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from mmvit_backbones.ops import backends, kernels, normalized_attention, residual_attention, sigmoid_gate
+from mmvit_backbones.ops import (
+    backends,
+    kernels,
+    normalized_attention,
+    residual_attention,
+    sigmoid_gate,
+    varied_size_window,
+)
 
 EXAMPLES = (normalized_attention.example, normalized_attention.example_logits, residual_attention.example,
-            sigmoid_gate.example)
+            sigmoid_gate.example, varied_size_window.example)
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
            'gfx942': GPUTarget('hip', 'gfx942', 64)}

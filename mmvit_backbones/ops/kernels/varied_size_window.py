@@ -23,7 +23,7 @@ from ..backends import block_of, kernel_operator, launch, precision_of
 from .blocks import dot
 
 BLOCK = 64  # tokens; windows of up to 8 x 8 are one block
-WINDOWS = 4  # of a program that sums the gradients of biases
+SLOPES = tl.constexpr(16)  # tokens
 TILE = tl.constexpr(8)  # pixels along a side
 
 
@@ -112,17 +112,40 @@ def _slopes(x, x_d, x_y, x_x, row, fy, column, fx, height, width, valid, channel
 
 
 @triton.jit
-def _store_slopes(grad_scale, grad_offset, index, next_axis, y, x, token, WINDOW: tl.constexpr):
-    distance_y, distance_x = _distance(token, WINDOW)
-    tl.store(grad_scale + index, tl.sum(x * distance_x))
-    tl.store(grad_scale + index + next_axis, tl.sum(y * distance_y))
-    tl.store(grad_offset + index, tl.sum(x))
-    tl.store(grad_offset + index + next_axis, tl.sum(y))
+def _pixels(x, x_d, x_y, x_x, row, column, channels):
+    return (x + row.to(tl.int64) * x_y + column.to(tl.int64) * x_x)[:, None] + (channels * x_d)[None, :]
 
 
 @triton.jit
-def _pixels(x, x_d, x_y, x_x, row, column, channels):
-    return (x + row.to(tl.int64) * x_y + column.to(tl.int64) * x_x)[:, None] + (channels * x_d)[None, :]
+def _add_slopes(x, x_d, x_y, x_x, grad, g_d, g_y, g_x, y, spacing_y, x_center, spacing_x, row, column, key, height,
+                width, channels, d, sums, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Adds what scale and offset of a window receive for a block of tokens, few at a time to spare registers.
+
+    ``sums`` are those of offset and scale along y, then along x, for each of ``SLOPES`` tokens.
+    """
+    offset_y, scale_y, offset_x, scale_x = sums
+    for first in range(0, BLOCK_N, SLOPES):
+        token = key + first + tl.arange(0, SLOPES)
+        valid = token < WINDOW * WINDOW
+        low_y, fy, low_x, fx = _taps(y, spacing_y, x_center, spacing_x, token, height, width, WINDOW)
+        place = _pixels(grad, g_d, g_y, g_x, row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW, channels)
+        g = tl.load(place, mask=valid[:, None] & (channels < d)[None, :], other=0.).to(tl.float32)
+        along_y, along_x = _slopes(x, x_d, x_y, x_x, low_y, fy, low_x, fx, height, width, valid, channels, d, g)
+        distance_y, distance_x = _distance(token, WINDOW)
+        offset_y += along_y
+        scale_y += along_y * distance_y
+        offset_x += along_x
+        scale_x += along_x * distance_x
+    return offset_y, scale_y, offset_x, scale_x
+
+
+@triton.jit
+def _store_slopes(grad_scale, grad_offset, index, next_axis, sums):
+    offset_y, scale_y, offset_x, scale_x = sums
+    tl.store(grad_scale + index, tl.sum(scale_x))
+    tl.store(grad_scale + index + next_axis, tl.sum(scale_y))
+    tl.store(grad_offset + index, tl.sum(offset_x))
+    tl.store(grad_offset + index + next_axis, tl.sum(offset_y))
 
 
 @triton.jit
@@ -153,7 +176,7 @@ def _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid
 
 
 @triton.jit
-def _add_to_table(table, block, queries, key, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
+def _add_to_table(table, block, queries, key, WHOLE: tl.constexpr, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
     """Adds the gradient of a block of logits to the program's own copy of the table of biases.
 
     A query has at most one key for each entry of the table, so what an entry receives is a column of gathered logits.
@@ -167,8 +190,10 @@ def _add_to_table(table, block, queries, key, WINDOW: tl.constexpr, BLOCK_N: tl.
         found = (y >= 0) & (y < WINDOW) & (x >= 0) & (x < WINDOW) & (index >= 0) & (index < BLOCK_N)
         found = found & (queries < WINDOW * WINDOW)[:, None]
         gathered = tl.where(found, tl.gather(block, tl.where(found, index, 0), 1), 0.)
-        # Nobody else adds here: the order of additions is that of the program.
-        tl.atomic_add(table + entry, tl.sum(gathered, 0), mask=entry < side * side)
+        if WHOLE:
+            tl.store(table + entry, tl.sum(gathered, 0), mask=entry < side * side)
+        else:  # nobody else adds here: the order of additions is that of the program
+            tl.atomic_add(table + entry, tl.sum(gathered, 0), mask=entry < side * side)
 
 
 @triton.jit
@@ -193,18 +218,14 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, g_b, g_h, g_d, g_y, 
                    WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     """Gradients of scale and offset, from those of sampled features."""
     image, row, column, head = _window(tl.program_id(0), heads, rows, columns)
-    token, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     y, spacing_y, x, spacing_x, index = _axes(scale, offset, image, row, column, head, heads, rows, columns, top, left,
                                               WINDOW)
-    low_y, fy, low_x, fx = _taps(y, spacing_y, x, spacing_x, token, height, width, WINDOW)
-    valid = token < WINDOW * WINDOW
-    pixels = _pixels(_plane(grad, image, head, g_b, g_h), g_d, g_y, g_x, row * WINDOW + token // WINDOW,
-                     column * WINDOW + token % WINDOW, channels)
-    g = tl.load(pixels, mask=valid[:, None] & (channels < d)[None, :], other=0.).to(tl.float32)
-    along_y, along_x = _slopes(_plane(features, image, head, f_b, f_h), f_d, f_y, f_x, low_y, fy, low_x, fx, height,
-                               width, valid, channels, d, g)
+    zero = tl.zeros((SLOPES,), tl.float32)
+    sums = _add_slopes(_plane(features, image, head, f_b, f_h), f_d, f_y, f_x, _plane(grad, image, head, g_b, g_h), g_d,
+                       g_y, g_x, y, spacing_y, x, spacing_x, row, column, tl.program_id(1) * BLOCK_N, height, width,
+                       tl.arange(0, BLOCK_D), d, (zero, zero, zero, zero), WINDOW, BLOCK_N)
     index += tl.program_id(1) * (tl.cast(tl.num_programs(0), tl.int64) * 2)
-    _store_slopes(grad_scale, grad_offset, index, rows * columns, along_y, along_x, token, WINDOW)
+    _store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
 @triton.jit
@@ -297,76 +318,65 @@ def _rows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
 def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x,
                     grad, g_b, g_h, g_d, g_y, g_x, scale, offset, bias, bias_r, bias_h, lse, delta,
                     grad_q, o_b, o_h, o_d, o_y, o_x, tokens, t_p, t_b, t_h, t_d, t_y, t_x, grad_scale, grad_offset,
-                    table, softmax_scale, heads, height, width, rows, columns, windows, top, left, d,
-                    WHOLE: tl.constexpr, WINDOW: tl.constexpr, WINDOWS: tl.constexpr, BLOCK_N: tl.constexpr,
-                    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Gradients of sampled keys and values, of scale and offset, of biases, and of q if the window is one block.
-
-    A program has the same block of ``WINDOWS`` windows of a head, which share the copy of the table that it adds to.
-    """
-    key = tl.program_id(1) * BLOCK_N
-    side: tl.constexpr = 2 * WINDOW - 1
-    table += (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * (side * side)
+                    table, softmax_scale, heads, height, width, rows, columns, top, left, d, WHOLE: tl.constexpr,
+                    WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    """Gradients of sampled keys and values, of scale and offset, of biases, and of q if the window is one block."""
+    window, key = tl.program_id(0), tl.program_id(1) * BLOCK_N
     token, channels = key + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     inside = token < WINDOW * WINDOW
-    head = tl.program_id(0) % heads
+    image, row, column, head = _window(window, heads, rows, columns)
     bias += head * bias_h
-    grad_bias = tl.zeros((BLOCK_N, BLOCK_N), tl.float32)
-    start = tl.program_id(0) // heads * WINDOWS
-    for window in range(start, tl.minimum(start + WINDOWS, windows)):
-        image, row, column = window // columns // rows, window // columns % rows, window % columns
-        y, spacing_y, x, spacing_x, index = _axes(scale, offset, image, row, column, head, heads, rows, columns, top,
-                                                  left, WINDOW)
-        low_y, fy, low_x, fx = _taps(y, spacing_y, x, spacing_x, token, height, width, WINDOW)
-        k_plane, v_plane = _plane(k, image, head, k_b, k_h), _plane(v, image, head, v_b, v_h)
-        keys = _sample(k_plane, k_d, k_y, k_x, low_y, fy, low_x, fx, height, width, inside, channels, d)
-        keys = keys.to(k.dtype.element_ty)
-        values = _sample(v_plane, v_d, v_y, v_x, low_y, fy, low_x, fx, height, width, inside, channels, d)
-        values = values.to(v.dtype.element_ty)
-        for_key = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-        for_value = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-        for first in range(0, WINDOW * WINDOW, BLOCK_N):
-            query = first + tl.arange(0, BLOCK_N)
-            query_y, query_x, valid = _queries(query, row, column, top, left, height, width, WINDOW)
-            on_map = valid[:, None] & (channels < d)[None, :]
-            queries = tl.load(_pixels(_plane(q, image, head, q_b, q_h), q_d, q_y, q_x, query_y, query_x, channels),
-                              mask=on_map, other=0.)
-            g = tl.load(_pixels(_plane(grad, image, head, g_b, g_h), g_d, g_y, g_x, query_y, query_x, channels),
-                        mask=on_map, other=0.)
-            at = (tl.cast(window, tl.int64) * heads + head) * (WINDOW * WINDOW) + query
-            row_lse = tl.load(lse + at, mask=query < WINDOW * WINDOW, other=0.)
-            attn, block = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale,
-                                  WINDOW, PRECISION)
-            for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
-            if WHOLE:
-                row_sum = tl.sum(attn * block, 1)
-            else:
-                row_sum = tl.load(delta + at, mask=query < WINDOW * WINDOW, other=0.)
-            block = attn * (block - row_sum[:, None])
-            if WHOLE:
-                grad_bias += block
-            else:
-                _add_to_table(table, block, query, key, WINDOW, BLOCK_N)
-            block = block.to(queries.dtype)
-            for_key = dot(tl.trans(block), queries, for_key, PRECISION)
-            if WHOLE:
-                result = softmax_scale * dot(block, keys, None, PRECISION)
-                tl.store(_pixels(_plane(grad_q, image, head, o_b, o_h), o_d, o_y, o_x, query_y, query_x, channels),
-                         result.to(grad_q.dtype.element_ty), mask=on_map)
-        for_key *= softmax_scale
-        place = _pixels(_plane(tokens, image, head, t_b, t_h), t_d, t_y, t_x, row * WINDOW + token // WINDOW,
-                        column * WINDOW + token % WINDOW, channels)
-        exists = inside[:, None] & (channels < d)[None, :]
-        tl.store(place, for_key.to(tokens.dtype.element_ty), mask=exists)
-        tl.store(place + t_p, for_value.to(tokens.dtype.element_ty), mask=exists)
-        key_y, key_x = _slopes(k_plane, k_d, k_y, k_x, low_y, fy, low_x, fx, height, width, inside, channels, d,
-                               for_key)
-        value_y, value_x = _slopes(v_plane, v_d, v_y, v_x, low_y, fy, low_x, fx, height, width, inside, channels, d,
-                                   for_value)
-        index += tl.program_id(1) * (tl.cast(windows, tl.int64) * heads * 2)
-        _store_slopes(grad_scale, grad_offset, index, rows * columns, key_y + value_y, key_x + value_x, token, WINDOW)
-    if WHOLE:
-        _add_to_table(table, grad_bias, token, key, WINDOW, BLOCK_N)
+    table += (window.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * ((2 * WINDOW - 1) * (2 * WINDOW - 1))
+    y, spacing_y, x, spacing_x, index = _axes(scale, offset, image, row, column, head, heads, rows, columns, top,
+                                              left, WINDOW)
+    low_y, fy, low_x, fx = _taps(y, spacing_y, x, spacing_x, token, height, width, WINDOW)
+    k_plane, v_plane = _plane(k, image, head, k_b, k_h), _plane(v, image, head, v_b, v_h)
+    keys = _sample(k_plane, k_d, k_y, k_x, low_y, fy, low_x, fx, height, width, inside, channels, d)
+    keys = keys.to(k.dtype.element_ty)
+    values = _sample(v_plane, v_d, v_y, v_x, low_y, fy, low_x, fx, height, width, inside, channels, d)
+    values = values.to(v.dtype.element_ty)
+    for_key = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for_value = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for first in range(0, WINDOW * WINDOW, BLOCK_N):
+        query = first + tl.arange(0, BLOCK_N)
+        query_y, query_x, valid = _queries(query, row, column, top, left, height, width, WINDOW)
+        on_map = valid[:, None] & (channels < d)[None, :]
+        queries = tl.load(_pixels(_plane(q, image, head, q_b, q_h), q_d, q_y, q_x, query_y, query_x, channels),
+                          mask=on_map, other=0.)
+        g = tl.load(_pixels(_plane(grad, image, head, g_b, g_h), g_d, g_y, g_x, query_y, query_x, channels),
+                    mask=on_map, other=0.)
+        at = window.to(tl.int64) * (WINDOW * WINDOW) + query
+        row_lse = tl.load(lse + at, mask=query < WINDOW * WINDOW, other=0.)
+        attn, block = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale,
+                              WINDOW, PRECISION)
+        for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
+        if WHOLE:
+            row_sum = tl.sum(attn * block, 1)
+        else:
+            row_sum = tl.load(delta + at, mask=query < WINDOW * WINDOW, other=0.)
+        block = attn * (block - row_sum[:, None])
+        _add_to_table(table, block, query, key, WHOLE, WINDOW, BLOCK_N)
+        block = block.to(queries.dtype)
+        for_key = dot(tl.trans(block), queries, for_key, PRECISION)
+        if WHOLE:
+            result = softmax_scale * dot(block, keys, None, PRECISION)
+            tl.store(_pixels(_plane(grad_q, image, head, o_b, o_h), o_d, o_y, o_x, query_y, query_x, channels),
+                     result.to(grad_q.dtype.element_ty), mask=on_map)
+    for_key *= softmax_scale
+    token_plane = _plane(tokens, image, head, t_b, t_h)
+    place = _pixels(token_plane, t_d, t_y, t_x, row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW,
+                    channels)
+    exists = inside[:, None] & (channels < d)[None, :]
+    tl.store(place, for_key.to(tokens.dtype.element_ty), mask=exists)
+    tl.store(place + t_p, for_value.to(tokens.dtype.element_ty), mask=exists)
+    tl.debug_barrier()  # what the program wrote, it reads
+    zero = tl.zeros((SLOPES,), tl.float32)
+    sums = _add_slopes(k_plane, k_d, k_y, k_x, token_plane, t_d, t_y, t_x, y, spacing_y, x, spacing_x, row, column,
+                       key, height, width, channels, d, (zero, zero, zero, zero), WINDOW, BLOCK_N)
+    sums = _add_slopes(v_plane, v_d, v_y, v_x, token_plane + t_p, t_d, t_y, t_x, y, spacing_y, x, spacing_x, row,
+                       column, key, height, width, channels, d, sums, WINDOW, BLOCK_N)
+    index += tl.program_id(1) * (tl.cast(tl.num_programs(0), tl.int64) * 2)
+    _store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
 @triton.jit
@@ -486,17 +496,17 @@ def grad_windows(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, o
     gradients of sampled keys and values ``(2, B, heads, d, nh * window_size, nw * window_size)``; those of scale, of
     offset and of the table of biases, in parts."""
     (b, heads, d, *size), (rows, columns) = q.shape, scale.shape[3:]
-    blocks, windows = _grid(scale, window_size)[1], b * rows * columns
-    programs = triton.cdiv(windows, WINDOWS) * heads
+    grid = windows, blocks = _grid(scale, window_size)
     packed = q.new_empty((b, *size, 3, heads, d) if delta is None else (0, ))
     grad_q = packed.permute(3, 0, 4, 5, 1, 2)[0] if delta is None else q  # which is left as it is
     tokens = _empty_map(q, 2, b, heads, d, rows * window_size, columns * window_size)
     grad_scale, grad_offset = scale.new_empty((blocks, *scale.shape)), scale.new_empty((blocks, *scale.shape))
-    tables = scale.new_zeros((programs // heads, heads, blocks, (2 * window_size - 1)**2))
-    launch(_windows_kernel, (programs, blocks), q, *q.stride(), k, *k.stride(), v, *v.stride(), grad, *grad.stride(),
+    tables = (torch.empty if delta is None else torch.zeros)(
+        (windows // heads, heads, blocks, (2 * window_size - 1)**2), dtype=scale.dtype, device=scale.device)
+    launch(_windows_kernel, grid, q, *q.stride(), k, *k.stride(), v, *v.stride(), grad, *grad.stride(),
            scale, offset, bias_table, *bias_table.stride(), lse, lse if delta is None else delta, grad_q,
            *grad_q.stride(), tokens, *tokens.stride(), grad_scale, grad_offset, tables, softmax_scale, heads, *size,
-           rows, columns, windows, top, left, d, WHOLE=delta is None, WINDOW=window_size, WINDOWS=WINDOWS,
+           rows, columns, top, left, d, WHOLE=delta is None, WINDOW=window_size,
            BLOCK_N=block_of(window_size**2, BLOCK), BLOCK_D=block_of(d), PRECISION=precision_of(q))
     return packed, tokens, grad_scale, grad_offset, tables
 

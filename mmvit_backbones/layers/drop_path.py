@@ -13,12 +13,13 @@ class DropPath(nn.Module):
         self.drop_prob = drop_prob
         self.register_buffer('one', torch.ones(()), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """The input or what is left of it, plus ``shortcut`` where there is one, in the same pass."""
         if not self.training or self.drop_prob == 0:
-            return x
+            return x if shortcut is None else shortcut + x
         ones = self.one.to(x.dtype).expand(x.shape[0], *(1, ) * (x.ndim - 1))
         keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # drawn and scaled by one kernel
-        return x * keep
+        return x * keep if shortcut is None else torch.addcmul(shortcut, x, keep)
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}'

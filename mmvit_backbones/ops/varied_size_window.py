@@ -62,7 +62,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
     if backend == 'reference':
         return reference_sample(features, scale, offset, window_size, pad)
     if backend == 'triton':
-        return _TritonSample.apply(features, scale.contiguous(), offset.contiguous(), window_size, *pad)
+        return _TritonSample.apply(features, scale, offset, window_size, *pad)
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size, *pad)
 
 
@@ -164,7 +164,7 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
     """Half precision cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.to(dtype, memory_format=torch.contiguous_format) for tensor in tensors]
 
 
 def choose_backend(backend: str | None, features: Tensor, window_size: int) -> str:
@@ -246,8 +246,7 @@ def triton_attention(scale: Tensor, offset: Tensor, bias_table: Tensor, window_s
     if device != 'meta' and torch.is_autocast_enabled(device):
         maps = [x.to(torch.get_autocast_dtype(device)) for x in maps]
     with without_autocast(device):
-        return _TritonAttention.apply(scale.contiguous(), offset.contiguous(), bias_table, window_size, *pad,
-                                      softmax_scale, *maps)
+        return _TritonAttention.apply(scale, offset, bias_table, window_size, *pad, softmax_scale, *maps)
 
 
 class _TritonSample(torch.autograd.Function):

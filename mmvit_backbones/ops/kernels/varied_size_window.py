@@ -23,7 +23,7 @@ from ..backends import block_of, kernel_operator, launch, precision_of
 from .blocks import dot
 
 BLOCK = 64  # tokens; windows of up to 8 x 8 are one block
-SLOPES = tl.constexpr(16)  # tokens
+FEW = tl.constexpr(16)  # tokens, one after the other where a whole block takes too many registers
 TILE = tl.constexpr(8)  # pixels along a side
 
 
@@ -121,11 +121,11 @@ def _add_slopes(x, x_d, x_y, x_x, grad, g_d, g_y, g_x, y, spacing_y, x_center, s
                 width, channels, d, sums, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
     """Adds what scale and offset of a window receive for a block of tokens, few at a time to spare registers.
 
-    ``sums`` are those of offset and scale along y, then along x, for each of ``SLOPES`` tokens.
+    ``sums`` are those of offset and scale along y, then along x, for each of ``FEW`` tokens.
     """
     offset_y, scale_y, offset_x, scale_x = sums
-    for first in range(0, BLOCK_N, SLOPES):
-        token = key + first + tl.arange(0, SLOPES)
+    for first in range(0, BLOCK_N, FEW):
+        token = key + first + tl.arange(0, FEW)
         valid = token < WINDOW * WINDOW
         low_y, fy, low_x, fx = _taps(y, spacing_y, x_center, spacing_x, token, height, width, WINDOW)
         place = _pixels(grad, g_d, g_y, g_x, row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW, channels)
@@ -200,16 +200,17 @@ def _add_to_table(table, block, queries, key, WHOLE: tl.constexpr, WINDOW: tl.co
 def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, o_b, o_h, o_d, o_y, o_x, heads, height, width,
                    rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     image, row, column, head = _window(tl.program_id(0), heads, rows, columns)
-    token, channels = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     y, spacing_y, x, spacing_x, _ = _axes(scale, offset, image, row, column, head, heads, rows, columns, top, left,
                                           WINDOW)
-    low_y, fy, low_x, fx = _taps(y, spacing_y, x, spacing_x, token, height, width, WINDOW)
-    valid = token < WINDOW * WINDOW
-    result = _sample(_plane(features, image, head, f_b, f_h), f_d, f_y, f_x, low_y, fy, low_x, fx, height, width, valid,
-                     channels, d)
-    pixels = _pixels(_plane(out, image, head, o_b, o_h), o_d, o_y, o_x, row * WINDOW + token // WINDOW,
-                     column * WINDOW + token % WINDOW, channels)
-    tl.store(pixels, result.to(out.dtype.element_ty), mask=valid[:, None] & (channels < d)[None, :])
+    features, out = _plane(features, image, head, f_b, f_h), _plane(out, image, head, o_b, o_h)
+    channels = tl.arange(0, BLOCK_D)
+    for first in range(0, BLOCK_N, FEW):
+        token = tl.program_id(1) * BLOCK_N + first + tl.arange(0, FEW)
+        low_y, fy, low_x, fx = _taps(y, spacing_y, x, spacing_x, token, height, width, WINDOW)
+        valid = token < WINDOW * WINDOW
+        result = _sample(features, f_d, f_y, f_x, low_y, fy, low_x, fx, height, width, valid, channels, d)
+        place = _pixels(out, o_d, o_y, o_x, row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW, channels)
+        tl.store(place, result.to(out.dtype.element_ty), mask=valid[:, None] & (channels < d)[None, :])
 
 
 @triton.jit
@@ -220,7 +221,7 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, g_b, g_h, g_d, g_y, 
     image, row, column, head = _window(tl.program_id(0), heads, rows, columns)
     y, spacing_y, x, spacing_x, index = _axes(scale, offset, image, row, column, head, heads, rows, columns, top, left,
                                               WINDOW)
-    zero = tl.zeros((SLOPES,), tl.float32)
+    zero = tl.zeros((FEW,), tl.float32)
     sums = _add_slopes(_plane(features, image, head, f_b, f_h), f_d, f_y, f_x, _plane(grad, image, head, g_b, g_h), g_d,
                        g_y, g_x, y, spacing_y, x, spacing_x, row, column, tl.program_id(1) * BLOCK_N, height, width,
                        tl.arange(0, BLOCK_D), d, (zero, zero, zero, zero), WINDOW, BLOCK_N)
@@ -370,7 +371,7 @@ def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v
     tl.store(place, for_key.to(tokens.dtype.element_ty), mask=exists)
     tl.store(place + t_p, for_value.to(tokens.dtype.element_ty), mask=exists)
     tl.debug_barrier()  # what the program wrote, it reads
-    zero = tl.zeros((SLOPES,), tl.float32)
+    zero = tl.zeros((FEW,), tl.float32)
     sums = _add_slopes(k_plane, k_d, k_y, k_x, token_plane, t_d, t_y, t_x, y, spacing_y, x, spacing_x, row, column,
                        key, height, width, channels, d, (zero, zero, zero, zero), WINDOW, BLOCK_N)
     sums = _add_slopes(v_plane, v_d, v_y, v_x, token_plane + t_p, t_d, t_y, t_x, y, spacing_y, x, spacing_x, row,

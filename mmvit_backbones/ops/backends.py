@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 try:
     import triton
@@ -118,6 +119,8 @@ def kernel_operator(name: str, mutates_args: Sequence[str] = ()) -> Callable:
 
 def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **constants) -> None:
     """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
+    if INTERPRETED and isinstance(first, FakeTensor):
+        return
     if not first.is_meta and 0 not in grid:
         kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
         kernel[tuple(grid)](first, *arguments, **constants, num_warps=warps_of(constants))

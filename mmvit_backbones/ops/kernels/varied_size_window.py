@@ -431,10 +431,16 @@ def _empty_map(like: Tensor, *shape: int) -> Tensor:
     return like.new_empty((*first, height, width, heads, channels)).movedim((-2, -1), (-4, -3))
 
 
+def _block(window_size: int) -> int:
+    """Tokens of a program: a whole window, or as many as registers allow where there is a loop over blocks."""
+    tokens = window_size**2
+    return block_of(tokens) if tokens <= BLOCK else BLOCK // 2
+
+
 def _grid(scale: Tensor, window_size: int) -> tuple[int, int]:
     """Programs: windows of all heads, and blocks of their tokens."""
     b, heads, _, rows, columns = scale.shape
-    return b * rows * columns * heads, triton.cdiv(window_size**2, block_of(window_size**2, BLOCK))
+    return b * rows * columns * heads, triton.cdiv(window_size**2, _block(window_size))
 
 
 @kernel_operator('window_sample')
@@ -443,7 +449,7 @@ def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, to
     (b, heads, d, *size), (rows, columns) = features.shape, scale.shape[3:]
     out = _empty_map(features, b, heads, d, rows * window_size, columns * window_size)
     launch(_sample_kernel, _grid(scale, window_size), features, *features.stride(), scale, offset, out, *out.stride(),
-           heads, *size, rows, columns, top, left, d, WINDOW=window_size, BLOCK_N=block_of(window_size**2, BLOCK),
+           heads, *size, rows, columns, top, left, d, WINDOW=window_size, BLOCK_N=_block(window_size),
            BLOCK_D=block_of(d))
     return out
 
@@ -457,7 +463,7 @@ def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window
     grad_scale, grad_offset = scale.new_empty((grid[1], *scale.shape)), scale.new_empty((grid[1], *scale.shape))
     launch(_slopes_kernel, grid, features, *features.stride(), grad, *grad.stride(), scale, offset, grad_scale,
            grad_offset, heads, *size, rows, columns, top, left, d, WINDOW=window_size,
-           BLOCK_N=block_of(window_size**2, BLOCK), BLOCK_D=block_of(d))
+           BLOCK_N=_block(window_size), BLOCK_D=block_of(d))
     return grad_scale, grad_offset
 
 
@@ -470,7 +476,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
     lse = scale.new_empty((b, rows, columns, heads, window_size**2))
     launch(_attention_kernel, _grid(scale, window_size), q, *q.stride(), k, *k.stride(), v, *v.stride(), scale, offset,
            bias_table, *bias_table.stride(), out, *out.stride(), lse, softmax_scale, heads, *size, rows, columns, top,
-           left, d, WINDOW=window_size, BLOCK_N=block_of(window_size**2, BLOCK), BLOCK_D=block_of(d),
+           left, d, WINDOW=window_size, BLOCK_N=_block(window_size), BLOCK_D=block_of(d),
            PRECISION=precision_of(q))
     return out, lse
 
@@ -485,7 +491,7 @@ def grad_rows(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offs
     launch(_rows_kernel, _grid(scale, window_size), q, *q.stride(), k, *k.stride(), v, *v.stride(), grad,
            *grad.stride(), scale, offset, bias_table, *bias_table.stride(), lse, grad_q, *grad_q.stride(), delta,
            softmax_scale, heads, *size, rows, columns, top, left, d, WINDOW=window_size,
-           BLOCK_N=block_of(window_size**2, BLOCK), BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           BLOCK_N=_block(window_size), BLOCK_D=block_of(d), PRECISION=precision_of(q))
     return packed, delta
 
 
@@ -508,7 +514,7 @@ def grad_windows(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, o
            scale, offset, bias_table, *bias_table.stride(), lse, lse if delta is None else delta, grad_q,
            *grad_q.stride(), tokens, *tokens.stride(), grad_scale, grad_offset, tables, softmax_scale, heads, *size,
            rows, columns, top, left, d, WHOLE=delta is None, WINDOW=window_size,
-           BLOCK_N=block_of(window_size**2, BLOCK), BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           BLOCK_N=_block(window_size), BLOCK_D=block_of(d), PRECISION=precision_of(q))
     return packed, tokens, grad_scale, grad_offset, tables
 
 
@@ -520,4 +526,4 @@ def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, out: Tensor, wind
     tiles = [triton.cdiv(length, TILE.value) for length in size]
     launch(_pixels_kernel, (parts * b * heads * tiles[0] * tiles[1], ), tokens, *tokens.stride(), scale, offset, out,
            *out.stride(), b, heads, *size, rows, columns, top, left, d, *tiles, WINDOW=window_size,
-           BLOCK_N=block_of(window_size**2, BLOCK), BLOCK_D=block_of(d), PRECISION=precision_of(out))
+           BLOCK_N=_block(window_size), BLOCK_D=block_of(d), PRECISION=precision_of(out))

@@ -48,7 +48,8 @@ class Traffic(TorchDispatchMode):
     """Counts operators as a GPU launches them in eager mode, and the bytes that they move.
 
     Each call that is no view counts as one kernel, which reads its tensor arguments and writes its results; so does
-    an operator of ``torch.library``. A model of execution: it knows nothing of caches.
+    an operator of ``torch.library``, or writes arguments, where it returns nothing. A model of execution: it knows
+    nothing of caches.
 
     Attributes:
         kernels (int): Calls.
@@ -62,6 +63,8 @@ class Traffic(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         results = list(tensors_in(out))
+        if not results:  # what writes to its arguments
+            results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
         if function._schema.name.split('::')[1] not in VIEWS and results:
             self.kernels += 1
             self.num_bytes += sum(t.numel() * t.element_size() for t in (*tensors_in((args, kwargs)), *results))

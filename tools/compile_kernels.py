@@ -28,10 +28,11 @@ from mmvit_backbones.ops import (
     residual_attention,
     residual_window_attention,
     sigmoid_gate,
+    varied_size_window,
 )
 
 EXAMPLES = (normalized_attention.example, normalized_attention.example_logits, residual_attention.example,
-            residual_window_attention.example, sigmoid_gate.example)
+            residual_window_attention.example, sigmoid_gate.example, varied_size_window.example)
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
            'gfx942': GPUTarget('hip', 'gfx942', 64)}

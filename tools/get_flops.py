@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.models import import_mmpretrain
-from mmvit_backbones.ops import backends, library
+from mmvit_backbones.ops import backends
 from mmvit_backbones.zoo import VARIANTS
 
 
@@ -49,14 +49,14 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
     formulas = {torch.ops.aten.baddbmm_: in_place_product}
-    if library.MISSING['cpp'] is None:  # else varied-size windows run in plain PyTorch, which is counted as it is
-        formulas[torch.ops.mmvit.vsa_attention] = window_attention
     if backends.triton is not None:  # meta tensors are dispatched as those on a GPU
         import_module('mmvit_backbones.ops.kernels.residual_attention')
         import_module('mmvit_backbones.ops.kernels.residual_window_attention')
         import_module('mmvit_backbones.ops.kernels.normalized_attention')
         import_module('mmvit_backbones.ops.kernels.scaled_logits')
-        formulas |= {torch.ops.mmvit.residual_attention: two_products, torch.ops.mmvit.scaled_logits: logits_product,
+        import_module('mmvit_backbones.ops.kernels.varied_size_window')
+        formulas |= {torch.ops.mmvit.window_attention: window_attention,
+                     torch.ops.mmvit.residual_attention: two_products, torch.ops.mmvit.scaled_logits: logits_product,
                      torch.ops.mmvit.residual_window_attention: packed_windows,
                      torch.ops.mmvit.normalized_attention: values_product}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops import varied_size_window_attention
 from ..ops.precision import at_least_float32, without_autocast
+from ..ops.varied_size_window import packed_attention
 from ..ops.window import at_least, needs_padding
 from .position_bias import RelativePositionTable
 
@@ -60,11 +60,8 @@ class VariedSizeWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
         scale, offset, pad = self.predict_windows(x)
-        # (B, H, W, 3, heads, d) -> three views (B, heads, d, H, W)
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = (part.permute(0, 3, 4, 1, 2) for part in qkv.unbind(3))
-        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size, pad,
-                                           self.softmax_scale)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
+        out = packed_attention(qkv, scale, offset, self.position_bias(), self.window_size, pad, self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:

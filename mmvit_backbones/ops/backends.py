@@ -108,14 +108,14 @@ def example_inputs(device: torch.device, dtype: torch.dtype, *shapes: Sequence[i
     return [torch.randn(shape, generator=generator).bfloat16().to(device, dtype) for shape in shapes]
 
 
-def kernel_operator(name: str) -> Callable:
+def kernel_operator(name: str, mutates_args: Sequence[str] = ()) -> Callable:
     """Decorator: an operator ``mmvit::name`` that launches one Triton kernel, for compilers and counters to see."""
 
     def decorate(function: Callable) -> Callable:
         if not INTERPRETED:
-            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
+            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=mutates_args)
         # The interpreter has no graphs.
-        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
+        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=mutates_args)
         operator.register_fake(function)  # which launches nothing for meta tensors
         return operator
 

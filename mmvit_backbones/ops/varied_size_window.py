@@ -2,19 +2,20 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), section
 3.2. A window of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an
-offset moves and a scale stretches. The functions below check their arguments and hand them to one of three backends,
-which agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``). ``docs/ops.md``
-holds the derivatives.
+offset moves and a scale stretches. The functions below check their arguments and hand them to one of four backends,
+which agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``), and ``triton``
+(``kernels/``). ``docs/ops.md`` holds the derivatives.
 """
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import library
+from . import backends, library
+from .precision import without_autocast
 from .window import relative_position_index
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-BACKENDS = ('reference', 'cpp', 'cuda')
+BACKENDS = ('reference', 'cpp', 'cuda', 'triton')
 # Bytes of one window's sampled keys in accumulators; the backward kernel holds four such arrays in shared memory.
 CUDA_WINDOW_BYTES = 20480
 
@@ -38,7 +39,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
         offset (Tensor): Like ``scale``, in pixels.
         window_size (int): Tokens along a side of a window.
         pad (tuple[int, int]): Rows and columns of zeros, (top, left), that the grid of windows has before the map.
-        backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'``; None picks the fastest that can run.
+        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'``, ``'triton'``; None: the fastest that can run.
 
     Returns:
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)`` in the dtype of ``features``.
@@ -57,8 +58,11 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
     """
     check_windows('features', features, scale, offset, window_size, pad)
     scale, offset = to_position_dtype(features, scale, offset)
-    if choose_backend(backend, features, window_size) == 'reference':
+    backend = choose_backend(backend, features, window_size)
+    if backend == 'reference':
         return reference_sample(features, scale, offset, window_size, pad)
+    if backend == 'triton':
+        return _TritonSample.apply(features, scale, offset, window_size, *pad)
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size, *pad)
 
 
@@ -81,7 +85,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         window_size (int): Tokens along a side of a window.
         pad (tuple[int, int]): Virtual zero padding before the map, (top, left).
         softmax_scale (float | None): Factor of the logits; None means ``d ** -0.5``.
-        backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'``; None picks the fastest that can run.
+        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'``, ``'triton'``; None: the fastest that can run.
 
     Returns:
         Tensor: ``(B, heads, d, H, W)``; the compiled backends lay it out as ``(B, H, W, heads, d)``.
@@ -103,10 +107,28 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
     check_attention(q, k, v, scale, bias_table, window_size, pad)
     softmax_scale = q.shape[2]**-0.5 if softmax_scale is None else float(softmax_scale)
     scale, offset, bias_table = to_position_dtype(q, scale, offset, bias_table)
-    if choose_backend(backend, q, window_size) == 'reference':
+    backend = choose_backend(backend, q, window_size)
+    if backend == 'reference':
         return reference_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
+    if backend == 'triton':
+        return triton_attention(scale, offset, bias_table, window_size, pad, softmax_scale, q, k, v)
     out, _ = torch.ops.mmvit.vsa_attention(q, k, v, scale, offset, bias_table, window_size, *pad, softmax_scale)
     return out
+
+
+def packed_attention(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
+                     pad: tuple[int, int], softmax_scale: float) -> Tensor:
+    """:func:`varied_size_window_attention` of a packed projection ``(B, H, W, 3, heads, d)``.
+
+    Triton's kernels write its gradient whole; those of three views would have to be put together.
+    """
+    q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
+    if choose_backend(None, q, window_size) != 'triton':
+        return varied_size_window_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
+    check_windows('qkv', q, scale, offset, window_size, pad)
+    check_attention(q, k, v, scale, bias_table, window_size, pad)
+    positions = to_position_dtype(q, scale, offset, bias_table)
+    return triton_attention(*positions, window_size, pad, softmax_scale, qkv)
 
 
 # ---- checks and choice
@@ -142,7 +164,7 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
     """Half precision cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.to(dtype, memory_format=torch.contiguous_format) for tensor in tensors]
 
 
 def choose_backend(backend: str | None, features: Tensor, window_size: int) -> str:
@@ -150,12 +172,15 @@ def choose_backend(backend: str | None, features: Tensor, window_size: int) -> s
     if backend is None:
         if torch.onnx.is_in_onnx_export():
             return 'reference'
-        if features.is_meta and library.MISSING['cpp'] is None:
-            return 'cuda'  # what a GPU would run: the operators have fake implementations
-        backend = {'cpu': 'cpp', 'cuda': 'cuda'}.get(features.device.type, 'reference')
-        if why_not(backend, features, window_size) is None:
-            return backend
-        library.log_missing(backend)
+        # Tensors on the meta device are dispatched as on a GPU without the CUDA library.
+        candidates = {'cpu': ['cpp'], 'cuda': ['cuda', 'triton'], 'meta': ['triton']}.get(features.device.type, [])
+        if torch.compiler.is_exporting():
+            candidates = [name for name in candidates if name != 'triton']  # whose kernels no exported program holds
+        for backend in candidates:
+            if why_not(backend, features, window_size) is None:
+                return backend if is_trusted(backend, features) else 'reference'
+        if candidates:
+            library.log_missing(candidates[0])
         return 'reference'
     if backend not in BACKENDS:
         raise ValueError(f'backend must be one of {BACKENDS} or None, got {backend!r}')
@@ -169,6 +194,8 @@ def why_not(backend: str, features: Tensor, window_size: int) -> str | None:
     """Why a backend can't run on such features, or None if it can."""
     if backend == 'reference':
         return None
+    if backend == 'triton':
+        return backends.why_not_triton(features, features.shape[2])
     if library.MISSING[backend] is not None:
         return library.MISSING[backend]
     device = {'cpp': 'cpu', 'cuda': 'cuda'}[backend]
@@ -178,6 +205,105 @@ def why_not(backend: str, features: Tensor, window_size: int) -> str | None:
     if backend == 'cuda' and window_bytes > CUDA_WINDOW_BYTES:
         return f'{window_size} x {window_size} tokens of {features.shape[2]} channels exceed shared memory'
     return None
+
+
+def is_trusted(backend: str, features: Tensor) -> bool:
+    """Whether a backend for GPUs agrees with the reference on them; float64 has nothing to be compared with."""
+    if backend == 'cpp' or features.is_meta or features.dtype not in backends.TOLERANCES:
+        return True
+    check = {'cuda': example_of_library, 'triton': example}[backend]
+    return backends.why_not_trusted(f'varied-size window attention ({backend})', check, features.device,
+                                    features.dtype) is None
+
+
+def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Outputs and gradients on small inputs, whose windows are partly outside; one or several blocks of tokens each."""
+    backend, results = 'reference' if backend == 'torch' else backend, []
+    for window_size, grid in ((7, (2, 2)), (9, (1, 2))):
+        inputs = backends.example_inputs(device, dtype, *[(2, 2, 32, 9, 12)] * 3, *[(2, 2, 2, *grid)] * 2,
+                                         ((2 * window_size - 1)**2, 2))
+        q, k, v, scale, offset, bias_table = (x.requires_grad_() for x in inputs)
+        windows = 0.3 * scale, 2 * offset
+        out = varied_size_window_attention(q, k, v, *windows, bias_table, window_size, (0, 0), 0.2, backend)
+        sampled = varied_size_window_sample(k, *windows, window_size, (0, 0), backend)
+        loss = out.square().sum() + sampled.square().sum()
+        results += [out, sampled, *torch.autograd.grad(loss, [q, k, v, scale, offset, bias_table])]
+    return results
+
+
+def example_of_library(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """The same for the CUDA library."""
+    return example('cuda' if backend == 'triton' else backend, device, dtype)
+
+
+# ---- Triton
+
+
+def triton_attention(scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, pad: tuple[int, int],
+                     softmax_scale: float, *maps: Tensor) -> Tensor:
+    """``maps`` are q, k and v, or one packed projection; they run in the dtype of autocast."""
+    device = maps[0].device.type
+    if device != 'meta' and torch.is_autocast_enabled(device):
+        maps = [x.to(torch.get_autocast_dtype(device)) for x in maps]
+    with without_autocast(device):
+        return _TritonAttention.apply(scale, offset, bias_table, window_size, *pad, softmax_scale, *maps)
+
+
+class _TritonSample(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, features: Tensor, scale: Tensor, offset: Tensor, *window: int) -> Tensor:
+        from .kernels import varied_size_window as kernels  # Triton may be missing
+        ctx.save_for_backward(features, scale, offset)
+        ctx.window = window
+        return kernels.sample(features, scale, offset, *window)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple:
+        from .kernels import varied_size_window as kernels
+        features, scale, offset = ctx.saved_tensors
+        grad_scale, grad_offset = kernels.slopes(features, grad, scale, offset, *ctx.window)
+        grad_features = torch.empty_like(features)
+        kernels.grad_pixels(grad[None], scale, offset, grad_features[None], *ctx.window)
+        grad_scale, grad_offset = whole(grad_scale), whole(grad_offset)
+        return grad_features, grad_scale, grad_offset, None, None, None
+
+
+class _TritonAttention(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, top: int, left: int,
+                softmax_scale: float, *maps: Tensor) -> Tensor:
+        from .kernels import varied_size_window as kernels  # Triton may be missing
+        ctx.constants = window_size, top, left, softmax_scale
+        q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
+        out, lse = kernels.attention(q, k, v, scale, offset, bias_table, *ctx.constants)
+        ctx.save_for_backward(scale, offset, bias_table, lse, *maps)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple:
+        from .kernels import varied_size_window as kernels
+        scale, offset, bias_table, lse, *maps = ctx.saved_tensors
+        window_size, top, left, softmax_scale = ctx.constants
+        q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
+        inputs = grad, q, k, v, scale, offset, bias_table, lse
+        packed = delta = None
+        if window_size**2 > kernels.BLOCK:
+            packed, delta = kernels.grad_rows(*inputs, *ctx.constants)
+        written, tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
+        packed = written if packed is None else packed
+        grads = packed.permute(3, 0, 4, 5, 1, 2)
+        kernels.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
+        return (whole(grad_scale), whole(grad_offset), tables.sum((0, 2)).T, None, None, None, None,
+                *(grads if len(maps) == 3 else [packed]))
+
+
+def whole(parts: Tensor) -> Tensor:
+    """The sum over blocks of tokens."""
+    return parts.sum(0) if len(parts) > 1 else parts[0]
 
 
 # ---- the reference

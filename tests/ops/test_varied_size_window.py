@@ -1,4 +1,10 @@
-"""Varied-size window attention: the authors' numbers, and that all backends agree."""
+"""Varied-size window attention: the authors' numbers, and that all backends agree.
+
+Triton's kernels run on a GPU, or else in its interpreter, which takes a second for some windows: FUZZ_FACTOR times as
+many random shapes by `make fuzz`.
+"""
+import os
+
 import pytest
 import torch
 import torch._dynamo.testing
@@ -6,15 +12,18 @@ from golden import digest, fill_state_dict, make_input, mismatch
 from golden_files import GOLDENS
 
 from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention
+from mmvit_backbones.ops import backends as gpu_backends
 from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
-from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
+from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES, choose_backend, triton_attention
 from mmvit_backbones.ops.window import window_partition, window_reverse
 
-DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda'}
+DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda', 'triton': 'cuda' if torch.cuda.is_available() else 'cpu'}
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 def why_missing(backend: str) -> str | None:
+    if backend == 'triton':
+        return gpu_backends.why_not_triton(torch.empty(1, device=DEVICES[backend]), 1)
     reason = library.MISSING.get(backend)
     if backend == 'cuda' and reason is None and not torch.cuda.is_available():
         return 'no GPU'
@@ -30,6 +39,7 @@ def backends(*names: str) -> pytest.MarkDecorator:
 
 every_backend = backends('reference', 'cpp', 'cuda')
 every_compiled_backend = backends('cpp', 'cuda')
+needs_triton = pytest.mark.skipif(why_missing('triton') is not None, reason=f'{why_missing("triton")}')
 
 
 # ---- the authors' numbers
@@ -47,15 +57,21 @@ def golden_inputs(case: dict) -> dict[str, torch.Tensor]:
     }
 
 
+def precision(backend: str, rtol: float) -> tuple[torch.dtype, float]:
+    """In which a golden is computed, and how exactly it must be met."""
+    return (torch.float32, 1e-4) if backend == 'triton' else (torch.float64, rtol)
+
+
 def deviations(case: dict, actual: dict[str, torch.Tensor]) -> dict[str, float]:
     return {name: mismatch(digest(actual[name]), expected) for name, expected in case['outputs'].items()}
 
 
-@every_backend
+@backends('reference', 'cpp', 'cuda', 'triton')
 @pytest.mark.parametrize('case, rtol', golden_cases('vsa_sampling'))
 def test_golden_sampling(case, rtol, backend):
     inputs = golden_inputs(case)
-    features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend])
+    dtype, rtol = precision(backend, rtol)
+    features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend], dtype)
                                      for k in ('features', 'scale', 'offset', 'grad_output'))
     out = varied_size_window_sample(features, scale, offset, case['window_size'], case['pad'], backend)[0]
     (out * grad[0]).sum().backward()
@@ -64,11 +80,12 @@ def test_golden_sampling(case, rtol, backend):
     assert max(worst.values()) <= rtol, worst
 
 
-@every_backend
+@backends('reference', 'cpp', 'cuda', 'triton')
 @pytest.mark.parametrize('case, rtol', golden_cases('vsa_attention_core'))
 def test_golden_core(case, rtol, backend):
     inputs = golden_inputs(case)
-    tensors = {name: x.to(DEVICES[backend]) for name, x in inputs.items()}
+    dtype, rtol = precision(backend, rtol)
+    tensors = {name: x.to(DEVICES[backend], dtype) for name, x in inputs.items()}
     maps = [tensors[k].unflatten(0, (case['batch'], case['heads'])) for k in ('q', 'k', 'v', 'scale', 'offset')]
     out = varied_size_window_attention(*maps, tensors['bias_table'], case['window_size'], case['pad'],
                                        case['softmax_scale'], backend).flatten(0, 1)
@@ -206,6 +223,63 @@ def test_far_outside_and_not_finite(backend, dtype):
     assert not result['grad_scale'][..., 0, :].any() and result['grad_offset'][..., 1, :].any()
     sampled = evaluate(sampling_of(arguments), backend, varied_size_window_sample)
     assert not sampled['out'][..., :7, :].any() and sampled['grad_features'].isfinite().all()
+
+
+@needs_triton
+@pytest.mark.parametrize('value', [1e4, float('inf'), float('nan')])
+def test_far_outside_and_not_finite_in_triton(value):
+    arguments = problem(1, 1, 3, 4, 8, 4, dtype=torch.float32)
+    arguments['offset'][0, 0, 0, 0, 0] = value
+    arguments['scale'][0, 0, 1, 0, 0] = value
+    result, expected = evaluate(arguments, 'triton'), evaluate(arguments, 'reference')
+    assert_agree(result, expected, 1e-4)
+    assert not result['out'][..., :4].any() and result['out'][..., 4:].any()
+
+
+@needs_triton
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_random_shapes_in_triton(dtype):
+    """Small ones, most of them; both operators, and the attention also of a packed projection."""
+    generator = torch.Generator().manual_seed(int(os.environ.get('FUZZ_SEED', 0)))
+
+    def integer(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    for number in range(2 * int(os.environ.get('FUZZ_FACTOR', 1))):
+        ws, heads, d, batch = integer(1, 10) if number % 10 == 0 else integer(1, 5), integer(1, 2), integer(1, 40), 1
+        height, width = integer(1, ws + 2), integer(1, ws)
+        if number % 5 == 4:
+            batch = 2 * integer(0, 1)
+        pad = integer(0, ws - 1), integer(0, ws - 1)
+        grid = (-(-(height + pad[0]) // ws), -(-(width + pad[1]) // ws))
+        arguments = problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
+        exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+        if number % 2:
+            arguments['k'] = arguments['k'].contiguous()
+        compare(evaluate(arguments, 'triton'), evaluate(exact, 'reference'), dtype)
+        compare(evaluate(sampling_of(arguments), 'triton', varied_size_window_sample),
+                evaluate(sampling_of(exact), 'reference', varied_size_window_sample), dtype)
+
+
+def compare(actual: dict, expected: dict, dtype: torch.dtype) -> None:
+    """As ``test_dtypes`` does; what is next to 0 for having one key alone is compared with 0.1."""
+    for name, x in expected.items():
+        loose = 10 if name in ('grad_scale', 'grad_offset') else 1
+        error = (actual[name].double() - x).norm() / max(x.norm(), 0.1 * x.numel()**0.5, 1e-9)
+        assert actual[name].isfinite().all() and error <= TOLERANCES[dtype] * loose, f'{name}: {error}'
+
+
+@needs_triton
+def test_packed_projection_in_triton():
+    """One gradient for the whole projection, the same as three."""
+    arguments = problem(1, 2, 5, 3, 4, 4, dtype=torch.float32)
+    q, k, v, scale, offset, bias_table = (
+        x.to(DEVICES['triton']) for x in arguments.values() if isinstance(x, torch.Tensor))
+    qkv = torch.stack([q, k, v]).permute(1, 4, 5, 0, 2, 3).contiguous().requires_grad_()
+    maps = [x.detach().requires_grad_() for x in (q, k, v)]
+    for inputs in ([qkv], maps):
+        triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, *inputs).square().sum().backward()
+    assert torch.equal(qkv.grad.permute(3, 0, 4, 5, 1, 2), torch.stack([x.grad for x in maps]))
 
 
 @every_backend
@@ -363,6 +437,50 @@ def test_operator_compiles_whole_and_dynamic(backend):
     assert counter.frame_count == 1
 
 
+@needs_triton
+def test_triton_operators():
+    """Schemas, fake implementations, and that nothing is written but what says so."""
+    from mmvit_backbones.ops.kernels import varied_size_window as kernels
+    arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
+    q, k, v, scale, offset, bias_table = (
+        x.to(DEVICES['triton']) for x in arguments.values() if isinstance(x, torch.Tensor))
+    window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
+    out, lse = kernels.attention(*inputs, *window, 0.5)
+    packed, delta = kernels.grad_rows(out, *inputs, lse, *window, 0.5)
+    tokens = kernels.grad_windows(out, *inputs, lse, delta, *window, 0.5)[1]
+    for operator, call in [
+        (kernels.attention, (*inputs, *window, 0.5)),
+        (kernels.grad_rows, (out, *inputs, lse, *window, 0.5)),
+        (kernels.grad_windows, (out, *inputs, lse, delta, *window, 0.5)),
+        (kernels.grad_pixels, (tokens, scale, offset, packed.permute(3, 0, 4, 5, 1, 2)[1:], *window)),
+        (kernels.sample, (k, scale, offset, *window)),
+        (kernels.slopes, (k, tokens[0], scale, offset, *window)),
+    ]:
+        torch.library.opcheck(operator, call)
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:.*should not be instantiated')  # by torch's own tracer
+def test_triton_compiles_whole_and_dynamic():
+    counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager')
+
+    def operator(qkv, scale, offset, bias_table):
+        return triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, qkv)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend=counter)
+    for height, width in [(5, 11), (6, 9)]:
+        arguments = problem(2, 3, 7, height, width, 4, dtype=torch.float32)
+        qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
+        leaves = [x.detach().to(DEVICES['triton']).requires_grad_() for x in
+                  (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]
+        out = compiled(*leaves)
+        out.square().sum().backward()
+        torch.testing.assert_close(out, operator(*leaves))
+    assert counter.frame_count == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('missing', [{}, {'cpp': 'off', 'cuda': 'off'}], ids=['compiled', 'plain'])
 def test_layer_compiles_whole_and_dynamic(missing, monkeypatch):
@@ -415,6 +533,20 @@ def test_autocast(backend):
     assert torch.equal(row, far['features'][0, 0, 0, 0])
 
 
+@needs_triton
+def test_autocast_in_triton():
+    device, tensors = DEVICES['triton'], problem(1, 1, 8, 4, 4, 4, dtype=torch.float32)
+    arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x for key, x in tensors.items()}
+    expected = varied_size_window_attention(**arguments, backend='reference')
+    arguments['q'].requires_grad_()
+    with torch.autocast(device, dtype=torch.bfloat16):
+        out = varied_size_window_attention(**arguments, backend='triton')
+        sampled = varied_size_window_sample(**sampling_of(arguments), backend='triton')
+    out.sum().backward()
+    assert (out.dtype, sampled.dtype, arguments['q'].grad.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+    assert (out.float() - expected).norm() <= 0.03 * expected.norm()
+
+
 def test_layer_predicts_windows_in_32_bits():
     layer = VariedSizeWindowAttention(16, 16, 2)
     x = torch.randn(1, 14, 14, 16)
@@ -455,6 +587,23 @@ def test_operators_check_their_arguments(backend):
         wrong = {**tensors, name: tensors[name][:, 1:]}
         with pytest.raises(RuntimeError, match='expected .* got'):
             torch.ops.mmvit.vsa_attention(*wrong.values(), 4, 0, 0, 1.)
+
+
+@needs_triton
+def test_order_on_gpus(monkeypatch):
+    """The CUDA library where it is built, else Triton, else the reference; the meta device stands for a GPU."""
+    class OnGpu:
+        """What a backend is chosen by."""
+        device, shape, dtype = torch.device('cuda'), (1, 1, 32, 7, 7), torch.float32
+        is_cuda, is_meta = True, False
+
+    monkeypatch.setattr(gpu_backends, 'SELF_CHECK', False)
+    meta = torch.empty(1, 1, 32, 7, 7, device='meta')
+    for missing, expected in [(None, 'cuda'), ('not built', 'triton')]:
+        monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
+        assert choose_backend(None, OnGpu, 7) == expected and choose_backend(None, meta, 7) == 'triton'
+    OnGpu.dtype = torch.float64  # for which Triton has no kernels
+    assert choose_backend(None, OnGpu, 7) == choose_backend(None, meta.double(), 7) == 'reference'
 
 
 def test_missing_backend_is_logged_once(monkeypatch, caplog):

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -59,6 +60,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where the results go')
     work_dir = parser.parse_args().work_dir.resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings end, too
     print(INTRODUCTION, flush=True)
     try:
         train(work_dir)
@@ -90,9 +92,9 @@ def train(work_dir):
                     command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         watch(work_dir, processes)
     finally:
-        for process in processes.values():
-            if process.poll() is None:
-                process.terminate()
+        for process in processes.values():  # at once: nothing of a training that has not ended is worth saving
+            process.kill()
+            process.wait()
 
 
 def log_file(work_dir, task):

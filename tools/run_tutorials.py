@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS_PER_CELL = 900
 JOBS = 2  # of one thread each, which is quicker than one after the other
+LONGEST = 'detect', 'segment', 'classify'  # first, so that one does not run alone at the end
 
 
 def main():
@@ -24,7 +25,8 @@ def main():
     parser.add_argument('names', nargs='*', help='of tutorials (default: all)')
     parser.add_argument('--save', action='store_true', help='keep the outputs in the notebooks')
     args = parser.parse_args()
-    there = {path.stem: path for path in sorted((ROOT / 'docs/tutorials').glob('*.ipynb'))}
+    paths = sorted((ROOT / 'docs/tutorials').glob('*.ipynb'), key=lambda path: path.stem not in LONGEST)
+    there = {path.stem: path for path in paths}
     for name in args.names or there:
         if name not in there:
             parser.error(f'there is no tutorial {name}; there are {", ".join(there)}')

@@ -18,6 +18,7 @@ import platform
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -131,7 +132,8 @@ def run(*command, **env):
         begin = log.tell()
         print('$', *command, file=log, flush=True)
         process = subprocess.Popen([str(part) for part in command], cwd=VENV, env={**os.environ, **env},
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
         while True:
             try:
                 code = process.wait(timeout=HEARTBEAT_SECONDS)
@@ -139,7 +141,8 @@ def run(*command, **env):
             except subprocess.TimeoutExpired:
                 say(f'      ... {minutes(time.monotonic() - start)}')
             except BaseException:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)  # the compilers that it started, too
+                process.wait()
                 raise
     if code:
         text = LOG.read_bytes()[begin:].decode(errors='replace')
@@ -362,6 +365,9 @@ def set_up():
 
 
 def main():
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)  # as Ctrl-C
     try:
         set_up()
     except (SetupError, OSError) as error:

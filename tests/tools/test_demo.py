@@ -1,8 +1,10 @@
 """The demo says when a task has not learned, and how long it will take; that it learns, CI sees by running it."""
 import runpy
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from helpers import ROOT
 
@@ -43,3 +45,20 @@ def test_a_failure_shows_the_end_of_the_log(demo, tmp_path):
     process = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(1)'])
     with pytest.raises(demo['DemoError'], match='detection ended with exit code 1(?s:.*)data set not found'):
         demo['watch'](tmp_path, {task: process})
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_demo_leaves_no_training_behind(demo, tmp_path, number):
+    command = [sys.executable, ROOT / 'tools/demo.py', '--work-dir', tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            trainings = []
+            while len(trainings) < len(demo['TASKS']):
+                assert process.poll() is None
+                trainings = psutil.Process(process.pid).children()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 1 and errors == 'demo: interrupted\n'
+    assert not any(training.is_running() for training in trainings)

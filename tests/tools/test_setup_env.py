@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import psutil
 import pytest
 from helpers import ROOT
 
@@ -36,7 +37,7 @@ def test_unknown_kind_of_openmmlab(checkout):
 
 @pytest.mark.slow
 def test_index_out_of_reach(checkout):
-    assert 'PIP_INDEX_URL' in set_up(checkout, PIP_INDEX_URL='http://127.0.0.1:9/simple')
+    assert 'PIP_INDEX_URL' in set_up(checkout, PIP_INDEX_URL='http://127.0.0.1:9/simple', PIP_RETRIES='0')
 
 
 def test_wheels_go_into_the_checkout_where_the_cache_is_read_only(checkout, monkeypatch):
@@ -59,3 +60,26 @@ with setup_env['locked'](folder):
 """
     processes = [subprocess.Popen([sys.executable, '-c', program]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
+
+
+def test_an_interrupted_setup_ends_what_it_started(checkout):
+    """So does the compiler that pip starts, which would go on in the folder that the next set-up writes into."""
+    program = f"""
+import runpy
+setup_env = runpy.run_path({str(checkout / 'tools/setup_env.py')!r})
+setup_env['VENV'].mkdir()
+setup_env['main'].__globals__['set_up'] = lambda: setup_env['run']('sh', '-c', 'sleep 600; true')
+setup_env['main']()
+"""
+    with subprocess.Popen([sys.executable, '-c', program], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            children = []
+            while 'sleep' not in [child.name() for child in children]:
+                assert process.poll() is None
+                children = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert errors == 'setup: interrupted; the next call goes on from here\n'
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

@@ -113,7 +113,7 @@ class Pt2File(Exported):
     """Graphs of ``torch.export``, or the libraries that AOTInductor made of them, one after the other."""
 
     def __init__(self, path: Path) -> None:
-        from torch.export.pt2_archive import load_pt2
+        from torch.export.pt2_archive._package import load_pt2
         try:
             archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]

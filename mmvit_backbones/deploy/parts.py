@@ -81,7 +81,8 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
     preprocess = None
     if preprocessing:
         source = model.data_preprocessor
-        is_rgb = getattr(source, 'to_rgb', False) or getattr(source, 'channel_conversion', False)
+        # As mmpretrain, mmseg and mmdet call it; images are read in BGR.
+        is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
         preprocess = Preprocess(geometry, source.mean, source.std, is_rgb)
     else:
         geometry = Geometry([])

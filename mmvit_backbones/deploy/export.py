@@ -1,5 +1,6 @@
 """Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
 import json
+import operator
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -135,8 +136,14 @@ def export_part(module: nn.Module, inputs: tuple, shapes: tuple, takes: list[str
         warnings.filterwarnings('ignore', message='.*LeafSpec', category=FutureWarning)
         program = torch.onnx.export(
             module.eval(), inputs, dynamo=True, verbose=False, opset_version=OPSET, input_names=takes,
-            output_names=gives, dynamic_shapes=shapes, custom_translation_table=translations())
+            output_names=gives, dynamic_shapes=shapes, custom_translation_table={**translations(), operator.le: at_most})
     return program.model_proto
+
+
+def at_most(a, b):
+    """``a <= b`` of sizes, whose upper bounds may exceed what ONNX's integers hold."""
+    from onnxscript import opset18 as op
+    return op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b)
 
 
 def prefix_names(graph, part: str, kept: set[str]) -> None:

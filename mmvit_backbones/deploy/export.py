@@ -53,7 +53,7 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     if file_format == 'pt2':
         package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
         return
-    files = {name: torch._inductor.aot_compile(program.module(), program.example_inputs[0], options={
+    files = {name: torch._inductor.aot_compile(program.module(check_guards=False), program.example_inputs[0], options={
         'aot_inductor.package': True}) for name, program in programs.items()}
     package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 

@@ -162,6 +162,17 @@ class Detect(Part):
         return *pyramid[:used], *scores, *deltas
 
 
+class Half(nn.Module):
+    """A network in float16, from and to float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(value.float() for value in as_tuple(self.network(images.half())))
+
+
 @torch.no_grad()
 def run_parts(parts: Parts, image: Tensor) -> dict[str, Tensor]:
     """The parts one after the other, in PyTorch."""

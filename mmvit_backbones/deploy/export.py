@@ -136,7 +136,8 @@ def export_part(module: nn.Module, inputs: tuple, shapes: tuple, takes: list[str
         warnings.filterwarnings('ignore', message='.*LeafSpec', category=FutureWarning)
         program = torch.onnx.export(
             module.eval(), inputs, dynamo=True, verbose=False, opset_version=OPSET, input_names=takes,
-            output_names=gives, dynamic_shapes=shapes, custom_translation_table={**translations(), operator.le: at_most})
+            output_names=gives, dynamic_shapes=shapes,
+            custom_translation_table={**translations(), operator.le: at_most})
     return program.model_proto
 
 

@@ -5,11 +5,15 @@
     python tools/benchmark.py vitaev2_small --against reswin_tiny    relative to that instead of timm's Swin-T
     python tools/benchmark.py reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     python tools/benchmark.py 'rest*' --throughput 224 384           images per second
+    python tools/benchmark.py rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
 
 Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
 mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`; the forward pass with
 `inference=True`), `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
+
+With --runtime, per network and runtime instead: latency of one image in ms (median and 95th percentile), images per
+second in batches, and how often an eager image fits into the runtime's time.
 """
 import argparse
 import copy
@@ -25,6 +29,7 @@ from mmengine.config import DictAction
 import mmvit_backbones
 from mmvit_backbones import accelerate
 from mmvit_backbones.cli.config import UsageError, find_names
+from mmvit_backbones.deploy.runtimes import RUNTIMES, compare_runtimes
 from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.models import import_mmpretrain
 
@@ -46,12 +51,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     parser.add_argument('--memory-only', action='store_true', help='count saved bytes, time nothing')
     parser.add_argument('--throughput', type=int, nargs='+', metavar='SIZE', help='images per second, at these sizes')
+    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='classifiers as they are deployed, on the CPU')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
+    if args.runtime:
+        print(json.dumps(runtimes(args), indent=1))
+        return
     names = find_names(args.networks)
     measure = throughputs if args.throughput else ratios
     print(json.dumps(measure(args, names), indent=1))
@@ -95,6 +104,20 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
             seconds = statistics.median(timed(forward, model, images) for _ in range(args.repeats))
             result[name][side] = round(len(images) / seconds, 2)
         print(name, result[name], file=sys.stderr, flush=True)
+    return result
+
+
+def runtimes(args: argparse.Namespace) -> dict:
+    """What deployed classifiers take, per network and runtime."""
+    size, result = args.size or (224, 224), {}
+    for name in args.networks:
+        library = name.rpartition(':')[0]
+        names = [name] if library else find_names([name])
+        for plain_name in names:
+            model = build_other(plain_name, False, size)
+            images = torch.rand(args.batch_size or 4, 3, *size)
+            result[plain_name] = compare_runtimes(model, images, args.runtime, args.repeats)
+            print(plain_name, result[plain_name], file=sys.stderr, flush=True)
     return result
 
 

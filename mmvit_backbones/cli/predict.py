@@ -97,6 +97,15 @@ class Predictor:
             raise UsageError(f'image {path} cannot be read: {type(error).__name__}: {error}') from error
         return self.model.test_step(self.collate([data]))[0]
 
+    @torch.no_grad()
+    def predict_array(self, image: np.ndarray) -> BaseDataElement:
+        """The same for an image (height, width, 3) in RGB uint8."""
+        bgr, size = np.ascontiguousarray(image[..., ::-1]), image.shape[:2]
+        data = dict(img=bgr, img_shape=size, ori_shape=size, img_path='', img_id=0)
+        for transform in self.pipeline.transforms[1:]:  # all but the first, which reads a file
+            data = transform(data)
+        return self.model.test_step(self.collate([data]))[0]
+
     def describe(self, sample: BaseDataElement) -> str:
         """Return the likeliest classes of a classifier's prediction as text; of others, nothing."""
         if self.framework != 'mmpretrain':

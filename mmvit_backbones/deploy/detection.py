@@ -1,0 +1,162 @@
+"""What RetinaNet and Mask R-CNN do after their networks, for one image and as a graph: the formulas are mmdet's."""
+import torch
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+from torchvision.ops import nms, roi_align
+
+from .preprocess import Geometry, size_of
+
+
+def anchors_of(generator, level: int, scores: Tensor) -> Tensor:
+    """Anchors ``(h * w * A, 4)`` of a map ``(1, A * classes, h, w)``."""
+    height, width = scores.shape[2:]
+    stride_w, stride_h = generator.strides[level]
+    x, y = torch.arange(width).float() * stride_w, torch.arange(height).float() * stride_h
+    shift = torch.stack([x.expand(height, width), y[:, None].expand(height, width)] * 2, -1)
+    return (shift[:, :, None] + generator.base_anchors[level].float()).reshape(-1, 4)
+
+
+def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
+    """Boxes ``(N, 4)`` moved by deltas ``(N, 4)`` and clipped to the image."""
+    deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
+    extent = boxes[:, 2:] - boxes[:, :2]
+    limit = abs(float(torch.log(torch.tensor(16 / 1000))))
+    center = (boxes[:, :2] + boxes[:, 2:]) * 0.5 + extent * deltas[:, :2]
+    half = extent * deltas[:, 2:].clamp(-limit, limit).exp() * 0.5
+    height, width = size
+    limits = torch.stack([width, height]).to(center)
+    corners = (torch.minimum(corner.clamp(min=0), limits) for corner in (center - half, center + half))
+    return torch.cat(list(corners), 1)
+
+
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, extent: Tensor, cfg: ConfigDict) -> Tensor:
+    """Indices of the boxes that are kept, best first: by non-maximum suppression within each group."""
+    shift = groups.to(boxes)[:, None] * (extent.to(boxes) + 1)
+    keep = nms(boxes + shift, scores, cfg.nms.iou_threshold)
+    return keep[torch.arange(keep.shape[0]) < cfg.max_per_img]
+
+
+def best(scores: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """The highest scores, at most as many as the limit, and their indices."""
+    return scores.topk(torch.sym_min(limit, scores.shape[0]) if limit > 0 else scores.shape[0])
+
+
+class Dense(nn.Module):
+    """Boxes of a head with anchors (RetinaNet's, or an RPN's), before or after they are scaled to the image."""
+
+    def __init__(self, head: nn.Module, cfg: ConfigDict) -> None:
+        super().__init__()
+        self.head, self.cfg = [head], cfg  # in a list: its weights are the network's
+
+    def candidates(self, scores: list[Tensor], deltas: list[Tensor],
+                   size: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes, scores, classes and levels of the best anchors of each level."""
+        head, = self.head
+        boxes, kept, labels, levels = [], [], [], []
+        for level, (score, delta) in enumerate(zip(scores, deltas)):
+            probability = score[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels).sigmoid().flatten()
+            value, index = best(probability, self.cfg.get('nms_pre', -1))
+            anchor = torch.div(index, head.cls_out_channels, rounding_mode='floor')
+            delta = delta[0].permute(1, 2, 0).reshape(-1, 4)[anchor]
+            boxes.append(decode(head.bbox_coder, anchors_of(head.prior_generator, level, score)[anchor], delta, size))
+            kept.append(value)
+            labels.append(index % head.cls_out_channels)
+            levels.append(torch.full_like(index, level))
+        return torch.cat(boxes), torch.cat(kept), torch.cat(labels), torch.cat(levels)
+
+
+class RetinaNetBoxes(Dense):
+    """The maps of RetinaNet's head to labels, scores and boxes of the image."""
+
+    def __init__(self, model: nn.Module, geometry: Geometry) -> None:
+        super().__init__(model.bbox_head, model.test_cfg)
+        self.geometry = geometry
+
+    def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.geometry.resized(image)
+        half = len(maps) // 2
+        boxes, scores, labels, _ = self.candidates(maps[:half], maps[half:], size)
+        chosen = (scores > self.cfg.get('score_thr', 0)).nonzero()[:, 0]
+        boxes, scores, labels = boxes[chosen] / scale_of(image, size), scores[chosen], labels[chosen]
+        keep = suppress(boxes, scores, labels, largest(image), self.cfg)
+        return labels[keep], scores[keep], boxes[keep]
+
+
+class MaskRCNNInstances(Dense):
+    """Pyramid and RPN's maps to labels, scores, boxes and, with a mask head, masks of the image."""
+
+    def __init__(self, model: nn.Module, geometry: Geometry) -> None:
+        super().__init__(model.rpn_head, model.test_cfg.rpn)
+        self.geometry, self.rcnn = geometry, model.test_cfg.rcnn
+        self.levels = len(model.rpn_head.prior_generator.strides)
+        self.roi_head = model.roi_head
+
+    def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+        size, roi_head, classes = self.geometry.resized(image), self.roi_head, self.roi_head.bbox_head.num_classes
+        pyramid, scores, deltas = maps[:-2 * self.levels], maps[-2 * self.levels:-self.levels], maps[-self.levels:]
+        rois = self.propose(scores, deltas, size)
+        scores, deltas = roi_head.bbox_head(self.pool(roi_head.bbox_roi_extractor, pyramid, rois))
+        scores = scores.softmax(1)[:, :-1].flatten()
+        chosen = (scores > self.rcnn.score_thr).nonzero()[:, 0]
+        roi, labels = torch.div(chosen, classes, rounding_mode='floor'), chosen % classes
+        deltas = deltas.reshape(-1, 4)[roi if roi_head.bbox_head.reg_class_agnostic else chosen]
+        boxes, scores = decode(roi_head.bbox_head.bbox_coder, rois[roi], deltas, size), scores[chosen]
+        scale = scale_of(image, size)
+        if roi_head.with_mask:
+            keep = suppress(boxes, scores, labels, torch.maximum(*size), self.rcnn)
+        else:  # as mmdet, which then scales the boxes first
+            keep = suppress(boxes / scale, scores, labels, largest(image), self.rcnn)
+        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+        if not roi_head.with_mask:
+            return labels, scores, boxes / scale
+        masks = roi_head.mask_head(self.pool(roi_head.mask_roi_extractor, pyramid, boxes)).sigmoid()
+        kind = torch.zeros_like(labels) if roi_head.mask_head.class_agnostic else labels
+        masks = masks[torch.arange(masks.shape[0]), kind]
+        boxes = boxes / scale
+        return labels, scores, boxes, paste(masks, boxes, size_of(image)) >= self.rcnn.mask_thr_binary
+
+    def propose(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> Tensor:
+        boxes, scores, _, levels = self.candidates(scores, deltas, size)
+        extent = boxes[:, 2:] - boxes[:, :2]
+        valid = (extent > self.cfg.get('min_bbox_size', -1)).all(1).nonzero()[:, 0]
+        boxes, scores, levels = boxes[valid], scores[valid], levels[valid]
+        return boxes[suppress(boxes, scores, levels, torch.maximum(*size), self.cfg)]
+
+    @staticmethod
+    def pool(extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+        """``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level of its size."""
+        scale = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
+        level = torch.floor(torch.log2(scale / extractor.finest_scale + 1e-6)).clamp(0, extractor.num_inputs - 1)
+        rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
+        order, pooled = [], []
+        for number, layer in enumerate(extractor.roi_layers):
+            chosen = (level == number).nonzero()[:, 0]
+            order.append(chosen)
+            pooled.append(roi_align(pyramid[number], rois[chosen], layer.output_size, layer.spatial_scale,
+                                    layer.sampling_ratio, layer.aligned))
+        order = torch.cat(order)
+        torch._check(order.shape[0] == boxes.shape[0])
+        return torch.cat(pooled)[order.argsort()]
+
+
+def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
+    """By how much x1, y1, x2, y2 of the image were multiplied."""
+    height, width = size_of(image)
+    return torch.stack([size[1] / width, size[0] / height] * 2).float()
+
+
+def largest(image: Tensor) -> Tensor:
+    return torch.maximum(*(torch.full((), float(size)) for size in size_of(image)))
+
+
+def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks ``(N, m, m)`` of boxes sampled at the pixels of an image, ``(N, H, W)``: bilinear, zeros outside."""
+    def line(start: Tensor, end: Tensor, length: int, count: int) -> Tensor:
+        pixel = torch.arange(length).float() + 0.5
+        position = (pixel - start[:, None]) / (end - start)[:, None] * count - 0.5
+        position = torch.where(position.isfinite(), position, count / 2 - 0.5)
+        return (1 - (position[..., None] - torch.arange(count)).abs()).clamp(min=0)
+
+    x1, y1, x2, y2 = boxes.unbind(1)
+    count = masks.shape[-1]
+    return line(y1, y2, size[0], count) @ masks @ line(x1, x2, size[1], count).transpose(1, 2)

@@ -1,0 +1,172 @@
+"""A model of a framework as three modules, each of which has a graph for all sizes of images."""
+import copy
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from ..cli.config import UsageError, leaf_datasets
+from .preprocess import Geometry, MatrixPool, Preprocess, size_of
+
+DETECTORS = 'RetinaNet', 'FasterRCNN', 'MaskRCNN'
+OUTPUTS = dict(mmpretrain=['scores'], mmseg=['segmentation'], mmdet=['labels', 'scores', 'boxes'])
+
+
+class Parts(NamedTuple):
+    """``postprocess(image, *network(preprocess(image)))`` is what the model sees in one image ``(H, W, 3)``.
+
+    Without ``preprocess``, the image is ``(1, 3, H, W)`` as the network takes it, and results are in its pixels.
+    """
+
+    preprocess: nn.Module | None
+    network: nn.Module
+    postprocess: nn.Module
+    outputs: list[str]
+    is_static: bool  # the network's images have one size
+
+
+def check_exportable(cfg: Config) -> Geometry:
+    """Refuses what has no graph, before weights are read.
+
+    Raises:
+        UsageError: With the reason.
+    """
+    model, framework = cfg.model, cfg.default_scope
+    kind = model.get('type')
+    if framework == 'mmpretrain' and kind != 'ImageClassifier':
+        raise UsageError(f'model {kind} cannot be exported; of mmpretrain, allowed is ImageClassifier')
+    if framework == 'mmseg':
+        if kind != 'EncoderDecoder' or model.decode_head.type not in ('UPerHead', 'FPNHead', 'FCNHead'):
+            raise UsageError(f'model {kind} with {model.get("decode_head", {}).get("type")} cannot be exported; of '
+                             'mmseg, allowed is EncoderDecoder with UPerHead, FPNHead or FCNHead')
+        if model.get('test_cfg', {}).get('mode', 'whole') != 'whole':
+            raise UsageError('windows that slide over an image have no graph: --cfg-options model.test_cfg.mode=whole '
+                             'exports the model for whole images')
+        if model.decode_head.get('out_channels') == 1 or model.decode_head.num_classes < 2:
+            raise UsageError('a segmenter with one output channel cannot be exported')
+    if framework == 'mmdet':
+        _check_detector(model)
+    steps = leaf_datasets(cfg.test_dataloader.dataset)[0].pipeline
+    preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
+    if len(preprocessor.get('mean') or ()) != 3:
+        raise UsageError('data_preprocessor.mean must have three values: images are exported in RGB')
+    if preprocessor.get('test_cfg'):
+        raise UsageError('data_preprocessor.test_cfg, a padding of test images, cannot be exported')
+    divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
+    return Geometry(steps, divisor)
+
+
+def _check_detector(model: dict) -> None:
+    kind = model.get('type')
+    if kind not in DETECTORS or (kind != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead'):
+        raise UsageError(f'model {kind} with {model.get("roi_head", {}).get("type")} cannot be exported; of mmdet, '
+                         f'allowed are {", ".join(DETECTORS)} with StandardRoIHead')
+    for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
+        if part and part.get('nms', {}).get('type', 'nms') != 'nms':
+            raise UsageError(f'non-maximum suppression {part.nms.type} has no graph; allowed is nms')
+
+
+def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
+    """The parts of a model; its weights are shared.
+
+    Args:
+        model (nn.Module): Built from the config, with its weights, on a CPU in float32.
+        cfg (Config): What :func:`check_exportable` let pass.
+        preprocessing (bool): Resizing and normalization are in the graph.
+    """
+    geometry, framework = check_exportable(cfg), cfg.default_scope
+    model = copy.deepcopy(model).eval()
+    preprocess = None
+    if preprocessing:
+        source = model.data_preprocessor
+        is_rgb = getattr(source, 'to_rgb', False) or getattr(source, 'channel_conversion', False)
+        preprocess = Preprocess(geometry, source.mean, source.std, is_rgb)
+    else:
+        geometry = Geometry([])
+    outputs = list(OUTPUTS[framework])
+    if framework == 'mmpretrain':
+        network, postprocess = Classify(model), Probabilities()
+    elif framework == 'mmseg':
+        use_matrix_pools(model)
+        network, postprocess = Segment(model), Segmentation(geometry)
+    else:
+        from .detection import MaskRCNNInstances, RetinaNetBoxes
+        two_stages = hasattr(model, 'roi_head')
+        network = Detect(model)
+        postprocess = (MaskRCNNInstances if two_stages else RetinaNetBoxes)(model, geometry)
+        outputs += ['masks'] if two_stages and model.roi_head.with_mask else []
+    return Parts(preprocess, network, postprocess, outputs, preprocessing and geometry.is_static)
+
+
+def use_matrix_pools(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.AdaptiveAvgPool2d):
+            setattr(module, name, MatrixPool(child.output_size))
+        else:
+            use_matrix_pools(child)
+
+
+class Part(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+class Classify(Part):
+    """Images ``(1, 3, H, W)`` to logits ``(1, classes)``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+
+class Probabilities(nn.Module):
+    def forward(self, image: Tensor, logits: Tensor) -> Tensor:
+        return logits[0].softmax(0)
+
+
+class Segment(Part):
+    """Images ``(1, 3, H, W)`` to logits ``(1, classes, h, w)`` of the decode head."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model.decode_head(self.model.extract_feat(images))
+        return F.interpolate(logits, images.shape[2:], mode='bilinear', align_corners=self.model.align_corners)
+
+
+class Segmentation(nn.Module):
+    """Logits resized to the image, and the likeliest class of each pixel."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+
+    def forward(self, image: Tensor, logits: Tensor) -> Tensor:
+        height, width = size_of(image)
+        logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=False)
+        return logits[0].argmax(0)
+
+
+class Detect(Part):
+    """Images to the maps of RetinaNet's head, or to the pyramid and the maps of the RPN."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pyramid = self.model.extract_feat(images)
+        if not hasattr(self.model, 'roi_head'):
+            scores, deltas = self.model.bbox_head(pyramid)
+            return *scores, *deltas
+        scores, deltas = self.model.rpn_head(pyramid)
+        used = max(extractor.num_inputs for extractor in (self.model.roi_head.bbox_roi_extractor, getattr(
+            self.model.roi_head, 'mask_roi_extractor', self.model.roi_head.bbox_roi_extractor)))
+        return *pyramid[:used], *scores, *deltas
+
+
+@torch.no_grad()
+def run_parts(parts: Parts, image: Tensor) -> dict[str, Tensor]:
+    """The parts one after the other, in PyTorch."""
+    found = parts.postprocess(image, *as_tuple(parts.network(parts.preprocess(image) if parts.preprocess else image)))
+    return dict(zip(parts.outputs, as_tuple(found), strict=True))
+
+
+def as_tuple(values: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (values, ) if isinstance(values, Tensor) else tuple(values)

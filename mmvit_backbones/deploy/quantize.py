@@ -1,0 +1,105 @@
+"""ONNX files in float16 and int8, by ONNX Runtime's tools; preprocessing and postprocessing stay in float32."""
+import tempfile
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+WEIGHTED = 'Conv', 'MatMul', 'Gemm'
+
+
+def _network_nodes(model) -> tuple[list, list[str]]:
+    """The nodes of the network's part, and the names of all others."""
+    nodes = [node for node in model.graph.node if node.name.startswith('network/')]
+    others = [node.name for node in model.graph.node if not node.name.startswith('network/')]
+    return nodes, others
+
+
+def to_float16(path: str | PathLike) -> None:
+    """Rewrites a file of :func:`export_model` with the network in float16; inputs and outputs are as before."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    model = onnx.load(path)
+    _, others = _network_nodes(model)
+    model = convert_float_to_float16(model, keep_io_types=True, node_block_list=others, disable_shape_infer=True)
+    onnx.save(model, str(path))
+
+
+class Images:
+    """Feeds images to ONNX Runtime's calibration, one at a time."""
+
+    def __init__(self, images: Sequence[np.ndarray], source: str) -> None:
+        self.images, self.source = iter(images), source
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self.images, None)
+        return None if image is None else {self.source: image}
+
+
+def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0.05,
+            source: str = 'image') -> str:
+    """Rewrites a file of :func:`export_model` with convolutions and products of the network in int8.
+
+    Weights are quantized per channel and symmetrically, activations by what they reach on the images. A layer whose
+    output is farther than the bound from that in float, as the norm of the difference relative to the norm, stays in
+    float; layers are held against their float output one by one, on the first image.
+
+    Args:
+        path (str | PathLike): The file.
+        images (Sequence[np.ndarray]): ``(height, width, 3)``, RGB uint8, like those that the model will see.
+        bound (float): Largest relative error of a layer.
+        source (str): Name of the input.
+
+    Returns:
+        str: How many layers are in int8.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantized = Path(folder, 'prepared.onnx'), Path(folder, 'int8.onnx')
+        quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
+        model = onnx.load(prepared)
+        constants = {initializer.name for initializer in model.graph.initializer}
+        nodes, others = _network_nodes(model)
+        layers = [node for node in nodes if node.op_type in WEIGHTED and node.input[1] in constants]
+        kept: list[str] = []
+
+        def quantize() -> None:
+            quantize_static(
+                str(prepared), str(quantized), Images(images, source), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=list(WEIGHTED),
+                calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_quantize=[node.name for node in layers if node.name not in kept])
+
+        quantize()
+        if bound < float('inf'):
+            outputs = [(node.name, node.output[0]) for node in layers]
+            errors = layer_errors(prepared, quantized, outputs, {source: images[0]})
+            kept = [name for name, error in errors.items() if not error <= bound]
+        if kept:
+            quantize()
+        metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+        result = onnx.load(quantized)
+        onnx.helper.set_model_props(result, metadata)
+        onnx.save(result, str(path))
+    return f'{len(layers) - len(kept)} of {len(layers)} layers in int8; in float: {", ".join(kept) or "none"}'
+
+
+def layer_errors(before: Path, after: Path, layers: Sequence[tuple[str, str]], inputs: dict) -> dict[str, float]:
+    """Relative error of each layer's output, by its name; errors of the layers before it are in it."""
+    float_values, int8_values = (run_with_outputs(path, [output for _, output in layers], inputs)
+                                 for path in (before, after))
+    return {name: float(np.linalg.norm(int8_values[output] - value) / max(np.linalg.norm(value), 1e-12))
+            for name, output in layers if (value := float_values[output]) is not None}
+
+
+def run_with_outputs(path: Path, names: Sequence[str], inputs: dict) -> dict[str, np.ndarray]:
+    import onnx
+    import onnxruntime
+    model = onnx.load(path)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
+    return dict(zip(names, session.run(None, inputs), strict=True))

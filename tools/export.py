@@ -1,0 +1,100 @@
+"""Export a trained model with its preprocessing, and compare the file with the framework's own predictions.
+
+    python tools/export.py CONFIG CHECKPOINT model.onnx                  for ONNX Runtime, standard operators
+    python tools/export.py CONFIG CHECKPOINT model.pt2 --format pt2      graphs of torch.export
+    python tools/export.py CONFIG CHECKPOINT model.pt2 --format aoti     compiled by AOTInductor, for Python and C++
+
+The file takes `image` (height, width, 3), RGB uint8 of any size, and gives `scores` of a classifier, `segmentation`, or
+`labels`, `scores`, `boxes` and `masks` in pixels of that image. Backbones alone are written by tools/export_onnx.py.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.launch import add_config_options, check_backbone, check_checkpoint, run_script
+from mmvit_backbones.cli.predict import find_images
+from mmvit_backbones.deploy.export import FORMATS, check_agreement, check_path, compare, export_model
+from mmvit_backbones.deploy.load import TASKS, Checkpoint, load
+from mmvit_backbones.deploy.parts import check_exportable, split
+
+CHECKED_IMAGES = 8
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('out', type=Path, help='file to write: .onnx, or .pt2 for the other formats')
+    parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
+    parser.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
+                        help='outside (onnx): the file takes `images` (1, 3, height, width) as the network does, and '
+                             'results are in their pixels')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
+                        help='files or folders to compare predictions on (default: %(default)s)')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--fp16', action='store_true', help='onnx: weights and the network in float16')
+    precision.add_argument('--int8', metavar='FOLDER', help='onnx: quantized, calibrated on the images of a folder')
+    parser.add_argument('--bound', type=float, default=0.05,
+                        help='--int8: largest relative error of a layer in int8 (default: %(default)s)')
+    add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    check_path(args.out, args.format)
+    if args.format != 'onnx' and (args.fp16 or args.int8 or args.preprocessing == 'outside'):
+        raise UsageError(f'--fp16, --int8 and --preprocessing outside are for --format onnx, got {args.format}')
+    cfg = load_config(args.config, args.cfg_options, needs=('model', 'test_dataloader'))
+    init_default_scope(cfg.default_scope)
+    check_exportable(cfg)
+    check_backbone(cfg)
+    check_checkpoint(args.checkpoint)
+    images = [read(path) for path in find_images(args.images)[:CHECKED_IMAGES]]
+    calibration = [read(path) for path in find_images([args.int8])] if args.int8 else []
+    reference = Checkpoint(cfg, args.checkpoint)
+    parts = split(reference.module, cfg, args.preprocessing == 'inside')
+    export_model(parts, args.out, args.format, TASKS[cfg.default_scope], reference.classes, images[0])
+    if args.preprocessing == 'outside':
+        print(f'{args.out}: {size(args.out):.1f} MiB')
+        return
+    expected = [reference.predict(image) for image in images]
+    report(args.out, expected, images, strict=True)
+    if args.fp16 or args.int8:
+        from mmvit_backbones.deploy.quantize import to_float16, to_int8
+        before = size(args.out)
+        if args.fp16:
+            to_float16(args.out)
+        else:
+            print(to_int8(args.out, calibration, args.bound))
+        print(f'{before:.1f} MiB before')
+        report(args.out, expected, images, strict=False)
+
+
+def read(path: Path) -> np.ndarray:
+    return np.array(Image.open(path).convert('RGB'))
+
+
+def size(path: Path) -> float:
+    return sum(file.stat().st_size for file in path.parent.glob(f'{path.name}*')) / 2**20
+
+
+def report(path: Path, expected: list[dict], images: list[np.ndarray], strict: bool) -> None:
+    """One line with the worst figures; those of float must be within what rounding explains."""
+    model = load(path)
+    figures = [compare(prediction, model.predict(image)) for prediction, image in zip(expected, images)]
+    worst = {name: (max if name == 'scores' else min)(figure.get(name, 0. if name == 'scores' else 1.)
+                                                      for figure in figures) for name in figures[0]}
+    print(f'{path}: {size(path):.1f} MiB; on {len(images)} images, against PyTorch: '
+          + ', '.join(f'{name} {value:.5g}' for name, value in worst.items()), flush=True)
+    if strict and not check_agreement(worst):
+        print(f'error: {path} does not agree with PyTorch', file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run_script(get_parser(), main)

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -26,16 +27,15 @@ import numpy as np
 import torch
 import visualize_attention
 import visualize_windows
-from matplotlib import colormaps
-from matplotlib.font_manager import findfont
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.checkpoints.loading import read_checkpoint
-from mmvit_backbones.cli.config import UsageError, config_of_checkpoint
-from mmvit_backbones.cli.launch import check_backbone, run_script
-from mmvit_backbones.cli.predict import Predictor, find_device
+from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.predict import find_device
+from mmvit_backbones.deploy import load
+from mmvit_backbones.deploy.findings import as_json, draw_findings, list_findings
 from mmvit_backbones.layers import VariedSizeWindowAttention
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF')
@@ -43,16 +43,17 @@ LARGEST_RATIO = 20  # of the sides: pipelines resize the short one, and the othe
 LOOK_SIZE = 384  # pixels of the long side, where attention and windows are drawn
 # The browser fetches nothing from elsewhere, whatever the page asks for.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
-TASKS = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='+', metavar='MODEL', help="a training's checkpoint, or an exported file")
+    parser.add_argument('--config', nargs='+', default=[],
+                        help="config files of checkpoints, in their order (default: what a training's have with them)")
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen at; 0.0.0.0 lets all in, without a password (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
-    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
+    parser.add_argument('--device', help='of checkpoints, e.g. cpu or cuda:1 (default: the GPU if there is one)')
     parser.add_argument('--max-megabytes', type=positive(float), default=20, help='of a file (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=positive(float), default=16, help='of an image (default: %(default)s)')
     parser.add_argument('--timeout', type=positive(float), default=60,
@@ -126,63 +127,7 @@ class Workers:
             raise Refused(504, f'no answer within {self.timeout:g} seconds') from None
 
 
-# ---- what a model found and where it looks
-
-
-def findings(prediction: dict, classes: list[str], threshold: float) -> list[dict]:
-    """The likeliest classes, objects of at least a score, or segments with their share of the image as score."""
-    if 'segmentation' in prediction:
-        segments = prediction['segmentation']
-        numbers, pixels = np.unique(segments, return_counts=True)
-        found = [dict(number=n, score=p / segments.size, mask=segments == n) for n, p in zip(numbers, pixels)]
-    elif 'boxes' in prediction:
-        names = dict(labels='number', scores='score', boxes='box', masks='mask')
-        found = [{names[key]: values[i] for key, values in prediction.items()}
-                 for i in np.flatnonzero(prediction['scores'] >= threshold)]
-    else:
-        found = [dict(number=n, score=prediction['scores'][n]) for n in np.argsort(-prediction['scores'])[:5]]
-    for one in found:
-        one.update(number=int(one['number']), score=float(one['score']))
-        one['label'] = classes[one['number']] if one['number'] < len(classes) else str(one['number'])
-    return sorted(found, key=lambda one: -one['score'])
-
-
-def as_json(found: list[dict]) -> list[dict]:
-    """Boxes as x1, y1, x2, y2 in pixels, masks in COCO's run-length encoding."""
-    from pycocotools.mask import encode
-    results = []
-    for one in found:
-        result = dict(label=one['label'], score=round(one['score'], 4))
-        if 'box' in one:
-            result['box'] = [round(float(side), 1) for side in one['box']]
-        if 'mask' in one:
-            mask = encode(np.asfortranarray(one['mask'], np.uint8))
-            result['mask'] = dict(size=mask['size'], counts=mask['counts'].decode())
-        results.append(result)
-    return results
-
-
-def draw(image: np.ndarray, found: list[dict]) -> Image.Image:
-    """Masks and boxes over an image, with labels at the boxes, or else one below the other."""
-    from torchvision.utils import draw_segmentation_masks
-    colors = [tuple(round(255 * c) for c in colormaps['tab20'](one['number'] % 20)[:3]) for one in found]
-    masks = [one['mask'] for one in found if 'mask' in one]
-    if masks:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        image = draw_segmentation_masks(pixels, torch.from_numpy(np.stack(masks)).bool(), 0.5, colors)
-        image = image.permute(1, 2, 0).numpy()
-    drawing = Image.fromarray(image)
-    pen, size = ImageDraw.Draw(drawing), max(11, round(math.sqrt(drawing.width * drawing.height) / 40))
-    font = ImageFont.truetype(findfont('DejaVu Sans'), size)
-    for i, (one, color) in enumerate(zip(found, colors)):
-        corner = (0, 1.3 * i * size)
-        if 'box' in one:
-            pen.rectangle([float(side) for side in one['box']], outline=color, width=max(2, size // 7))
-            corner = float(one['box'][0]), max(float(one['box'][1]) - 1.3 * size, 0)
-        text = f' {one["label"]} {one["score"]:.0%} '
-        pen.rectangle([*corner, corner[0] + font.getlength(text), corner[1] + 1.3 * size], fill=color)
-        pen.text(corner, text, 'white' if sum(color) < 380 else 'black', font)
-    return drawing
+# ---- one model
 
 
 def find_look(backbone: nn.Module | None) -> str | None:
@@ -211,38 +156,23 @@ def draw_look(backbone: nn.Module, image: np.ndarray, place: tuple[int, int]) ->
     return Image.open(figure).convert('RGB')
 
 
-class Model:
+class Served:
     """A model with what requests ask of it; all of it runs in the threads of :class:`Workers`."""
 
     looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
 
-    def __init__(self, path: str, device: str | None) -> None:
+    def __init__(self, path: str, config: str | None, device: str | None) -> None:
         self.name = Path(path).stem
-        cfg = config_of_checkpoint(read_checkpoint(path, mmap=True), path)
-        check_backbone(cfg)
-        self.predictor = Predictor(cfg, path, find_device(device))
-        self.task = TASKS[cfg.default_scope]
-        backbone = getattr(self.predictor.model, 'backbone', None)
+        self.model = load(path, config, find_device(device))
+        module = getattr(self.model, 'module', None)  # an exported file has none
+        backbone = getattr(module, 'backbone', None)
         # A copy, as `accelerate` replaces what is looked at.
         self.backbone = copy.deepcopy(backbone).cpu() if find_look(backbone) else None
-        accelerate(self.predictor.model, inference=True)
-        self.classes = self.predictor.visualizer.dataset_meta.get('classes') or []
+        if module is not None:
+            accelerate(module, inference=True)
 
     def find(self, image: np.ndarray, threshold: float) -> list[dict]:
-        return findings(self.predict(image), self.classes, threshold)
-
-    def predict(self, image: np.ndarray) -> dict:
-        import tempfile
-        with tempfile.NamedTemporaryFile(suffix='.png') as file:
-            Image.fromarray(image).save(file.name)
-            sample = self.predictor.predict(file.name)
-        if self.task == 'classification':
-            return dict(scores=sample.pred_score.numpy())
-        if self.task == 'segmentation':
-            return dict(segmentation=sample.pred_sem_seg.data[0].numpy())
-        found = sample.pred_instances.numpy()
-        names = dict(bboxes='boxes', scores='scores', labels='labels', masks='masks')
-        return {new: found[old] for old, new in names.items() if old in found}
+        return list_findings(self.model.predict(image), self.model.classes, threshold)
 
     def look(self, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
         with self.looking:
@@ -252,7 +182,7 @@ class Model:
 # ---- the server
 
 
-def build_app(models: list[Model], workers: Workers, max_megabytes: float, max_megapixels: float):
+def build_app(models: list[Served], workers: Workers, max_megabytes: float, max_megapixels: float):
     """The page at / and the interface at /predict, as a FastAPI application."""
     import gradio
     from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -269,15 +199,15 @@ def build_app(models: list[Model], workers: Workers, max_megabytes: float, max_m
         except Refused as error:
             raise HTTPException(error.status, str(error)) from error
 
-    def answer(model: Model, data: bytes, threshold: float, format: str) -> tuple[bytes, int, dict, str]:
+    def answer(model: Served, data: bytes, threshold: float, format: str) -> tuple[bytes, int, dict, str]:
         image = read_image(data, max_megapixels)
         found = model.find(image, threshold)
         if format == 'png':
             content = io.BytesIO()
-            draw(image, found).save(content, 'PNG', compress_level=1)
+            draw_findings(image, found).save(content, 'PNG', compress_level=1)
             return content.getvalue(), 200, {}, 'image/png'
         height, width = image.shape[:2]
-        content = dict(model=model.name, task=model.task, width=width, height=height, results=as_json(found))
+        content = dict(model=model.name, task=model.model.task, width=width, height=height, results=as_json(found))
         return json.dumps(content).encode(), 200, {}, 'application/json'
 
     class OwnSourcesOnly:
@@ -307,7 +237,7 @@ async def read_body(request, max_megabytes: float) -> bytes:
     return bytes(data)
 
 
-def build_page(models: list[Model], workers: Workers, max_megabytes: float, max_megapixels: float):
+def build_page(models: list[Served], workers: Workers, max_megabytes: float, max_megapixels: float):
     """A gradio page: an image for all models, a column for each."""
     import gradio
 
@@ -317,11 +247,11 @@ def build_page(models: list[Model], workers: Workers, max_megabytes: float, max_
         except Refused as error:
             raise gradio.Error(str(error), print_exception=False) from error
 
-    def add_column(model: Model) -> None:
+    def add_column(model: Served) -> None:
         def find(path: str, threshold: float) -> tuple:
             image = read_image(Path(path).read_bytes(), max_megapixels)
             found = model.find(image, threshold)
-            return draw(image, found), [[one['label'], f'{one["score"]:.1%}'] for one in found], None
+            return draw_findings(image, found), [[one['label'], f'{one["score"]:.1%}'] for one in found], None
 
         def look_from(path: str, place: tuple[int, int]) -> Image.Image:
             return model.look(read_image(Path(path).read_bytes(), max_megapixels), place)
@@ -332,9 +262,9 @@ def build_page(models: list[Model], workers: Workers, max_megabytes: float, max_
         async def look(path: str, event: gradio.SelectData) -> Image.Image:
             return await call(look_from, path, event.index)
 
-        gradio.Markdown(f'## {model.name}\n{model.task}')
+        gradio.Markdown(f'## {model.name}\n{model.model.task}')
         drawing = gradio.Image(label='prediction', type='pil', format='jpeg', interactive=False)
-        table = gradio.Dataframe(headers=['class', 'share' if model.task == 'segmentation' else 'score'],
+        table = gradio.Dataframe(headers=['class', 'share' if model.model.task == 'segmentation' else 'score'],
                                  interactive=False)
         looked = gradio.Image(label=f'{find_look(model.backbone)} from where you click in the prediction', type='pil',
                               interactive=False, visible=bool(model.backbone))
@@ -349,7 +279,7 @@ def build_page(models: list[Model], workers: Workers, max_megabytes: float, max_
             file = gradio.File(label=f'image: {", ".join(FORMATS)}; at most {max_megabytes:g} MB and '
                                      f'{max_megapixels:g} million pixels', height=120)
             threshold = gradio.Slider(0, 1, 0.3, step=0.05, label='least score of objects',
-                                      visible=any(model.task == 'detection' for model in models))
+                                      visible=any(model.model.task == 'detection' for model in models))
         with gradio.Row():
             for model in models:
                 with gradio.Column():
@@ -362,11 +292,13 @@ def main(args: argparse.Namespace) -> None:
     if not find_spec('gradio'):
         raise UsageError("gradio is not installed: pip install 'mmvit_backbones[serve]'")
     import uvicorn
+    if len(args.config) > len(args.models):
+        raise UsageError(f'--config names {len(args.config)} files for {len(args.models)} models')
     try:
         listener = socket.create_server((args.host, args.port))
     except (OSError, OverflowError) as error:
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
-    models = [Model(path, args.device) for path in args.models]
+    models = [Served(path, config, args.device) for path, config in zip_longest(args.models, args.config)]
     workers = Workers(args.workers, args.queue, args.timeout)
     app = build_app(models, workers, args.max_megabytes, args.max_megapixels)
     print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)

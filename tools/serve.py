@@ -263,11 +263,12 @@ def build_page(models: list[Served], workers: Workers, max_megabytes: float, max
             return await call(look_from, path, event.index)
 
         gradio.Markdown(f'## {model.name}\n{model.model.task}')
-        drawing = gradio.Image(label='prediction', type='pil', format='jpeg', interactive=False)
+        drawing = gradio.Image(label='prediction', elem_classes='prediction', type='pil', format='jpeg',
+                               interactive=False)
         table = gradio.Dataframe(headers=['class', 'share' if model.model.task == 'segmentation' else 'score'],
                                  interactive=False)
         looked = gradio.Image(label=f'{find_look(model.backbone)} from where you click in the prediction', type='pil',
-                              interactive=False, visible=bool(model.backbone))
+                              elem_classes='looked', interactive=False, visible=bool(model.backbone))
         private = dict(api_visibility='private', concurrency_limit=None)
         gradio.on([file.change, threshold.release], show, [file, threshold], [drawing, table, looked], **private)
         if model.backbone is not None:

@@ -262,16 +262,17 @@ def build_page(models: list[Served], workers: Workers, max_megabytes: float, max
         async def look(path: str, event: gradio.SelectData) -> Image.Image:
             return await call(look_from, path, event.index)
 
-        gradio.Markdown(f'## {model.name}\n{model.model.task}')
-        drawing = gradio.Image(label='prediction', elem_classes='prediction', type='pil', format='jpeg',
-                               interactive=False)
+        look_at = find_look(model.backbone)
+        gradio.Markdown(f'### {model.name}: {model.model.task}')
+        plain = dict(type='pil', show_label=False, buttons=['download', 'fullscreen'], interactive=False)
+        drawing = gradio.Image(format='jpeg', elem_classes='prediction', **plain)
         table = gradio.Dataframe(headers=['class', 'share' if model.model.task == 'segmentation' else 'score'],
-                                 interactive=False)
-        looked = gradio.Image(label=f'{find_look(model.backbone)} from where you click in the prediction', type='pil',
-                              elem_classes='looked', interactive=False, visible=bool(model.backbone))
+                                 buttons=[], interactive=False)
+        gradio.Markdown(f'Click into the image to see the {look_at} from there', visible=bool(look_at))
+        looked = gradio.Image(elem_classes='looked', visible=bool(look_at), **plain)
         private = dict(api_visibility='private', concurrency_limit=None)
         gradio.on([file.change, threshold.release], show, [file, threshold], [drawing, table, looked], **private)
-        if model.backbone is not None:
+        if look_at:
             drawing.select(look, file, looked, **private)
 
     with gradio.Blocks(title='mmvit_backbones', analytics_enabled=False, fill_width=True,

@@ -180,7 +180,7 @@ def test_page(server, tmp_path):
         page.on('response', lambda answer: elsewhere.append(answer.url) if answer.url.startswith('http')
                 and not answer.url.startswith(server[1]) else None)
         page.goto(server[1])
-        page.locator('input[type=file]').set_input_files(IMAGE)
+        page.locator('input[type=file]').first.set_input_files(IMAGE)
         drawings = page.locator('.prediction img')
         expect(drawings).to_have_count(2, timeout=60_000)
         expect(page.get_by_text(re.compile('daisy')).first).to_be_visible()
@@ -189,7 +189,7 @@ def test_page(server, tmp_path):
             expect(looked.locator('img')).to_be_visible(timeout=60_000)
         page.get_by_label('Clear').first.click()
         expect(drawings).to_have_count(0)
-        page.locator('input[type=file]').set_input_files(text)
+        page.locator('input[type=file]').first.set_input_files(text)
         expect(page.get_by_text('the file is no image')).to_be_visible(timeout=60_000)
         browser.close()
     assert not elsewhere

@@ -19,8 +19,8 @@ from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.launch import add_config_options, check_backbone, check_checkpoint, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.deploy.export import FORMATS, check_agreement, check_path, compare, export_model
-from mmvit_backbones.deploy.load import TASKS, Checkpoint, load
-from mmvit_backbones.deploy.parts import check_exportable, split
+from mmvit_backbones.deploy.load import Checkpoint, load
+from mmvit_backbones.deploy.parts import Half, Parts, check_exportable, split
 
 CHECKED_IMAGES = 8
 
@@ -58,21 +58,27 @@ def main(args: argparse.Namespace) -> None:
     calibration = [read(path) for path in find_images([args.int8])] if args.int8 else []
     reference = Checkpoint(cfg, args.checkpoint)
     parts = split(reference.module, cfg, args.preprocessing == 'inside')
-    export_model(parts, args.out, args.format, TASKS[cfg.default_scope], reference.classes, images[0])
+
+    def write(parts: Parts) -> None:
+        export_model(parts, args.out, args.format, reference.task, reference.classes, images[0])
+
+    write(parts)
     if args.preprocessing == 'outside':
         print(f'{args.out}: {size(args.out):.1f} MiB')
         return
     expected = [reference.predict(image) for image in images]
     report(args.out, expected, images, strict=True)
-    if args.fp16 or args.int8:
-        from mmvit_backbones.deploy.quantize import to_float16, to_int8
+    if args.fp16:
         before = size(args.out)
-        if args.fp16:
-            to_float16(args.out)
-        else:
-            print(to_int8(args.out, calibration, args.bound))
-        print(f'{before:.1f} MiB before')
-        report(args.out, expected, images, strict=False)
+        write(parts._replace(network=Half(parts.network)))
+    elif args.int8:
+        from mmvit_backbones.deploy.quantize import to_int8
+        before = size(args.out)
+        print(to_int8(args.out, calibration, args.bound))
+    else:
+        return
+    print(f'{before:.1f} MiB in float32')
+    report(args.out, expected, images, strict=False)
 
 
 def read(path: Path) -> np.ndarray:

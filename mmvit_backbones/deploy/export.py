@@ -1,5 +1,6 @@
 """Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
 import json
+import operator
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -52,7 +53,7 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     if file_format == 'pt2':
         package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
         return
-    files = {name: torch._inductor.aot_compile(program.module(), program.example_inputs[0], options={
+    files = {name: torch._inductor.aot_compile(program.module(check_guards=False), program.example_inputs[0], options={
         'aot_inductor.package': True}) for name, program in programs.items()}
     package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
@@ -135,8 +136,15 @@ def export_part(module: nn.Module, inputs: tuple, shapes: tuple, takes: list[str
         warnings.filterwarnings('ignore', message='.*LeafSpec', category=FutureWarning)
         program = torch.onnx.export(
             module.eval(), inputs, dynamo=True, verbose=False, opset_version=OPSET, input_names=takes,
-            output_names=gives, dynamic_shapes=shapes, custom_translation_table=translations())
+            output_names=gives, dynamic_shapes=shapes,
+            custom_translation_table={**translations(), operator.le: at_most})
     return program.model_proto
+
+
+def at_most(a, b):
+    """``a <= b`` of sizes, whose upper bounds may exceed what ONNX's integers hold."""
+    from onnxscript import opset18 as op
+    return op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b)
 
 
 def prefix_names(graph, part: str, kept: set[str]) -> None:

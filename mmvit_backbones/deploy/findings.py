@@ -53,7 +53,8 @@ def draw_findings(image: np.ndarray, found: list[dict]) -> Image.Image:
     from matplotlib import colormaps
     from matplotlib.font_manager import findfont
     image = image.copy()
-    colors = [tuple(round(255 * c) for c in colormaps['tab20'](one['number'] % 20)[:3]) for one in found]
+    # Steps of the golden ratio keep the colors of neighbours apart.
+    colors = [tuple(round(255 * c) for c in colormaps['hsv'](0.618 * one['number'] % 1)[:3]) for one in found]
     for one, color in zip(found, colors):
         if 'mask' in one:
             mask = one['mask'].astype(bool)
@@ -69,5 +70,5 @@ def draw_findings(image: np.ndarray, found: list[dict]) -> Image.Image:
             corner = x1, max(y1 - 1.3 * size, 0)
         text = f' {one["label"]} {one["score"]:.0%} '
         pen.rectangle([*corner, corner[0] + font.getlength(text), corner[1] + 1.3 * size], fill=color)
-        pen.text(corner, text, 'white' if sum(color) < 380 else 'black', font)
+        pen.text(corner, text, 'white' if sum(color) < 300 else 'black', font)
     return drawing

@@ -1,5 +1,6 @@
 """One way to predict, for checkpoints and for exported files."""
 import json
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -113,9 +114,11 @@ class Pt2File(Exported):
     """Graphs of ``torch.export``, or the libraries that AOTInductor made of them, one after the other."""
 
     def __init__(self, path: Path) -> None:
-        from torch.export.pt2_archive import load_pt2
+        from torch.export.pt2_archive._package import load_pt2
         try:
-            archive = load_pt2(str(path))
+            with warnings.catch_warnings():  # the reader's own, of weights that it only reads
+                warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
+                archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             raise UsageError(f'{path} is no file of tools/export.py: {str(error).splitlines()[0]}') from error

@@ -81,7 +81,8 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
     preprocess = None
     if preprocessing:
         source = model.data_preprocessor
-        is_rgb = getattr(source, 'to_rgb', False) or getattr(source, 'channel_conversion', False)
+        # As mmpretrain, mmseg and mmdet call it; images are read in BGR.
+        is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
         preprocess = Preprocess(geometry, source.mean, source.std, is_rgb)
     else:
         geometry = Geometry([])
@@ -159,6 +160,17 @@ class Detect(Part):
         used = max(extractor.num_inputs for extractor in (self.model.roi_head.bbox_roi_extractor, getattr(
             self.model.roi_head, 'mask_roi_extractor', self.model.roi_head.bbox_roi_extractor)))
         return *pyramid[:used], *scores, *deltas
+
+
+class Half(nn.Module):
+    """A network in float16, from and to float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(value.float() for value in as_tuple(self.network(images.half())))
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
-"""From an image of any size to what a network takes, as a graph: resizing and cropping are products with matrices.
+"""From an image of any size to what a network takes, as a graph: resizing and cropping are sums of weighted pixels.
 
-The weights of a row depend on sizes by arithmetic alone, so one graph serves all sizes, in any format.
+The weights depend on sizes by arithmetic alone, so one graph serves all sizes, in any format.
 """
 from collections.abc import Sequence
 
@@ -19,13 +19,14 @@ def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) ->
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5
     backend, interpolation = kernel
-    hat = (1 - (center.clamp(0, size - 1) - pixel).abs()).clamp(min=0)
-    if backend == 'cv2' and interpolation == 'bilinear':
-        return hat.float()
     if backend == 'cv2':  # area: of shrunk images each pixel counts as far as it is covered
         start = position.double()[:, None] * ratio
+        first = start.floor()
+        beyond = position.double()[:, None] + 1 - (first + 1) / ratio
+        beyond = torch.where(beyond > 0, beyond - beyond.floor(), 0.)
+        enlarged = (pixel == first) * (1 - beyond) + (pixel == (first + 1).clamp(max=size - 1)) * beyond
         covered = (torch.minimum(pixel + 1, start + ratio) - torch.maximum(pixel, start)).clamp(min=0) / ratio
-        return torch.where(ratio > 1, covered, hat).float()
+        return torch.where(ratio > 1, covered, enlarged).float()
     distance = ((pixel - center) / ratio.clamp(min=1)).abs()
     if interpolation == 'bilinear':
         weight = (1 - distance).clamp(min=0)
@@ -34,6 +35,25 @@ def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) ->
         far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
         weight = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.))
     return (weight / weight.sum(1, keepdim=True)).float()
+
+
+def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of OpenCV's bilinear interpolation: two pixels for each position, and the weight of the second in 1/2048."""
+    center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float().clamp(0, size - 1)
+    first = center.floor()
+    second = (first + 1).clamp(max=size - 1)
+    return first.long(), second.long(), torch.round((center - first) * 2048)
+
+
+def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
+    """Bytes as floats ``(C, H, W)``, in OpenCV's integer arithmetic, to the bit: products in float32 are exact."""
+    first, second, weight = columns
+    x = x[:, :, first] * (2048 - weight) + x[:, :, second] * weight
+    first, second, weight = rows
+    x = torch.floor(x / 16)
+    upper = torch.floor(x[:, first] * (2048 - weight)[:, None] / 65536)
+    lower = torch.floor(x[:, second] * weight[:, None] / 65536)
+    return torch.floor((upper + lower + 2) / 4)
 
 
 class Geometry:
@@ -112,15 +132,21 @@ class Preprocess(nn.Module):
             x = x.flip(0)
         sizes = self.geometry.resized(image)
         rows, columns = (self._positions(size, axis) for axis, size in enumerate(sizes))
-        x = x @ matrix(image.shape[1], columns, sizes[1], self.geometry.kernel).T
-        if self.geometry.kernel[0] == 'pillow':  # which keeps bytes between its two passes
-            x = x.round().clamp(0, 255)
-        x = (matrix(image.shape[0], rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
+        x = self._resize(x, rows, columns, sizes)
         x = (x - self.mean) / self.std
         if self.geometry.divisor > 1:
             is_image = (rows < sizes[0])[:, None] & (columns < sizes[1])
             x = torch.where(is_image, x, 0.)
         return x[None]
+
+    def _resize(self, x: Tensor, rows: Tensor, columns: Tensor, sizes: tuple[Tensor, Tensor]) -> Tensor:
+        height, width = x.shape[1:]
+        if self.geometry.kernel == ('cv2', 'bilinear'):
+            return resize_as_opencv(x, taps(height, rows, sizes[0]), taps(width, columns, sizes[1]))
+        x = x @ matrix(width, columns, sizes[1], self.geometry.kernel).T
+        if self.geometry.kernel[0] == 'pillow':  # which keeps bytes between its two passes
+            x = x.round().clamp(0, 255)
+        return (matrix(height, rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
 
     def _positions(self, size: Tensor, axis: int) -> Tensor:
         """Which pixels of the resized image are taken; those of the padding are beyond its end."""

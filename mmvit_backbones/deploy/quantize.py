@@ -1,4 +1,4 @@
-"""ONNX files in float16 and int8, by ONNX Runtime's tools; preprocessing and postprocessing stay in float32."""
+"""ONNX files in int8, by ONNX Runtime's static quantization; preprocessing and postprocessing stay in float32."""
 import tempfile
 from collections.abc import Sequence
 from os import PathLike
@@ -7,23 +7,6 @@ from pathlib import Path
 import numpy as np
 
 WEIGHTED = 'Conv', 'MatMul', 'Gemm'
-
-
-def _network_nodes(model) -> tuple[list, list[str]]:
-    """The nodes of the network's part, and the names of all others."""
-    nodes = [node for node in model.graph.node if node.name.startswith('network/')]
-    others = [node.name for node in model.graph.node if not node.name.startswith('network/')]
-    return nodes, others
-
-
-def to_float16(path: str | PathLike) -> None:
-    """Rewrites a file of :func:`export_model` with the network in float16; inputs and outputs are as before."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    model = onnx.load(path)
-    _, others = _network_nodes(model)
-    model = convert_float_to_float16(model, keep_io_types=True, node_block_list=others, disable_shape_infer=True)
-    onnx.save(model, str(path))
 
 
 class Images:
@@ -62,8 +45,8 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
         quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         model = onnx.load(prepared)
         constants = {initializer.name for initializer in model.graph.initializer}
-        nodes, others = _network_nodes(model)
-        layers = [node for node in nodes if node.op_type in WEIGHTED and node.input[1] in constants]
+        layers = [node for node in model.graph.node if node.name.startswith('network/')
+                  and node.op_type in WEIGHTED and node.input[1] in constants]
         kept: list[str] = []
 
         def quantize() -> None:

@@ -28,6 +28,7 @@ from tiny_configs import TINY_CONFIGS
 from mmvit_backbones.deploy import load
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
+TIMEOUT = 120_000  # milliseconds, on a busy machine
 CLASSES = (ROOT / 'data/flowers_mini/classes.txt').read_text().split()
 BROWSER = shutil.which('chromium') or shutil.which('google-chrome')
 needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='gradio is not installed (requirements/serve.txt)')
@@ -176,20 +177,22 @@ def test_page(server, tmp_path):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=['--no-sandbox'])
         page = browser.new_page()
+        page.set_default_timeout(TIMEOUT)
+        expect.set_options(timeout=TIMEOUT)
         elsewhere = []
         page.on('response', lambda answer: elsewhere.append(answer.url) if answer.url.startswith('http')
                 and not answer.url.startswith(server[1]) else None)
         page.goto(server[1])
         page.locator('input[type=file]').first.set_input_files(IMAGE)
         drawings = page.locator('.prediction img')
-        expect(drawings).to_have_count(2, timeout=60_000)
+        expect(drawings).to_have_count(2)
         expect(page.get_by_text(re.compile('daisy')).first).to_be_visible()
         for i, looked in enumerate(page.locator('.looked').all()):
             drawings.nth(i).click()
-            expect(looked.locator('img')).to_be_visible(timeout=60_000)
+            expect(looked.locator('img')).to_be_visible()
         page.get_by_label('Clear').first.click()
         expect(drawings).to_have_count(0)
         page.locator('input[type=file]').first.set_input_files(text)
-        expect(page.get_by_text('the file is no image')).to_be_visible(timeout=60_000)
+        expect(page.get_by_text('the file is no image')).to_be_visible()
         browser.close()
     assert not elsewhere

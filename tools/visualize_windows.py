@@ -95,10 +95,12 @@ def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
     """
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     predictions = {}
-    for layer in layers:
-        layer.register_forward_pre_hook(lambda layer, x: predictions.update({layer: layer.predict_windows(x[0])}))
+    hooks = [layer.register_forward_pre_hook(lambda layer, x: predictions.update({layer: layer.predict_windows(x[0])}))
+             for layer in layers]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
+    for hook in hooks:
+        hook.remove()
     return [to_pixels(*predictions[layer], layer.window_size, stride)
             for layer, stride in zip(layers, backbone.strides)]
 
@@ -133,6 +135,7 @@ def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames]
             draw_windows(axes, query, side, pad, frames)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=80)
+    plt.close(figure)
 
 
 def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:

@@ -28,7 +28,7 @@ def test_a_config_is_a_short_leaf_with_a_regular_name(path):
 
 
 def test_configs_name_the_authors_weights():
-    named = [found for path in CONFIGS for found in re.findall(r"official://(\w+)/?(\w*)", path.read_text())]
+    named = [found for path in CONFIGS for found in re.findall(r'official://(\w+)/?(\w*)', path.read_text())]
     assert len(named) > 100 and {name for name, _ in named} <= VARIANTS.keys()
     assert all(VARIANTS[name].has_weights(tag) for name, tag in named if tag)
 

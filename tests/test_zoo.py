@@ -31,6 +31,12 @@ def test_a_config_is_a_short_leaf_with_a_regular_name(path):
     assert set(differences) <= DIFFERENCES
 
 
+def test_configs_name_the_authors_weights():
+    named = [found for path in CONFIGS for found in re.findall(r'official://(\w+)/?(\w*)', path.read_text())]
+    assert len(named) > 100 and {name for name, _ in named} <= VARIANTS.keys()
+    assert all(VARIANTS[name].has_weights(tag) for name, tag in named if tag)
+
+
 def test_names_of_configs_are_checked():
     with pytest.raises(ValueError, match=r"TASK_VARIANT.*'semantic_fpn'.*'reswin_t', got 'upernet_resnet_50'"):
         parse_config_name('upernet_resnet_50')

@@ -146,7 +146,9 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                 arguments['out_indices'] = out_indices
             arguments = {key: value for key, value in arguments.items()
                          if key not in ('drop_rate', 'global_pool', 'feature_cls')}  # there is one way to the maps
-            return TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
+            model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
+            model.pretrained_cfg = model.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
+            return model
         # A checkpoint's head is left out where its number of classes is another.
         global_pool = arguments.pop('global_pool', None)
         model = TimmClassifier(variant, num_classes or 1000, in_chans, **arguments)

@@ -26,6 +26,7 @@ def test_timm_makes_a_pyramid(timm):
     model = timm.create_model('mmvit_reswin_tiny', features_only=True, out_indices=(1, 3), in_chans=4, arch=ARCH)
     assert model.feature_info.channels() == [32, 128] and model.feature_info.reduction() == [8, 32]
     assert [info['index'] for info in model.feature_info.get_dicts()] == [1, 3]
+    assert model.default_cfg['input_size'] == (3, 224, 224)
     maps = model(torch.randn(2, 4, 64, 96))
     assert isinstance(maps, list) and [tuple(x.shape) for x in maps] == [(2, 32, 8, 12), (2, 128, 2, 3)]
 

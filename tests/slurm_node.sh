@@ -73,6 +73,14 @@ END
 }
 
 stop() {
+    # Jobs that lose Slurm's daemons wait for them.
+    if [ -s "$folder/slurmctld.pid" ]; then
+        scancel --quiet --user "$(id -un)" || true
+        for _ in $(seq 100); do
+            [ -n "$(squeue --noheader)" ] || break
+            sleep 0.1
+        done
+    fi
     for name in slurmd slurmctld munged; do
         if [ -s "$folder/$name.pid" ]; then
             kill "$(cat "$folder/$name.pid")" || true

@@ -169,6 +169,17 @@ def test_damaged_checkpoint_is_refused_or_loaded_exactly(tmp_path):
     assert refused > count / 2 and peak() - before < 2**28
 
 
+def test_tensor_marked_as_a_folder_is_refused(tmp_path):
+    """As fuzzing found: torch would not read it, and give what happens to be in memory."""
+    file, path = io.BytesIO(), tmp_path / 'folder.pth'
+    torch.save(training_state(), file)
+    content, name = bytearray(file.getvalue()), b'archive/data/0'
+    content[content.rindex(name) - 8] |= 0x10  # the external attributes in the directory at the end
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='archive/data/0 is marked as a folder'):
+        load_checkpoint_file(path)
+
+
 @pytest.mark.parametrize('form', ['safetensors', 'legacy'])
 @pytest.mark.filterwarnings('ignore')  # torch's about types of long ago
 def test_damaged_file_without_checksums_is_refused_or_loaded(form, tmp_path):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
+
 
 class CheckpointError(ValueError):
     """A checkpoint that can't be used; the message is one line that names it and says why."""
@@ -74,8 +76,11 @@ def check_sums(path: str | os.PathLike) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
+        folders = [info.filename for info in archive.infolist() if info.external_attr & DOS_FOLDER]
     if part:
         raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
+    if folders:
+        raise zipfile.BadZipFile(f'{folders[0]} is marked as a folder')
 
 
 def _what_is_wrong(error: Exception) -> str:

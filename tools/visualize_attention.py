@@ -190,8 +190,7 @@ class Watcher:
         """Weights of values, in the order in which they were computed, as a map ``(heads, h, w)``."""
         x = to_map(x, tuple(x.shape[1:3]) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # padded to whole windows, and shifted in ReSwin
-            if len(self.inputs) == 4 and self.inputs[3] is not None:
-                x = x.roll((self.inputs[2], self.inputs[2]), (0, 1))
+            x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
             is_centered = isinstance(self.attn, WindowAttention)
             top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
             x = x[top:top + self.grid[0], left:left + self.grid[1]]
@@ -206,7 +205,7 @@ class Watcher:
             return  # none, or maps of Refiner-ViT
         logits = outputs[1][0]
         if hasattr(attn, 'window_size'):
-            self.keep('residual', self.in_windows(logits, inputs[2]))
+            self.keep('residual', self.in_windows(logits, shift_of(inputs)))
             return
         if logits.ndim == 3:
             logits = logits.unflatten(2, self.grid).unflatten(1, self.grid)
@@ -222,6 +221,11 @@ class Watcher:
         maps = torch.einsum('wq,whqk->whk', weights, logits) / weights.sum(1).clamp(min=1e-12)[:, None, None]
         maps = window_reverse(maps[None, ..., None], side, *padded)[0]
         return maps.roll((shift, shift), (0, 1))[:height, :width].permute(2, 0, 1)
+
+
+def shift_of(inputs: tuple) -> int:
+    """By how many tokens the windows of an attention are shifted; ReSwin's alone take that as an argument."""
+    return inputs[2][0] if len(inputs) == 3 and inputs[2] is not None else 0
 
 
 class RegionalWatcher(Watcher):

@@ -21,7 +21,7 @@ def test_a_run_keeps_few_checkpoints(name, best):
     cfg = config(name)
     keep_few_checkpoints(cfg)
     hook = cfg.default_hooks.checkpoint
-    assert (hook.type, hook.max_keep_ckpts, hook.save_best) == ('CheckpointHook', 3, best)
+    assert (hook.type, hook.max_keep_ckpts, hook.save_best) == ('AtomicCheckpointHook', 3, best)
 
 
 def test_what_the_config_says_stays():

@@ -456,7 +456,7 @@ def test_triton_operators():
         (kernels.sample, (k, scale, offset, *window)),
         (kernels.slopes, (k, tokens[0], scale, offset, *window)),
     ]:
-        torch.library.opcheck(operator, call)
+        torch.library.opcheck(operator, call, test_utils=('test_schema', 'test_faketensor'))
 
 
 @needs_triton
@@ -470,8 +470,8 @@ def test_triton_compiles_whole_and_dynamic():
 
     torch._dynamo.reset()
     compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend=counter)
-    for height, width in [(5, 11), (6, 9)]:
-        arguments = problem(2, 3, 7, height, width, 4, dtype=torch.float32)
+    for height, width in [(3, 5), (4, 7)]:
+        arguments = problem(2, 1, 9, height, width, 4, dtype=torch.float32)
         qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
         leaves = [x.detach().to(DEVICES['triton']).requires_grad_() for x in
                   (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]

@@ -434,7 +434,7 @@ def _empty_map(like: Tensor, *shape: int) -> Tensor:
 def _block(window_size: int) -> int:
     """Tokens of a program: a whole window, or as many as registers allow where there is a loop over blocks."""
     tokens = window_size**2
-    return block_of(tokens) if tokens <= BLOCK else BLOCK // 2
+    return block_of(tokens) if tokens <= BLOCK else BLOCK // 4
 
 
 def _grid(scale: Tensor, window_size: int) -> tuple[int, int]:

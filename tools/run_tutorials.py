@@ -40,7 +40,7 @@ def main():
 def run(path, save):
     start = time.monotonic()
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False,
+    client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False, coalesce_streams=True,
                             resources={'metadata': {'path': str(ROOT)}})
     try:
         client.execute()

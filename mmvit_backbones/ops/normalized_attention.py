@@ -9,7 +9,6 @@ from torch import Tensor
 from . import backends
 from .batched import flat, scaled_bmm
 from .precision import at_least_float32
-from .recompute import recomputable, recompute_input
 
 
 def scaled_logits(q: Tensor, k: Tensor, scale: float, backend: str | None = None) -> Tensor:
@@ -82,7 +81,7 @@ def reference(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backend: str | None = None) -> Tensor:
-    """``IN(softmax(logits)) v``; the normalized map is recomputed in the backward pass.
+    """``IN(softmax(logits)) v``, with the values multiplied by the factor of the instance norm instead of the map.
 
     The rows of a softmax map sum to 1, so its mean is 1 / M. It is subtracted in float32 before the map is rounded to
     the dtype of the logits: where attention is nearly uniform, the norm magnifies what is left up to 316 times.
@@ -102,17 +101,18 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
     """
     if backends.choose(backend, logits, value.shape[-1], 'normalized attention', example) == 'triton':
         return _TritonAttention.apply(logits, value.to(logits.dtype), eps)
-    if torch.compiler.is_compiling():
-        attn = logits.softmax(-1, dtype=at_least_float32(logits)) - 1 / logits.shape[-1]
-        attn = attn * (attn.square().mean((2, 3), keepdim=True) + eps).rsqrt()
-        return attn.to(value.dtype) @ value
+    attn = centered_softmax(logits) if torch.compiler.is_compiling() else _CenteredSoftmax.apply(logits)
+    norm = torch.linalg.vector_norm(attn, dim=(2, 3), keepdim=True, dtype=at_least_float32(attn))
+    rstd = (norm.square() / (attn.shape[2] * attn.shape[3]) + eps).rsqrt()
+    # Rows of the map sum to 0 but for their rounding, which centered values cancel.
+    mean = value.mean(2, keepdim=True, dtype=norm.dtype)
+    return attn @ (value * rstd - mean * rstd).to(attn.dtype)  # saves no centered copy of the values
 
-    def instance_norm(attn: Tensor) -> Tensor:
-        # Not nn.InstanceNorm2d, which refuses a map of one query and one key.
-        return torch.instance_norm(attn, None, None, None, None, True, 0., eps, False)
 
-    attn = recomputable(instance_norm, _CenteredSoftmax.apply(logits))
-    return recompute_input(lambda attn: attn @ value, attn)
+def centered_softmax(logits: Tensor) -> Tensor:
+    """``softmax(logits) - 1 / M``."""
+    dtype = at_least_float32(logits)
+    return (logits.softmax(-1, dtype=dtype) - 1 / logits.shape[-1]).to(logits.dtype)
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:

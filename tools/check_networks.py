@@ -76,7 +76,7 @@ def build(name: str) -> nn.Module:
     torch.manual_seed(0)
     if name == 'timm':
         import timm
-        return timm.create_model('swin_tiny_patch4_window7_224', features_only=True)
+        return timm.create_model('swin_tiny_patch4_window7_224', features_only=True, strict_img_size=False)
     return mmvit_backbones.get_model(name, task='backbone', drop_path_rate=0.)
 
 

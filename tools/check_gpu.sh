@@ -41,8 +41,9 @@ section() {
   local title=$1 limit=$2 kind=$3 start=$SECONDS status
   shift 3
   echo "== $title"
-  timeout "$limit" "$@" 2>&1 | tee "$log"
-  status=${PIPESTATUS[0]}
+  timeout -k 10 "$limit" "$@" >"$log" 2>&1  # no pipe: processes that a command leaves would keep it open
+  status=$?
+  cat "$log"
   {
     printf '\n### %s\n\n' "$title"
     if [ "$kind" = table ]; then

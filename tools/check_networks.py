@@ -76,7 +76,7 @@ def build(name: str) -> nn.Module:
     torch.manual_seed(0)
     if name == 'timm':
         import timm
-        return timm.create_model('swin_tiny_patch4_window7_224', features_only=True)
+        return timm.create_model('swin_tiny_patch4_window7_224', features_only=True, strict_img_size=False)
     return mmvit_backbones.get_model(name, task='backbone', drop_path_rate=0.)
 
 
@@ -93,11 +93,9 @@ def step(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def deviation(actual: list[Tensor], expected: list[Tensor]) -> float:
-    """Largest, by norm, of the tensors of a list; where a gradient is nearly 0, relative to the mean of all."""
-    scale = sum(x.double().norm() for x in expected) / len(expected)
-    parts = [(a.double().cpu() - e.double().cpu()).norm() / max(e.double().norm().cpu(), 1e-2 * scale.cpu())
-             for a, e in zip(actual, expected, strict=True)]
-    return float('nan') if any(p.isnan() for p in parts) else max(parts).item()
+    """Of all tensors of a list together, by norm."""
+    pairs = [(a.double().cpu(), e.double().cpu()) for a, e in zip(actual, expected, strict=True)]
+    return (sum((a - e).square().sum() for a, e in pairs) / sum(e.square().sum() for _, e in pairs)).sqrt().item()
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
@@ -114,6 +112,9 @@ def synchronize(device: str) -> None:
 
 def agreement(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
     model, images = build(name).train(), make_images(args)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()  # statistics of two images would multiply every deviation
     cases = [(torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True), (torch.float16, True)]
     on_device = [copy.deepcopy(model).to(args.device, torch.float32 if amp else dtype) for dtype, amp in cases]
     expected = step(model, images)
@@ -126,7 +127,7 @@ def agreement(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
         errors = deviation(outs, expected), deviation(gradients(other), gradients(model))
         # float16 without a scaled loss loses small gradients: they need only be numbers.
         limit = TOLERANCES[dtype]
-        is_sound &= errors[0] <= limit and (errors[1] <= 3 * limit or dtype == torch.float16 and errors[1] < 10)
+        is_sound &= errors[0] <= limit and errors[1] <= (1 if dtype == torch.float16 else 3 * limit)
         row.append(f'{errors[0]:.1e}, {errors[1]:.1e}')
     peak = f'{torch.cuda.max_memory_allocated() / 2**20:.0f}' if args.device == 'cuda' else ''
     return [*row, peak], is_sound
@@ -191,8 +192,7 @@ def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Na
     device = torch.device('cuda', rank) if args.device == 'cuda' else torch.device('cpu')
     if args.device == 'cuda':
         torch.cuda.set_device(rank)
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(build(name)) if args.device == 'cuda' else build(name)
-    model = model.to(device).eval()  # batch norm by stored statistics: of parts they would differ
+    model = build(name).to(device).eval()  # batch norm by stored statistics: of parts they would differ
     images = torch.cat([make_images(args)] * world).to(device)
     step(model, images)
     expected = [grad.clone() for grad in gradients(model)]

@@ -2,12 +2,12 @@
 import copy
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..cli.config import UsageError, leaf_datasets
+from .load import as_tuple
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 DETECTORS = 'RetinaNet', 'FasterRCNN', 'MaskRCNN'
@@ -172,14 +172,3 @@ class Half(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(value.float() for value in as_tuple(self.network(images.half())))
-
-
-@torch.no_grad()
-def run_parts(parts: Parts, image: Tensor) -> dict[str, Tensor]:
-    """The parts one after the other, in PyTorch."""
-    found = parts.postprocess(image, *as_tuple(parts.network(parts.preprocess(image) if parts.preprocess else image)))
-    return dict(zip(parts.outputs, as_tuple(found), strict=True))
-
-
-def as_tuple(values: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (values, ) if isinstance(values, Tensor) else tuple(values)

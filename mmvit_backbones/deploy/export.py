@@ -43,9 +43,15 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     if parts.preprocess is None:
         image = torch.rand(1, 3, *EXAMPLE_SIZE)
     details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
-    examples = examples_of(parts, image)
+    with warnings.catch_warnings():
+        # torchvision's non-maximum suppression asks for a size in a way that torch deprecates.
+        warnings.filterwarnings('ignore', '.create_unbacked_symint. is deprecated', FutureWarning)
+        write(examples_of(parts, image), parts.outputs, path, file_format, details)
+
+
+def write(examples: dict, outputs: list[str], path: str | PathLike, file_format: str, details: str) -> None:
     if file_format == 'onnx':
-        write_onnx(examples, parts.outputs, path, details)
+        write_onnx(examples, outputs, path, details)
         return
     programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
                 for name, (module, inputs, shapes) in examples.items()}

@@ -2,12 +2,12 @@
 import copy
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..cli.config import UsageError, leaf_datasets
+from .load import as_tuple
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 DETECTORS = 'RetinaNet', 'FasterRCNN', 'MaskRCNN'
@@ -60,9 +60,10 @@ def check_exportable(cfg: Config) -> Geometry:
 
 def _check_detector(model: dict) -> None:
     kind = model.get('type')
-    if kind not in DETECTORS or (kind != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead'):
-        raise UsageError(f'model {kind} with {model.get("roi_head", {}).get("type")} cannot be exported; of mmdet, '
-                         f'allowed are {", ".join(DETECTORS)} with StandardRoIHead')
+    if kind not in DETECTORS:
+        raise UsageError(f'model {kind} cannot be exported; of mmdet, allowed are {", ".join(DETECTORS)}')
+    if kind != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead':
+        raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed is StandardRoIHead')
     for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
         if part and part.get('nms', {}).get('type', 'nms') != 'nms':
             raise UsageError(f'non-maximum suppression {part.nms.type} has no graph; allowed is nms')
@@ -171,14 +172,3 @@ class Half(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(value.float() for value in as_tuple(self.network(images.half())))
-
-
-@torch.no_grad()
-def run_parts(parts: Parts, image: Tensor) -> dict[str, Tensor]:
-    """The parts one after the other, in PyTorch."""
-    found = parts.postprocess(image, *as_tuple(parts.network(parts.preprocess(image) if parts.preprocess else image)))
-    return dict(zip(parts.outputs, as_tuple(found), strict=True))
-
-
-def as_tuple(values: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (values, ) if isinstance(values, Tensor) else tuple(values)

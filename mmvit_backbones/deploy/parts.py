@@ -60,9 +60,10 @@ def check_exportable(cfg: Config) -> Geometry:
 
 def _check_detector(model: dict) -> None:
     kind = model.get('type')
-    if kind not in DETECTORS or (kind != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead'):
-        raise UsageError(f'model {kind} with {model.get("roi_head", {}).get("type")} cannot be exported; of mmdet, '
-                         f'allowed are {", ".join(DETECTORS)} with StandardRoIHead')
+    if kind not in DETECTORS:
+        raise UsageError(f'model {kind} cannot be exported; of mmdet, allowed are {", ".join(DETECTORS)}')
+    if kind != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead':
+        raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed is StandardRoIHead')
     for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
         if part and part.get('nms', {}).get('type', 'nms') != 'nms':
             raise UsageError(f'non-maximum suppression {part.nms.type} has no graph; allowed is nms')

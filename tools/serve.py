@@ -12,7 +12,6 @@ import asyncio
 import copy
 import io
 import json
-import math
 import os
 import socket
 import threading
@@ -54,23 +53,15 @@ def get_parser() -> argparse.ArgumentParser:
                         help='address to listen at; 0.0.0.0 lets all in, without a password (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
     parser.add_argument('--device', help='of checkpoints, e.g. cpu or cuda:1 (default: the GPU if there is one)')
-    parser.add_argument('--max-megabytes', type=positive(float), default=20, help='of a file (default: %(default)s)')
-    parser.add_argument('--max-megapixels', type=positive(float), default=16, help='of an image (default: %(default)s)')
-    parser.add_argument('--timeout', type=positive(float), default=60,
+    parser.add_argument('--max-megabytes', type=float, default=20, help='of a file (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=float, default=16, help='of an image (default: %(default)s)')
+    parser.add_argument('--timeout', type=float, default=60,
                         help='seconds for a request, waiting included (default: %(default)s)')
-    parser.add_argument('--workers', type=positive(int), default=1,
+    parser.add_argument('--workers', type=int, default=1,
                         help='images in work at the same time (default: %(default)s)')
-    parser.add_argument('--queue', type=positive(int), default=64,
+    parser.add_argument('--queue', type=int, default=64,
                         help='requests that may wait or be in work; more are refused (default: %(default)s)')
     return parser
-
-
-def positive(kind: type) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        if not 0 < kind(text) < math.inf:
-            raise argparse.ArgumentTypeError(f'must be more than 0, got {text}')
-        return kind(text)
-    return number
 
 
 class Refused(Exception):
@@ -138,24 +129,6 @@ def find_look(backbone: nn.Module | None) -> str | None:
     return 'attention' if type(backbone).__name__ in ('ReViT', 'ReMViTv2', 'ReSwin') else None
 
 
-def draw_look(backbone: nn.Module, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
-    """What a backbone looks at from a pixel: its windows in every stage, or the attention of four blocks."""
-    small = Image.fromarray(image)
-    small.thumbnail((LOOK_SIZE, LOOK_SIZE))
-    x, y = (position * new // old for position, new, old in zip(place, small.size, reversed(image.shape[:2])))
-    figure = io.BytesIO()
-    if find_look(backbone) == 'windows':
-        frames = visualize_windows.predict_frames(backbone, np.array(small))
-        visualize_windows.draw(np.array(small), [(x, y)], frames, '', figure)
-    else:
-        pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
-        blocks = visualize_attention.record(backbone, pixels)
-        numbers = np.linspace(0, len(blocks) - 1, min(4, len(blocks))).round().astype(int).tolist()
-        looking = visualize_attention.place((x, y), small.size, pixels.shape[1:])
-        visualize_attention.draw(pixels, looking, {number: blocks[number] for number in numbers}, [0, 1], figure)
-    return Image.open(figure).convert('RGB')
-
-
 class Served:
     """A model with what requests ask of it; all of it runs in the threads of :class:`Workers`."""
 
@@ -175,8 +148,22 @@ class Served:
         return list_findings(self.model.predict(image), self.model.classes, threshold)
 
     def look(self, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
+        """What the backbone looks at from a pixel: its windows in every stage, or the attention of four blocks."""
+        small = Image.fromarray(image)
+        small.thumbnail((LOOK_SIZE, LOOK_SIZE))
+        x, y = (position * new // old for position, new, old in zip(place, small.size, reversed(image.shape[:2])))
+        figure = io.BytesIO()
         with self.looking:
-            return draw_look(self.backbone, image, place)
+            if find_look(self.backbone) == 'windows':
+                frames = visualize_windows.predict_frames(self.backbone, np.array(small))
+                visualize_windows.draw(np.array(small), [(x, y)], frames, '', figure)
+            else:
+                pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
+                blocks = visualize_attention.record(self.backbone, pixels)
+                chosen = {int(i): blocks[int(i)] for i in np.linspace(0, len(blocks) - 1, min(4, len(blocks)))}
+                looking = visualize_attention.place((x, y), small.size, pixels.shape[1:])
+                visualize_attention.draw(pixels, looking, chosen, [0, 1], figure)
+        return Image.open(figure).convert('RGB')
 
 
 # ---- the server
@@ -195,20 +182,21 @@ def build_app(models: list[Served], workers: Workers, max_megabytes: float, max_
                       threshold: float = Query(0.3, ge=0, le=1), format: Literal['json', 'png'] = 'json') -> Response:
         try:
             data = await workers.in_time(read_body(request, max_megabytes))
-            return Response(*await workers.call(answer, models[model], data, threshold, format))
+            content = await workers.call(answer, models[model], data, threshold, format)
+            return Response(content, media_type='image/png' if format == 'png' else 'application/json')
         except Refused as error:
             raise HTTPException(error.status, str(error)) from error
 
-    def answer(model: Served, data: bytes, threshold: float, format: str) -> tuple[bytes, int, dict, str]:
+    def answer(model: Served, data: bytes, threshold: float, format: str) -> bytes:
         image = read_image(data, max_megapixels)
         found = model.find(image, threshold)
         if format == 'png':
             content = io.BytesIO()
             draw_findings(image, found).save(content, 'PNG', compress_level=1)
-            return content.getvalue(), 200, {}, 'image/png'
+            return content.getvalue()
         height, width = image.shape[:2]
         content = dict(model=model.name, task=model.model.task, width=width, height=height, results=as_json(found))
-        return json.dumps(content).encode(), 200, {}, 'application/json'
+        return json.dumps(content).encode()
 
     class OwnSourcesOnly:
         def __init__(self, app) -> None:
@@ -294,6 +282,9 @@ def main(args: argparse.Namespace) -> None:
     if not find_spec('gradio'):
         raise UsageError("gradio is not installed: pip install 'mmvit_backbones[serve]'")
     import uvicorn
+    for name in ('max_megabytes', 'max_megapixels', 'timeout', 'workers', 'queue'):
+        if not getattr(args, name) > 0:
+            raise UsageError(f'--{name.replace("_", "-")} must be more than 0, got {getattr(args, name)}')
     if len(args.config) > len(args.models):
         raise UsageError(f'--config names {len(args.config)} files for {len(args.models)} models')
     try:

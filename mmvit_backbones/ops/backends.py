@@ -136,10 +136,12 @@ def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **c
 def autotuned(kernel: Callable, constants: tuple[str, ...]) -> Callable:
     """A kernel that is timed with four and with eight warps, once for the dtypes and for each set of constants.
 
-    All kernels write results that they don't read, so that they may run more than once. Other blocks are no choice:
-    larger ones spill registers, and smaller ones read more.
+    Kernels write results that they don't read, so that they may run more than once; only ``table`` is added to, and is
+    zero before each run. Other blocks are no choice: larger ones spill registers, and smaller ones read more.
     """
-    return triton.autotune([triton.Config({}, num_warps=warps) for warps in (4, 8)], key=list(constants))(kernel)
+    summed = [name for name in kernel.arg_names if name == 'table']
+    return triton.autotune([triton.Config({}, num_warps=warps) for warps in (4, 8)], key=list(constants),
+                           reset_to_zero=summed)(kernel)
 
 
 def warps_of(constants: dict) -> int:

@@ -172,13 +172,15 @@ def choose_backend(backend: str | None, features: Tensor, window_size: int) -> s
     if backend is None:
         if torch.onnx.is_in_onnx_export():
             return 'reference'
-        # Tensors on the meta device are dispatched as on a GPU without the CUDA library.
+        # Tensors on the meta device are dispatched as on a GPU: the library's operators have fake implementations.
         candidates = {'cpu': ['cpp'], 'cuda': ['cuda', 'triton'], 'meta': ['triton']}.get(features.device.type, [])
         if torch.compiler.is_exporting():
             candidates = [name for name in candidates if name != 'triton']  # whose kernels no exported program holds
         for backend in candidates:
             if why_not(backend, features, window_size) is None:
                 return backend if is_trusted(backend, features) else 'reference'
+        if features.is_meta and library.MISSING['cpp'] is None:
+            return 'cuda'
         if candidates:
             library.log_missing(candidates[0])
         return 'reference'
@@ -358,4 +360,6 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: 
     bias = bias_table.T[:, relative_position_index(ws, q.device)].to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
     out = out.view(b, nh, nw, heads, ws, ws, d).permute(0, 3, 6, 1, 4, 2, 5).reshape(b, heads, d, nh * ws, nw * ws)
+    if torch.compiler.is_compiling():  # as in ops/window.py, a slice's size would nest from block to block
+        return F.pad(out, (-left, -right, -top, -bottom))
     return out[..., top:top + height, left:left + width]

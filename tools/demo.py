@@ -15,6 +15,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 COCO = ROOT / 'data/coco_mini'
 INTRODUCTION = """\
@@ -60,7 +62,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where the results go')
     work_dir = parser.parse_args().work_dir.resolve()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings end, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # the trainings end, too, also those of a demo in the background
+        signal.signal(number, signal.default_int_handler)
     print(INTRODUCTION, flush=True)
     try:
         train(work_dir)
@@ -92,9 +95,10 @@ def train(work_dir):
                     command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         watch(work_dir, processes)
     finally:
-        for process in processes.values():  # at once: nothing of a training that has not ended is worth saving
-            process.kill()
-            process.wait()
+        trainings = psutil.Process().children()  # also one whose start was interrupted
+        for training in trainings:  # at once: nothing of a training that has not ended is worth saving
+            training.kill()
+        psutil.wait_procs(trainings)
 
 
 def log_file(work_dir, task):

@@ -17,8 +17,8 @@ from .finite import check_finite
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# A launcher passes on what the terminal has sent already.
-SAME_SIGNAL_SECONDS = 1.
+# A launcher passes on what the terminal has sent already, and Slurm repeats what it sends.
+SAME_SIGNAL_SECONDS = 5.
 
 
 @HOOKS.register_module()

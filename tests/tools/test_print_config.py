@@ -3,6 +3,7 @@ import json
 import re
 import runpy
 from functools import partial
+from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -35,6 +36,8 @@ def test_configs_come_back(tmp_path):
     """Written as json and yaml, one of every base: what is read again is the same run."""
     bases = {re.search(r'_base_ = (.*)', path.read_text())[1]: path for path in sorted(ROOT.glob('configs/*.py'))}
     for path in bases.values():
+        if path.stem.startswith('pose') and find_spec('mmpose') is None:
+            continue  # an optional framework, as no other
         config = load_config(str(path))
         for kind, read in (('json', json.loads), ('yaml', partial(yaml.load, Loader=LOADER))):
             assert restore_tuples(read(TOOL['write'](config, kind))) == config.to_dict(), f'{path.name} as {kind}'

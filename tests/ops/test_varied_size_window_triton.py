@@ -17,6 +17,7 @@ why_missing = backends.why_not_triton(torch.empty(1, device=DEVICE), 1)
 pytestmark = pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_random_shapes(dtype):
     """Small ones, most of them; both operators, and the attention also of a packed projection."""
@@ -72,8 +73,12 @@ def test_packed_projection():
     assert torch.equal(qkv.grad.permute(3, 0, 4, 5, 1, 2), torch.stack([x.grad for x in maps]))
 
 
+@pytest.mark.slow
 def test_operators_are_registered_correctly():
-    """Schemas, fake implementations, and that nothing is written but what says so."""
+    """Schemas, fake implementations, tracing, and that nothing is written but what says so.
+
+    ``grad_rows`` is not traced and compared: it leaves two thirds of its first result to ``grad_pixels``, unwritten.
+    """
     from mmvit_backbones.ops.kernels import varied_size_window as kernels
     arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
     q, k, v, scale, offset, bias_table = (
@@ -90,7 +95,9 @@ def test_operators_are_registered_correctly():
         (kernels.sample, (k, scale, offset, *window)),
         (kernels.slopes, (k, tokens[0], scale, offset, *window)),
     ]:
-        torch.library.opcheck(operator, call, test_utils=('test_schema', 'test_faketensor'))
+        tests = ('test_schema', 'test_faketensor', *(
+            ['test_aot_dispatch_dynamic'] if operator is not kernels.grad_rows else []))
+        torch.library.opcheck(operator, call, test_utils=tests)
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ if wanted operators; then
   section 'Varied-size windows: goldens, gradcheck, dtypes, strides' 300 text \
     "${tests[@]}" tests/ops/test_varied_size_window.py -k "$selected"
   section 'Triton kernels against plain PyTorch, random shapes' 900 text \
-    env FUZZ_FACTOR="$fuzz" "${tests[@]}" tests/ops/test_triton.py
+    env FUZZ_FACTOR="$fuzz" "${tests[@]}" tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py
 fi
 if wanted sanitizer; then
   # A few launches of every kernel: compute-sanitizer makes them some hundred times slower.

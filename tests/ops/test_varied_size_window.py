@@ -1,24 +1,16 @@
-"""Varied-size window attention: the authors' numbers, and that all backends agree.
-
-Triton's kernels run on a GPU, or else in its interpreter, which takes a second for some windows: FUZZ_FACTOR times as
-many random shapes by `make fuzz`.
-"""
-import os
-
+"""Varied-size window attention: the authors' numbers, and that all backends agree."""
 import pytest
 import torch
 import torch._dynamo.testing
 from golden import digest, fill_state_dict, make_input, mismatch
 from golden_files import GOLDENS
+from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
 
 from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention
 from mmvit_backbones.ops import backends as gpu_backends
 from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
-from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES, choose_backend, triton_attention
+from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
 from mmvit_backbones.ops.window import window_partition, window_reverse
-
-DEVICES = {'reference': 'cpu', 'cpp': 'cpu', 'cuda': 'cuda', 'triton': 'cuda' if torch.cuda.is_available() else 'cpu'}
-TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 def why_missing(backend: str) -> str | None:
@@ -32,14 +24,15 @@ def why_missing(backend: str) -> str | None:
 
 def backends(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize('backend', [
-        pytest.param(name, marks=pytest.mark.skipif(why_missing(name) is not None, reason=f'{why_missing(name)}'))
+        pytest.param(name, marks=[
+            pytest.mark.skipif(why_missing(name) is not None, reason=f'{why_missing(name)}'),
+            *([pytest.mark.slow] if name == 'triton' else [])])  # in its interpreter
         for name in names
     ])
 
 
 every_backend = backends('reference', 'cpp', 'cuda')
 every_compiled_backend = backends('cpp', 'cuda')
-needs_triton = pytest.mark.skipif(why_missing('triton') is not None, reason=f'{why_missing("triton")}')
 
 
 # ---- the authors' numbers
@@ -140,44 +133,6 @@ def random_problem(generator: torch.Generator, dtype: torch.dtype = torch.float6
     return problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
 
 
-def problem(batch: int, heads: int, d: int, height: int, width: int, ws: int, pad: tuple[int, int] = (0, 0),
-            grid: tuple[int, int] | None = None, dtype: torch.dtype = torch.float64,
-            generator: torch.Generator | None = None, spread: float = 1.) -> dict:
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-    grid = grid or (-(-height // ws), -(-width // ws))
-    q, k, v = normal(batch, height, width, 3, heads, d).permute(3, 0, 4, 5, 1, 2)  # a packed projection
-    return dict(q=q, k=k, v=v, scale=0.5 * normal(batch, heads, 2, *grid),
-                offset=spread * 2 * normal(batch, heads, 2, *grid), bias_table=normal((2 * ws - 1)**2, heads),
-                window_size=ws, pad=pad)
-
-
-def evaluate(arguments: dict, backend: str, operator=varied_size_window_attention) -> dict[str, torch.Tensor]:
-    """The result and all gradients, on the CPU."""
-    tensors = {key: x.detach().to(DEVICES[backend]).requires_grad_()
-               for key, x in arguments.items() if isinstance(x, torch.Tensor)}
-    out = operator(**{**arguments, **tensors}, backend=backend)
-    generator = torch.Generator().manual_seed(1)
-    grad = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)
-    # Newer torch gives none where the batch is empty, which means 0; anywhere else, a missing one is an error.
-    gradients = torch.autograd.grad(out, list(tensors.values()), grad, materialize_grads=out.numel() == 0)
-    return {'out': out.detach().cpu(), **{f'grad_{key}': x.cpu() for key, x in zip(tensors, gradients)}}
-
-
-def sampling_of(arguments: dict) -> dict:
-    return dict(features=arguments['k'], **{key: arguments[key] for key in ('scale', 'offset', 'window_size', 'pad')})
-
-
-def assert_agree(actual: dict, expected: dict, tolerance: float) -> None:
-    """Compares with what is expected, relative to its root mean square."""
-    for name, x in expected.items():
-        assert actual[name].shape == x.shape and actual[name].dtype == x.dtype, name
-        if x.numel():
-            error = (actual[name].double() - x.double()).abs().max() / x.double().square().mean().sqrt().clamp(min=1e-3)
-            assert error <= tolerance, f'{name}: {error}'
-
-
 @every_compiled_backend
 @pytest.mark.parametrize('count', [200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_random_shapes(backend, count):
@@ -223,63 +178,6 @@ def test_far_outside_and_not_finite(backend, dtype):
     assert not result['grad_scale'][..., 0, :].any() and result['grad_offset'][..., 1, :].any()
     sampled = evaluate(sampling_of(arguments), backend, varied_size_window_sample)
     assert not sampled['out'][..., :7, :].any() and sampled['grad_features'].isfinite().all()
-
-
-@needs_triton
-@pytest.mark.parametrize('value', [1e4, float('inf'), float('nan')])
-def test_far_outside_and_not_finite_in_triton(value):
-    arguments = problem(1, 1, 3, 4, 8, 4, dtype=torch.float32)
-    arguments['offset'][0, 0, 0, 0, 0] = value
-    arguments['scale'][0, 0, 1, 0, 0] = value
-    result, expected = evaluate(arguments, 'triton'), evaluate(arguments, 'reference')
-    assert_agree(result, expected, 1e-4)
-    assert not result['out'][..., :4].any() and result['out'][..., 4:].any()
-
-
-@needs_triton
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_random_shapes_in_triton(dtype):
-    """Small ones, most of them; both operators, and the attention also of a packed projection."""
-    generator = torch.Generator().manual_seed(int(os.environ.get('FUZZ_SEED', 0)))
-
-    def integer(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=generator))
-
-    for number in range(2 * int(os.environ.get('FUZZ_FACTOR', 1))):
-        ws, heads, d, batch = integer(1, 10) if number % 10 == 0 else integer(1, 5), integer(1, 2), integer(1, 40), 1
-        height, width = integer(1, ws + 2), integer(1, ws)
-        if number % 5 == 4:
-            batch = 2 * integer(0, 1)
-        pad = integer(0, ws - 1), integer(0, ws - 1)
-        grid = (-(-(height + pad[0]) // ws), -(-(width + pad[1]) // ws))
-        arguments = problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
-        exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
-        if number % 2:
-            arguments['k'] = arguments['k'].contiguous()
-        compare(evaluate(arguments, 'triton'), evaluate(exact, 'reference'), dtype)
-        compare(evaluate(sampling_of(arguments), 'triton', varied_size_window_sample),
-                evaluate(sampling_of(exact), 'reference', varied_size_window_sample), dtype)
-
-
-def compare(actual: dict, expected: dict, dtype: torch.dtype) -> None:
-    """As ``test_dtypes`` does; what is next to 0 for having one key alone is compared with 0.1."""
-    for name, x in expected.items():
-        loose = 10 if name in ('grad_scale', 'grad_offset') else 1
-        error = (actual[name].double() - x).norm() / max(x.norm(), 0.1 * x.numel()**0.5, 1e-9)
-        assert actual[name].isfinite().all() and error <= TOLERANCES[dtype] * loose, f'{name}: {error}'
-
-
-@needs_triton
-def test_packed_projection_in_triton():
-    """One gradient for the whole projection, the same as three."""
-    arguments = problem(1, 2, 5, 3, 4, 4, dtype=torch.float32)
-    q, k, v, scale, offset, bias_table = (
-        x.to(DEVICES['triton']) for x in arguments.values() if isinstance(x, torch.Tensor))
-    qkv = torch.stack([q, k, v]).permute(1, 4, 5, 0, 2, 3).contiguous().requires_grad_()
-    maps = [x.detach().requires_grad_() for x in (q, k, v)]
-    for inputs in ([qkv], maps):
-        triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, *inputs).square().sum().backward()
-    assert torch.equal(qkv.grad.permute(3, 0, 4, 5, 1, 2), torch.stack([x.grad for x in maps]))
 
 
 @every_backend
@@ -437,47 +335,6 @@ def test_operator_compiles_whole_and_dynamic(backend):
     assert counter.frame_count == 1
 
 
-@needs_triton
-def test_triton_operators():
-    """Schemas, fake implementations, and that nothing is written but what says so."""
-    from mmvit_backbones.ops.kernels import varied_size_window as kernels
-    arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
-    q, k, v, scale, offset, bias_table = (
-        x.to(DEVICES['triton']) for x in arguments.values() if isinstance(x, torch.Tensor))
-    window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
-    out, lse = kernels.attention(*inputs, *window, 0.5)
-    packed, delta = kernels.grad_rows(out, *inputs, lse, *window, 0.5)
-    tokens = kernels.grad_windows(out, *inputs, lse, delta, *window, 0.5)[1]
-    for operator, call in [
-        (kernels.attention, (*inputs, *window, 0.5)),
-        (kernels.grad_rows, (out, *inputs, lse, *window, 0.5)),
-        (kernels.grad_windows, (out, *inputs, lse, delta, *window, 0.5)),
-        (kernels.grad_pixels, (tokens, scale, offset, packed.permute(3, 0, 4, 5, 1, 2)[1:], *window)),
-        (kernels.sample, (k, scale, offset, *window)),
-        (kernels.slopes, (k, tokens[0], scale, offset, *window)),
-    ]:
-        torch.library.opcheck(operator, call, test_utils=('test_schema', 'test_faketensor'))
-
-
-@needs_triton
-@pytest.mark.slow
-@pytest.mark.filterwarnings('ignore:.*should not be instantiated')  # by torch's own tracer
-def test_triton_compiles_whole():
-    def operator(qkv, scale, offset, bias_table):
-        return triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, qkv)
-
-    torch._dynamo.reset()
-    compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend='aot_eager')
-    for height, width in [(3, 5), (4, 7)]:
-        arguments = problem(2, 1, 9, height, width, 4, dtype=torch.float32)
-        qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
-        leaves = [x.detach().to(DEVICES['triton']).requires_grad_() for x in
-                  (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]
-        out = compiled(*leaves)
-        out.square().sum().backward()
-        torch.testing.assert_close(out, operator(*leaves))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('missing', [{}, {'cpp': 'off', 'cuda': 'off'}], ids=['compiled', 'plain'])
 def test_layer_compiles_whole_and_dynamic(missing, monkeypatch):
@@ -530,20 +387,6 @@ def test_autocast(backend):
     assert torch.equal(row, far['features'][0, 0, 0, 0])
 
 
-@needs_triton
-def test_autocast_in_triton():
-    device, tensors = DEVICES['triton'], problem(1, 1, 8, 4, 4, 4, dtype=torch.float32)
-    arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x for key, x in tensors.items()}
-    expected = varied_size_window_attention(**arguments, backend='reference')
-    arguments['q'].requires_grad_()
-    with torch.autocast(device, dtype=torch.bfloat16):
-        out = varied_size_window_attention(**arguments, backend='triton')
-        sampled = varied_size_window_sample(**sampling_of(arguments), backend='triton')
-    out.sum().backward()
-    assert (out.dtype, sampled.dtype, arguments['q'].grad.dtype) == (torch.bfloat16, torch.float32, torch.float32)
-    assert (out.float() - expected).norm() <= 0.03 * expected.norm()
-
-
 def test_layer_predicts_windows_in_32_bits():
     layer = VariedSizeWindowAttention(16, 16, 2)
     x = torch.randn(1, 14, 14, 16)
@@ -584,23 +427,6 @@ def test_operators_check_their_arguments(backend):
         wrong = {**tensors, name: tensors[name][:, 1:]}
         with pytest.raises(RuntimeError, match='expected .* got'):
             torch.ops.mmvit.vsa_attention(*wrong.values(), 4, 0, 0, 1.)
-
-
-@needs_triton
-def test_order_on_gpus(monkeypatch):
-    """The CUDA library where it is built, else Triton, else the reference; the meta device stands for a GPU."""
-    class OnGpu:
-        """What a backend is chosen by."""
-        device, shape, dtype = torch.device('cuda'), (1, 1, 32, 7, 7), torch.float32
-        is_cuda, is_meta = True, False
-
-    monkeypatch.setattr(gpu_backends, 'SELF_CHECK', False)
-    meta = torch.empty(1, 1, 32, 7, 7, device='meta')
-    for missing, expected in [(None, 'cuda'), ('not built', 'triton')]:
-        monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
-        assert choose_backend(None, OnGpu, 7) == expected and choose_backend(None, meta, 7) == 'triton'
-    OnGpu.dtype = torch.float64  # for which Triton has no kernels
-    assert choose_backend(None, OnGpu, 7) == choose_backend(None, meta.double(), 7) == 'reference'
 
 
 def test_missing_backend_is_logged_once(monkeypatch, caplog):

@@ -1,0 +1,147 @@
+"""Varied-size window attention in Triton: on a GPU, or else in its interpreter, which takes seconds for some windows.
+
+FUZZ_FACTOR times as many random shapes by `make fuzz`. The authors' numbers: ``test_varied_size_window.py``.
+"""
+import os
+
+import pytest
+import torch
+import torch._dynamo
+from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
+
+from mmvit_backbones.ops import backends, library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops.varied_size_window import choose_backend, triton_attention
+
+DEVICE = DEVICES['triton']
+why_missing = backends.why_not_triton(torch.empty(1, device=DEVICE), 1)
+pytestmark = pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_random_shapes(dtype):
+    """Small ones, most of them; both operators, and the attention also of a packed projection."""
+    generator = torch.Generator().manual_seed(int(os.environ.get('FUZZ_SEED', 0)))
+
+    def integer(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    factor = int(os.environ.get('FUZZ_FACTOR', 1))
+    for number in range(6 * factor if factor > 1 else 2):  # 50 makes 300 shapes
+        ws, heads, d, batch = integer(1, 10) if number % 10 == 0 else integer(1, 5), integer(1, 2), integer(1, 40), 1
+        height, width = integer(1, ws + 2), integer(1, ws)
+        if number % 5 == 4:
+            batch = 2 * integer(0, 1)
+        pad = integer(0, ws - 1), integer(0, ws - 1)
+        grid = (-(-(height + pad[0]) // ws), -(-(width + pad[1]) // ws))
+        arguments = problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
+        exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
+        if number % 2:
+            arguments['k'] = arguments['k'].contiguous()
+        compare(evaluate(arguments, 'triton'), evaluate(exact, 'reference'), dtype)
+        compare(evaluate(sampling_of(arguments), 'triton', varied_size_window_sample),
+                evaluate(sampling_of(exact), 'reference', varied_size_window_sample), dtype)
+
+
+def compare(actual: dict, expected: dict, dtype: torch.dtype) -> None:
+    """As ``test_dtypes`` does; what is next to 0 for having one key alone is compared with 0.1."""
+    for name, x in expected.items():
+        loose = 10 if name in ('grad_scale', 'grad_offset') else 1
+        error = (actual[name].double() - x).norm() / max(x.norm(), 0.1 * x.numel()**0.5, 1e-9)
+        assert actual[name].isfinite().all() and error <= TOLERANCES[dtype] * loose, f'{name}: {error}'
+
+
+@pytest.mark.parametrize('value', [1e4, float('inf'), float('nan')])
+def test_far_outside_and_not_finite(value):
+    arguments = problem(1, 1, 3, 4, 8, 4, dtype=torch.float32)
+    arguments['offset'][0, 0, 0, 0, 0] = value
+    arguments['scale'][0, 0, 1, 0, 0] = value
+    result, expected = evaluate(arguments, 'triton'), evaluate(arguments, 'reference')
+    assert_agree(result, expected, 1e-4)
+    assert not result['out'][..., :4].any() and result['out'][..., 4:].any()
+
+
+def test_packed_projection():
+    """One gradient for the whole projection, the same as three."""
+    arguments = problem(1, 2, 5, 3, 4, 4, dtype=torch.float32)
+    q, k, v, scale, offset, bias_table = (
+        x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
+    qkv = torch.stack([q, k, v]).permute(1, 4, 5, 0, 2, 3).contiguous().requires_grad_()
+    maps = [x.detach().requires_grad_() for x in (q, k, v)]
+    for inputs in ([qkv], maps):
+        triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, *inputs).square().sum().backward()
+    assert torch.equal(qkv.grad.permute(3, 0, 4, 5, 1, 2), torch.stack([x.grad for x in maps]))
+
+
+@pytest.mark.slow
+def test_operators_are_registered_correctly():
+    """Schemas, fake implementations, tracing, and that nothing is written but what says so.
+
+    ``grad_rows`` is not traced and compared: it leaves two thirds of its first result to ``grad_pixels``, unwritten.
+    """
+    from mmvit_backbones.ops.kernels import varied_size_window as kernels
+    arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
+    q, k, v, scale, offset, bias_table = (
+        x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
+    window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
+    out, lse = kernels.attention(*inputs, *window, 0.5)
+    packed, delta = kernels.grad_rows(out, *inputs, lse, *window, 0.5)
+    tokens = kernels.grad_windows(out, *inputs, lse, delta, *window, 0.5)[1]
+    for operator, call in [
+        (kernels.attention, (*inputs, *window, 0.5)),
+        (kernels.grad_rows, (out, *inputs, lse, *window, 0.5)),
+        (kernels.grad_windows, (out, *inputs, lse, delta, *window, 0.5)),
+        (kernels.grad_pixels, (tokens, scale, offset, packed.permute(3, 0, 4, 5, 1, 2)[1:], *window)),
+        (kernels.sample, (k, scale, offset, *window)),
+        (kernels.slopes, (k, tokens[0], scale, offset, *window)),
+    ]:
+        tests = ('test_schema', 'test_faketensor', *(
+            ['test_aot_dispatch_dynamic'] if operator is not kernels.grad_rows else []))
+        torch.library.opcheck(operator, call, test_utils=tests)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:.*should not be instantiated')  # by torch's own tracer
+def test_compiles_whole():
+    def operator(qkv, scale, offset, bias_table):
+        return triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, qkv)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend='aot_eager')
+    for height, width in [(3, 5), (4, 7)]:
+        arguments = problem(2, 1, 9, height, width, 4, dtype=torch.float32)
+        qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
+        leaves = [x.detach().to(DEVICE).requires_grad_() for x in
+                  (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]
+        out = compiled(*leaves)
+        out.square().sum().backward()
+        torch.testing.assert_close(out, operator(*leaves))
+
+
+def test_autocast():
+    device, tensors = DEVICE, problem(1, 1, 8, 4, 4, 4, dtype=torch.float32)
+    arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x for key, x in tensors.items()}
+    expected = varied_size_window_attention(**arguments, backend='reference')
+    arguments['q'].requires_grad_()
+    with torch.autocast(device, dtype=torch.bfloat16):
+        out = varied_size_window_attention(**arguments, backend='triton')
+        sampled = varied_size_window_sample(**sampling_of(arguments), backend='triton')
+    out.sum().backward()
+    assert (out.dtype, sampled.dtype, arguments['q'].grad.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+    assert (out.float() - expected).norm() <= 0.03 * expected.norm()
+
+
+def test_order_on_gpus(monkeypatch):
+    """The CUDA library where it is built, else Triton, else the reference; the meta device stands for a GPU."""
+    class OnGpu:
+        """What a backend is chosen by."""
+        device, shape, dtype = torch.device('cuda'), (1, 1, 32, 7, 7), torch.float32
+        is_cuda, is_meta = True, False
+
+    monkeypatch.setattr(backends, 'SELF_CHECK', False)
+    meta = torch.empty(1, 1, 32, 7, 7, device='meta')
+    for missing, expected in [(None, 'cuda'), ('not built', 'triton')]:
+        monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
+        assert choose_backend(None, OnGpu, 7) == expected and choose_backend(None, meta, 7) == 'triton'
+    OnGpu.dtype = torch.float64  # for which Triton has no kernels
+    assert choose_backend(None, OnGpu, 7) == choose_backend(None, meta.double(), 7) == 'reference'

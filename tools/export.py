@@ -2,7 +2,6 @@
 
     python tools/export.py CONFIG CHECKPOINT model.onnx                  for ONNX Runtime, standard operators
     python tools/export.py CONFIG CHECKPOINT model.pt2 --format pt2      graphs of torch.export
-    python tools/export.py CONFIG CHECKPOINT model.pt2 --format aoti     compiled by AOTInductor, for Python and C++
 
 The file takes `image` (height, width, 3), RGB uint8 of any size, and gives `scores` of a classifier, `segmentation`, or
 `labels`, `scores`, `boxes` and `masks` in pixels of that image. Backbones alone are written by tools/export_onnx.py.
@@ -29,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument('out', type=Path, help='file to write: .onnx, or .pt2 for the other formats')
+    parser.add_argument('out', type=Path, help='file to write: .onnx or .pt2, as the format')
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
     parser.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
                         help='outside (onnx): the file takes `images` (1, 3, height, width) as the network does, and '
@@ -51,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--fp16, --int8 and --preprocessing outside are for --format onnx, got {args.format}')
     cfg = load_config(args.config, args.cfg_options, needs=('model', 'test_dataloader'))
     init_default_scope(cfg.default_scope)
-    check_exportable(cfg)
+    check_exportable(cfg, args.format)
     check_backbone(cfg)
     check_checkpoint(args.checkpoint)
     images = [read(path) for path in find_images(args.images)[:CHECKED_IMAGES]]
@@ -92,7 +91,10 @@ def size(path: Path) -> float:
 def report(path: Path, expected: list[dict], images: list[np.ndarray], strict: bool) -> None:
     """One line with the worst figures; those of float must be within what rounding explains."""
     model = load(path)
-    figures = [compare(prediction, model.predict(image)) for prediction, image in zip(expected, images)]
+    try:
+        figures = [compare(prediction, model.predict(image)) for prediction, image in zip(expected, images)]
+    except ValueError as error:  # of a size that the file does not serve
+        raise UsageError(f'{path}: {error}') from error
     worst = {name: (max if name == 'scores' else min)(figure.get(name, 0. if name == 'scores' else 1.)
                                                       for figure in figures) for name in figures[0]}
     print(f'{path}: {size(path):.1f} MiB; on {len(images)} images, against PyTorch: '

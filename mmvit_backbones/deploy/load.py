@@ -24,7 +24,7 @@ class Model:
     Attributes:
         task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes; empty if the file has none.
-        runtime (str): ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
+        runtime (str): ``eager``, ``onnxruntime`` or ``pt2``.
     """
 
     task: str
@@ -44,7 +44,7 @@ class Model:
             ``segmentation (height, width)`` int64.
 
         Raises:
-            ValueError: If the image is of another dtype or shape.
+            ValueError: If the image is of another dtype or shape, or of a size that the file does not serve.
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
                 or 0 in image.shape:
@@ -111,7 +111,9 @@ class OnnxFile(Exported):
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, or the libraries that AOTInductor made of them, one after the other."""
+    """Graphs of ``torch.export``, one after the other."""
+
+    runtime = 'pt2'
 
     def __init__(self, path: Path) -> None:
         from torch.export.pt2_archive._package import load_pt2
@@ -123,17 +125,20 @@ class Pt2File(Exported):
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             raise UsageError(f'{path} is no file of tools/export.py: {str(error).splitlines()[0]}') from error
         super().__init__(details)
-        self.runtime = 'aoti' if archive.aoti_runners else 'pt2'
-        parts = archive.aoti_runners or archive.exported_programs
-        if parts.keys() != set(PARTS):
+        programs = archive.exported_programs
+        if programs.keys() != set(PARTS):
             raise UsageError(f'{path} takes no images as they are: write it with its preprocessing')
-        self.parts = [parts[name] if self.runtime == 'aoti' else parts[name].module() for name in PARTS]
+        self.parts = [programs[name].module() for name in PARTS]
 
     @torch.inference_mode()
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         preprocess, network, postprocess = self.parts
         image = torch.from_numpy(image.copy() if not image.flags.writeable else image)
-        found = postprocess(image, *as_tuple(network(*as_tuple(preprocess(image)))))
+        try:
+            found = postprocess(image, *as_tuple(network(*as_tuple(preprocess(image)))))
+        except AssertionError as error:  # a guard: for this size, the network takes a path that the graph lacks
+            raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is of a size that this file does '
+                             f'not serve; an ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 

@@ -11,6 +11,8 @@ from .load import as_tuple
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 DETECTORS = 'RetinaNet', 'FasterRCNN', 'MaskRCNN'
+# torch.export asks for a remainder, and keeps the answer, when it computes the size of a max pooling's output.
+MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 OUTPUTS = dict(mmpretrain=['scores'], mmseg=['segmentation'], mmdet=['labels', 'scores', 'boxes'])
 
 
@@ -27,7 +29,7 @@ class Parts(NamedTuple):
     is_static: bool  # the network's images have one size
 
 
-def check_exportable(cfg: Config) -> Geometry:
+def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
     """Refuses what has no graph, before weights are read.
 
     Raises:
@@ -48,6 +50,13 @@ def check_exportable(cfg: Config) -> Geometry:
             raise UsageError('a segmenter with one output channel cannot be exported')
     if framework == 'mmdet':
         _check_detector(model)
+        if file_format != 'onnx':
+            raise UsageError(f'detectors are exported in format onnx alone, got {file_format}')
+    if framework == 'mmseg' and file_format != 'onnx':
+        for part in model.backbone, model.get('neck') or {}:
+            if part.get('type') in MAX_POOLED:
+                raise UsageError(f'{part.type} is exported in format onnx alone, got {file_format}: for its max '
+                                 'pooling, the file would take either odd or even numbers of patches')
     steps = leaf_datasets(cfg.test_dataloader.dataset)[0].pipeline
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:

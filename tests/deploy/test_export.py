@@ -39,6 +39,18 @@ def test_what_has_no_graph_is_refused(change, message):
         check_exportable(cfg)
 
 
+@pytest.mark.parametrize('name, message', [
+    ('mask_rcnn_reswin_t', 'detectors are'),
+    ('upernet_refiner_vit_s', 'Feature2Pyramid is'),
+    ('upernet_remvitv2_t', 'ReMViTv2 is'),
+])
+def test_what_only_onnx_serves_is_refused(name, message):
+    cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
+    check_exportable(cfg)
+    with pytest.raises(UsageError, match=f'{message} exported in format onnx alone, got pt2'):
+        check_exportable(cfg, 'pt2')
+
+
 def test_comparison_sees_other_boxes():
     prediction = dict(labels=np.array([0, 1]), scores=np.array([.9, .8], 'f'),
                       boxes=np.array([[0, 0, 9, 9], [5, 5, 20, 30]], 'f'))

@@ -23,7 +23,7 @@ IMAGES = [np.array(Image.open(path).convert('RGB')) for path in sorted(ROOT.glob
 def shrunk(name: str, network: str) -> Config:
     """A demonstration's config with a tiny network and small images."""
     cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
-    cfg.model.backbone = dict(type=network, **TINY_CONFIGS[network])
+    cfg.model.backbone = {'type': network, **TINY_CONFIGS[network]}
     return cfg
 
 
@@ -61,16 +61,22 @@ def test_comparison_sees_other_boxes():
     assert box_ious(np.array([[0, 0, 2, 2.]]), np.array([[1, 0, 3, 2.]]))[0, 0] == pytest.approx(1 / 3)
 
 
+# By task and kind of network: a demonstration's config, a tiny network, and changes of the model around it.
 CASES = {
-    'classification': ('imagenet_reswin_t', 'ReSwin', dict(head=dict(in_channels=128))),
-    'segmentation': ('upernet_reswin_t', 'ReSwin', dict(
+    'classification, plain': ('imagenet_vitae_t', 'ViTAE, plain', dict(head=dict(in_channels=32))),
+    'segmentation, pyramid': ('upernet_reswin_t', 'ReSwin', dict(
         decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64))),
+    'detection, varied-size windows': ('mask_rcnn_swin_vsa_t', 'SwinVSA', dict(
+        neck=dict(in_channels=[16, 32, 64, 128], out_channels=32), rpn_head=dict(in_channels=32, feat_channels=32),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=32), mask_roi_extractor=dict(out_channels=32),
+            bbox_head=dict(in_channels=32, fc_out_channels=64), mask_head=dict(in_channels=32, conv_out_channels=32)))),
 }
 
 
-def model_of(task: str, folder: Path) -> tuple[Config, Checkpoint]:
+def model_of(case: str, folder: Path) -> tuple[Config, Checkpoint]:
     """A small model with weights."""
-    name, network, heads = CASES[task]
+    name, network, heads = CASES[case]
     cfg = shrunk(name, network)
     cfg.merge_from_dict(dict(model=heads))
     init_default_scope(cfg.default_scope)
@@ -84,17 +90,15 @@ def model_of(task: str, folder: Path) -> tuple[Config, Checkpoint]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('task', CASES)
-def test_files_predict_what_the_framework_does(task, tmp_path):
-    cfg, reference = model_of(task, tmp_path)
+@pytest.mark.parametrize('case', CASES)
+def test_onnx_predicts_what_the_framework_does(case, tmp_path):
+    cfg, reference = model_of(case, tmp_path)
     path = tmp_path / 'model.onnx'
-    parts = split(reference.module, cfg)
-    export_model(parts, path, 'onnx', reference.task, reference.classes, IMAGES[0])
+    export_model(split(reference.module, cfg), path, 'onnx', reference.task, reference.classes, IMAGES[0])
     model = load(path)
     assert model.classes == reference.classes
     for image in IMAGES:
-        expected = reference.predict(image)
-        assert check_agreement(compare(expected, model.predict(image)))
+        assert check_agreement(compare(reference.predict(image), model.predict(image)))
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
     with pytest.raises(ValueError, match='image must be a uint8 array'):
         model.predict(IMAGES[0].astype('float32'))

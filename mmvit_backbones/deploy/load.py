@@ -1,7 +1,11 @@
 """One way to predict, for checkpoints and for exported files."""
 import json
+import os
+import pickle
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from ..cli.predict import Predictor
 
 TASKS = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
+FORCE_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 DETAILS = 'mmvit_backbones'  # the entry of an exported file that says what it is, in JSON
 
 
@@ -118,11 +123,16 @@ class Pt2File(Exported):
     def __init__(self, path: Path) -> None:
         from torch.export.pt2_archive._package import load_pt2
         try:
-            with warnings.catch_warnings():  # the reader's own, of weights that it only reads
+            if any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist()):
+                raise UsageError(f'{path} holds compiled code, which is not loaded')
+            with warnings.catch_warnings(), weights_only():
+                # The reader's own, of weights that it only reads.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
                 archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
-        except (KeyError, RuntimeError, ValueError, OSError) as error:
+        except pickle.UnpicklingError as error:
+            raise UsageError(f'{path} holds objects that could run code, which are not loaded') from error
+        except (KeyError, RuntimeError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise UsageError(f'{path} is no file of tools/export.py: {str(error).splitlines()[0]}') from error
         super().__init__(details)
         programs = archive.exported_programs
@@ -140,6 +150,20 @@ class Pt2File(Exported):
             raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is of a size that this file does '
                              f'not serve; an ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
+    before = os.environ.get(FORCE_WEIGHTS_ONLY)
+    os.environ[FORCE_WEIGHTS_ONLY] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FORCE_WEIGHTS_ONLY]
+        else:
+            os.environ[FORCE_WEIGHTS_ONLY] = before
 
 
 def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

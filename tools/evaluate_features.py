@@ -1,4 +1,4 @@
-"""How well a network's features tell classes apart: k nearest neighbours and a linear probe, the network frozen.
+"""How well a network's features tell classes apart: k nearest neighbors and a linear probe, the network frozen.
 
     python tools/evaluate_features.py configs/imagenet_vitaev2_s.py --pretrained --class-folder data/flowers_mini
     python tools/evaluate_features.py configs/imagenet_reswin_t.py CHECKPOINT --neighbors 10 20 --save features.npz

@@ -34,7 +34,7 @@ def draw_mask(coco, image):
 
 def save_mask(mask, path):
     mask_image = Image.fromarray(mask)
-    mask_image.putpalette([value for colour in PALETTE for value in colour])
+    mask_image.putpalette([value for color in PALETTE for value in color])
     mask_image.save(path, optimize=True)
 
 

@@ -348,9 +348,9 @@ def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, title: str) -> Non
         return
     axes.imshow(pixels.mean(0).numpy(), cmap='gray')
     largest = float(heat.abs().max())
-    colours = dict(cmap='coolwarm', vmin=-largest, vmax=largest) if heat.min() < 0 else dict(cmap='inferno')
+    colors = dict(cmap='coolwarm', vmin=-largest, vmax=largest) if heat.min() < 0 else dict(cmap='inferno')
     axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65,
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colours)
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)
 
 
 if __name__ == '__main__':

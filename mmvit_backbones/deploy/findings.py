@@ -53,7 +53,7 @@ def draw_findings(image: np.ndarray, found: list[dict]) -> Image.Image:
     from matplotlib import colormaps
     from matplotlib.font_manager import findfont
     image = image.copy()
-    # Steps of the golden ratio keep the colors of neighbours apart.
+    # Steps of the golden ratio keep the colors of neighbors apart.
     colors = [tuple(round(255 * c) for c in colormaps['hsv'](0.618 * one['number'] % 1)[:3]) for one in found]
     for one, color in zip(found, colors):
         if 'mask' in one:

@@ -21,7 +21,7 @@ class ExactResumeHook(Hook):
 
     mmengine resumes weights, optimizer, schedules and the order of the data, but no random states. Here these
     are a function of seed, rank and iteration, for the model and for the data, with any number of workers of the data
-    loader, which are started anew in each epoch, whatever `persistent_workers` says. A checkpoint may be one from
+    loader, which are started again in each epoch, whatever `persistent_workers` says. A checkpoint may be one from
     within an epoch.
 
     Raises:

@@ -57,10 +57,10 @@ def test_broken_and_missing_files_are_named(tmp_path):
 
 def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
     """An image of one color per position of its labels, whose score is that color."""
-    colours = torch.arange(1, rows * columns + 1).view(rows, columns)
-    colored = colours.repeat_interleave(side, 0).repeat_interleave(side, 1)
+    colors = torch.arange(1, rows * columns + 1).view(rows, columns)
+    colored = colors.repeat_interleave(side, 0).repeat_interleave(side, 1)
     return dict(img=np.repeat(colored.numpy().astype(np.uint8)[..., None], 3, axis=2),
-                token_scores=colours.float().repeat(5, 1, 1), token_classes=colours.repeat(5, 1, 1))
+                token_scores=colors.float().repeat(5, 1, 1), token_classes=colors.repeat(5, 1, 1))
 
 
 def seen_at_centres(image: np.ndarray, rows: int, columns: int) -> torch.Tensor:
@@ -90,7 +90,7 @@ def test_labels_move_with_the_image(policy):
     assert torch.equal(scores, results['token_classes'].float())
 
 
-def test_colours_do_not_move_labels():
+def test_colors_do_not_move_labels():
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandAugment', policies=[dict(type='Invert', prob=1.)], num_policies=1, magnitude_level=7)]))
     results = transform(checkerboard())

@@ -113,7 +113,7 @@ def test_answers(server, models):
 @needs_gradio
 @pytest.mark.slow
 @pytest.mark.parametrize('data, query, status, message', [
-    (b'no picture at all', '', 400, 'is no image; allowed are JPEG, PNG'),
+    (b'no image at all', '', 400, 'is no image; allowed are JPEG, PNG'),
     (b'', '', 400, 'is no image'),
     (IMAGE.read_bytes()[:5000], '', 400, 'is damaged'),
     (bytes(2_000_001), '', 413, 'more than 2 MB'),
@@ -173,7 +173,7 @@ def test_page(server, tmp_path):
     """Upload, drawings of both models, what they look at, an error for a text file; nothing comes from elsewhere."""
     from playwright.sync_api import expect, sync_playwright
     text = tmp_path / 'notes.txt'
-    text.write_text('no picture at all')
+    text.write_text('no image at all')
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=['--no-sandbox'])
         page = browser.new_page()

@@ -144,4 +144,5 @@ def test_order_on_gpus(monkeypatch):
         monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
         assert choose_backend(None, OnGpu, 7) == expected and choose_backend(None, meta, 7) == 'triton'
     OnGpu.dtype = torch.float64  # for which Triton has no kernels
-    assert choose_backend(None, OnGpu, 7) == choose_backend(None, meta.double(), 7) == 'reference'
+    # The library's operators have fake implementations wherever it is built.
+    assert choose_backend(None, OnGpu, 7) == 'reference' and choose_backend(None, meta.double(), 7) == 'cuda'

@@ -1,4 +1,5 @@
-"""Convert an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, as mmpretrain names a classifier's weights.
+"""Convert an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, as mmpretrain names a classifier's weights,
+or a detector's and a segmenter's as mmdet and mmseg name them.
 
 mmdet and mmseg take the result by `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
 """
@@ -40,5 +41,7 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except (KeyError, OSError, ValueError) as error:
-        sys.exit(f'{sys.argv[1]}: {error.args[0] if isinstance(error, KeyError) else error}')
+    except KeyError as error:
+        sys.exit(f'error: {sys.argv[1]}: {error.args[0]}')
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')

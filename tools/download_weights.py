@@ -39,8 +39,12 @@ def main(args: argparse.Namespace) -> None:
     if not args.check and args.patterns == ['*']:
         raise UsageError("all files are many GB: name some by a PATTERN, or all by '**'")
     problems = 0
+    if args.check:
+        entries = [entry for entry in entries if entry[2] and cached_file(entry[2]).exists()]
+        if not entries:
+            print(f'none is cached in {cache_folder()}')
     for variant, tag, weights in entries:
-        if weights is None or (args.check and not cached_file(weights).exists()):
+        if weights is None:
             continue
         try:
             path = check(variant, tag, weights) if args.check else fetch(weights)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .detectron2 import split_detector
 from .layout import rename, unwrap
 
 WRAPPERS = ('model_ema', 'model')
@@ -36,30 +37,21 @@ LAYOUT = {
     r'norm\.(\w+)': r'neck.norm.\1',
     r'head\.(weight|bias)': r'head.fc.\1',
 }
-DETECTOR_LAYOUT = {
-    **LAYOUT,
-    r'backbone\.(fpn_\w+|top_block)\..*': None,
-    r'(proposal_generator|anchor_generator|roi_heads)\..*': None,
-    r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred)\..*': None,
-    r'pixel_(mean|std)': None,
-}
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file as ``backbone.*`` and, of a classifier, ``neck.norm.*`` and ``head.fc.*``.
-
-    Of a detector, the backbone: pyramid and heads, which are detectron2's, are left out.
+    """The authors' file as ``backbone.*`` and, of a classifier, ``neck.norm.*`` and ``head.fc.*``; detectors whole.
 
     Raises:
         KeyError: If a key is unknown.
     """
-    state_dict, layout = unwrap(checkpoint, WRAPPERS), LAYOUT
+    state_dict, others = unwrap(checkpoint, WRAPPERS), {}
     if any(key.startswith(DETECTOR) for key in state_dict):
-        state_dict, layout = {key.removeprefix(DETECTOR): x for key, x in state_dict.items()}, DETECTOR_LAYOUT
-    renamed = rename(state_dict, layout, 'RegionViT')
+        state_dict, others = split_detector(state_dict, DETECTOR)
+    renamed = rename(state_dict, LAYOUT, 'RegionViT')
     # Their norms of maps have parameters of (1, C, 1, 1).
     is_map_norm = re.compile(r'.*(local_embed\.norm\d|projection\.norm|backbone\.norm\d)\.\w+').fullmatch
-    return {key: x.flatten() if is_map_norm(key) else x for key, x in renamed.items()}
+    return {key: x.flatten() if is_map_norm(key) else x for key, x in renamed.items()} | others
 
 
 def resize_bicubic(image: Tensor, side: int) -> Tensor:

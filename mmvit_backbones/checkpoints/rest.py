@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from .detectron2 import split_detector
 from .layout import rename, unwrap
 
 WRAPPERS = ('model', 'state_dict')
-# What detectron2 and mmseg put before the backbone's keys, and what else detectron2's files hold.
-PREFIXES = ('backbone.bottom_up.', 'backbone.')
-OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
-                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
+PREFIXES = ('backbone.bottom_up.', 'backbone.')  # what detectron2 and mmseg put before the backbone's keys
 
 
 def stage(template: str) -> Callable[[re.Match], str]:
@@ -55,24 +53,25 @@ LAYOUT_V2 = {
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; of a detector, the backbone.
-
-    Segmenters come back whole.
+    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; detectors and segmenters come back whole.
 
     Raises:
         KeyError: If a key is unknown.
     """
-    return rename(read(checkpoint), LAYOUT, 'ResT')
+    backbone, others = read(checkpoint)
+    return rename(backbone, LAYOUT, 'ResT') | others
 
 
 def convert_v2(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The same of a ResTv2, also of a segmenter."""
-    return rename(read(checkpoint), LAYOUT_V2, 'ResTv2')
+    """The same of a ResTv2."""
+    backbone, others = read(checkpoint)
+    return rename(backbone, LAYOUT_V2, 'ResTv2') | others
 
 
-def read(checkpoint: Mapping) -> dict[str, Tensor]:
+def read(checkpoint: Mapping) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights by the authors' names, and the parts of a detector by mmdet's."""
     state_dict = unwrap(checkpoint, WRAPPERS)
     for prefix in PREFIXES:
         if any(key.startswith(f'{prefix}stem.') for key in state_dict):
-            return {key.removeprefix(prefix): x for key, x in state_dict.items() if not OTHER_PARTS.fullmatch(key)}
-    return state_dict
+            return split_detector(state_dict, prefix)
+    return state_dict, {}

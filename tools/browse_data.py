@@ -4,6 +4,8 @@
     python tools/browse_data.py configs/imagenet_reswin_t.py --class-folder data/flowers_mini --split val --number 8
 """
 import argparse
+from collections import Counter
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -24,6 +26,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
 COLUMNS = 4
+CLASSES_SHOWN = 4
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -101,7 +104,16 @@ def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.
     visualizer = VISUALIZERS.build(dict(type=FRAMEWORKS_VISUALIZERS[framework], name='data'))
     visualizer.dataset_meta = metainfo
     visualizer.add_datasample('data', image, sample.cpu(), draw_gt=True, draw_pred=False)
-    return visualizer.get_image(), ''
+    return visualizer.get_image(), count_classes(sample, metainfo.get('classes'))
+
+
+def count_classes(sample, classes: tuple | None) -> str:
+    """What a detector's labels name, as the labels in a large image are too small to be read; '' for others."""
+    if 'gt_instances' not in sample or not classes:
+        return ''
+    counts = Counter(classes[label] for label in sample.gt_instances.labels.tolist()).most_common()
+    shown = [f'{number} {name}' for name, number in counts[:CLASSES_SHOWN]]
+    return fill(', '.join(shown + ['...'] * (len(counts) > CLASSES_SHOWN)), 45)
 
 
 def describe_classes(sample, classes: tuple | None) -> str:
@@ -118,13 +130,13 @@ def describe_classes(sample, classes: tuple | None) -> str:
 
 def draw_sheet(pictures: list[tuple[np.ndarray, str]], path: str) -> None:
     rows = -(-len(pictures) // COLUMNS)
-    figure, grid = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 3 * rows), squeeze=False)
+    figure, grid = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 3 * rows), squeeze=False,
+                                layout='constrained')
     for axes, (image, title) in zip(grid.flat, pictures):
         axes.imshow(image)
         axes.set_title(title, fontsize=8)
     for axes in grid.flat:
         axes.axis('off')
-    figure.tight_layout(pad=0.3)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 

@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
             problems += 1
             print(f'error: {error}', file=sys.stderr)
     if problems:
-        raise UsageError(f'{problems} of {len(entries)} are not as they should be')
+        raise UsageError(f'{problems} of {len(entries)} {"do not fit" if args.check else "could not be downloaded"}')
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:

@@ -66,6 +66,9 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
+    for key in loaders:
+        if cfg[key].get('num_workers') == 0:  # `--cfg-options val_dataloader.num_workers=0` alone is refused by torch
+            cfg[key].persistent_workers = False
     _set_host_defaults(cfg)
     _leave_out_hooks(cfg)
     return cfg

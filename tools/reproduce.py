@@ -145,6 +145,8 @@ def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
 def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
     """A row of the table; a note tells what is odd about the published figure."""
     name, factor, tolerance = MEASURED[plain(line['key'])]
+    if name not in metrics:  # as mmdet does where there is no box
+        raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')
     published, measured = float(line['value']), metrics[name] * factor
     difference = measured - published
     verdict = 'reproduced' if abs(difference) <= tolerance else f'differs by more than {tolerance}'

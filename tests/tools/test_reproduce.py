@@ -78,3 +78,10 @@ def test_the_loss_and_contradicted_figures_are_compared():
             for line in lines if line['key'] in tool['MEASURED']]
     assert any(re.match(r'val_loss +0.777 +0.775 +-0.002 +reproduced \(output of the eval', row) for row in rows)
     assert any(row.startswith('top5') and 'differs by more than' in row for row in rows)
+
+
+def test_a_detector_that_finds_nothing():
+    tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
+    line = next(line for line in read_figures() if line['key'] == 'box')
+    with pytest.raises(tool['UsageError'], match='box cannot be measured: the model found nothing'):
+        tool['compare'](line, {})

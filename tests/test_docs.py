@@ -165,7 +165,7 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
-def test_commands_on_page_are_taken(page, run, monkeypatch):
+def test_commands_on_page_are_taken(page, run, monkeypatch, tmp_path):
     """By the tools' own parsers: every option exists and takes these values."""
     parse = argparse.ArgumentParser.parse_args
 
@@ -175,6 +175,7 @@ def test_commands_on_page_are_taken(page, run, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_only)
     monkeypatch.syspath_prepend(ROOT / 'tools')  # where a tool finds another
+    monkeypatch.chdir(tmp_path)
     for tool, arguments in commands(page):
         with pytest.raises(ParsedError):
             run(f'{tool}.py', *arguments)

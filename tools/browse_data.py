@@ -19,7 +19,7 @@ from torch import Tensor
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.frameworks import VISUALIZERS as FRAMEWORKS_VISUALIZERS
-from mmvit_backbones.cli.launch import add_config_options, run_script
+from mmvit_backbones.cli.launch import add_config_options, output_file, run_script
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
 
 matplotlib.use('Agg')
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: %(default)s')
     parser.add_argument('--number', type=int, default=16, help='how many images (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the augmentation')
-    parser.add_argument('--out', default='data.png', help='sheet to write (default: %(default)s)')
+    parser.add_argument('--out', type=output_file, default='data.png', help='sheet to write (default: %(default)s)')
     add_data_arguments(parser)
     add_config_options(parser)
     return parser

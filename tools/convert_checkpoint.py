@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from mmvit_backbones.checkpoints.loading import TASKS, convert_published, read_checkpoint, select_task
+from mmvit_backbones.cli.launch import output_file
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('input', help="the authors' file, or its address")
-    parser.add_argument('output', help='file to write: .pth, or .safetensors')
+    parser.add_argument('output', type=output_file, help='file to write: .pth, or .safetensors')
     parser.add_argument('--model', help='variant, e.g. reswin_tiny; by default recognized by the keys')
     parser.add_argument('--task', choices=TASKS, default=TASKS[0], help="'backbone' leaves the classifier out")
     return parser.parse_args()

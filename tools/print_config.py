@@ -21,7 +21,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
 
 from mmvit_backbones.cli.config import UsageError, load_config, mark_tuples
-from mmvit_backbones.cli.launch import check_backbone, run_script
+from mmvit_backbones.cli.launch import check_backbone, output_file, run_script
 
 DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
     parser.add_argument('--format', choices=FORMATS, help='default: that of the file name after -o, or py')
-    parser.add_argument('-o', '--out', help='file to write instead of printing')
+    parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
     return parser
 
 

@@ -65,6 +65,7 @@ def test_other_files_are_named(name, content, tmp_path):
     (pickle.dumps(Reduced(os.getcwd, ())), 'torch.save did not write it'),  # not torch's archive
     (b'<!DOCTYPE html><title>Quota exceeded</title>', 'is a web page'),
 ])
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 def test_nobody_is_advised_to_allow_code(content, message, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     with pytest.raises(CheckpointError, match=message) as caught:

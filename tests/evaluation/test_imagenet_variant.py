@@ -86,7 +86,7 @@ def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypat
 
 @pytest.mark.slow
 def test_the_tool_prints_figures(run, tmp_path, monkeypatch):
-    """Random weights, flowers in the layout of ImageNet-A."""
+    """Random weights, flowers in the layout of ImageNet-A; the config is one with averaged weights."""
     monkeypatch.chdir(ROOT)
     torch.save(mmvit_backbones.get_model('vitae_tiny').state_dict(), tmp_path / 'random.pth')
     for wnid, image in zip(('n01443537', 'n01498041'), ROOT.glob('data/flowers_mini/val/*/*.jpg'), strict=False):

@@ -17,9 +17,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, load_weights, read_checkpoint
+from mmvit_backbones.checkpoints.loading import load_weights, published_or_own, read_checkpoint
 from mmvit_backbones.cli import launch
-from mmvit_backbones.cli.config import UsageError, leaf_datasets, load_config
+from mmvit_backbones.cli.config import UsageError, datasets_of, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
 from mmvit_backbones.cli.predict import find_device
@@ -85,7 +85,7 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
-    weights = find_weights(convert_if_published(read_checkpoint(checkpoint)))
+    weights = published_or_own(read_checkpoint(checkpoint))[0]
     weights = {key: value for key, value in weights.items() if not key.startswith('head.')}
     head = {key: value for key, value in model.state_dict().items() if key.startswith('head.')}
     load_weights(model, weights | head, checkpoint)
@@ -94,9 +94,9 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 def find_loaders(cfg: Config) -> dict:
     """Training and test images, both as for testing."""
-    test = cfg.test_dataloader
-    train = dict(leaf_datasets(cfg.train_dataloader.dataset)[0], pipeline=leaf_datasets(test.dataset)[0].pipeline)
-    return {'train': Runner.build_dataloader(dict(test, dataset=train)), 'test': Runner.build_dataloader(test)}
+    train = dict(datasets_of(cfg, 'train')[0], pipeline=datasets_of(cfg, 'test')[0].pipeline)
+    return {'train': Runner.build_dataloader(dict(cfg.test_dataloader, dataset=train)),
+            'test': Runner.build_dataloader(cfg.test_dataloader)}
 
 
 @torch.inference_mode()

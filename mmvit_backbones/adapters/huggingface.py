@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 from transformers.utils import can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
-from ..checkpoints.loading import load_published
+from ..checkpoints.loading import load_variant
 from ..models import init_weights
 from ..zoo import find_variant
 from .classifier import Classifier
@@ -108,7 +108,7 @@ class MMViTForImageClassification(PreTrainedModel):
     def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
         """The authors' weights of a network; further arguments are those of the config, such as ``num_labels``."""
         model = cls(MMViTConfig(network=network, **{'num_labels': 1000, **kwargs}))
-        load_published(model.model, find_variant(network), tag, 'classification', new_head='num_labels' in kwargs)
+        load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
         return model
 
     def build(self) -> Classifier:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from .layout import rename, unwrap
+from .layout import BATCH_NORM, rename, unwrap
 
 WRAPPERS = ('model', 'state_dict')
 # What detectron2 and mmseg put before the backbone's keys, and what else detectron2's files hold.
@@ -18,7 +18,6 @@ def stage(template: str) -> Callable[[re.Match], str]:
     return lambda match: match.expand(template.format(int(match[1]) - 1))
 
 
-BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 COMMON = {
     r'stem\.pos\.pa_conv\.(weight|bias)': r'backbone.patch_embeds.0.pos.conv.\1',
     r'stage(\d)\.(\d+)\.(norm[12]|mlp\.fc[12]|attn\.(?:q|kv|sr|sr_norm|proj))\.(weight|bias)':

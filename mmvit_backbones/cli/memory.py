@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from ..backbones import Backbone
+from ..checkpoints.loading import unwrap_model
 from ..engine import TrainingError
 from ..measure import count_memory
 
@@ -51,7 +51,7 @@ def _is_shortage(error: Exception) -> bool:
 
 
 def _describe(runner: Runner, shapes: _ShapesHook) -> str:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     backbone = getattr(model, 'backbone', None)
     name = type(backbone or model).__name__
     if not shapes.batch:

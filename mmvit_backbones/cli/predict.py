@@ -15,11 +15,10 @@ from torch import nn
 
 from ..checkpoints.loading import convert_if_published, load_weights, read_checkpoint
 from . import frameworks
-from .config import UsageError, leaf_datasets
-from .images import check_image
+from .config import UsageError, datasets_of
+from .images import SUFFIXES, check_image
 
 _THRESHOLDS = dict(mmdet='pred_score_thr', mmpose='kpt_thr')
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -77,7 +76,7 @@ class Predictor:
         self.model = _build_model(cfg)
         load_weights(self.model, state, checkpoint)
         self.model.to(device).eval()
-        dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
+        dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps)
         self.collate = default_collate if self.framework == 'mmpretrain' else pseudo_collate

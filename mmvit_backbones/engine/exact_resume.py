@@ -2,6 +2,7 @@
 import copy
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -113,10 +114,7 @@ class _Rest:
         self.batch_sampler, self.done = batch_sampler, done
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = iter(self.batch_sampler)
-        for _ in range(self.done):
-            next(batches, None)
-        yield from batches
+        return islice(self.batch_sampler, self.done, None)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

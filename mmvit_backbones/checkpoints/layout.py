@@ -6,16 +6,33 @@ from functools import partial
 from torch import Tensor
 
 BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
+# What a detector of detectron2 has besides its backbone.
+OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
+                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
 AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
 
 
-def converter(network: str, layout: dict[str, str | Callable | None], wrappers: tuple[str, ...]) -> Callable:
-    """A function from the authors' file to ``backbone.*`` and ``head.fc.*``; it raises KeyError if a key is unknown."""
-    return partial(_convert, network=network, layout=layout, wrappers=wrappers)
+def converter(network: str, layout: dict[str, str | Callable | None], wrappers: tuple[str, ...],
+              prefixes: tuple[str, ...] = (), first: str = '') -> Callable[[Mapping], dict[str, Tensor]]:
+    """A function from the authors' file to ``backbone.*`` and ``head.fc.*``; it raises KeyError if a key is unknown.
+
+    Args:
+        network (str), layout (dict): As for :func:`rename`.
+        wrappers (tuple[str, ...]): As for :func:`unwrap`.
+        prefixes (tuple[str, ...]): What detectors and segmenters put before the backbone's names, the longest first.
+            Other parts of detectron2's detectors are left out; segmenters come back whole.
+        first (str): How names go on after a prefix. Defaults to '': in any way.
+    """
+    return partial(_convert, network=network, layout=layout, wrappers=wrappers, prefixes=prefixes, first=first)
 
 
-def _convert(checkpoint: Mapping, network: str, layout: dict, wrappers: tuple[str, ...]) -> dict[str, Tensor]:
-    return rename(unwrap(checkpoint, wrappers), layout, network)
+def _convert(checkpoint: Mapping, network: str, layout: dict, wrappers: tuple[str, ...], prefixes: tuple[str, ...],
+             first: str) -> dict[str, Tensor]:
+    weights = unwrap(checkpoint, wrappers)
+    prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
+    if prefix is not None:
+        weights = {key.removeprefix(prefix): x for key, x in weights.items() if not OTHER_PARTS.fullmatch(key)}
+    return rename(weights, layout, network)
 
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:

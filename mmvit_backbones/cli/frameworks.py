@@ -52,14 +52,13 @@ def save_predictions(cfg: Config, out: str) -> None:
     if not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out {out}: the name must end with .pkl or .pickle')
     dump = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-    cfg.test_evaluator = [*metrics_of(cfg, 'test'), dict(type=dump, out_file_path=out)]
+    _add_metric(cfg, type=dump, out_file_path=out)
 
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
     _check_imagenet(cfg, '--real')
-    metrics = [metric for metric in metrics_of(cfg, 'test') if metric['type'] != 'ImageNetReaL']
-    cfg.test_evaluator = [*metrics, ConfigDict(type='ImageNetReaL', label_file=label_file, topk=(1, 5))]
+    _add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 
 
 def use_imagenet_variant(cfg: Config, folder: str) -> None:
@@ -74,7 +73,13 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
 
 def measure_loss(cfg: Config) -> None:
     """Also measure a classifier's loss."""
-    cfg.test_evaluator = [*metrics_of(cfg, 'test'), ConfigDict(type='MeanCrossEntropy')]
+    _add_metric(cfg, type='MeanCrossEntropy')
+
+
+def _add_metric(cfg: Config, **metric) -> None:
+    """In the place of one of the same type, if there is one."""
+    others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
+    cfg.test_evaluator = [*others, ConfigDict(metric)]
 
 
 def _check_imagenet(cfg: Config, option: str) -> None:

@@ -27,7 +27,8 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_shortage(error):
+        is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not is_shortage and 'DefaultCPUAllocator' not in str(error):
             raise
         reason = str(error).strip().split('\n')[0]
         raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({reason})') from error
@@ -44,10 +45,6 @@ class _ShapesHook(Hook):
         if len(images):
             self.batch = len(images)
             self.height, self.width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
-
-
-def _is_shortage(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or 'DefaultCPUAllocator' in str(error)
 
 
 def _describe(runner: Runner, shapes: _ShapesHook) -> str:

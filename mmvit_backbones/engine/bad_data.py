@@ -1,7 +1,5 @@
 """What happens when a sample of the training data cannot be read."""
 import logging
-from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
@@ -110,12 +108,3 @@ def describe(dataset: Dataset, index: int) -> str:
         return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'
     except Exception:  # it is what cannot be read, or the data set is none of mmengine's
         return 'unknown file'
-
-
-def item_reader(dataset: Dataset) -> Callable[[list[int]], list]:
-    """What reads a list of samples."""
-    return getattr(dataset, '__getitems__', None) or partial(_read_items, dataset)
-
-
-def _read_items(dataset: Dataset, indices: list[int]) -> list:
-    return [dataset[index] for index in indices]

@@ -12,7 +12,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from .bad_data import item_reader
 from .errors import TrainingError
 
 
@@ -89,7 +88,8 @@ class SeededBatches:
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
-        self.read, self.seed, self.iteration = item_reader(dataset), seed, 0
+        self.dataset, self.seed, self.iteration = dataset, seed, 0
+        self.read = getattr(dataset, '__getitems__', None)  # of BadDataHook
         self.rank = get_rank()  # unknown in a worker
 
     def __call__(self, indices: list[int]) -> list:
@@ -97,7 +97,7 @@ class SeededBatches:
         offset, step = (worker.id, worker.num_workers) if worker else (0, 1)  # workers take turns
         _seed(self.seed, self.iteration + offset, 'data', self.rank)
         self.iteration += step
-        return self.read(indices)
+        return self.read(indices) if self.read else [self.dataset[index] for index in indices]
 
 
 def rest_of_epoch(loader: DataLoader, done: int) -> DataLoader:

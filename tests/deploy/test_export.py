@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.predict import _build_model
+from mmvit_backbones.cli.predict import build_model
 from mmvit_backbones.deploy import load
 from mmvit_backbones.deploy.export import box_ious, check_agreement, compare, export_model
 from mmvit_backbones.deploy.load import Checkpoint
@@ -81,7 +81,7 @@ def model_of(case: str, folder: Path) -> tuple[Config, Checkpoint]:
     cfg.merge_from_dict(dict(model=heads))
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    model = _build_model(cfg)
+    model = build_model(cfg)
     for parameter in model.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     path = folder / 'model.pth'

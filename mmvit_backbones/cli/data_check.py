@@ -70,7 +70,7 @@ def sample_error(sample: tuple[dict, int]) -> str:
             labels = _read(mask, flag='unchanged', backend='pillow')
             if labels.shape[:2] != size:
                 raise UsageError(f'mask {mask} is of {labels.shape[:2]} pixels, its image of {size}')
-            last = 255 if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
+            last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
             check_mask(mask, labels, last)
     except UsageError as error:
         return str(error).split('\n')[0]
@@ -87,7 +87,7 @@ def _read(path: str, **how: str) -> np.ndarray:
     return image
 
 
-def check_mask(path: str | Path, mask: np.ndarray, last: int) -> None:
+def check_mask(path: str | Path, mask: np.ndarray, last: float) -> None:
     """Refuse a mask of several channels, or with labels above the last class."""
     if mask.ndim > 2:
         raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')

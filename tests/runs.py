@@ -4,9 +4,11 @@ import os
 import resource
 import runpy
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -76,6 +78,21 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
     log = work_dir.parent / f'{work_dir.name}{number}.txt'
     return Run(log, 'train.py', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
+
+
+def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
+    """Start two processes of one training."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    return [train(work_dir, '--launcher=pytorch', *arguments, before=partial(be_one_of, rank, 2, port), **options)
+            for rank in range(2)]
+
+
+def end(runs: list[Run], code: int = 0) -> None:
+    """Wait for the processes of one training, which end with this code."""
+    codes = [run.wait(200) for run in runs]
+    assert codes == [code, code], [run.text[-2000:] for run in runs]
 
 
 def limit_memory() -> None:

@@ -1,13 +1,11 @@
 """mmpretrain's hub and inferencer find the networks by name, whichever package is imported first."""
-import sys
-
 import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import ROOT
 from mmengine.registry import init_default_scope
-from runs import CONTEXT
+from runs import CONTEXT, look_into_the_hub
 
 from mmvit_backbones.checkpoints.download import cached_file
 from mmvit_backbones.weights import WEIGHTS
@@ -33,11 +31,6 @@ def test_inferencer_takes_published_weights(tmp_path, monkeypatch):
     assert 0 < result['pred_score'] <= 1 and isinstance(result['pred_class'], str)
     own = inferencer.model.state_dict()
     assert torch.equal(own['head.fc.weight'], weights['head.weight'])
-
-
-def look_into_the_hub():
-    assert list(sys.modules).index('mmpretrain') < list(sys.modules).index('mmvit_backbones')
-    assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
 
 
 @pytest.mark.slow

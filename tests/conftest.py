@@ -2,12 +2,10 @@
 import os
 import runpy
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import utils
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -15,9 +13,6 @@ if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
 
 ROOT = Path(__file__).resolve().parents[1]
-# For every base of a framework that a config names, MMEngine reads all metafiles of the framework.
-utils.load = cache(utils.load)
-
 
 def pytest_collection_modifyitems(items):
     """What trains comes first: a long test at the end would keep one of the processes waiting."""

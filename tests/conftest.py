@@ -14,6 +14,7 @@ if not torch.cuda.is_available():
 
 ROOT = Path(__file__).resolve().parents[1]
 
+
 def pytest_collection_modifyitems(items):
     """What trains comes first: a long test at the end would keep one of the processes waiting."""
     items.sort(key=lambda item: item.get_closest_marker('training') is None)

@@ -1,4 +1,4 @@
-"""Whole models as files: ONNX and ``torch.export``."""
+"""Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
 import json
 import operator
 import warnings
@@ -15,7 +15,7 @@ from ..export import MAX_PROTOBUF_BYTES, OPSET, translations
 from .load import DETAILS, as_tuple
 from .parts import Parts
 
-FORMATS = 'onnx', 'pt2'
+FORMATS = 'onnx', 'pt2', 'aoti'
 EXAMPLE_SIZE = 375, 500  # of no special ratio
 
 
@@ -26,8 +26,8 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
 
     Args:
         parts (Parts): Of :func:`~mmvit_backbones.deploy.parts.split`.
-        path (str | PathLike): ``.onnx`` or ``.pt2``, as the format.
-        file_format (str): ``onnx`` or ``pt2``.
+        path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
+        file_format (str): ``onnx``, ``pt2`` or ``aoti``.
         task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes.
         example (np.ndarray | None): An image ``(height, width, 3)`` in which something is found; by default noise.
@@ -56,7 +56,12 @@ def write(examples: dict, outputs: list[str], path: str | PathLike, file_format:
     programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
                 for name, (module, inputs, shapes) in examples.items()}
     from torch.export.pt2_archive._package import package_pt2
-    package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
+    if file_format == 'pt2':
+        package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
+        return
+    files = {name: torch._inductor.aot_compile(program.module(check_guards=False), program.example_inputs[0], options={
+        'aot_inductor.package': True}) for name, program in programs.items()}
+    package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
 
 def check_path(path: str | PathLike, file_format: str) -> None:

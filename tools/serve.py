@@ -293,7 +293,8 @@ def main(args: argparse.Namespace) -> None:
         listener = socket.create_server((args.host, args.port))
     except (OSError, OverflowError) as error:
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
-    models = [Served(path, config, args.device, args.trust_code) for path, config in zip_longest(args.models, args.config)]
+    models = [Served(path, config, args.device, args.trust_code)
+              for path, config in zip_longest(args.models, args.config)]
     workers = Workers(args.workers, args.queue, args.timeout)
     app = build_app(models, workers, args.max_megabytes, args.max_megapixels)
     print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)

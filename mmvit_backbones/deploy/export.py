@@ -1,7 +1,6 @@
 """Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
 import json
 import operator
-import warnings
 from os import PathLike
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..cli.config import UsageError
-from ..export import MAX_PROTOBUF_BYTES, OPSET, translations
+from ..export import MAX_PROTOBUF_BYTES, OPSET, ignore_deprecations, translations
 from .load import DETAILS, as_tuple
 from .parts import Parts
 
@@ -43,9 +42,7 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     if parts.preprocess is None:
         image = torch.rand(1, 3, *EXAMPLE_SIZE)
     details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
-    with warnings.catch_warnings():
-        # torchvision's non-maximum suppression asks for a size in a way that torch deprecates.
-        warnings.filterwarnings('ignore', '.create_unbacked_symint. is deprecated', FutureWarning)
+    with ignore_deprecations():
         write(examples_of(parts, image), parts.outputs, path, file_format, details)
 
 
@@ -137,9 +134,7 @@ def write_onnx(examples: dict, outputs: list[str], path: str | PathLike, details
 
 
 def export_part(module: nn.Module, inputs: tuple, shapes: tuple, takes: list[str], gives: list[str]):
-    with warnings.catch_warnings():
-        # torch.onnx asks for the leaves of a tree in a way that torch deprecates.
-        warnings.filterwarnings('ignore', message='.*LeafSpec', category=FutureWarning)
+    with ignore_deprecations():
         program = torch.onnx.export(
             module.eval(), inputs, dynamo=True, verbose=False, opset_version=OPSET, input_names=takes,
             output_names=gives, dynamic_shapes=shapes,

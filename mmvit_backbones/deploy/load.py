@@ -121,10 +121,11 @@ class Pt2File(Exported):
     def __init__(self, path: Path, trust_code: bool) -> None:
         from torch.export.pt2_archive._package import load_pt2
         try:
-            self.runtime = 'aoti' if any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist()) else 'pt2'
-            if self.runtime == 'aoti' and not trust_code:
-                raise UsageError(f'{path} holds compiled code, which can do all that you can: where you trust its author, '
+            is_compiled = any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist())
+            if is_compiled and not trust_code:
+                raise UsageError(f'{path} holds compiled code, which can do all that you can: if you trust its author, '
                                  'load it with trust_code=True, or --trust-code')
+            self.runtime = 'aoti' if is_compiled else 'pt2'
             with warnings.catch_warnings(), weights_only():
                 # The reader's own, of weights that it only reads.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
@@ -178,8 +179,8 @@ def load(path: str | PathLike, config: str | None = None, device: str | torch.de
         path (str | PathLike): ``.onnx`` or ``.pt2`` of ``tools/export.py``, or a checkpoint for PyTorch.
         config (str | None): Config file of a checkpoint; by default what a training's checkpoint has with it.
         device (str | torch.device): Where a checkpoint's model runs; exported files run on the CPU.
-        trust_code (bool): Whether a file of ``--format aoti`` is loaded. It holds compiled code, which runs with the rights
-            of this process; nothing in the other files can run.
+        trust_code (bool): Whether a file of ``--format aoti`` is loaded. It holds compiled code, which runs with the
+            rights of this process; nothing in the other files can run.
 
     Returns:
         Model: With ``predict(image)``.

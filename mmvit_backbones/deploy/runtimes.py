@@ -95,4 +95,4 @@ def compare_runtimes(model: nn.Module, images: Tensor, runtimes: list[str], repe
                 failed[runtime] = dict(error=f'{type(error).__name__}: {error}'.splitlines()[0][:200])
                 continue
             functions[runtime] = function
-        return {**measure(functions, images, repeats), **failed}
+        return {**(measure(functions, images, repeats) if functions else {}), **failed}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torchvision.ops import box_iou
 
 from ..cli.config import UsageError
 from ..export import MAX_PROTOBUF_BYTES, OPSET, ignore_deprecations, translations
@@ -193,7 +194,7 @@ def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> d
         return dict(scores=float(np.abs(expected['scores'][order[0]] - actual['scores'][order[1]]).max()))
     if len(expected['labels']) == 0 or len(actual['labels']) == 0:
         return dict(matched=float(len(expected['labels']) == len(actual['labels'])), scores=0., boxes=1., masks=1.)
-    ious = box_ious(expected['boxes'], actual['boxes'])
+    ious = box_iou(*(torch.from_numpy(found['boxes']) for found in (expected, actual))).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
     ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of boxes alike, the one with that score
     pairs = ious.argmax(1)
@@ -206,13 +207,6 @@ def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> d
         union = (ours | theirs).sum((1, 2))
         result['masks'] = float(((ours & theirs).sum((1, 2)) / union.clip(1))[union > 0].min(initial=1))
     return result
-
-
-def box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    corners = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    common = (corners[1] - corners[0]).clip(0).prod(2)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b))
-    return common / (area_a[:, None] + area_b - common).clip(1e-9)
 
 
 def check_agreement(figures: dict[str, float]) -> bool:

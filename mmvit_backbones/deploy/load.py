@@ -98,12 +98,10 @@ class Exported(Model):
 class OnnxFile(Exported):
     runtime = 'onnxruntime'
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+            self.session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
         except Exception as error:  # of classes that are ONNX Runtime's own
             raise UsageError(f'{path} is no ONNX file that can be run: {error}') from error
         details = self.session.get_modelmeta().custom_metadata_map.get(DETAILS)

@@ -16,7 +16,7 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.predict import _build_model
 from mmvit_backbones.deploy import load
-from mmvit_backbones.deploy.export import box_ious, check_agreement, compare, export_model
+from mmvit_backbones.deploy.export import check_agreement, compare, export_model
 from mmvit_backbones.deploy.load import Checkpoint
 from mmvit_backbones.deploy.parts import check_exportable, split
 from mmvit_backbones.ops.library import FOLDER, library_name
@@ -67,7 +67,6 @@ def test_comparison_sees_other_boxes():
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
         assert not check_agreement(compare(prediction, {**prediction, **change}))
-    assert box_ious(np.array([[0, 0, 2, 2.]]), np.array([[1, 0, 3, 2.]]))[0, 0] == pytest.approx(1 / 3)
 
 
 # By task and kind of network: a demonstration's config, a tiny network, and changes of the model around it.

@@ -7,7 +7,6 @@ import argparse
 from collections import Counter
 from textwrap import fill
 
-import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -18,12 +17,10 @@ from torch import Tensor
 
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.frameworks import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.cli.launch import add_config_options, output_file, run_script
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 COLUMNS = 4
 CLASSES_SHOWN = 4
@@ -137,8 +134,7 @@ def draw_sheet(pictures: list[tuple[np.ndarray, str]], path: str) -> None:
         axes.set_title(title, fontsize=8)
     for axes in grid.flat:
         axes.axis('off')
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save_figure(figure, path, dpi=100)
 
 
 if __name__ == '__main__':

@@ -4,12 +4,9 @@ Both libraries have the same layers under other names: anchors, box coding and o
 for the anchors of RetinaNet, which detectron2 orders by size and mmdet by ratio.
 """
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 
-from mmengine.logging import print_log
 from torch import Tensor
-
-from .layout import rename
 
 SIZES = RATIOS = 3  # of RetinaNet's anchors at a place
 
@@ -44,28 +41,10 @@ OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anc
                          r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
 
 
-def split_detector(state_dict: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of a detector's backbone without their prefix, and its pyramid and heads by mmdet's names.
-
-    Where these have other layers than detectron2's own Mask R-CNN and RetinaNet, they are left out, with a log line.
-    """
-    others = {key: x for key, x in state_dict.items() if OTHER_PARTS.fullmatch(key)}
-    backbone = {key.removeprefix(prefix): x for key, x in state_dict.items() if key not in others}
-    try:
-        return backbone, convert_parts(others)
-    except KeyError as error:
-        print_log(f"the detector's pyramid and heads are left out: {error.args[0]}", logger='current')
-        return backbone, {}
-
-
-def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pyramid and heads by mmdet's names: ``neck.*``, ``rpn_head.*``, ``roi_head.*`` or ``bbox_head.*``.
-
-    Raises:
-        KeyError: If a key is unknown.
-    """
-    is_retinanet = any(key.startswith('head.') for key in others)
-    levels = [int(match[1]) for key in others if (match := re.match(r'backbone\.fpn_lateral(\d)', key))]
+def layout_of(parts: Iterable[str]) -> dict[str, str | Callable | None]:
+    """How the parts of a detector beside its backbone are called in mmdet, as for :func:`layout.rename`."""
+    names = list(parts)
+    levels = [int(match[1]) for name in names if (match := re.match(r'backbone\.fpn_lateral(\d)', name))]
     lowest = min(levels, default=0)  # detectron2 numbers the levels by the logarithm of their stride
 
     def level(match: re.Match) -> str:
@@ -76,8 +55,7 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
         r'backbone\.fpn_(lateral|output)(\d)\.(weight|bias)': level,
         r'backbone\.(top_block\.p)([67])\.(weight|bias)': level,
     }
-    converted = rename(others, {**pyramid, **(RETINANET if is_retinanet else MASK_RCNN)}, 'detectron2')
-    return {key: order_by_ratio(x) if key.startswith('bbox_head.retina_') else x for key, x in converted.items()}
+    return {**pyramid, **(RETINANET if any(name.startswith('head.') for name in names) else MASK_RCNN)}
 
 
 def order_by_ratio(x: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .detectron2 import split_detector
-from .layout import rename, unwrap
+from .layout import converter
 
 WRAPPERS = ('model_ema', 'model')
 DETECTOR = 'backbone.bottom_up.model.'  # what detectron2 puts before the backbone's keys
@@ -37,6 +36,7 @@ LAYOUT = {
     r'norm\.(\w+)': r'neck.norm.\1',
     r'head\.(weight|bias)': r'head.fc.\1',
 }
+rename_all = converter('RegionViT', LAYOUT, WRAPPERS, (DETECTOR, ))
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
@@ -45,13 +45,9 @@ def convert(checkpoint: Mapping) -> dict[str, Tensor]:
     Raises:
         KeyError: If a key is unknown.
     """
-    state_dict, others = unwrap(checkpoint, WRAPPERS), {}
-    if any(key.startswith(DETECTOR) for key in state_dict):
-        state_dict, others = split_detector(state_dict, DETECTOR)
-    renamed = rename(state_dict, LAYOUT, 'RegionViT')
     # Their norms of maps have parameters of (1, C, 1, 1).
     is_map_norm = re.compile(r'.*(local_embed\.norm\d|projection\.norm|backbone\.norm\d)\.\w+').fullmatch
-    return {key: x.flatten() if is_map_norm(key) else x for key, x in renamed.items()} | others
+    return {key: x.flatten() if is_map_norm(key) else x for key, x in rename_all(checkpoint).items()}
 
 
 def resize_bicubic(image: Tensor, side: int) -> Tensor:

@@ -1,14 +1,11 @@
 """ResT, both versions: from the layouts of github.com/wofmanaf/ResT, those of classifiers and of dense backbones."""
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from torch import Tensor
-
-from .detectron2 import split_detector
-from .layout import rename, unwrap
+from .layout import BATCH_NORM, converter
 
 WRAPPERS = ('model', 'state_dict')
-PREFIXES = ('backbone.bottom_up.', 'backbone.')  # what detectron2 and mmseg put before the backbone's keys
+PREFIXES = ('backbone.bottom_up.', 'backbone.')  # of detectron2 and mmseg
 
 
 def stage(template: str) -> Callable[[re.Match], str]:
@@ -16,7 +13,6 @@ def stage(template: str) -> Callable[[re.Match], str]:
     return lambda match: match.expand(template.format(int(match[1]) - 1))
 
 
-BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 COMMON = {
     r'stem\.pos\.pa_conv\.(weight|bias)': r'backbone.patch_embeds.0.pos.conv.\1',
     r'stage(\d)\.(\d+)\.(norm[12]|mlp\.fc[12]|attn\.(?:q|kv|sr|sr_norm|proj))\.(weight|bias)':
@@ -51,27 +47,5 @@ LAYOUT_V2 = {
     r'norm_(\d)(?:\.0)?\.(weight|bias)': stage(r'backbone.norm{}.\2'),  # detection norm_1.0, segmentation norm_1
 }
 
-
-def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; detectors and segmenters come back whole.
-
-    Raises:
-        KeyError: If a key is unknown.
-    """
-    backbone, others = read(checkpoint)
-    return rename(backbone, LAYOUT, 'ResT') | others
-
-
-def convert_v2(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The same of a ResTv2."""
-    backbone, others = read(checkpoint)
-    return rename(backbone, LAYOUT_V2, 'ResTv2') | others
-
-
-def read(checkpoint: Mapping) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights by the authors' names, and the parts of a detector by mmdet's."""
-    state_dict = unwrap(checkpoint, WRAPPERS)
-    for prefix in PREFIXES:
-        if any(key.startswith(f'{prefix}stem.') for key in state_dict):
-            return split_detector(state_dict, prefix)
-    return state_dict, {}
+convert = converter('ResT', LAYOUT, WRAPPERS, PREFIXES, 'stem.')
+convert_v2 = converter('ResTv2', LAYOUT_V2, WRAPPERS, PREFIXES, 'stem.')

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, TASK_UTILS, init_default_scope
 
 from mmvit_backbones import convert_state_dict
-from mmvit_backbones.checkpoints.detectron2 import convert_parts
+from mmvit_backbones.checkpoints.layout import convert_parts
 
 
 def pyramid(first: int, channels: list[int]) -> dict[str, tuple[int, ...]]:

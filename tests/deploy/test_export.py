@@ -14,7 +14,7 @@ from tiny_configs import TINY_CONFIGS
 from torch.utils.cpp_extension import include_paths, library_paths
 
 from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.predict import _build_model
+from mmvit_backbones.cli.predict import build_model
 from mmvit_backbones.deploy import load
 from mmvit_backbones.deploy.export import check_agreement, compare, export_model
 from mmvit_backbones.deploy.load import Checkpoint
@@ -88,7 +88,7 @@ def model_of(name: str, network: str, heads: dict, folder: Path) -> tuple[Config
     cfg.merge_from_dict(dict(model=heads))
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    model = _build_model(cfg)
+    model = build_model(cfg)
     for parameter in model.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     path = folder / 'model.pth'

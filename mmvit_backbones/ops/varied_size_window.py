@@ -291,13 +291,11 @@ class _TritonAttention(torch.autograd.Function):
         scale, offset, bias_table, lse, *maps = ctx.saved_tensors
         window_size, top, left, softmax_scale = ctx.constants
         q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
-        inputs = grad, q, k, v, scale, offset, bias_table, lse
-        packed = delta = None
-        if window_size**2 > kernels.BLOCK:
-            packed, delta = kernels.grad_rows(*inputs, *ctx.constants)
-        written, tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
-        packed = written if packed is None else packed
+        packed = q.new_empty((q.shape[0], *q.shape[3:], 3, *q.shape[1:3]))
         grads = packed.permute(3, 0, 4, 5, 1, 2)
+        inputs = grad, q, k, v, scale, offset, bias_table, lse, grads[0]
+        delta = kernels.grad_rows(*inputs, *ctx.constants) if window_size**2 > kernels.BLOCK else None
+        tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
         kernels.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
         return (whole(grad_scale), whole(grad_offset), tables.sum((0, 2)).T, None, None, None, None,
                 *(grads if len(maps) == 3 else [packed]))

@@ -50,11 +50,7 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
         images = torch.empty(1, 3, height, width)
     formulas = {torch.ops.aten.baddbmm_: in_place_product}
     if backends.triton is not None:  # meta tensors are dispatched as those on a GPU
-        import_module('mmvit_backbones.ops.kernels.residual_attention')
-        import_module('mmvit_backbones.ops.kernels.residual_window_attention')
-        import_module('mmvit_backbones.ops.kernels.normalized_attention')
-        import_module('mmvit_backbones.ops.kernels.scaled_logits')
-        import_module('mmvit_backbones.ops.kernels.varied_size_window')
+        import_module('mmvit_backbones.ops.kernels')  # registers the operators
         formulas |= {torch.ops.mmvit.window_attention: window_attention,
                      torch.ops.mmvit.residual_attention: two_products, torch.ops.mmvit.scaled_logits: logits_product,
                      torch.ops.mmvit.residual_window_attention: packed_windows,

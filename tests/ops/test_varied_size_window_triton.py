@@ -77,6 +77,7 @@ def test_packed_projection():
 def test_operators_are_registered_correctly():
     """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
     from mmvit_backbones.ops.kernels import varied_size_window as kernels
+    from mmvit_backbones.ops.kernels import window_sampling
     arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
     q, k, v, scale, offset, bias_table = (
         x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
@@ -89,11 +90,12 @@ def test_operators_are_registered_correctly():
         (kernels.attention, (*inputs, *window, 0.5)),
         (kernels.grad_rows, (out, *inputs, lse, grads[0], *window, 0.5)),
         (kernels.grad_windows, (out, *inputs, lse, grads[0], delta, *window, 0.5)),
-        (kernels.grad_pixels, (tokens, scale, offset, grads[1:], *window)),
-        (kernels.sample, (k, scale, offset, *window)),
-        (kernels.slopes, (k, tokens[0], scale, offset, *window)),
+        (window_sampling.grad_pixels, (tokens, scale, offset, grads[1:], *window)),
+        (window_sampling.sample, (k, scale, offset, *window)),
+        (window_sampling.slopes, (k, tokens[0], scale, offset, *window)),
     ]:
-        torch.library.opcheck(operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
+        torch.library.opcheck(
+            operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     """Outputs and gradients of small inputs: a map of whole windows; one with padding, a shift and previous logits."""
     results = []
     for window_size, shift, height, width in ((2, 0, 4, 2), (7, 3, 9, 15)):
-        rows, columns = -(-height // window_size), -(-width // window_size)
+        rows, columns = (to_multiple(length, window_size) // window_size for length in (height, width))
         area, num_heads, channels = window_size**2, 2, 8
         x, weight, prev_logits, bias = backends.example_inputs(
             device, dtype, (2, height, width, channels), (3 * channels, channels),

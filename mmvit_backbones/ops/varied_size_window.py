@@ -174,7 +174,7 @@ def choose_backend(backend: str | None, features: Tensor, window_size: int) -> s
             return 'reference'
         # Tensors on the meta device are dispatched as on a GPU: the library's operators have fake implementations.
         candidates = {'cpu': ['cpp'], 'cuda': ['cuda', 'triton'], 'meta': ['triton']}.get(features.device.type, [])
-        if torch.compiler.is_exporting():
+        if backends.is_exporting():
             candidates = [name for name in candidates if name != 'triton']  # whose kernels no exported program holds
         for backend in candidates:
             if why_not(backend, features, window_size) is None:

@@ -193,6 +193,14 @@ def test_autocast():
         torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)
 
 
+def test_windows_of_an_empty_batch():
+    x, layer = torch.randn(0, 3, 4, 8, device=DEVICE, requires_grad=True), nn.Linear(8, 24, device=DEVICE)
+    prev_logits, bias = torch.zeros(0, 4, 2, 4, 4, device=DEVICE), torch.zeros(2, 4, 4, device=DEVICE)
+    out, logits = residual_window_attention(x, layer, prev_logits, 0.5, 0.5, bias, 2, backend='triton')
+    out.sum().backward()
+    assert (out.shape, logits.shape, x.grad.shape) == (x.shape, prev_logits.shape, x.shape)
+
+
 def test_a_request_that_cannot_run_says_why():
     x = torch.randn(1, 1, 4, 4, device=DEVICE)
     with pytest.raises(ValueError, match='no kernels for torch.float64'):

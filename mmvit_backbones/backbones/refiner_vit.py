@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.recompute import recomputable, recompute_input
-from ..ops.refined_attention import relu6_
+from ..ops.refined_attention import image_by_image, relu6_
 from ..ops.window import pad_to_multiple
 from .base import Backbone, check_num_heads
 
@@ -123,7 +123,7 @@ class SharedAttention(nn.Module):
     def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to the same."""
         v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        x = self.norm(self.refiner(prev_attn)) @ v
+        x = self.norm(image_by_image(self.refiner, prev_attn)) @ v
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 

@@ -20,6 +20,7 @@ from .window_sampling import (
     FEW,
     add_slopes,
     empty_map,
+    find_place,
     find_window,
     head_map,
     launch_windows,
@@ -87,7 +88,8 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
                       bias, bias_r, bias_h, out, o_b, o_h, o_d, o_y, o_x, lse, softmax_scale, heads, height, width,
                       rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
                       PRECISION: tl.constexpr):
-    image, row, column, head, place, _ = find_window(scale, offset, heads, rows, columns, top, left, WINDOW)
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     k, v = head_map(k, k_b, k_h, k_d, k_y, k_x, image, head), head_map(v, v_b, v_h, v_d, v_y, v_x, image, head)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     query = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -118,7 +120,8 @@ def _rows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
                  grad_q, o_b, o_h, o_d, o_y, o_x, delta, softmax_scale, heads, height, width, rows, columns, top, left,
                  d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Of windows of several blocks: the gradient of q, and the sums over keys of ``P * dP``."""
-    image, row, column, head, place, _ = find_window(scale, offset, heads, rows, columns, top, left, WINDOW)
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     k, v = head_map(k, k_b, k_h, k_d, k_y, k_x, image, head), head_map(v, v_b, v_h, v_d, v_y, v_x, image, head)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     query = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -154,7 +157,8 @@ def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v
                     table, softmax_scale, heads, height, width, rows, columns, top, left, d, WHOLE: tl.constexpr,
                     WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Gradients of sampled keys and values, of scale and offset, of biases, and of q if the window is one block."""
-    image, row, column, head, place, index = find_window(scale, offset, heads, rows, columns, top, left, WINDOW)
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     k, v = head_map(k, k_b, k_h, k_d, k_y, k_x, image, head), head_map(v, v_b, v_h, v_d, v_y, v_x, image, head)
     q, grad = head_map(q, q_b, q_h, q_d, q_y, q_x, image, head), head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head)
     grad_q = head_map(grad_q, o_b, o_h, o_d, o_y, o_x, image, head)

@@ -53,22 +53,28 @@ def _axis(scale, offset, index, window, pad, WINDOW: tl.constexpr):
 
 
 @triton.jit
-def _place(scale, offset, image, row, column, head, heads, rows, columns, top, left, WINDOW: tl.constexpr):
-    """``_axis`` of y and of x, and the index of the window's parameters for x; those for y follow a grid later."""
-    index = ((image.to(tl.int64) * heads + head) * 2 * rows + row) * columns + column
-    y, spacing_y = _axis(scale, offset, index + rows * columns, row, top, WINDOW)
-    x, spacing_x = _axis(scale, offset, index, column, left, WINDOW)
-    return (y, spacing_y, x, spacing_x), index
+def find_window(heads, rows, columns):
+    """The program's window: image, row, column, head, and the index of its parameters for x.
 
-
-@triton.jit
-def find_window(scale, offset, heads, rows, columns, top, left, WINDOW: tl.constexpr):
-    """The program's window: image, row, column, head, and ``_place``."""
+    No pointers go in: torch.compile would take them for what a kernel writes to, if a place of a result came out.
+    """
     window = tl.program_id(0)
     image, row = window // heads // columns // rows, window // heads // columns % rows
     column, head = window // heads % columns, window % heads
-    place, index = _place(scale, offset, image, row, column, head, heads, rows, columns, top, left, WINDOW)
-    return image, row, column, head, place, index
+    return image, row, column, head, _parameters(image, row, column, head, heads, rows, columns)
+
+
+@triton.jit
+def _parameters(image, row, column, head, heads, rows, columns):
+    return ((image.to(tl.int64) * heads + head) * 2 * rows + row) * columns + column
+
+
+@triton.jit
+def find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW: tl.constexpr):
+    """``_axis`` of y and of x of a window, whose parameters for y follow those for x a grid later."""
+    y, spacing_y = _axis(scale, offset, index + rows * columns, row, top, WINDOW)
+    x, spacing_x = _axis(scale, offset, index, column, left, WINDOW)
+    return y, spacing_y, x, spacing_x
 
 
 @triton.jit
@@ -174,7 +180,8 @@ def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
 @triton.jit
 def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, o_b, o_h, o_d, o_y, o_x, heads, height, width,
                    rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
-    image, row, column, head, place, _ = find_window(scale, offset, heads, rows, columns, top, left, WINDOW)
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = head_map(features, f_b, f_h, f_d, f_y, f_x, image, head)
     out = head_map(out, o_b, o_h, o_d, o_y, o_x, image, head)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
@@ -191,7 +198,8 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, g_b, g_h, g_d, g_y, 
                    grad_offset, heads, height, width, rows, columns, top, left, d,
                    WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     """Gradients of scale and offset, from those of sampled features."""
-    image, row, column, head, place, index = find_window(scale, offset, heads, rows, columns, top, left, WINDOW)
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = head_map(features, f_b, f_h, f_d, f_y, f_x, image, head)
     grad = head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head)
     zero = tl.zeros((FEW,), tl.float32)
@@ -229,8 +237,8 @@ def _pixels_kernel(tokens, t_p, t_b, t_h, t_d, t_y, t_x, scale, offset, out, o_p
     result = tl.zeros((TILE * TILE, BLOCK_D), tl.float32)
     for window in range(0, rows * columns):
         row, column = window // columns, window % columns
-        place, _ = _place(scale, offset, image, row, column, head, heads, rows, columns, top, left, WINDOW)
-        y, spacing_y, x, spacing_x = place
+        index = _parameters(image, row, column, head, heads, rows, columns)
+        y, spacing_y, x, spacing_x = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
         if _reaches(y, spacing_y, tile_y, WINDOW) & _reaches(x, spacing_x, tile_x, WINDOW):
             for first in range(0, WINDOW * WINDOW, BLOCK_N):
                 token = first + tl.arange(0, BLOCK_N)

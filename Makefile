@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream chaos fuzz lint docs tutorials clean
+.PHONY: help setup demo test test-quick test-upstream test-exports chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-quick: setup  ## run the tests that take seconds
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/setup_env.py
 	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
+
+test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in tests, one of each kind
+	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/test_export.py -k one_file
 
 chaos: setup  ## kill trainings 100 times at random moments and resume them; CHAOS_KILLS, CHAOS_SEED
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/engine/chaos.py

@@ -1,7 +1,8 @@
 """Networks as ONNX files, one for images of all sizes."""
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -39,9 +40,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     backbone = getattr(model, 'backbone', None)
     outputs = ['logits'] if backbone is not None else [f'map{stage}' for stage in model.out_indices]
     images = torch.rand(2, (backbone or model).in_channels, *EXAMPLE_SIZE)
-    with warnings.catch_warnings():
-        # torch.onnx asks for the leaves of a tree in a way that torch deprecates.
-        warnings.filterwarnings('ignore', message='.*LeafSpec', category=FutureWarning)
+    with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), (images, ), dynamo=True, verbose=False, opset_version=opset, input_names=['images'],
             output_names=outputs, dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}, ),
@@ -50,6 +49,14 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     num_bytes = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
     program.save(path, external_data=num_bytes > MAX_PROTOBUF_BYTES)
+
+
+@contextmanager
+def ignore_deprecations() -> Iterator[None]:
+    """Those that torch and torchvision cause themselves: in trees of inputs, and in non-maximum suppression."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*LeafSpec|.create_unbacked_symint. is deprecated', FutureWarning)
+        yield
 
 
 def translations() -> dict:

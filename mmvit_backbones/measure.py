@@ -62,7 +62,7 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
-        results = list(tensors_in(out))
+        results = tensors_in(out)
         if not results:  # what writes to its arguments
             results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
         if function._schema.name.split('::')[1] not in VIEWS and results:
@@ -100,19 +100,15 @@ def count_traffic(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype =
     for name in ('forward', 'step'):
         model.train(name == 'step')
         with torch.set_grad_enabled(name == 'step'), Traffic() as traffic, FusedAttention():
-            results = list(tensors_in(model(images)))
+            results = tensors_in(model(images))
             if name == 'step':
                 sum(t.float().pow(2).mean() for t in results if t.requires_grad).backward()
         counted[name] = dict(kernels=traffic.kernels, gb=round(traffic.num_bytes / 1e9, 2))
     return counted
 
 
-def tensors_in(x: object) -> 'list[Tensor]':
-    if torch.is_tensor(x):
-        return [x]
-    if isinstance(x, dict):
-        x = list(x.values())
-    return [t for y in x for t in tensors_in(y)] if isinstance(x, (list, tuple)) else []
+def tensors_in(x: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
 
 
 # ---- what stands for the fused kernels
@@ -170,10 +166,10 @@ class LiveBytes(TorchDispatchMode):
         self.known = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        before = {storage_key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        before = {storage_key(t) for t in tensors_in((args, kwargs))}
         out = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and storage_key(tensor) not in before | self.known:
+        for tensor in tensors_in(out):
+            if storage_key(tensor) not in before | self.known:
                 self.add(tensor.untyped_storage())
         return out
 

@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
-from .checkpoints.loading import check_task, load_published, load_published_or_own
+from .checkpoints.loading import check_task, load_variant
 from .zoo import find_variant
 
 
@@ -62,10 +62,7 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
         import_mmpretrain()
     model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))
     init_weights(model)
-    if pretrained:
-        load_published(model, variant, pretrained, task, new_head=num_classes is not None)
-    elif checkpoint is not None:
-        load_published_or_own(model, name, checkpoint, task, new_head=num_classes is not None)
+    load_variant(model, variant, task, checkpoint, pretrained, new_head=num_classes is not None)
     return model
 
 

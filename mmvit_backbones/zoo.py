@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from .checkpoints import CheckpointError, refiner, regionvit, rest, reswin, revit, swin_vsa, vitae
+from .checkpoints import CheckpointError, refiner, regionvit, rest, revit, vitae
 from .weights import WEIGHTS, Weights
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
@@ -142,7 +142,7 @@ REMVITV2 = replace(
     REVIT, name='ReMViTv2', backbone='ReMViTv2', convert=revit.convert_remvitv2, classifier=dict(out_indices=(3, )),
     architecture=('Pooled attention', 'Decomposed relative positions', 'Attention residuals'))
 RESWIN = replace(
-    REVIT, name='ReSwin', backbone='ReSwin', convert=reswin.convert, classifier=dict(out_indices=(3, )),
+    REVIT, name='ReSwin', backbone='ReSwin', convert=revit.convert_reswin, classifier=dict(out_indices=(3, )),
     architecture=('Window attention', 'Attention residuals'),
     head=dict(type='LinearClsHead', init_cfg=None))  # trained from PyTorch's initial values, as its linear layers
 VITAE = Family(
@@ -179,7 +179,7 @@ VITAEV2_VSA = Family(
     architecture=('Varied-size window attention', 'Convolution'),
     convert=vitae.convert_vitaev2_vsa)
 SWIN_VSA = replace(
-    VITAEV2_VSA, name='Swin-VSA', backbone='SwinVSA', convert=swin_vsa.convert,
+    VITAEV2_VSA, name='Swin-VSA', backbone='SwinVSA', convert=vitae.convert_swin_vsa,
     architecture=('Varied-size window attention', ),
     remark="scores without code or weights; the network is this package's own definition")
 REGIONVIT = Family(  # its classifiers read the regional tokens

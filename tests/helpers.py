@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import utils
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 import mmvit_backbones  # noqa: F401  registers the networks
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout
+# For every base of a framework that a config names, MMEngine reads all metafiles of the framework.
+utils.load = cache(utils.load)
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 

@@ -4,9 +4,11 @@ import os
 import resource
 import runpy
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -78,6 +80,21 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     return Run(log, 'train.py', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
 
 
+def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
+    """Start two processes of one training."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    return [train(work_dir, '--launcher=pytorch', *arguments, before=partial(be_one_of, rank, 2, port), **options)
+            for rank in range(2)]
+
+
+def end(runs: list[Run], code: int = 0) -> None:
+    """Wait for the processes of one training, which end with this code."""
+    codes = [run.wait(200) for run in runs]
+    assert codes == [code, code], [run.text[-2000:] for run in runs]
+
+
 def limit_memory() -> None:
     """Leave half a GiB to this process."""
     with open('/proc/self/status') as file:
@@ -98,6 +115,13 @@ def hold_signals(ready) -> None:
     ready.set()
     while True:
         time.sleep(0.01)
+
+
+def look_into_the_hub() -> None:
+    """Where mmpretrain was imported first, as in the server."""
+    import mmpretrain
+    assert list(sys.modules).index('mmpretrain') < list(sys.modules).index('mmvit_backbones')
+    assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -1,11 +1,6 @@
-"""One of two processes that train every tiny network with FSDP2; the first also trains it alone.
-
-``python sharded_training.py FOLDER RANK``: the processes meet in a file of the folder, and the first prints errors and
-losses as JSON.
-"""
+"""One of two processes that train every tiny network with FSDP2; the first also trains it alone."""
 import copy
 import json
-import sys
 from datetime import timedelta
 
 import torch
@@ -63,6 +58,7 @@ def compare(network: str, rank: int) -> dict:
 
 
 def run(folder: str, rank: int) -> None:
+    """The processes meet in a file of the folder, and the first writes errors and losses to ``results.json``."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=RANKS,
                             timeout=timedelta(seconds=120))
@@ -75,9 +71,6 @@ def run(folder: str, rank: int) -> None:
     gathered = [None] * RANKS
     dist.all_gather_object(gathered, results)
     if rank == 0:
-        print(json.dumps({network: [of_rank[network] for of_rank in gathered] for network in TINY_CONFIGS}))
+        with open(f'{folder}/results.json', 'w') as file:
+            json.dump({network: [of_rank[network] for of_rank in gathered] for network in TINY_CONFIGS}, file)
     dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    run(sys.argv[1], int(sys.argv[2]))

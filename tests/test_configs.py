@@ -9,7 +9,6 @@ from copy import deepcopy
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -29,30 +28,36 @@ def recipes() -> list:
             for path in sorted(ROOT.glob('configs/*.py'))]
 
 
-@cache
-def read(path: Path) -> Config:
-    return Config.fromfile(path, format_python_code=False)
-
-
-def need_framework(config: Config) -> None:
+@pytest.fixture(scope='module', params=recipes())
+def config(request) -> Config:
+    """Each one, read once for all tests of it."""
+    config = Config.fromfile(request.param, format_python_code=False)
     if find_spec(config.default_scope) is None:
         pytest.skip(f'{config.default_scope} is optional and not installed')
     for name in config.custom_imports.imports:
         import_module(name)
-    init_default_scope(config.default_scope)
+    return config
 
 
-@pytest.mark.parametrize('path', recipes())
-def test_builds(path):
-    config = read(path)
-    need_framework(config)
+@cache
+def built_backbone(model: str, scope: str) -> tuple[str, float]:
+    """Type and drop path rate of the backbone in a model, written as JSON, that is built without memory."""
+    init_default_scope(scope)
     with torch.device('meta'):
-        model = MODELS.build(deepcopy(config.model))  # detectors write into it
+        backbone = MODELS.build(ConfigDict(json.loads(model))).backbone
+    rates = [module.drop_prob for module in backbone.modules() if type(module).__name__ == 'DropPath']
+    return type(backbone).__name__, max(rates)
+
+
+def test_builds(config):
+    """Models that several recipes have are built once."""
     backbone = config.model.backbone
-    assert type(model.backbone).__name__ == backbone.type
-    rates = [module.drop_prob for module in model.backbone.modules() if type(module).__name__ == 'DropPath']
+    network, rate = built_backbone(json.dumps(config.model.to_dict(), sort_keys=True), config.default_scope)
+    assert network == backbone.type
     # As published, the last cells of ViTAEv2 stay below the rate.
-    assert max(rates) == pytest.approx(backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in backbone.type else 1e-6)
+    assert rate == pytest.approx(backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in backbone.type else 1e-6)
+    assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
+    assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
     assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
     assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
 
@@ -136,11 +141,9 @@ def shrunk(config: Config) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/*.py')), ids=lambda path: path.stem)
-def test_every_parameter_gets_a_gradient(path):
+def test_every_parameter_gets_a_gradient(config):
     """DDP stops at the second iteration where one gets none. Recipes whose shrunk models are equal are run once."""
-    config = read(path)
-    need_framework(config)
+    init_default_scope(config.default_scope)
     assert not config.get('find_unused_parameters')
     assert without_gradient(json.dumps(shrunk(config), sort_keys=True)) == []
 
@@ -166,16 +169,16 @@ def test_a_leaf_states_what_differs(tmp_path):
         bases = tuple(str(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases))
         if bases not in resolved:
             (tmp_path / 'bases.py').write_text(f'_base_ = {list(bases)}')
-            resolved[bases] = Config.fromfile(tmp_path / 'bases.py', format_python_code=False)
-        own = {'_base_': deepcopy(resolved[bases]._cfg_dict)}
+            resolved[bases] = Config.fromfile(tmp_path / 'bases.py', format_python_code=False).to_dict()
+        base = resolved[bases]
+        own = {'_base_': deepcopy(ConfigDict(base))} if '_base_.' in path.read_text() else {}
         exec(compile(tree, path, 'exec'), own)
         own = {key: value for key, value in own.items() if not key.startswith('_')}
         backbone = own.get('model', {}).get('backbone', {})
-        cls = MODELS.get({**resolved[bases].model.get('backbone', {}), **backbone}['type'])
+        cls = MODELS.get({**base['model'].get('backbone', {}), **backbone}['type'])
         defaults = {name: parameter.default for name, parameter in inspect.signature(cls.__init__).parameters.items()
                     if name != 'arch'}
         stated = {key: value for key, value in backbone.items() if key != 'drop_path_rate'}
-        base = resolved[bases].to_dict()
         found[path.stem] = repeated(own, base) + [
             key for key in stated if defaults.get(key, not stated[key]) == stated[key]
             and key not in base['model'].get('backbone', {})]

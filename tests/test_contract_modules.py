@@ -1,9 +1,6 @@
 """What every backbone promises to libraries that change modules: a parameter is used by calling its module."""
 import json
-import os
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -103,13 +100,15 @@ def test_fsdp_takes_the_same_steps(tmp_path):
     """Every block sharded over two processes: each has the losses of its half of the batch in one process."""
     if not hasattr(pytest.importorskip('torch.distributed.fsdp'), 'fully_shard'):
         pytest.skip('FSDP2 came with torch 2.6')
-    command = [sys.executable, str(HERE / 'sharded_training.py'), str(tmp_path)]
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'CUDA_VISIBLE_DEVICES': '-1'}
-    with subprocess.Popen([*command, '0'], env=environment, stdout=subprocess.PIPE, text=True) as first:
-        second = subprocess.run([*command, '1'], env=environment)
-        printed = first.stdout.read()
-    assert (first.returncode, second.returncode) == (0, 0)
-    results = json.loads(printed.splitlines()[-1])
+    from runs import CONTEXT
+    from sharded_training import run
+    processes = [CONTEXT.Process(target=run, args=(str(tmp_path), rank)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    results = json.loads((tmp_path / 'results.json').read_text())
     assert results.keys() == TINY_CONFIGS.keys()
     assert not {network: ranks for network, ranks in results.items() if not agree(ranks)}
 

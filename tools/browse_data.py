@@ -5,7 +5,6 @@
 """
 import argparse
 
-import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -16,12 +15,10 @@ from torch import Tensor
 
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
+from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.frameworks import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.cli.launch import add_config_options, run_script
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 COLUMNS = 4
 
@@ -125,8 +122,7 @@ def draw_sheet(pictures: list[tuple[np.ndarray, str]], path: str) -> None:
     for axes in grid.flat:
         axes.axis('off')
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save_figure(figure, path, dpi=100)
 
 
 if __name__ == '__main__':

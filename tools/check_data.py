@@ -13,10 +13,8 @@ from mmengine.utils import track_parallel_progress
 
 from mmvit_backbones.cli import launch
 from mmvit_backbones.cli.annotations import coco_left_out
-from mmvit_backbones.cli.config import UsageError, leaf_datasets, load_config
+from mmvit_backbones.cli.config import SPLITS, UsageError, datasets_of, load_config
 from mmvit_backbones.cli.data_check import annotation_errors, check_data, sample_error
-
-SPLITS = ('train', 'val', 'test')
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,8 +32,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
     check_data(cfg, args.splits, content=False)
     init_default_scope(cfg.default_scope)
-    datasets = [leaf for split in args.splits if cfg.get(f'{split}_dataloader')
-                for leaf in leaf_datasets(cfg[f'{split}_dataloader'].dataset)]
+    datasets = [dataset for split in args.splits for dataset in datasets_of(cfg, split)]
     if not datasets:
         raise UsageError(f'config {args.config} has no data set for {" or ".join(args.splits)}')
     errors = []

@@ -10,17 +10,17 @@ one operation. The output is JSON, in bytes, by network.
 """
 import argparse
 import json
-import sys
 
 import torch
 from mmengine.registry import MODELS
 
-from mmvit_backbones.cli.config import UsageError, find_names
+from mmvit_backbones.cli.config import find_names
+from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.measure import count_memory
 from mmvit_backbones.zoo import VARIANTS
 
 
-def parse_args() -> argparse.Namespace:
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
     parser.add_argument('--size', type=int, nargs=2, default=(800, 1333), metavar=('H', 'W'), help='default: 800 1333')
@@ -28,11 +28,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32',
                         help='of weights and activations')
     parser.add_argument('--with-cp', action='store_true', help='recompute blocks in the backward pass')
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     figures = {}
     for name in find_names(args.networks):
         with torch.device('meta'):
@@ -43,7 +42,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'error: {error}')
+    run_script(get_parser(), main)

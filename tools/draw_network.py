@@ -5,7 +5,6 @@
 Nothing is computed but shapes; every box and number is read from the model.
 """
 import argparse
-import sys
 import textwrap
 from itertools import groupby
 from pathlib import Path
@@ -15,26 +14,25 @@ import torch
 from mmengine.registry import MODELS
 
 from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.drawing import plt
+from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.zoo import find_variant
 
-matplotlib.use('Agg')
 matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text
 matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # the same file each time
-import matplotlib.pyplot as plt  # noqa: E402
 
 FILLS = ['#dbe9f6', '#d5efdf', '#fdebd0', '#f6dcdf', '#e6def2']
 
 
-def parse_args() -> argparse.Namespace:
+def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('network', help='name, see mmvit_backbones.list_models()')
     parser.add_argument('out', help='image to write: .svg, .png or .pdf')
     parser.add_argument('--size', type=int, default=224, help='side of the image, in pixels')
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     try:
         variant = find_variant(args.network)
     except ValueError as error:
@@ -99,7 +97,4 @@ def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'error: {error}')
+    run_script(get_parser(), main)

@@ -12,17 +12,17 @@ import argparse
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, load_weights, read_checkpoint
+from mmvit_backbones.checkpoints.loading import load_weights, published_or_own, read_checkpoint
 from mmvit_backbones.cli import launch
-from mmvit_backbones.cli.config import UsageError, leaf_datasets, load_config
+from mmvit_backbones.cli.config import UsageError, datasets_of, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.predict import find_device
+from mmvit_backbones.cli.predict import build_model, find_device
 
 TEMPERATURE = 0.07
 FOLDS = 3
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     check_data(cfg, ['train', 'test'])
     launch.check_backbone(cfg)
     checkpoint = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
-    model = accelerate(build_model(cfg, checkpoint).to(find_device(args.device)), inference=True)
+    model = accelerate(load_model(cfg, checkpoint).to(find_device(args.device)), inference=True)
     sets = {split: features_of(model, loader) for split, loader in find_loaders(cfg).items()}
     (train, labels), (test, truth) = sets.values()
     print(f'{len(train)} images for training, {len(test)} for testing, {train.shape[1]} features, {checkpoint}')
@@ -79,13 +79,12 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UsageError('k-NN and linear probe need scikit-learn: pip install scikit-learn') from error
 
 
-def build_model(cfg: Config, checkpoint: str) -> nn.Module:
+def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     """The classifier with the weights of a checkpoint; the head, which may be for other classes, keeps its own."""
     init_default_scope(cfg.default_scope)
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     cfg.model.backbone.pop('init_cfg', None)
-    model = MODELS.build(cfg.model)
-    weights = find_weights(convert_if_published(read_checkpoint(checkpoint)))
+    model = build_model(cfg)
+    weights = published_or_own(read_checkpoint(checkpoint))[0]
     weights = {key: value for key, value in weights.items() if not key.startswith('head.')}
     head = {key: value for key, value in model.state_dict().items() if key.startswith('head.')}
     load_weights(model, weights | head, checkpoint)
@@ -94,9 +93,9 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 def find_loaders(cfg: Config) -> dict:
     """Training and test images, both as for testing."""
-    test = cfg.test_dataloader
-    train = dict(leaf_datasets(cfg.train_dataloader.dataset)[0], pipeline=leaf_datasets(test.dataset)[0].pipeline)
-    return {'train': Runner.build_dataloader(dict(test, dataset=train)), 'test': Runner.build_dataloader(test)}
+    train = dict(datasets_of(cfg, 'train')[0], pipeline=datasets_of(cfg, 'test')[0].pipeline)
+    return {'train': Runner.build_dataloader(dict(cfg.test_dataloader, dataset=train)),
+            'test': Runner.build_dataloader(cfg.test_dataloader)}
 
 
 @torch.inference_mode()

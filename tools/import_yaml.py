@@ -19,7 +19,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmvit_backbones.cli.config import UsageError, dicts_in, load_config
+from mmvit_backbones.cli.config import LOADERS, UsageError, dicts_in, load_config
 from mmvit_backbones.cli.launch import run_script
 
 # What the options of both are called below. PySlowFast's rates are per 512 images of one step and times the steps
@@ -41,6 +41,10 @@ TIMM = {
     'warmup_lr': 'warmup_lr', 'warmup_epochs': 'warmup_epochs', 'epochs': 'epochs', 'cooldown_epochs': 'cooldown',
     'weight_decay': 'weight_decay', 'opt': 'optimizer', 'clip_grad': 'clip_grad', 'sched': 'schedule',
     'model_ema_decay': 'ema_decay', 'cos_reg_component': 'map_pairs'}
+# Options that are one value of our configs; the others have a method each, or are read together.
+PLACES = {
+    'seed': 'randomness.seed', 'workers': 'train_dataloader.num_workers', 'drop_path': 'model.backbone.drop_path_rate',
+    'weight_decay': 'optim_wrapper.optimizer.weight_decay'}
 WORDS = {'rand_augment', 'optimizer', 'schedule'}  # all others are numbers, or switches
 OPTIMIZERS = {'adam': 'Adam', 'adamw': 'AdamW'}
 
@@ -121,8 +125,13 @@ class Importer:
 
     def run(self) -> dict[str, str]:
         """What was not taken over, with the reason."""
-        for key in self.values:
-            getattr(self, f'set_{key}', lambda value: None)(self.values[key])
+        for key, value in self.values.items():
+            if key in PLACES:
+                self.cfg.merge_from_dict({PLACES[key]: value})
+            elif hasattr(self, f'set_{key}'):
+                getattr(self, f'set_{key}')(value)
+        if 'erase_prob' in self.values:
+            self.update('erase_prob', self.steps('RandomErasing'), erase_prob=self.get('erase_prob'))
         if self.values.keys() & {'mix', 'mixup', 'cutmix', 'mix_prob', 'switch_prob'}:
             self.mix()
         self.plan()
@@ -130,8 +139,7 @@ class Importer:
 
     def steps(self, kind: str) -> list[dict]:
         """The steps of that type in all pipelines."""
-        return [step for split in ('train', 'val', 'test') for step in dicts_in(self.cfg.get(f'{split}_dataloader'))
-                if step.get('type') == kind]
+        return [step for loader in LOADERS for step in dicts_in(self.cfg.get(loader)) if step.get('type') == kind]
 
     def update(self, key: str, nodes: list[dict], **values) -> None:
         if not nodes:
@@ -140,12 +148,6 @@ class Importer:
             node.update(values)
 
     # ---- each option
-
-    def set_seed(self, value: float) -> None:
-        self.cfg.randomness = dict(self.cfg.get('randomness') or {}, seed=value)
-
-    def set_workers(self, value: float) -> None:
-        self.loader.num_workers = value
 
     def set_batch_size(self, value: float) -> None:
         scale = self.cfg.auto_scale_lr
@@ -178,9 +180,6 @@ class Importer:
         else:
             self.update('crop_pct', self.steps('ResizeEdge'), scale=int(side / value))
 
-    def set_drop_path(self, value: float) -> None:
-        self.cfg.model.backbone.drop_path_rate = value
-
     def set_rand_augment(self, value: str) -> None:
         parts = dict(re.findall(r'-(mstd|inc|m|n)([\d.]+)', value))
         if not value.startswith('rand-') or 'm' not in parts or parts.get('inc') != '1':
@@ -189,17 +188,11 @@ class Importer:
         self.update('rand_augment', self.steps('RandAugment'), magnitude_level=number(parts['m']),
                     num_policies=int(parts.get('n', 2)), magnitude_std=number(parts.get('mstd', '0')))
 
-    def set_erase_prob(self, value: float) -> None:
-        self.update('erase_prob', self.steps('RandomErasing'), erase_prob=value)
-
     def set_smoothing(self, value: float) -> None:
         nodes = [node for node in dicts_in(self.cfg.model.head) if node.get('type') == 'LabelSmoothLoss']
         for node in nodes + self.steps('PoolTokenLabels'):
             if node.get('label_smooth_val', 0.1) != value:
                 node['label_smooth_val'] = value
-
-    def set_weight_decay(self, value: float) -> None:
-        self.cfg.optim_wrapper.optimizer.weight_decay = value
 
     def set_optimizer(self, value: str) -> None:
         if value.lower() in OPTIMIZERS:

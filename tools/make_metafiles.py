@@ -65,7 +65,8 @@ def make_files() -> dict[Path, str]:
     metafiles = {ROOT / 'configs/metafiles' / f'{name.lower().replace("-", "_")}.yml':
                  dict(Collections=[collection(family)], Models=models[name]) for name, family in families().items()}
     index = dict(Import=[str(path.relative_to(ROOT)) for path in metafiles])
-    files = {path: to_yaml(content) for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
+    files = {path: NOTE + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+             for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
     files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
     for name, marks, new in (('README.md', TABLE, numbers_of_networks()), ('docs/index.md', TABLE, networks()),
@@ -90,17 +91,10 @@ def place(config: Path) -> tuple:
     return CONFIG_TASKS.index(task), list(VARIANTS).index(variant.name), differences
 
 
-def to_yaml(content: dict) -> str:
-    return NOTE + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
-
-
 def collection(family: Family) -> dict:
     return {
         'Name': family.name,
-        'Metadata': {
-            'Architecture': list(family.architecture),
-            'Weight': f'see {family.code}/',
-        },
+        'Metadata': {'Architecture': list(family.architecture), 'Weight': f'see {family.code}/'},
         'Paper': {'Title': family.title, 'URL': family.paper},
         'README': family.docs,
         'Code': {'URL': family.code, 'Licence': family.licence},
@@ -112,7 +106,7 @@ def model(name: str, task: str, variant: Variant) -> dict:
     data = next((title for word, title in SEGMENTATION_DATA.items() if word in name), DATA[task])
     metadata = {'Variant': variant.name, 'Training Data': data}
     if is_classifier:
-        metadata.update(classifier_metadata(variant))
+        metadata.update({'Parameters': variant.num_params, 'FLOPs': round(variant.gmacs * 1e9)})
     entry = {'Name': name, 'In Collection': variant.family.name, 'Config': f'configs/{name}.py', 'Metadata': metadata}
     if published := figures(name, variant):
         metadata['Source of Results'] = source(name, variant)
@@ -125,17 +119,10 @@ def model(name: str, task: str, variant: Variant) -> dict:
     return entry
 
 
-def classifier_metadata(variant: Variant) -> dict:
-    return {'Parameters': variant.num_params, 'FLOPs': round(variant.gmacs * 1e9)}
-
-
 def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
-    place = {'Address': ' or '.join(weights.addresses), 'Linked From': variant.family.code}
-    if weights.access_code:
-        place['Access Code'] = weights.access_code
-    if weights.remark:
-        place['Remark'] = weights.remark
-    return place
+    place = {'Address': ' or '.join(weights.addresses), 'Linked From': variant.family.code,
+             'Access Code': weights.access_code, 'Remark': weights.remark}
+    return {key: value for key, value in place.items() if value}
 
 
 def figures(name: str, variant: Variant) -> dict[str, float]:

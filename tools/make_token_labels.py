@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor
 
@@ -26,7 +26,8 @@ from mmvit_backbones import get_model, list_models
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.checkpoints.loading import load_weights, read_checkpoint, use_safe_loading
 from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.predict import SUFFIXES
+from mmvit_backbones.cli.images import SUFFIXES, read_rgb
+from mmvit_backbones.cli.predict import build_model
 from mmvit_backbones.datasets.token_labels import TOP_K, read_token_labels
 
 
@@ -81,11 +82,7 @@ def is_whole(file: Path, num_classes: int) -> bool:
 
 def read(path: Path, size: int) -> Tensor:
     """RGB ``(3, size, size)``, uint8."""
-    try:
-        with Image.open(path) as image:
-            image = image.convert('RGB').resize((size, size), Image.Resampling.BICUBIC)
-    except (OSError, SyntaxError) as error:
-        raise UsageError(f'image {path} cannot be read: {error}') from error
+    image = read_rgb(path).resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
@@ -115,9 +112,7 @@ def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], 
     elif name in list_models():
         model = get_model(name, checkpoint=checkpoint)
     elif name.endswith('.py'):
-        config = load_config(name)
-        config.model.setdefault('data_preprocessor', config.get('data_preprocessor'))
-        model = MODELS.build(config.model)
+        model = build_model(load_config(name))
         if checkpoint:
             load_weights(model, read_checkpoint(checkpoint), checkpoint)
     else:

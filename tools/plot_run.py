@@ -7,13 +7,9 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-import matplotlib
-
 from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.launch import run_script
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 COLUMNS = 3
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
@@ -68,8 +64,7 @@ def draw(runs: dict[str, Curves], path: str) -> None:
     if len(runs) > 1:
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc='lower center', fontsize=8)
     figure.tight_layout(rect=(0, 0.03 * len(runs) if len(runs) > 1 else 0, 1, 1))
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save_figure(figure, path, dpi=100)
 
 
 def order_of(name: str) -> int:

@@ -17,11 +17,11 @@ from types import ModuleType
 
 import yaml
 from mmengine import registry
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import Registry
 
 from mmvit_backbones.cli.config import UsageError, load_config, mark_tuples
-from mmvit_backbones.cli.launch import check_backbone, run_script
+from mmvit_backbones.cli.launch import add_config_options, check_backbone, run_script
 
 DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')
@@ -32,8 +32,7 @@ UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+    add_config_options(parser)
     parser.add_argument('--format', choices=FORMATS, help='default: that of the file name after -o, or py')
     parser.add_argument('-o', '--out', help='file to write instead of printing')
     return parser

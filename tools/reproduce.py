@@ -11,7 +11,7 @@ import argparse
 import os.path as osp
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmvit_backbones.checkpoints import CheckpointError
@@ -43,7 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
                         help="ImageNet's reassessed labels (default: %(default)s)")
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/CONFIG NAME)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    launch.add_config_options(parser)
     return parser
 
 

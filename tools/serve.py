@@ -49,6 +49,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('models', nargs='+', metavar='MODEL', help="a training's checkpoint, or an exported file")
     parser.add_argument('--config', nargs='+', default=[],
                         help="config files of checkpoints, in their order (default: what a training's have with them)")
+    parser.add_argument('--trust-code', action='store_true',
+                        help='load files of --format aoti, whose compiled code can do all that you can')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen at; 0.0.0.0 lets all in, without a password (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
@@ -134,9 +136,9 @@ class Served:
 
     looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
 
-    def __init__(self, path: str, config: str | None, device: str | None) -> None:
+    def __init__(self, path: str, config: str | None, device: str | None, trust_code: bool) -> None:
         self.name = Path(path).stem
-        self.model = load(path, config, find_device(device))
+        self.model = load(path, config, find_device(device), trust_code)
         module = getattr(self.model, 'module', None)  # an exported file has none
         backbone = getattr(module, 'backbone', None)
         # A copy, as `accelerate` replaces what is looked at.
@@ -291,7 +293,8 @@ def main(args: argparse.Namespace) -> None:
         listener = socket.create_server((args.host, args.port))
     except (OSError, OverflowError) as error:
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
-    models = [Served(path, config, args.device) for path, config in zip_longest(args.models, args.config)]
+    models = [Served(path, config, args.device, args.trust_code)
+              for path, config in zip_longest(args.models, args.config)]
     workers = Workers(args.workers, args.queue, args.timeout)
     app = build_app(models, workers, args.max_megabytes, args.max_megapixels)
     print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)

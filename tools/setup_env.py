@@ -37,7 +37,7 @@ LOG = VENV / 'setup.log'
 STAMP = VENV / 'setup.stamp'
 PINS = [ROOT / 'requirements' / name
         for name in ('build.txt', f'torch{SUFFIX}.txt', f'openmmlab{SUFFIX}.txt', 'runtime.txt',
-                     *(['adapters.txt'] if OPENMMLAB_KIND == 'forks' else []))]
+                     *(['adapters.txt', 'serve.txt'] if OPENMMLAB_KIND == 'forks' else []))]
 BUILD, TORCH, OPENMMLAB, *WHEELS = PINS
 OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
 PYTHON_VERSIONS = '3.11', '3.12', '3.13'  # those for which the pinned packages have wheels

@@ -13,7 +13,6 @@ Red is positive and blue negative where there are both. Every panel has its own 
 """
 import argparse
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,18 +22,16 @@ from torch import Tensor, nn
 from mmvit_backbones import get_model
 from mmvit_backbones.backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from mmvit_backbones.backbones.regionvit import RegionViT
-from mmvit_backbones.checkpoints.loading import convert_if_published, find_weights, read_checkpoint
+from mmvit_backbones.checkpoints.loading import published_or_own, read_checkpoint
 from mmvit_backbones.cli.config import UsageError, find_names
-from mmvit_backbones.cli.images import check_image
+from mmvit_backbones.cli.drawing import plt, save_figure
+from mmvit_backbones.cli.images import pixel, read_rgb
 from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers.attention import WindowAttention
 from mmvit_backbones.ops.regional_attention import WindowGrid
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.zoo import VARIANTS
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 MULTIPLE = 32  # of the sides of the image for the network, so that the maps of all stages cover it
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # what gives an attention its values, as their last channels
@@ -61,11 +58,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def pixel(text: str) -> tuple[int, int]:
-    x, y = text.split(',')
-    return int(x), int(y)
-
-
 def main(args: argparse.Namespace) -> None:
     file, = find_images([args.image])
     name, = find_names([args.network])
@@ -74,8 +66,7 @@ def main(args: argparse.Namespace) -> None:
         args.checkpoint = official_name(name, args.pretrained)
     if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
         raise UsageError(f'--evidence is for classifiers of the mean of a map, which {name} is not; --query works')
-    check_image(file)
-    image = Image.open(file).convert('RGB')
+    image = read_rgb(file)
     pixels = resize(image, args.size)
     try:
         backbone = get_model(name, 'backbone', args.checkpoint).eval()
@@ -291,7 +282,7 @@ def classifier(checkpoint: str | None) -> Tensor:
     """The weights of the last layer, ``(classes, C)``."""
     if checkpoint is None:
         raise UsageError('--evidence needs a --checkpoint that has a classifier')
-    weights = find_weights(convert_if_published(read_checkpoint(checkpoint)))
+    weights = published_or_own(read_checkpoint(checkpoint))[0]
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
     return weights['head.fc.weight'].float()
@@ -335,8 +326,7 @@ def draw(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], heads: list[i
                 if head < len(maps):
                     show(axes, pixels, maps[head], f'{kind}, head {head}')
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save_figure(figure, path, dpi=100)
 
 
 def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, title: str) -> None:

@@ -13,20 +13,17 @@ import matplotlib
 import numpy as np
 import torch
 from mmengine.registry import MODELS
-from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints.loading import load_backbone
 from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.images import check_image
+from mmvit_backbones.cli.drawing import plt, save_figure
+from mmvit_backbones.cli.images import pixel, read_rgb
 from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 MARGIN = 0.1  # of the image, around it: windows may look beyond its border
 
@@ -49,16 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def pixel(text: str) -> tuple[int, int]:
-    x, y = text.split(',')
-    return int(x), int(y)
-
-
 def main(args: argparse.Namespace) -> None:
     path, = find_images([args.image])
-    check_image(path)
-    with Image.open(path) as file:
-        image = np.array(file.convert('RGB'))
+    image = np.array(read_rgb(path))
     height, width = image.shape[:2]
     queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
     for x, y in queries:
@@ -134,8 +124,7 @@ def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames]
             axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=9)
             draw_windows(axes, query, side, pad, frames)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    save_figure(figure, path, dpi=80)
 
 
 def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 from transformers.utils import can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
-from ..checkpoints.loading import load_published
+from ..checkpoints.loading import load_variant
 from ..models import init_weights
 from ..zoo import find_variant
 from .classifier import Classifier
@@ -52,10 +52,23 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
         self._out_features = [self.stage_names[i] for i in self._out_indices]
 
 
-class MMViTBackbone(BackboneMixin, PreTrainedModel):
-    """A backbone with Transformers' interface; ``from_pretrained`` reads what ``save_pretrained`` wrote."""
+class MMViTModel(PreTrainedModel):
+    """What the models have in common: their network is what ``build`` gives, under the name ``network_name``."""
     config_class = MMViTConfig
     main_input_name = 'pixel_values'
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Copies drawn weights, and the tables that no checkpoint holds; what was loaded stays."""
+        if module is getattr(self, self.network_name):
+            for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, self.build())), strict=True):
+                if not getattr(own, '_is_hf_initialized', False):
+                    own.copy_(drawn)
+
+
+class MMViTBackbone(BackboneMixin, MMViTModel):
+    """A backbone with Transformers' interface; ``from_pretrained`` reads what ``save_pretrained`` wrote."""
+    network_name = 'backbone'
     has_attentions = False
 
     def __init__(self, config: MMViTConfig) -> None:
@@ -67,14 +80,10 @@ class MMViTBackbone(BackboneMixin, PreTrainedModel):
         self.post_init()
 
     def build(self) -> nn.Module:
-        return MODELS.build({**self.config.backbone, 'out_indices': self.out_indices})
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if module is self.backbone:
-            fresh = self.build()
-            init_weights(fresh)
-            copy_drawn(fresh, module)
+        backbone = MODELS.build({**self.config.backbone, 'out_indices': self.out_indices})
+        if not next(backbone.parameters()).is_meta:  # where weights are loaded into it, there is nothing to draw
+            init_weights(backbone)
+        return backbone
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
@@ -84,7 +93,7 @@ class MMViTBackbone(BackboneMixin, PreTrainedModel):
         return BackboneOutput(feature_maps=self.backbone(pixel_values))
 
 
-class MMViTForImageClassification(PreTrainedModel):
+class MMViTForImageClassification(MMViTModel):
     """A classifier with Transformers' interface; ``model`` is the network, with the weights' names of this package.
 
     Example:
@@ -94,8 +103,7 @@ class MMViTForImageClassification(PreTrainedModel):
         >>> model(torch.rand(1, 3, 64, 64)).logits.shape
         torch.Size([1, 5])
     """
-    config_class = MMViTConfig
-    main_input_name = 'pixel_values'
+    network_name = 'model'
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
@@ -108,17 +116,12 @@ class MMViTForImageClassification(PreTrainedModel):
     def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
         """The authors' weights of a network; further arguments are those of the config, such as ``num_labels``."""
         model = cls(MMViTConfig(network=network, **{'num_labels': 1000, **kwargs}))
-        load_published(model.model, find_variant(network), tag, 'classification', new_head='num_labels' in kwargs)
+        load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
         return model
 
     def build(self) -> Classifier:
         arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
         return Classifier(find_variant(self.config.network), self.config.num_labels, **arguments)
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if module is self.model:
-            copy_drawn(self.build(), module)
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> ImageClassifierOutput:
@@ -126,13 +129,6 @@ class MMViTForImageClassification(PreTrainedModel):
         logits = self.model(pixel_values)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)
-
-
-def copy_drawn(fresh: nn.Module, module: nn.Module) -> None:
-    """Copies drawn weights, and the tables that no checkpoint holds; what was loaded stays."""
-    for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, fresh)), strict=True):
-        if not getattr(own, '_is_hf_initialized', False):
-            own.copy_(drawn)
 
 
 AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)

@@ -4,7 +4,9 @@ Importing mmvit_backbones suffices: what is here runs when mmpretrain's hub is i
 https://mmpretrain.readthedocs.io/en/latest/user_guides/inference.html
 """
 import sys
-from importlib.abc import Loader, MetaPathFinder
+from collections.abc import Callable
+from functools import partial
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +26,7 @@ def register_when_imported() -> None:
 
 
 class HubFinder(MetaPathFinder):
-    """Finds the hub as Python does, and lets a loader add the networks."""
+    """Finds the hub as Python does, and lets its loader add the networks."""
 
     def find_spec(self, fullname: str, path, target=None) -> ModuleSpec | None:
         if fullname != HUB or self not in sys.meta_path:
@@ -32,22 +34,13 @@ class HubFinder(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = HubLoader(spec.loader)
+            spec.loader.exec_module = partial(load_and_register, spec.loader.exec_module)
         return spec
 
 
-class HubLoader(Loader):
-    """The loader of a module, which then adds the networks."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
-        register(module)
+def load_and_register(exec_module: Callable, hub: ModuleType) -> None:
+    exec_module(hub)
+    register(hub)
 
 
 def register(hub: ModuleType) -> None:

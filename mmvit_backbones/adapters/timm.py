@@ -13,7 +13,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..checkpoints.loading import load_published, load_published_or_own
+from ..checkpoints.loading import load_variant
 from ..models import get_model
 from ..zoo import VARIANTS, Variant, list_models
 from .classifier import Classifier
@@ -152,10 +152,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         # A checkpoint's head is left out where its number of classes is another.
         global_pool = arguments.pop('global_pool', None)
         model = TimmClassifier(variant, num_classes or 1000, in_chans, **arguments)
-        if weights:
-            load_published(model, variant, weights, 'classification', new_head=num_classes != 1000)
-        elif checkpoint is not None:
-            load_published_or_own(model, name, checkpoint, 'classification', new_head=num_classes != 1000)
+        load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:
             model.reset_classifier(num_classes, global_pool)
         return model

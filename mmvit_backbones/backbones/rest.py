@@ -94,7 +94,7 @@ class ReducedAttention(nn.Module):
         return self.kv(x)
 
 
-def split_heads(x: Tensor, num_heads: int) -> Tensor:
+def tokens_by_head(x: Tensor, num_heads: int) -> Tensor:
     """``(B, H, W, num_heads * d)`` to ``(B, num_heads, H * W, d)``, a view."""
     return x.flatten(1, 2).unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
@@ -114,8 +114,8 @@ class EMSA(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
-        q = split_heads(self.q(x), self.num_heads)
-        k, v = (split_heads(part, self.num_heads) for part in self.project_kv(x).unflatten(-1, (2, -1)).unbind(-2))
+        q = tokens_by_head(self.q(x), self.num_heads)
+        k, v = (tokens_by_head(part, self.num_heads) for part in self.project_kv(x).unflatten(-1, (2, -1)).unbind(-2))
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
         else:

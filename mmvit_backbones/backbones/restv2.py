@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import trunc_normal_
 from ..ops.window import crop
-from .rest import HEADS, PixelAttention, ReducedAttention, ResT, split_heads
+from .rest import HEADS, PixelAttention, ReducedAttention, ResT, tokens_by_head
 
 NORM_EPS = 1e-6
 
@@ -64,7 +64,7 @@ class EMSAv2(ReducedAttention):
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
         k, v = self.project_kv(x).unflatten(-1, (2, -1)).unbind(3)
-        out = F.scaled_dot_product_attention(*(split_heads(y, self.num_heads) for y in (self.q(x), k, v)))
+        out = F.scaled_dot_product_attention(*(tokens_by_head(y, self.num_heads) for y in (self.q(x), k, v)))
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
         return self.proj(out)
 

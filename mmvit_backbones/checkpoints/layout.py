@@ -1,24 +1,57 @@
 """Tools for reading other people's checkpoint layouts."""
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
+BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
+# What a detector of detectron2 has besides its backbone.
+OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
+                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
+AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
 
-def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...]) -> dict[str, Tensor]:
-    """Finds the state dict in a training state.
+
+def converter(network: str, layout: dict[str, str | Callable | None], wrappers: tuple[str, ...],
+              prefixes: tuple[str, ...] = (), first: str = '') -> Callable[[Mapping], dict[str, Tensor]]:
+    """A function from the authors' file to ``backbone.*`` and ``head.fc.*``; it raises KeyError if a key is unknown.
+
+    Args:
+        network (str), layout (dict): As for :func:`rename`.
+        wrappers (tuple[str, ...]): As for :func:`unwrap`.
+        prefixes (tuple[str, ...]): What detectors and segmenters put before the backbone's names, the longest first.
+            Other parts of detectron2's detectors are left out; segmenters come back whole.
+        first (str): How names go on after a prefix. Defaults to '': in any way.
+    """
+    return partial(_convert, network=network, layout=layout, wrappers=wrappers, prefixes=prefixes, first=first)
+
+
+def _convert(checkpoint: Mapping, network: str, layout: dict, wrappers: tuple[str, ...], prefixes: tuple[str, ...],
+             first: str) -> dict[str, Tensor]:
+    weights = unwrap(checkpoint, wrappers)
+    prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
+    if prefix is not None:
+        weights = {key.removeprefix(prefix): x for key, x in weights.items() if not OTHER_PARTS.fullmatch(key)}
+    return rename(weights, layout, network)
+
+
+def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
+    """Finds the state dict in a training state, and removes the ``module.`` prefix that DataParallel leaves.
 
     Args:
         checkpoint (Mapping): What the file holds.
-        wrappers (tuple[str, ...]): Keys under which the weights may lie, the best first.
-
-    Returns:
-        dict[str, Tensor]: The weights, without the ``module.`` prefix that DataParallel leaves.
+        wrappers (tuple[str, ...]): Keys under which the weights may lie, the best first. Defaults to the one that
+            frameworks and our tools have.
     """
     for wrapper in wrappers:
         if isinstance(checkpoint.get(wrapper), Mapping):
             return unwrap(checkpoint[wrapper], wrappers)
     return {key.removeprefix('module.'): value for key, value in checkpoint.items()}
+
+
+def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names start with a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
@@ -36,12 +69,10 @@ def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | 
     """
     renamed = {}
     for key, value in state_dict.items():
-        for pattern, replacement in layout.items():
-            match = re.fullmatch(pattern, key)
-            if match:
-                break
-        else:
+        match = next(filter(None, (re.fullmatch(pattern, key) for pattern in layout)), None)
+        if match is None:
             raise KeyError(f'{key!r} is not a key of a published {network} checkpoint')
+        replacement = layout[match.re.pattern]
         if replacement is not None:
             renamed[replacement(match) if callable(replacement) else match.expand(replacement)] = value
     return renamed

@@ -15,7 +15,7 @@ from ..zoo import VARIANTS, Variant, find_variant
 from .adapt import adapt
 from .download import fetch, fetch_address, record, set_aside
 from .files import CheckpointError, CheckpointNotFoundError, load_checkpoint_file
-from .layout import unwrap
+from .layout import strip_prefix, unwrap
 
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
@@ -190,17 +190,22 @@ def convert_state_dict(name: str, state_dict: Mapping, task: str = 'classificati
     return select_task(convert_published(state_dict, name), task)
 
 
-def find_weights(checkpoint: Mapping) -> dict[str, Tensor]:
-    """Weights in what a framework or a tool of ours saved, without DataParallel's prefix."""
-    return unwrap(checkpoint, ('state_dict', ))
+def published_or_own(checkpoint: Mapping, name: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """Weights of the authors' file, converted, or of what a framework or a tool of ours saved; and why not the first.
+
+    Args:
+        checkpoint (Mapping): What the file holds.
+        name (str | None): As for :func:`convert_published`.
+    """
+    try:
+        return convert_published(checkpoint, name), ''
+    except KeyError as error:
+        return unwrap(checkpoint), error.args[0]
 
 
 def select_task(weights: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
     """Weights of a whole model as they are, or those of its backbone; a bare backbone's are not changed."""
-    prefix = 'backbone.'
-    if task != 'backbone' or not any(key.startswith(prefix) for key in weights):
-        return dict(weights)
-    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    return (strip_prefix(weights, 'backbone.') if task == 'backbone' else {}) or dict(weights)
 
 
 def check_task(task: str) -> None:
@@ -211,34 +216,35 @@ def check_task(task: str) -> None:
 # ---- loading
 
 
-def load_published(model: nn.Module, variant: Variant, tag: str | bool, task: str, new_head: bool = False) -> None:
-    """Downloads the authors' checkpoint of a tag if need be, and loads it, strictly.
+def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
+                 pretrained: str | bool = False, new_head: bool = False) -> None:
+    """Loads a checkpoint into a network of the zoo, strictly; without either, nothing.
+
+    Args:
+        model (nn.Module): What :func:`get_model` builds of that variant and task.
+        variant (Variant): Which network.
+        task (str): One of ``TASKS``.
+        checkpoint (str | None): The authors' file or one of ours, as for :func:`read_checkpoint`.
+        pretrained (str | bool): Tag of the authors' weights, which are downloaded if need be, or True.
+        new_head (bool): As for :func:`adapt`.
 
     Raises:
-        CheckpointError: If it cannot be had or does not fit.
+        CheckpointError: If it cannot be had or does not fit; the message names the first keys.
     """
-    source = variant.find_weights(tag).name
-    weights = read_published(variant, tag)
-    if task == 'classification' and not any(key.startswith('head.') for key in weights):
-        raise CheckpointError(f"pretrained={tag!r}, {source}, has no classifier: task must be 'backbone'")
-    load_weights(model, adapt(select_task(weights, task), model, source, new_head), source, strict=True)
-
-
-def load_published_or_own(model: nn.Module, name: str, path: str, task: str, new_head: bool = False) -> None:
-    """Loads the authors' checkpoint of a variant, or one of ours, strictly.
-
-    Raises:
-        CheckpointError: If it does not fit; the message names the first keys.
-    """
-    checkpoint = read_checkpoint(path)
-    try:
-        weights = convert_published(checkpoint, name)
-    except KeyError as error:
-        weights = find_weights(checkpoint)
-        if not select_task(weights, task).keys() & model.state_dict().keys():
-            raise CheckpointError(f'checkpoint {path} is none of {name}, neither published nor ours: '
-                                  f'{error.args[0]}') from None
-    load_weights(model, adapt(select_task(weights, task), model, path, new_head), path, strict=True)
+    if pretrained:
+        source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
+        if task == 'classification' and not any(key.startswith('head.') for key in weights):
+            raise CheckpointError(f"pretrained={pretrained!r}, {source}, has no classifier: task must be 'backbone'")
+        weights = select_task(weights, task)
+    elif checkpoint is not None:
+        source, (weights, not_published) = checkpoint, published_or_own(read_checkpoint(checkpoint), variant.name)
+        weights = select_task(weights, task)
+        if not_published and not weights.keys() & model.state_dict().keys():
+            raise CheckpointError(f'checkpoint {source} is none of {variant.name}, neither published nor ours: '
+                                  f'{not_published}')
+    else:
+        return
+    load_weights(model, adapt(weights, model, source, new_head), source, strict=True)
 
 
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
@@ -253,17 +259,10 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
     Raises:
         CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
     """
-    checkpoint = _read_any(filename)
-    not_published = ''
-    try:
-        weights = convert_published(checkpoint)
-    except KeyError as error:
-        weights, not_published = find_weights(checkpoint), error.args[0]
+    weights, not_published = published_or_own(_read_any(filename))
     if prefix:
         prefix = f'{prefix.rstrip(".")}.'
-        chosen = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    else:
-        chosen = select_task(weights, 'backbone')
+    chosen = strip_prefix(weights, prefix) if prefix else select_task(weights, 'backbone')
     if not chosen.keys() & backbone.state_dict().keys():
         found = f'with prefix={prefix!r}, ' if prefix else ''
         raise CheckpointError(f'checkpoint {filename} has no weights of {type(backbone).__name__}: {found}its keys are '
@@ -286,9 +285,9 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
     Raises:
         CheckpointError: If weights are missing or of another shape.
     """
-    model = _unwrap(model)
+    model = unwrap_model(model)
     try:
-        keys = model.load_state_dict(find_weights(checkpoint), strict=False)
+        keys = model.load_state_dict(unwrap(checkpoint), strict=False)
     except RuntimeError as error:
         shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
         raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
@@ -301,32 +300,21 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
         print_log(f'checkpoint {source}: not in the model, left out: {", ".join(unexpected)}', logger='current')
 
 
-def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, share: float = 0., prefix: str = '') -> None:
-    """Refuses a checkpoint that has less than a share of a model's weights, or none at all.
-
-    Args:
-        model (nn.Module): As for :func:`load_weights`.
-        checkpoint (Mapping): Weights, or what holds them.
-        source (str): How to call the checkpoint in messages.
-        share (float): From 0 to 1. Defaults to 0: one weight suffices.
-        prefix (str): What precedes the model's names in the checkpoint. Defaults to ''.
-
-    Raises:
-        CheckpointError: If it has less.
-    """
-    model = _unwrap(model)
-    expected, given = {prefix + key for key in model.state_dict()}, find_weights(checkpoint).keys()
-    found = len(expected & given)
-    if not found or found < share * len(expected):
-        counts = f'it has {found} of {len(expected)} weights of {type(model).__name__}'
-        raise _other_network(source, counts, list(given)[:2])
+def check_overlap(model: nn.Module, checkpoint: Mapping, source: str) -> None:
+    """Refuses a checkpoint that has none of a model's weights; arguments and error as for :func:`load_weights`."""
+    model = unwrap_model(model)
+    expected, given = model.state_dict().keys(), unwrap(checkpoint).keys()
+    if not expected & given:
+        raise _other_network(source, f'it has 0 of {len(expected)} weights of {type(model).__name__}',
+                             list(given)[:2])
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
     return CheckpointError(f'checkpoint {source} is of another network: {counts} ({", ".join(examples)}, ...)')
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside of those that wrap it for several processes or for test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model

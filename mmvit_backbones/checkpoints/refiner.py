@@ -1,13 +1,8 @@
 """Refiner-ViT: from the layout of github.com/zhoudaquan/Refiner_ViT."""
 import re
-from collections.abc import Mapping
 
-from torch import Tensor
+from .layout import AVERAGED, BATCH_NORM, converter
 
-from .layout import rename, unwrap
-
-WRAPPERS = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
-BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 REFINER = {'conv_exp': 'expand', 'depth_sep_conv': 'depthwise', 'conv_pro': 'project'}
 
 
@@ -35,11 +30,5 @@ LAYOUT = {
     r'aux_head\.(weight|bias)': r'head.aux_fc.\1',
 }
 
-
-def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file as ``backbone.*``, ``head.fc.*`` and, with a dense head, ``head.aux_fc.*``.
-
-    Raises:
-        KeyError: If a key is unknown.
-    """
-    return rename(unwrap(checkpoint, WRAPPERS), LAYOUT, 'Refiner-ViT')
+# With a dense head, also ``head.aux_fc.*``.
+convert = converter('Refiner-ViT', LAYOUT, AVERAGED)

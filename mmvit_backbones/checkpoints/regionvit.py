@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import rename, unwrap
+from .layout import converter
 
 WRAPPERS = ('model_ema', 'model')
 DETECTOR = 'backbone.bottom_up.model.'  # what detectron2 puts before the backbone's keys
@@ -36,13 +36,7 @@ LAYOUT = {
     r'norm\.(\w+)': r'neck.norm.\1',
     r'head\.(weight|bias)': r'head.fc.\1',
 }
-DETECTOR_LAYOUT = {
-    **LAYOUT,
-    r'backbone\.(fpn_\w+|top_block)\..*': None,
-    r'(proposal_generator|anchor_generator|roi_heads)\..*': None,
-    r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred)\..*': None,
-    r'pixel_(mean|std)': None,
-}
+rename_all = converter('RegionViT', LAYOUT, WRAPPERS, (DETECTOR, ))
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
@@ -53,13 +47,9 @@ def convert(checkpoint: Mapping) -> dict[str, Tensor]:
     Raises:
         KeyError: If a key is unknown.
     """
-    state_dict, layout = unwrap(checkpoint, WRAPPERS), LAYOUT
-    if any(key.startswith(DETECTOR) for key in state_dict):
-        state_dict, layout = {key.removeprefix(DETECTOR): x for key, x in state_dict.items()}, DETECTOR_LAYOUT
-    renamed = rename(state_dict, layout, 'RegionViT')
     # Their norms of maps have parameters of (1, C, 1, 1).
     is_map_norm = re.compile(r'.*(local_embed\.norm\d|projection\.norm|backbone\.norm\d)\.\w+').fullmatch
-    return {key: x.flatten() if is_map_norm(key) else x for key, x in renamed.items()}
+    return {key: x.flatten() if is_map_norm(key) else x for key, x in rename_all(checkpoint).items()}
 
 
 def resize_bicubic(image: Tensor, side: int) -> Tensor:

@@ -1,16 +1,11 @@
 """ResT, both versions: from the layouts of github.com/wofmanaf/ResT, those of classifiers and of dense backbones."""
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from torch import Tensor
-
-from .layout import rename, unwrap
+from .layout import BATCH_NORM, converter
 
 WRAPPERS = ('model', 'state_dict')
-# What detectron2 and mmseg put before the backbone's keys, and what else detectron2's files hold.
-PREFIXES = ('backbone.bottom_up.', 'backbone.')
-OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
-                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
+PREFIXES = ('backbone.bottom_up.', 'backbone.')  # of detectron2 and mmseg
 
 
 def stage(template: str) -> Callable[[re.Match], str]:
@@ -18,7 +13,6 @@ def stage(template: str) -> Callable[[re.Match], str]:
     return lambda match: match.expand(template.format(int(match[1]) - 1))
 
 
-BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 COMMON = {
     r'stem\.pos\.pa_conv\.(weight|bias)': r'backbone.patch_embeds.0.pos.conv.\1',
     r'stage(\d)\.(\d+)\.(norm[12]|mlp\.fc[12]|attn\.(?:q|kv|sr|sr_norm|proj))\.(weight|bias)':
@@ -53,26 +47,6 @@ LAYOUT_V2 = {
     r'norm_(\d)(?:\.0)?\.(weight|bias)': stage(r'backbone.norm{}.\2'),  # detection norm_1.0, segmentation norm_1
 }
 
-
-def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ResTv1 as ``backbone.*`` and ``head.fc.*``; of a detector, the backbone.
-
-    Segmenters come back whole.
-
-    Raises:
-        KeyError: If a key is unknown.
-    """
-    return rename(read(checkpoint), LAYOUT, 'ResT')
-
-
-def convert_v2(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The same of a ResTv2, also of a segmenter."""
-    return rename(read(checkpoint), LAYOUT_V2, 'ResTv2')
-
-
-def read(checkpoint: Mapping) -> dict[str, Tensor]:
-    state_dict = unwrap(checkpoint, WRAPPERS)
-    for prefix in PREFIXES:
-        if any(key.startswith(f'{prefix}stem.') for key in state_dict):
-            return {key.removeprefix(prefix): x for key, x in state_dict.items() if not OTHER_PARTS.fullmatch(key)}
-    return state_dict
+# Of detectors, the backbone; segmenters come back whole.
+convert = converter('ResT', LAYOUT, WRAPPERS, PREFIXES, 'stem.')
+convert_v2 = converter('ResTv2', LAYOUT_V2, WRAPPERS, PREFIXES, 'stem.')

@@ -1,11 +1,9 @@
-"""ViTAE, ViTAEv2 and ViTAEv2-VSA: from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
+"""ViTAE, ViTAEv2, with VSA too: from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .layout import rename, unwrap
-
-WRAPPERS = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
+from .layout import AVERAGED, converter
 
 # Both generations number the modules of a convolution branch as they follow each other, activations included.
 CONV_BRANCH = {
@@ -83,18 +81,17 @@ VITAE = {
     **HEAD,
 }
 
-
-def convert_vitaev2(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ViTAEv2 as ``backbone.*`` and ``head.fc.*``; raises KeyError if a key is unknown."""
-    return rename(unwrap(checkpoint, WRAPPERS), VITAEV2, 'ViTAEv2')
+convert_vitae = converter('ViTAE', VITAE, AVERAGED)  # the norm of plain networks becomes ``neck.norm.*``
+convert_vitaev2 = converter('ViTAEv2', VITAEV2, AVERAGED)
+rename_vitaev2_vsa = converter('ViTAEv2-VSA', VITAEV2_VSA, AVERAGED)
 
 
 def convert_vitaev2_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ViTAEv2-VSA likewise; their projections are 1 x 1 convolutions, ours linear layers."""
-    renamed = rename(unwrap(checkpoint, WRAPPERS), VITAEV2_VSA, 'ViTAEv2-VSA')
-    return {key: value.flatten(1) if '.attn.' in key and value.ndim == 4 else value for key, value in renamed.items()}
+    """The authors' file likewise; their projections are 1 x 1 convolutions, ours linear layers."""
+    return {key: value.flatten(1) if '.attn.' in key and value.ndim == 4 else value
+            for key, value in rename_vitaev2_vsa(checkpoint).items()}
 
 
-def convert_vitae(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file of a ViTAE as ``backbone.*``, ``neck.norm.*`` and ``head.fc.*``; KeyError as above."""
-    return rename(unwrap(checkpoint, WRAPPERS), VITAE, 'ViTAE')
+def convert_swin_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
+    """Refuses any file: no checkpoint of the authors exists, and one of ours needs no conversion."""
+    raise KeyError('no checkpoint of Swin-VSA is published')

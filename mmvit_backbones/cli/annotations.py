@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from os import scandir
 
+from .config import UsageError
+
 KEYS = ('images', 'annotations', 'categories')
 ALLOWED = dict(
     image_id='the id of a listed image',
@@ -16,50 +18,56 @@ ALLOWED = dict(
 )
 
 
-def coco_errors(file: str, folder: str) -> Iterator[str]:
-    """One line for each kind of mistake in a COCO file that a training would stumble over.
+def read_coco(file: str) -> dict:
+    """What a COCO file holds.
 
-    Args:
-        file (str): The annotations.
-        folder (str): Where the images are.
+    Raises:
+        UsageError: It is not in that format.
     """
     try:
         with open(file, encoding='utf-8') as stream:
             content = json.load(stream)
-        images, annotations = content['images'], content['annotations']
-        ids = {key: [entry['id'] for entry in content[key]] for key in KEYS}
-        names = [image['file_name'] for image in images]
+        for key in KEYS:
+            [entry['id'] for entry in content[key]]
+        [image['file_name'] for image in content['images']]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f'has no {error}' if isinstance(error, KeyError) else f'{type(error).__name__}: {error}'
-        yield f'{file} is not in COCO format: {reason}'
+        raise UsageError(f'{file} is not in COCO format: {reason}') from error
+    return content
+
+
+def coco_errors(file: str, folder: str) -> Iterator[str]:
+    """One line for each kind of mistake in a COCO file, whose images are in a folder, that would stop a training."""
+    try:
+        content = read_coco(file)
+    except UsageError as error:
+        yield str(error)
         return
     for key in KEYS:
         if not content[key]:
             yield f'{file}: {key} is empty'
-        repeated = [number for number, count in Counter(ids[key]).items() if count > 1]
+        ids = Counter(entry['id'] for entry in content[key])
+        repeated = [number for number, count in ids.items() if count > 1]
         if repeated:
             yield f'{file}: {_some(repeated)} of {key} are given to several'
-    yield from _missing(file, folder, names)
-    sizes = {image['id']: [image.get('height'), image.get('width')] for image in images}
-    def size_of(annotation: dict) -> list[int] | None:
-        return sizes.get(annotation.get('image_id'))
-
+    yield from _missing(file, folder, [image['file_name'] for image in content['images']])
+    sizes = {image['id']: [image.get('height'), image.get('width')] for image in content['images']}
     is_right = {
         'image_id': lambda annotation: annotation.get('image_id') in sizes,
         'category_id': lambda annotation: 'category_id' in annotation,
         'bbox': lambda annotation: _is_box(annotation.get('bbox')),
-        'segmentation': lambda annotation: _is_segmentation(annotation.get('segmentation'), size_of(annotation)),
+        'segmentation': lambda annotation: _is_segmentation(
+            annotation.get('segmentation'), sizes.get(annotation.get('image_id'))),
     }
     for key, check in is_right.items():
-        wrong = [annotation['id'] for annotation in annotations if not check(annotation)]
+        wrong = [annotation['id'] for annotation in content['annotations'] if not check(annotation)]
         if wrong:
             yield f'{file}: {key} of annotations {_some(wrong)} must be {ALLOWED[key]}'
 
 
 def coco_left_out(file: str) -> Counter:
     """How many annotations of a sound COCO file mmdet leaves out, by the reason."""
-    with open(file, encoding='utf-8') as stream:
-        content = json.load(stream)
+    content = read_coco(file)
     sizes = {image['id']: (image.get('width', math.inf), image.get('height', math.inf)) for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     left_out = Counter()

@@ -9,12 +9,14 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..engine import RELIABLE_HOOKS
+from ..engine.errors import first_line
 from ..zoo import list_models
 
 PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
+LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 # What mmengine reads from the config besides the arguments of the runner.
 _OTHER_KEYS = {
@@ -37,13 +39,9 @@ def find_names(patterns: Sequence[str]) -> list[str]:
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
                 complete: Callable[[Config], None] | None = None) -> Config:
-    """Load a config file for a script.
+    """Load a config file for a script: one that has what it needs, and is changed by `{'a.b.c': value}`.
 
-    Args:
-        path (str): The file.
-        options (dict | None): What the command line changes, as `{'a.b.c': value}`.
-        needs (Sequence[str]): What the config must have.
-        complete (Callable): Adds to the config before the options are looked at.
+    ``complete`` adds to the config before these options are looked at.
 
     Raises:
         UsageError: The file is no config for a framework, lacks something, or an option has no target in it.
@@ -54,12 +52,11 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         cfg = Config.fromfile(path)
     # A config is a program: it can fail in any way.
     except Exception as error:
-        raise UsageError(f'config {path} cannot be read: {_first_line(error)}') from error
+        raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
     if osp.splitext(path)[1] in PLAIN_FORMATS:
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check_host(cfg, path)
-    loaders = [f'{split}_dataloader' for split in SPLITS if cfg.get(f'{split}_dataloader')]
-    for key in [*needs, *loaders]:
+    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
         _check_part(cfg, key, path)
     if complete is not None:
         complete(cfg)
@@ -67,7 +64,10 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
     _set_host_defaults(cfg)
-    _leave_out_hooks(cfg)
+    hooks = cfg.get('default_hooks') or {}
+    for name in RELIABLE_HOOKS:  # mmengine leaves out those set to None of its own alone
+        if name in hooks and hooks[name] is None:
+            hooks.pop(name)
     return cfg
 
 
@@ -123,6 +123,18 @@ def leaf_datasets(dataset: dict) -> list[dict]:
     return [dataset]
 
 
+def datasets_of(cfg: Config, split: str) -> list[dict]:
+    """The datasets of 'train', 'val' or 'test', without wrappers; none where the config has no such split."""
+    loader = cfg.get(f'{split}_dataloader')
+    return leaf_datasets(loader['dataset']) if loader else []
+
+
+def metrics_of(cfg: Config, split: str) -> list[dict]:
+    """The evaluators of 'train', 'val' or 'test'."""
+    metrics = cfg.get(f'{split}_evaluator') or []
+    return metrics if isinstance(metrics, list) else [metrics]
+
+
 def dicts_in(config) -> Iterator[dict]:
     """Go through all dicts in a config."""
     if isinstance(config, dict):
@@ -131,10 +143,6 @@ def dicts_in(config) -> Iterator[dict]:
     if isinstance(config, (list, tuple)):
         for part in config:
             yield from dicts_in(part)
-
-
-def _first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.strip().split('\n')[0]
 
 
 def _check_host(cfg: Config, path: str) -> None:
@@ -155,17 +163,9 @@ def _check_part(cfg: Config, key: str, path: str) -> None:
 
 def _set_host_defaults(cfg: Config) -> None:
     """Complete a config of mmpretrain, which leaves the batching to the scripts."""
-    for split in SPLITS:
-        if cfg.default_scope == 'mmpretrain' and cfg.get(f'{split}_dataloader'):
-            cfg[f'{split}_dataloader'].setdefault('collate_fn', dict(type='default_collate'))
-
-
-def _leave_out_hooks(cfg: Config) -> None:
-    """Leave out the hooks of this package that were set to None; mmengine does so with its own alone."""
-    hooks = cfg.get('default_hooks') or {}
-    for name in RELIABLE_HOOKS:
-        if name in hooks and hooks[name] is None:
-            hooks.pop(name)
+    for key in LOADERS:
+        if cfg.default_scope == 'mmpretrain' and cfg.get(key):
+            cfg[key].setdefault('collate_fn', dict(type='default_collate'))
 
 
 def _check_option(cfg: Config, key: str) -> None:

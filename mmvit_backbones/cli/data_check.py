@@ -2,24 +2,20 @@
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 
 from .annotations import coco_errors
-from .config import UsageError, leaf_datasets
+from .config import SPLITS, UsageError, datasets_of, metrics_of
 from .images import check_image
 
 IGNORED = 255  # mmseg's label for what belongs to no class
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """See that a training would find its data.
-
-    Args:
-        cfg (mmengine.Config): A config of a framework.
-        splits (Sequence[str]): Of 'train', 'val' and 'test'.
-        content (bool): Look into the annotations, too. Defaults to True.
+    """See that a training would find its data, of some of 'train', 'val' and 'test'; with ``content``, look into it.
 
     Raises:
         UsageError: A file or folder is missing, or annotations are wrong.
@@ -32,15 +28,15 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             errors = list(annotation_errors(dataset)) if content else []
             if errors:
                 raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; tools/check_data.py lists them)')
-        for key, path in _files_of_metrics(cfg, split):
-            if not _is_there(path):
-                raise UsageError(f'{split}_evaluator.{key} {osp.abspath(path)} does not exist')
+        for metric in metrics_of(cfg, split):
+            for key in ('ann_file', 'label_file'):
+                if metric.get(key) and not _is_there(metric[key]):
+                    raise UsageError(f'{split}_evaluator.{key} {osp.abspath(metric[key])} does not exist')
 
 
 def _datasets(cfg: Config, split: str) -> list[dict]:
-    loader = cfg.get(f'{split}_dataloader')
-    # Files that are not on a disk are not looked for.
-    return [leaf for leaf in leaf_datasets(loader['dataset']) if not leaf.get('backend_args')] if loader else []
+    """Those whose files are on a disk: others are not looked for."""
+    return [dataset for dataset in datasets_of(cfg, split) if not dataset.get('backend_args')]
 
 
 def _paths(dataset: dict) -> list[str]:
@@ -61,11 +57,7 @@ def annotation_errors(dataset: dict) -> Iterator[str]:
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
-    """What is wrong with the files of a sample, or ''.
-
-    Args:
-        sample (tuple[dict, int]): What the data set says about it, and the number of classes.
-    """
+    """What is wrong with the files of a sample, of which the data set's entry and number of classes come, or ''."""
     info, num_classes = sample
     try:
         image = _read(info['img_path'], flag='color')
@@ -75,7 +67,11 @@ def sample_error(sample: tuple[dict, int]) -> str:
                              f'{stated[0]} x {stated[1]}')
         mask = info.get('seg_map_path')
         if mask:
-            _check_mask(mask, _read(mask, flag='unchanged', backend='pillow'), size, num_classes, info)
+            labels = _read(mask, flag='unchanged', backend='pillow')
+            if labels.shape[:2] != size:
+                raise UsageError(f'mask {mask} is of {labels.shape[:2]} pixels, its image of {size}')
+            last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
+            check_mask(mask, labels, last)
     except UsageError as error:
         return str(error).split('\n')[0]
     return ''
@@ -91,15 +87,11 @@ def _read(path: str, **how: str) -> np.ndarray:
     return image
 
 
-def _check_mask(path: str, mask: np.ndarray, size: tuple[int, int], num_classes: int, info: dict) -> None:
-    if mask.shape[:2] != size:
-        raise UsageError(f'mask {path} is of {mask.shape[:2]} pixels, its image of {size}')
+def check_mask(path: str | Path, mask: np.ndarray, last: float) -> None:
+    """Refuse a mask of several channels, or with labels above the last class."""
     if mask.ndim > 2:
         raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')
-    if info.get('label_map'):
-        return
-    last = num_classes - 1 + bool(info.get('reduce_zero_label'))
-    wrong = [label for label in np.unique(mask).tolist() if label > last and label != IGNORED]
+    wrong = [int(label) for label in np.unique(mask) if label > last and label != IGNORED]
     if wrong:
         raise UsageError(f'mask {path} has labels {wrong[:5]}; allowed are 0 to {last} and {IGNORED}')
 
@@ -114,15 +106,9 @@ def _is_there(path: str) -> bool:
         raise UsageError(f'folder {path} cannot be read: {error.strerror}') from error
 
 
-def _files_of_metrics(cfg: Config, split: str) -> list[tuple[str, str]]:
-    metrics = cfg.get(f'{split}_evaluator') or []
-    metrics = metrics if isinstance(metrics, list) else [metrics]
-    return [(key, metric[key]) for metric in metrics for key in ('ann_file', 'label_file') if metric.get(key)]
-
-
 def _message(cfg: Config, dataset: dict, missing: str) -> str:
     root = dataset.get('data_root') or '.'
-    siblings = [leaf for split in ('train', 'val', 'test') for leaf in _datasets(cfg, split)
+    siblings = [leaf for split in SPLITS for leaf in _datasets(cfg, split)
                 if (leaf.get('data_root') or '.') == root]
     layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
     message = (f'data set not found: {osp.abspath(missing)} is missing or empty; '

@@ -3,7 +3,7 @@ import os.path as osp
 
 from mmengine.config import Config, ConfigDict
 
-from .config import UsageError, leaf_datasets
+from .config import UsageError, datasets_of, metrics_of
 
 VISUALIZERS = {
     'mmdet': 'DetLocalVisualizer',
@@ -45,29 +45,26 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
 
 def save_predictions(cfg: Config, out: str) -> None:
     """Let the host write its predictions: mmseg label images into a folder, the others a pickle file."""
-    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     if cfg.default_scope == 'mmseg':
-        for metric in metrics:
+        for metric in metrics_of(cfg, 'test'):
             metric.output_dir = out
         return
     if not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out {out}: the name must end with .pkl or .pickle')
     dump = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-    cfg.test_evaluator = [*metrics, dict(type=dump, out_file_path=out)]
+    _add_metric(cfg, type=dump, out_file_path=out)
 
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
     _check_imagenet(cfg, '--real')
-    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    metrics = [metric for metric in metrics if metric['type'] != 'ImageNetReaL']
-    cfg.test_evaluator = [*metrics, ConfigDict(type='ImageNetReaL', label_file=label_file, topk=(1, 5))]
+    _add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 
 
 def use_imagenet_variant(cfg: Config, folder: str) -> None:
     """Test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C, as :class:`ImageNetVariant` finds it."""
     _check_imagenet(cfg, '--imagenet-variant')
-    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+    for dataset in datasets_of(cfg, 'test'):
         pipeline = dataset.pipeline
         dataset.clear()
         dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
@@ -76,12 +73,17 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
 
 def measure_loss(cfg: Config) -> None:
     """Also measure a classifier's loss."""
-    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    cfg.test_evaluator = [*metrics, ConfigDict(type='MeanCrossEntropy')]
+    _add_metric(cfg, type='MeanCrossEntropy')
+
+
+def _add_metric(cfg: Config, **metric) -> None:
+    """In the place of one of the same type, if there is one."""
+    others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
+    cfg.test_evaluator = [*others, ConfigDict(metric)]
 
 
 def _check_imagenet(cfg: Config, option: str) -> None:
-    types = {leaf['type'] for leaf in leaf_datasets(cfg.test_dataloader.dataset)}
+    types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
     if types != {'ImageNet'}:
         raise UsageError(f"{option} needs a classifier of ImageNet, the config tests on "
                          f"{', '.join(sorted(types))}")
@@ -92,7 +94,7 @@ def use_tta(cfg: Config) -> None:
     host = cfg.default_scope
     if host == 'mmpose':
         raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')
-    datasets = leaf_datasets(cfg.test_dataloader.dataset)
+    datasets = datasets_of(cfg, 'test')
     if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
                          'a config with a tta_model of its own can be tested')

@@ -19,7 +19,7 @@ from ..checkpoints import CheckpointError
 from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
 from ..engine import RELIABLE_HOOKS, TrainingError
 from ..installation import check_distributions
-from ..zoo import VARIANTS, Variant, find_variant
+from ..zoo import VARIANTS, find_variant
 from .config import UsageError, dicts_in
 
 
@@ -46,7 +46,9 @@ def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
 
 def official_weights(cfg: Config, tag: str | bool) -> str:
     """The name under which the authors' weights of the config's backbone are read."""
-    variants = [variant for variant in VARIANTS.values() if is_backbone_of(variant, cfg.model.get('backbone') or {})]
+    backbone = cfg.model.get('backbone') or {}
+    variants = [variant for variant in VARIANTS.values()
+                if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
         raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
     # Sizes that differ in their windows share their weights in part: those of the config's name go first.
@@ -54,10 +56,6 @@ def official_weights(cfg: Config, tag: str | bool) -> str:
     variants.sort(key=lambda variant: len(variant.short_name) * (f'_{variant.short_name}_' in f'{name}_'), reverse=True)
     with_tag = [variant for variant in variants if variant.has_weights(tag)]
     return official_name((with_tag or variants)[0].name, tag)
-
-
-def is_backbone_of(variant: Variant, backbone: dict) -> bool:
-    return all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))
 
 
 def official_name(network: str, tag: str | bool) -> str:
@@ -167,7 +165,9 @@ def init_processes(cfg: Config, launcher: str) -> None:
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
     # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
-    _replace_type(cfg.model, 'SyncBN', 'BN')
+    for node in dicts_in(cfg.model):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
 
 
 def use_sharding(cfg: Config) -> None:
@@ -202,11 +202,10 @@ def check_backbone(cfg: Config) -> Backbone | None:
             backbone = backbone_type(**{**arguments, 'init_cfg': None})
     except (TypeError, ValueError) as error:
         raise UsageError(f'model.backbone: {error}') from error
-    in_channels = backbone.in_channels
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
     channels = len(preprocessor.get('mean') or ())
-    if channels not in (0, 1, in_channels):
-        raise UsageError(f'model.backbone.in_channels is {in_channels}, but data_preprocessor.mean is that of '
+    if channels not in (0, 1, backbone.in_channels):
+        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean is that of '
                          f'images with {channels} channels')
     return backbone
 
@@ -258,9 +257,3 @@ def use_auto_scale_lr(cfg: Config) -> None:
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UsageError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
     cfg.auto_scale_lr.enable = True
-
-
-def _replace_type(config: dict, old: str, new: str) -> None:
-    for node in dicts_in(config):
-        if node.get('type') == old:
-            node['type'] = new

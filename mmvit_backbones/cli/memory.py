@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from ..backbones import Backbone
+from ..checkpoints.loading import unwrap_model
 from ..engine import TrainingError
 from ..measure import count_memory
 
@@ -27,7 +27,8 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_shortage(error):
+        is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not is_shortage and 'DefaultCPUAllocator' not in str(error):
             raise
         reason = str(error).strip().split('\n')[0]
         raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({reason})') from error
@@ -46,12 +47,8 @@ class _ShapesHook(Hook):
             self.height, self.width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
 
 
-def _is_shortage(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or 'DefaultCPUAllocator' in str(error)
-
-
 def _describe(runner: Runner, shapes: _ShapesHook) -> str:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     backbone = getattr(model, 'backbone', None)
     name = type(backbone or model).__name__
     if not shapes.batch:

@@ -1,6 +1,5 @@
 """Point a config to data of one's own, or to where a standard data set lies."""
 import argparse
-import json
 import os
 import os.path as osp
 from pathlib import Path
@@ -9,12 +8,12 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from .config import UsageError, dicts_in, leaf_datasets
-from .data_check import check_data
+from .annotations import read_coco
+from .config import UsageError, datasets_of, dicts_in
+from .data_check import check_data, check_mask
+from .images import SUFFIXES
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-IGNORED = 255
 MASKS_TO_CHECK = 100  # more would take long
 
 
@@ -42,12 +41,7 @@ def use_own_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def use_class_folder(cfg: Config, folder: str) -> None:
-    """Train a classifier on images in FOLDER, whose folders are the classes.
-
-    Args:
-        cfg (mmengine.Config): A classifier's config; changed in place.
-        folder (str): Holds `train/CLASS/` and `val/CLASS/`.
-    """
+    """Train a classifier on images in `train/CLASS/` and `val/CLASS/` of a folder."""
     _check_scope(cfg, 'mmpretrain', '--class-folder is for classifiers')
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
         raise UsageError(f'--class-folder: {cfg.filename} needs token labels next to the images; tools/'
@@ -57,27 +51,20 @@ def use_class_folder(cfg: Config, folder: str) -> None:
     if unknown:
         raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
     for split, part in SPLITS:
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
-            kept = _kept(dataset)
-            dataset.clear()
-            dataset.update(type='CustomDataset', data_root=folder, data_prefix=part, metainfo=dict(classes=classes),
-                           **kept)
+        for dataset in datasets_of(cfg, split):
+            _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part, metainfo=dict(classes=classes))
         for metric in dicts_in(cfg.get(f'{split}_evaluator')):
             if metric.get('type') == 'Accuracy':
-                metric['topk'] = tuple(k for k in _as_tuple(metric.get('topk', (1, ))) if k <= len(classes))
+                topk = metric.get('topk', 1)
+                metric['topk'] = tuple(k for k in ([topk] if isinstance(topk, int) else topk) if k <= len(classes))
     _set_num_classes(cfg, len(classes))
 
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
-    """Train on FOLDER instead of COCO, with the classes that its annotations name, after checking that all is there.
-
-    Args:
-        cfg (mmengine.Config): A detector's config; changed in place.
-        folder (str): Holds `annotations/instances_{train,val}.json`, `train/` and `val/`.
-    """
+    """Train a detector on `train/` and `val/` with `annotations/instances_{train,val}.json`, which name the classes."""
     _check_scope(cfg, 'mmdet', '--coco-folder is for detectors')
     for split, part in SPLITS:
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+        for dataset in datasets_of(cfg, split):
             dataset.pop('data_prefix', None)  # update would keep other folders in it
             dataset.update(type='CocoDataset', data_root=osp.join(folder, ''), data_prefix=dict(img=f'{part}/'),
                            ann_file=f'annotations/instances_{part}.json')
@@ -88,30 +75,25 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
     classes = _read_coco_classes(folder, needs_masks)
     for split, _ in SPLITS:
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+        for dataset in datasets_of(cfg, split):
             dataset.metainfo = dict(classes=classes)
     _set_num_classes(cfg, len(classes))
 
 
 def use_seg_folder(cfg: Config, folder: str) -> None:
-    """Train a segmenter on images and masks in FOLDER.
+    """Train a segmenter on `images/{train,val}/`, `masks/{train,val}/` and `classes.txt` of a folder.
 
-    Args:
-        cfg (mmengine.Config): A segmenter's config; changed in place.
-        folder (str): Holds `images/{train,val}/`, `masks/{train,val}/` with a PNG of the same name for each image,
-            whose values are the numbers of the classes from 0 (255 is ignored), and `classes.txt` with a name in each
-            line.
+    A mask is a PNG of the image's name, whose values are the numbers of the classes from 0 (255 is ignored).
+    `classes.txt` has a name in each line.
     """
     _check_scope(cfg, 'mmseg', '--seg-folder is for segmenters')
     classes = _read_class_names(folder)
     for split, part in SPLITS:
         suffix = _check_masks(folder, part, len(classes))
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
-            kept = _kept(dataset)
-            dataset.clear()
-            dataset.update(type='BaseSegDataset', data_root=folder, img_suffix=suffix, seg_map_suffix='.png',
-                           reduce_zero_label=False, metainfo=dict(classes=classes),
-                           data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'), **kept)
+        for dataset in datasets_of(cfg, split):
+            _replace(dataset, type='BaseSegDataset', data_root=folder, img_suffix=suffix, seg_map_suffix='.png',
+                     reduce_zero_label=False, metainfo=dict(classes=classes),
+                     data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'))
             for step in dicts_in(dataset.pipeline):
                 if step.get('type') == 'LoadAnnotations':
                     step.pop('reduce_zero_label', None)
@@ -121,7 +103,7 @@ def use_seg_folder(cfg: Config, folder: str) -> None:
 def use_data_root(cfg: Config, folder: str) -> None:
     """Look for the data set of a config in FOLDER."""
     for split, _ in SPLITS:
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset) if cfg.get(f'{split}_dataloader') else []:
+        for dataset in datasets_of(cfg, split):
             old = dataset.get('data_root') or ''
             for metric in dicts_in(cfg.get(f'{split}_evaluator')):
                 for key in ('ann_file', 'label_file'):
@@ -138,9 +120,11 @@ def _check_scope(cfg: Config, scope: str, told: str) -> None:
         raise UsageError(f'{told}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
 
 
-def _kept(dataset: dict) -> dict:
-    """What another data set takes over."""
-    return {key: dataset[key] for key in ('pipeline', 'indices') if key in dataset}
+def _replace(dataset: dict, **new) -> None:
+    """Make another data set of one, which takes over what is done with the images and which are taken."""
+    kept = {key: dataset[key] for key in ('pipeline', 'indices') if key in dataset}
+    dataset.clear()
+    dataset.update(kept, **new)
 
 
 def _set_num_classes(cfg: Config, number: int) -> None:
@@ -151,10 +135,6 @@ def _set_num_classes(cfg: Config, number: int) -> None:
             node['num_things_classes'] = number
         if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former, for the classes and for none of them
             node['loss_cls']['class_weight'] = [1.0] * number + [0.1]
-
-
-def _as_tuple(value: int | tuple) -> tuple:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, )
 
 
 def _class_folders(folder: str, part: str) -> tuple[str, ...]:
@@ -171,7 +151,7 @@ def _class_folders(folder: str, part: str) -> tuple[str, ...]:
 
 
 def _has_image(folder: Path) -> bool:
-    return any(name.lower().endswith(IMAGES) for _, _, names in os.walk(folder) for name in names)
+    return any(name.lower().endswith(SUFFIXES) for _, _, names in os.walk(folder) for name in names)
 
 
 def _read_class_names(folder: str) -> tuple[str, ...]:
@@ -187,7 +167,7 @@ def _read_class_names(folder: str) -> tuple[str, ...]:
 def _check_masks(folder: str, part: str, num_classes: int) -> str:
     """Every image has a mask, whose values are numbers of classes; returns the suffix of the images."""
     images, masks = Path(folder, 'images', part), Path(folder, 'masks', part)
-    names = sorted(path.name for path in images.iterdir() if path.suffix.lower() in IMAGES) if images.is_dir() else []
+    names = sorted(path.name for path in images.iterdir() if path.suffix.lower() in SUFFIXES) if images.is_dir() else []
     if not names:
         raise UsageError(f'--seg-folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
                          'masks/{train,val}/')
@@ -200,25 +180,14 @@ def _check_masks(folder: str, part: str, num_classes: int) -> str:
         if not mask.is_file():
             raise UsageError(f'--seg-folder {folder}: images/{part}/{name} has no mask {mask}')
         if number < MASKS_TO_CHECK:
-            _check_mask(mask, num_classes)
+            with Image.open(mask) as image:
+                check_mask(mask, np.array(image), num_classes - 1)
     return suffixes.pop()
-
-
-def _check_mask(path: Path, num_classes: int) -> None:
-    with Image.open(path) as image:
-        values = np.unique(np.array(image)) if image.mode in ('L', 'P', '1', 'I', 'I;16') else None
-    if values is None:
-        raise UsageError(f'mask {path} must be of one channel (mode L or P), got mode {image.mode}')
-    wrong = [int(value) for value in values if value >= num_classes and value != IGNORED]
-    if wrong:
-        raise UsageError(f'mask {path} has the value {wrong[0]}; with {num_classes} classes, from 0 to '
-                         f'{num_classes - 1} and {IGNORED} (ignored) are allowed')
 
 
 def _read_coco_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
     """The names of the classes, which both splits must share, in the order of the training annotations."""
-    train, val = (_read_annotations(osp.join(folder, f'annotations/instances_{split}.json'))
-                  for split in ('train', 'val'))
+    train, val = (read_coco(osp.join(folder, f'annotations/instances_{split}.json')) for split in ('train', 'val'))
     classes = tuple(category['name'] for category in train['categories'])
     missing = {category['name'] for category in val['categories']} - set(classes)
     if not classes or missing:
@@ -228,12 +197,3 @@ def _read_coco_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
         raise UsageError(f'--coco-folder {folder}: some annotations have no segmentation, which this detector needs; '
                          'configs/retinanet_*.py take boxes alone')
     return classes
-
-
-def _read_annotations(file: str) -> dict:
-    try:
-        with open(file, encoding='utf-8') as stream:
-            content = json.load(stream)
-        return {key: content[key] for key in ('images', 'annotations', 'categories')}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'{file} is not in COCO format: {type(error).__name__}: {error}') from error

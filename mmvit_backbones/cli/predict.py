@@ -15,11 +15,10 @@ from torch import nn
 
 from ..checkpoints.loading import convert_if_published, load_weights, read_checkpoint
 from . import frameworks
-from .config import UsageError, leaf_datasets
-from .images import check_image
+from .config import UsageError, datasets_of
+from .images import SUFFIXES, check_image
 
 _THRESHOLDS = dict(mmdet='pred_score_thr', mmpose='kpt_thr')
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -74,10 +73,10 @@ class Predictor:
         self.framework = cfg.default_scope
         init_default_scope(self.framework)
         state = convert_if_published(read_checkpoint(checkpoint))
-        self.model = _build_model(cfg)
+        self.model = build_model(cfg)
         load_weights(self.model, state, checkpoint)
         self.model.to(device).eval()
-        dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
+        dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps)
         self.collate = default_collate if self.framework == 'mmpretrain' else pseudo_collate
@@ -89,11 +88,7 @@ class Predictor:
 
     @torch.no_grad()
     def predict(self, path: Path) -> BaseDataElement:
-        """Return the data sample of the framework for an image file.
-
-        Raises:
-            UsageError: The file cannot be read.
-        """
+        """The data sample of the framework for an image file; raises UsageError if that cannot be read."""
         check_image(path)
         try:
             data = self.pipeline(self._describe_image(path))
@@ -129,7 +124,8 @@ class Predictor:
 
     def draw(self, path: Path, sample: BaseDataElement, out_file: Path, score_thr: float) -> None:
         """Draw a prediction over the image of a file into another."""
-        image = _read_rgb(path)
+        import mmcv
+        image = mmcv.imread(str(path), channel_order='rgb')
         name, out_file = Path(path).stem, str(out_file)
         if self.framework == 'mmpretrain':
             classes = self.visualizer.dataset_meta.get('classes')
@@ -139,12 +135,8 @@ class Predictor:
         self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=out_file, **threshold)
 
 
-def _read_rgb(path: Path) -> np.ndarray:
-    import mmcv
-    return mmcv.imread(str(path), channel_order='rgb')
-
-
-def _build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config, for one process."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return revert_sync_batchnorm(MODELS.build(cfg.model))

@@ -1,7 +1,6 @@
-"""Whole models as files: ONNX and ``torch.export``."""
+"""Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
 import json
 import operator
-import warnings
 from os import PathLike
 from pathlib import Path
 
@@ -9,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torchvision.ops import box_iou
 
 from ..cli.config import UsageError
-from ..export import MAX_PROTOBUF_BYTES, OPSET, translations
+from ..export import MAX_PROTOBUF_BYTES, OPSET, ignore_deprecations, translations
 from .load import DETAILS, as_tuple
 from .parts import Parts
 
-FORMATS = 'onnx', 'pt2'
+FORMATS = 'onnx', 'pt2', 'aoti'
 EXAMPLE_SIZE = 375, 500  # of no special ratio
 
 
@@ -26,8 +26,8 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
 
     Args:
         parts (Parts): Of :func:`~mmvit_backbones.deploy.parts.split`.
-        path (str | PathLike): ``.onnx`` or ``.pt2``, as the format.
-        file_format (str): ``onnx`` or ``pt2``.
+        path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
+        file_format (str): ``onnx``, ``pt2`` or ``aoti``.
         task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes.
         example (np.ndarray | None): An image ``(height, width, 3)`` in which something is found; by default noise.
@@ -43,9 +43,7 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     if parts.preprocess is None:
         image = torch.rand(1, 3, *EXAMPLE_SIZE)
     details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
-    with warnings.catch_warnings():
-        # torchvision's non-maximum suppression asks for a size in a way that torch deprecates.
-        warnings.filterwarnings('ignore', '.create_unbacked_symint. is deprecated', FutureWarning)
+    with ignore_deprecations():
         write(examples_of(parts, image), parts.outputs, path, file_format, details)
 
 
@@ -56,7 +54,12 @@ def write(examples: dict, outputs: list[str], path: str | PathLike, file_format:
     programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
                 for name, (module, inputs, shapes) in examples.items()}
     from torch.export.pt2_archive._package import package_pt2
-    package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
+    if file_format == 'pt2':
+        package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
+        return
+    files = {name: torch._inductor.aot_compile(program.module(check_guards=False), program.example_inputs[0], options={
+        'aot_inductor.package': True}) for name, program in programs.items()}
+    package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
 
 def check_path(path: str | PathLike, file_format: str) -> None:
@@ -132,9 +135,7 @@ def write_onnx(examples: dict, outputs: list[str], path: str | PathLike, details
 
 
 def export_part(module: nn.Module, inputs: tuple, shapes: tuple, takes: list[str], gives: list[str]):
-    with warnings.catch_warnings():
-        # torch.onnx asks for the leaves of a tree in a way that torch deprecates.
-        warnings.filterwarnings('ignore', message='.*LeafSpec', category=FutureWarning)
+    with ignore_deprecations():
         program = torch.onnx.export(
             module.eval(), inputs, dynamo=True, verbose=False, opset_version=OPSET, input_names=takes,
             output_names=gives, dynamic_shapes=shapes,
@@ -193,7 +194,7 @@ def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> d
         return dict(scores=float(np.abs(expected['scores'][order[0]] - actual['scores'][order[1]]).max()))
     if len(expected['labels']) == 0 or len(actual['labels']) == 0:
         return dict(matched=float(len(expected['labels']) == len(actual['labels'])), scores=0., boxes=1., masks=1.)
-    ious = box_ious(expected['boxes'], actual['boxes'])
+    ious = box_iou(*(torch.from_numpy(found['boxes']) for found in (expected, actual))).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
     ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of boxes alike, the one with that score
     pairs = ious.argmax(1)
@@ -206,13 +207,6 @@ def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> d
         union = (ours | theirs).sum((1, 2))
         result['masks'] = float(((ours & theirs).sum((1, 2)) / union.clip(1))[union > 0].min(initial=1))
     return result
-
-
-def box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    corners = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    common = (corners[1] - corners[0]).clip(0).prod(2)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b))
-    return common / (area_a[:, None] + area_b - common).clip(1e-9)
 
 
 def check_agreement(figures: dict[str, float]) -> bool:

@@ -17,7 +17,7 @@ from ..checkpoints.loading import read_checkpoint
 from ..cli.config import UsageError, config_of_checkpoint, load_config
 from ..cli.predict import Predictor
 
-TASKS = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
+TASK_OF_FRAMEWORK = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
 FORCE_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 DETAILS = 'mmvit_backbones'  # the entry of an exported file that says what it is, in JSON
@@ -29,7 +29,7 @@ class Model:
     Attributes:
         task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes; empty if the file has none.
-        runtime (str): ``eager``, ``onnxruntime`` or ``pt2``.
+        runtime (str): ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
     """
 
     task: str
@@ -73,7 +73,7 @@ class Checkpoint(Model):
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
         self.predictor = Predictor(cfg, checkpoint, device)
         self.module = self.predictor.model
-        self.task = TASKS[self.predictor.framework]
+        self.task = TASK_OF_FRAMEWORK[self.predictor.framework]
         self.classes = list(self.predictor.visualizer.dataset_meta.get('classes') or [])
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,12 +98,10 @@ class Exported(Model):
 class OnnxFile(Exported):
     runtime = 'onnxruntime'
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+            self.session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
         except Exception as error:  # of classes that are ONNX Runtime's own
             raise UsageError(f'{path} is no ONNX file that can be run: {error}') from error
         details = self.session.get_modelmeta().custom_metadata_map.get(DETAILS)
@@ -116,15 +114,16 @@ class OnnxFile(Exported):
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, one after the other."""
+    """Graphs of ``torch.export``, or what AOTInductor compiled of them, one after the other."""
 
-    runtime = 'pt2'
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust_code: bool) -> None:
         from torch.export.pt2_archive._package import load_pt2
         try:
-            if any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist()):
-                raise UsageError(f'{path} holds compiled code, which is not loaded')
+            is_compiled = any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist())
+            if is_compiled and not trust_code:
+                raise UsageError(f'{path} holds compiled code, which can do all that you can: if you trust its author, '
+                                 'load it with trust_code=True, or --trust-code')
+            self.runtime = 'aoti' if is_compiled else 'pt2'
             with warnings.catch_warnings(), weights_only():
                 # The reader's own, of weights that it only reads.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
@@ -135,10 +134,10 @@ class Pt2File(Exported):
         except (KeyError, RuntimeError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise UsageError(f'{path} is no file of tools/export.py: {str(error).splitlines()[0]}') from error
         super().__init__(details)
-        programs = archive.exported_programs
-        if programs.keys() != set(PARTS):
+        parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
+        if parts.keys() != set(PARTS):
             raise UsageError(f'{path} takes no images as they are: write it with its preprocessing')
-        self.parts = [programs[name].module() for name in PARTS]
+        self.parts = [parts[name] for name in PARTS]
 
     @torch.inference_mode()
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -170,19 +169,22 @@ def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tenso
     return (values, ) if isinstance(values, torch.Tensor) else tuple(values)
 
 
-def load(path: str | PathLike, config: str | None = None, device: str | torch.device = 'cpu') -> Model:
+def load(path: str | PathLike, config: str | None = None, device: str | torch.device = 'cpu',
+         trust_code: bool = False) -> Model:
     """Loads a model for prediction, by the suffix of its file.
 
     Args:
         path (str | PathLike): ``.onnx`` or ``.pt2`` of ``tools/export.py``, or a checkpoint for PyTorch.
         config (str | None): Config file of a checkpoint; by default what a training's checkpoint has with it.
         device (str | torch.device): Where a checkpoint's model runs; exported files run on the CPU.
+        trust_code (bool): Whether a file of ``--format aoti`` is loaded. It holds compiled code, which runs with the
+            rights of this process; nothing in the other files can run.
 
     Returns:
         Model: With ``predict(image)``.
 
     Raises:
-        UsageError: If the file is missing, or not what its suffix says.
+        UsageError: If the file is missing, not what its suffix says, or holds compiled code that is not trusted.
     """
     path = Path(path)
     if not path.is_file():
@@ -190,7 +192,7 @@ def load(path: str | PathLike, config: str | None = None, device: str | torch.de
     if path.suffix == '.onnx':
         return OnnxFile(path)
     if path.suffix == '.pt2':
-        return Pt2File(path)
+        return Pt2File(path, trust_code)
     cfg = load_config(config, needs=('model', 'test_dataloader')) if config else \
         config_of_checkpoint(read_checkpoint(str(path), mmap=True), str(path))
     return Checkpoint(cfg, str(path), device)

@@ -52,11 +52,6 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
         _check_detector(model)
         if file_format != 'onnx':
             raise UsageError(f'detectors are exported in format onnx alone, got {file_format}')
-    if framework == 'mmseg' and file_format != 'onnx':
-        for part in model.backbone, model.get('neck') or {}:
-            if part.get('type') in MAX_POOLED:
-                raise UsageError(f'{part.type} is exported in format onnx alone, got {file_format}: for its max '
-                                 'pooling, the file would take either odd or even numbers of patches')
     steps = leaf_datasets(cfg.test_dataloader.dataset)[0].pipeline
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
@@ -64,7 +59,20 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
     if preprocessor.get('test_cfg'):
         raise UsageError('data_preprocessor.test_cfg, a padding of test images, cannot be exported')
     divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
-    return Geometry(steps, divisor)
+    geometry = Geometry(steps, divisor)
+    if file_format != 'onnx' and not geometry.is_static:
+        _check_free_sizes(model, file_format)
+    return geometry
+
+
+def _check_free_sizes(model: dict, file_format: str) -> None:
+    if file_format == 'aoti':
+        raise UsageError('format aoti compiles a network for images of one size, but the test pipeline lets it vary: '
+                         'it must have Resize with keep_ratio=False, or CenterCrop')
+    for part in model.backbone, model.get('neck') or {}:
+        if part.get('type') in MAX_POOLED:
+            raise UsageError(f'{part.type} is exported in format {file_format} for one size of images alone: for its '
+                             'max pooling, the file would take either odd or even numbers of patches')
 
 
 def _check_detector(model: dict) -> None:

@@ -92,7 +92,9 @@ def compare_runtimes(model: nn.Module, images: Tensor, runtimes: list[str], repe
                 with torch.inference_mode():
                     function(images[:1]), function(images)
             except Exception as error:  # a compiler can fail in any way
+                while error.__cause__:
+                    error = error.__cause__
                 failed[runtime] = dict(error=f'{type(error).__name__}: {error}'.splitlines()[0][:200])
                 continue
             functions[runtime] = function
-        return {**measure(functions, images, repeats), **failed}
+        return {**(measure(functions, images, repeats) if functions else {}), **failed}

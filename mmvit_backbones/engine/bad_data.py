@@ -1,20 +1,18 @@
 """What happens when a sample of the training data cannot be read."""
 import logging
-from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.utils.data import Dataset
 
-from .errors import TrainingError
+from ..checkpoints.loading import unwrap_model
+from .errors import TrainingError, first_line
 
 POLICIES = ('stop', 'skip')
 
@@ -50,7 +48,7 @@ class BadDataHook(Hook):
             raise TrainingError('the training data set is empty; annotations may have been filtered out')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         for sample in data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ():
             check_labels(model, sample)
 
@@ -110,16 +108,3 @@ def describe(dataset: Dataset, index: int) -> str:
         return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'
     except Exception:  # it is what cannot be read, or the data set is none of mmengine's
         return 'unknown file'
-
-
-def first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.strip().split('\n')[0]
-
-
-def item_reader(dataset: Dataset) -> Callable[[list[int]], list]:
-    """What reads a list of samples."""
-    return getattr(dataset, '__getitems__', None) or partial(_read_items, dataset)
-
-
-def _read_items(dataset: Dataset, indices: list[int]) -> list:
-    return [dataset[index] for index in indices]

@@ -9,3 +9,8 @@ class TrainingError(RuntimeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message.strip().split(f'{type(self).__name__}: ')[-1].split('\n')[0])
+
+
+def first_line(error: Exception) -> str:
+    """The kind of an error, and the first line of what it says."""
+    return f'{type(error).__name__}: {error}'.strip().split('\n')[0]

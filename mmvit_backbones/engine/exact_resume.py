@@ -2,6 +2,7 @@
 import copy
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from .bad_data import item_reader
 from .errors import TrainingError
 
 
@@ -88,7 +88,8 @@ class SeededBatches:
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
-        self.read, self.seed, self.iteration = item_reader(dataset), seed, 0
+        self.dataset, self.seed, self.iteration = dataset, seed, 0
+        self.read = getattr(dataset, '__getitems__', None)  # of BadDataHook
         self.rank = get_rank()  # unknown in a worker
 
     def __call__(self, indices: list[int]) -> list:
@@ -96,7 +97,7 @@ class SeededBatches:
         offset, step = (worker.id, worker.num_workers) if worker else (0, 1)  # workers take turns
         _seed(self.seed, self.iteration + offset, 'data', self.rank)
         self.iteration += step
-        return self.read(indices)
+        return self.read(indices) if self.read else [self.dataset[index] for index in indices]
 
 
 def rest_of_epoch(loader: DataLoader, done: int) -> DataLoader:
@@ -113,10 +114,7 @@ class _Rest:
         self.batch_sampler, self.done = batch_sampler, done
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = iter(self.batch_sampler)
-        for _ in range(self.done):
-            next(batches, None)
-        yield from batches
+        return islice(self.batch_sampler, self.done, None)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

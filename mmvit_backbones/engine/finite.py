@@ -3,10 +3,10 @@ import math
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..checkpoints.loading import unwrap_model
 from .errors import TrainingError
 
 
@@ -46,9 +46,9 @@ def check_finite(runner: Runner) -> None:
 @torch.no_grad()
 def first_non_finite(model: torch.nn.Module) -> str | None:
     """Name of the first parameter that holds NaN or inf."""
-    model = model.module if is_model_wrapper(model) else model
     # Of what is sharded, each process looks at its own part.
-    return next((name for name, p in model.named_parameters() if not getattr(p, '_local_tensor', p).isfinite().all()),
+    return next((name for name, p in unwrap_model(model).named_parameters()
+                 if not getattr(p, '_local_tensor', p).isfinite().all()),
                 None)
 
 

@@ -1,5 +1,6 @@
 """The command-line tools: what they refuse, safe loading, several processes, and resuming."""
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from runs import end, train_together
 
 from mmvit_backbones.checkpoints import CheckpointError
 from mmvit_backbones.cli import frameworks
@@ -25,10 +27,6 @@ from mmvit_backbones.cli.predict import find_images, plan_drawings
 HERE = Path(__file__).resolve().parent
 
 TINY = HERE / 'tiny_classifier.py'
-
-
-def command(script, *args):
-    return [sys.executable, str(ROOT / 'tools' / script), *map(str, args)]
 
 
 def environment(**variables):
@@ -106,9 +104,11 @@ def test_layout_in_message(framework, dataset, layout):
     assert str(error.value).endswith(layout)
 
 
-@pytest.mark.slow
-def test_config_that_does_not_exist():
-    assert_refused(run(*command('train.py', 'configs/nothing.py')), 'configs/nothing.py', 'does not exist')
+def test_config_that_does_not_exist(run, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run('train.py', 'configs/nothing.py')
+    error, = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and error.startswith('error: ') and 'configs/nothing.py does not exist' in error
 
 
 def test_config_that_is_no_config(tmp_path):
@@ -273,8 +273,30 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
 
 @pytest.mark.training
 def test_two_processes_take_the_same_step(tmp_path):
-    result = run(str(ROOT / 'tools' / 'dist_train.sh'), str(HERE / 'two_processes.py'), '2',
-                 '--work-dir', str(tmp_path), PORT='29611', CUDA_VISIBLE_DEVICES='-1')
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f'work dir: {tmp_path}'
-    assert (tmp_path / 'epoch_1.pth').exists()
+    runs = train_together(tmp_path / 'work', config=HERE / 'two_processes.py')
+    end(runs)
+    assert [run.text.count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
+    assert (tmp_path / 'work/epoch_1.pth').exists()
+
+
+# In the place of train.py, since frameworks take long to import: its second process fails once the first was there.
+RANKS = """
+import os, pathlib, sys, time
+notes, rank = pathlib.Path(__file__).parents[1], os.environ.get('RANK', 'check')
+(notes / f'rank_{rank}').write_text(' '.join(sys.argv[1:]))
+while rank == '1' and not (notes / 'rank_0').exists():
+    time.sleep(0.01)
+sys.exit(3 if rank == '1' else 0)
+"""
+
+
+@pytest.mark.slow
+def test_processes_start_after_one_check_and_the_one_that_fails_is_named(tmp_path):
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    (tmp_path / 'tools/train.py').write_text(RANKS)
+    result = run(str(tmp_path / 'tools/dist_train.sh'), 'config.py', '2', '--amp', cwd=tmp_path, PORT='29611')
+    assert result.returncode == 3 and 'Traceback' not in result.stderr, result.stderr
+    assert re.search(r'^error: rank 1 \(process \d+\) failed with exit code 3$', result.stderr, flags=re.MULTILINE)
+    options = 'config.py --amp --launcher pytorch'
+    assert {note.name: note.read_text() for note in tmp_path.glob('rank_*')} == {
+        'rank_check': f'{options} --check', 'rank_0': options, 'rank_1': options}

@@ -1,4 +1,5 @@
-"""Exported files predict what the framework does, for a classifier and a segmenter."""
+"""Exported files predict what the framework does, for each task and kind of network."""
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,19 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
+from torch.utils.cpp_extension import include_paths, library_paths
 
 from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.predict import _build_model
+from mmvit_backbones.cli.predict import build_model
 from mmvit_backbones.deploy import load
-from mmvit_backbones.deploy.export import box_ious, check_agreement, compare, export_model
+from mmvit_backbones.deploy.export import check_agreement, compare, export_model
 from mmvit_backbones.deploy.load import Checkpoint
 from mmvit_backbones.deploy.parts import check_exportable, split
+from mmvit_backbones.ops.library import FOLDER, library_name
 
 IMAGES = [np.array(Image.open(path).convert('RGB')) for path in sorted(ROOT.glob('data/coco_mini/val/*.jpg'))[:2]]
+OPERATORS = FOLDER / library_name('cpp', torch.__version__)
+
 
 def shrunk(name: str, network: str) -> Config:
     """A demonstration's config with a tiny network and small images."""
@@ -39,16 +44,20 @@ def test_what_has_no_graph_is_refused(change, message):
         check_exportable(cfg)
 
 
-@pytest.mark.parametrize('name, message', [
-    ('mask_rcnn_reswin_t', 'detectors are'),
-    ('upernet_refiner_vit_s', 'Feature2Pyramid is'),
-    ('upernet_remvitv2_t', 'ReMViTv2 is'),
+@pytest.mark.parametrize('name, file_format, message', [
+    ('mask_rcnn_reswin_t', 'pt2', 'detectors are exported in format onnx alone, got pt2'),
+    ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid is exported in format pt2 for one size'),
+    ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 is exported in format pt2 for one size'),
+    ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
-def test_what_only_onnx_serves_is_refused(name, message):
+def test_what_only_onnx_serves_is_refused(name, file_format, message):
     cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
     check_exportable(cfg)
-    with pytest.raises(UsageError, match=f'{message} exported in format onnx alone, got pt2'):
-        check_exportable(cfg, 'pt2')
+    with pytest.raises(UsageError, match=message):
+        check_exportable(cfg, file_format)
+    if name.startswith('upernet'):  # at one size, all formats serve
+        cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': False})
+        check_exportable(cfg, file_format)
 
 
 def test_comparison_sees_other_boxes():
@@ -58,7 +67,6 @@ def test_comparison_sees_other_boxes():
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
         assert not check_agreement(compare(prediction, {**prediction, **change}))
-    assert box_ious(np.array([[0, 0, 2, 2.]]), np.array([[1, 0, 3, 2.]]))[0, 0] == pytest.approx(1 / 3)
 
 
 # By task and kind of network: a demonstration's config, a tiny network, and changes of the model around it.
@@ -74,14 +82,13 @@ CASES = {
 }
 
 
-def model_of(case: str, folder: Path) -> tuple[Config, Checkpoint]:
+def model_of(name: str, network: str, heads: dict, folder: Path) -> tuple[Config, Checkpoint]:
     """A small model with weights."""
-    name, network, heads = CASES[case]
     cfg = shrunk(name, network)
     cfg.merge_from_dict(dict(model=heads))
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    model = _build_model(cfg)
+    model = build_model(cfg)
     for parameter in model.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     path = folder / 'model.pth'
@@ -92,7 +99,7 @@ def model_of(case: str, folder: Path) -> tuple[Config, Checkpoint]:
 @pytest.mark.slow
 @pytest.mark.parametrize('case', CASES)
 def test_onnx_predicts_what_the_framework_does(case, tmp_path):
-    cfg, reference = model_of(case, tmp_path)
+    cfg, reference = model_of(*CASES[case], tmp_path)
     path = tmp_path / 'model.onnx'
     export_model(split(reference.module, cfg), path, 'onnx', reference.task, reference.classes, IMAGES[0])
     model = load(path)
@@ -102,3 +109,31 @@ def test_onnx_predicts_what_the_framework_does(case, tmp_path):
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
     with pytest.raises(ValueError, match='image must be a uint8 array'):
         model.predict(IMAGES[0].astype('float32'))
+
+
+def build_example(folder: Path) -> Path:
+    """docs/cpp/predict.cpp, compiled as its page says."""
+    program = folder / 'predict'
+    subprocess.run([
+        'g++', '-std=c++17', ROOT / 'docs/cpp/predict.cpp', '-o', program,
+        *(f'-isystem{path}' for path in include_paths()),
+        *(flag for path in library_paths() for flag in (f'-L{path}', f'-Wl,-rpath,{path}')),
+        '-ltorch', '-ltorch_cpu', '-lc10', '-ldl'], check=True)
+    return program
+
+
+@pytest.mark.slow
+def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
+    """A classifier on varied-size windows, which run in the fused operator."""
+    cfg, reference = model_of('imagenet_swin_vsa_t', 'SwinVSA', dict(head=dict(in_channels=128)), tmp_path)
+    path, photograph = tmp_path / 'model.pt2', tmp_path / 'image.ppm'
+    export_model(split(reference.module, cfg), path, 'aoti', reference.task, reference.classes, IMAGES[0])
+    model, program = load(path, trust_code=True), build_example(tmp_path)
+    for image in IMAGES:
+        expected = reference.predict(image)
+        assert check_agreement(compare(expected, model.predict(image)))
+        Image.fromarray(image).save(photograph)
+        shape, *scores = subprocess.run([program, path, photograph, OPERATORS], check=True, capture_output=True,
+                                        text=True).stdout.split()
+        assert shape == f'[{len(reference.classes)}]'
+        np.testing.assert_allclose(np.array(scores, 'f')[expected['labels']], expected['scores'], atol=1e-5)

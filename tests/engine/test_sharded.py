@@ -1,40 +1,25 @@
 """Trainings whose processes share out the weights (``--strategy fsdp``)."""
 import signal
-import socket
-from functools import partial
 
 import pytest
 import torch
 from helpers import each_network, fresh_model, images
-from runs import Run, be_one_of, train, weights
+from runs import end, train, train_together, weights
 
 from mmvit_backbones.engine.sharded import blocks
 
 OPTIONS = ['find_unused_parameters=True', 'train_dataloader.dataset.indices=16']
 
 
-def train_together(work_dir, *arguments) -> list[Run]:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return [train(work_dir, '--launcher=pytorch', *arguments, *OPTIONS, before=partial(be_one_of, rank, 2, port))
-            for rank in range(2)]
-
-
-def end(runs, code=0):
-    codes = [run.wait(200) for run in runs]
-    assert codes == [code, code], [run.text[-2000:] for run in runs]
-
-
 @pytest.mark.training
 def test_sharded_training_takes_the_same_steps(tmp_path):
     """Interrupted, resumed, and compared with one whose processes have all weights; then loaded without sharding."""
-    end(train_together(tmp_path / 'whole'))
-    runs = train_together(tmp_path / 'work', '--strategy=fsdp')
+    end(train_together(tmp_path / 'whole', *OPTIONS))
+    runs = train_together(tmp_path / 'work', '--strategy=fsdp', *OPTIONS)
     runs[0].wait_for('Epoch(train) [2][1/2]')
     runs[1].signal(signal.SIGTERM)
     end(runs, 143)
-    end(train_together(tmp_path / 'work', '--strategy=fsdp', '--resume'))
+    end(train_together(tmp_path / 'work', '--strategy=fsdp', '--resume', *OPTIONS))
     expected, actual = weights(tmp_path / 'whole/epoch_3.pth'), weights(tmp_path / 'work/epoch_3.pth')
     assert expected.keys() == actual.keys()
     for name, weight in expected.items():

@@ -3,7 +3,7 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import ReMViTv2, ReSwin, ReViT
-from mmvit_backbones.checkpoints import reswin, revit
+from mmvit_backbones.checkpoints import revit
 
 
 def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
@@ -35,7 +35,7 @@ def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torc
     """Tokens and logits after every block of a small ReSwin."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depths', 'num_heads', 'window_size', 'mlp_ratio')}
-    weights = reswin.convert(fill_state_dict(golden['state_dict'], dtype))
+    weights = revit.convert_reswin(fill_state_dict(golden['state_dict'], dtype))
     network = load(ReSwin(arch, out_indices=len(arch['depths']) - 1).to(dtype), weights)
 
     images = make_input(case['shape'], case['seed'], dtype)

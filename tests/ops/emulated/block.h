@@ -66,8 +66,8 @@ inline bool release(unsigned begin, unsigned end, Wait what) {
 }
 
 inline void run_block(unsigned threads) {
-  static const char* order = std::getenv("MMVIT_EMULATED_ORDER");
-  static const bool reverse = order && std::strcmp(order, "reverse") == 0;
+  const char* order = std::getenv("MMVIT_EMULATED_ORDER");
+  const bool reverse = order && std::strcmp(order, "reverse") == 0;
   fibers.resize(threads);
   for (Fiber& fiber : fibers) {
     getcontext(&fiber.context);

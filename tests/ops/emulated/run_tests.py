@@ -1,8 +1,9 @@
-"""Runs pytest with the CUDA kernels, compiled for the CPU, in place of the C++ backend: ``run_tests.py FOLDER ...``.
+"""Tests the CUDA kernels, compiled for the CPU, in place of the C++ backend: ``run_tests.py FOLDER``.
 
-FOLDER takes the library; what follows goes to pytest. Each thread of a block is a fiber (``block.h``), so that this
+FOLDER takes the library. Each thread of a block is a fiber (``block.h``), so that this
 shows whether the kernels compute the right thing, not whether a GPU runs them, nor races between its threads.
 """
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ import torch
 from mmvit_backbones.ops import build
 
 HERE = Path(__file__).resolve().parent
+# Order of the fibers, and what is tested so.
+TESTS = {
+    'forward': 'golden_core or golden_sampling or far_outside or deterministic or dtypes and not large_window',
+    'reverse': 'golden_core or golden_sampling or dtypes and usual',
+}
 
 
 def compile_library(folder: Path) -> Path:
@@ -39,4 +45,8 @@ if __name__ == '__main__':
         except (build.BuildError, subprocess.SubprocessError) as error:
             sys.exit(f'the emulation cannot be compiled: {error}')
     torch.ops.load_library(library)
-    sys.exit(pytest.main(sys.argv[2:]))
+    for order, tests in TESTS.items():
+        os.environ['MMVIT_EMULATED_ORDER'] = order  # which the kernels read
+        if code := pytest.main(['-q', '-x', '-W', 'ignore', '-p', 'no:cacheprovider', '-k', f'cpp and ({tests})',
+                                str(HERE.parent / 'test_varied_size_window.py')]):
+            sys.exit(code)

@@ -1,0 +1,18 @@
+"""What `tools/benchmark.py --runtime` prints."""
+import torch
+from torch import nn
+
+from mmvit_backbones.deploy.runtimes import compare_runtimes
+
+
+class Branches(nn.Module):
+    """Runs, but has no graph."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images if images.sum() > 0 else -images
+
+
+def test_a_runtime_that_fails_says_why():
+    figures = compare_runtimes(Branches(), torch.rand(2, 3, 8, 8), ['onnxruntime', 'eager'], repeats=1)
+    assert figures['eager']['speedup'] == 1 and figures['eager']['p50_ms'] <= figures['eager']['p95_ms']
+    assert list(figures['onnxruntime']) == ['error'] and 'data-dependent' in figures['onnxruntime']['error']

@@ -33,7 +33,8 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
         example (np.ndarray | None): An image ``(height, width, 3)`` in which something is found; by default noise.
 
     Raises:
-        UsageError: If the suffix is another than the format's, or preprocessing is missing where it must be inside.
+        UsageError: If the suffix is another than the format's, preprocessing is missing where it must be inside, or
+            AOTInductor cannot compile the model.
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
@@ -57,8 +58,13 @@ def write(examples: dict, outputs: list[str], path: str | PathLike, file_format:
     if file_format == 'pt2':
         package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
         return
-    files = {name: torch._inductor.aot_compile(program.module(check_guards=False), program.example_inputs[0], options={
-        'aot_inductor.package': True}) for name, program in programs.items()}
+    from torch._inductor.exc import InductorError
+    try:
+        files = {name: torch._inductor.aot_compile(
+            program.module(check_guards=False), program.example_inputs[0], options={'aot_inductor.package': True})
+            for name, program in programs.items()}
+    except InductorError as error:
+        raise UsageError(f'AOTInductor cannot compile this model: {error}') from error
     package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
 

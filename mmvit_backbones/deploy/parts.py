@@ -50,8 +50,8 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
             raise UsageError('a segmenter with one output channel cannot be exported')
     if framework == 'mmdet':
         _check_detector(model)
-        if file_format != 'onnx':
-            raise UsageError(f'detectors are exported in format onnx alone, got {file_format}')
+        if file_format == 'aoti':
+            raise UsageError('detectors are exported in the formats onnx and pt2, got aoti')
     steps = leaf_datasets(cfg.test_dataloader.dataset)[0].pipeline
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
@@ -61,14 +61,14 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
     divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
     geometry = Geometry(steps, divisor)
     if file_format != 'onnx' and not geometry.is_static:
-        _check_free_sizes(model, file_format)
+        _check_free_sizes(model, framework, file_format)
     return geometry
 
 
-def _check_free_sizes(model: dict, file_format: str) -> None:
-    if file_format == 'aoti':
-        raise UsageError('format aoti compiles a network for images of one size, but the test pipeline lets it vary: '
-                         'it must have Resize with keep_ratio=False, or CenterCrop')
+def _check_free_sizes(model: dict, framework: str, file_format: str) -> None:
+    if file_format == 'aoti' or framework == 'mmdet':
+        raise UsageError(f'format {file_format} is for networks whose images have one size here, but the test pipeline '
+                         'lets it vary: it must have Resize with keep_ratio=False, or CenterCrop')
     for part in model.backbone, model.get('neck') or {}:
         if part.get('type') in MAX_POOLED:
             raise UsageError(f'{part.type} is exported in format {file_format} for one size of images alone: for its '

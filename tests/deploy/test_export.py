@@ -45,19 +45,19 @@ def test_what_has_no_graph_is_refused(change, message):
 
 
 @pytest.mark.parametrize('name, file_format, message', [
-    ('mask_rcnn_reswin_t', 'pt2', 'detectors are exported in format onnx alone, got pt2'),
+    ('mask_rcnn_reswin_t', 'pt2', 'must have Resize with keep_ratio=False'),
     ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid is exported in format pt2 for one size'),
     ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 is exported in format pt2 for one size'),
     ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
 def test_what_only_onnx_serves_is_refused(name, file_format, message):
     cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
+    cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': True})
     check_exportable(cfg)
     with pytest.raises(UsageError, match=message):
         check_exportable(cfg, file_format)
-    if name.startswith('upernet'):  # at one size, all formats serve
-        cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': False})
-        check_exportable(cfg, file_format)
+    cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': False})
+    check_exportable(cfg, file_format)  # at one size
 
 
 def test_comparison_sees_other_boxes():

@@ -28,7 +28,7 @@ from tiny_configs import TINY_CONFIGS
 from mmvit_backbones.deploy import load
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
-TIMEOUT = 120_000  # milliseconds, on a busy machine
+TIMEOUT = 300  # seconds, on a busy machine
 CLASSES = (ROOT / 'data/flowers_mini/classes.txt').read_text().split()
 BROWSER = shutil.which('chromium') or shutil.which('google-chrome')
 needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='gradio is not installed (requirements/serve.txt)')
@@ -60,7 +60,7 @@ def server(models):
     """The process and its address; images of more than a million pixels and files of more than 2 MB are refused."""
     process = subprocess.Popen(
         [sys.executable, 'tools/serve.py', *map(str, models), '--port', '0', '--max-megapixels', '1',
-         '--max-megabytes', '2'], cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)},
+         '--max-megabytes', '2', '--timeout', str(TIMEOUT)], cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)},
         stdout=subprocess.PIPE, text=True)
     lines = []
     for line in process.stdout:
@@ -77,7 +77,7 @@ def server(models):
 
 def post(address: str, data: bytes, query: str = '') -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(f'{address}/predict?{query}', data, timeout=120) as answer:
+        with urllib.request.urlopen(f'{address}/predict?{query}', data, timeout=TIMEOUT) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -177,8 +177,8 @@ def test_page(server, tmp_path):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=['--no-sandbox'])
         page = browser.new_page()
-        page.set_default_timeout(TIMEOUT)
-        expect.set_options(timeout=TIMEOUT)
+        page.set_default_timeout(1000 * TIMEOUT)
+        expect.set_options(timeout=1000 * TIMEOUT)
         elsewhere = []
         page.on('response', lambda answer: elsewhere.append(answer.url) if answer.url.startswith('http')
                 and not answer.url.startswith(server[1]) else None)

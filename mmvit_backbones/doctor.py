@@ -20,8 +20,9 @@ from .ops import (
 )
 from .version import __version__
 
-# Operators in Triton, with the example that they are checked by.
+# Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
+    'varied-size window attention (triton)': varied_size_window.example,
     'residual attention': residual_attention.example,
     'residual window attention': residual_window_attention.example,
     'normalized attention': normalized_attention.example,
@@ -78,7 +79,7 @@ def describe_triton() -> list[str]:
         state = f'Triton {backends.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
     else:
         return [describe_check(name, example) for name, example in TRITON_OPERATORS.items()]
-    return [f'{name}: plain PyTorch on CPUs; {state}' for name in TRITON_OPERATORS]
+    return [f'{name}: {state}' for name in TRITON_OPERATORS]
 
 
 def describe_check(name: str, example: Callable) -> str:
@@ -87,7 +88,7 @@ def describe_check(name: str, example: Callable) -> str:
     for dtype in backends.TOLERANCES:
         reason = backends.why_not_trusted(name, example, device, dtype)
         found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, since {reason}'))
-    return f'{name}: plain PyTorch on CPUs; on the GPU {", ".join(found)}'
+    return f'{name}: on the GPU {", ".join(found)}'
 
 
 if __name__ == '__main__':

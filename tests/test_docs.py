@@ -1,12 +1,15 @@
 """What the documentation shows is run: examples in docstrings and on pages; what commands and links name is there."""
+import argparse
 import doctest
 import importlib
 import json
 import logging
 import pkgutil
 import re
+import shlex
 import warnings
 from pathlib import Path
+from string import Template
 
 import mmseg
 import pytest
@@ -137,6 +140,45 @@ def test_tools_know_the_flags_of_page(page):
             arguments_of = (ROOT / f'mmvit_backbones/cli/{shared}.py').read_text()
             known += arguments_of if re.search(r'\badd_\w+_argument', known) else ''
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
+
+
+class ParsedError(BaseException):
+    """The arguments were taken; no tool catches it."""
+
+
+def commands(page: str) -> list[tuple[str, list[str]]]:
+    """Tools and their arguments in blocks of commands; a launcher stands for the tool that it starts."""
+    found = []
+    blocks = re.findall(r'^```([^\n]*)\n(.*?)^```$', PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
+    for block in (text for language, text in blocks if not language):
+        variables = {}
+        for line in block.replace('\\\n', ' ').splitlines():
+            line = Template(line).safe_substitute(variables)
+            if match := re.fullmatch(r'(\w+)=(\S+|".*"|\'.*\')', line):
+                variables[match[1]] = shlex.split(match[2])[0]
+            elif match := re.match(r'(?!error).*\btools/((?:dist_|slurm_)?)(\w+)\.(py|sh) (.+)', line):
+                words = shlex.split(match[4], comments=True)
+                skipped = {'dist_': words[:1] + words[2:], 'slurm_': words[2:3] + words[4:], '': words}
+                if (ROOT / f'tools/{match[2]}.py').exists():
+                    found.append((match[2], skipped[match[1]]))
+    return found
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
+def test_commands_on_page_are_taken(page, run, monkeypatch, tmp_path):
+    """By the tools' own parsers: every option exists and takes these values."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_only(self, *args):
+        parse(self, *args)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_only)
+    monkeypatch.syspath_prepend(ROOT / 'tools')  # where a tool finds another
+    monkeypatch.chdir(tmp_path)
+    for tool, arguments in commands(page):
+        with pytest.raises(ParsedError):
+            run(f'{tool}.py', *arguments)
 
 
 @pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)

@@ -4,6 +4,8 @@
     python tools/browse_data.py configs/imagenet_reswin_t.py --class-folder data/flowers_mini --split val --number 8
 """
 import argparse
+from collections import Counter
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -17,10 +19,11 @@ from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.frameworks import VISUALIZERS as FRAMEWORKS_VISUALIZERS
-from mmvit_backbones.cli.launch import add_config_options, run_script
+from mmvit_backbones.cli.launch import add_config_options, output_file, run_script
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
 
 COLUMNS = 4
+CLASSES_SHOWN = 4
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -29,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: %(default)s')
     parser.add_argument('--number', type=int, default=16, help='how many images (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of the augmentation')
-    parser.add_argument('--out', default='data.png', help='sheet to write (default: %(default)s)')
+    parser.add_argument('--out', type=output_file, default='data.png', help='sheet to write (default: %(default)s)')
     add_data_arguments(parser)
     add_config_options(parser)
     return parser
@@ -98,7 +101,16 @@ def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.
     visualizer = VISUALIZERS.build(dict(type=FRAMEWORKS_VISUALIZERS[framework], name='data'))
     visualizer.dataset_meta = metainfo
     visualizer.add_datasample('data', image, sample.cpu(), draw_gt=True, draw_pred=False)
-    return visualizer.get_image(), ''
+    return visualizer.get_image(), count_classes(sample, metainfo.get('classes'))
+
+
+def count_classes(sample, classes: tuple | None) -> str:
+    """What a detector's labels name, as the labels in a large image are too small to be read; '' for others."""
+    if 'gt_instances' not in sample or not classes:
+        return ''
+    counts = Counter(classes[label] for label in sample.gt_instances.labels.tolist()).most_common()
+    shown = [f'{number} {name}' for name, number in counts[:CLASSES_SHOWN]]
+    return fill(', '.join(shown + ['...'] * (len(counts) > CLASSES_SHOWN)), 45)
 
 
 def describe_classes(sample, classes: tuple | None) -> str:
@@ -115,13 +127,13 @@ def describe_classes(sample, classes: tuple | None) -> str:
 
 def draw_sheet(pictures: list[tuple[np.ndarray, str]], path: str) -> None:
     rows = -(-len(pictures) // COLUMNS)
-    figure, grid = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 3 * rows), squeeze=False)
+    figure, grid = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 3 * rows), squeeze=False,
+                                layout='constrained')
     for axes, (image, title) in zip(grid.flat, pictures):
         axes.imshow(image)
         axes.set_title(title, fontsize=8)
     for axes in grid.flat:
         axes.axis('off')
-    figure.tight_layout(pad=0.3)
     save_figure(figure, path, dpi=100)
 
 

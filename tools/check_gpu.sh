@@ -126,9 +126,6 @@ if wanted benchmark; then
 fi
 if wanted time; then
   section 'Time of backbones' 600 table "${networks[@]}" time "${names[@]}"
-  if [ "$device" = cuda ]; then  # whether a choice of warps by time pays
-    section 'Time of backbones, kernels tuned' 600 table env MMVIT_OPS_AUTOTUNE=1 "${networks[@]}" time
-  fi
 fi
 
 {

@@ -9,29 +9,19 @@ spills registers ends the run with exit code 1.
 """
 import argparse
 import contextlib
-import importlib
 import io
-import pkgutil
 import re
 import sys
+from fnmatch import fnmatch
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmvit_backbones.ops import (
-    backends,
-    kernels,
-    normalized_attention,
-    residual_attention,
-    residual_window_attention,
-    sigmoid_gate,
-    varied_size_window,
-)
+from mmvit_backbones.doctor import TRITON_OPERATORS
+from mmvit_backbones.ops import backends, kernels, residual_window_attention
 
-EXAMPLES = (normalized_attention.example, normalized_attention.example_logits, residual_attention.example,
-            residual_window_attention.example, sigmoid_gate.example, varied_size_window.example)
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
            'gfx942': GPUTarget('hip', 'gfx942', 64)}
@@ -39,6 +29,7 @@ TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '10
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('kernels', nargs='*', default=['*'], help="names or shell patterns, 'sigmoid_gate.*'")
     parser.add_argument('--targets', nargs='+', choices=TARGETS, default=list(TARGETS), help='compute capabilities')
     parser.add_argument('--dtypes', nargs='+', choices=['float16', 'bfloat16', 'float32'], default=['float16'])
     parser.add_argument('--channels', nargs='+', type=int, choices=[16, 32, 64, 128], default=[32, 64, 128],
@@ -55,6 +46,8 @@ def main():
         for kernel, launches in groups.items():
             module = kernel.__module__.split('.')[-1]
             name = f'{module}.{kernel.__name__.strip("_")}'
+            if not any(fnmatch(name, pattern) for pattern in args.kernels):
+                continue
             if args.quick:
                 launches = [max(launches, key=size_of)]
             for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0][1] else ['']:
@@ -70,8 +63,7 @@ def main():
 
 def largest_head(module):
     """Channels of the largest head that an operator's kernels get."""
-    return getattr(importlib.import_module(f'mmvit_backbones.ops.{module}'), 'MAX_HEAD_CHANNELS',
-                   backends.MAX_HEAD_CHANNELS) if module != 'scaled_logits' else backends.MAX_HEAD_CHANNELS
+    return (residual_window_attention if module == 'residual_window_attention' else backends).MAX_HEAD_CHANNELS
 
 
 def most(kernel, launches, channels, target):
@@ -99,9 +91,10 @@ def recorded_launches(dtype):
     def record(kernel, grid, first, *arguments, **constants):
         launches[(kernel, *constants.items())] = kernel, dict(zip(kernel.arg_names, (first, *arguments))), constants
 
-    for module in pkgutil.iter_modules(kernels.__path__):
-        importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
-    for example in EXAMPLES:
+    for module in vars(kernels).values():
+        if hasattr(module, 'launch'):
+            module.launch = record
+    for example in TRITON_OPERATORS.values():
         example('triton', torch.device('meta'), dtype)
     return launches.values()
 

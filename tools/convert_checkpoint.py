@@ -1,4 +1,5 @@
-"""Convert an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, as mmpretrain names a classifier's weights.
+"""Convert an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, as mmpretrain names a classifier's weights,
+or a detector's and a segmenter's as mmdet and mmseg name them.
 
 mmdet and mmseg take the result by `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
 """
@@ -9,12 +10,13 @@ from pathlib import Path
 import torch
 
 from mmvit_backbones.checkpoints.loading import TASKS, convert_published, read_checkpoint, select_task
+from mmvit_backbones.cli.launch import output_file
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('input', help="the authors' file, or its address")
-    parser.add_argument('output', help='file to write: .pth, or .safetensors')
+    parser.add_argument('output', type=output_file, help='file to write: .pth, or .safetensors')
     parser.add_argument('--model', help='variant, e.g. reswin_tiny; by default recognized by the keys')
     parser.add_argument('--task', choices=TASKS, default=TASKS[0], help="'backbone' leaves the classifier out")
     return parser.parse_args()
@@ -40,5 +42,7 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except (KeyError, OSError, ValueError) as error:
-        sys.exit(f'{sys.argv[1]}: {error.args[0] if isinstance(error, KeyError) else error}')
+    except KeyError as error:
+        sys.exit(f'error: {sys.argv[1]}: {error.args[0]}')
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')

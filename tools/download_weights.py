@@ -39,8 +39,12 @@ def main(args: argparse.Namespace) -> None:
     if not args.check and args.patterns == ['*']:
         raise UsageError("all files are many GB: name some by a PATTERN, or all by '**'")
     problems = 0
+    if args.check:
+        entries = [entry for entry in entries if entry[2] and cached_file(entry[2]).exists()]
+        if not entries:
+            print(f'none is cached in {cache_folder()}')
     for variant, tag, weights in entries:
-        if weights is None or (args.check and not cached_file(weights).exists()):
+        if weights is None:
             continue
         try:
             path = check(variant, tag, weights) if args.check else fetch(weights)
@@ -49,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
             problems += 1
             print(f'error: {error}', file=sys.stderr)
     if problems:
-        raise UsageError(f'{problems} of {len(entries)} are not as they should be')
+        raise UsageError(f'{problems} of {len(entries)} {"do not fit" if args.check else "could not be downloaded"}')
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:

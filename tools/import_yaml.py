@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmvit_backbones.cli.config import LOADERS, UsageError, dicts_in, load_config
-from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.launch import output_file, run_script
 
 # What the options of both are called below. PySlowFast's rates are per 512 images of one step and times the steps
 # accumulated, as ReViT's authors have it.
@@ -53,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('yaml', metavar='YAML', help="the authors' file")
     parser.add_argument('config', help='ImageNet config of the same network, to which the changes are made')
-    parser.add_argument('-o', '--out', help='config file to write (default: print it)')
+    parser.add_argument('-o', '--out', type=output_file, help='config file to write (default: print it)')
     return parser
 
 

@@ -11,6 +11,7 @@ classifier's head is applied to each position instead of their mean. Started aga
 broken; a file is either whole or not there.
 """
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -152,6 +153,7 @@ def build_timm(name: str, checkpoint: str | None, device: str) -> Callable[[Tens
         raise UsageError(f'timm:{name} needs timm: pip install timm') from None
     if not timm.is_model(name.split('.')[0]):
         raise UsageError(f'timm has no model {name}')
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # without a network, its retries fill a screen
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.drawing import plt, save_figure
-from mmvit_backbones.cli.launch import run_script
+from mmvit_backbones.cli.launch import output_file, run_script
 
 COLUMNS = 3
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
@@ -19,7 +19,7 @@ Curves = dict[str, dict[int, float]]  # name -> step -> value
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a training')
-    parser.add_argument('--out', default='run.png', help='figure to write (default: %(default)s)')
+    parser.add_argument('--out', type=output_file, default='run.png', help='figure to write (default: %(default)s)')
     return parser
 
 

@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from mmvit_backbones.cli.config import UsageError, load_config, mark_tuples
-from mmvit_backbones.cli.launch import add_config_options, check_backbone, run_script
+from mmvit_backbones.cli.launch import add_config_options, check_backbone, output_file, run_script
 
 DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')
@@ -34,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     add_config_options(parser)
     parser.add_argument('--format', choices=FORMATS, help='default: that of the file name after -o, or py')
-    parser.add_argument('-o', '--out', help='file to write instead of printing')
+    parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
     return parser
 
 

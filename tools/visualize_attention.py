@@ -26,7 +26,7 @@ from mmvit_backbones.checkpoints.loading import published_or_own, read_checkpoin
 from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.images import pixel, read_rgb
-from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, run_script
+from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, output_file, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers.attention import WindowAttention
 from mmvit_backbones.ops.regional_attention import WindowGrid
@@ -54,7 +54,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--blocks', type=int, nargs='+', help='which rows, from 0 (default: all)')
     parser.add_argument('--heads', type=int, nargs='+', default=[0, 1],
                         help='which heads, next to their mean (default: 0 1)')
-    parser.add_argument('--out', default='attention.png', help='figure to write (default: %(default)s)')
+    parser.add_argument('--out', type=output_file, default='attention.png',
+                        help='figure to write (default: %(default)s)')
     return parser
 
 

@@ -20,7 +20,13 @@ from mmvit_backbones.checkpoints.loading import load_backbone
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.images import pixel, read_rgb
-from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
+from mmvit_backbones.cli.launch import (
+    add_pretrained_argument,
+    check_backbone,
+    choose_checkpoint,
+    output_file,
+    run_script,
+)
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.zoo import IMAGENET_MEAN, IMAGENET_STD
@@ -42,7 +48,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
                         help='pixels whose windows are drawn (default: three on the diagonal)')
-    parser.add_argument('--out', default='windows.png', help='image to write (default: %(default)s)')
+    parser.add_argument('--out', type=output_file, default='windows.png', help='image to write (default: %(default)s)')
     return parser
 
 

@@ -22,6 +22,9 @@ from .files import CheckpointError
 
 RETRIES = 5
 TIMEOUT = 30  # seconds in which a server must send something
+# What requests say when there is none.
+NO_CONNECTION = ('Unable to connect to proxy', 'Failed to resolve', 'Connection refused', 'Network is unreachable',
+                 'timed out')
 
 
 def cache_folder() -> Path:
@@ -111,12 +114,20 @@ def _get(address: str, target: Path) -> Path:
             gdown.download(address, str(incoming), **options)
             return incoming
         except (gdown.exceptions.DownloadError, OSError) as error:
-            reason = ' '.join(str(error).split())
+            reason = _reason(error)
             if before and _arrived(incoming) == before and isinstance(error, gdown.exceptions.DownloadError):
                 _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
                 continue
             kept = f'; the next call goes on from {_arrived(incoming):,} bytes' if _arrived(incoming) else ''
             raise CheckpointError(f'{address}: {reason}{kept}') from error
+
+
+def _reason(error: Exception) -> str:
+    """An error of a request in a few words, where it only says at length that there is no connection."""
+    text = ' '.join(str(error).split())
+    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
+    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
+    return f'no connection to {host[1]} ({cause})' if host and cause else text
 
 
 def _parts(incoming: Path) -> list[Path]:
@@ -142,7 +153,7 @@ def _find_in_folder(address: str, member: str) -> str:
     try:
         files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
     except (gdown.exceptions.DownloadError, OSError) as error:
-        raise CheckpointError(f'{address}: {" ".join(str(error).split())}') from error
+        raise CheckpointError(f'{address}: {_reason(error)}') from error
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:
@@ -164,7 +175,7 @@ def _onedrive_page(address: str) -> str:
         with requests.get(address, stream=True, timeout=TIMEOUT) as response:
             page = response.url
     except OSError as error:
-        raise CheckpointError(f'{address}: {error}') from error
+        raise CheckpointError(f'{address}: {_reason(error)}') from error
     return page.replace('/redir?', '/download?')
 
 

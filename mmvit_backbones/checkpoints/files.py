@@ -65,7 +65,7 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
                 path, map_location=map_location, weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     # A damaged pickle can make the reader fail in any way.
     except Exception as error:
-        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(error)}') from error
+        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
 
 
 def check_sums(path: str | os.PathLike) -> None:
@@ -83,10 +83,15 @@ def check_sums(path: str | os.PathLike) -> None:
         raise zipfile.BadZipFile(f'{folders[0]} is marked as a folder')
 
 
-def _what_is_wrong(error: Exception) -> str:
+def _what_is_wrong(path: str, error: Exception) -> str:
+    with open(path, 'rb') as file:
+        if file.read(256).lstrip().startswith(b'<'):
+            return 'is a web page, not a checkpoint: the download went wrong'
     refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if refused:
         return f'is refused: it holds more than weights (it would import {refused[1]})'
+    if isinstance(error, pickle.UnpicklingError):  # whose text advises to allow code
+        return 'is truncated or corrupt, or torch.save did not write it'
     first_line = str(error).strip().split('\n')[0] or type(error).__name__
     return f'is truncated or corrupt: {first_line}'
 

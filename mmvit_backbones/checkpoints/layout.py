@@ -3,12 +3,12 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from mmengine.logging import print_log
 from torch import Tensor
 
+from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
+
 BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
-# What a detector of detectron2 has besides its backbone.
-OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
-                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
 AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
 
 
@@ -20,7 +20,7 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
         network (str), layout (dict): As for :func:`rename`.
         wrappers (tuple[str, ...]): As for :func:`unwrap`.
         prefixes (tuple[str, ...]): What detectors and segmenters put before the backbone's names, the longest first.
-            Other parts of detectron2's detectors are left out; segmenters come back whole.
+            Detectors and segmenters come back whole, with the names of mmdet and mmseg.
         first (str): How names go on after a prefix. Defaults to '': in any way.
     """
     return partial(_convert, network=network, layout=layout, wrappers=wrappers, prefixes=prefixes, first=first)
@@ -30,9 +30,24 @@ def _convert(checkpoint: Mapping, network: str, layout: dict, wrappers: tuple[st
              first: str) -> dict[str, Tensor]:
     weights = unwrap(checkpoint, wrappers)
     prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
-    if prefix is not None:
-        weights = {key.removeprefix(prefix): x for key, x in weights.items() if not OTHER_PARTS.fullmatch(key)}
-    return rename(weights, layout, network)
+    if prefix is None:
+        return rename(weights, layout, network)
+    others = {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
+    backbone = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
+    return rename(backbone, layout, network) | convert_parts(others)
+
+
+def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pyramid and heads of a detector of detectron2 by mmdet's names: ``neck.*``, ``roi_head.*`` and so on.
+
+    Where they have other layers than detectron2's own Mask R-CNN and RetinaNet, they are left out, with a log line.
+    """
+    try:
+        converted = rename(others, layout_of(others), 'detectron2')
+    except KeyError as error:
+        print_log(f"the detector's pyramid and heads are left out: {error.args[0]}", logger='current')
+        return {}
+    return {key: order_by_ratio(x) if key.startswith('bbox_head.retina_') else x for key, x in converted.items()}
 
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:

@@ -119,8 +119,10 @@ def use_safe_loading() -> None:
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
 def load_from_safe(filename: str, map_location: str | None = None, logger: str = 'current') -> dict:
-    """Reads a checkpoint for MMEngine, the authors' converted to ours."""
-    return convert_if_published(read_checkpoint(filename, map_location=map_location))
+    """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for."""
+    checkpoint = convert_if_published(read_checkpoint(filename, map_location=map_location))
+    are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
+    return dict(state_dict=checkpoint) if are_weights else checkpoint
 
 
 def _resolve(filename: str) -> str:

@@ -40,9 +40,7 @@ rename_all = converter('RegionViT', LAYOUT, WRAPPERS, (DETECTOR, ))
 
 
 def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file as ``backbone.*`` and, of a classifier, ``neck.norm.*`` and ``head.fc.*``.
-
-    Of a detector, the backbone: pyramid and heads, which are detectron2's, are left out.
+    """The authors' file as ``backbone.*`` and, of a classifier, ``neck.norm.*`` and ``head.fc.*``; detectors whole.
 
     Raises:
         KeyError: If a key is unknown.

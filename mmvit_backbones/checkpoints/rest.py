@@ -47,6 +47,5 @@ LAYOUT_V2 = {
     r'norm_(\d)(?:\.0)?\.(weight|bias)': stage(r'backbone.norm{}.\2'),  # detection norm_1.0, segmentation norm_1
 }
 
-# Of detectors, the backbone; segmenters come back whole.
 convert = converter('ResT', LAYOUT, WRAPPERS, PREFIXES, 'stem.')
 convert_v2 = converter('ResTv2', LAYOUT_V2, WRAPPERS, PREFIXES, 'stem.')

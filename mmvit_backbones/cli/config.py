@@ -63,6 +63,9 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
+    for key in LOADERS:
+        if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
+            cfg[key].persistent_workers = False
     _set_host_defaults(cfg)
     hooks = cfg.get('default_hooks') or {}
     for name in RELIABLE_HOOKS:  # mmengine leaves out those set to None of its own alone

@@ -34,6 +34,20 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
 
 
+def output_file(path: str) -> str:
+    """Type of an argument that names a file to write: its folder is made and it can be written, before any work."""
+    is_new = not osp.exists(path)
+    try:
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        with open(path, 'ab'):
+            pass
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{path} cannot be written ({error.strerror})') from error
+    if is_new:
+        os.remove(path)
+    return path
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')

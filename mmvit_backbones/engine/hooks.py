@@ -1,7 +1,7 @@
 """Hooks of the training and test scripts."""
 import sys
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmengine.utils import ProgressBar
 
@@ -37,7 +37,9 @@ class AccelerateHook(Hook):
         accelerate(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        accelerate(runner.model, inference=True)
+        # EMAHook exchanges all parameters with those of its copy, so that they have to stay as they are.
+        is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        accelerate(runner.model, inference=not is_averaged)
 
 
 class ProgressBarHook(Hook):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32, without_autocast
 from ..ops.varied_size_window import packed_attention
-from ..ops.window import at_least, needs_padding
+from ..ops.window import at_least, needs_padding, to_multiple
 from .position_bias import RelativePositionTable
 
 NEGATIVE_SLOPE = 0.01
@@ -75,8 +75,7 @@ class VariedSizeWindowAttention(nn.Module):
         """
         height, width = x.shape[1:3]
         # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
-        pad_h = -(-height // self.window_size) * self.window_size - height
-        pad_w = -(-width // self.window_size) * self.window_size - width
+        pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if needs_padding(pad_h, pad_w) else x
         device = x.device.type

@@ -7,7 +7,6 @@ serves.
 import logging
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ except ImportError:
     triton = None
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
-AUTOTUNE = os.environ.get('MMVIT_OPS_AUTOTUNE') == '1' and not INTERPRETED
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
 MAX_HEAD_CHANNELS = 128
 # Largest deviation from float32, relative to the largest element; float32 itself is compared with float64.
@@ -53,7 +51,7 @@ def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check:
         if reason is not None:
             raise ValueError(f"backend 'triton' cannot run: {reason}")
         return backend
-    if (backend == 'torch' or x.device.type == 'cpu' or torch.compiler.is_exporting()
+    if (backend == 'torch' or x.device.type == 'cpu' or is_exporting()
             or why_not_triton(x, head_channels, dtype) is not None):
         return 'torch'
     return 'torch' if not x.is_meta and why_not_trusted(name, check, x.device, dtype) else 'triton'
@@ -70,6 +68,15 @@ def why_not_triton(x: Tensor, head_channels: int, dtype: torch.dtype | None = No
     if head_channels > MAX_HEAD_CHANNELS:
         return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
     return None
+
+
+@torch.compiler.assume_constant_result
+def is_exporting() -> bool:
+    """Whether a program is recorded that must run without Triton's kernels.
+
+    Asked while ``torch.compile`` traces, ``torch.compiler.is_exporting`` itself would always agree.
+    """
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
 
 
 @torch.compiler.assume_constant_result
@@ -126,22 +133,8 @@ def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **c
     """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
-    options = {} if AUTOTUNE else dict(num_warps=warps_of(constants))
-    kernel = autotuned(kernel, tuple(constants)) if AUTOTUNE else kernel
     kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
-    kernel[tuple(grid)](first, *arguments, **constants, **options)
-
-
-@cache
-def autotuned(kernel: Callable, constants: tuple[str, ...]) -> Callable:
-    """A kernel that is timed with four and with eight warps, once for the dtypes and for each set of constants.
-
-    Kernels write results that they don't read, so that they may run more than once; only ``table`` is added to, and is
-    zero before each run. Other blocks are no choice: larger ones spill registers, and smaller ones read more.
-    """
-    summed = [name for name in kernel.arg_names if name == 'table']
-    return triton.autotune([triton.Config({}, num_warps=warps) for warps in (4, 8)], key=list(constants),
-                           reset_to_zero=summed)(kernel)
+    kernel[tuple(grid)](first, *arguments, **constants, num_warps=warps_of(constants))
 
 
 def warps_of(constants: dict) -> int:

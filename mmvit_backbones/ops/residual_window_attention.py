@@ -69,7 +69,7 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
     if needs_padding(*(to_multiple(n, window_size) - n for n in x.shape[1:3])):
         padding = project(x.new_zeros(1, x.shape[-1]))[0]
     prev_logits, bias, mask = (None if t is None else t.to(qkv.dtype) for t in (prev_logits, bias, mask))
-    if prev_logits is not None and not prev_logits[0, 0, 0].is_contiguous():
+    if prev_logits is not None and prev_logits.stride()[3:] != (window_size**2, 1):
         prev_logits = prev_logits.contiguous()
     return _TritonWindowAttention.apply(
         qkv, padding, prev_logits, bias.contiguous(), mask, num_heads, window_size, shift, alpha, scale)
@@ -97,7 +97,7 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     """Outputs and gradients of small inputs: a map of whole windows; one with padding, a shift and previous logits."""
     results = []
     for window_size, shift, height, width in ((2, 0, 4, 2), (7, 3, 9, 15)):
-        rows, columns = -(-height // window_size), -(-width // window_size)
+        rows, columns = (to_multiple(length, window_size) // window_size for length in (height, width))
         area, num_heads, channels = window_size**2, 2, 8
         x, weight, prev_logits, bias = backends.example_inputs(
             device, dtype, (2, height, width, channels), (3 * channels, channels),

@@ -174,7 +174,7 @@ def choose_backend(backend: str | None, features: Tensor, window_size: int) -> s
             return 'reference'
         # Tensors on the meta device are dispatched as on a GPU: the library's operators have fake implementations.
         candidates = {'cpu': ['cpp'], 'cuda': ['cuda', 'triton'], 'meta': ['triton']}.get(features.device.type, [])
-        if torch.compiler.is_exporting():
+        if backends.is_exporting():
             candidates = [name for name in candidates if name != 'triton']  # whose kernels no exported program holds
         for backend in candidates:
             if why_not(backend, features, window_size) is None:
@@ -255,7 +255,7 @@ class _TritonSample(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, features: Tensor, scale: Tensor, offset: Tensor, *window: int) -> Tensor:
-        from .kernels import varied_size_window as kernels  # Triton may be missing
+        from .kernels import window_sampling as kernels  # Triton may be missing
         ctx.save_for_backward(features, scale, offset)
         ctx.window = window
         return kernels.sample(features, scale, offset, *window)
@@ -263,7 +263,7 @@ class _TritonSample(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
-        from .kernels import varied_size_window as kernels
+        from .kernels import window_sampling as kernels
         features, scale, offset = ctx.saved_tensors
         grad_scale, grad_offset = kernels.slopes(features, grad, scale, offset, *ctx.window)
         grad_features = torch.empty_like(features)
@@ -288,17 +288,16 @@ class _TritonAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
         from .kernels import varied_size_window as kernels
+        from .kernels import window_sampling
         scale, offset, bias_table, lse, *maps = ctx.saved_tensors
         window_size, top, left, softmax_scale = ctx.constants
         q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
-        inputs = grad, q, k, v, scale, offset, bias_table, lse
-        packed = delta = None
-        if window_size**2 > kernels.BLOCK:
-            packed, delta = kernels.grad_rows(*inputs, *ctx.constants)
-        written, tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
-        packed = written if packed is None else packed
+        packed = q.new_empty((q.shape[0], *q.shape[3:], 3, *q.shape[1:3]))
         grads = packed.permute(3, 0, 4, 5, 1, 2)
-        kernels.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
+        inputs = grad, q, k, v, scale, offset, bias_table, lse, grads[0]
+        delta = kernels.grad_rows(*inputs, *ctx.constants) if window_sampling.num_blocks(window_size) > 1 else None
+        tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
+        window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
         return (whole(grad_scale), whole(grad_offset), tables.sum((0, 2)).T, None, None, None, None,
                 *(grads if len(maps) == 3 else [packed]))
 

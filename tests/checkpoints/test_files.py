@@ -1,5 +1,6 @@
 """Reading files: what is damaged is named, and code that hides in them does not run."""
 import os
+import pickle
 
 import pytest
 import torch
@@ -58,6 +59,18 @@ def test_other_files_are_named(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=f'{name} is truncated or corrupt'):
         load_checkpoint_file(tmp_path / name)
+
+
+@pytest.mark.parametrize('content, message', [
+    (pickle.dumps(Reduced(os.getcwd, ())), 'torch.save did not write it'),  # not torch's archive
+    (b'<!DOCTYPE html><title>Quota exceeded</title>', 'is a web page'),
+])
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_nobody_is_advised_to_allow_code(content, message, tmp_path):
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert 'weights_only' not in str(caught.value)
 
 
 def test_missing_files_are_named(tmp_path):

@@ -1,4 +1,5 @@
 """The command-line tools: what they refuse, safe loading, several processes, and resuming."""
+import argparse
 import os
 import re
 import runpy
@@ -21,7 +22,7 @@ from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.images import check_image
-from mmvit_backbones.cli.launch import check_backbone, check_pretrained, choose_checkpoint
+from mmvit_backbones.cli.launch import check_backbone, check_pretrained, choose_checkpoint, output_file
 from mmvit_backbones.cli.predict import find_images, plan_drawings
 
 HERE = Path(__file__).resolve().parent
@@ -50,6 +51,14 @@ def assert_refused(result, *words):
     assert result.stdout == ''
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_output_is_tried_before_any_work(tmp_path):
+    path = str(tmp_path / 'new' / 'sheet.png')
+    assert output_file(path) == path and os.listdir(tmp_path / 'new') == []
+    for bad in (tmp_path, '/proc/sheet.png'):
+        with pytest.raises(argparse.ArgumentTypeError, match=f'{bad} cannot be written'):
+            output_file(str(bad))
 
 
 def tiny_model():

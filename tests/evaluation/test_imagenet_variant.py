@@ -1,11 +1,15 @@
 """ImageNet-V2, -A, -R, -Sketch and -C in their authors' folders, with made predictions."""
+import json
+import re
+import shutil
+
 import pytest
 import torch
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 
-import mmvit_backbones  # noqa: F401
+import mmvit_backbones
 from mmvit_backbones.cli import frameworks
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.evaluation.imagenet_variant import ALEXNET_ERRORS
@@ -70,6 +74,28 @@ def test_every_classifier_of_imagenet_can_be_tested_so(tmp_path):
     assert (dataset.type, dataset.pipeline) == ('ImageNetVariant', pipeline)
     with pytest.raises(UsageError, match='--imagenet-variant needs a classifier of ImageNet'):
         frameworks.use_imagenet_variant(config, 'elsewhere')
+
+
+@pytest.mark.parametrize('folder', ['data/flowers_mini/val', 'elsewhere'])
+def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypatch, folder):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit):
+        run('test.py', 'configs/imagenet_vitae_t.py', '--imagenet-variant', folder)
+    assert re.match(f'error: --imagenet-variant: {folder} has (images in|no images)', capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_tool_prints_figures(run, tmp_path, monkeypatch):
+    """Random weights, flowers in the layout of ImageNet-A; the config is one with averaged weights."""
+    monkeypatch.chdir(ROOT)
+    torch.save(mmvit_backbones.get_model('vitae_tiny').state_dict(), tmp_path / 'random.pth')
+    for wnid, image in zip(('n01443537', 'n01498041'), ROOT.glob('data/flowers_mini/val/*/*.jpg'), strict=False):
+        (tmp_path / 'a' / wnid).mkdir(parents=True)
+        shutil.copy(image, tmp_path / 'a' / wnid)
+    run('test.py', 'configs/imagenet_vitae_t.py', str(tmp_path / 'random.pth'), '--imagenet-variant',
+        str(tmp_path / 'a'), '--work-dir', str(tmp_path / 'work'), '--cfg-options', 'test_dataloader.num_workers=0')
+    metrics, = (json.loads(path.read_text()) for path in tmp_path.glob('work/*/*.json'))
+    assert metrics['accuracy/top1'] in (0, 50, 100) and metrics['accuracy/top5'] == 100 and metrics['loss'] > 0
 
 
 def test_loss():

@@ -75,29 +75,27 @@ def test_packed_projection():
 
 @pytest.mark.slow
 def test_operators_are_registered_correctly():
-    """Schemas, fake implementations, tracing, and that nothing is written but what says so.
-
-    ``grad_rows`` is not traced and compared: it leaves two thirds of its first result to ``grad_pixels``, unwritten.
-    """
+    """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
     from mmvit_backbones.ops.kernels import varied_size_window as kernels
+    from mmvit_backbones.ops.kernels import window_sampling
     arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
     q, k, v, scale, offset, bias_table = (
         x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
     window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
     out, lse = kernels.attention(*inputs, *window, 0.5)
-    packed, delta = kernels.grad_rows(out, *inputs, lse, *window, 0.5)
-    tokens = kernels.grad_windows(out, *inputs, lse, delta, *window, 0.5)[1]
+    grads = torch.zeros(3, *q.shape, device=DEVICE)
+    delta = kernels.grad_rows(out, *inputs, lse, grads[0], *window, 0.5)
+    tokens = kernels.grad_windows(out, *inputs, lse, grads[0], delta, *window, 0.5)[0]
     for operator, call in [
         (kernels.attention, (*inputs, *window, 0.5)),
-        (kernels.grad_rows, (out, *inputs, lse, *window, 0.5)),
-        (kernels.grad_windows, (out, *inputs, lse, delta, *window, 0.5)),
-        (kernels.grad_pixels, (tokens, scale, offset, packed.permute(3, 0, 4, 5, 1, 2)[1:], *window)),
-        (kernels.sample, (k, scale, offset, *window)),
-        (kernels.slopes, (k, tokens[0], scale, offset, *window)),
+        (kernels.grad_rows, (out, *inputs, lse, grads[0], *window, 0.5)),
+        (kernels.grad_windows, (out, *inputs, lse, grads[0], delta, *window, 0.5)),
+        (window_sampling.grad_pixels, (tokens, scale, offset, grads[1:], *window)),
+        (window_sampling.sample, (k, scale, offset, *window)),
+        (window_sampling.slopes, (k, tokens[0], scale, offset, *window)),
     ]:
-        tests = ('test_schema', 'test_faketensor', *(
-            ['test_aot_dispatch_dynamic'] if operator is not kernels.grad_rows else []))
-        torch.library.opcheck(operator, call, test_utils=tests)
+        torch.library.opcheck(
+            operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
     (['reswin_tiny'], r'ILSVRC2012|imagenet.*; checkpoint reswin_tiny cannot be downloaded'),
     (['imagenet_restv2_t_384'], r'data set not found.*pan\.baidu\.com.*code rest.*--checkpoint'),
     (['upernet_restv2_t'], r'data set not found.*checkpoint restv2_tiny_upernet'),
-    (['mask_rcnn_regionvit_s'], r"data set not found.*detectron2's, of which the backbone alone"),
+    (['mask_rcnn_regionvit_s'], r'data set not found.*regionvit_small_mask_rcnn cannot be downloaded'),
     (['mask_rcnn_vitaev2_s'], r"data set not found.*no address .*vitaev2_small is known with the tag 'mask_rcnn'"),
     (['imagenet_vitae_13m'], 'nothing is published'), (['resnet_50'], 'neither a config nor a network'),
 ])
@@ -78,3 +78,10 @@ def test_the_loss_and_contradicted_figures_are_compared():
             for line in lines if line['key'] in tool['MEASURED']]
     assert any(re.match(r'val_loss +0.777 +0.775 +-0.002 +reproduced \(output of the eval', row) for row in rows)
     assert any(row.startswith('top5') and 'differs by more than' in row for row in rows)
+
+
+def test_a_detector_that_finds_nothing():
+    tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
+    line = next(line for line in read_figures() if line['key'] == 'box')
+    with pytest.raises(tool['UsageError'], match='box cannot be measured: the model found nothing'):
+        tool['compare'](line, {})

@@ -1,7 +1,7 @@
-# The last three maps, and two made from the last. As in the published detectors, images are RGB, mean and deviation
-# BGR.
+# The last three maps, and two made from the last, with detectron2's ReLU in between. As in the published detectors,
+# images are RGB, mean and deviation BGR.
 _base_ = './retinanet.py'
 model = dict(
     data_preprocessor=dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=True),
     backbone=dict(type='RegionViT', stage_norm=True, drop_path_rate=0.2, out_indices=(1, 2, 3)),
-    neck=dict(start_level=0))
+    neck=dict(start_level=0, relu_before_extra_convs=True))

@@ -1,1 +1,10 @@
-"""Triton kernels of the operators. Importing a module of this folder needs Triton."""
+"""Triton kernels of the operators, all of which importing this folder registers. It needs Triton."""
+from . import (  # noqa: F401
+    normalized_attention,
+    residual_attention,
+    residual_window_attention,
+    scaled_logits,
+    sigmoid_gate,
+    varied_size_window,
+    window_sampling,
+)

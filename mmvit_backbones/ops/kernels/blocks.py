@@ -41,3 +41,21 @@ def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
     """Writes what of a block is inside of ``(n, m)``."""
     tl.store(block_at(x, stride_n, stride_m, row, column, rows, columns), block.to(x.dtype.element_ty),
              mask=is_inside(row, column, rows, columns, n, m))
+
+
+@triton.jit
+def head_of(x, heads, stride_b, stride_h):
+    """Where the program's head begins in ``(batch, heads, ...)``."""
+    image = tl.program_id(0)
+    return x + (image // heads).to(tl.int64) * stride_b + (image % heads).to(tl.int64) * stride_h
+
+
+@triton.jit
+def load_rows(x, row, rows, n):
+    """One number for each row of the program's head, zero from row n on."""
+    return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+
+
+@triton.jit
+def store_rows(x, row, rows, n, values):
+    tl.store(x + tl.program_id(0).to(tl.int64) * n + row + rows, values, mask=rows < n - row)

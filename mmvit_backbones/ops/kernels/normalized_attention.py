@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, is_inside, load_block, store_block
+from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block, store_rows
 
 
 @triton.jit
@@ -37,8 +37,7 @@ def _centered(logits, lse, row, key, rows, keys, n, m):
 def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares, heads, n, m,
                        BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr):
     image = tl.program_id(0)
-    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
-    logits += batch * stride_b + head * stride_h
+    logits = head_of(logits, heads, stride_b, stride_h)
     row, rows, keys = tl.program_id(1) * BLOCK_N, tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M)
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
@@ -53,7 +52,7 @@ def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squa
         block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
         centered = _centered(block, row_lse, row, key, rows, keys, n, m)
         square += tl.sum(centered * centered, 1)
-    tl.store(lse + image.to(tl.int64) * n + row + rows, row_lse, mask=rows < n - row)
+    store_rows(lse, row, rows, n, row_lse)
     tl.store(squares + image * tl.num_programs(1) + tl.program_id(1), tl.sum(square))
 
 
@@ -72,14 +71,13 @@ def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares
                     value_d, out, out_b, out_h, out_n, out_d, rstd, heads, n, m, d, eps, blocks,
                     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
-    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
-    logits += batch * stride_b + head * stride_h
-    value += batch * value_b + head * value_h
-    out += batch * out_b + head * out_h
+    logits = head_of(logits, heads, stride_b, stride_h)
+    value = head_of(value, heads, value_b, value_h)
+    out = head_of(out, heads, out_b, out_h)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     factor = 1. / tl.sqrt(_sum_of(squares, image, blocks, 128) / n / m + eps)
-    row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+    row_lse = load_rows(lse, row, rows, n)
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     for key in range(0, m, BLOCK_M):
         block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
@@ -97,15 +95,14 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
                         BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
                         PRECISION: tl.constexpr):
     image = tl.program_id(0)
-    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
-    logits += batch * stride_b + head * stride_h
-    grad_logits += batch * stride_b + head * stride_h
-    value += batch * value_b + head * value_h
+    logits = head_of(logits, heads, stride_b, stride_h)
+    grad_logits = head_of(grad_logits, heads, stride_b, stride_h)
+    value = head_of(value, heads, value_b, value_h)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
-    g = load_block(grad + batch * grad_b + head * grad_h, grad_n, grad_d, row, 0, rows, channels, n, d)
+    g = load_block(head_of(grad, heads, grad_b, grad_h), grad_n, grad_d, row, 0, rows, channels, n, d)
     factor, mean = tl.load(rstd + image), _sum_of(products, image, blocks, 128) / n / m
-    row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+    row_lse = load_rows(lse, row, rows, n)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
     for key in range(0, m, BLOCK_M):
         block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
@@ -128,21 +125,20 @@ def _grad_value_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd
                        heads, n, m, d,
                        BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
-    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
-    logits += batch * stride_b + head * stride_h
-    grad += batch * grad_b + head * grad_h
+    logits = head_of(logits, heads, stride_b, stride_h)
+    grad = head_of(grad, heads, grad_b, grad_h)
     key = tl.program_id(1) * BLOCK_M
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     factor = tl.load(rstd + image)
     total = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for row in range(0, n, BLOCK_N):
         block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
-        row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+        row_lse = load_rows(lse, row, rows, n)
         attn = factor * _centered(block, row_lse, row, key, rows, keys, n, m)
         g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
         total = dot(tl.trans(attn).to(g.dtype), g, total, PRECISION)
-    store_block(grad_value + batch * out_b + head * out_h, out_m, out_d, key, 0, keys, channels, m, d, total)
-    v = load_block(value + batch * value_b + head * value_h, value_m, value_d, key, 0, keys, channels, m, d)
+    store_block(head_of(grad_value, heads, out_b, out_h), out_m, out_d, key, 0, keys, channels, m, d, total)
+    v = load_block(head_of(value, heads, value_b, value_h), value_m, value_d, key, 0, keys, channels, m, d)
     tl.store(products + image * tl.num_programs(1) + tl.program_id(1), tl.sum(total * v.to(tl.float32)))
 
 

@@ -18,15 +18,16 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, is_inside, load_block, store_block
+from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 
 BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
 
 
 @triton.jit
-def _head(image, windows, heads, stride_b, stride_w, stride_h):
-    """Offset of a head."""
-    return (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
+def _head(x, windows, heads, stride_b, stride_w, stride_h):
+    """Where the program's head begins in ``(batch, windows, heads, ...)``."""
+    image = tl.program_id(0)
+    return x + (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
         tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
 
 
@@ -51,15 +52,15 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
     image = tl.program_id(0)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
-    k += _head(image, windows, heads, k_b, k_w, k_h)
-    v += _head(image, windows, heads, v_b, v_w, v_h)
-    prev += _head(image, windows, heads, prev_b, prev_w, prev_h)
-    bias += _head(image, windows, heads, bias_b, bias_w, bias_h)
-    mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
+    k = _head(k, windows, heads, k_b, k_w, k_h)
+    v = _head(v, windows, heads, v_b, v_w, v_h)
+    prev = _head(prev, windows, heads, prev_b, prev_w, prev_h)
+    bias = _head(bias, windows, heads, bias_b, bias_w, bias_h)
+    mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
     logits += image.to(tl.int64) * n * m
     if LEARNED:
         alpha = tl.load(learned).to(tl.float32)
-    query = load_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, row, 0, rows, channels, n, d)
+    query = load_block(_head(q, windows, heads, q_b, q_w, q_h), q_n, q_d, row, 0, rows, channels, n, d)
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
@@ -96,8 +97,8 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
     result /= total[:, None]
     if QUERY_SKIP:
         result += query.to(tl.float32)
-    tl.store(lse + image.to(tl.int64) * n + row + rows, highest + tl.log(total), mask=rows < n - row)
-    out += _head(image, windows, heads, out_b, out_w, out_h)
+    store_rows(lse, row, rows, n, highest + tl.log(total))
+    out = _head(out, windows, heads, out_b, out_w, out_h)
     store_block(out, out_n, out_d, row, 0, rows, channels, n, dv, result)
 
 
@@ -114,23 +115,23 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     image = tl.program_id(0)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
-    k += _head(image, windows, heads, k_b, k_w, k_h)
-    v += _head(image, windows, heads, v_b, v_w, v_h)
-    prev += _head(image, windows, heads, prev_b, prev_w, prev_h)
-    mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
+    k = _head(k, windows, heads, k_b, k_w, k_h)
+    v = _head(v, windows, heads, v_b, v_w, v_h)
+    prev = _head(prev, windows, heads, prev_b, prev_w, prev_h)
+    mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
     first = image.to(tl.int64) * n * m
     if LEARNED:
         alpha = tl.load(learned).to(tl.float32)
-    grad += _head(image, windows, heads, grad_b, grad_w, grad_h)
+    grad = _head(grad, windows, heads, grad_b, grad_w, grad_h)
     g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, dv)
-    row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+    row_lse = load_rows(lse, row, rows, n)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
     for key in range(0, m, BLOCK_M):
         attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, m,
                               HAS_MASK)
         value = load_block(v, v_m, v_d, key, 0, keys, channels, m, dv)
         row_sum += tl.sum(attn * dot(g, tl.trans(value), None, PRECISION), 1)
-    tl.store(delta + image.to(tl.int64) * n + row + rows, row_sum, mask=rows < n - row)
+    store_rows(delta, row, rows, n, row_sum)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     blended = tl.zeros((BLOCK_N,), tl.float32)
     for x in range(0, width, BLOCK_M):
@@ -163,14 +164,14 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     result *= scale
     if HAS_PREV:
         if LEARNED:
-            query = load_block(q + _head(image, windows, heads, q_b, q_w, q_h), q_n, q_d, row, 0, rows, channels, n, d)
+            query = load_block(_head(q, windows, heads, q_b, q_w, q_h), q_n, q_d, row, 0, rows, channels, n, d)
             own = tl.sum(result * query.to(tl.float32), 1)
             tl.store(grad_alpha + image * tl.num_programs(1) + tl.program_id(1),
                      tl.sum(tl.where(rows < n - row, own - blended, 0.)))
         result *= alpha
     if QUERY_SKIP:
         result += g.to(tl.float32)
-    grad_q += _head(image, windows, heads, out_b, out_w, out_h)
+    grad_q = _head(grad_q, windows, heads, out_b, out_w, out_h)
     store_block(grad_q, out_n, out_d, row, 0, rows, channels, n, d, result)
 
 
@@ -185,20 +186,20 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
     image = tl.program_id(0)
     key = tl.program_id(1) * BLOCK_M
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
-    q += _head(image, windows, heads, q_b, q_w, q_h)
-    grad += _head(image, windows, heads, grad_b, grad_w, grad_h)
-    mask += _head(image, windows, heads, mask_b, mask_w, mask_h)
+    q = _head(q, windows, heads, q_b, q_w, q_h)
+    grad = _head(grad, windows, heads, grad_b, grad_w, grad_h)
+    mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
     first = image.to(tl.int64) * n * m
     if HAS_PREV:
         if LEARNED:
             alpha = tl.load(learned).to(tl.float32)
         scale *= alpha
-    value = load_block(v + _head(image, windows, heads, v_b, v_w, v_h), v_m, v_d, key, 0, keys, channels, m, dv)
+    value = load_block(_head(v, windows, heads, v_b, v_w, v_h), v_m, v_d, key, 0, keys, channels, m, dv)
     for_key = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for_value = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for row in range(0, n, BLOCK_N):
-        row_lse = tl.load(lse + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
-        row_sum = tl.load(delta + image.to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
+        row_lse = load_rows(lse, row, rows, n)
+        row_sum = load_rows(delta, row, rows, n)
         attn = _probabilities(logits + first, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, m,
                               HAS_MASK)
         g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, dv)
@@ -208,9 +209,9 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
         query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
         for_key = dot(tl.trans(block).to(query.dtype), query, for_key, PRECISION)
         for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
-    grad_k += _head(image, windows, heads, gk_b, gk_w, gk_h)
+    grad_k = _head(grad_k, windows, heads, gk_b, gk_w, gk_h)
     store_block(grad_k, gk_m, gk_d, key, 0, keys, channels, m, d, scale * for_key)
-    grad_v += _head(image, windows, heads, gv_b, gv_w, gv_h)
+    grad_v = _head(grad_v, windows, heads, gv_b, gv_w, gv_h)
     store_block(grad_v, gv_m, gv_d, key, 0, keys, channels, m, dv, for_value)
 
 

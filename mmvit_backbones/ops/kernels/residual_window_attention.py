@@ -15,39 +15,69 @@ from .blocks import dot, load_block, store_block
 
 
 @triton.jit
-def _positions(window, tokens, shift, rows, columns, WINDOW: tl.constexpr):
-    """Row and column of a window's tokens in the padded map, which is rolled up and left by ``shift``."""
+def _window(shift, rows, columns, heads, height, width, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The program's image, window and head, and the window's tokens in the padded map, which is rolled up and left.
+
+    These are rows, columns, which exist, and which of them are inside of the map.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    window, tokens = program // heads % (rows * columns), tl.arange(0, BLOCK_N)
     y = window // columns * WINDOW + tokens // WINDOW + shift
     x = window % columns * WINDOW + tokens % WINDOW + shift
     y = tl.where(y < rows * WINDOW, y, y - rows * WINDOW)
     x = tl.where(x < columns * WINDOW, x, x - columns * WINDOW)
-    return y, x
+    exists = tokens < WINDOW * WINDOW
+    place = y, x, exists, exists & (y < height) & (x < width)
+    return program // heads // (rows * columns), window, program % heads, place
 
 
 @triton.jit
-def _at(x, stride_y, stride_x, stride_c, position_y, position_x, channel, channels):
-    return x + channel * stride_c + (
-        (position_y * stride_y + position_x * stride_x)[:, None] + (channels * stride_c)[None, :])
+def _at(x, y_position, x_position, channel, channels):
+    first, stride_y, stride_x, stride_c = x
+    return first + channel * stride_c + (
+        (y_position * stride_y + x_position * stride_x)[:, None] + (channels * stride_c)[None, :])
 
 
 @triton.jit
-def _load_tokens(x, stride_y, stride_x, stride_c, padding, position_y, position_x, is_inside, is_token, channel,
-                 channels, d, PADDED: tl.constexpr):
-    """Channels of a window's tokens, ``padding`` outside of the map, zero where there is no token."""
-    is_channel = channels < d
-    block = tl.load(_at(x, stride_y, stride_x, stride_c, position_y, position_x, channel, channels),
-                    mask=is_inside[:, None] & is_channel[None, :], other=0.)
+def _load_tokens(x, padding, place, channel, channels, d, PADDED: tl.constexpr):
+    """Channels of a window's tokens, ``padding`` outside of the map, zero where there is no token.
+
+    ``x`` is where the map begins and its strides.
+    """
+    position_y, position_x, exists, inside = place
+    block = tl.load(_at(x, position_y, position_x, channel, channels),
+                    mask=inside[:, None] & (channels < d)[None, :], other=0.)
     if PADDED:
-        value = tl.load(padding + channel + channels, mask=is_channel, other=0.)
-        block = tl.where((is_token & (is_inside == 0))[:, None], value[None, :], block)
+        value = tl.load(padding + channel + channels, mask=channels < d, other=0.)
+        block = tl.where((exists & (inside == 0))[:, None], value[None, :], block)
     return block
 
 
 @triton.jit
-def _softmax(logits, mask, tokens, N: tl.constexpr, HAS_MASK: tl.constexpr):
+def _store_tokens(x, place, written, channel, channels, d, block):
+    tl.store(_at(x, place[0], place[1], channel, channels), block.to(x[0].dtype.element_ty),
+             mask=written[:, None] & (channels < d)[None, :])
+
+
+@triton.jit
+def _load_map(x, N: tl.constexpr, BLOCK_N: tl.constexpr):
+    """What is ``(N, N)`` and contiguous, in float32."""
+    tokens = tl.arange(0, BLOCK_N)
+    return load_block(x, N, 1, 0, 0, tokens, tokens, N, N).to(tl.float32)
+
+
+@triton.jit
+def _store_map(x, block, N: tl.constexpr, BLOCK_N: tl.constexpr):
+    tokens = tl.arange(0, BLOCK_N)
+    store_block(x, N, 1, 0, 0, tokens, tokens, N, N, block)
+
+
+@triton.jit
+def _softmax(logits, mask, N: tl.constexpr, BLOCK_N: tl.constexpr, HAS_MASK: tl.constexpr):
     """Of a window's logits in float32, zero outside."""
+    tokens = tl.arange(0, BLOCK_N)
     if HAS_MASK:
-        logits += load_block(mask, N, 1, 0, 0, tokens, tokens, N, N).to(tl.float32)
+        logits += _load_map(mask, N, BLOCK_N)
     logits = tl.where(tokens[None, :] < N, logits, -float('inf'))
     attn = tl.exp(logits - tl.max(logits, 1)[:, None])
     return tl.where(tokens[:, None] < N, attn / tl.sum(attn, 1)[:, None], 0.)
@@ -59,31 +89,22 @@ def _forward_kernel(qkv, stride_b, stride_y, stride_x, stride_c, padding, prev, 
                     HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, PADDED: tl.constexpr, WINDOW: tl.constexpr,
                     BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     N: tl.constexpr = WINDOW * WINDOW
-    image = tl.program_id(0).to(tl.int64)
-    head, window, batch = image % heads, image // heads % (rows * columns), image // heads // (rows * columns)
-    tokens, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
-    y, x = _positions(window, tokens, shift, rows, columns, WINDOW)
-    is_token = tokens < N
-    is_inside = is_token & (y < height) & (x < width)
-    qkv += batch * stride_b
-    q = _load_tokens(qkv, stride_y, stride_x, stride_c, padding, y, x, is_inside, is_token, head * d, channels, d,
-                     PADDED)
-    k = _load_tokens(qkv, stride_y, stride_x, stride_c, padding, y, x, is_inside, is_token, (heads + head) * d,
-                     channels, d, PADDED)
+    batch, window, head, place = _window(shift, rows, columns, heads, height, width, WINDOW, BLOCK_N)
+    first, channels = tl.program_id(0).to(tl.int64) * N * N, tl.arange(0, BLOCK_D)
+    qkv = qkv + batch * stride_b, stride_y, stride_x, stride_c
+    out = out + batch * height * width * heads * d, width * heads * d, heads * d, 1
+    q = _load_tokens(qkv, padding, place, head * d, channels, d, PADDED)
+    k = _load_tokens(qkv, padding, place, (heads + head) * d, channels, d, PADDED)
     block = scale * dot(q, tl.trans(k), None, PRECISION)
     if HAS_PREV:
-        prev += batch * prev_b + window * prev_w + head * prev_h
-        block = alpha * block + (1 - alpha) * load_block(prev, N, 1, 0, 0, tokens, tokens, N, N).to(tl.float32)
-    block += load_block(bias + head * N * N, N, 1, 0, 0, tokens, tokens, N, N).to(tl.float32)
+        before = _load_map(prev + batch * prev_b + window * prev_w + head * prev_h, N, BLOCK_N)
+        block = alpha * block + (1 - alpha) * before
+    block += _load_map(bias + head * N * N, N, BLOCK_N)
     block = block.to(logits.dtype.element_ty)
-    store_block(logits + image * N * N, N, 1, 0, 0, tokens, tokens, N, N, block)
-    attn = _softmax(block.to(tl.float32), mask + window * N * N, tokens, N, HAS_MASK)
-    v = _load_tokens(qkv, stride_y, stride_x, stride_c, padding, y, x, is_inside, is_token, (2 * heads + head) * d,
-                     channels, d, PADDED)
-    result = dot(attn.to(v.dtype), v, None, PRECISION)
-    out += batch * height * width * heads * d
-    tl.store(_at(out, width * heads * d, heads * d, 1, y, x, head * d, channels), result.to(out.dtype.element_ty),
-             mask=is_inside[:, None] & (channels < d)[None, :])
+    _store_map(logits + first, block, N, BLOCK_N)
+    attn = _softmax(block.to(tl.float32), mask + window * N * N, N, BLOCK_N, HAS_MASK)
+    v = _load_tokens(qkv, padding, place, (2 * heads + head) * d, channels, d, PADDED)
+    _store_tokens(out, place, place[3], head * d, channels, d, dot(attn.to(v.dtype), v, None, PRECISION))
 
 
 @triton.jit
@@ -92,43 +113,29 @@ def _backward_kernel(qkv, stride_b, stride_y, stride_x, stride_c, padding, mask,
                      own, keep, scale, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, PADDED: tl.constexpr,
                      WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     N: tl.constexpr = WINDOW * WINDOW
-    image = tl.program_id(0).to(tl.int64)
-    head, window, batch = image % heads, image // heads % (rows * columns), image // heads // (rows * columns)
-    tokens, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
-    y, x = _positions(window, tokens, shift, rows, columns, WINDOW)
-    is_token = tokens < N
-    is_inside = is_token & (y < height) & (x < width)
-    qkv += batch * stride_b
-    block = load_block(logits + image * N * N, N, 1, 0, 0, tokens, tokens, N, N).to(tl.float32)
-    attn = _softmax(block, mask + window * N * N, tokens, N, HAS_MASK)
-    g = _load_tokens(grad + batch * grad_b, grad_y, grad_x, grad_c, padding, y, x, is_inside, is_token, head * d,
-                     channels, d, False)
-    v = _load_tokens(qkv, stride_y, stride_x, stride_c, padding, y, x, is_inside, is_token, (2 * heads + head) * d,
-                     channels, d, PADDED)
-    total = rows * WINDOW * columns * WINDOW
-    grad_qkv += batch * total * 3 * heads * d
-    column_stride = 3 * heads * d
-    row_stride = columns * WINDOW * column_stride
-    is_written = is_token[:, None] & (channels < d)[None, :]
+    batch, window, head, place = _window(shift, rows, columns, heads, height, width, WINDOW, BLOCK_N)
+    first, channels = tl.program_id(0).to(tl.int64) * N * N, tl.arange(0, BLOCK_D)
+    qkv = qkv + batch * stride_b, stride_y, stride_x, stride_c
+    grad = grad + batch * grad_b, grad_y, grad_x, grad_c
+    c, total = 3 * heads * d, rows * WINDOW * columns * WINDOW
+    grad_qkv = grad_qkv + batch * total * c, columns * WINDOW * c, c, 1
+    attn = _softmax(_load_map(logits + first, N, BLOCK_N), mask + window * N * N, N, BLOCK_N, HAS_MASK)
+    g = _load_tokens(grad, padding, place, head * d, channels, d, False)
+    v = _load_tokens(qkv, padding, place, (2 * heads + head) * d, channels, d, PADDED)
     for_value = dot(tl.trans(attn).to(g.dtype), g, None, PRECISION)
-    tl.store(_at(grad_qkv, row_stride, column_stride, 1, y, x, (2 * heads + head) * d, channels),
-             for_value.to(grad_qkv.dtype.element_ty), mask=is_written)
+    _store_tokens(grad_qkv, place, place[2], (2 * heads + head) * d, channels, d, for_value)
     product = dot(g, tl.trans(v), None, PRECISION)
     block = attn * (product - tl.sum(attn * product, 1)[:, None])
     if HAS_NEXT:
-        block += load_block(grad_next + image * N * N, N, 1, 0, 0, tokens, tokens, N, N).to(tl.float32)
-    store_block(grad_logits + image * N * N, N, 1, 0, 0, tokens, tokens, N, N, keep * block)
-    k = _load_tokens(qkv, stride_y, stride_x, stride_c, padding, y, x, is_inside, is_token, (heads + head) * d,
-                     channels, d, PADDED)
+        block += _load_map(grad_next + first, N, BLOCK_N)
+    _store_map(grad_logits + first, keep * block, N, BLOCK_N)
+    k = _load_tokens(qkv, padding, place, (heads + head) * d, channels, d, PADDED)
     block = block.to(k.dtype)
     for_query = (own * scale) * dot(block, k, None, PRECISION)
-    tl.store(_at(grad_qkv, row_stride, column_stride, 1, y, x, head * d, channels),
-             for_query.to(grad_qkv.dtype.element_ty), mask=is_written)
-    q = _load_tokens(qkv, stride_y, stride_x, stride_c, padding, y, x, is_inside, is_token, head * d, channels, d,
-                     PADDED)
+    _store_tokens(grad_qkv, place, place[2], head * d, channels, d, for_query)
+    q = _load_tokens(qkv, padding, place, head * d, channels, d, PADDED)
     for_key = (own * scale) * dot(tl.trans(block), q, None, PRECISION)
-    tl.store(_at(grad_qkv, row_stride, column_stride, 1, y, x, (heads + head) * d, channels),
-             for_key.to(grad_qkv.dtype.element_ty), mask=is_written)
+    _store_tokens(grad_qkv, place, place[2], (heads + head) * d, channels, d, for_key)
 
 
 @kernel_operator('residual_window_attention')
@@ -136,7 +143,8 @@ def forward(qkv: Tensor, padding: Tensor | None, prev: Tensor | None, bias: Tens
             num_heads: int, window_size: int, shift: int, alpha: float, scale: float) -> tuple[Tensor, Tensor]:
     """Output ``(B, H, W, C)`` and logits ``(B, windows, num_heads, N, N)``."""
     b, h, w, c = qkv.shape
-    rows, columns, area, d = -(-h // window_size), -(-w // window_size), window_size**2, c // 3 // num_heads
+    rows, columns = triton.cdiv(h, window_size), triton.cdiv(w, window_size)
+    area, d = window_size**2, c // 3 // num_heads
     out = qkv.new_empty((b, h, w, c // 3))
     logits = qkv.new_empty((b, rows * columns, num_heads, area, area))
     launch(_forward_kernel, (b * rows * columns * num_heads, ), qkv, *qkv.stride(), qkv if padding is None else padding,
@@ -153,7 +161,8 @@ def backward(qkv: Tensor, padding: Tensor | None, mask: Tensor | None, logits: T
              scale: float) -> tuple[Tensor, Tensor]:
     """Gradient of the padded map of projections, and ``keep`` times that of the logits."""
     (b, h, w, c), num_heads = qkv.shape, logits.shape[2]
-    rows, columns, area, d = -(-h // window_size), -(-w // window_size), window_size**2, c // 3 // num_heads
+    rows, columns = triton.cdiv(h, window_size), triton.cdiv(w, window_size)
+    area, d = window_size**2, c // 3 // num_heads
     grad_qkv = qkv.new_empty((b, rows * window_size, columns * window_size, c))
     grad_logits = torch.empty_like(logits)
     launch(_backward_kernel, (b * rows * columns * num_heads, ), qkv, *qkv.stride(),

@@ -4,7 +4,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, load_block, store_block
+from .blocks import dot, head_of, load_block, store_block
 
 
 @triton.jit
@@ -12,12 +12,11 @@ def _outer_kernel(a, a_b, a_h, a_n, a_d, b, b_b, b_h, b_n, b_d, out, heads, n, m
                   BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """``out = scale * a b^T``: a block of ``out`` per program."""
     image = tl.program_id(0)
-    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
     blocks = tl.cdiv(m, BLOCK_M)
     row, column = tl.program_id(1) // blocks * BLOCK_N, tl.program_id(1) % blocks * BLOCK_M
     rows, columns, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
-    x = load_block(a + batch * a_b + head * a_h, a_n, a_d, row, 0, rows, channels, n, d)
-    y = load_block(b + batch * b_b + head * b_h, b_n, b_d, column, 0, columns, channels, m, d)
+    x = load_block(head_of(a, heads, a_b, a_h), a_n, a_d, row, 0, rows, channels, n, d)
+    y = load_block(head_of(b, heads, b_b, b_h), b_n, b_d, column, 0, columns, channels, m, d)
     result = scale * dot(x, tl.trans(y), None, PRECISION)
     store_block(out + image.to(tl.int64) * n * m, m, 1, row, column, rows, columns, n, m, result)
 
@@ -27,10 +26,8 @@ def _product_kernel(a, a_b, a_h, a_n, a_m, b, b_b, b_h, b_m, b_d, out, out_b, ou
                     scale, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
                     PRECISION: tl.constexpr):
     """``out = scale * a b``: a block of rows per program."""
-    image = tl.program_id(0)
-    batch, head = (image // heads).to(tl.int64), (image % heads).to(tl.int64)
-    a += batch * a_b + head * a_h
-    b += batch * b_b + head * b_h
+    a = head_of(a, heads, a_b, a_h)
+    b = head_of(b, heads, b_b, b_h)
     row = tl.program_id(1) * BLOCK_N
     rows, columns, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
@@ -38,7 +35,7 @@ def _product_kernel(a, a_b, a_h, a_n, a_m, b, b_b, b_h, b_m, b_d, out, out_b, ou
         x = load_block(a, a_n, a_m, row, column, rows, columns, n, m)
         y = load_block(b, b_m, b_d, column, 0, columns, channels, m, d)
         total = dot(x, y, total, PRECISION)
-    store_block(out + batch * out_b + head * out_h, out_n, out_d, row, 0, rows, channels, n, d, scale * total)
+    store_block(head_of(out, heads, out_b, out_h), out_n, out_d, row, 0, rows, channels, n, d, scale * total)
 
 
 @kernel_operator('scaled_logits')

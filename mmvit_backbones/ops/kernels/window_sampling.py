@@ -1,0 +1,316 @@
+"""Triton kernels of :func:`mmvit_backbones.ops.varied_size_window.varied_size_window_sample`.
+
+Backward, a token between pixels gives each of them its gradient: at distance ``a < 1`` along x and ``b < 1`` along y
+with the weight ``(1 - a) (1 - b)``, which is bilinear interpolation read backwards. Every pixel gathers from the
+windows that reach it, in their order: no atomic additions, and the same bits in every run.
+
+A program has one window of one head and a block of its tokens; ``_pixels_kernel`` a tile of the map. Maps are
+``(B, heads, d, H, W)`` with any strides, windows ``(B, nh, nw, heads)`` with the last fastest.
+"""
+from collections.abc import Callable, Iterator
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..backends import block_of, kernel_operator, launch, precision_of
+from .blocks import dot
+
+BLOCK = 64  # tokens; windows of up to 8 x 8 are one block
+FEW = tl.constexpr(16)  # tokens, one after the other where a whole block takes too many registers
+TILE = tl.constexpr(8)  # pixels along a side
+
+
+@triton.jit
+def head_map(x, x_b, x_h, x_d, x_y, x_x, image, head):
+    """A map of one head: where it begins, and its strides."""
+    return x + image.to(tl.int64) * x_b + head.to(tl.int64) * x_h, x_d, x_y, x_x
+
+
+@triton.jit
+def _at(x, row, column, channels):
+    first, x_d, x_y, x_x = x
+    return (first + row.to(tl.int64) * x_y + column.to(tl.int64) * x_x)[:, None] + (channels * x_d)[None, :]
+
+
+@triton.jit
+def load_pixels(x, row, column, valid, channels, d):
+    """Pixels of a map, ``(tokens, channels)``; 0 for tokens that are not valid."""
+    return tl.load(_at(x, row, column, channels), mask=valid[:, None] & (channels < d)[None, :], other=0.)
+
+
+@triton.jit
+def store_pixels(x, row, column, valid, channels, d, block):
+    tl.store(_at(x, row, column, channels), block.to(x[0].dtype.element_ty),
+             mask=valid[:, None] & (channels < d)[None, :])
+
+
+@triton.jit
+def _axis(scale, offset, index, window, pad, WINDOW: tl.constexpr):
+    """Middle of a window along an axis, and the distance of its tokens, in pixels."""
+    center = (window * WINDOW - pad).to(tl.float32) + (WINDOW - 1) / 2
+    return center + tl.load(offset + index), 1 + tl.load(scale + index)
+
+
+@triton.jit
+def find_window(heads, rows, columns):
+    """The program's window: image, row, column, head, and the index of its parameters for x.
+
+    No pointers go in: torch.compile would take them for what a kernel writes to, if a place of a result came out.
+    """
+    window = tl.program_id(0)
+    image, row = window // heads // columns // rows, window // heads // columns % rows
+    column, head = window // heads % columns, window % heads
+    return image, row, column, head, _parameters(image, row, column, head, heads, rows, columns)
+
+
+@triton.jit
+def _parameters(image, row, column, head, heads, rows, columns):
+    return ((image.to(tl.int64) * heads + head) * 2 * rows + row) * columns + column
+
+
+@triton.jit
+def find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW: tl.constexpr):
+    """``_axis`` of y and of x of a window, whose parameters for y follow those for x a grid later."""
+    y, spacing_y = _axis(scale, offset, index + rows * columns, row, top, WINDOW)
+    x, spacing_x = _axis(scale, offset, index, column, left, WINDOW)
+    return y, spacing_y, x, spacing_x
+
+
+@triton.jit
+def positions(token, row, column, WINDOW: tl.constexpr):
+    """Of a window's tokens in the map of all tokens."""
+    return row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW
+
+
+@triton.jit
+def _distance(token, WINDOW: tl.constexpr):
+    """Of tokens from the middle of their window, in tokens, along y and x."""
+    return (token // WINDOW).to(tl.float32) - (WINDOW - 1) / 2, (token % WINDOW).to(tl.float32) - (WINDOW - 1) / 2
+
+
+@triton.jit
+def _tap(position, size):
+    """The pixel before a position and how far behind it is; -2 for what is outside or not finite."""
+    near = (position > -1) & (position < size)
+    low = tl.floor(tl.where(near, position, -2.))
+    return low.to(tl.int32), tl.where(near, position - low, 0.)
+
+
+@triton.jit
+def _taps(place, token, size, WINDOW: tl.constexpr):
+    """``_tap`` of tokens along y and x."""
+    y, spacing_y, x, spacing_x = place
+    distance_y, distance_x = _distance(token, WINDOW)
+    row, fy = _tap(y + spacing_y * distance_y, size[0])
+    column, fx = _tap(x + spacing_x * distance_x, size[1])
+    return row, fy, column, fx
+
+
+@triton.jit
+def _corner(x, row, column, valid, channels, size):
+    """A pixel of every token, in float32; 0 outside of the map. ``size`` is height, width and channels."""
+    height, width, d = size
+    inside = valid & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return load_pixels(x, row, column, inside, channels, d).to(tl.float32)
+
+
+@triton.jit
+def _sample(x, taps, valid, channels, size):
+    """Bilinear interpolation."""
+    row, fy, column, fx = taps
+    total = ((1 - fy) * (1 - fx))[:, None] * _corner(x, row, column, valid, channels, size)
+    total += ((1 - fy) * fx)[:, None] * _corner(x, row, column + 1, valid, channels, size)
+    total += (fy * (1 - fx))[:, None] * _corner(x, row + 1, column, valid, channels, size)
+    return total + (fy * fx)[:, None] * _corner(x, row + 1, column + 1, valid, channels, size)
+
+
+@triton.jit
+def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
+    """What tokens sample, in the dtype of the maps."""
+    taps, valid = _taps(place, token, size, WINDOW), token < WINDOW * WINDOW
+    keys = _sample(k, taps, valid, channels, size).to(k[0].dtype.element_ty)
+    return keys, _sample(v, taps, valid, channels, size).to(v[0].dtype.element_ty)
+
+
+@triton.jit
+def _slopes(x, taps, valid, channels, size, grad):
+    """What the positions of tokens receive, along y and x, from the gradients of what they sampled."""
+    row, fy, column, fx = taps
+    a = tl.sum(_corner(x, row, column, valid, channels, size) * grad, 1)
+    b = tl.sum(_corner(x, row, column + 1, valid, channels, size) * grad, 1)
+    y, x_slope = -(1 - fx) * a - fx * b, (1 - fy) * (b - a)
+    a = tl.sum(_corner(x, row + 1, column, valid, channels, size) * grad, 1)
+    b = tl.sum(_corner(x, row + 1, column + 1, valid, channels, size) * grad, 1)
+    return y + (1 - fx) * a + fx * b, x_slope + fy * (b - a)
+
+
+@triton.jit
+def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Adds what scale and offset of a window receive for a block of tokens, few at a time to spare registers.
+
+    ``sums`` are those of offset and scale along y, then along x, for each of ``FEW`` tokens.
+    """
+    offset_y, scale_y, offset_x, scale_x = sums
+    for first in range(0, BLOCK_N, FEW):
+        token = tl.program_id(1) * BLOCK_N + first + tl.arange(0, FEW)
+        valid = token < WINDOW * WINDOW
+        y, x = positions(token, row, column, WINDOW)
+        g = load_pixels(grad, y, x, valid, channels, size[2])
+        along_y, along_x = _slopes(features, _taps(place, token, size, WINDOW), valid, channels, size,
+                                   g.to(tl.float32))
+        distance_y, distance_x = _distance(token, WINDOW)
+        offset_y += along_y
+        scale_y += along_y * distance_y
+        offset_x += along_x
+        scale_x += along_x * distance_x
+    return offset_y, scale_y, offset_x, scale_x
+
+
+@triton.jit
+def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
+    offset_y, scale_y, offset_x, scale_x = sums
+    index += tl.program_id(1) * (tl.cast(tl.num_programs(0), tl.int64) * 2)  # a part for each block of tokens
+    tl.store(grad_scale + index, tl.sum(scale_x))
+    tl.store(grad_scale + index + next_axis, tl.sum(scale_y))
+    tl.store(grad_offset + index, tl.sum(offset_x))
+    tl.store(grad_offset + index + next_axis, tl.sum(offset_y))
+
+
+@triton.jit
+def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, o_b, o_h, o_d, o_y, o_x, heads, height, width,
+                   rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
+    features = head_map(features, f_b, f_h, f_d, f_y, f_x, image, head)
+    out = head_map(out, o_b, o_h, o_d, o_y, o_x, image, head)
+    size, channels = (height, width, d), tl.arange(0, BLOCK_D)
+    for first in range(0, BLOCK_N, FEW):
+        token = tl.program_id(1) * BLOCK_N + first + tl.arange(0, FEW)
+        valid = token < WINDOW * WINDOW
+        y, x = positions(token, row, column, WINDOW)
+        result = _sample(features, _taps(place, token, size, WINDOW), valid, channels, size)
+        store_pixels(out, y, x, valid, channels, d, result)
+
+
+@triton.jit
+def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, g_b, g_h, g_d, g_y, g_x, scale, offset, grad_scale,
+                   grad_offset, heads, height, width, rows, columns, top, left, d,
+                   WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Gradients of scale and offset, from those of sampled features."""
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
+    features = head_map(features, f_b, f_h, f_d, f_y, f_x, image, head)
+    grad = head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head)
+    zero = tl.zeros((FEW,), tl.float32)
+    sums = add_slopes(features, grad, place, row, column, tl.arange(0, BLOCK_D), (height, width, d),
+                       (zero, zero, zero, zero), WINDOW, BLOCK_N)
+    store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
+
+
+@triton.jit
+def _triangle(center, spacing, distance, pixel):
+    """Weights of pixels in tokens along an axis, ``(pixels, tokens)``."""
+    apart = tl.abs((center + spacing * distance)[None, :] - pixel[:, None].to(tl.float32))
+    return tl.where(apart < 1, 1 - apart, 0.)
+
+
+@triton.jit
+def _reaches(center, spacing, first, WINDOW: tl.constexpr):
+    """Whether a window has tokens within a pixel of a tile along an axis; one that is not finite may say so, too."""
+    reach = tl.abs(spacing) * ((WINDOW - 1) / 2)
+    return (center + reach > first - 1) & (center - reach < first + TILE)
+
+
+@triton.jit
+def _pixels_kernel(tokens, t_p, t_b, t_h, t_d, t_y, t_x, scale, offset, out, o_p, o_b, o_h, o_d, o_y, o_x, images,
+                   tiles_y, tiles_x, heads, height, width, rows, columns, top, left, d,
+                   WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    """Sums over tokens of their weight in a pixel times their gradient; several maps that sampled alike."""
+    plane, tile = tl.program_id(0) // (tiles_y * tiles_x), tl.program_id(0) % (tiles_y * tiles_x)
+    part, image, head = plane // heads // images, plane // heads % images, plane % heads
+    tokens = head_map(tokens + part.to(tl.int64) * t_p, t_b, t_h, t_d, t_y, t_x, image, head)
+    out = head_map(out + part.to(tl.int64) * o_p, o_b, o_h, o_d, o_y, o_x, image, head)
+    tile_y, tile_x = tile // tiles_x * TILE, tile % tiles_x * TILE
+    pixel, channels = tl.arange(0, TILE * TILE), tl.arange(0, BLOCK_D)
+    pixel_y, pixel_x = tile_y + pixel // TILE, tile_x + pixel % TILE
+    result = tl.zeros((TILE * TILE, BLOCK_D), tl.float32)
+    for window in range(0, rows * columns):
+        row, column = window // columns, window % columns
+        index = _parameters(image, row, column, head, heads, rows, columns)
+        y, spacing_y, x, spacing_x = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
+        if _reaches(y, spacing_y, tile_y, WINDOW) & _reaches(x, spacing_x, tile_x, WINDOW):
+            for first in range(0, WINDOW * WINDOW, BLOCK_N):
+                token = first + tl.arange(0, BLOCK_N)
+                distance_y, distance_x = _distance(token, WINDOW)
+                weight = _triangle(y, spacing_y, distance_y, pixel_y) * _triangle(x, spacing_x, distance_x, pixel_x)
+                token_y, token_x = positions(token, row, column, WINDOW)
+                grad = load_pixels(tokens, token_y, token_x, token < WINDOW * WINDOW, channels, d)
+                result = dot(weight.to(grad.dtype), grad, result, PRECISION)
+    store_pixels(out, pixel_y, pixel_x, (pixel_y < height) & (pixel_x < width), channels, d, result)
+
+
+def empty_map(like: Tensor, *shape: int) -> Tensor:
+    """``(..., heads, C, H, W)``, laid out as ``(..., H, W, heads, C)``."""
+    *first, heads, channels, height, width = shape
+    return like.new_empty((*first, height, width, heads, channels)).movedim((-2, -1), (-4, -3))
+
+
+def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
+    """Tensors, each followed by its strides."""
+    for x in tensors:
+        yield from (x, *x.stride())
+
+
+def block_size(window_size: int) -> int:
+    """Tokens of a program: a whole window, or as many as registers allow where there is a loop over blocks."""
+    tokens = window_size**2
+    return block_of(tokens) if tokens <= BLOCK else BLOCK // 4
+
+
+def num_blocks(window_size: int) -> int:
+    """Blocks of tokens of a window."""
+    return triton.cdiv(window_size**2, block_size(window_size))
+
+
+def launch_windows(kernel: Callable, arguments: tuple, x: Tensor, scale: Tensor, window_size: int, top: int, left: int,
+                   num_programs: int | None = None, **constants) -> None:
+    """Runs a kernel for each block of tokens of each window of each head, or ``num_programs`` times.
+
+    What follows its own arguments are the sizes of the map ``x`` and of the grid of windows.
+    """
+    heads, d, *size = x.shape[-4:]
+    grid = (scale.numel() // 2, num_blocks(window_size)) if num_programs is None else (num_programs, )
+    launch(kernel, grid, *arguments, heads, *size, *scale.shape[3:], top, left, d, WINDOW=window_size,
+           BLOCK_N=block_size(window_size), BLOCK_D=block_of(d), **constants)
+
+
+@kernel_operator('window_sample')
+def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
+    """``(B, heads, C, nh * window_size, nw * window_size)``; scale and offset are contiguous, here and below."""
+    rows, columns = scale.shape[3:]
+    out = empty_map(features, *features.shape[:3], rows * window_size, columns * window_size)
+    launch_windows(_sample_kernel, (*with_strides(features), scale, offset, *with_strides(out)), features, scale,
+                   window_size, top, left)
+    return out
+
+
+@kernel_operator('window_sample_slopes')
+def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+           left: int) -> tuple[Tensor, Tensor]:
+    """Gradients of scale and offset, a part of each for every block of tokens."""
+    grads = [scale.new_empty((num_blocks(window_size), *scale.shape)) for _ in range(2)]
+    launch_windows(_slopes_kernel, (*with_strides(features, grad), scale, offset, *grads), features, scale,
+                   window_size, top, left)
+    return grads[0], grads[1]
+
+
+@kernel_operator('window_pixels', mutates_args=('out', ))
+def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, out: Tensor, window_size: int, top: int,
+                left: int) -> None:
+    """From gradients of what several maps sampled, ``(maps, B, heads, d, ...)``, to theirs: ``out``."""
+    parts, images, heads, _, *size = out.shape
+    tiles = [triton.cdiv(length, TILE.value) for length in size]
+    launch_windows(_pixels_kernel, (*with_strides(tokens), scale, offset, *with_strides(out), images, *tiles), out,
+                   scale, window_size, top, left, parts * images * heads * tiles[0] * tiles[1],
+                   PRECISION=precision_of(out))

@@ -25,7 +25,7 @@ class Family:
     authors: str  # and where it appeared
     paper: str  # its address
     code: str  # the authors' repository, whence the published figures and the way to the checkpoints
-    licence: str  # of that repository
+    license: str  # of that repository
     docs: str  # page of the documentation
     architecture: tuple[str, ...]  # keywords for the metafiles
     convert: Callable  # from the authors' checkpoint to ours
@@ -133,7 +133,7 @@ REVIT = Family(
     authors='Diko et al., Pattern Recognition 2024',
     paper='https://arxiv.org/abs/2402.11301',
     code='https://github.com/ADiko1997/ReViT',
-    licence='MIT; parts of it derive from Swin Transformer, MIT, and PySlowFast, Apache-2.0',
+    license='MIT; parts of it derive from Swin Transformer, MIT, and PySlowFast, Apache-2.0',
     docs='docs/revit.md',
     architecture=('Global attention', 'Attention residuals'),
     convert=revit.convert_revit,
@@ -152,7 +152,7 @@ VITAE = Family(
     authors='Xu et al., NeurIPS 2021',
     paper='https://arxiv.org/abs/2106.03348',
     code='https://github.com/ViTAE-Transformer/ViTAE-Transformer',
-    licence='none ("research purpose only"); its dense prediction carries OpenMMLab\'s Apache-2.0',
+    license='none ("research purpose only"); its dense prediction carries OpenMMLab\'s Apache-2.0',
     docs='docs/vitae.md',
     architecture=('Linear attention', 'Global attention', 'Convolution'),
     convert=vitae.convert_vitae,
@@ -174,7 +174,7 @@ VITAEV2_VSA = Family(
     authors='Zhang et al., ECCV 2022',
     paper='https://arxiv.org/abs/2204.08446',
     code='https://github.com/ViTAE-Transformer/ViTAE-VSA',
-    licence='none ("research purpose only"); parts of it derive from MMDetection, Apache-2.0, and Swin, MIT',
+    license='none ("research purpose only"); parts of it derive from MMDetection, Apache-2.0, and Swin, MIT',
     docs='docs/vsa.md',
     architecture=('Varied-size window attention', 'Convolution'),
     convert=vitae.convert_vitaev2_vsa)
@@ -189,7 +189,7 @@ REGIONVIT = Family(  # its classifiers read the regional tokens
     authors='Chen, Panda and Fan, ICLR 2022',
     paper='https://arxiv.org/abs/2106.02689',
     code='https://github.com/IBM/RegionViT',
-    licence='Apache-2.0',
+    license='Apache-2.0',
     docs='docs/regionvit.md',
     architecture=('Regional-to-local attention', 'Window attention'),
     convert=regionvit.convert,
@@ -202,7 +202,7 @@ REST = Family(
     authors='Zhang and Yang, NeurIPS 2021',
     paper='https://arxiv.org/abs/2105.13677',
     code='https://github.com/wofmanaf/ResT',
-    licence='Apache-2.0; the headers of its detection files say MIT',
+    license='Apache-2.0; the headers of its detection files say MIT',
     docs='docs/rest.md',
     architecture=('Efficient multi-head self-attention', 'Pixel attention'),
     convert=rest.convert)
@@ -219,7 +219,7 @@ REFINER_VIT = Family(
     authors='Zhou et al., 2021',
     paper='https://arxiv.org/abs/2106.03714',
     code='https://github.com/zhoudaquan/Refiner_ViT',
-    licence='none; its parts carry Apache-2.0 and Clear BSD headers',
+    license='none; its parts carry Apache-2.0 and Clear BSD headers',
     docs='docs/refiner.md',
     architecture=('Global attention', 'Refined attention maps', 'Shared attention maps'),
     convert=refiner.convert,

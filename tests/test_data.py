@@ -38,7 +38,7 @@ def pixels(path):
 
 
 @pytest.mark.parametrize('split, count', [('train', 32), ('val', 20)])
-def test_coco_images_exist_with_stated_size_and_allowed_licence(split, count):
+def test_coco_images_exist_with_stated_size_and_allowed_license(split, count):
     images = instances(split)['images']
     assert len(images) == count
     assert sorted(image['file_name'] for image in images) == image_files(COCO / split)

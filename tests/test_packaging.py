@@ -59,7 +59,7 @@ def test_wheel_carries_the_sources_of_the_operators(wheel):
     assert wheel.filename.endswith('py3-none-any.whl') and not [n for n in wheel.namelist() if n.endswith('.so')]
 
 
-def test_wheel_carries_the_licence(wheel):
+def test_wheel_carries_the_license(wheel):
     names = {name.split('.dist-info/')[-1] for name in wheel.namelist()}
     assert {'licenses/LICENSE', 'licenses/NOTICE'} <= names
 

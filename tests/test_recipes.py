@@ -58,7 +58,7 @@ def test_schedules_of_regionvit_and_rest():
 
 
 def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
-    """Drawn for every image, for the crop and for RandAugment; the pipeline runs on a photograph."""
+    """Drawn for every image, for the crop and for RandAugment; the pipeline runs on an image."""
     from mmpretrain.registry import TRANSFORMS
     config = read('imagenet_vitae_t')
     init_default_scope(config.default_scope)

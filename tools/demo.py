@@ -1,4 +1,4 @@
-"""Train a detector, a segmenter and a classifier on photographs, from random weights, and draw what they found.
+"""Train a detector, a segmenter and a classifier on images, from random weights, and draw what they found.
 
 All three have a ReSwin-T backbone; everything comes from `data/`. Writes into work_dirs/demo: predictions.png,
 learning_curves.png, and per task a log and a folder with the checkpoint. Fails if a task stays near chance.
@@ -20,11 +20,11 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 COCO = ROOT / 'data/coco_mini'
 INTRODUCTION = """\
-Three networks with a ReSwin-T backbone learn from a few photographs, from random weights: Mask R-CNN finds people,
+Three networks with a ReSwin-T backbone learn from a few images, from random weights: Mask R-CNN finds people,
 vehicles, animals and food, UperNet labels every pixel of a street, a classifier tells five kinds of flowers apart.
 On two CPU cores this takes about five minutes, on a busy machine ten."""
 FARTHER = """\
-Next, a photograph of your own, or the tutorials in docs/tutorials:
+Next, an image of your own, or the tutorials in docs/tutorials:
   .venv/bin/python tools/predict.py IMAGE --config {config} --checkpoint {checkpoint}"""
 SECONDS_BETWEEN_LINES = 20  # where the output is no terminal
 
@@ -189,9 +189,9 @@ def draw(work_dir, figures):
     detector, segmenter, classifier = (load(work_dir, task) for task in TASKS)
     for row, split, names, title in [
             (rows[0], 'train', LEARNED,
-             f'Detection, photographs it learned from: AP50 {detection["coco/bbox_mAP_50"]} of boxes, '
+             f'Detection, images it learned from: AP50 {detection["coco/bbox_mAP_50"]} of boxes, '
              f'{detection["coco/segm_mAP_50"]} of masks'),
-            (rows[1], 'val', UNSEEN, 'Detection, photographs it has not seen (21 are few to learn from)')]:
+            (rows[1], 'val', UNSEEN, 'Detection, images it has not seen (21 are few to learn from)')]:
         for axes, name in zip(tiles(row, title), names):
             draw_objects(axes, detector, COCO / split / f'{name}.jpg')
     title = (f'Segmentation, streets it has not seen: {segmentation["aAcc"]} of the pixels are right, '
@@ -254,12 +254,12 @@ def draw_objects(axes, detector, path, least_score=0.7):
 def draw_street(grid, segmenter, name):
     import numpy as np
 
-    photograph = ROOT / f'data/camvid_mini/val/{name}.jpg'
+    path = ROOT / f'data/camvid_mini/val/{name}.jpg'
     palette = np.array([*segmenter.visualizer.dataset_meta['palette'], *[[0, 0, 0]] * 245], 'uint8')  # 255: unknown
-    found = segmenter.predict(photograph).pred_sem_seg.data[0].numpy()
+    found = segmenter.predict(path).pred_sem_seg.data[0].numpy()
     annotation = np.asarray(open_image(ROOT / f'data/camvid_mini/semantic/val/{name}.png', 'L'))
-    for axes, image, title in zip(grid, (open_image(photograph), palette[found], palette[annotation]),
-                                  ('photograph', 'found', 'annotation')):
+    for axes, image, title in zip(grid, (open_image(path), palette[found], palette[annotation]),
+                                  ('image', 'found', 'annotation')):
         axes.imshow(image)
         axes.set_title(title)
 

@@ -97,7 +97,7 @@ def collection(family: Family) -> dict:
         'Metadata': {'Architecture': list(family.architecture), 'Weight': f'see {family.code}/'},
         'Paper': {'Title': family.title, 'URL': family.paper},
         'README': family.docs,
-        'Code': {'URL': family.code, 'Licence': family.licence},
+        'Code': {'URL': family.code, 'License': family.license},
     }
 
 
@@ -148,7 +148,7 @@ def results(published: dict[str, float]) -> list[dict]:
 def tables() -> str:
     return '\n'.join([
         '## Families\n',
-        table(['family', 'paper', "authors' code, its licence", 'page'], family_rows()),
+        table(['family', 'paper', "authors' code, its license", 'page'], family_rows()),
         '## Classifiers\n',
         table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"],
               variant_rows()),
@@ -207,11 +207,11 @@ def backbones() -> str:
 
 
 def sources() -> str:
-    """The networks in NOTICE: paper, code and its licence."""
+    """The networks in NOTICE: paper, code and its license."""
     fill = partial(textwrap.fill, width=118, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)
-    families = grouped('authors', 'title', 'paper', 'code', 'licence').items()
-    return '\n'.join('\n'.join([f'  {names}', fill(f'{authors}: {title}, {paper}'), fill(f'{code}: {licence}'), ''])
-                     for (authors, title, paper, code, licence), names in families)
+    families = grouped('authors', 'title', 'paper', 'code', 'license').items()
+    return '\n'.join('\n'.join([f'  {names}', fill(f'{authors}: {title}, {paper}'), fill(f'{code}: {license}'), ''])
+                     for (authors, title, paper, code, license), names in families)
 
 
 def span(numbers: list[float]) -> str:
@@ -221,7 +221,7 @@ def span(numbers: list[float]) -> str:
 
 def family_rows() -> list[list[str]]:
     return [[family.name, f'[{family.title}]({family.paper})',
-             f'[{family.code.removeprefix("https://github.com/")}]({family.code}), {family.licence}',
+             f'[{family.code.removeprefix("https://github.com/")}]({family.code}), {family.license}',
              f'[{Path(family.docs).name}]({Path(family.docs).name})'] for family in families().values()]
 
 

@@ -1,4 +1,4 @@
-# Mask R-CNN on large objects of 21 photographs of COCO, to be learned by heart from random weights: it shows within
+# Mask R-CNN on large objects of 21 images of COCO, which it overfits from random weights: it shows within
 # minutes, on two CPU cores, that everything works. It is not a recipe.
 _base_ = [
     './models/mask_rcnn.py', './datasets/coco_instance.py', './schedules/coco_1x.py', './mmdet_runtime.py'

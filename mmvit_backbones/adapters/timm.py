@@ -174,7 +174,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
     """timm's description of a network, by name and tag; our tag of the paper's size is timm's empty one."""
     family = variant.family
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
-                  classifier='head.fc', license=family.licence, origin_url=family.code, paper_name=family.title,
+                  classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,
                   paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}')
     cfgs = {f'mmvit_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
     for tag, weights in variant.weights.items():

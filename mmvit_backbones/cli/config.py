@@ -14,7 +14,7 @@ from ..zoo import list_models
 
 PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
-HOSTS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
+FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
@@ -55,7 +55,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
     if osp.splitext(path)[1] in PLAIN_FORMATS:
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
-    _check_host(cfg, path)
+    _check_framework(cfg, path)
     for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
         _check_part(cfg, key, path)
     if complete is not None:
@@ -66,7 +66,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     for key in LOADERS:
         if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
             cfg[key].persistent_workers = False
-    _set_host_defaults(cfg)
+    _set_framework_defaults(cfg)
     hooks = cfg.get('default_hooks') or {}
     for name in RELIABLE_HOOKS:  # mmengine leaves out those set to None of its own alone
         if name in hooks and hooks[name] is None:
@@ -84,8 +84,8 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
         cfg = Config({statement.targets[0].id: _literal(statement.value) for statement in statements})
     except (AttributeError, SyntaxError, ValueError) as error:
         raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
-    _check_host(cfg, path)
-    _set_host_defaults(cfg)
+    _check_framework(cfg, path)
+    _set_framework_defaults(cfg)
     return cfg
 
 
@@ -148,12 +148,12 @@ def dicts_in(config) -> Iterator[dict]:
             yield from dicts_in(part)
 
 
-def _check_host(cfg: Config, path: str) -> None:
-    host = cfg.get('default_scope')
-    if host not in HOSTS:
-        raise UsageError(f'config {path} has default_scope={host!r}; allowed are {", ".join(HOSTS)}')
-    if find_spec(host) is None:
-        raise UsageError(f'config {path} needs {host}, which is not installed')
+def _check_framework(cfg: Config, path: str) -> None:
+    framework = cfg.get('default_scope')
+    if framework not in FRAMEWORKS:
+        raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
+    if find_spec(framework) is None:
+        raise UsageError(f'config {path} needs {framework}, which is not installed')
 
 
 def _check_part(cfg: Config, key: str, path: str) -> None:
@@ -164,7 +164,7 @@ def _check_part(cfg: Config, key: str, path: str) -> None:
         raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
 
 
-def _set_host_defaults(cfg: Config) -> None:
+def _set_framework_defaults(cfg: Config) -> None:
     """Complete a config of mmpretrain, which leaves the batching to the scripts."""
     for key in LOADERS:
         if cfg.default_scope == 'mmpretrain' and cfg.get(key):

@@ -29,23 +29,23 @@ _TTA_MODELS = {
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
     """Let the visualization hook of the framework draw every prediction, in a window or into a folder."""
-    host = cfg.default_scope
-    cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[host]))
-    cfg.setdefault('visualizer', dict(type=VISUALIZERS[host]))
+    framework = cfg.default_scope
+    cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[framework]))
+    cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
     hook = cfg.default_hooks.visualization
     hook.update(show=show, interval=1, wait_time=wait_time)
-    hook['enable' if host in ('mmpretrain', 'mmpose') else 'draw'] = True
-    if show_dir and host == 'mmdet':
+    hook['enable' if framework in ('mmpretrain', 'mmpose') else 'draw'] = True
+    if show_dir and framework == 'mmdet':
         # A relative folder would end up in the work dir.
         hook.test_out_dir = osp.abspath(show_dir)
-    elif show_dir and host == 'mmseg':
+    elif show_dir and framework == 'mmseg':
         cfg.visualizer.update(save_dir=show_dir, vis_backends=[dict(type='LocalVisBackend')])
     elif show_dir:
         hook.out_dir = show_dir
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Let the host write its predictions: mmseg label images into a folder, the others a pickle file."""
+    """Let the framework write its predictions: mmseg label images into a folder, the others a pickle file."""
     if cfg.default_scope == 'mmseg':
         for metric in metrics_of(cfg, 'test'):
             metric.output_dir = out
@@ -96,26 +96,26 @@ def _check_imagenet(cfg: Config, option: str) -> None:
 
 def use_tta(cfg: Config) -> None:
     """Test with the augmentations of the config, or with the image and its mirror image."""
-    host = cfg.default_scope
-    if host == 'mmpose':
+    framework = cfg.default_scope
+    if framework == 'mmpose':
         raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')
     datasets = datasets_of(cfg, 'test')
-    if host == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
+    if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
                          'a config with a tta_model of its own can be tested')
-    if host == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
+    if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
         raise UsageError('--tta: mmpretrain draws single images only; leave --show and --show-dir out')
-    tta_model = cfg.get('tta_model') or _TTA_MODELS[host]
-    pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, host)
+    tta_model = cfg.get('tta_model') or _TTA_MODELS[framework]
+    pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, framework)
     for dataset in datasets:
         dataset.pipeline = pipeline
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
 
 
-def _mirror_pipeline(pipeline: list[dict], host: str) -> list[dict]:
+def _mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
     *steps, pack = pipeline
     annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
-    if host == 'mmdet' and 'meta_keys' in pack:
+    if framework == 'mmdet' and 'meta_keys' in pack:
         pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
     # The image itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]

@@ -1,4 +1,4 @@
-"""Animal pose: training, testing and drawing on photographs of animals with made points, in AP-10K's format."""
+"""Animal pose: training, testing and drawing on images of animals with made points, in AP-10K's format."""
 import json
 from importlib.util import find_spec
 

@@ -126,14 +126,14 @@ def build_example(folder: Path) -> Path:
 def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
     """A classifier on varied-size windows, which run in the fused operator."""
     cfg, reference = model_of('imagenet_swin_vsa_t', 'SwinVSA', dict(head=dict(in_channels=128)), tmp_path)
-    path, photograph = tmp_path / 'model.pt2', tmp_path / 'image.ppm'
+    path, image_path = tmp_path / 'model.pt2', tmp_path / 'image.ppm'
     export_model(split(reference.module, cfg), path, 'aoti', reference.task, reference.classes, IMAGES[0])
     model, program = load(path, trust_code=True), build_example(tmp_path)
     for image in IMAGES:
         expected = reference.predict(image)
         assert check_agreement(compare(expected, model.predict(image)))
-        Image.fromarray(image).save(photograph)
-        shape, *scores = subprocess.run([program, path, photograph, OPERATORS], check=True, capture_output=True,
+        Image.fromarray(image).save(image_path)
+        shape, *scores = subprocess.run([program, path, image_path, OPERATORS], check=True, capture_output=True,
                                         text=True).stdout.split()
         assert shape == f'[{len(expected["scores"])}]'
         np.testing.assert_allclose(np.array(scores, 'f')[expected['labels']], expected['scores'], atol=1e-5)

@@ -161,9 +161,13 @@ class Served:
                 visualize_windows.draw(np.array(small), [(x, y)], frames, '', figure)
             else:
                 pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
-                blocks = visualize_attention.record(self.backbone, pixels)
-                chosen = {int(i): blocks[int(i)] for i in np.linspace(0, len(blocks) - 1, min(4, len(blocks)))}
                 looking = visualize_attention.place((x, y), small.size, pixels.shape[1:])
+                source = self.model.module.data_preprocessor
+                images = ((pixels - source.mean.cpu()) / source.std.cpu())[None]
+                blocks = visualize_attention.record(self.backbone, images, looking)
+                names = list(blocks)
+                chosen = {names[int(i)]: blocks[names[int(i)]]
+                          for i in np.linspace(0, len(names) - 1, min(4, len(names)))}
                 visualize_attention.draw(pixels, looking, chosen, [0, 1], figure)
         return Image.open(figure).convert('RGB')
 

@@ -111,6 +111,15 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     return results
 
 
+def sum_outside(x: Tensor, height: int, width: int) -> Tensor:
+    """Of a padded map ``(B, H, W, C)``, the sum over the padding, ``(C)``."""
+    if torch.compiler.is_compiling():  # a slice is compiled again where it is empty
+        rows, columns = (torch.arange(n, device=x.device) for n in x.shape[1:3])
+        outside = (rows >= height)[:, None] | (columns >= width)
+        return torch.where(outside[..., None], x, 0).sum((0, 1, 2))
+    return x[:, height:].sum((0, 1, 2)) + x[:, :height, width:].sum((0, 1, 2))
+
+
 class _TritonWindowAttention(torch.autograd.Function):
     """Two kernels, which write the output, the logits and the gradients of both."""
 
@@ -140,9 +149,9 @@ class _TritonWindowAttention(torch.autograd.Function):
             qkv, padding, mask, logits, grad, None if grad_next is None else grad_next.contiguous(), ctx.window_size,
             ctx.shift, own, keep, ctx.scale)
         grad_padding = None
-        if padding is not None:  # what is right and below of the map
-            grad_padding = grad_qkv[:, height:].sum((0, 1, 2)) + grad_qkv[:, :height, width:].sum((0, 1, 2))
-            grad_qkv = grad_qkv[:, :height, :width]
+        if padding is not None:
+            grad_padding = sum_outside(grad_qkv, height, width)
+            grad_qkv = crop(grad_qkv, height, width)
         grad_bias = grad_logits.sum((0, 1)) / keep if ctx.needs_input_grad[3] else None
         return (grad_qkv, grad_padding, grad_logits if ctx.needs_input_grad[2] else None, grad_bias,
                 *(None, ) * 6)

@@ -144,7 +144,6 @@ def plain_deviates_alike(run, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings('ignore:.*should not be instantiated')  # by torch's own tracer
 @pytest.mark.parametrize('case', [*CASES, varied_size_window_case])
 def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
     """On the meta device, which stands for a GPU."""

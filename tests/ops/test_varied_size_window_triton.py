@@ -101,7 +101,6 @@ def test_operators_are_registered_correctly():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings('ignore:.*should not be instantiated')  # by torch's own tracer
 def test_compiles_whole():
     def operator(qkv, scale, offset, bias_table):
         return triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, qkv)

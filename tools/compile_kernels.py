@@ -37,16 +37,17 @@ def main():
     parser.add_argument('--quick', action='store_true', help='the largest launch of each kernel, heads of 32 channels')
     args = parser.parse_args()
     triton.knobs.nvidia.dump_ptxas_log = triton.knobs.compilation.always_compile = True  # what is cached tells nothing
+    launches_of = {dtype: recorded_launches(getattr(torch, dtype)) for dtype in args.dtypes}
+    names = sorted({name_of(kernel) for launches in launches_of.values() for kernel in launches})
+    wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in args.kernels)]
+    if not wanted:
+        parser.error(f'no kernel is called {" or ".join(args.kernels)}; there are: {", ".join(names)}')
     print(f'| kernel | dtype | channels | {" | ".join(args.targets)} |\n|---|---|---|{"---|" * len(args.targets)}')
     spilled = []
     for dtype in args.dtypes:
-        groups = {}
-        for kernel, *launch in recorded_launches(getattr(torch, dtype)):
-            groups.setdefault(kernel, []).append(launch)
-        for kernel, launches in groups.items():
-            module = kernel.__module__.split('.')[-1]
-            name = f'{module}.{kernel.__name__.strip("_")}'
-            if not any(fnmatch(name, pattern) for pattern in args.kernels):
+        for kernel, launches in launches_of[dtype].items():
+            name, module = name_of(kernel), module_of(kernel)
+            if name not in wanted:
                 continue
             if args.quick:
                 launches = [max(launches, key=size_of)]
@@ -59,6 +60,14 @@ def main():
                 spilled += [f'{name} on {target}' for target, (*_, spills) in zip(args.targets, found) if spills]
     if spilled:
         sys.exit('spilled: ' + '; '.join(spilled))
+
+
+def name_of(kernel):
+    return f'{module_of(kernel)}.{kernel.__name__.strip("_")}'
+
+
+def module_of(kernel):
+    return kernel.__module__.split('.')[-1]
 
 
 def largest_head(module):
@@ -85,18 +94,19 @@ def size_of(launch):
 
 
 def recorded_launches(dtype):
-    """Every kernel as the operators launch it: function, arguments by name, constants."""
+    """For every kernel, how the operators launch it: arguments by name and constants, once per set of constants."""
     launches = {}
 
     def record(kernel, grid, first, *arguments, **constants):
-        launches[(kernel, *constants.items())] = kernel, dict(zip(kernel.arg_names, (first, *arguments))), constants
+        of_kernel = launches.setdefault(kernel, {})
+        of_kernel[tuple(constants.items())] = dict(zip(kernel.arg_names, (first, *arguments))), constants
 
     for module in vars(kernels).values():
         if hasattr(module, 'launch'):
             module.launch = record
     for example in TRITON_OPERATORS.values():
         example('triton', torch.device('meta'), dtype)
-    return launches.values()
+    return {kernel: list(of_kernel.values()) for kernel, of_kernel in launches.items()}
 
 
 def source_of(kernel, values, constants):

@@ -16,9 +16,10 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     Parameters, buffers and ``state_dict`` stay those of the plain model, and results agree in float32 within 1e-5.
 
     On CPUs, in float32, linear layers run in oneDNN as 1 x 1 convolutions: torch hands their products to MKL, which on
-    processors of AMD takes twice the time. With ``inference``, batch norms are folded into the convolution before
-    them, and Refiner-ViT refines its attention maps in chunks that fit the caches. What was measured is in
-    ``docs/benchmarks.md``. On other devices the model is returned as it is: nothing else is proven.
+    processors of AMD takes twice the time. With ``inference``, their weights are stored a second time, in the layout
+    that oneDNN reads, batch norms are folded into the convolution before them, and Refiner-ViT refines its attention
+    maps in chunks that fit the caches. What was measured is in ``docs/benchmarks.md``. On other devices the model is
+    returned as it is: nothing else is proven.
 
     Args:
         model (nn.Module): A backbone or a model that holds one.
@@ -48,8 +49,8 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
         return model
     if torch.backends.mkldnn.is_available():
         for module in model.modules():
-            if type(module) is nn.Linear:  # not those of adapters and quantizers, nor parametrized ones
-                module.__class__ = OneDNNLinear
+            if type(module) in (nn.Linear, OneDNNLinear):  # not those of adapters and quantizers, nor parametrized ones
+                module.__class__ = PackedLinear if inference else OneDNNLinear
     if inference:
         for backbone in [module for module in model.modules() if isinstance(module, Backbone)]:
             fold_batch_norms(backbone)
@@ -68,6 +69,27 @@ class OneDNNLinear(nn.Linear):
         maps = x.contiguous().view(len(x), -1, *x.shape[-2:]).permute(0, 3, 1, 2)
         out = F.conv2d(maps, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
         return out.contiguous().view(*x.shape[:-1], len(self.weight))
+
+
+class PackedLinear(OneDNNLinear):
+    """With the weight in the layout that oneDNN reads, made again when the weight has changed; for inference.
+
+    A convolution reorders its weight at every call and, on one thread, is left to MKL.
+    """
+    packed_weight, packed_from = None, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.ndim < 2 or not is_for_onednn(x):
+            return super().forward(x)
+        weight = self.weight
+        source = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        if self.packed_from != source:
+            self.packed_weight, self.packed_from = torch.ops.mkldnn._reorder_linear_weight(weight), source
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed_weight, self.bias, 'none', [], '')
+
+    def __getstate__(self) -> dict:
+        """For copies: tensors in that layout can't be copied."""
+        return {**self.__dict__, 'packed_weight': None, 'packed_from': None}
 
 
 def is_for_onednn(x: Tensor) -> bool:

@@ -63,6 +63,16 @@ def test_far_outside_and_not_finite(value):
     assert not result['out'][..., :4].any() and result['out'][..., 4:].any()
 
 
+def test_position_one_pixel_before_the_map():
+    """The slope is that towards the first pixel, as in ``F.grid_sample``; found by random shapes in bfloat16."""
+    arguments = problem(1, 2, 5, 3, 1, 1, dtype=torch.float32)
+    arguments['scale'].zero_()
+    arguments['offset'].fill_(-1)
+    expected = evaluate(arguments, 'reference')
+    assert expected['grad_offset'].any()
+    assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
+
+
 def test_packed_projection():
     """One gradient for the whole projection, the same as three."""
     arguments = problem(1, 2, 5, 3, 4, 4, dtype=torch.float32)

@@ -109,7 +109,7 @@ struct Tap {
 
   MMVIT_INLINE Tap() {}
   MMVIT_INLINE Tap(A position, int32_t size) {
-    const bool near = position > -1 && position < A(size);
+    const bool near = position >= -1 && position < A(size);
     const A floor = near ? A(std::floor(position)) : A(-2);
     low = int32_t(floor);
     fraction = near ? position - floor : A(0);

@@ -82,7 +82,7 @@ def most(kernel, launches, channels, target):
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
         with contextlib.redirect_stdout(io.StringIO()) as log:
             compiled = triton.compile(source_of(kernel, values, constants), target=target,
-                                      options=dict(num_warps=backends.warps_of(constants)))
+                                      options=dict(num_warps=backends.warps_of(constants, target.warp_size)))
         registers, spills = resources(compiled, log.getvalue())
         found.append((registers, compiled.metadata.shared, spills))
     return [max(column) for column in zip(*found)]

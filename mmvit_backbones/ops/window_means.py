@@ -19,7 +19,7 @@ def window_means(x: Tensor, window_size: int, padding: tuple[int, int, int, int]
         tuple[Tensor, Tensor]: The map, for its other readers, and the means ``(B, nh, nw, C)``, in at least 32 bits
         under autocast.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return x, means_of(x, window_size, padding)
     return _WindowMeans.apply(x, window_size, padding)
 

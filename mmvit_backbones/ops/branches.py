@@ -17,7 +17,7 @@ def fork(x: Tensor, count: int, backend: str | None = None) -> Sequence[Tensor]:
 
     Args:
         x (Tensor): ``(B, H, W, C)``.
-        count (int): Number of branches, 2 to 4.
+        count (int): Number of branches.
         backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
             Defaults to None.
 
@@ -84,7 +84,9 @@ class _TritonFork(torch.autograd.Function):
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None]:
         from .kernels import branches as kernels  # Triton may be missing
         grads = [grad for grad in grads if grad is not None]
-        return kernels.sum_maps(grads, None) if len(grads) > 1 else next(iter(grads), None), None
+        while len(grads) > 1:
+            grads = [kernels.sum_maps(grads[:kernels.MAX_MAPS], None), *grads[kernels.MAX_MAPS:]]
+        return (grads[0] if grads else None), None
 
 
 class _TritonJoin(torch.autograd.Function):

@@ -96,7 +96,7 @@ class _TritonJoin(torch.autograd.Function):
         from .kernels import branches as kernels
         ctx.save_for_backward(scales)
         ctx.dtypes = [x.dtype for x in maps]
-        return kernels.sum_maps(maps, scales)
+        return kernels.sum_maps(maps, None if scales is None else scales.contiguous())
 
     @staticmethod
     @torch.autograd.function.once_differentiable

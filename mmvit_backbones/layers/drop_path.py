@@ -15,12 +15,12 @@ class DropPath(nn.Module):
         self.drop_prob = drop_prob
         self.register_buffer('one', torch.ones(()), persistent=False)
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, parallel: Tensor | None = None) -> Tensor:
         """The input or what is left of it, plus ``shortcut`` where there is one, in the same pass.
 
-        ``beside`` is a branch parallel to ``x``, dropped independently of it and added as well.
+        ``parallel`` is a branch next to ``x``, dropped independently of it and added as well.
         """
-        branches, keep = [x] if beside is None else [x, beside], None
+        branches, keep = [x] if parallel is None else [x, parallel], None
         if self.training and self.drop_prob > 0:
             ones = self.one.to(x.dtype).expand(len(branches), x.shape[0])
             keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # drawn and scaled by one kernel

@@ -34,7 +34,7 @@ def fork(x: Tensor, count: int, backend: str | None = None) -> Sequence[Tensor]:
 
 def join(shortcut: Tensor, branches: Sequence[Tensor], scales: Tensor | None = None,
          backend: str | None = None) -> Tensor:
-    """The sum of a shortcut and of the branches beside it.
+    """The sum of a shortcut and the branches parallel to it.
 
     Args:
         shortcut (Tensor): ``(B, H, W, C)``.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..accelerate import accelerate
+from ..export import save, to_onnx
 
 RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
@@ -37,19 +38,11 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
             torch._inductor.aoti_compile_and_package(program, package_path=str(folder / 'network.pt2')))
     path = folder / 'network.onnx'
     if not path.exists():
-        from .export import export_part, prefix_names
-        proto = export_part(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits'])
-        prefix_names(proto.graph, 'network', {'images', 'logits'})
-        del proto.graph.value_info[:]
-        path.write_bytes(proto.SerializeToString())
+        save(to_onnx(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits']), path)
     if runtime == 'int8':
         from .quantize import to_int8
         path = path.rename(folder / 'int8.onnx')
         to_int8(path, [image[None].numpy() for image in images], bound=float('inf'), source='images')
-    return session_of(path)
-
-
-def session_of(path: Path) -> Callable[[Tensor], object]:
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -34,7 +34,8 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
         prepared, quantized = Path(folder, 'prepared.onnx'), Path(folder, 'int8.onnx')
         quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        constants = {initializer.name for initializer in model.graph.initializer}
+        # ONNX Runtime has no scale per channel for stacks of matrices.
+        constants = {initializer.name for initializer in model.graph.initializer if len(initializer.dims) in (2, 4)}
         layers = [node for node in model.graph.node if not node.name.startswith(('preprocess/', 'postprocess/'))
                   and node.op_type in WEIGHTED and node.input[1] in constants]
         kept: list[str] = []

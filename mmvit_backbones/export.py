@@ -13,6 +13,9 @@ from torch.export import Dim
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # needs padding in all networks, and several windows in all stages
 MAX_PROTOBUF_BYTES = 2**31 - 2**20
+FREE_AXES = dict(images=('batch', '', 'height', 'width'), image=('height', 'width'), logits=('batch', ),
+                 labels=('instances', ), scores=('instances', ), boxes=('instances', ),
+                 masks=('instances', 'height', 'width'), segmentation=('height', 'width'))
 
 
 @torch.no_grad()
@@ -46,7 +49,10 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """A module as a graph of ONNX, whose inputs and outputs have the given names; free dimensions are ``NAME_AXIS``."""
+    """A module as a graph of ONNX, whose inputs and outputs have the given names.
+
+    Free axes are called as in ``FREE_AXES``, others ``NAME_AXIS``.
+    """
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -59,7 +65,8 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     for value in (*graph.inputs, *graph.outputs):
         for axis, length in enumerate(value.shape):
             if not isinstance(length, int):
-                value.shape[axis] = f'{value.name}_{axis}'
+                names = FREE_AXES.get(value.name, ())
+                value.shape[axis] = names[axis] if axis < len(names) else f'{value.name}_{axis}'
     return program
 
 

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, init_linear
-from ..ops.pooled_attention import pooled_attention
+from ..ops.pooled_attention import pool_logits, pooled_attention
 from ..ops.split_heads import split_heads
 from ..ops.window import pad_to_multiple
 from .base import Backbone, check_num_heads
@@ -80,13 +80,13 @@ class PooledAttention(nn.Module):
 
         Args:
             x (Tensor): Normalized map ``(B, H, W, in_channels)``.
-            prev_logits (Tensor | None): What the block before handed on.
+            prev_logits (Tensor | None): What :func:`pool_logits` makes of the logits of the block before.
             alpha (Tensor): The weight of this block's own logits.
-            next_shape (Sequence[int] | None): The next block's :meth:`logits_shape`.
+            next_shape (Sequence[int] | None): :meth:`logits_shape` of the next block.
 
         Returns:
-            tuple[Tensor, Tensor]: Map ``(B, h, w, channels)`` and what is handed on of this block's logits, all of
-            ``(B, num_heads, h, w, h', w')`` where no shape is given.
+            tuple[Tensor, Tensor]: Map ``(B, h, w, channels)`` and this block's logits
+            ``(B, num_heads, h, w, h', w')``, or pooled for the next block.
         """
         qkv = split_heads(self.qkv(x), self.num_heads)
         q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv))
@@ -116,7 +116,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
                 next_shape: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and what is handed on of this block's logits."""
+        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits, or pooled."""
         y = self.norm1(x)
         attn, logits = self.attn(y, prev_logits, alpha, next_shape)
         x = self.drop_path(attn, self.skip(x, y))
@@ -188,12 +188,14 @@ class ReMViTv2(Backbone):
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
-        logits, alpha = None, self.gate()
+        logits, shape, alpha = None, None, self.gate()
         for stage in range(self.num_stages):
             for number, block in enumerate(self.blocks_of(stage), start=1 + sum(self.depths[:stage])):
+                if logits is not None:  # before the block, so that the map of the block before is free to go
+                    logits = pool_logits(logits, shape)
                 grid = pooled(x.shape[1:3], block.query_stride)
-                next_shape = self.blocks[number].attn.logits_shape(grid) if number < len(self.blocks) else None
-                x, logits = self.run_block(block, x, logits, alpha, next_shape)
+                shape = self.blocks[number].attn.logits_shape(grid) if number < len(self.blocks) else None
+                x, logits = self.run_block(block, x, logits, alpha, shape)
             yield x
 
     def blocks_of(self, stage: int) -> nn.ModuleList:

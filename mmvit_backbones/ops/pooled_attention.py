@@ -1,7 +1,7 @@
 """Residual attention between maps of pooled queries and keys, whose logits are resized from block to block (ReMViTv2).
 
-Logits are handed on at the size that the next block has for its own, or coarser: averaged where that has fewer queries
-or keys, and the mean of the heads where their number changes. Where keys become more, the next block upsamples.
+Logits are averaged where the next block has fewer queries or keys, and over heads where their number changes. Where
+keys become more, the next block upsamples.
 """
 from collections.abc import Sequence
 
@@ -18,24 +18,25 @@ def pooled_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None
     """``softmax(S) v + q``, with ``S = alpha * scale * q k^T + (1 - alpha) * prev_logits + positions``, and ``S``.
 
     Without ``prev_logits``, ``S = scale * q k^T + positions``. Where grids are equal or twice as large, the Triton
-    kernels read coarser previous logits, and gradients of averaged ones, without resizing them.
+    kernels read coarser previous logits, and the gradient of averaged logits, without resizing them.
 
     Args:
         q (Tensor): ``(B, heads, h, w, d)``.
         k, v (Tensor): ``(B, heads, h', w', d)``, in the dtype of ``q``.
-        prev_logits (Tensor | None): What the block before handed on, with ``next_shape`` for these heads and grids.
+        prev_logits (Tensor | None): ``(B, heads or 1, h, w, ...)``, what :func:`pool_logits` makes of the logits of the
+            block before; there may be fewer keys.
         alpha (Tensor): Weight of the own logits, without dimensions.
         scale (float): Factor of the products, ``d ** -0.5``.
         positions (tuple[Tensor, Tensor]): ``(B, heads, h * w, h')`` for the row of a key, ``(B, heads, h * w, w')`` for
             its column.
-        next_shape (Sequence[int] | None): ``(heads, h, w, h', w')`` of the next block's own logits, with as many
-            queries or fewer. Defaults to None, where ``S`` is handed on as it is.
+        next_shape (Sequence[int] | None): ``(heads, h, w, h', w')`` of the next block's own logits. If given, what is
+            returned may be pooled for it already. Defaults to None.
         backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
             Defaults to None.
 
     Returns:
-        tuple[Tensor, Tensor]: ``(B, heads, h, w, d)`` and ``S``, ``(B, heads, h, w, h', w')``, or what is handed on,
-        ``(B, heads or 1, ...)``, both in the dtype of ``q``.
+        tuple[Tensor, Tensor]: ``(B, heads, h, w, d)`` and ``S``, ``(B, heads, h, w, h', w')``, or what
+        :func:`pool_logits` makes of it, both in the dtype of ``q``.
 
     Raises:
         ValueError: If the backend is unknown or can't run; the message says why.
@@ -48,7 +49,8 @@ def pooled_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None
             prev_cell = cell_side(key_grid, prev_logits.shape[4:]) or 1
         if next_shape is not None:
             means = coarsest((q.shape[1], *query_grid, *key_grid), next_shape)
-            means = means if cell_side(query_grid, means[1:3]) and cell_side(key_grid, means[3:]) else None
+            if not (cell_side(query_grid, means[1:3]) and cell_side(key_grid, means[3:])):
+                means = None
     if prev_logits is not None:
         if prev_cell == 1:
             prev_logits = upsample_keys(prev_logits, key_grid)
@@ -65,13 +67,15 @@ def pooled_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None
         out, logits = plain(q, k, v, prev_logits, alpha, scale, bias, None, True, overwrite)
     out = out.unflatten(2, query_grid)
     if means is not None:
-        return out, logits.unflatten(3, means[3:]).unflatten(2, means[1:3])
-    logits = logits.unflatten(3, key_grid).unflatten(2, query_grid)
-    return out, logits if next_shape is None else pool_logits(logits, next_shape)
+        query_grid, key_grid = means[1:3], means[3:]
+    return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
 
 def pool_logits(logits: Tensor, next_shape: Sequence[int]) -> Tensor:
-    """What is handed on of the logits ``(B, heads, h, w, h', w')`` to a block with logits of that shape."""
+    """Logits ``(B, heads or 1, h, w, h', w')``, or pooled ones, for a block whose own logits have that shape.
+
+    The mean of the heads, where their number changes; averages of queries, and of keys where they become fewer.
+    """
     if not torch.compiler.is_compiling():
         shape = coarsest(logits.shape[1:], next_shape)
         if all(given % length == 0 for given, length in zip(logits.shape[1:], shape)):
@@ -86,7 +90,7 @@ def pool_logits(logits: Tensor, next_shape: Sequence[int]) -> Tensor:
 
 
 def coarsest(shape: Sequence[int], next_shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of what is handed on from logits of one shape to a block with another."""
+    """The shape of logits that are pooled for a block with others."""
     return 1 if shape[0] != next_shape[0] else shape[0], *map(min, shape[1:], next_shape[1:])
 
 
@@ -130,5 +134,6 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
             (), (2, 2, 80, rows), (2, 2, 80, columns))]
         *tensors, by_row, by_column = inputs
         out, logits = pooled_attention(*tensors, 0.2, (by_row, by_column), next_shape, backend)
+        logits = logits if next_shape is None else pool_logits(logits, next_shape)
         results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), inputs)]
     return results

@@ -106,13 +106,12 @@ class TritonAttention(torch.autograd.Function):
         ctx.alpha, ctx.scale, ctx.query_skip = alpha, scale, query_skip
         ctx.prev_shape, ctx.bias_shape = (None if x is None else x.shape for x in (prev_logits, bias))
         ctx.prev_cell = prev_cell
-        ctx.next = query_width, 1, 1, 1.
+        ctx.next = query_width, False, 1, 1, 1
         ctx.set_materialize_grads(False)
         if next_shape is None:
             return out, logits
         heads, _, columns, _, key_columns = next_shape
-        cells = query_width // columns, width // key_columns
-        ctx.next = query_width, *cells, heads / q.shape[2] / (cells[0] * cells[1])**2
+        ctx.next = query_width, True, query_width // columns, width // key_columns, q.shape[2] // heads
         maps = logits.squeeze(1).unflatten(3, (height, width)).unflatten(2, (-1, query_width))
         return out, mean_of_cells(maps, next_shape).flatten(4).flatten(2, 3).unsqueeze(1)
 
@@ -124,6 +123,7 @@ class TritonAttention(torch.autograd.Function):
         if grad is None and grad_next is None:
             return (None, ) * 15
         grad = torch.zeros_like(v[..., :1, :]).expand(*q.shape[:-1], -1) if grad is None else grad
+        grad_next = None if grad_next is None else grad_next.contiguous()
         blended = ctx.prev_shape is not None
         needs_bias = ctx.bias_shape is not None and ctx.needs_input_grad[4]
         # The gradient of a broadcast bias is a sum, which that of the previous logits gives as well.

@@ -4,7 +4,6 @@ from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import ReMViTv2, ReSwin, ReViT
 from mmvit_backbones.checkpoints import revit
-from mmvit_backbones.ops.pooled_attention import pool_logits
 
 
 def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
@@ -76,12 +75,9 @@ def trace_remvitv2(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, to
 
     images = make_input(case['shape'], case['seed'], dtype)
     outputs = dict(logits=logits_of(network, weights, images))
-    outputs |= {f'stage{i}': stage for i, stage in enumerate(network.forward_stages(images), start=1)}
-    x, logits = network.patch_embed(images), None
-    for i, block in enumerate(network.blocks):  # by hand, as the network never has the residual at full size
-        if logits is not None:
-            logits = pool_logits(logits, block.attn.logits_shape(x.shape[1:3]))
-        x, logits = block(x, logits, network.gate())
+    blocks, stages = outputs_of(network.blocks, network, images)
+    outputs |= {f'stage{i}': stage for i, stage in enumerate(stages, start=1)}
+    for i, (x, logits) in enumerate(blocks):
         outputs |= {f'block{i}.out': x.flatten(1, 2), f'block{i}.residual': logits.flatten(4).flatten(2, 3)}
     return outputs
 

@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 
-from mmvit_backbones.ops.pooled_attention import pooled_attention
+from mmvit_backbones.ops.pooled_attention import pool_logits, pooled_attention
 from mmvit_backbones.ops.residual_attention import reference, residual_attention
 
 
@@ -66,7 +66,7 @@ def test_gradcheck():
 
 @pytest.mark.parametrize('grad', [False, True])
 @pytest.mark.parametrize('prev_shape', [None, (2, 4, 6), (1, 2, 3)], ids=str)
-def test_pooled_attention_repeats_previous_logits_and_hands_on_means(prev_shape, grad):
+def test_pooled_attention_repeats_previous_logits_and_pools_its_own(prev_shape, grad):
     q, k, v = (torch.randn(2, 2, *grid, 5, requires_grad=grad) for grid in ((2, 4), (4, 6), (4, 6)))
     rows, columns, prev, repeated = torch.randn(2, 2, 8, 4), torch.randn(2, 2, 8, 6), None, None
     if prev_shape:
@@ -75,8 +75,9 @@ def test_pooled_attention_repeats_previous_logits_and_hands_on_means(prev_shape,
             repeated = repeated.repeat_interleave(k.shape[dim - 2] // prev.shape[dim], dim)
         repeated = repeated.flatten(4).flatten(2, 3)
     with torch.set_grad_enabled(grad):
-        actual = pooled_attention(q, k, v, prev, torch.tensor(0.4), 0.5, (rows, columns), next_shape=(4, 1, 2, 8, 3))
+        actual, pooled = pooled_attention(q, k, v, prev, torch.tensor(0.4), 0.5, (rows, columns))
+        pooled = pool_logits(pooled, (4, 1, 2, 8, 3))
     out, logits = reference(*(x.flatten(2, 3) for x in (q, k, v)), repeated, 0.4, 0.5, query_skip=True,
                             bias=(rows[..., None] + columns[..., None, :]).flatten(-2))
     means = logits.view(2, 2, 1, 2, 2, 2, 4, 3, 2).mean((1, 3, 5, 8))[:, None]
-    torch.testing.assert_close(actual, (out.view(q.shape), means))
+    torch.testing.assert_close((actual, pooled), (out.view(q.shape), means))

@@ -12,7 +12,7 @@ from torch._dynamo.backends.common import aot_autograd
 
 from mmvit_backbones.ops import backends, varied_size_window_attention
 from mmvit_backbones.ops.normalized_attention import normalized_attention, scaled_logits
-from mmvit_backbones.ops.pooled_attention import pooled_attention
+from mmvit_backbones.ops.pooled_attention import pool_logits, pooled_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.residual_window_attention import residual_window_attention
 from mmvit_backbones.ops.sigmoid_gate import sigmoid_gate
@@ -92,6 +92,7 @@ def pooled_attention_case(rng):
     def function(q, k, v, prev, alpha, *positions, backend):
         out, logits = pooled_attention(place(q), place(k), place(v), place(prev) if has_prev else None, alpha, 0.4,
                                        positions, next_shape, backend)
+        logits = logits if next_shape is None else pool_logits(logits, next_shape)
         return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + alpha)[None]])
 
     return function, (*(torch.randn(b, h, *grid, d) for grid in (queries, keys, keys)), prev, torch.tensor(0.7),

@@ -127,11 +127,11 @@ def upsample(x: Tensor, dim: int, length: int) -> Tensor:
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Outputs and gradients of small inputs, whose keys are upsampled, and of others, whose logits are averaged."""
     results = []
-    for key_grid, prev_grid, next_shape in [((10, 8), (5, 4), None), ((6, 18), (6, 18), (3, 4, 5, 3, 9))]:
+    for key_grid, prev_grid, next_shape in [((10, 6), (5, 3), None), ((6, 18), (6, 18), (3, 5, 7, 3, 9))]:
         rows, columns = key_grid
         inputs = [x.requires_grad_() for x in backends.example_inputs(
-            device, dtype, (2, 2, 8, 10, 48), (2, 2, *key_grid, 48), (2, 2, *key_grid, 48), (2, 1, 8, 10, *prev_grid),
-            (), (2, 2, 80, rows), (2, 2, 80, columns))]
+            device, dtype, (2, 2, 10, 14, 48), (2, 2, *key_grid, 48), (2, 2, *key_grid, 48),
+            (2, 1, 10, 14, *prev_grid), (), (2, 2, 140, rows), (2, 2, 140, columns))]
         *tensors, by_row, by_column = inputs
         out, logits = pooled_attention(*tensors, 0.2, (by_row, by_column), next_shape, backend)
         logits = logits if next_shape is None else pool_logits(logits, next_shape)

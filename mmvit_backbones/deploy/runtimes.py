@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..accelerate import accelerate
+from .export import INDUCTOR_OPTIONS, export_model, export_part, prefix_names
 from .load import load, session_of
+from .parts import check_exportable, split
+from .quantize import to_int8
 
 RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
@@ -26,8 +29,6 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
         images (Sequence[np.ndarray]): ``(height, width, 3)`` each; they serve for calibration, too.
         folder (Path): For files that the function needs.
     """
-    from .export import export_model
-    from .parts import check_exportable, split
     model = load(path)
     if runtime == 'accelerate':
         accelerate(model.module, inference=True)
@@ -39,7 +40,6 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
         check_exportable(model.cfg, file_format)
         export_model(split(model.module, model.cfg, True), file, file_format, model.task, model.classes, images[0])
         if runtime == 'int8':
-            from .quantize import to_int8
             to_int8(file, images)
         model = load(file, trust_code=True)
     return lambda batch: [model.predict(image) for image in batch]
@@ -62,17 +62,17 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
         return torch.compile(model)
     if runtime == 'aoti':
         program = torch.export.export(model, (images, ), dynamic_shapes=({0: Dim.DYNAMIC}, ), strict=False)
-        return torch._inductor.aoti_load_package(
-            torch._inductor.aoti_compile_and_package(program, package_path=str(folder / 'network.pt2')))
+        with torch.no_grad():
+            path = torch._inductor.aoti_compile_and_package(
+                program, package_path=str(folder / 'network.pt2'), inductor_configs=INDUCTOR_OPTIONS)
+        return torch._inductor.aoti_load_package(path)
     path = folder / 'network.onnx'
     if not path.exists():
-        from .export import export_part, prefix_names
         proto = export_part(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits'])
         prefix_names(proto.graph, 'network', {'images', 'logits'})
         del proto.graph.value_info[:]
         path.write_bytes(proto.SerializeToString())
     if runtime == 'int8':
-        from .quantize import to_int8
         path = path.rename(folder / 'int8.onnx')
         to_int8(path, [image[None].numpy() for image in images], bound=float('inf'), source='images')
     session = session_of(path)

@@ -77,12 +77,16 @@ def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Outputs and gradients of small inputs: windows with bias and mask."""
-    *inputs, mask = backends.example_inputs(device, dtype, (2, 3, 2, 70, 48), (2, 3, 2, 35, 48), (2, 3, 2, 35, 48),
-                                            (2, 3, 2, 70, 35), (2, 70, 35), (3, 1, 70, 35))
-    q, k, v, prev_logits, bias = inputs = [x.requires_grad_() for x in inputs]
-    out, logits = residual_attention(q, k, v, prev_logits, 0.5, 0.2, bias, mask, backend=backend)
-    return [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), inputs)]
+    """Outputs and gradients of small inputs: windows with bias and mask; a learned weight, as in ReViT."""
+    *inputs, bias, mask, gate = backends.example_inputs(
+        device, dtype, (2, 3, 2, 70, 48), (2, 3, 2, 35, 48), (2, 3, 2, 35, 48), (2, 3, 2, 70, 35), (2, 70, 35),
+        (3, 1, 70, 35), ())
+    results = []
+    for arguments, learned in ([(0.5, 0.2, bias, mask), bias], [(gate, 0.2), gate]):
+        required = [x.requires_grad_() for x in (*inputs, learned)]
+        out, logits = residual_attention(*inputs, *arguments, backend=backend)
+        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), required)]
+    return results
 
 
 class TritonAttention(torch.autograd.Function):

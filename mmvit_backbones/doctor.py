@@ -14,6 +14,7 @@ from .ops import (
     branches,
     library,
     normalized_attention,
+    pooled_attention,
     residual_attention,
     residual_window_attention,
     sigmoid_gate,
@@ -25,6 +26,7 @@ from .version import __version__
 TRITON_OPERATORS = {
     'varied-size window attention (triton)': varied_size_window.example,
     'residual attention': residual_attention.example,
+    'pooled attention': pooled_attention.example,
     'residual window attention': residual_window_attention.example,
     'normalized attention': normalized_attention.example,
     'scaled logits': normalized_attention.example_logits,

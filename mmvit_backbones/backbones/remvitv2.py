@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, init_linear
-from ..ops.residual_attention import residual_attention
+from ..ops.pooled_attention import pool_logits, pooled_attention
 from ..ops.split_heads import split_heads
 from ..ops.window import pad_to_multiple
 from .base import Backbone, check_num_heads
@@ -74,82 +74,30 @@ class PooledAttention(nn.Module):
         self.positions = DecomposedPosition(head_dim, pooled(grid, query_stride), pooled(grid, key_stride))
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
+                next_shape: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         """Attends.
 
         Args:
             x (Tensor): Normalized map ``(B, H, W, in_channels)``.
-            prev_logits (Tensor | None): What :meth:`pool_logits` makes of the logits of the block before.
+            prev_logits (Tensor | None): What :func:`pool_logits` makes of the logits of the block before.
             alpha (Tensor): The weight of this block's own logits.
+            next_shape (Sequence[int] | None): :meth:`logits_shape` of the next block.
 
         Returns:
             tuple[Tensor, Tensor]: Map ``(B, h, w, channels)`` and this block's logits
-            ``(B, num_heads, h, w, h', w')``.
+            ``(B, num_heads, h, w, h', w')``, or pooled for the next block.
         """
         qkv = split_heads(self.qkv(x), self.num_heads)
         q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv))
-        query_grid, key_grid = q.shape[2:4], k.shape[2:4]
-        positions = self.positions(q, query_grid, key_grid)
-        if prev_logits is not None:
-            for dim, length in enumerate(key_grid, start=4):
-                if prev_logits.shape[dim] < length:
-                    prev_logits = upsample(prev_logits, dim, length)
-            prev_logits = prev_logits.flatten(4).flatten(2, 3)
-        x, logits = residual_attention(*(part.flatten(2, 3) for part in (q, k, v)), prev_logits, alpha, self.scale,
-                                       query_skip=True, positions=positions)
-        x = x.transpose(1, 2).flatten(2).unflatten(1, query_grid)
-        return self.proj(x), logits.unflatten(3, key_grid).unflatten(2, query_grid)
+        positions = self.positions(q, q.shape[2:4], k.shape[2:4])
+        x, logits = pooled_attention(q, k, v, prev_logits, alpha, self.scale, positions, next_shape)
+        return self.proj(x.permute(0, 2, 3, 1, 4).flatten(3)), logits
 
-    def pool_logits(self, logits: Tensor, x: Tensor) -> Tensor:
-        """Logits of the block before, pooled to this block's grids for its input ``(B, H, W, in_channels)``.
-
-        The mean of the heads, where their number changes; averages of queries, and of keys where they become fewer.
-
-        Args:
-            logits (Tensor): ``(B, num_heads or another number, h, w, h', w')``.
-        """
-        query_grid, key_grid = (pooled(x.shape[1:3], stride) for stride in self.strides)
-        lengths = (*query_grid, *key_grid)
-        mean_of_heads = logits.shape[1] != self.num_heads
-        if not torch.compiler.is_compiling() and all(
-                given <= length or given % length == 0 for given, length in zip(logits.shape[2:], lengths)):
-            return average_cells(logits, lengths, mean_of_heads)
-        if mean_of_heads:
-            logits = logits.mean(1, keepdim=True)
-        for dim, length in enumerate(lengths, start=2):
-            if logits.shape[dim] > length:
-                logits = average(logits, dim, length)
-        return logits
-
-
-def average_cells(logits: Tensor, lengths: Sequence[int], mean_of_heads: bool) -> Tensor:
-    """Average pooling of all axes that are a multiple of what they become, and of the heads, in one pass."""
-    dims = [1] if mean_of_heads and logits.shape[1] > 1 else []
-    shape = [1 if mean_of_heads else logits.shape[1]]
-    for dim in range(len(lengths), 0, -1):
-        given, length = logits.shape[1 + dim], lengths[dim - 1]
-        shape.insert(1, min(given, length))
-        if given > length:
-            logits = logits.unflatten(1 + dim, (length, -1))
-            dims = [d + (d > 1 + dim) for d in dims] + [2 + dim]
-    return logits.mean(dims).view(-1, *shape) if dims else logits
-
-
-def average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Adaptive average pooling along one axis."""
-    given = x.shape[dim]
-    index, cell = torch.arange(given, device=x.device), torch.arange(length, device=x.device)[:, None]
-    weight = ((index >= cell * given // length) & (index < -(-(cell + 1) * given // length))).to(x.dtype)
-    return (x.transpose(dim, -1) @ (weight / weight.sum(1, keepdim=True)).T).transpose(dim, -1)
-
-
-def upsample(x: Tensor, dim: int, length: int) -> Tensor:
-    """From n to 2 n, each twice; or to 2 n - 1, which adaptive pooling makes of odd maps, the means in between."""
-    index = torch.arange(length, device=x.device)
-    below = x.index_select(dim, index // 2)
-    if not torch.compiler.is_compiling() and length % 2 == 0:
-        return below
-    return (below + x.index_select(dim, index // 2 + index % 2 * (length - length // 2 * 2))) / 2
+    def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """Heads, rows and columns of queries, and of keys, for an input of that grid."""
+        query_grid, key_grid = (pooled(grid, stride) for stride in self.strides)
+        return self.num_heads, *query_grid, *key_grid
 
 
 class Block(nn.Module):
@@ -166,10 +114,11 @@ class Block(nn.Module):
         self.norm2 = LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits."""
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
+                next_shape: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits, or pooled."""
         y = self.norm1(x)
-        attn, logits = self.attn(y, prev_logits, alpha)
+        attn, logits = self.attn(y, prev_logits, alpha, next_shape)
         x = self.drop_path(attn, self.skip(x, y))
         x = self.drop_path(self.mlp(self.norm2(x)), x)
         return x, logits
@@ -239,12 +188,14 @@ class ReMViTv2(Backbone):
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
-        logits, alpha = None, self.gate()
+        logits, shape, alpha = None, None, self.gate()
         for stage in range(self.num_stages):
-            for block in self.blocks_of(stage):
+            for number, block in enumerate(self.blocks_of(stage), start=1 + sum(self.depths[:stage])):
                 if logits is not None:  # before the block, so that the map of the block before is free to go
-                    logits = block.attn.pool_logits(logits, x)
-                x, logits = self.run_block(block, x, logits, alpha)
+                    logits = pool_logits(logits, shape)
+                grid = pooled(x.shape[1:3], block.query_stride)
+                shape = self.blocks[number].attn.logits_shape(grid) if number < len(self.blocks) else None
+                x, logits = self.run_block(block, x, logits, alpha, shape)
             yield x
 
     def blocks_of(self, stage: int) -> nn.ModuleList:

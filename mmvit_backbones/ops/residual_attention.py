@@ -3,6 +3,8 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), equation 5: ``S_i = a q k^T / sqrt(d) + (1 - a) S_{i-1}``.
 """
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,8 +15,7 @@ from .precision import without_autocast
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
                        scale: float, bias: Tensor | None = None, mask: Tensor | None = None,
-                       query_skip: bool = False, positions: tuple[Tensor, Tensor] | None = None,
-                       backend: str | None = None) -> tuple[Tensor, Tensor]:
+                       query_skip: bool = False, backend: str | None = None) -> tuple[Tensor, Tensor]:
     """``softmax(S + mask) v`` and ``S``, with ``S = alpha * scale * q k^T + (1 - alpha) * prev_logits + bias``.
 
     Without ``prev_logits``, ``S = scale * q k^T + bias``. In plain PyTorch, the products and sums of ``S`` are written
@@ -30,9 +31,6 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         bias (Tensor | None): Added to the logits and handed on with them; broadcast to ``(..., N, M)``.
         mask (Tensor | None): Added before the softmax alone; broadcast to ``(..., N, M)``.
         query_skip (bool): Add ``q`` to the result. Defaults to False.
-        positions (tuple[Tensor, Tensor] | None): A bias that is a sum, where keys are a grid of ``M = h * w``: of
-            ``(..., N, h)``, for the row of a key, and ``(..., N, w)``, for its column. Instead of ``bias``. Defaults to
-            None.
         backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
             Defaults to None.
 
@@ -43,27 +41,25 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         ValueError: If the backend is unknown or can't run; the message says why.
     """
     prev_logits, bias, mask = (None if x is None else x.to(q.dtype) for x in (prev_logits, bias, mask))
-    learned = None
-    if torch.is_tensor(alpha):
-        alpha = learned = alpha.to(q.dtype)
-    if backends.choose(backend, q, max(q.shape[-1], v.shape[-1]), 'residual attention', example) == 'triton':
-        inputs = [q, k, v, prev_logits, bias, mask]
-        if q.ndim == 4:  # the kernels know windows: here there is one
-            inputs = [x if x is None or x.ndim < 4 else x.unsqueeze(-4) for x in inputs]
-        alpha = 1. if learned is not None else alpha
-        by_row, by_column = (x.to(q.dtype).unsqueeze(-4).contiguous() for x in positions) if positions else (None, None)
-        out, logits = _TritonAttention.apply(*inputs, learned, alpha, scale, query_skip, by_row, by_column)
-        return (out, logits) if q.ndim == 5 else (out.squeeze(1), logits.squeeze(1))
-    overwrite = False
-    if positions is not None:
-        bias = (positions[0].unsqueeze(-1) + positions[1].unsqueeze(-2)).flatten(-2).to(q.dtype)
-        overwrite = bias.is_contiguous() and not torch.is_grad_enabled()
+    if backends.choose(backend, q, max(q.shape[-1], v.shape[-1]), 'residual attention', example) == 'torch':
+        return plain(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
+    inputs = [q, k, v, prev_logits, bias, mask]
+    if q.ndim == 4:  # the kernels know windows: here there is one
+        inputs = [x if x is None or x.ndim < 4 else x.unsqueeze(-4) for x in inputs]
+    learned = alpha.to(q.dtype) if torch.is_tensor(alpha) else None
+    out, logits = TritonAttention.apply(*inputs, learned, alpha if learned is None else 1., scale, query_skip)
+    return (out, logits) if q.ndim == 5 else (out.squeeze(1), logits.squeeze(1))
+
+
+def plain(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, scale: float,
+          bias: Tensor | None, mask: Tensor | None, query_skip: bool, overwrite: bool = False) -> tuple[Tensor, Tensor]:
+    """The same in plain PyTorch, of tensors of one dtype; with ``overwrite``, the logits are written into ``bias``."""
     with without_autocast(q.device.type):  # the kernel of the softmax sums in float32 by itself
+        learned = alpha.to(q.dtype) if torch.is_tensor(alpha) else None
         if torch.compiler.is_compiling():
-            return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
-        if learned is not None:
-            alpha = None
-        return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip, overwrite)
+            return reference(q, k, v, prev_logits, alpha if learned is None else learned, scale, bias, mask, query_skip)
+        return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha if learned is None else None, scale, bias,
+                                        mask, query_skip, overwrite)
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, scale: float,
@@ -81,36 +77,47 @@ def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Outputs and gradients of small inputs: windows with bias and mask; a learned weight, positions, a query skip."""
+    """Outputs and gradients of small inputs: windows with bias and mask; a learned weight, as in ReViT."""
+    *inputs, bias, mask, gate = backends.example_inputs(
+        device, dtype, (2, 3, 2, 70, 48), (2, 3, 2, 35, 48), (2, 3, 2, 35, 48), (2, 3, 2, 70, 35), (2, 70, 35),
+        (3, 1, 70, 35), ())
     results = []
-    for heads, learned in (((2, 3, 2), False), ((2, 3), True)):
-        *inputs, bias, mask, by_row, by_column, gate = backends.example_inputs(
-            device, dtype, (*heads, 70, 48), (*heads, 35, 48), (*heads, 35, 48), (*heads, 70, 35), (heads[-1], 70, 35),
-            (3, 1, 70, 35), (*heads, 70, 5), (*heads, 70, 7), ())
-        inputs = [x.requires_grad_() for x in (*inputs, *([gate, by_row, by_column] if learned else [bias]))]
-        q, k, v, prev_logits = inputs[:4]
-        special = dict(query_skip=True, positions=(by_row, by_column)) if learned else dict(bias=bias, mask=mask)
-        out, logits = residual_attention(q, k, v, prev_logits, gate if learned else 0.5, 0.2, **special,
-                                         backend=backend)
-        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), inputs)]
+    for arguments, learned in ([(0.5, 0.2, bias, mask), bias], [(gate, 0.2), gate]):
+        required = [x.requires_grad_() for x in (*inputs, learned)]
+        out, logits = residual_attention(*inputs, *arguments, backend=backend)
+        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), required)]
     return results
 
 
-class _TritonAttention(torch.autograd.Function):
-    """Three kernels: no map is written but the logits and their gradient."""
+class TritonAttention(torch.autograd.Function):
+    """Three kernels: no map is written but the logits and their gradient.
+
+    Tensors are ``(B, windows, heads, ...)``; ``learned`` is ``alpha`` as a tensor, which goes first. The arguments from
+    ``by_row`` on are for :mod:`.pooled_attention`: positions, columns of the map of queries, the side of the cells of
+    keys that share a previous logit, and the shape ``(heads, h, w, h', w')`` of the means that are returned instead of
+    the logits.
+    """
 
     @staticmethod
-    def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip, by_row, by_column):
+    def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip, by_row=None, by_column=None,
+                query_width=1, prev_cell=1, next_shape=None):
         from .kernels import residual_attention as kernels  # Triton may be missing
         out, logits, lse = kernels.forward(q, k, v, prev_logits, bias, mask, by_row, by_column, learned, alpha, scale,
-                                           query_skip)
-        ctx.grid = (0, 0) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
+                                           query_skip, prev_cell)
+        height, width = ctx.grid = (0, 0) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
         gated = learned is not None and prev_logits is not None
         ctx.save_for_backward(q, k, v, prev_logits if gated else None, mask, learned, logits, lse)
         ctx.alpha, ctx.scale, ctx.query_skip = alpha, scale, query_skip
         ctx.prev_shape, ctx.bias_shape = (None if x is None else x.shape for x in (prev_logits, bias))
+        ctx.prev_cell = prev_cell
+        ctx.next = query_width, False, 1, 1, 1
         ctx.set_materialize_grads(False)
-        return out, logits
+        if next_shape is None:
+            return out, logits
+        heads, _, columns, _, key_columns = next_shape
+        ctx.next = query_width, True, query_width // columns, width // key_columns, q.shape[2] // heads
+        maps = logits.squeeze(1).unflatten(3, (height, width)).unflatten(2, (-1, query_width))
+        return out, mean_of_cells(maps, next_shape).flatten(4).flatten(2, 3).unsqueeze(1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -118,7 +125,7 @@ class _TritonAttention(torch.autograd.Function):
         from .kernels import residual_attention as kernels
         q, k, v, prev_logits, mask, learned, logits, lse = ctx.saved_tensors
         if grad is None and grad_next is None:
-            return (None, ) * 12
+            return (None, ) * 15
         grad = torch.zeros_like(v[..., :1, :]).expand(*q.shape[:-1], -1) if grad is None else grad
         grad_next = None if grad_next is None else grad_next.contiguous()
         blended = ctx.prev_shape is not None
@@ -126,21 +133,41 @@ class _TritonAttention(torch.autograd.Function):
         # The gradient of a broadcast bias is a sum, which that of the previous logits gives as well.
         keep = 1 - ctx.alpha if blended and learned is None else 0
         write_logits = needs_bias and not keep
-        grad_q, grad_prev, grad_logits, delta, grad_alpha, *grad_positions = kernels.grad_rows(
+        grad_q, grad_prev, grad_logits, delta, grad_alpha, by_row, by_column = kernels.grad_rows(
             q, k, v, prev_logits, blended, mask, learned, logits, lse, grad, grad_next, ctx.alpha, ctx.scale,
-            ctx.query_skip, write_logits, *ctx.grid)
+            ctx.query_skip, write_logits, *ctx.grid, ctx.prev_cell, *ctx.next)
         grad_k, grad_v = kernels.grad_keys(
-            q, k, v, mask, learned, logits, lse, delta, grad, grad_next, ctx.alpha, ctx.scale, blended)
+            q, k, v, mask, learned, logits, lse, delta, grad, grad_next, ctx.alpha, ctx.scale, blended, ctx.grid[1],
+            *ctx.next)
         grad_bias = None
         if needs_bias:
             grad_bias = (grad_logits if write_logits else grad_prev).sum_to_size(ctx.bias_shape)
             grad_bias = grad_bias if write_logits else grad_bias / keep
-        by_row = by_column = None
-        if ctx.grid[0]:
-            by_row, by_column = grad_positions[0].sum(0).to(q.dtype), grad_positions[1].to(q.dtype)
-        return (grad_q, grad_k, grad_v, grad_prev.sum_to_size(ctx.prev_shape) if blended else None, grad_bias, None,
+        if not blended:
+            grad_prev = None
+        elif ctx.prev_cell > 1:
+            cells = [x for side in ctx.grid for x in (side // ctx.prev_cell, ctx.prev_cell)]
+            grad_prev = grad_prev.unflatten(-1, cells).sum_to_size(*ctx.prev_shape[:-1], cells[0], 1, cells[2], 1)
+            grad_prev = grad_prev.view(ctx.prev_shape)
+        else:
+            grad_prev = grad_prev.sum_to_size(ctx.prev_shape)
+        if not ctx.grid[0]:
+            by_row = by_column = None
+        else:
+            by_row = by_row[0] if len(by_row) == 1 else by_row.sum(0).to(q.dtype)
+        return (grad_q, grad_k, grad_v, grad_prev, grad_bias, None,
                 grad_alpha.sum().to(learned.dtype) if prev_logits is not None else None, None, None, None, by_row,
-                by_column)
+                by_column, None, None, None)
+
+
+def mean_of_cells(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """``(B, *shape)`` in one pass: means along all axes of ``maps`` that are a multiple of what they become."""
+    dims = []
+    for dim in range(maps.ndim - 1, 0, -1):
+        if maps.shape[dim] != shape[dim - 1]:
+            maps = maps.unflatten(dim, (shape[dim - 1], -1))
+            dims = [dim + 1, *(d + 1 for d in dims)]
+    return maps.mean(dims) if dims else maps
 
 
 class _ResidualAttention(torch.autograd.Function):

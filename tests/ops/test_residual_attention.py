@@ -4,6 +4,7 @@ import random
 import pytest
 import torch
 
+from mmvit_backbones.ops.pooled_attention import pool_logits, pooled_attention
 from mmvit_backbones.ops.residual_attention import reference, residual_attention
 
 
@@ -64,12 +65,19 @@ def test_gradcheck():
 
 
 @pytest.mark.parametrize('grad', [False, True])
-@pytest.mark.parametrize('has_prev', [False, True])
-def test_positions_are_a_bias(has_prev, grad):
-    q, k, v, prev = (torch.randn(2, 2, 6, 6, requires_grad=grad) for _ in range(4))
-    rows, columns = torch.randn(2, 2, 6, 2), torch.randn(2, 2, 6, 3)
-    arguments = dict(q=q, k=k, v=v, prev_logits=prev if has_prev else None, alpha=torch.tensor(0.4), scale=0.5)
+@pytest.mark.parametrize('prev_shape', [None, (2, 4, 6), (1, 2, 3)], ids=str)
+def test_pooled_attention_repeats_previous_logits_and_pools_its_own(prev_shape, grad):
+    q, k, v = (torch.randn(2, 2, *grid, 5, requires_grad=grad) for grid in ((2, 4), (4, 6), (4, 6)))
+    rows, columns, prev, repeated = torch.randn(2, 2, 8, 4), torch.randn(2, 2, 8, 6), None, None
+    if prev_shape:
+        prev = repeated = torch.randn(2, prev_shape[0], 2, 4, *prev_shape[1:])
+        for dim in (4, 5):
+            repeated = repeated.repeat_interleave(k.shape[dim - 2] // prev.shape[dim], dim)
+        repeated = repeated.flatten(4).flatten(2, 3)
     with torch.set_grad_enabled(grad):
-        actual = residual_attention(**arguments, positions=(rows, columns))
-    expected = reference(**arguments, bias=(rows[..., None] + columns[..., None, :]).flatten(-2))
-    torch.testing.assert_close(actual, expected)
+        actual, pooled = pooled_attention(q, k, v, prev, torch.tensor(0.4), 0.5, (rows, columns))
+        pooled = pool_logits(pooled, (4, 1, 2, 8, 3))
+    out, logits = reference(*(x.flatten(2, 3) for x in (q, k, v)), repeated, 0.4, 0.5, query_skip=True,
+                            bias=(rows[..., None] + columns[..., None, :]).flatten(-2))
+    means = logits.view(2, 2, 1, 2, 2, 2, 4, 3, 2).mean((1, 3, 5, 8))[:, None]
+    torch.testing.assert_close((actual, pooled), (out.view(q.shape), means))

@@ -13,6 +13,7 @@ from torch._dynamo.backends.common import aot_autograd
 from mmvit_backbones.ops import backends, varied_size_window_attention
 from mmvit_backbones.ops import branches as branches_of
 from mmvit_backbones.ops.normalized_attention import normalized_attention, scaled_logits
+from mmvit_backbones.ops.pooled_attention import pool_logits, pooled_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.residual_window_attention import residual_window_attention
 from mmvit_backbones.ops.sigmoid_gate import sigmoid_gate
@@ -60,24 +61,43 @@ def sigmoid_gate_case(rng):
 
 def residual_attention_case(rng):
     """Every subset of the optional arguments; one tensor holds both results."""
-    b, h, n, d, (height, width) = rng.randint(0, 2), rng.randint(1, 2), size(rng, 90), size(rng, 128), (
-        (size(rng, 20), rng.randint(1, 3)) if rng.random() < 0.5 else (rng.randint(1, 3), size(rng, 60)))
-    m, place = height * width, layout(rng)
-    learned, skip, has_prev, has_bias, has_mask = (rng.random() < 0.5 for _ in range(5))
+    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 2), size(rng, 90), size(rng, 60), size(rng, 128)
+    place, (learned, skip, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.5 for _ in range(5))
     prev = torch.randn(rng.choice([(b, h, n, m), (b, 1, n, m)]))
     bias, mask = torch.randn(rng.choice([(b, h, n, m), (h, n, m)])), torch.randn(n, m)
-    rows, columns, has_positions = torch.randn(b, h, n, height), torch.randn(b, h, n, width), rng.random() < 0.5
 
-    def function(q, k, v, prev, bias, rows, columns, alpha, backend):
+    def function(q, k, v, prev, bias, alpha, backend):
         out, logits = residual_attention(
             place(q), place(k), place(v), place(prev) if has_prev else None, alpha if learned else 0.3, 0.4,
-            bias if has_bias and not has_positions else None, mask.to(q) if has_mask else None, skip,
-            (rows, columns) if has_positions else None, backend)
-        unused = 0. * (prev.sum() + bias.sum() + rows.sum() + columns.sum() + alpha)
-        return torch.cat([out.flatten(), logits.flatten(), unused[None]])
+            bias if has_bias else None, mask.to(q) if has_mask else None, skip, backend)
+        return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + bias.sum() + alpha)[None]])
 
-    return function, (torch.randn(b, h, n, d), torch.randn(b, h, m, d), torch.randn(b, h, m, d), prev, bias, rows,
-                      columns, torch.tensor(0.7))
+    return function, (torch.randn(b, h, n, d), torch.randn(b, h, m, d), torch.randn(b, h, m, d), prev, bias,
+                      torch.tensor(0.7))
+
+
+def pooled_attention_case(rng):
+    """Logits that become coarser or finer, between even and odd grids."""
+    b, h, d, place = rng.randint(0, 2), rng.randint(1, 2), size(rng, 128), layout(rng)
+    queries = [rng.randint(1, 6), size(rng, 20)]
+    keys = [rng.randint(1, 6), size(rng, 40)]
+    if rng.random() < 0.7:
+        queries, keys = ([2 * side for side in grid] for grid in (queries, keys))
+    halves = [-(-side // 2) for side in keys]
+    prev = torch.randn(b, rng.choice([1, h]), *queries, *rng.choice([keys, halves]))
+    next_shape = rng.choice([None, (rng.choice([h, 2 * h]), *rng.choice([queries, [-(-side // 2) for side in queries]]),
+                                    *rng.choice([keys, halves, [2 * side for side in keys]]))])
+    positions = [torch.randn(b, h, queries[0] * queries[1], side) for side in keys]
+    has_prev = rng.random() < 0.8
+
+    def function(q, k, v, prev, alpha, *positions, backend):
+        out, logits = pooled_attention(place(q), place(k), place(v), place(prev) if has_prev else None, alpha, 0.4,
+                                       positions, next_shape, backend)
+        logits = logits if next_shape is None else pool_logits(logits, next_shape)
+        return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + alpha)[None]])
+
+    return function, (*(torch.randn(b, h, *grid, d) for grid in (queries, keys, keys)), prev, torch.tensor(0.7),
+                      *positions)
 
 
 def residual_window_attention_case(rng):
@@ -120,8 +140,8 @@ def varied_size_window_case(rng):
         torch.randn(shape) for shape in shapes]
 
 
-CASES = [residual_attention_case, residual_window_attention_case, normalized_attention_case, scaled_logits_case,
-         sigmoid_gate_case]
+CASES = [residual_attention_case, pooled_attention_case, residual_window_attention_case, normalized_attention_case,
+         scaled_logits_case, sigmoid_gate_case]
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)

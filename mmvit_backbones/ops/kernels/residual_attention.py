@@ -11,6 +11,9 @@ Every tensor is ``(batch, windows, heads, ...)`` with any strides, which are 0 w
 block of rows of one head, ``_grad_keys_kernel`` a block of keys. With decomposed positions, keys form a grid
 ``(height, width)``: ``by_row`` is added to the logits of a row of keys, ``by_column`` to those of a column. Without,
 keys are one row.
+
+The previous logits, and the gradient H, may be coarser than S: one element for a cell, a square of keys (for H, of
+queries as well). The gradient of the previous logits has S's shape.
 """
 import torch
 import triton
@@ -18,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends import block_of, kernel_operator, launch, precision_of
-from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
+from .blocks import block_at, dot, is_inside, load_block, load_rows, store_block, store_rows
 
 BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
 
@@ -29,6 +32,35 @@ def _head(x, windows, heads, stride_b, stride_w, stride_h):
     image = tl.program_id(0)
     return x + (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
         tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
+
+
+@triton.jit
+def _cells(first, others, width, CELL: tl.constexpr):
+    """The cell of a token in a map that wide, and those of others, both counted from the first."""
+    if CELL > 1:
+        cell = first // width // CELL * (width // CELL) + first % width // CELL
+        token = first + others
+        others = token // width // CELL * (width // CELL) + token % width // CELL - cell
+        first = cell
+    return first, others
+
+
+@triton.jit
+def _load_prev(prev, stride_n, stride_m, row, y, x, rows, keys, n, width, CELL: tl.constexpr):
+    """A block of the previous logits, for a part of a row of keys."""
+    key = y // CELL * (width // CELL)
+    return load_block(prev, stride_n, stride_m, row, key + x // CELL, rows, keys // CELL, n,
+                      key + width // CELL).to(tl.float32)
+
+
+@triton.jit
+def _load_next(grad_next, heads, row, key, rows, keys, inside, n, m, QUERY_CELL: tl.constexpr, KEY_CELL: tl.constexpr):
+    """A block of the gradient H, from that of the means over cells and that many heads, by cells' numbers."""
+    QUERIES: tl.constexpr = QUERY_CELL * QUERY_CELL
+    KEYS: tl.constexpr = KEY_CELL * KEY_CELL
+    grad_next += (tl.program_id(0) // heads).to(tl.int64) * (n // QUERIES) * (m // KEYS)
+    block = tl.load(block_at(grad_next, m // KEYS, 1, row, key, rows, keys), mask=inside, other=0.)
+    return block.to(tl.float32) / (QUERIES * KEYS * heads)
 
 
 @triton.jit
@@ -47,8 +79,9 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
                     mask, mask_b, mask_w, mask_h, mask_n, mask_m, by_row, by_column, learned, alpha, scale,
                     out, out_b, out_w, out_h, out_n, out_d, logits, lse, windows, heads, n, m, height, width, d, dv,
                     HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-                    HAS_POSITIONS: tl.constexpr, LEARNED: tl.constexpr, QUERY_SKIP: tl.constexpr, BLOCK_N: tl.constexpr,
-                    BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+                    HAS_POSITIONS: tl.constexpr, LEARNED: tl.constexpr, QUERY_SKIP: tl.constexpr,
+                    PREV_CELL: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+                    PRECISION: tl.constexpr):
     image = tl.program_id(0)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -73,7 +106,7 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
             k_block = load_block(k, k_m, k_d, key, 0, keys, channels, end, d)
             block = scale * dot(query, tl.trans(k_block), None, PRECISION)
             if HAS_PREV:
-                before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, end).to(tl.float32)
+                before = _load_prev(prev, prev_n, prev_m, row, y, x, rows, keys, n, width, PREV_CELL)
                 block = alpha * block + (1 - alpha) * before
             if HAS_POSITIONS:
                 for_column = load_block(by_column + image.to(tl.int64) * n * width, width, 1, row, x, rows, keys, n,
@@ -105,12 +138,14 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
 @triton.jit
 def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
                       prev, prev_b, prev_w, prev_h, prev_n, prev_m, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
-                      grad, grad_b, grad_w, grad_h, grad_n, grad_d, grad_next, learned, alpha, scale, logits, lse,
-                      grad_q, out_b, out_w, out_h, out_n, out_d, grad_prev, grad_logits, delta, grad_alpha,
-                      grad_by_row, grad_by_column, windows, heads, n, m, height, width, d, dv,
+                      grad, grad_b, grad_w, grad_h, grad_n, grad_d, grad_next, next_heads,
+                      query_width, learned, alpha, scale, logits, lse, grad_q, out_b, out_w, out_h, out_n,
+                      out_d, grad_prev, grad_logits, delta, grad_alpha, grad_by_row, grad_by_column, windows, heads, n,
+                      m, height, width, d, dv,
                       HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_POSITIONS: tl.constexpr,
                       HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr, QUERY_SKIP: tl.constexpr,
-                      WRITE_LOGITS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+                      WRITE_LOGITS: tl.constexpr, PREV_CELL: tl.constexpr, COARSE: tl.constexpr,
+                      QUERY_CELL: tl.constexpr, KEY_CELL: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
                       BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
     row = tl.program_id(1) * BLOCK_N
@@ -134,6 +169,7 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     store_rows(delta, row, rows, n, row_sum)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     blended = tl.zeros((BLOCK_N,), tl.float32)
+    row_cell, row_cells = _cells(row, rows, query_width, QUERY_CELL)
     for x in range(0, width, BLOCK_M):
         for_column = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
         for y in range(0, height):
@@ -142,7 +178,11 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
                                   HAS_MASK)
             value = load_block(v, v_m, v_d, key, 0, keys, channels, end, dv)
             block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
-            if HAS_NEXT:
+            if COARSE:
+                block += _load_next(
+                    grad_next, next_heads, row_cell, y // KEY_CELL * (width // KEY_CELL) + x // KEY_CELL, row_cells,
+                    keys // KEY_CELL, is_inside(row, key, rows, keys, n, end), n, m, QUERY_CELL, KEY_CELL)
+            elif HAS_NEXT:
                 block += load_block(grad_next + first, m, 1, row, key, rows, keys, n, end).to(tl.float32)
             if HAS_POSITIONS:
                 for_column += block
@@ -154,7 +194,7 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
             if HAS_PREV:
                 store_block(grad_prev + first, m, 1, row, key, rows, keys, n, end, (1 - alpha) * block)
                 if LEARNED:
-                    before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, end).to(tl.float32)
+                    before = _load_prev(prev, prev_n, prev_m, row, y, x, rows, keys, n, width, PREV_CELL)
                     blended += tl.sum(block * before, 1)
             k_block = load_block(k, k_m, k_d, key, 0, keys, channels, end, d)
             result = dot(block.to(k_block.dtype), k_block, result, PRECISION)
@@ -178,10 +218,11 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
 @triton.jit
 def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
                       mask, mask_b, mask_w, mask_h, mask_n, mask_m, grad, grad_b, grad_w, grad_h, grad_n, grad_d,
-                      grad_next, learned, alpha, scale, logits, lse, delta,
+                      grad_next, next_heads, query_width, key_width, learned, alpha, scale, logits, lse, delta,
                       grad_k, gk_b, gk_w, gk_h, gk_m, gk_d, grad_v, gv_b, gv_w, gv_h, gv_m, gv_d,
                       windows, heads, n, m, d, dv,
                       HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, LEARNED: tl.constexpr,
+                      COARSE: tl.constexpr, QUERY_CELL: tl.constexpr, KEY_CELL: tl.constexpr,
                       BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image = tl.program_id(0)
     key = tl.program_id(1) * BLOCK_M
@@ -197,6 +238,7 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
     value = load_block(_head(v, windows, heads, v_b, v_w, v_h), v_m, v_d, key, 0, keys, channels, m, dv)
     for_key = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for_value = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    key_cell, key_cells = _cells(key, keys, key_width, KEY_CELL)
     for row in range(0, n, BLOCK_N):
         row_lse = load_rows(lse, row, rows, n)
         row_sum = load_rows(delta, row, rows, n)
@@ -204,7 +246,11 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
                               HAS_MASK)
         g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, dv)
         block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
-        if HAS_NEXT:
+        if COARSE:
+            row_cell, row_cells = _cells(row, rows, query_width, QUERY_CELL)
+            block += _load_next(grad_next, next_heads, row_cell, key_cell, row_cells, key_cells,
+                                is_inside(row, key, rows, keys, n, m), n, m, QUERY_CELL, KEY_CELL)
+        elif HAS_NEXT:
             block += load_block(grad_next + first, m, 1, row, key, rows, keys, n, m).to(tl.float32)
         query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
         for_key = dot(tl.trans(block).to(query.dtype), query, for_key, PRECISION)
@@ -215,17 +261,16 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, v, v_b, v_w, v_h, v_m, v_d,
     store_block(grad_v, gv_m, gv_d, key, 0, keys, channels, m, dv, for_value)
 
 
-def _like(x: Tensor) -> Tensor:
-    """A tensor of the shape of ``(B, windows, heads, N, d)``, laid out as ``(B, windows, N, heads, d)``."""
-    b, windows, heads, n, d = x.shape
-    return x.new_empty((b, windows, n, heads, d)).transpose(2, 3)
-
-
 def _optional(x: Tensor | None, shape: tuple[int, ...], other: Tensor) -> tuple:
     """A broadcast argument and its strides; where there is none, the kernel never reads what stands for it."""
     if x is None:
         return other, 0, 0, 0, 0, 0
     return x, *x.expand(shape).stride()
+
+
+def blocks_of(width: int, has_positions: bool, has_cells: bool) -> tuple[int, int]:
+    """Rows and keys of a block: fewer where positions, and where cells, take registers."""
+    return BLOCK_N // 2 if has_cells else BLOCK_N, BLOCK_M // 2 if has_positions else block_of(width, BLOCK_M)
 
 
 def grid_of(num_keys: int, by_row: Tensor | None, by_column: Tensor | None) -> tuple[int, int]:
@@ -236,7 +281,7 @@ def grid_of(num_keys: int, by_row: Tensor | None, by_column: Tensor | None) -> t
 @kernel_operator('residual_attention')
 def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor | None, mask: Tensor | None,
             by_row: Tensor | None, by_column: Tensor | None, learned: Tensor | None, alpha: float, scale: float,
-            query_skip: bool) -> tuple[Tensor, Tensor, Tensor]:
+            query_skip: bool, prev_cell: int) -> tuple[Tensor, Tensor, Tensor]:
     """Output, logits and log-sum-exp ``(B, windows, heads, N)``."""
     b, windows, heads, n, d = q.shape
     m, dv = v.shape[3:]
@@ -244,62 +289,69 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor |
     height, width = grid_of(m, by_row, by_column)
     out = v.new_empty((b, windows, n, heads, dv)).transpose(2, 3)
     logits, lse = q.new_empty(shape), q.new_empty(shape[:4], dtype=torch.float32)
-    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), q, *q.stride(), k, *k.stride(), v,
-           *v.stride(), *_optional(prev, shape, q), *_optional(bias, shape, q), *_optional(mask, shape, q),
-           q if by_row is None else by_row, q if by_column is None else by_column, q if learned is None else learned,
-           alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m, height, width, d, dv,
-           HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
-           HAS_POSITIONS=by_row is not None, LEARNED=learned is not None, QUERY_SKIP=query_skip, BLOCK_N=BLOCK_N,
-           BLOCK_M=block_of(width, BLOCK_M), BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+    block_n, block_m = blocks_of(width, by_row is not None, prev_cell > 1)
+    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, block_n)), q, *q.stride(), k, *k.stride(), v,
+           *v.stride(), *_optional(prev, (*shape[:4], m // prev_cell**2), q), *_optional(bias, shape, q),
+           *_optional(mask, shape, q), q if by_row is None else by_row, q if by_column is None else by_column,
+           q if learned is None else learned, alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m,
+           height, width, d, dv, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
+           HAS_POSITIONS=by_row is not None, LEARNED=learned is not None, QUERY_SKIP=query_skip, PREV_CELL=prev_cell,
+           BLOCK_N=block_n, BLOCK_M=block_m, BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
     return out, logits, lse
 
 
 @kernel_operator('residual_attention_grad_rows')
 def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, blended: bool, mask: Tensor | None,
               learned: Tensor | None, logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None, alpha: float,
-              scale: float, query_skip: bool, write_logits: bool,
-              height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+              scale: float, query_skip: bool, write_logits: bool, height: int, width: int, prev_cell: int,
+              query_width: int, coarse: bool, query_cell: int, key_cell: int,
+              next_heads: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, of the previous logits, of the logits, and what else is summed along rows.
 
     That is ``P * D``, parts of the gradient of alpha, parts of that of ``by_row``, and that of ``by_column``, where
     ``height`` is not 0.
 
-    ``blended`` tells whether there are previous logits, which only the gradient of alpha reads. What is not needed is
-    empty.
+    ``blended`` tells whether there are previous logits, which only the gradient of alpha reads. ``grad_next`` is dense;
+    if ``coarse``, that of means over cells and ``next_heads`` heads. What is not needed is empty.
     """
     (b, windows, heads, n, d), (m, dv) = q.shape, v.shape[3:]
-    grad_q, delta = _like(q), torch.empty_like(lse)
+    grad_q, delta = torch.empty_like(q), torch.empty_like(lse)
     grad_prev = q.new_empty(logits.shape if blended else (0, ))
     grad_logits = q.new_empty(logits.shape if write_logits else (0, ))
-    grad_alpha = lse.new_empty((b * windows * heads, triton.cdiv(n, BLOCK_N)) if learned is not None else (0, ))
     has_positions = height > 0
     if not has_positions:
         height, width = 1, m
-    block_m = block_of(width, BLOCK_M)
-    grad_by_row = lse.new_empty((triton.cdiv(width, block_m), *lse.shape, height) if has_positions else (0, ))
-    grad_by_column = lse.new_empty((*lse.shape, width) if has_positions else (0, ))
-    launch(_grad_rows_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), q, *q.stride(), k, *k.stride(), v,
-           *v.stride(), *_optional(prev, logits.shape, q), *_optional(mask, logits.shape, q), grad, *grad.stride(),
-           q if grad_next is None else grad_next, q if learned is None else learned, alpha, scale, logits, lse, grad_q,
-           *grad_q.stride(), grad_prev, grad_logits, delta, grad_alpha, grad_by_row, grad_by_column, windows, heads, n,
-           m, height, width, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None, HAS_POSITIONS=has_positions,
-           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, QUERY_SKIP=query_skip,
-           WRITE_LOGITS=write_logits, BLOCK_N=BLOCK_N, BLOCK_M=block_m, BLOCK_D=block_of(max(d, dv)),
-           PRECISION=precision_of(q))
+    block_n, block_m = blocks_of(width, has_positions, coarse or prev_cell > 1)
+    parts = triton.cdiv(width, block_m)
+    grad_alpha = lse.new_empty((b * windows * heads, triton.cdiv(n, block_n)) if learned is not None else (0, ))
+    grad_by_row = (q if parts == 1 else lse).new_empty((parts, *lse.shape, height) if has_positions else (0, ))
+    grad_by_column = q.new_empty((*lse.shape, width) if has_positions else (0, ))
+    launch(_grad_rows_kernel, (b * windows * heads, triton.cdiv(n, block_n)), q, *q.stride(), k, *k.stride(), v,
+           *v.stride(), *_optional(prev, (*lse.shape, m // prev_cell**2), q), *_optional(mask, logits.shape, q), grad,
+           *grad.stride(), q if grad_next is None else grad_next, next_heads, query_width,
+           q if learned is None else learned, alpha, scale, logits, lse, grad_q, *grad_q.stride(), grad_prev,
+           grad_logits, delta, grad_alpha, grad_by_row, grad_by_column, windows, heads, n, m, height, width, d, dv,
+           HAS_PREV=blended, HAS_MASK=mask is not None, HAS_POSITIONS=has_positions, HAS_NEXT=grad_next is not None,
+           LEARNED=learned is not None, QUERY_SKIP=query_skip, WRITE_LOGITS=write_logits, PREV_CELL=prev_cell,
+           COARSE=coarse, QUERY_CELL=query_cell, KEY_CELL=key_cell, BLOCK_N=block_n, BLOCK_M=block_m,
+           BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
     return grad_q, grad_prev, grad_logits, delta, grad_alpha, grad_by_row, grad_by_column
 
 
 @kernel_operator('residual_attention_grad_keys')
 def grad_keys(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, learned: Tensor | None, logits: Tensor,
               lse: Tensor, delta: Tensor, grad: Tensor, grad_next: Tensor | None, alpha: float, scale: float,
-              blended: bool) -> tuple[Tensor, Tensor]:
+              blended: bool, width: int, query_width: int, coarse: bool, query_cell: int, key_cell: int,
+              next_heads: int) -> tuple[Tensor, Tensor]:
     """Gradients of k and v."""
     (b, windows, heads, n, d), (m, dv) = q.shape, v.shape[3:]
-    grad_k, grad_v = _like(k), _like(v)
+    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
     launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), q, *q.stride(), v, *v.stride(),
-           *_optional(mask, logits.shape, q), grad, *grad.stride(), q if grad_next is None else grad_next,
+           *_optional(mask, logits.shape, q), grad, *grad.stride(),
+           q if grad_next is None else grad_next, next_heads, query_width, width,
            q if learned is None else learned, alpha, scale, logits, lse, delta, grad_k, *grad_k.stride(), grad_v,
            *grad_v.stride(), windows, heads, n, m, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None,
-           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M,
-           BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
+           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, COARSE=coarse,
+           QUERY_CELL=query_cell, KEY_CELL=key_cell, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M, BLOCK_D=block_of(max(d, dv)),
+           PRECISION=precision_of(q))
     return grad_k, grad_v

@@ -18,7 +18,8 @@ class Backbone(BaseModule):
 
     A network builds its modules, then calls :meth:`add_output_norms` if it has such norms, and :meth:`freeze`; it
     implements the methods of the first section below. ``channels`` and ``strides`` come from the network; the other
-    arguments are the user's, and every network takes them.
+    arguments are the user's, and every network takes them, as well as ``arch`` and ``drop_path_rate`` (float), the
+    stochastic depth of the last block, to which it rises linearly from 0.
 
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
@@ -202,22 +203,6 @@ class Backbone(BaseModule):
         """Modules of one stage, without its output norm."""
         return [module for layer in self.stage_layers(stage) for module in layer]
 
-    @property
-    def num_layers(self) -> int:
-        """Layers for layer-wise learning-rate decay, without the stem and what comes after the last block."""
-        return sum(len(self.stage_layers(stage)) for stage in range(self.num_stages))
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
-        layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
-        layer_of_module = {module: i for i, layer in enumerate(layers) for module in layer}
-        module = self
-        for part in name.split('.'):
-            module = getattr(module, part, None)
-            if module in layer_of_module:
-                return layer_of_module[module]
-        return None
-
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
 
@@ -229,9 +214,13 @@ class Backbone(BaseModule):
             tuple[int, int]: Layer of the parameter (0 is the stem) and the number of layers. Output norms and
             everything outside of the backbone belong to the last.
         """
-        num_layers = self.num_layers + 2
-        layer = self.layer_of(param_name.removeprefix(prefix)) if param_name.startswith(prefix) else None
-        return (num_layers - 1 if layer is None else layer), num_layers
+        layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
+        depth_of = {module: depth for depth, layer in enumerate(layers) for module in layer}
+        module, depth = self, len(layers)
+        for part in param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else ():
+            module = getattr(module, part, None)
+            depth = depth_of.get(module, depth)
+        return depth, len(layers) + 1
 
 
 @contextmanager
@@ -255,6 +244,13 @@ def check_out_indices(out_indices: Sequence[int] | int | None, num_stages: int) 
     if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= num_stages:
         raise ValueError(f'out_indices must be ascending, each from 0 to {num_stages - 1}, got {out_indices}')
     return indices
+
+
+def pyramid(arch: dict) -> dict[str, list[int]]:
+    """Channels and strides of stages that double both, from ``embed_dims`` and 4."""
+    channels = [arch['embed_dims'] * 2**stage for stage in range(len(arch['depths']))]
+    check_num_heads(channels, arch['num_heads'])
+    return dict(channels=channels, strides=[4 * 2**stage for stage in range(len(channels))])
 
 
 def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:

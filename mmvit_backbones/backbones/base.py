@@ -253,10 +253,10 @@ def pyramid(arch: dict) -> dict[str, list[int]]:
     return dict(channels=channels, strides=[4 * 2**stage for stage in range(len(channels))])
 
 
-def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
+def check_num_heads(channels: Sequence[int], num_heads: Sequence[int], name: str = 'num_heads') -> None:
     """One number of heads per stage, each of which divides the stage's channels."""
     if len(num_heads) != len(channels):
-        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
+        raise ValueError(f'arch needs as many {name} as depths, got {len(num_heads)} and {len(channels)}')
     for c, heads in zip(channels, num_heads):
         if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} {name}')

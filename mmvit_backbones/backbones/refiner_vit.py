@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
+from .. import layers
+from ..layers import PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import image_by_image, relu6_
@@ -127,17 +128,12 @@ class SharedAttention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
-class Block(nn.Module):
+class Block(layers.Block):
     """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
 
     def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        eps = 4 * NORM_EPS  # the norm of x / 2 is that of x, but for its epsilon
-        self.norm1 = nn.LayerNorm(channels, eps=eps)
-        self.attn = attention
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=eps)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
+        # The norm of x / 2 is that of x, but for its epsilon.
+        super().__init__(attention, channels, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.full((channels, ), 1e-5))
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -168,15 +164,13 @@ class RefinerViT(Backbone):
         mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
             ``'tokens'``.
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16, with a LayerNorm each;
             that of the last is the classifier's.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import RefinerViT
-        >>> maps = RefinerViT('small').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in RefinerViT('small')(torch.rand(1, 3, 64, 96))]
         [(1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6)]
     """
 

@@ -27,16 +27,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Attends between all tokens.
-
-        Args:
-            x (Tensor): Normalized tokens ``(B, N, C)``.
-            prev_logits (Tensor | None): Logits of the block before, ``(B, num_heads, N, N)``.
-            alpha (Tensor): The weight of this block's own logits.
-
-        Returns:
-            tuple[Tensor, Tensor]: Tokens ``(B, N, C)`` and this block's logits.
-        """
+        """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         x, logits = residual_attention(q, k, v, prev_logits, alpha, self.scale)
@@ -56,14 +47,12 @@ class ReViT(Backbone):
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and so
             are checkpoints of another size.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ReViT
-        >>> maps = ReViT('base').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ReViT('base')(torch.rand(1, 3, 64, 96))]
         [(1, 768, 4, 6)]
     """
 
@@ -74,11 +63,9 @@ class ReViT(Backbone):
         arch = self.resolve_arch(arch)
         channels, num_heads = arch['embed_dims'], arch['num_heads']
         check_num_heads([channels], [num_heads])
-        if img_size < PATCH_SIZE:
-            raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
-        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size // PATCH_SIZE, class_token=False)
+        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(

@@ -49,7 +49,7 @@ class BareReduction(nn.Module):
         self.pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[-1], STRIDES[-1], DILATIONS[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.pyramid(pad_to_multiple(x, STRIDES[-1])))
+        return self.pyramid(pad_to_multiple(x, STRIDES[-1]))
 
 
 class PlainCell(NormalCell):
@@ -82,14 +82,13 @@ class ViTAE(Backbone):
         img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others are
             interpolated.
         drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
-        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0.
-        kwargs: Common arguments of :class:`Backbone`. The stem is the first reduction or the patch embedding.
+        kwargs: Common arguments of :class:`Backbone`; stochastic depth is that of normal cells. The stem is the first
+            reduction or the patch embedding.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ViTAE
-        >>> maps = ViTAE('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ViTAE('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 64, 8, 12), (1, 256, 4, 6)]
     """
 
@@ -120,10 +119,7 @@ class ViTAE(Backbone):
                 performer_cell(channels[0], widths[1], channels[1], stage=1),
                 BareReduction(channels[1], widths[2])])
         else:
-            if img_size < PATCH_SIZE:
-                raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
-            self.patch_embed = PatchEmbed(
-                self.in_channels, channels[0], PATCH_SIZE, img_size // PATCH_SIZE, class_token=True)
+            self.patch_embed = PatchEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, rate) for rate in drop_paths)
         self.apply(init_linear)

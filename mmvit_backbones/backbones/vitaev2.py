@@ -18,7 +18,7 @@ from ..layers import (
     drop_path_schedule,
     init_linear,
 )
-from .base import Backbone
+from .base import Backbone, check_num_heads
 
 STRIDES = [4, 2, 2, 2]
 KERNEL_SIZES = [7, 3, 3, 3]
@@ -26,6 +26,7 @@ DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]]
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
+SETTINGS = ('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads')
 MIXED = ['window', 'window', 'global', 'global']
 
 
@@ -67,14 +68,12 @@ class ViTAEv2(Backbone):
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ViTAEv2
-        >>> maps = ViTAEv2('small').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ViTAEv2('small')(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
     arch_zoo = {
-        name: dict(zip(('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads', 'attention'), values))
-        for name, values in {
+        name: dict(zip((*SETTINGS, 'attention'), values)) for name, values in {
             'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
             '48m': ([96, 192, 384, 768], [64, 64, 192, 384], [2, 2, 11, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
             'base': ([128, 256, 512, 1024], [96, 96, 256, 512], [2, 2, 12, 2], [1, 4, 8, 16], [1, 1, 4, 8], MIXED),
@@ -175,8 +174,6 @@ def check_arch(arch: dict) -> None:
         if isinstance(values, list) and len(values) != len(STRIDES):
             raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
     for key in ('num_heads', 'reduction_heads'):
-        for channels, heads in zip(arch['embed_dims'], arch[key]):
-            if channels % heads:
-                raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
+        check_num_heads(arch['embed_dims'], arch[key], key)
     if not set(arch.get('attention', ())) <= {'window', 'global'}:
         raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

@@ -116,9 +116,13 @@ def regional_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, groups: li
     Returns:
         Tensor: ``(windows * B, num_heads, N, d)``.
     """
-    sizes = [count for count, _ in groups]
-    parts = zip(q.split(sizes), k.split(sizes), v.split(sizes), groups)
-    outs = [attend_group(q, k, v, bias, mask) for q, k, v, (_, mask) in parts]
+    sizes, outs = [count for count, _ in groups], []
+    for query, key, value, (_, mask) in zip(q.split(sizes), k.split(sizes), v.split(sizes), groups):
+        group_bias = bias
+        if mask is not None:
+            sees, forbidden = mask
+            query, group_bias = query * sees, (bias * sees).masked_fill(forbidden, -torch.inf)
+        outs.append(F.scaled_dot_product_attention(query, key, value, attn_mask=group_bias[None]))
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
@@ -128,10 +132,3 @@ def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, allowed: Tensor) ->
     logits = logits.masked_fill(~allowed.unsqueeze(1), -torch.finfo(q.dtype).max)
     return logits.softmax(-1) @ v
 
-
-def attend_group(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Attention with a bias in windows of one kind; a query that may see nothing takes the mean of all values."""
-    if mask is not None:
-        sees, forbidden = mask
-        query, bias = query * sees, (bias * sees).masked_fill(forbidden, -torch.inf)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])

@@ -13,14 +13,10 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
     Args:
         x (Tensor): ``(B, C, H, W)``.
         gate (Tensor): The same shape.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): As :func:`.backends.choose` takes it, which raises its errors.
 
     Returns:
         Tensor: ``(B, C, H, W)``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     if backends.choose(backend, x, 0, 'sigmoid gate', example) == 'triton':
         return _TritonGate.apply(x, gate.to(x.dtype))

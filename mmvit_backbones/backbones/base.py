@@ -47,7 +47,11 @@ class Backbone(BaseModule):
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
         self.in_channels = in_channels
-        self.out_indices = check_out_indices(out_indices, self.num_stages)
+        indices = range(self.num_stages) if out_indices is None else out_indices
+        self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
+        allowed = range(self.num_stages)
+        if not self.out_indices or [i for i in allowed if i in self.out_indices] != list(self.out_indices):
+            raise ValueError(f'out_indices must be ascending, each from 0 to {allowed[-1]}, got {out_indices}')
         if not -1 <= frozen_stages <= self.num_stages:
             raise ValueError(f'frozen_stages must be from -1 to {self.num_stages}, got {frozen_stages}')
         self.frozen_stages = frozen_stages
@@ -235,15 +239,6 @@ def without_tracking(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, count) in zip(norms, before):
             norm.momentum, norm.num_batches_tracked = momentum, count
-
-
-def check_out_indices(out_indices: Sequence[int] | int | None, num_stages: int) -> tuple[int, ...]:
-    if out_indices is None:
-        return tuple(range(num_stages))
-    indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
-    if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= num_stages:
-        raise ValueError(f'out_indices must be ascending, each from 0 to {num_stages - 1}, got {out_indices}')
-    return indices
 
 
 def pyramid(arch: dict) -> dict[str, list[int]]:

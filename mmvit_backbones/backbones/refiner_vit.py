@@ -198,6 +198,7 @@ class RefinerViT(Backbone):
             raise ValueError(f"mix_tokens needs out_type='tokens', got {out_type!r}")
         self.out_type = out_type
         self.mix_tokens = mix_tokens
+        self.blocks_per_stage = depth // NUM_TAPS
 
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
@@ -242,10 +243,6 @@ class RefinerViT(Backbone):
     def grid_of(images: Tensor) -> tuple[int, int]:
         """Rows and columns of patches, the last of which may stick out."""
         return -(-images.shape[2] // PATCH_SIZE), -(-images.shape[3] // PATCH_SIZE)
-
-    @property
-    def blocks_per_stage(self) -> int:
-        return len(self.blocks) // NUM_TAPS
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.embed]

@@ -197,7 +197,7 @@ class RegionViT(Backbone):
     """RegionViT and RegionViT+: regional tokens attend among themselves, then local tokens in windows with their own.
 
     Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
-    stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels.
+    stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels; larger images are a ``ValueError``.
 
     Quirks kept for checkpoint compatibility:
 
@@ -223,9 +223,6 @@ class RegionViT(Backbone):
         resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
             table were an image, which blurs over the seam; False in the order of displacements.
         kwargs: Common arguments of :class:`Backbone`.
-
-    Raises:
-        ValueError: If an argument is outside of what is allowed, or an image is larger than the windows reach.
 
     Example:
         >>> import torch

@@ -106,7 +106,7 @@ class ViTAEv2(Backbone):
         conv_width = self.conv_width(stage)
         return ReductionCell(
             PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
-            self.reduction_attention(stage, pyramid_channels, self.arch['reduction_heads'][stage]),
+            self.attention(stage, pyramid_channels, self.arch['reduction_heads'][stage], reduces=True),
             ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
                        strides=[2, stride // 2, 1]),
             stride, pyramid_channels, channels, position=self.position(pyramid_channels))
@@ -115,22 +115,17 @@ class ViTAEv2(Backbone):
         channels = self.channels[stage]
         return NormalCell(
             channels,
-            self.normal_attention(stage, self.arch['num_heads'][stage]),
+            self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False),
             ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage]),
             MLP_RATIO, drop_rate, drop_path, position=self.position(channels))
 
     # ---- what another attention exchanges
 
-    def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
+    def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
+        """From ``in_channels`` to the channels of the stage, in its reduction cell or in a normal one."""
         if self.arch['attention'][stage] == 'window':
             return WindowAttention(in_channels, self.channels[stage], num_heads, self.window_size)
-        return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=False, value_skip=True)
-
-    def normal_attention(self, stage: int, num_heads: int) -> nn.Module:
-        channels = self.channels[stage]
-        if self.arch['attention'][stage] == 'window':
-            return WindowAttention(channels, channels, num_heads, self.window_size)
-        return GlobalAttention(channels, channels, num_heads)
+        return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=not reduces, value_skip=reduces)
 
     def conv_width(self, stage: int) -> int:
         """Channels inside the convolution branch of a reduction cell."""

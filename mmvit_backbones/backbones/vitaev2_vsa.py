@@ -29,12 +29,6 @@ class ViTAEv2VSA(ViTAEv2):
         offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``.
         context_position (bool): Whether the 7 x 7 convolutions are there; without them, no published weights fit.
         kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
-
-    Example:
-        >>> import torch
-        >>> from mmvit_backbones.backbones import ViTAEv2VSA
-        >>> [tuple(x.shape) for x in ViTAEv2VSA('small')(torch.rand(1, 3, 64, 96))]
-        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
     arch_zoo = {
@@ -54,12 +48,9 @@ class ViTAEv2VSA(ViTAEv2):
         super().__init__(arch, **kwargs)
         reset_projections(self)
 
-    def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
+    def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,
                                          self.window_padding, self.offset_divisor)
-
-    def normal_attention(self, stage: int, num_heads: int) -> nn.Module:
-        return self.reduction_attention(stage, self.channels[stage], num_heads)
 
     def conv_width(self, stage: int) -> int:
         return 2 * self.channels[stage] if self.arch['wide_conv'] else self.arch['pyramid_dims'][stage]

@@ -12,10 +12,6 @@ class RelativePositionTable(nn.Module):
     """One learned bias per head and displacement inside a window.
 
     A checkpoint trained with another window size is resized on load: bicubic, with one log line.
-
-    Args:
-        window_size (int): Side of the window, in tokens.
-        num_heads (int): Number of heads.
     """
 
     def __init__(self, window_size: int, num_heads: int) -> None:

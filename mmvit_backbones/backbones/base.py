@@ -38,6 +38,7 @@ class Backbone(BaseModule):
     """
 
     arch_zoo: dict[str, dict] = {}
+    min_size = 1  # of images, in pixels
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
                  out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
@@ -84,8 +85,8 @@ class Backbone(BaseModule):
             yield self.output_norm(stage)(x)
 
     def stem_modules(self) -> list[nn.Module]:
-        """Modules before the first stage."""
-        raise NotImplementedError
+        """Modules before the first stage; to be overridden where these are others."""
+        return [self.patch_embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""
@@ -146,8 +147,8 @@ class Backbone(BaseModule):
     def check_images(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
-        if images.shape[2] < 1 or images.shape[3] < 1:
-            raise ValueError(f'images must be at least 1 x 1 pixels, got {tuple(images.shape)}')
+        if min(images.shape[2:]) < self.min_size:
+            raise ValueError(f'images must be at least {self.min_size} pixels high and wide, got {tuple(images.shape)}')
 
     def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
         """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
@@ -198,10 +199,9 @@ class Backbone(BaseModule):
         """
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(*args)
-        if torch.compiler.is_compiling():
-            return checkpoint(block, *args, use_reentrant=False)
-        return checkpoint(block, *args, use_reentrant=False,
-                          context_fn=lambda: (nullcontext(), without_tracking(block)))
+        context = {} if torch.compiler.is_compiling() else {
+            'context_fn': lambda: (nullcontext(), without_tracking(block))}
+        return checkpoint(block, *args, use_reentrant=False, **context)
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Modules of one stage, without its output norm."""

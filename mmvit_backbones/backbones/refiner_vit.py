@@ -89,15 +89,8 @@ class Refiner(nn.Module):
         return self.norm3(self.project(x)) + attn
 
 
-class Attention(nn.Module):
+class Attention(layers.GlobalAttention):
     """Attention with a map of its own, to which it adds the scaled map of the block before."""
-
-    def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
@@ -202,9 +195,10 @@ class RefinerViT(Backbone):
 
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
-        self.blocks = nn.ModuleList(
-            Block((SharedAttention if i % 2 else Attention)(channels, num_heads), channels, arch['mlp_ratio'], rate)
-            for i, rate in enumerate(drop_paths))
+        self.blocks = nn.ModuleList()
+        for i, rate in enumerate(drop_paths):
+            attn = SharedAttention(channels, num_heads) if i % 2 else Attention(channels, channels, num_heads)
+            self.blocks.append(Block(attn, channels, arch['mlp_ratio'], rate))
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         for table in (self.embed.class_token, self.embed.positions.pos_embed):

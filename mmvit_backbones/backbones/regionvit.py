@@ -108,13 +108,7 @@ class Attention(nn.Module):
         return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, groups: list[Group] | None = None) -> Tensor:
-        """Attends among the tokens of each sequence.
-
-        Args:
-            x (Tensor): ``(sequences, N, C)``.
-            groups (list[Group] | None): Kinds of windows, if the sequences are windows, in the order of the
-                sequences; each window comes once per image of the batch.
-        """
+        """Attends among the tokens of each sequence, ``(sequences, N, C)``; ``groups`` where sequences are windows."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if groups is None:
             x = F.scaled_dot_product_attention(q, k, v)
@@ -252,6 +246,7 @@ class RegionViT(Backbone):
         self.resize_wrapped = resize_wrapped
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
+        self.min_size = self.local_embed.min_size
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
@@ -275,12 +270,6 @@ class RegionViT(Backbone):
 
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
         return self.iter_stages(images, self.out_tokens)
-
-    def check_images(self, images: Tensor) -> None:
-        super().check_images(images)
-        if min(images.shape[2:]) < self.local_embed.min_size:
-            raise ValueError(f'images must be at least {self.local_embed.min_size} pixels high and wide, '
-                             f'got {tuple(images.shape)}')
 
     def check_reach(self, images: Tensor, local: Tensor, regional: Tensor) -> None:
         """Regional tokens become fewer from stage to stage, and smaller windows may leave local tokens without one."""

@@ -165,10 +165,9 @@ class ResT(Backbone):
         check_arch(arch)
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
-        self.depths = arch['depths']
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
         self.patch_embeds.extend(self.patch_embed_type(before, after) for before, after in pairwise(self.channels))
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], drop_path,

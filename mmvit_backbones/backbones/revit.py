@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, Gate, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import Block, Gate, GlobalAttention, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.residual_attention import residual_attention
 from .base import Backbone, check_num_heads
 
@@ -16,15 +16,8 @@ PATCH_SIZE = 16
 NORM_EPS = 1e-6
 
 
-class Attention(nn.Module):
+class Attention(GlobalAttention):
     """Attention between all tokens whose logits are blended with those of the block before (paper, equation 5)."""
-
-    def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""
@@ -69,7 +62,7 @@ class ReViT(Backbone):
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(
-            Block(Attention(channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS, LayerNorm)
+            Block(Attention(channels, channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS, LayerNorm)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
@@ -82,9 +75,6 @@ class ReViT(Backbone):
         for block in self.blocks:
             x, logits = self.run_block(block, x, logits, alpha)
         yield x.unflatten(1, (height, width))
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """The gate goes with the second block, which is the first to read it."""

@@ -66,10 +66,9 @@ class SwinBase(Backbone):
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(**pyramid(arch), **kwargs)
 
-        self.depths = arch['depths']
         self.window_size = window_size
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList()
         for channels, num_heads, rates in zip(self.channels, arch['num_heads'], drop_paths):
             blocks = [self.make_block(channels, num_heads, arch['mlp_ratio'], rate) for rate in rates]
@@ -88,9 +87,6 @@ class SwinBase(Backbone):
                 x = self.run_block(block, x)
             yield x
             x = stage.downsample(x)
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Merging belongs to the block before it."""

@@ -9,17 +9,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    ConvBranch,
-    GlobalAttention,
-    LinearAttention,
-    NormalCell,
-    PatchEmbed,
-    PyramidReduction,
-    ReductionCell,
-    drop_path_schedule,
-    init_linear,
-)
+from ..layers import ConvBranch, GlobalAttention, LinearAttention, NormalCell, PyramidReduction, ReductionCell
+from ..layers.drop_path import drop_path_schedule
+from ..layers.init import init_linear
+from ..layers.patch_embed import PatchEmbed
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 

@@ -8,16 +8,9 @@ from collections.abc import Iterator, Sequence
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    ConvBranch,
-    GlobalAttention,
-    NormalCell,
-    PyramidReduction,
-    ReductionCell,
-    WindowAttention,
-    drop_path_schedule,
-    init_linear,
-)
+from ..layers import ConvBranch, GlobalAttention, NormalCell, PyramidReduction, ReductionCell, WindowAttention
+from ..layers.drop_path import drop_path_schedule
+from ..layers.init import init_linear
 from .base import Backbone, check_num_heads
 
 STRIDES = [4, 2, 2, 2]
@@ -91,8 +84,7 @@ class ViTAEv2(Backbone):
         super().__init__(channels=arch['embed_dims'], strides=[4, 8, 16, 32], **kwargs)
         self.arch = arch
         self.window_size = window_size
-        self.depths = arch['depths']
-        drop_paths = published_drop_paths(drop_path_rate, self.depths)
+        drop_paths = published_drop_paths(drop_path_rate, arch['depths'])
         widths = [self.in_channels, *self.channels]
         self.stages = nn.ModuleList(
             Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])

@@ -50,6 +50,7 @@ class GlobalAttention(nn.Module):
                  value_skip: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.scale = (channels // num_heads)**-0.5
         self.value_skip = value_skip
         self.qkv = nn.Linear(in_channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)

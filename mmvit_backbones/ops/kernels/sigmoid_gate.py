@@ -49,3 +49,7 @@ def backward(x: Tensor, gate: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of both arguments."""
     grad_x, grad_gate = launch_over(_backward_kernel, (x, gate, grad), 2)
     return grad_x, grad_gate
+
+
+forward.register_autograd(lambda ctx, grad: backward(*ctx.saved_tensors, grad),
+                          setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))

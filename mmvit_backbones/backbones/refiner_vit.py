@@ -209,8 +209,7 @@ class RefinerViT(Backbone):
         if self.out_type == 'featmap':
             return super().forward(images)
         self.check_images(images)
-        height, width = self.grid_of(images)
-        bbox = sample_bbox(height, width) if self.training and self.mix_tokens else NO_BBOX
+        bbox = sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
         return self.read_tokens(images, bbox),
 
     def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> TokenFeatures:

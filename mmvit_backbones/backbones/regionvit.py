@@ -157,11 +157,9 @@ class Projection(nn.Module):
 
 
 class Stage(nn.Module):
-    """Projection of both maps, then blocks on one grid of windows.
+    """Projection of both maps, where they come with half the channels, then blocks on one grid of windows.
 
-    Args:
-        peg (bool): Add a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
-        project (bool): Whether the maps come with half the channels and twice the size.
+    ``peg`` adds a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
@@ -242,7 +240,10 @@ class RegionViT(Backbone):
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
         self.out_tokens = out_tokens
-        self.window_sizes = check_window_size(window_size, self.num_stages)
+        self.window_sizes = (window_size, ) * self.num_stages if isinstance(window_size, int) else tuple(window_size)
+        if len(self.window_sizes) != self.num_stages or min(self.window_sizes) < 1:
+            raise ValueError(
+                f'window_size must be one size of at least 1 or {self.num_stages} of them, got {window_size}')
         self.resize_wrapped = resize_wrapped
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
@@ -276,16 +277,12 @@ class RegionViT(Backbone):
         for stage, window_size in enumerate(self.window_sizes):
             if any(-(-n // 2**stage) > window_size * -(-m // 2**stage)
                    for n, m in zip(local.shape[1:3], regional.shape[1:3])):
+                reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
+                largest = min(reach) + self.local_embed.slack  # up to this side, windows cover every image
                 raise ValueError(
                     f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of '
-                    f'{self.window_sizes} can cover, which is {self.largest_side} x {self.largest_side}; '
+                    f'{self.window_sizes} can cover, which is {largest} x {largest}; '
                     f'window_size={max(self.window_sizes)} covers any size')
-
-    @property
-    def largest_side(self) -> int:
-        """Up to this side, in pixels, windows cover every image; only called where they do not cover them all."""
-        reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
-        return min(reach) + self.local_embed.slack
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.local_embed, self.region_embed]
@@ -321,10 +318,3 @@ class RegionViT(Backbone):
             if keys and not state_dict.keys() & set(keys):
                 print_log(f'RegionViT: {kind} is not in the checkpoint, keeps its initial values', logger='current')
                 state_dict.update({key: own[key] for key in keys})
-
-
-def check_window_size(window_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
-    sizes = (window_size, ) * num_stages if isinstance(window_size, int) else tuple(window_size)
-    if len(sizes) != num_stages or min(sizes) < 1:
-        raise ValueError(f'window_size must be one size of at least 1 or {num_stages} of them, got {window_size}')
-    return sizes

@@ -106,6 +106,7 @@ class ViTAE(Backbone):
         strides = [4, 8, 16] if widths else [PATCH_SIZE]
         super().__init__(channels=channels, strides=strides, **kwargs)
 
+        self.is_plain = not widths
         if widths:
             self.reductions = nn.ModuleList([
                 performer_cell(self.in_channels, widths[0], channels[0], stage=0),
@@ -127,10 +128,6 @@ class ViTAE(Backbone):
             GlobalAttention(channels, channels, arch['num_heads']),
             ConvBranch([channels, *hidden, channels], arch['groups'], last_act=not plain),
             arch['mlp_ratio'], drop_rate, drop_path)
-
-    @property
-    def is_plain(self) -> bool:
-        return self.num_stages == 1
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         if self.is_plain:

@@ -62,11 +62,8 @@ class VariedSizeWindowAttention(nn.Module):
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Where the windows of a normalized map ``(B, H, W, channels)`` look.
 
-        In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
-
-        Returns:
-            tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
-            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
+        Scale and offset (in pixels) of every window, each ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding
+        (top, left). In 32 bits also under autocast: bfloat16 knows an offset of 100 pixels only to half a pixel.
         """
         height, width = x.shape[1:3]
         padded, top, left = (pad_around(x, self.window_size) if self.window_padding == 'center' else

@@ -12,16 +12,10 @@ from .precision import at_least_float32
 
 
 def scaled_logits(q: Tensor, k: Tensor, scale: float, backend: str | None = None) -> Tensor:
-    """``scale * q k^T``, whose backward pass scales inside of its matrix products, too.
+    """``scale * q k^T``, ``(B, num_heads, N, M)``, whose backward pass scales inside of its matrix products, too.
 
-    Args:
-        q (Tensor): ``(B, num_heads, N, d)``, any strides.
-        k (Tensor): ``(B, num_heads, M, d)``, any strides.
-        scale (float): Factor.
-        backend (str | None): As :func:`.backends.choose` takes it, which raises its errors.
-
-    Returns:
-        Tensor: ``(B, num_heads, N, M)``.
+    ``q`` is ``(B, num_heads, N, d)`` and ``k`` is ``(B, num_heads, M, d)``, of any strides; ``backend`` as for
+    :func:`normalized_attention`.
     """
     backend = backends.choose(backend, q, q.shape[-1], 'scaled logits', example_logits)
     if backend == 'torch' and torch.compiler.is_compiling():
@@ -77,7 +71,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.
         value (Tensor): ``(B, num_heads, M, d)``.
         eps (float): Epsilon of the instance norm. Defaults to 1e-5.
-        backend (str | None): As :func:`.backends.choose` takes it, which raises its errors.
+        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
 
     Returns:
         Tensor: ``(B, num_heads, N, d)``.

@@ -13,7 +13,7 @@ from torch import Tensor
 from .window import crop, needs_padding
 
 # Windows of one kind: their number, and which queries see anything, ``(N, 1)``, and which pairs of these are forbidden,
-# ``(N, N)``; or None where there is no padding.
+# ``(N, N)``, with ``N = 1 + window_size ** 2``; or None where there is no padding.
 Group = tuple[int, tuple[Tensor, Tensor] | None]
 
 
@@ -84,14 +84,10 @@ class WindowGrid:
 
 
 def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """What the windows of the last column, the last row and the corner may not see.
+    """What the windows of the last column, the last row and the corner see, and what not: two of a ``Group`` for each.
 
     Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
     allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
-
-    Returns:
-        list[tuple[Tensor, Tensor]]: For each kind the queries that see anything ``(N, 1)`` and the forbidden pairs of
-        these ``(N, N)``, with ``N = 1 + window_size ** 2``.
     """
     position = torch.arange(window_size, device=device)
     in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)

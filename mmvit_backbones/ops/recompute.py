@@ -8,7 +8,8 @@ module is called twice.
     hidden = recomputable(self.act, x)
     return recompute_input(self.fc2, hidden)
 
-Compilers decide by themselves what to recompute, and get plain calls.
+On the CPU alone: a GPU's time goes to reading and writing memory, of which this needs more, and ``with_cp`` saves more
+memory there. Compilers decide by themselves what to recompute, and get plain calls.
 """
 from collections.abc import Callable
 
@@ -24,7 +25,8 @@ def recomputable(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         inputs (Tensor): Its arguments.
     """
     y = function(*inputs)
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling() and not any(y is x for x in inputs):
+    if (y.device.type == 'cpu' and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+            and not any(y is x for x in inputs)):
         y.recipe = function, inputs
     return y
 
@@ -41,10 +43,9 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             or not torch._C._autograd._saved_tensors_hooks_is_enabled()):  # torch.func refuses hooks
         return layer(x)
     function, inputs = recipe
-    device = x.device.type
-    autocast = device != 'meta' and torch.is_autocast_enabled(device)
+    autocast = torch.is_autocast_enabled('cpu')
     if autocast:
-        autocast_dtype = torch.get_autocast_dtype(device)
+        autocast_dtype = torch.get_autocast_dtype('cpu')
         if x.dtype == torch.float32:  # the layer would cast it, and save the result
             x = x.to(autocast_dtype)
     dtype, storage = x.dtype, x.untyped_storage()._cdata
@@ -61,7 +62,7 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         inputs = saved.grad_fn.saved_tensors
         with torch.no_grad():
             if autocast:
-                with torch.autocast(device, autocast_dtype):
+                with torch.autocast('cpu', autocast_dtype):
                     again = function(*inputs)
             else:
                 again = function(*inputs)

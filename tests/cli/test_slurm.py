@@ -32,7 +32,8 @@ def slurm(tmp_path):
 
 def training(work_dir):
     return [str(ROOT / 'tools/slurm_train.sh'), 'low', 'job', str(TINY), str(work_dir), '--cfg-options',
-            'randomness.seed=7', 'find_unused_parameters=True', 'train_dataloader.dataset.indices=48', 'train_cfg.max_epochs=6']
+            'randomness.seed=7', 'find_unused_parameters=True', 'train_dataloader.dataset.indices=48',
+            'train_cfg.max_epochs=6']
 
 
 def submit(slurm, partition, log: Path, command):

@@ -214,23 +214,22 @@ class RefinerViT(Backbone):
 
     def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> TokenFeatures:
         """What a classifier reads, with the patches in ``bbox`` mixed between images."""
-        maps = [] if self.training and torch.is_grad_enabled() else None
-        *_, tokens = self.iter_tokens(images, bbox, maps)
-        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), bbox, tuple(maps or ()))
+        maps, keeps_maps = [], self.training and torch.is_grad_enabled()
+        for tokens, attn in self.iter_blocks(images, bbox):
+            maps += [attn] if keeps_maps else []
+        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), bbox, tuple(maps))
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        for tokens in self.iter_tokens(images):
-            yield tokens[:, 1:].unflatten(1, self.grid_of(images))
-
-    def iter_tokens(self, images: Tensor, bbox: BBox = NO_BBOX, maps: list[Tensor] | None = None) -> Iterator[Tensor]:
-        """Yields all tokens ``(B, 1 + h * w, C)`` at every tap, and appends the attention maps after every block."""
-        tokens, attn = self.run_block(self.embed, images, bbox), None
-        for i, block in enumerate(self.blocks, start=1):
-            tokens, attn = self.run_block(block, tokens, attn)
-            if maps is not None:
-                maps.append(attn)
+        for i, (tokens, _) in enumerate(self.iter_blocks(images), start=1):
             if i % self.blocks_per_stage == 0:
-                yield tokens
+                yield tokens[:, 1:].unflatten(1, self.grid_of(images))
+
+    def iter_blocks(self, images: Tensor, bbox: BBox = NO_BBOX) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields all tokens ``(B, 1 + h * w, C)`` and the attention map after every block."""
+        tokens, attn = self.run_block(self.embed, images, bbox), None
+        for block in self.blocks:
+            tokens, attn = self.run_block(block, tokens, attn)
+            yield tokens, attn
 
     @staticmethod
     def grid_of(images: Tensor) -> tuple[int, int]:

@@ -89,6 +89,12 @@ class ResTv2(ResT):
         out_norm (str | None): Where the LayerNorms of the returned stages stand, see :class:`ResT`. Defaults to
             ``'side'``, which published v2 models need.
         kwargs: Common arguments of :class:`Backbone`.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ResTv2
+        >>> [tuple(x.shape) for x in ResTv2('tiny')(torch.rand(1, 3, 64, 96))]
+        [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
     arch_zoo = {

@@ -29,6 +29,12 @@ class SwinVSA(SwinBase):
         arch (str | dict): ``'tiny'``, ``'small'``, or a dict as for :class:`ReSwin`.
         context_position (bool): Whether the 7 x 7 convolutions are there.
         kwargs: ``window_size`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import SwinVSA
+        >>> [tuple(x.shape) for x in SwinVSA('tiny')(torch.rand(1, 3, 64, 96))]
+        [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
     arch_zoo = {

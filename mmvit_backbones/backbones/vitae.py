@@ -10,8 +10,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import ConvBranch, GlobalAttention, LinearAttention, NormalCell, PyramidReduction, ReductionCell
+from ..layers.block import init_linear
 from ..layers.drop_path import drop_path_schedule
-from ..layers.init import init_linear
 from ..layers.patch_embed import PatchEmbed
 from ..ops.window import pad_to_multiple
 from .base import Backbone
@@ -42,7 +42,7 @@ class BareReduction(nn.Module):
         self.pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[-1], STRIDES[-1], DILATIONS[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pyramid(pad_to_multiple(x, STRIDES[-1]))
+        return F.gelu(self.pyramid(pad_to_multiple(x, STRIDES[-1])))
 
 
 class PlainCell(NormalCell):

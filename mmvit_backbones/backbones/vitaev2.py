@@ -9,8 +9,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import ConvBranch, GlobalAttention, NormalCell, PyramidReduction, ReductionCell, WindowAttention
+from ..layers.block import init_linear
 from ..layers.drop_path import drop_path_schedule
-from ..layers.init import init_linear
 from .base import Backbone, check_num_heads
 
 STRIDES = [4, 2, 2, 2]
@@ -20,7 +20,7 @@ NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
 SETTINGS = ('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads')
-MIXED = ['window', 'window', 'global', 'global']
+MIXED, LOCAL = ['window', 'window', 'global', 'global'], ['window'] * 4
 
 
 class Stage(nn.Module):
@@ -70,8 +70,7 @@ class ViTAEv2(Backbone):
             'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
             '48m': ([96, 192, 384, 768], [64, 64, 192, 384], [2, 2, 11, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
             'base': ([128, 256, 512, 1024], [96, 96, 256, 512], [2, 2, 12, 2], [1, 4, 8, 16], [1, 1, 4, 8], MIXED),
-            'small_window': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4],
-                             ['window'] * 4),
+            'small_window': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], LOCAL),
         }.items()
     }
 

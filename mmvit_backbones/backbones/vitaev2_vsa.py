@@ -29,6 +29,12 @@ class ViTAEv2VSA(ViTAEv2):
         offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``.
         context_position (bool): Whether the 7 x 7 convolutions are there; without them, no published weights fit.
         kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ViTAEv2VSA
+        >>> [tuple(x.shape) for x in ViTAEv2VSA('small')(torch.rand(1, 3, 64, 96))]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
     arch_zoo = {

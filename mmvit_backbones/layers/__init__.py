@@ -9,12 +9,10 @@ Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all
 - ``eps`` (float): epsilon of the norms.
 - ``position`` (nn.Module | None): before attention and its norm alone, such as :class:`ContextPosition`.
 """
-from .attention import GlobalAttention, LinearAttention, WindowAttention
-from .block import Block, LayerNorm, Mlp
+from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention
+from .block import Block, LayerNorm, Mlp, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
-from .gate import Gate
-from .init import init_linear, trunc_normal_
 from .patch_embed import PatchEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding

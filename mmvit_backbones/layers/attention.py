@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32, without_autocast
 from ..ops.recompute import recomputable, recompute_input
-from ..ops.window import crop, pad_around, window_partition, window_reverse
+from ..ops.window import crop, needs_padding, to_multiple, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
@@ -24,7 +24,10 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
-        x, top, left = pad_around(x, self.window_size)
+        pad_h, pad_w = (to_multiple(n, self.window_size) - n for n in (height, width))
+        top, left = pad_h // 2, pad_w // 2
+        if needs_padding(pad_h, pad_w):
+            x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
         qkv = self.qkv(x)
         padded_height, padded_width = qkv.shape[1:3]
         q, k, v = window_partition(qkv, self.num_heads, self.window_size)
@@ -94,3 +97,15 @@ class LinearAttention(nn.Module):
         """Positive random features of ``(B, N, channels)``: ``(B, N, num_features)``."""
         features = self.features.to(x.dtype)
         return torch.exp(x @ features.T - x.square().sum(-1, keepdim=True) / 2) * len(features)**-0.5
+
+
+class Gate(nn.Module):
+    """The weight of a block's own logits (ReViT, arXiv 2402.11301): a parameter of all blocks, not bounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1, ), 0.5))
+
+    def forward(self) -> Tensor:
+        """The weight, without dimensions, so that it decides no tensor's dtype."""
+        return self.weight.sum()  # no view of the weight: what tracks modules (FLOP counters) stumbles over those

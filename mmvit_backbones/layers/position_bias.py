@@ -5,7 +5,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..ops.window import relative_position_index
-from .init import trunc_normal_
+from .block import trunc_normal_
 
 
 class RelativePositionTable(nn.Module):

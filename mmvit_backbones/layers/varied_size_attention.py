@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32, without_autocast
 from ..ops.varied_size_window import packed_attention
-from ..ops.window import at_least, pad_around, pad_to_multiple
+from ..ops.window import at_least, needs_padding, to_multiple
 from .position_bias import RelativePositionTable
+
+NEGATIVE_SLOPE = 0.01
 
 
 class VariedSizeWindowAttention(nn.Module):
@@ -62,19 +64,24 @@ class VariedSizeWindowAttention(nn.Module):
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Where the windows of a normalized map ``(B, H, W, channels)`` look.
 
-        Scale and offset (in pixels) of every window, each ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding
-        (top, left). In 32 bits also under autocast: bfloat16 knows an offset of 100 pixels only to half a pixel.
+        In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
+
+        Returns:
+            tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
+            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
-        padded, top, left = (pad_around(x, self.window_size) if self.window_padding == 'center' else
-                             (pad_to_multiple(x, self.window_size), 0, 0))
+        # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
+        pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))
+        top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
+        padded = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top)) if needs_padding(pad_h, pad_w) else x
         device = x.device.type
         if device != 'meta' and torch.is_autocast_enabled(device):
             padded = padded.to(at_least_float32(padded))
         with without_autocast(device):
             windows = padded.unflatten(2, (-1, self.window_size))
             windows = windows.unflatten(1, (-1, self.window_size)).mean((2, 4))  # (B, nh, nw, channels)
-            windows = F.leaky_relu(windows)
+            windows = F.leaky_relu(windows, NEGATIVE_SLOPE)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (x.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for x in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.

@@ -19,7 +19,10 @@ NORMAL_EPS = 1e-6
 
 
 class PyramidReduction(nn.Module):
-    """The pyramid reduction module: dilated convolutions of ``channels`` each, side by side, then GELU."""
+    """Dilated convolutions side by side, concatenated: what the paper calls the pyramid reduction module.
+
+    The GELU that belongs to it is left to the caller. ``channels`` are those of each convolution.
+    """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int,
                  dilations: Sequence[int]) -> None:
@@ -31,7 +34,7 @@ class PyramidReduction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, len(dilations) * channels)``."""
         x = x.permute(0, 3, 1, 2)
-        return F.gelu(torch.cat([conv(x) for conv in self.convs], dim=1)).permute(0, 2, 3, 1)
+        return torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1)
 
 
 class ConvBranch(nn.Module):
@@ -104,7 +107,7 @@ class ReductionCell(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, C)`` to ``(B, ceil(H / stride), ceil(W / stride), channels)``."""
         x = pad_to_multiple(x, self.stride)
-        x = self.attn(self.norm1(self.position(self.pyramid(x)))) + self.conv_branch(x)
+        x = self.attn(self.norm1(self.position(F.gelu(self.pyramid(x))))) + self.conv_branch(x)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 

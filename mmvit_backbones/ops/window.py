@@ -10,15 +10,6 @@ def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h), value=value) if needs_padding(pad_h, pad_w) else x
 
 
-def pad_around(x: Tensor, multiple: int) -> tuple[Tensor, int, int]:
-    """Pads to multiples on all sides, an odd row or column below or right; gives how much is above and left, too."""
-    pad_h, pad_w = (to_multiple(n, multiple) - n for n in x.shape[1:3])
-    top, left = pad_h // 2, pad_w // 2
-    if needs_padding(pad_h, pad_w):
-        x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
-    return x, top, left
-
-
 def to_multiple(length: int, multiple: int) -> int:
     """Rounds up. Written so that a compiler keeps sizes simple from stage to stage: floor divisions of one number."""
     return -(-length // multiple) * multiple

@@ -123,23 +123,15 @@ class Backbone(BaseModule):
             output norm where the network has one.
         """
         self.check_images(images)
-        outputs = []
-        for stage, x in enumerate(self.iter_outputs(images)):
-            if stage in self.out_indices:
-                # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
-                outputs.append(x.permute(0, 3, 1, 2).contiguous())
-            if stage == self.out_indices[-1]:
-                break
-        return tuple(outputs)
+        outputs = zip(range(self.out_indices[-1] + 1), self.iter_outputs(images))
+        # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
+        return tuple(x.permute(0, 3, 1, 2).contiguous() for stage, x in outputs if stage in self.out_indices)
 
     def train(self, mode: bool = True) -> 'Backbone':
         super().train(mode)
-        for module in self.frozen_modules():
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)] if self.norm_eval else []
+        for module in [*self.frozen_modules(), *norms]:
             module.eval()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
         return self
 
     # ---- what networks share

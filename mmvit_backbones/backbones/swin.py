@@ -53,10 +53,7 @@ class Stage(nn.Module):
 
 
 class SwinBase(Backbone):
-    """Base of the networks that exchange Swin's block, which a subclass builds in :meth:`make_block`.
-
-    Arguments are those of :class:`ReSwin`.
-    """
+    """Base of the networks that exchange Swin's block, which they build in :meth:`make_block`; as :class:`ReSwin`."""
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
                  **kwargs) -> None:

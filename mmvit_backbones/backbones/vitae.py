@@ -137,13 +137,11 @@ class ViTAE(Backbone):
             yield tokens[:, 1:].unflatten(1, (height, width))
             return
         x = images.permute(0, 2, 3, 1)
-        for reduction in self.reductions[:-1]:
+        for stage, reduction in enumerate(self.reductions, start=1):
             x = self.run_block(reduction, x)
+            for cell in self.cells if stage == self.num_stages else ():
+                x = self.run_block(cell, x)
             yield x
-        x = self.run_block(self.reductions[-1], x)
-        for cell in self.cells:
-            x = self.run_block(cell, x)
-        yield x
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed if self.is_plain else self.reductions[0]]

@@ -126,8 +126,6 @@ class ViTAEv2(Backbone):
         """What precedes attention and its norm."""
         return None
 
-    # ---- what Backbone asks for
-
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)
         for stage in self.stages:

@@ -139,8 +139,8 @@ class Backbone(BaseModule):
     def check_images(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
-        if min(images.shape[2:]) < self.min_size:
-            raise ValueError(f'images must be at least {self.min_size} pixels high and wide, got {tuple(images.shape)}')
+        if min(images.shape[2:]) < (side := self.min_size):
+            raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
 
     def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
         """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""

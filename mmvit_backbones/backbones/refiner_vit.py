@@ -92,6 +92,9 @@ class Refiner(nn.Module):
 class Attention(layers.GlobalAttention):
     """Attention with a map of its own, to which it adds the scaled map of the block before."""
 
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__(channels, channels, num_heads)
+
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
@@ -195,10 +198,9 @@ class RefinerViT(Backbone):
 
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
-        self.blocks = nn.ModuleList()
-        for i, rate in enumerate(drop_paths):
-            attn = SharedAttention(channels, num_heads) if i % 2 else Attention(channels, channels, num_heads)
-            self.blocks.append(Block(attn, channels, arch['mlp_ratio'], rate))
+        self.blocks = nn.ModuleList(
+            Block((SharedAttention if i % 2 else Attention)(channels, num_heads), channels, arch['mlp_ratio'], rate)
+            for i, rate in enumerate(drop_paths))
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         for table in (self.embed.class_token, self.embed.positions.pos_embed):

@@ -42,8 +42,8 @@ def stem(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor
 @torch.no_grad()
 def attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
-    dim, num_heads, index = kwargs['dim'], kwargs['num_heads'], int(kwargs['shared'])
-    module = (SharedAttention(dim, num_heads) if index else Attention(dim, dim, num_heads)).to(dtype)
+    kind, index = (SharedAttention, 1) if kwargs['shared'] else (Attention, 0)
+    module = kind(kwargs['dim'], kwargs['num_heads']).to(dtype)
     load(module, converted(golden, f'blocks.{index}.attn.', f'blocks.{index}.attn.', dtype), dtype)
     out, carried = module(make_input(case['shape'], case['seed'], dtype), carried_maps(case, dtype))
     return {'out': out, 'carry_out': carried}

@@ -18,7 +18,8 @@ class Backbone(BaseModule):
 
     A network builds its modules, then calls :meth:`add_output_norms` if it has such norms, and :meth:`freeze`; it
     implements the methods of the first section below. ``channels`` and ``strides`` come from the network; the other
-    arguments are the user's, and every network takes them.
+    arguments are the user's, and every network takes them, as well as ``arch`` and ``drop_path_rate`` (float), the
+    stochastic depth of the last block, to which it rises linearly from 0.
 
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
@@ -37,6 +38,7 @@ class Backbone(BaseModule):
     """
 
     arch_zoo: dict[str, dict] = {}
+    min_size = 1  # of images, in pixels
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
                  out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
@@ -46,7 +48,11 @@ class Backbone(BaseModule):
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
         self.in_channels = in_channels
-        self.out_indices = check_out_indices(out_indices, self.num_stages)
+        indices = range(self.num_stages) if out_indices is None else out_indices
+        self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
+        allowed = range(self.num_stages)
+        if not self.out_indices or [i for i in allowed if i in self.out_indices] != list(self.out_indices):
+            raise ValueError(f'out_indices must be ascending, each from 0 to {allowed[-1]}, got {out_indices}')
         if not -1 <= frozen_stages <= self.num_stages:
             raise ValueError(f'frozen_stages must be from -1 to {self.num_stages}, got {frozen_stages}')
         self.frozen_stages = frozen_stages
@@ -79,8 +85,8 @@ class Backbone(BaseModule):
             yield self.output_norm(stage)(x)
 
     def stem_modules(self) -> list[nn.Module]:
-        """Modules before the first stage."""
-        raise NotImplementedError
+        """Modules before the first stage; to be overridden where these are others."""
+        return [self.patch_embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""
@@ -117,23 +123,15 @@ class Backbone(BaseModule):
             output norm where the network has one.
         """
         self.check_images(images)
-        outputs = []
-        for stage, x in enumerate(self.iter_outputs(images)):
-            if stage in self.out_indices:
-                # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
-                outputs.append(x.permute(0, 3, 1, 2).contiguous())
-            if stage == self.out_indices[-1]:
-                break
-        return tuple(outputs)
+        outputs = zip(range(self.out_indices[-1] + 1), self.iter_outputs(images))
+        # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
+        return tuple(x.permute(0, 3, 1, 2).contiguous() for stage, x in outputs if stage in self.out_indices)
 
     def train(self, mode: bool = True) -> 'Backbone':
         super().train(mode)
-        for module in self.frozen_modules():
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)] if self.norm_eval else []
+        for module in [*self.frozen_modules(), *norms]:
             module.eval()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
         return self
 
     # ---- what networks share
@@ -141,8 +139,8 @@ class Backbone(BaseModule):
     def check_images(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
-        if images.shape[2] < 1 or images.shape[3] < 1:
-            raise ValueError(f'images must be at least 1 x 1 pixels, got {tuple(images.shape)}')
+        if min(images.shape[2:]) < (side := self.min_size):
+            raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
 
     def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
         """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
@@ -193,30 +191,13 @@ class Backbone(BaseModule):
         """
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(*args)
-        if torch.compiler.is_compiling():
-            return checkpoint(block, *args, use_reentrant=False)
-        return checkpoint(block, *args, use_reentrant=False,
-                          context_fn=lambda: (nullcontext(), without_tracking(block)))
+        context = {} if torch.compiler.is_compiling() else {
+            'context_fn': lambda: (nullcontext(), without_tracking(block))}
+        return checkpoint(block, *args, use_reentrant=False, **context)
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Modules of one stage, without its output norm."""
         return [module for layer in self.stage_layers(stage) for module in layer]
-
-    @property
-    def num_layers(self) -> int:
-        """Layers for layer-wise learning-rate decay, without the stem and what comes after the last block."""
-        return sum(len(self.stage_layers(stage)) for stage in range(self.num_stages))
-
-    def layer_of(self, name: str) -> int | None:
-        """Layer of a parameter: 0 the stem, 1 the first block, ...; None what comes after the last block."""
-        layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
-        layer_of_module = {module: i for i, layer in enumerate(layers) for module in layer}
-        module = self
-        for part in name.split('.'):
-            module = getattr(module, part, None)
-            if module in layer_of_module:
-                return layer_of_module[module]
-        return None
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
@@ -229,9 +210,13 @@ class Backbone(BaseModule):
             tuple[int, int]: Layer of the parameter (0 is the stem) and the number of layers. Output norms and
             everything outside of the backbone belong to the last.
         """
-        num_layers = self.num_layers + 2
-        layer = self.layer_of(param_name.removeprefix(prefix)) if param_name.startswith(prefix) else None
-        return (num_layers - 1 if layer is None else layer), num_layers
+        layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
+        depth_of = {module: depth for depth, layer in enumerate(layers) for module in layer}
+        module, depth = self, len(layers)
+        for part in param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else ():
+            module = getattr(module, part, None)
+            depth = depth_of.get(module, depth)
+        return depth, len(layers) + 1
 
 
 @contextmanager
@@ -248,19 +233,17 @@ def without_tracking(block: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
-def check_out_indices(out_indices: Sequence[int] | int | None, num_stages: int) -> tuple[int, ...]:
-    if out_indices is None:
-        return tuple(range(num_stages))
-    indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
-    if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= num_stages:
-        raise ValueError(f'out_indices must be ascending, each from 0 to {num_stages - 1}, got {out_indices}')
-    return indices
+def pyramid(arch: dict) -> dict[str, list[int]]:
+    """Channels and strides of stages that double both, from ``embed_dims`` and 4."""
+    channels = [arch['embed_dims'] * 2**stage for stage in range(len(arch['depths']))]
+    check_num_heads(channels, arch['num_heads'])
+    return dict(channels=channels, strides=[4 * 2**stage for stage in range(len(channels))])
 
 
-def check_num_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
+def check_num_heads(channels: Sequence[int], num_heads: Sequence[int], name: str = 'num_heads') -> None:
     """One number of heads per stage, each of which divides the stage's channels."""
     if len(num_heads) != len(channels):
-        raise ValueError(f'arch needs as many num_heads as depths, got {len(num_heads)} and {len(channels)}')
+        raise ValueError(f'arch needs as many {name} as depths, got {len(num_heads)} and {len(channels)}')
     for c, heads in zip(channels, num_heads):
         if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} num_heads')
+            raise ValueError(f'arch: {c} channels cannot be split into {heads} {name}')

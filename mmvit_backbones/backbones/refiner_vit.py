@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
+from .. import layers
+from ..layers import PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import image_by_image, relu6_
@@ -88,15 +89,11 @@ class Refiner(nn.Module):
         return self.norm3(self.project(x)) + attn
 
 
-class Attention(nn.Module):
+class Attention(layers.GlobalAttention):
     """Attention with a map of its own, to which it adds the scaled map of the block before."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
+        super().__init__(channels, channels, num_heads)
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
@@ -127,17 +124,12 @@ class SharedAttention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
-class Block(nn.Module):
+class Block(layers.Block):
     """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
 
     def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        eps = 4 * NORM_EPS  # the norm of x / 2 is that of x, but for its epsilon
-        self.norm1 = nn.LayerNorm(channels, eps=eps)
-        self.attn = attention
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=eps)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
+        # The norm of x / 2 is that of x, but for its epsilon.
+        super().__init__(attention, channels, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.full((channels, ), 1e-5))
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -168,15 +160,13 @@ class RefinerViT(Backbone):
         mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
             ``'tokens'``.
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16, with a LayerNorm each;
             that of the last is the classifier's.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import RefinerViT
-        >>> maps = RefinerViT('small').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in RefinerViT('small')(torch.rand(1, 3, 64, 96))]
         [(1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6)]
     """
 
@@ -204,6 +194,7 @@ class RefinerViT(Backbone):
             raise ValueError(f"mix_tokens needs out_type='tokens', got {out_type!r}")
         self.out_type = out_type
         self.mix_tokens = mix_tokens
+        self.blocks_per_stage = depth // NUM_TAPS
 
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
@@ -220,38 +211,32 @@ class RefinerViT(Backbone):
         if self.out_type == 'featmap':
             return super().forward(images)
         self.check_images(images)
-        height, width = self.grid_of(images)
-        bbox = sample_bbox(height, width) if self.training and self.mix_tokens else NO_BBOX
+        bbox = sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
         return self.read_tokens(images, bbox),
 
     def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> TokenFeatures:
         """What a classifier reads, with the patches in ``bbox`` mixed between images."""
-        maps = [] if self.training and torch.is_grad_enabled() else None
-        *_, tokens = self.iter_tokens(images, bbox, maps)
-        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), bbox, tuple(maps or ()))
+        maps, keeps_maps = [], self.training and torch.is_grad_enabled()
+        for tokens, attn in self.iter_blocks(images, bbox):
+            maps += [attn] if keeps_maps else []
+        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), bbox, tuple(maps))
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        for tokens in self.iter_tokens(images):
-            yield tokens[:, 1:].unflatten(1, self.grid_of(images))
-
-    def iter_tokens(self, images: Tensor, bbox: BBox = NO_BBOX, maps: list[Tensor] | None = None) -> Iterator[Tensor]:
-        """Yields all tokens ``(B, 1 + h * w, C)`` at every tap, and appends the attention maps after every block."""
-        tokens, attn = self.run_block(self.embed, images, bbox), None
-        for i, block in enumerate(self.blocks, start=1):
-            tokens, attn = self.run_block(block, tokens, attn)
-            if maps is not None:
-                maps.append(attn)
+        for i, (tokens, _) in enumerate(self.iter_blocks(images), start=1):
             if i % self.blocks_per_stage == 0:
-                yield tokens
+                yield tokens[:, 1:].unflatten(1, self.grid_of(images))
+
+    def iter_blocks(self, images: Tensor, bbox: BBox = NO_BBOX) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields all tokens ``(B, 1 + h * w, C)`` and the attention map after every block."""
+        tokens, attn = self.run_block(self.embed, images, bbox), None
+        for block in self.blocks:
+            tokens, attn = self.run_block(block, tokens, attn)
+            yield tokens, attn
 
     @staticmethod
     def grid_of(images: Tensor) -> tuple[int, int]:
         """Rows and columns of patches, the last of which may stick out."""
         return -(-images.shape[2] // PATCH_SIZE), -(-images.shape[3] // PATCH_SIZE)
-
-    @property
-    def blocks_per_stage(self) -> int:
-        return len(self.blocks) // NUM_TAPS
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.embed]

@@ -15,7 +15,7 @@ from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.regional_attention import Group, WindowGrid, regional_attention
 from ..ops.window import needs_padding, relative_position_index
-from .base import Backbone, check_num_heads
+from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of the norms over tokens
@@ -108,13 +108,7 @@ class Attention(nn.Module):
         return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, groups: list[Group] | None = None) -> Tensor:
-        """Attends among the tokens of each sequence.
-
-        Args:
-            x (Tensor): ``(sequences, N, C)``.
-            groups (list[Group] | None): Kinds of windows, if the sequences are windows, in the order of the
-                sequences; each window comes once per image of the batch.
-        """
+        """Attends among the tokens of each sequence, ``(sequences, N, C)``; ``groups`` where sequences are windows."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if groups is None:
             x = F.scaled_dot_product_attention(q, k, v)
@@ -163,11 +157,9 @@ class Projection(nn.Module):
 
 
 class Stage(nn.Module):
-    """Projection of both maps, then blocks on one grid of windows.
+    """Projection of both maps, where they come with half the channels, then blocks on one grid of windows.
 
-    Args:
-        peg (bool): Add a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
-        project (bool): Whether the maps come with half the channels and twice the size.
+    ``peg`` adds a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
@@ -197,7 +189,7 @@ class RegionViT(Backbone):
     """RegionViT and RegionViT+: regional tokens attend among themselves, then local tokens in windows with their own.
 
     Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
-    stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels.
+    stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels; larger images are a ``ValueError``.
 
     Quirks kept for checkpoint compatibility:
 
@@ -222,17 +214,12 @@ class RegionViT(Backbone):
         stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path.
         resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
             table were an image, which blurs over the seam; False in the order of displacements.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`.
-
-    Raises:
-        ValueError: If an argument is outside of what is allowed, or an image is larger than the windows reach.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import RegionViT
-        >>> maps = RegionViT('tiny', window_size=14, peg=True, stage_norm=True).eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in RegionViT('tiny', window_size=14)(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
@@ -247,72 +234,55 @@ class RegionViT(Backbone):
                  peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        num_stages, num_heads = len(arch['depths']), arch['num_heads']
-        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
-        strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels=channels, strides=strides, **kwargs)
+        super().__init__(**pyramid(arch), **kwargs)
         if arch['local_embed'] not in EMBEDDINGS:
             raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
-        check_num_heads(channels, num_heads)
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
         self.out_tokens = out_tokens
-        self.window_sizes = check_window_size(window_size, num_stages)
-        self.stage_norm = stage_norm
+        self.window_sizes = (window_size, ) * self.num_stages if isinstance(window_size, int) else tuple(window_size)
+        if len(self.window_sizes) != self.num_stages or min(self.window_sizes) < 1:
+            raise ValueError(
+                f'window_size must be one size of at least 1 or {self.num_stages} of them, got {window_size}')
         self.resize_wrapped = resize_wrapped
 
-        self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, channels[0])
-        self.region_embed = RegionEmbed(self.in_channels, channels[0], PATCH_SIZE * self.window_sizes[0])
+        self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
+        self.min_size = self.local_embed.min_size
+        self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
-            Stage(channels[i], num_heads[i], self.window_sizes[i], arch['mlp_ratio'], peg, drop_paths[i],
-                  project=i > 0) for i in range(num_stages))
+            Stage(*settings, arch['mlp_ratio'], peg, drop_paths[i], project=i > 0)
+            for i, settings in enumerate(zip(self.channels, arch['num_heads'], self.window_sizes)))
         if stage_norm:
-            for i in range(num_stages):
-                self.add_module(f'norm{i}', nn.LayerNorm(channels[i], eps=MAP_NORM_EPS))
+            for i, channels in enumerate(self.channels):
+                self.add_module(f'norm{i}', nn.LayerNorm(channels, eps=MAP_NORM_EPS))
         self.apply(init_linear)
         self._register_load_state_dict_pre_hook(self._match_checkpoint)
         self.freeze()
 
-    def iter_maps(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields the local map of each stage, raw and as the next stage takes it, and the regional one; all NHWC."""
+    def iter_stages(self, images: Tensor, tokens: str = 'raw') -> Iterator[Tensor]:
+        """Yields the local map of each stage, raw or (``'local'``) as the next stage takes it, or the regional one."""
         local, regional = self.local_embed(images), self.region_embed(images)
         self.check_reach(images, local, regional)
         for i, stage in enumerate(self.stages):
             raw, regional = stage(local, regional, self.run_block)
             local = self.output_norm(i)(raw)
-            yield raw, local, regional
-
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        for raw, _, _ in self.iter_maps(images):
-            yield raw
+            yield {'raw': raw, 'local': local, 'regional': regional}[tokens]
 
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """Local maps after their stage norms, or regional ones, ``(B, Hr, Wr, C)``."""
-        for _, local, regional in self.iter_maps(images):
-            yield local if self.out_tokens == 'local' else regional
-
-    def check_images(self, images: Tensor) -> None:
-        super().check_images(images)
-        if min(images.shape[2:]) < self.local_embed.min_size:
-            raise ValueError(f'images must be at least {self.local_embed.min_size} pixels high and wide, '
-                             f'got {tuple(images.shape)}')
+        return self.iter_stages(images, self.out_tokens)
 
     def check_reach(self, images: Tensor, local: Tensor, regional: Tensor) -> None:
         """Regional tokens become fewer from stage to stage, and smaller windows may leave local tokens without one."""
         for stage, window_size in enumerate(self.window_sizes):
             if any(-(-n // 2**stage) > window_size * -(-m // 2**stage)
                    for n, m in zip(local.shape[1:3], regional.shape[1:3])):
+                reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
+                largest = min(reach) + self.local_embed.slack  # up to this side, windows cover every image
                 raise ValueError(
                     f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of '
-                    f'{self.window_sizes} can cover, which is {self.largest_side} x {self.largest_side}; '
+                    f'{self.window_sizes} can cover, which is {largest} x {largest}; '
                     f'window_size={max(self.window_sizes)} covers any size')
-
-    @property
-    def largest_side(self) -> int:
-        """Up to this side, in pixels, windows cover every image; only called where they do not cover them all."""
-        reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
-        return min(reach) + self.local_embed.slack
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.local_embed, self.region_embed]
@@ -331,31 +301,20 @@ class RegionViT(Backbone):
         own = {f'{prefix}{name}': parameter.detach() for name, parameter in self.named_parameters()}
         if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
             return  # a checkpoint of something else: load_state_dict reports what is missing
-        if resized := self._resize_windows(state_dict, own):
-            print_log(f'RegionViT: {resized} tensors resized to windows of {self.window_sizes}', logger='current')
-        for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
-            keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
-            if keys and not state_dict.keys() & set(keys):
-                print_log(f'RegionViT: {kind} is not in the checkpoint, keeps its initial values', logger='current')
-                state_dict.update({key: own[key] for key in keys})
-
-    def _resize_windows(self, state_dict: dict, own: dict[str, Tensor]) -> int:
-        resized = 0
+        resized = {}
         for key in own.keys() & state_dict.keys():
             old, new = state_dict[key], own[key]
             if old.shape == new.shape or old.shape[0] != new.shape[0]:
                 continue  # nothing to resize, or another network, which load_state_dict reports
             if key.endswith('.attn.rel_pos'):
-                state_dict[key] = resize_position_bias(old, new.shape[1], self.resize_wrapped)
-                resized += 1
+                resized[key] = resize_position_bias(old, new.shape[1], self.resize_wrapped)
             elif key.endswith('region_embed.conv.weight'):
-                state_dict[key] = resize_bicubic(old, new.shape[-1])
-                resized += 1
-        return resized
-
-
-def check_window_size(window_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
-    sizes = (window_size, ) * num_stages if isinstance(window_size, int) else tuple(window_size)
-    if len(sizes) != num_stages or min(sizes) < 1:
-        raise ValueError(f'window_size must be one size of at least 1 or {num_stages} of them, got {window_size}')
-    return sizes
+                resized[key] = resize_bicubic(old, new.shape[-1])
+        if resized:
+            print_log(f'RegionViT: {len(resized)} tensors resized to windows of {self.window_sizes}', logger='current')
+            state_dict.update(resized)
+        for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
+            keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
+            if keys and not state_dict.keys() & set(keys):
+                print_log(f'RegionViT: {kind} is not in the checkpoint, keeps its initial values', logger='current')
+                state_dict.update({key: own[key] for key in keys})

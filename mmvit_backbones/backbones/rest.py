@@ -2,7 +2,7 @@
 
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 
@@ -15,9 +15,8 @@ from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention, scaled_logits
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.sigmoid_gate import sigmoid_gate
-from .base import Backbone, check_num_heads
+from .base import Backbone, pyramid
 
-STEM_STRIDE = 4
 OUT_NORMS = (None, 'side', 'in_stream')
 HEADS = dict(num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4)  # of nearly all sizes
 
@@ -140,14 +139,12 @@ class ResT(Backbone):
             returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1 detectors
             need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none. With
             ``out_indices=3``, as the classifier has it, the first two are the same.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ResT
-        >>> maps = ResT('lite').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ResT('lite')(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
@@ -159,59 +156,49 @@ class ResT(Backbone):
     }
     # What version 2 replaces.
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSA
-    norm_eps = 1e-5
+    norm_eps, zero_biases = 1e-5, (nn.Linear, )
 
     def __init__(self, arch: str | dict = 'lite', *, out_norm: str | None = 'in_stream', drop_path_rate: float = 0.1,
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        self.depths = arch['depths']
-        channels = [arch['embed_dims'] * 2**stage for stage in range(len(self.depths))]
-        check_arch(channels, arch['num_heads'], arch['reductions'])
+        super().__init__(**pyramid(arch), **kwargs)
+        check_arch(arch)
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
-        strides = [STEM_STRIDE * 2**stage for stage in range(len(self.depths))]
-        super().__init__(channels=channels, strides=strides, **kwargs)
-
-        self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, channels[0])])
-        self.patch_embeds.extend(self.patch_embed_type(before, after) for before, after in pairwise(channels))
-        drop_paths = drop_path_schedule(drop_path_rate, self.depths)
+        self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
+        self.patch_embeds.extend(self.patch_embed_type(before, after) for before, after in pairwise(self.channels))
+        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], drop_path,
                       self.norm_eps) for drop_path in stage_drop_paths)
             for c, num_heads, reduction, stage_drop_paths in zip(
-                channels, arch['num_heads'], arch['reductions'], drop_paths))
+                self.channels, arch['num_heads'], arch['reductions'], drop_paths))
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
         self.apply(self.init_module)
         self.freeze()
 
-    @staticmethod
-    def init_module(module: nn.Module) -> None:
-        """Truncated normal (0.02) for all linear layers and convolutions; zero biases for linear layers alone."""
+    def init_module(self, module: nn.Module) -> None:
+        """Truncated normal (0.02) for linear layers and convolutions; zero biases as the version has them."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             trunc_normal_(module.weight)
-        if isinstance(module, nn.Linear):
+        if isinstance(module, self.zero_biases) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def iter_maps(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the map of each stage, raw and after its output norm."""
+    def iter_stages(self, images: Tensor, normed: bool = False) -> Iterator[Tensor]:
+        """Yields the map of each stage, raw or after its output norm."""
         x = images
         for i, (patch_embed, blocks) in enumerate(zip(self.patch_embeds, self.stages)):
             x = patch_embed(x)
             for block in blocks:
                 x = self.run_block(block, x)
             out = self.output_norm(i)(x)
-            yield x, out
+            yield out if normed else x
             x = (out if self.out_norm == 'in_stream' else x).permute(0, 3, 1, 2)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        for raw, _ in self.iter_maps(images):
-            yield raw
-
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        for _, out in self.iter_maps(images):
-            yield out
+        return self.iter_stages(images, normed=True)
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embeds[0]]
@@ -222,13 +209,9 @@ class ResT(Backbone):
         return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
 
 
-def check_arch(channels: Sequence[int], num_heads: Sequence[int], reductions: Sequence[int]) -> None:
-    if not len(channels) == len(num_heads) == len(reductions):
-        raise ValueError('arch needs as many num_heads and reductions as depths, got '
-                         f'{len(num_heads)}, {len(reductions)} and {len(channels)}')
-    if channels[0] % 2:
-        raise ValueError(f'arch: embed_dims must be even, got {channels[0]}')
-    check_num_heads(channels, num_heads)
-    for reduction in reductions:
-        if reduction != 1 and (reduction < 2 or reduction % 2):
-            raise ValueError(f'arch: reductions must be 1 or even, got {reduction}')
+def check_arch(arch: dict) -> None:
+    if arch['embed_dims'] % 2:
+        raise ValueError(f"arch: embed_dims must be even, got {arch['embed_dims']}")
+    reductions, depths = arch['reductions'], arch['depths']
+    if len(reductions) != len(depths) or any(r < 1 or r % 2 and r != 1 for r in reductions):
+        raise ValueError(f'arch: reductions must be {len(depths)} numbers that are 1 or even, got {reductions}')

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import trunc_normal_
 from ..ops.window import crop
 from .rest import HEADS, PixelAttention, ReducedAttention, ResT, tokens_by_head
 
@@ -89,13 +88,12 @@ class ResTv2(ResT):
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.
         out_norm (str | None): Where the LayerNorms of the returned stages stand, see :class:`ResT`. Defaults to
             ``'side'``, which published v2 models need.
-        kwargs: ``drop_path_rate`` as for :class:`ResT`, and common arguments of :class:`Backbone`.
+        kwargs: Common arguments of :class:`Backbone`.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ResTv2
-        >>> maps = ResTv2('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ResTv2('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
@@ -106,15 +104,7 @@ class ResTv2(ResT):
         'large': dict(embed_dims=128, depths=[2, 3, 16, 2], **{**HEADS, 'num_heads': [2, 4, 8, 16]}),
     }
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSAv2
-    norm_eps = NORM_EPS
+    norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 
     def __init__(self, arch: str | dict = 'tiny', *, out_norm: str | None = 'side', **kwargs) -> None:
         super().__init__(arch, out_norm=out_norm, **kwargs)
-
-    @staticmethod
-    def init_module(module: nn.Module) -> None:
-        """Truncated normal (0.02) and zero biases for all linear layers and convolutions."""
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            trunc_normal_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -31,16 +31,10 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None,
                 shifted: tuple[int, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Attends inside windows.
+        """Keeps the shape ``(B, H, W, C)``; gives the logits, too, ``(B, windows, num_heads, N, N)``, without mask.
 
-        Args:
-            x (Tensor): Normalized map ``(B, H, W, C)`` of any size; padded with zeros to whole windows.
-            prev_logits (Tensor | None): Logits of the block before, ``(B, windows, num_heads, N, N)`` of its own.
-            shifted (tuple[int, Tensor] | None): By how many tokens the windows are shifted, and their mask
-                ``(windows, 1, N, N)``.
-
-        Returns:
-            tuple[Tensor, Tensor]: Map ``(B, H, W, C)``, and the logits before the mask.
+        ``prev_logits`` are those of the block before, with its numbers of windows and heads. ``shifted`` says by how
+        many tokens the windows are shifted, and has their mask ``(windows, 1, N, N)``.
         """
         bias = self.position_bias()
         if prev_logits is not None:
@@ -85,14 +79,12 @@ class ReSwin(SwinBase):
             one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
         window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window
             size are resized on load.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ReSwin
-        >>> maps = ReSwin('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ReSwin('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
@@ -100,9 +92,8 @@ class ReSwin(SwinBase):
         'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
-                   drop_path: float) -> nn.Module:
-        attn = WindowAttention(channels, num_heads, window_size)
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+        attn = WindowAttention(channels, num_heads, self.window_size)
         return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS, LayerNorm)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
@@ -113,8 +104,7 @@ class ReSwin(SwinBase):
             for i, block in enumerate(stage.blocks):
                 x, logits = self.run_block(block, x, logits, shifted if i % 2 else None)
             yield x
-            if stage.downsample is not None:
-                x = stage.downsample(x)
+            x = stage.downsample(x)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor] | None:
         """Shift and mask of every second block of a stage; none where one window spans a side."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, Gate, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import Block, Gate, GlobalAttention, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.residual_attention import residual_attention
 from .base import Backbone, check_num_heads
 
@@ -16,27 +16,11 @@ PATCH_SIZE = 16
 NORM_EPS = 1e-6
 
 
-class Attention(nn.Module):
+class Attention(GlobalAttention):
     """Attention between all tokens whose logits are blended with those of the block before (paper, equation 5)."""
 
-    def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Attends between all tokens.
-
-        Args:
-            x (Tensor): Normalized tokens ``(B, N, C)``.
-            prev_logits (Tensor | None): Logits of the block before, ``(B, num_heads, N, N)``.
-            alpha (Tensor): The weight of this block's own logits.
-
-        Returns:
-            tuple[Tensor, Tensor]: Tokens ``(B, N, C)`` and this block's logits.
-        """
+        """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         x, logits = residual_attention(q, k, v, prev_logits, alpha, self.scale)
@@ -56,14 +40,12 @@ class ReViT(Backbone):
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and so
             are checkpoints of another size.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ReViT
-        >>> maps = ReViT('base').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ReViT('base')(torch.rand(1, 3, 64, 96))]
         [(1, 768, 4, 6)]
     """
 
@@ -74,15 +56,13 @@ class ReViT(Backbone):
         arch = self.resolve_arch(arch)
         channels, num_heads = arch['embed_dims'], arch['num_heads']
         check_num_heads([channels], [num_heads])
-        if img_size < PATCH_SIZE:
-            raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
-        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size // PATCH_SIZE, class_token=False)
+        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(
-            Block(Attention(channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS, LayerNorm)
+            Block(Attention(channels, channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS, LayerNorm)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
@@ -95,9 +75,6 @@ class ReViT(Backbone):
         for block in self.blocks:
             x, logits = self.run_block(block, x, logits, alpha)
         yield x.unflatten(1, (height, width))
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """The gate goes with the second block, which is the first to read it."""

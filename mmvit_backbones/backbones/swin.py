@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..layers import drop_path_schedule
 from ..ops.window import pad_to_multiple
-from .base import Backbone, check_num_heads
+from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
@@ -49,20 +49,11 @@ class Stage(nn.Module):
     def __init__(self, blocks: Sequence[nn.Module], channels: int, merge: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
-        self.downsample = PatchMerging(channels) if merge else None
+        self.downsample = PatchMerging(channels) if merge else nn.Identity()
 
 
 class SwinBase(Backbone):
-    """Base of the networks that exchange Swin's block, which a subclass builds in :meth:`make_block`.
-
-    Args:
-        arch (str | dict): A name of ``arch_zoo``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
-            list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window size
-            are resized on load.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
-    """
+    """Base of the networks that exchange Swin's block, which they build in :meth:`make_block`; as :class:`ReSwin`."""
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
@@ -70,27 +61,19 @@ class SwinBase(Backbone):
         window_size = arch['window_size'] if window_size is None else window_size
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
-        depths, num_heads = arch['depths'], arch['num_heads']
-        num_stages = len(depths)
-        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
-        check_num_heads(channels, num_heads)
-        strides = [PATCH_SIZE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels=channels, strides=strides, **kwargs)
+        super().__init__(**pyramid(arch), **kwargs)
 
-        self.depths = depths
         self.window_size = window_size
-        self.patch_embed = PatchEmbed(self.in_channels, channels[0])
-        drop_paths = drop_path_schedule(drop_path_rate, depths)
+        self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
+        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList()
-        for stage in range(num_stages):
-            blocks = [self.make_block(channels[stage], num_heads[stage], window_size, arch['mlp_ratio'], drop_path)
-                      for drop_path in drop_paths[stage]]
-            self.stages.append(Stage(blocks, channels[stage], merge=stage < num_stages - 1))
+        for channels, num_heads, rates in zip(self.channels, arch['num_heads'], drop_paths):
+            blocks = [self.make_block(channels, num_heads, arch['mlp_ratio'], rate) for rate in rates]
+            self.stages.append(Stage(blocks, channels, merge=channels < self.channels[-1]))
         self.add_output_norms(NORM_EPS)
         self.freeze()
 
-    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
-                   drop_path: float) -> nn.Module:
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         """One block of a stage."""
         raise NotImplementedError
 
@@ -100,15 +83,9 @@ class SwinBase(Backbone):
             for block in stage.blocks:
                 x = self.run_block(block, x)
             yield x
-            if stage.downsample is not None:
-                x = stage.downsample(x)
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
+            x = stage.downsample(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Merging belongs to the block before it."""
-        layers = [[block] for block in self.stages[stage].blocks]
-        if self.stages[stage].downsample is not None:
-            layers[-1].append(self.stages[stage].downsample)
-        return layers
+        *others, last = self.stages[stage].blocks
+        return [*([block] for block in others), [last, self.stages[stage].downsample]]

@@ -26,18 +26,14 @@ class SwinVSA(SwinBase):
     Works at any image size from one pixel up.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'small'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a
-            list each, one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        window_size (int | None): Tokens along a side of a window; None takes the architecture's. Checkpoints of another
-            window size are resized on load.
+        arch (str | dict): ``'tiny'``, ``'small'``, or a dict as for :class:`ReSwin`.
         context_position (bool): Whether the 7 x 7 convolutions are there.
-        kwargs: ``drop_path_rate`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
+        kwargs: ``window_size`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import SwinVSA
-        >>> maps = SwinVSA('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in SwinVSA('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
@@ -52,8 +48,7 @@ class SwinVSA(SwinBase):
         self.apply(init_linear)
         reset_projections(self)
 
-    def make_block(self, channels: int, num_heads: int, window_size: int, mlp_ratio: int,
-                   drop_path: float) -> nn.Module:
-        attn = VariedSizeWindowAttention(channels, channels, num_heads, window_size)
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+        attn = VariedSizeWindowAttention(channels, channels, num_heads, self.window_size)
         position = ContextPosition(channels) if self.context_position else None
         return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS, position=position)

@@ -9,17 +9,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    ConvBranch,
-    GlobalAttention,
-    LinearAttention,
-    NormalCell,
-    PatchEmbed,
-    PyramidReduction,
-    ReductionCell,
-    drop_path_schedule,
-    init_linear,
-)
+from ..layers import ConvBranch, GlobalAttention, LinearAttention, NormalCell, PyramidReduction, ReductionCell
+from ..layers.block import init_linear
+from ..layers.drop_path import drop_path_schedule
+from ..layers.patch_embed import PatchEmbed
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
@@ -82,14 +75,13 @@ class ViTAE(Backbone):
         img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others are
             interpolated.
         drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
-        drop_path_rate (float): Stochastic depth of the last normal cell, rising linearly from 0.
-        kwargs: Common arguments of :class:`Backbone`. The stem is the first reduction or the patch embedding.
+        kwargs: Common arguments of :class:`Backbone`; stochastic depth is that of normal cells. The stem is the first
+            reduction or the patch embedding.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ViTAE
-        >>> maps = ViTAE('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ViTAE('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 64, 8, 12), (1, 256, 4, 6)]
     """
 
@@ -114,16 +106,14 @@ class ViTAE(Backbone):
         strides = [4, 8, 16] if widths else [PATCH_SIZE]
         super().__init__(channels=channels, strides=strides, **kwargs)
 
+        self.is_plain = not widths
         if widths:
             self.reductions = nn.ModuleList([
                 performer_cell(self.in_channels, widths[0], channels[0], stage=0),
                 performer_cell(channels[0], widths[1], channels[1], stage=1),
                 BareReduction(channels[1], widths[2])])
         else:
-            if img_size < PATCH_SIZE:
-                raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
-            self.patch_embed = PatchEmbed(
-                self.in_channels, channels[0], PATCH_SIZE, img_size // PATCH_SIZE, class_token=True)
+            self.patch_embed = PatchEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, rate) for rate in drop_paths)
         self.apply(init_linear)
@@ -139,10 +129,6 @@ class ViTAE(Backbone):
             ConvBranch([channels, *hidden, channels], arch['groups'], last_act=not plain),
             arch['mlp_ratio'], drop_rate, drop_path)
 
-    @property
-    def is_plain(self) -> bool:
-        return self.num_stages == 1
-
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         if self.is_plain:
             tokens, height, width = self.patch_embed(images)
@@ -151,13 +137,11 @@ class ViTAE(Backbone):
             yield tokens[:, 1:].unflatten(1, (height, width))
             return
         x = images.permute(0, 2, 3, 1)
-        for reduction in self.reductions[:-1]:
+        for stage, reduction in enumerate(self.reductions, start=1):
             x = self.run_block(reduction, x)
+            for cell in self.cells if stage == self.num_stages else ():
+                x = self.run_block(cell, x)
             yield x
-        x = self.run_block(self.reductions[-1], x)
-        for cell in self.cells:
-            x = self.run_block(cell, x)
-        yield x
 
     def stem_modules(self) -> list[nn.Module]:
         return [self.patch_embed if self.is_plain else self.reductions[0]]

@@ -8,17 +8,10 @@ from collections.abc import Iterator, Sequence
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    ConvBranch,
-    GlobalAttention,
-    NormalCell,
-    PyramidReduction,
-    ReductionCell,
-    WindowAttention,
-    drop_path_schedule,
-    init_linear,
-)
-from .base import Backbone
+from ..layers import ConvBranch, GlobalAttention, NormalCell, PyramidReduction, ReductionCell, WindowAttention
+from ..layers.block import init_linear
+from ..layers.drop_path import drop_path_schedule
+from .base import Backbone, check_num_heads
 
 STRIDES = [4, 2, 2, 2]
 KERNEL_SIZES = [7, 3, 3, 3]
@@ -26,7 +19,8 @@ DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]]
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
-MIXED = ['window', 'window', 'global', 'global']
+SETTINGS = ('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads')
+MIXED, LOCAL = ['window', 'window', 'global', 'global'], ['window'] * 4
 
 
 class Stage(nn.Module):
@@ -67,19 +61,16 @@ class ViTAEv2(Backbone):
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ViTAEv2
-        >>> maps = ViTAEv2('small').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ViTAEv2('small')(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
     arch_zoo = {
-        name: dict(zip(('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads', 'attention'), values))
-        for name, values in {
+        name: dict(zip((*SETTINGS, 'attention'), values)) for name, values in {
             'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
             '48m': ([96, 192, 384, 768], [64, 64, 192, 384], [2, 2, 11, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
             'base': ([128, 256, 512, 1024], [96, 96, 256, 512], [2, 2, 12, 2], [1, 4, 8, 16], [1, 1, 4, 8], MIXED),
-            'small_window': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4],
-                             ['window'] * 4),
+            'small_window': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], LOCAL),
         }.items()
     }
 
@@ -92,8 +83,7 @@ class ViTAEv2(Backbone):
         super().__init__(channels=arch['embed_dims'], strides=[4, 8, 16, 32], **kwargs)
         self.arch = arch
         self.window_size = window_size
-        self.depths = arch['depths']
-        drop_paths = published_drop_paths(drop_path_rate, self.depths)
+        drop_paths = published_drop_paths(drop_path_rate, arch['depths'])
         widths = [self.in_channels, *self.channels]
         self.stages = nn.ModuleList(
             Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])
@@ -107,7 +97,7 @@ class ViTAEv2(Backbone):
         conv_width = self.conv_width(stage)
         return ReductionCell(
             PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
-            self.reduction_attention(stage, pyramid_channels, self.arch['reduction_heads'][stage]),
+            self.attention(stage, pyramid_channels, self.arch['reduction_heads'][stage], reduces=True),
             ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
                        strides=[2, stride // 2, 1]),
             stride, pyramid_channels, channels, position=self.position(pyramid_channels))
@@ -116,22 +106,17 @@ class ViTAEv2(Backbone):
         channels = self.channels[stage]
         return NormalCell(
             channels,
-            self.normal_attention(stage, self.arch['num_heads'][stage]),
+            self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False),
             ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage]),
             MLP_RATIO, drop_rate, drop_path, position=self.position(channels))
 
     # ---- what another attention exchanges
 
-    def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
+    def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
+        """From ``in_channels`` to the channels of the stage, in its reduction cell or in a normal one."""
         if self.arch['attention'][stage] == 'window':
             return WindowAttention(in_channels, self.channels[stage], num_heads, self.window_size)
-        return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=False, value_skip=True)
-
-    def normal_attention(self, stage: int, num_heads: int) -> nn.Module:
-        channels = self.channels[stage]
-        if self.arch['attention'][stage] == 'window':
-            return WindowAttention(channels, channels, num_heads, self.window_size)
-        return GlobalAttention(channels, channels, num_heads)
+        return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=not reduces, value_skip=reduces)
 
     def conv_width(self, stage: int) -> int:
         """Channels inside the convolution branch of a reduction cell."""
@@ -140,8 +125,6 @@ class ViTAEv2(Backbone):
     def position(self, channels: int) -> nn.Module | None:
         """What precedes attention and its norm."""
         return None
-
-    # ---- what Backbone asks for
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)
@@ -175,8 +158,6 @@ def check_arch(arch: dict) -> None:
         if isinstance(values, list) and len(values) != len(STRIDES):
             raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
     for key in ('num_heads', 'reduction_heads'):
-        for channels, heads in zip(arch['embed_dims'], arch[key]):
-            if channels % heads:
-                raise ValueError(f'arch: {channels} embed_dims cannot be split into {heads} {key}')
+        check_num_heads(arch['embed_dims'], arch[key], key)
     if not set(arch.get('attention', ())) <= {'window', 'global'}:
         raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

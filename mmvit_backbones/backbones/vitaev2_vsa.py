@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
-from .vitaev2 import ViTAEv2
+from .vitaev2 import SETTINGS, ViTAEv2
 
 
 @MODELS.register_module()
@@ -33,24 +33,17 @@ class ViTAEv2VSA(ViTAEv2):
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ViTAEv2VSA
-        >>> maps = ViTAEv2VSA('small').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ViTAEv2VSA('small')(torch.rand(1, 3, 64, 96))]
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
     arch_zoo = {
-        'small': dict(
-            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
-            num_heads=[2, 4, 8, 16], reduction_heads=[2, 2, 4, 8], wide_conv=False),
-        'small_wide': dict(
-            embed_dims=[64, 128, 256, 512], pyramid_dims=[64, 64, 128, 256], depths=[2, 2, 8, 2],
-            num_heads=[2, 4, 8, 16], reduction_heads=[2, 4, 8, 16], wide_conv=True),
-        '48m': dict(
-            embed_dims=[96, 192, 384, 768], pyramid_dims=[96, 96, 192, 384], depths=[2, 2, 11, 2],
-            num_heads=[3, 6, 12, 24], reduction_heads=[3, 6, 12, 24], wide_conv=True),
-        'base': dict(
-            embed_dims=[128, 256, 512, 1024], pyramid_dims=[128, 128, 256, 512], depths=[2, 2, 12, 2],
-            num_heads=[4, 8, 16, 32], reduction_heads=[4, 8, 16, 32], wide_conv=True),
+        name: dict(zip((*SETTINGS, 'wide_conv'), values)) for name, values in {
+            'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [2, 4, 8, 16], [2, 2, 4, 8], False),
+            'small_wide': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [2, 4, 8, 16], [2, 4, 8, 16], True),
+            '48m': ([96, 192, 384, 768], [96, 96, 192, 384], [2, 2, 11, 2], [3, 6, 12, 24], [3, 6, 12, 24], True),
+            'base': ([128, 256, 512, 1024], [128, 128, 256, 512], [2, 2, 12, 2], [4, 8, 16, 32], [4, 8, 16, 32], True),
+        }.items()
     }
 
     def __init__(self, arch: str | dict = 'small', *, window_padding: str = 'corner',
@@ -61,12 +54,9 @@ class ViTAEv2VSA(ViTAEv2):
         super().__init__(arch, **kwargs)
         reset_projections(self)
 
-    def reduction_attention(self, stage: int, in_channels: int, num_heads: int) -> nn.Module:
+    def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,
                                          self.window_padding, self.offset_divisor)
-
-    def normal_attention(self, stage: int, num_heads: int) -> nn.Module:
-        return self.reduction_attention(stage, self.channels[stage], num_heads)
 
     def conv_width(self, stage: int) -> int:
         return 2 * self.channels[stage] if self.arch['wide_conv'] else self.arch['pyramid_dims'][stage]

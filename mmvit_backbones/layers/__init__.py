@@ -1,12 +1,18 @@
-"""Layers that several networks share, one idea per file."""
-from .attention import GlobalAttention, LinearAttention, WindowAttention
-from .block import Block
+"""Layers that several networks share, one idea per file.
+
+Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all layers:
+
+- ``in_channels`` and ``channels`` (int): channels of input and output; ``channels`` alone, of both.
+- ``num_heads`` and ``window_size`` (int): attention heads, and the side of a window in tokens.
+- ``mlp_ratio`` (float): hidden channels of the MLP, relative to ``channels``.
+- ``drop_rate`` and ``drop_path`` (float): probability of dropout, and of dropping a branch (stochastic depth).
+- ``eps`` (float): epsilon of the norms.
+- ``position`` (nn.Module | None): before attention and its norm alone, such as :class:`ContextPosition`.
+"""
+from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention
+from .block import Block, LayerNorm, Mlp, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
-from .gate import Gate
-from .init import init_linear, trunc_normal_
-from .mlp import Mlp
-from .norm import LayerNorm
 from .patch_embed import PatchEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding

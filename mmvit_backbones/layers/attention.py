@@ -12,12 +12,6 @@ class WindowAttention(nn.Module):
     """Attention inside windows that don't overlap, without shift, mask or position bias.
 
     The map is centered on whole windows; what is padded is attended to, as zeros before the projection.
-
-    Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output.
-        num_heads (int): Number of heads.
-        window_size (int): Side of a window, in tokens.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int) -> None:
@@ -30,10 +24,10 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
-        top, bottom = split_evenly(to_multiple(height, self.window_size) - height)
-        left, right = split_evenly(to_multiple(width, self.window_size) - width)
-        if needs_padding(left, right, top, bottom):
-            x = F.pad(x, (0, 0, left, right, top, bottom))
+        pad_h, pad_w = (to_multiple(n, self.window_size) - n for n in (height, width))
+        top, left = pad_h // 2, pad_w // 2
+        if needs_padding(pad_h, pad_w):
+            x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
         qkv = self.qkv(x)
         padded_height, padded_width = qkv.shape[1:3]
         q, k, v = window_partition(qkv, self.num_heads, self.window_size)
@@ -51,9 +45,6 @@ class GlobalAttention(nn.Module):
     """Attention between all tokens.
 
     Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output.
-        num_heads (int): Number of heads.
         qkv_bias (bool): Whether the projection to query, key and value has a bias.
         value_skip (bool): Add the values to the output: the residual where input and output differ in channels.
     """
@@ -62,6 +53,7 @@ class GlobalAttention(nn.Module):
                  value_skip: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.scale = (channels // num_heads)**-0.5
         self.value_skip = value_skip
         self.qkv = nn.Linear(in_channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
@@ -79,12 +71,8 @@ class LinearAttention(nn.Module):
     """Attention by random features, linear in the number of tokens, with one head and the values as skip.
 
     Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794), as T2T-ViT (Yuan et al., ICCV 2021, arXiv 2101.11986)
-    uses it. Computed in float32 at least, also under autocast: the features are exponentials.
-
-    Args:
-        in_channels (int): Channels of the input.
-        channels (int): Channels of the output; half as many random features.
-        drop_rate (float): Dropout before the skip.
+    uses it. Computed in float32 at least, also under autocast: the features are exponentials, half as many as
+    channels. Dropout comes before the skip.
     """
 
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
@@ -100,13 +88,10 @@ class LinearAttention(nn.Module):
         """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         key, query, value = self.kqv(x).chunk(3, dim=-1)
         with without_autocast(x.device.type):
-            attended = self.linear_attention(*(t.flatten(1, 2).to(at_least_float32(t)) for t in (query, key, value)))
+            k, q, v = (t.flatten(1, 2).to(at_least_float32(t)) for t in (key, query, value))
+            k, q = self.kernel(k), self.kernel(q)
+            attended = q @ (k.transpose(1, 2) @ v) / (q @ k.sum(1).unsqueeze(-1) + 1e-8)
         return value + self.dropout(self.proj(attended.to(value.dtype))).view_as(value)
-
-    def linear_attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        query, key = self.kernel(query), self.kernel(key)
-        normalizer = query @ key.sum(1).unsqueeze(-1)
-        return query @ (key.transpose(1, 2) @ value) / (normalizer + 1e-8)
 
     def kernel(self, x: Tensor) -> Tensor:
         """Positive random features of ``(B, N, channels)``: ``(B, N, num_features)``."""
@@ -114,6 +99,13 @@ class LinearAttention(nn.Module):
         return torch.exp(x @ features.T - x.square().sum(-1, keepdim=True) / 2) * len(features)**-0.5
 
 
-def split_evenly(padding: int) -> tuple[int, int]:
-    """What goes before, and what goes after; the odd one after."""
-    return padding // 2, padding - padding // 2
+class Gate(nn.Module):
+    """The weight of a block's own logits (ReViT, arXiv 2402.11301): a parameter of all blocks, not bounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1, ), 0.5))
+
+    def forward(self) -> Tensor:
+        """The weight, without dimensions, so that it decides no tensor's dtype."""
+        return self.weight.sum()  # no view of the weight: what tracks modules (FLOP counters) stumbles over those

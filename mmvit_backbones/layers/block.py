@@ -1,8 +1,31 @@
-"""The block of most networks."""
+"""The block of most networks, its parts, and their initial weights."""
 from torch import Tensor, nn
 
+from ..ops.recompute import recomputable, recompute_input
 from .drop_path import DropPath
-from .mlp import Mlp
+
+
+class LayerNorm(nn.LayerNorm):
+    """``nn.LayerNorm`` whose output the next layer may recompute: see :mod:`mmvit_backbones.ops.recompute`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return recomputable(super().forward, x)
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (exact, by erf), dropout, linear, dropout; both of rate ``drop_rate``."""
+
+    def __init__(self, channels: int, hidden_channels: int, drop_rate: float = 0.) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden_channels)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden_channels, channels)
+        self.dropout = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(..., channels)``."""
+        x = recompute_input(self.fc1, x)
+        return self.dropout(recompute_input(self.fc2, self.dropout(recomputable(self.act, x))))
 
 
 class Block(nn.Module):
@@ -11,12 +34,7 @@ class Block(nn.Module):
     Args:
         attn (nn.Module): Gets the normalized input and what else the block gets. Gives its output, or a tuple of its
             output and what the next block gets.
-        channels (int): Channels of input and output.
-        mlp_ratio (float): Hidden channels of the MLP, relative to ``channels``.
-        drop_path (float): Probability of dropping each branch.
-        eps (float): Epsilon of the norms.
         norm_layer (Callable): Makes a norm of ``channels`` and ``eps``.
-        position (nn.Module | None): Before attention and its norm alone, such as :class:`ContextPosition`.
     """
 
     def __init__(self, attn: nn.Module, channels: int, mlp_ratio: float, drop_path: float, eps: float,
@@ -36,3 +54,17 @@ class Block(nn.Module):
         x = self.drop_path(out, x)
         x = self.drop_path(self.mlp(self.norm2(x)), x)
         return (x, *state) if state else x
+
+
+def trunc_normal_(weight: Tensor) -> None:
+    """Truncated normal (0.02), in place; nothing on the meta device, where this takes long and has no effect."""
+    if not weight.is_meta:
+        nn.init.trunc_normal_(weight, std=0.02)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal (0.02) for linear layers, zero biases."""
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

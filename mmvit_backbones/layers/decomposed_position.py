@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..ops.precision import at_least_float32
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.window import needs_padding
-from .init import trunc_normal_
+from .block import trunc_normal_
 
 
 class DecomposedPosition(nn.Module):

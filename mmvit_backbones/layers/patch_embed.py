@@ -10,19 +10,21 @@ class PatchEmbed(nn.Module):
     """Square patches of pixels to tokens, with learned positions, and a class token in front where there is one.
 
     Args:
-        in_channels (int): Channels of the images.
-        channels (int): Channels of the tokens.
         patch_size (int): Side of a patch, in pixels.
-        grid_size (int): Side of the grid of positions, in patches.
-        class_token (bool): Whether there is a class token.
+        img_size (int): Side of the images that the stored positions are for, in pixels.
+
+    Raises:
+        ValueError: If images of ``img_size`` have no patch.
     """
 
-    def __init__(self, in_channels: int, channels: int, patch_size: int, grid_size: int, class_token: bool) -> None:
+    def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:
         super().__init__()
+        if img_size < patch_size:
+            raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
         self.patch_size = patch_size
         self.proj = nn.Conv2d(in_channels, channels, patch_size, patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, channels)) if class_token else None
-        self.positions = PositionEmbedding(grid_size, channels, class_token)
+        self.positions = PositionEmbedding(img_size // patch_size, channels, class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
         """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""

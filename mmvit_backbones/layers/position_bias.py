@@ -5,17 +5,13 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..ops.window import relative_position_index
-from .init import trunc_normal_
+from .block import trunc_normal_
 
 
 class RelativePositionTable(nn.Module):
     """One learned bias per head and displacement inside a window.
 
     A checkpoint trained with another window size is resized on load: bicubic, with one log line.
-
-    Args:
-        window_size (int): Side of the window, in tokens.
-        num_heads (int): Number of heads.
     """
 
     def __init__(self, window_size: int, num_heads: int) -> None:

@@ -17,8 +17,7 @@ class PositionEmbedding(nn.Module):
 
     Args:
         grid_size (int): Side of the stored grid, in tokens.
-        channels (int): Channels.
-        class_token (bool): Whether the first vector is that of a class token. Defaults to True.
+        class_token (bool): Whether the first vector is that of a class token.
         interpolation (str): For images: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
             other.
     """

@@ -22,10 +22,7 @@ class VariedSizeWindowAttention(nn.Module):
     (``(channels // num_heads) ** -0.5``), and keys and values in the padding are zero, without the projection's bias.
 
     Args:
-        channels (int): Channels of the input.
-        out_channels (int): Channels of the output.
-        num_heads (int): Number of heads.
-        window_size (int): Tokens along a side of a window.
+        channels, out_channels (int): Channels of input and output.
         window_padding (str): Where a map that is no multiple of the window is padded: ``'corner'``, all at the right
             and bottom (the authors' classification), or ``'center'``, half of it left and above (their detection).
         offset_divisor (str): By how many windows an offset is divided: ``'own_axis'``, along x by those along x, or

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..ops.branches import fork
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.window import pad_to_multiple
+from .block import Mlp
 from .drop_path import DropPath
-from .mlp import Mlp
 
 REDUCTION_EPS = 1e-5
 NORMAL_EPS = 1e-6
@@ -86,13 +86,10 @@ class ReductionCell(nn.Module):
     """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
 
     Args:
-        attn (nn.Module): From the channels of the pyramid to those of the cell, on channels-last maps.
+        attn (nn.Module): From the channels of the pyramid, ``in_channels``, to those of the cell.
         conv_branch (ConvBranch): Parallel to both, on the cell's input.
         stride (int): By how much the map shrinks; it is padded to multiples with zeros, right and bottom.
-        in_channels (int): Channels between pyramid and attention.
-        channels (int): Channels of the output.
         drop_rate (float): Dropout after the MLP.
-        position (nn.Module | None): Before attention and its norm, such as :class:`ContextPosition`.
     """
 
     def __init__(self, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch, stride: int,
@@ -118,11 +115,7 @@ class ReductionCell(nn.Module):
 class NormalCell(nn.Module):
     """Attention parallel to convolutions, then an MLP, all of them residual.
 
-    Args:
-        mlp_ratio (int): Hidden channels of the MLP, in channels.
-        drop_rate (float): Dropout after attention, inside the MLP and after it.
-        drop_path (float): Stochastic depth; drawn independently for each of the three branches.
-        position (nn.Module | None): Before attention and its norm alone, such as :class:`ContextPosition`.
+    Dropout comes after attention, inside the MLP and after it; ``drop_path`` is drawn for each of the three branches.
     """
 
     def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,

@@ -29,14 +29,9 @@ def load(backend: str) -> str | None:
     return None
 
 
-def load_all() -> dict[str, str | None]:
-    """Why each compiled backend is missing, or None; the CUDA library needs the schemas of the C++ library."""
-    missing = {'cpp': load('cpp')}
-    missing['cuda'] = missing['cpp'] or load('cuda')
-    return missing
-
-
-MISSING = load_all()
+# Why each compiled backend is missing, or None.
+MISSING = {'cpp': load('cpp')}
+MISSING['cuda'] = MISSING['cpp'] or load('cuda')  # which needs the schemas of the C++ library
 logged = set()
 
 

@@ -12,22 +12,15 @@ from .precision import at_least_float32
 
 
 def scaled_logits(q: Tensor, k: Tensor, scale: float, backend: str | None = None) -> Tensor:
-    """``scale * q k^T``, whose backward pass scales inside of its matrix products, too.
+    """``scale * q k^T``, ``(B, num_heads, N, M)``, whose backward pass scales inside of its matrix products, too.
 
-    Args:
-        q (Tensor): ``(B, num_heads, N, d)``, any strides.
-        k (Tensor): ``(B, num_heads, M, d)``, any strides.
-        scale (float): Factor.
-        backend (str | None): As for :func:`normalized_attention`.
-
-    Returns:
-        Tensor: ``(B, num_heads, N, M)``.
+    ``q`` is ``(B, num_heads, N, d)`` and ``k`` is ``(B, num_heads, M, d)``, of any strides; ``backend`` as for
+    :func:`normalized_attention`.
     """
-    if backends.choose(backend, q, q.shape[-1], 'scaled logits', example_logits) == 'triton':
-        return _TritonLogits.apply(q, k.to(q.dtype), scale)
-    if torch.compiler.is_compiling():
+    backend = backends.choose(backend, q, q.shape[-1], 'scaled logits', example_logits)
+    if backend == 'torch' and torch.compiler.is_compiling():
         return scale * q @ k.transpose(-2, -1)
-    return _ScaledLogits.apply(q, k, scale)
+    return _ScaledLogits.apply(q, k.to(q.dtype), scale, backend)
 
 
 def example_logits(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
@@ -38,39 +31,27 @@ def example_logits(backend: str, device: torch.device, dtype: torch.dtype) -> li
     return [logits, *torch.autograd.grad(logits.square().sum(), [q, k])]
 
 
-class _TritonLogits(torch.autograd.Function):
-    """Reads and writes heads where the linear layers have them; a batched product of torch needs copies."""
-
-    @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, scale: float) -> Tensor:
+def scaled_product(a: Tensor, b: Tensor, scale: float, backend: str, as_map: bool) -> Tensor:
+    """``scale * a b``; Triton reads and writes heads where linear layers have them, torch needs copies."""
+    if backend == 'triton':
         from .kernels import scaled_logits as kernels  # Triton may be missing
-        ctx.save_for_backward(q, k)
-        ctx.scale = scale
-        return kernels.scaled_logits(q, k, scale)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        from .kernels import scaled_logits as kernels
-        q, k = ctx.saved_tensors
-        return (kernels.scaled_product(grad, k, ctx.scale),
-                kernels.scaled_product(grad.transpose(-2, -1), q, ctx.scale), None)
+        return kernels.scaled_product(a, b, scale, as_map)
+    return scaled_bmm(flat(a), flat(b), scale).unflatten(0, a.shape[:2])
 
 
 class _ScaledLogits(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, scale: float) -> Tensor:
+    def forward(ctx, q: Tensor, k: Tensor, scale: float, backend: str) -> Tensor:
         ctx.save_for_backward(q, k)
-        ctx.scale = scale
-        return scaled_bmm(flat(q), flat(k.transpose(-2, -1)), scale).unflatten(0, q.shape[:2])
+        ctx.scale, ctx.backend = scale, backend
+        return scaled_product(q, k.transpose(-2, -1), scale, backend, as_map=False)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         q, k = ctx.saved_tensors
-        grad_q = scaled_bmm(flat(grad), flat(k), ctx.scale)
-        grad_k = scaled_bmm(flat(grad.transpose(-2, -1)), flat(q), ctx.scale)
-        return grad_q.unflatten(0, q.shape[:2]), grad_k.unflatten(0, q.shape[:2]), None
+        return (scaled_product(grad, k, ctx.scale, ctx.backend, as_map=True),
+                scaled_product(grad.transpose(-2, -1), q, ctx.scale, ctx.backend, as_map=True), None, None)
 
 
 def reference(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
@@ -90,14 +71,10 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.
         value (Tensor): ``(B, num_heads, M, d)``.
         eps (float): Epsilon of the instance norm. Defaults to 1e-5.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
 
     Returns:
         Tensor: ``(B, num_heads, N, d)``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     if backends.choose(backend, logits, value.shape[-1], 'normalized attention', example) == 'triton':
         return _TritonAttention.apply(logits, value.to(logits.dtype), eps)
@@ -149,8 +126,7 @@ class _CenteredSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits: Tensor) -> Tensor:
-        attn = torch.softmax(logits, -1, dtype=at_least_float32(logits))
-        centered = torch.sub(attn, 1 / attn.shape[-1], out=torch.empty_like(logits))
+        centered = centered_softmax(logits)
         ctx.save_for_backward(centered)
         return centered
 

@@ -54,9 +54,7 @@ MIN_ROWS = 8  # of a chunk: the rows above and below it are computed for two chu
 def fold_refiner(refiner: torch.nn.Module, norm: torch.nn.Module) -> tuple[Tensor, ...]:
     """The refiner's convolutions with their batch norms, and the norm after the refiner, folded in.
 
-    Returns:
-        tuple[Tensor, ...]: Weight and bias of expansion, depthwise convolution and projection, then the weight of the
-        maps themselves, ``(num_heads, 1)``.
+    Weight and bias of expansion, depthwise convolution and projection, then the weight of the maps, ``(num_heads, 1)``.
     """
     (scale1, shift1), (scale2, shift2), (scale3, shift3), (scale, shift) = map(
         affine, (refiner.norm1, refiner.norm2, refiner.norm3, norm))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .window import crop, needs_padding
 
-# Windows of one kind: their number, and what restricts their attention: which queries see anything, ``(N, 1)``, and
-# which pairs of the others are forbidden, ``(N, N)``; or None where all pairs are allowed.
+# Windows of one kind: their number, and which queries see anything, ``(N, 1)``, and which pairs of these are forbidden,
+# ``(N, N)``, with ``N = 1 + window_size ** 2``; or None where there is no padding.
 Group = tuple[int, tuple[Tensor, Tensor] | None]
 
 
@@ -83,24 +83,18 @@ class WindowGrid:
                 if needs_padding(count)]
 
 
-def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list:
-    """What the windows of the last column, the last row and the corner may not see.
+def edge_masks(window_size: int, pad_bottom: int, pad_right: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """What the windows of the last column, the last row and the corner see, and what not: two of a ``Group`` for each.
 
     Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
     allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
-
-    Returns:
-        list[tuple[Tensor, Tensor] | None]: For each kind the queries that see anything ``(N, 1)`` and the forbidden
-        pairs of these ``(N, N)``, with ``N = 1 + window_size ** 2``; None if nothing is masked.
     """
     position = torch.arange(window_size, device=device)
     in_column = F.pad((position < window_size - pad_right).repeat(window_size), (1, 0), value=True)
     in_row = F.pad((position < window_size - pad_bottom).repeat_interleave(window_size), (1, 0), value=True)
     column, row = in_column[:, None] & in_column, in_row[:, None] & in_row
-    right, bottom = needs_padding(pad_right), needs_padding(pad_bottom)
-    allowed = [column if right else None, row if bottom else None, column | row if right and bottom else None]
-    sees = [None if pairs is None else pairs.any(-1, keepdim=True) for pairs in allowed]
-    return [None if pairs is None else (some, some & ~pairs) for pairs, some in zip(allowed, sees)]
+    allowed = [(pairs, pairs.any(-1, keepdim=True)) for pairs in (column, row, column | row)]
+    return [(sees, sees & ~pairs) for pairs, sees in allowed]
 
 
 def regional_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, groups: list[Group]) -> Tensor:
@@ -116,9 +110,13 @@ def regional_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, groups: li
     Returns:
         Tensor: ``(windows * B, num_heads, N, d)``.
     """
-    sizes = [count for count, _ in groups]
-    parts = zip(q.split(sizes), k.split(sizes), v.split(sizes), groups)
-    outs = [attend_group(q, k, v, bias, mask) for q, k, v, (_, mask) in parts]
+    sizes, outs = [count for count, _ in groups], []
+    for query, key, value, (_, mask) in zip(q.split(sizes), k.split(sizes), v.split(sizes), groups):
+        group_bias = bias
+        if mask is not None:
+            sees, forbidden = mask
+            query, group_bias = query * sees, (bias * sees).masked_fill(forbidden, -torch.inf)
+        outs.append(F.scaled_dot_product_attention(query, key, value, attn_mask=group_bias[None]))
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
@@ -128,10 +126,3 @@ def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, allowed: Tensor) ->
     logits = logits.masked_fill(~allowed.unsqueeze(1), -torch.finfo(q.dtype).max)
     return logits.softmax(-1) @ v
 
-
-def attend_group(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Attention with a bias in windows of one kind; a query that may see nothing takes the mean of all values."""
-    if mask is not None:
-        sees, forbidden = mask
-        query, bias = query * sees, (bias * sees).masked_fill(forbidden, -torch.inf)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])

@@ -48,14 +48,10 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
         window_size (int): Tokens along a side of a window.
         shifted (tuple[int, Tensor] | None): Tokens by which the padded map is rolled up and left, and what is added
             before the softmax alone, ``(windows, 1, N, N)``. Defaults to None.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
 
     Returns:
         tuple[Tensor, Tensor]: ``(B, H, W, num_heads * d)`` and the logits ``(B, windows, num_heads, N, N)``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     num_heads = bias.shape[0]
     head_channels = x.shape[-1] // num_heads

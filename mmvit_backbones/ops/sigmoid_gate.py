@@ -13,17 +13,14 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
     Args:
         x (Tensor): ``(B, C, H, W)``.
         gate (Tensor): The same shape.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
 
     Returns:
         Tensor: ``(B, C, H, W)``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     if backends.choose(backend, x, 0, 'sigmoid gate', example) == 'triton':
-        return _TritonGate.apply(x, gate.to(x.dtype))
+        from .kernels.sigmoid_gate import forward  # Triton may be missing
+        return forward(x, gate.to(x.dtype))
     return x * gate.sigmoid()
 
 
@@ -33,18 +30,3 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     x = x.to(memory_format=torch.channels_last).requires_grad_()
     out = sigmoid_gate(x, gate.requires_grad_(), backend)
     return [out, *torch.autograd.grad(out.square().sum(), [x, gate])]
-
-
-class _TritonGate(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, x: Tensor, gate: Tensor) -> Tensor:
-        from .kernels import sigmoid_gate as kernels  # Triton may be missing
-        ctx.save_for_backward(x, gate)
-        return kernels.forward(x, gate)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        from .kernels import sigmoid_gate as kernels
-        return kernels.backward(*ctx.saved_tensors, grad)

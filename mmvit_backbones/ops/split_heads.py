@@ -6,11 +6,7 @@ from torch import Tensor
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Copies a packed projection into a map per head, for convolutions; copies their gradients back.
 
-    Args:
-        qkv (Tensor): ``(B, H, W, 3 * num_heads * d)``, ordered (query, key, value), head, d.
-
-    Returns:
-        tuple[Tensor, Tensor, Tensor]: ``(B, num_heads, H, W, d)`` each.
+    From ``(B, H, W, 3 * num_heads * d)``, ordered (query, key, value), head, d, to ``(B, num_heads, H, W, d)`` each.
     """
     return reference(qkv, num_heads) if torch.compiler.is_compiling() else _SplitHeads.apply(qkv, num_heads)
 

@@ -41,12 +41,8 @@ def needs_padding(*amounts: int) -> bool:
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Partitions a projected map into windows and heads, in one copy.
 
-    Args:
-        qkv (Tensor): ``(B, H, W, 3 * num_heads * d)``, ordered (3, head, d); H and W multiples of ``window_size``.
-
-    Returns:
-        tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows, num_heads, N, d)`` with
-        ``N = window_size ** 2``; windows row-major.
+    From ``(B, H, W, 3 * num_heads * d)``, ordered (3, head, d), H and W multiples of ``window_size``, to query, key and
+    value, each ``(B, windows, num_heads, N, d)`` with ``N = window_size ** 2``; windows row-major.
     """
     b, h, w, c = qkv.shape
     s, d = window_size, c // (3 * num_heads)
@@ -55,14 +51,7 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
 
 
 def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:
-    """Reverses :func:`window_partition` for one tensor, in one copy.
-
-    Args:
-        x (Tensor): ``(B, windows, num_heads, N, d)``.
-
-    Returns:
-        Tensor: ``(B, height, width, num_heads * d)``.
-    """
+    """``(B, windows, num_heads, N, d)`` to ``(B, height, width, num_heads * d)``, in one copy."""
     b, _, num_heads, _, d = x.shape
     s = window_size
     x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
@@ -106,14 +95,10 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
 
 
 def relative_position_index(window_size: int, device: torch.device | None = None, wrapped: bool = False) -> Tensor:
-    """Entry of a flat table of displacements for every query and key of a window.
+    """Entry of a flat table of displacements for every query and key of a window, ``(N, N)`` of ``window_size ** 2``.
 
-    Args:
-        wrapped (bool): False is Swin's layout: query minus key, the most negative first. True is RegionViT's: key minus
-            query, displacement 0 at ``window_size // 2`` and what is below wrapped around. Defaults to False.
-
-    Returns:
-        Tensor: ``(N, N)`` with ``N = window_size ** 2``, from 0 to ``(2 * window_size - 1) ** 2 - 1``.
+    Swin's layout is query minus key, the most negative first. RegionViT's is ``wrapped``: key minus query, displacement
+    0 at ``window_size // 2`` and what is below wrapped around.
     """
     position, side = torch.arange(window_size, device=device), 2 * window_size - 1
     offset = position[:, None] - position + window_size - 1

@@ -43,7 +43,7 @@ def test_local_tokens_of_one_convolution():
         maps = model(torch.rand(1, 3, height, width))
         assert maps[0].shape[2:] == ((height + 2) // 4, (width + 2) // 4)
         assert all(x.isfinite().all() for x in maps)
-    with pytest.raises(ValueError, match='images must be at least 2 pixels'):
+    with pytest.raises(ValueError, match='images must be at least 2 x 2 pixels'):
         model(torch.rand(1, 3, 1, 32))
 
 

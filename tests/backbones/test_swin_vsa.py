@@ -7,9 +7,9 @@ from tiny_configs import TINY_CONFIGS
 @torch.no_grad()
 def test_windows_that_stay_make_it_swin():
     """Without predictions and convolution, a block is Swin's with windows that are not shifted."""
-    sizes = dict(channels=16, num_heads=2, window_size=4, mlp_ratio=2, drop_path=0.)
-    swin = MODELS.build(dict(type='ReSwin')).make_block(**sizes)
-    block = MODELS.build(dict(type='SwinVSA', context_position=False)).make_block(**sizes)
+    sizes = dict(channels=16, num_heads=2, mlp_ratio=2, drop_path=0.)
+    swin = MODELS.build(dict(type='ReSwin', window_size=4)).make_block(**sizes)
+    block = MODELS.build(dict(type='SwinVSA', context_position=False, window_size=4)).make_block(**sizes)
     predictors = block.load_state_dict(swin.state_dict(), strict=False).missing_keys
     assert all('sampling' in name for name in predictors)
     for name in predictors:

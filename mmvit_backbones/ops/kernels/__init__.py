@@ -1,11 +1,6 @@
 """Triton kernels of the operators, all of which importing this folder registers. It needs Triton."""
-from . import (  # noqa: F401
-    branches,
-    normalized_attention,
-    residual_attention,
-    residual_window_attention,
-    scaled_logits,
-    sigmoid_gate,
-    varied_size_window,
-    window_sampling,
-)
+import pkgutil
+from importlib import import_module
+
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f'{__name__}.{_module.name}')

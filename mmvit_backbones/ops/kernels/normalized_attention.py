@@ -21,16 +21,12 @@ from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block,
 
 
 @triton.jit
-def _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m):
-    """A block of the map in float32; -inf where there is no key."""
+def _softmax(logits, stride_n, stride_m, lse, row, key, rows, keys, n, m):
+    """A block of ``P`` and of ``C``, both zero outside of the map."""
+    inside = is_inside(row, key, rows, keys, n, m)
     block = load_block(logits, stride_n, stride_m, row, key, rows, keys, n, m).to(tl.float32)
-    return tl.where(keys[None, :] < m - key, block, -float('inf'))
-
-
-@triton.jit
-def _centered(logits, lse, row, key, rows, keys, n, m):
-    """``softmax - 1 / m``, zero outside of the map."""
-    return tl.where(is_inside(row, key, rows, keys, n, m), tl.exp(logits - lse[:, None]) - 1. / m, 0.)
+    attn = tl.where(inside, tl.exp(block - lse[:, None]), 0.)
+    return attn, tl.where(inside, attn - 1. / m, 0.)
 
 
 @triton.jit
@@ -42,15 +38,15 @@ def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squa
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     for key in range(0, m, BLOCK_M):
-        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
+        block = load_block(logits, stride_n, stride_m, row, key, rows, keys, n, m).to(tl.float32)
+        block = tl.where(keys[None, :] < m - key, block, -float('inf'))
         new_highest = tl.maximum(highest, tl.max(block, 1))
         total = total * tl.exp(highest - new_highest) + tl.sum(tl.exp(block - new_highest[:, None]), 1)
         highest = new_highest
     row_lse = highest + tl.log(total)
     square = tl.zeros((BLOCK_N,), tl.float32)
     for key in range(0, m, BLOCK_M):
-        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
-        centered = _centered(block, row_lse, row, key, rows, keys, n, m)
+        _, centered = _softmax(logits, stride_n, stride_m, row_lse, row, key, rows, keys, n, m)
         square += tl.sum(centered * centered, 1)
     store_rows(lse, row, rows, n, row_lse)
     tl.store(squares + image * tl.num_programs(1) + tl.program_id(1), tl.sum(square))
@@ -80,10 +76,9 @@ def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares
     row_lse = load_rows(lse, row, rows, n)
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     for key in range(0, m, BLOCK_M):
-        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
-        attn = factor * _centered(block, row_lse, row, key, rows, keys, n, m)
+        _, centered = _softmax(logits, stride_n, stride_m, row_lse, row, key, rows, keys, n, m)
         v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
-        total = dot(attn.to(v.dtype), v, total, PRECISION)
+        total = dot((factor * centered).to(v.dtype), v, total, PRECISION)
     store_block(out, out_n, out_d, row, 0, rows, channels, n, d, total)
     if tl.program_id(1) == 0:
         tl.store(rstd + image, factor)
@@ -104,19 +99,16 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
     factor, mean = tl.load(rstd + image), _sum_of(products, image, blocks, 128) / n / m
     row_lse = load_rows(lse, row, rows, n)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
-    for key in range(0, m, BLOCK_M):
-        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
-        centered = _centered(block, row_lse, row, key, rows, keys, n, m)
-        v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
-        grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
-        row_sum += tl.sum(tl.exp(block - row_lse[:, None]) * grad_centered, 1)
-    for key in range(0, m, BLOCK_M):
-        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
-        centered = _centered(block, row_lse, row, key, rows, keys, n, m)
-        v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
-        grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
-        result = tl.exp(block - row_lse[:, None]) * (grad_centered - row_sum[:, None])
-        store_block(grad_logits, stride_n, stride_m, row, key, rows, keys, n, m, result)
+    for sweep in tl.static_range(2):  # the first finds the sums of rows
+        for key in range(0, m, BLOCK_M):
+            attn, centered = _softmax(logits, stride_n, stride_m, row_lse, row, key, rows, keys, n, m)
+            v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
+            grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
+            if sweep == 0:
+                row_sum += tl.sum(attn * grad_centered, 1)
+            else:
+                result = attn * (grad_centered - row_sum[:, None])
+                store_block(grad_logits, stride_n, stride_m, row, key, rows, keys, n, m, result)
 
 
 @triton.jit
@@ -132,11 +124,10 @@ def _grad_value_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd
     factor = tl.load(rstd + image)
     total = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for row in range(0, n, BLOCK_N):
-        block = _load_logits(logits, stride_n, stride_m, row, key, rows, keys, n, m)
         row_lse = load_rows(lse, row, rows, n)
-        attn = factor * _centered(block, row_lse, row, key, rows, keys, n, m)
+        _, centered = _softmax(logits, stride_n, stride_m, row_lse, row, key, rows, keys, n, m)
         g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
-        total = dot(tl.trans(attn).to(g.dtype), g, total, PRECISION)
+        total = dot(tl.trans(factor * centered).to(g.dtype), g, total, PRECISION)
     store_block(head_of(grad_value, heads, out_b, out_h), out_m, out_d, key, 0, keys, channels, m, d, total)
     v = load_block(head_of(value, heads, value_b, value_h), value_m, value_d, key, 0, keys, channels, m, d)
     tl.store(products + image * tl.num_programs(1) + tl.program_id(1), tl.sum(total * v.to(tl.float32)))

@@ -1,4 +1,4 @@
-"""Triton kernels of :mod:`mmvit_backbones.ops.sigmoid_gate`."""
+"""Triton kernels of :mod:`mmvit_backbones.ops.sigmoid_gate`, on maps that are channels-last; others are copied."""
 import torch
 import triton
 import triton.language as tl
@@ -10,48 +10,46 @@ BLOCK = 1024
 
 
 @triton.jit
-def _offsets(index, stride_b, stride_c, stride_h, stride_w, c, h, w):
-    """Where elements lie that are counted in channels-last order."""
-    return (index // (h * w * c)) * stride_b + (index % c) * stride_c + (index // (w * c) % h) * stride_h + (
-        index // c % w) * stride_w
-
-
-@triton.jit
-def _forward_kernel(x, x_b, x_c, x_h, x_w, gate, gate_b, gate_c, gate_h, gate_w, out, c, h, w, elements,
-                    BLOCK: tl.constexpr):
+def _forward_kernel(x, gate, out, elements, BLOCK: tl.constexpr):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < elements
-    value = tl.load(x + _offsets(index, x_b, x_c, x_h, x_w, c, h, w), mask=inside).to(tl.float32)
-    logit = tl.load(gate + _offsets(index, gate_b, gate_c, gate_h, gate_w, c, h, w), mask=inside).to(tl.float32)
+    value = tl.load(x + index, mask=inside).to(tl.float32)
+    logit = tl.load(gate + index, mask=inside).to(tl.float32)
     tl.store(out + index, (value * tl.sigmoid(logit)).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _backward_kernel(x, x_b, x_c, x_h, x_w, gate, gate_b, gate_c, gate_h, gate_w, grad, grad_b, grad_c, grad_h, grad_w,
-                     grad_x, grad_gate, c, h, w, elements, BLOCK: tl.constexpr):
+def _backward_kernel(x, gate, grad, grad_x, grad_gate, elements, BLOCK: tl.constexpr):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < elements
-    value = tl.load(x + _offsets(index, x_b, x_c, x_h, x_w, c, h, w), mask=inside).to(tl.float32)
-    logit = tl.load(gate + _offsets(index, gate_b, gate_c, gate_h, gate_w, c, h, w), mask=inside).to(tl.float32)
-    g = tl.load(grad + _offsets(index, grad_b, grad_c, grad_h, grad_w, c, h, w), mask=inside).to(tl.float32)
-    sigmoid = tl.sigmoid(logit)
+    value = tl.load(x + index, mask=inside).to(tl.float32)
+    sigmoid = tl.sigmoid(tl.load(gate + index, mask=inside).to(tl.float32))
+    g = tl.load(grad + index, mask=inside).to(tl.float32)
     tl.store(grad_x + index, (g * sigmoid).to(grad_x.dtype.element_ty), mask=inside)
     tl.store(grad_gate + index, (g * value * sigmoid * (1 - sigmoid)).to(grad_gate.dtype.element_ty), mask=inside)
 
 
+def launch_over(kernel, inputs: tuple[Tensor, ...], num_outputs: int) -> list[Tensor]:
+    """Runs a kernel over all elements of maps; gives channels-last maps of the same shape."""
+    inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+    outputs = [torch.empty_like(inputs[0]) for _ in range(num_outputs)]
+    elements = inputs[0].numel()
+    launch(kernel, (triton.cdiv(elements, BLOCK), ), *inputs, *outputs, elements, BLOCK=BLOCK)
+    return outputs
+
+
 @kernel_operator('sigmoid_gate')
 def forward(x: Tensor, gate: Tensor) -> Tensor:
-    """``x * gate.sigmoid()`` of ``(B, C, H, W)``, any strides; the result is channels-last."""
-    out = torch.empty_like(x, memory_format=torch.channels_last)
-    launch(_forward_kernel, (triton.cdiv(x.numel(), BLOCK), ), x, *x.stride(), gate, *gate.stride(), out, *x.shape[1:],
-           x.numel(), BLOCK=BLOCK)
-    return out
+    """``x * gate.sigmoid()`` of ``(B, C, H, W)``."""
+    return launch_over(_forward_kernel, (x, gate), 1)[0]
 
 
 @kernel_operator('sigmoid_gate_backward')
 def backward(x: Tensor, gate: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of both arguments, channels-last."""
-    grads = [torch.empty_like(tensor, memory_format=torch.channels_last) for tensor in (x, gate)]
-    launch(_backward_kernel, (triton.cdiv(x.numel(), BLOCK), ), x, *x.stride(), gate, *gate.stride(), grad,
-           *grad.stride(), *grads, *x.shape[1:], x.numel(), BLOCK=BLOCK)
-    return grads[0], grads[1]
+    """Gradients of both arguments."""
+    grad_x, grad_gate = launch_over(_backward_kernel, (x, gate, grad), 2)
+    return grad_x, grad_gate
+
+
+forward.register_autograd(lambda ctx, grad: backward(*ctx.saved_tensors, grad),
+                          setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))

@@ -2,7 +2,7 @@
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
 one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
-sizes, ``weights.py`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of
+sizes, ``weights.csv`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of
 the documentation from the three.
 """
 from collections.abc import Callable

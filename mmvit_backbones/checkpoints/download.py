@@ -182,7 +182,7 @@ def _onedrive_page(address: str) -> str:
 # ---- what is wrong with a file
 
 
-def _check_file(path: Path, sha256: str | None, target: Path) -> None:
+def _check_file(path: Path, sha256: str, target: Path) -> None:
     """Looks at a file before anything reads it; a bad one is set aside."""
     with open(path, 'rb') as file:
         start = file.read(4096)
@@ -194,7 +194,7 @@ def _check_file(path: Path, sha256: str | None, target: Path) -> None:
         problem = 'the file is truncated'
     elif not start:
         problem = 'the file is empty'
-    elif sha256 is not None and hash_of(path) != sha256:
+    elif sha256 and hash_of(path) != sha256:
         problem = f'the file has the SHA-256 {hash_of(path)}, not {sha256}'
     else:
         return

@@ -72,14 +72,18 @@ class Traffic(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """``scaled_dot_product_attention`` as one kernel forward and one backward, as its fused implementations are."""
+    """``scaled_dot_product_attention`` as one kernel forward and one backward, as it runs on a GPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is F.scaled_dot_product_attention:
-            mask = kwargs.get('attn_mask', args[3] if len(args) > 3 else None)
-            return torch.ops.mmvit_measure.sdpa(*args[:3], mask)
-        return function(*args, **kwargs)
+        is_attention = function is F.scaled_dot_product_attention
+        return (memory_efficient_attention if is_attention else function)(*args, **(kwargs or {}))
+
+
+def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+                               dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
+    """torch's kernel for masks and all dtypes, which it does not choose for meta tensors itself."""
+    return torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
 
 
 def count_traffic(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> dict[str, dict]:
@@ -109,41 +113,6 @@ def count_traffic(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype =
 
 def tensors_in(x: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
-
-
-# ---- what stands for the fused kernels
-
-
-@torch.library.custom_op('mmvit_measure::sdpa', mutates_args=())
-def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    raise NotImplementedError('counts on the meta device alone')
-
-
-@sdpa.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    return q.new_empty(*q.shape[:-1], v.shape[-1])
-
-
-@torch.library.custom_op('mmvit_measure::sdpa_backward', mutates_args=())
-def sdpa_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> list[Tensor]:
-    raise NotImplementedError('counts on the meta device alone')
-
-
-@sdpa_backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> list[Tensor]:
-    return [torch.empty_like(x) for x in (q, k, v, *([] if mask is None else [mask]))]
-
-
-def _backward(ctx, grad: Tensor) -> tuple:
-    grads = torch.ops.mmvit_measure.sdpa_backward(grad, *ctx.inputs)
-    return *grads[:3], grads[3] if len(grads) > 3 else None
-
-
-def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-    ctx.inputs = (*inputs, output)
-
-
-sdpa.register_autograd(_backward, setup_context=_setup_context)
 
 
 def count_memory(model: nn.Module, images: Tensor) -> dict[str, int]:

@@ -6,6 +6,7 @@
     python tools/benchmark.py reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     python tools/benchmark.py 'rest*' --throughput 224 384           images per second
     python tools/benchmark.py rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
+    python tools/benchmark.py work_dirs/demo/detection/epoch_12.pth --runtime eager onnxruntime    a whole model
 
 Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
 mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`; the forward pass with
@@ -13,7 +14,8 @@ mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`;
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
 
 With --runtime, per network and runtime instead: latency of one image in ms (median and 95th percentile), images per
-second in batches, and how often an eager image fits into the runtime's time.
+second in batches, and how often an eager image fits into the runtime's time. A checkpoint of a training stands for its
+whole model, from image to results; it sees the files of --images one after the other.
 """
 import argparse
 import copy
@@ -22,14 +24,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
 from mmengine.config import DictAction
+from PIL import Image
 
 import mmvit_backbones
 from mmvit_backbones import accelerate
 from mmvit_backbones.cli.config import UsageError, find_names
-from mmvit_backbones.deploy.runtimes import RUNTIMES, compare_runtimes
+from mmvit_backbones.cli.predict import find_images
+from mmvit_backbones.deploy.load import load
+from mmvit_backbones.deploy.runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
 from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.models import import_mmpretrain
 
@@ -38,7 +45,8 @@ SWIN_TINY = 'swin_tiny_patch4_window7_224'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models()')
+    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models(); with '
+                                                    '--runtime also checkpoints (.pth) of trainings')
     parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
                         help='the other network; timm:NAME or mmpretrain:NAME (a classifier) for one of theirs')
     parser.add_argument('--override', nargs='+', action=DictAction, default={}, metavar='ARGUMENT=VALUE',
@@ -51,7 +59,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     parser.add_argument('--memory-only', action='store_true', help='count saved bytes, time nothing')
     parser.add_argument('--throughput', type=int, nargs='+', metavar='SIZE', help='images per second, at these sizes')
-    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='classifiers as they are deployed, on the CPU')
+    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='models as they are deployed, on the CPU')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
+                        help='files or folders that whole models see (default: %(default)s)')
     return parser.parse_args()
 
 
@@ -108,15 +118,23 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def runtimes(args: argparse.Namespace) -> dict:
-    """What deployed classifiers take, per network and runtime."""
-    size, result = args.size or (224, 224), {}
+    """What deployed models take, per model and runtime."""
+    size, count, result = args.size or (224, 224), args.batch_size or 4, {}
     for name in args.networks:
-        library = name.rpartition(':')[0]
-        names = [name] if library else find_names([name])
+        if name.endswith('.pth'):
+            names = [name]
+            images = [np.array(Image.open(path).convert('RGB')) for path in find_images(args.images)[:count]]
+            load(name)  # what is wrong with it is said before any work
+        else:
+            names = [name] if ':' in name else find_names([name])
+            images = torch.rand(count, 3, *size)
         for plain_name in names:
-            model = build_other(plain_name, False, size)
-            images = torch.rand(args.batch_size or 4, 3, *size)
-            result[plain_name] = compare_runtimes(model, images, args.runtime, args.repeats)
+            if name.endswith('.pth'):
+                prepare_runtime = partial(prepare_whole, path=name, images=images)
+            else:
+                model = build_other(plain_name, False, size).eval().requires_grad_(False)
+                prepare_runtime = partial(prepare, model=model, images=images)
+            result[plain_name] = compare_runtimes(prepare_runtime, images, args.runtime, args.repeats)
             print(plain_name, result[plain_name], file=sys.stderr, flush=True)
     return result
 

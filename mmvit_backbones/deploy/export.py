@@ -16,6 +16,8 @@ from .load import DETAILS, as_tuple
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
+# Weights become constants, which oneDNN packs: on one thread half the time.
+INDUCTOR_OPTIONS = dict(freezing=True)
 EXAMPLE_SIZE = 375, 500  # of no special ratio
 
 
@@ -61,7 +63,8 @@ def write(examples: dict, outputs: list[str], path: str | PathLike, file_format:
     from torch._inductor.exc import InductorError
     try:
         files = {name: torch._inductor.aot_compile(
-            program.module(check_guards=False), program.example_inputs[0], options={'aot_inductor.package': True})
+            program.module(check_guards=False), program.example_inputs[0],
+            options={'aot_inductor.package': True, **INDUCTOR_OPTIONS})
             for name, program in programs.items()}
     except InductorError as error:
         raise UsageError(f'AOTInductor cannot compile this model: {error}') from error

@@ -71,7 +71,7 @@ class Checkpoint(Model):
     runtime = 'eager'
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
-        self.predictor = Predictor(cfg, checkpoint, device)
+        self.cfg, self.predictor = cfg, Predictor(cfg, checkpoint, device)
         self.module = self.predictor.model
         self.task = TASK_OF_FRAMEWORK[self.predictor.framework]
         self.classes = list(self.predictor.visualizer.dataset_meta.get('classes') or [])
@@ -99,9 +99,8 @@ class OnnxFile(Exported):
     runtime = 'onnxruntime'
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
         try:
-            self.session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+            self.session = session_of(path)
         except Exception as error:  # of classes that are ONNX Runtime's own
             raise UsageError(f'{path} is no ONNX file that can be run: {error}') from error
         details = self.session.get_modelmeta().custom_metadata_map.get(DETAILS)
@@ -111,6 +110,14 @@ class OnnxFile(Exported):
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(self.outputs, self.session.run(self.outputs, dict(image=image)), strict=True))
+
+
+def session_of(path: Path):
+    """ONNX Runtime with as many threads as torch has."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
 
 
 class Pt2File(Exported):

@@ -1,9 +1,9 @@
-"""One network in several runtimes, timed side by side."""
+"""One network, or a whole model, in several runtimes, timed side by side."""
 import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,37 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..accelerate import accelerate
+from .export import INDUCTOR_OPTIONS, export_model, export_part, prefix_names
+from .load import load, session_of
+from .parts import check_exportable, split
+from .quantize import to_int8
 
 RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
+
+
+def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
+    """A function of images that predicts them one after the other on the CPU, from RGB uint8 to results.
+
+    Args:
+        runtime (str): One of ``RUNTIMES``; ``compile`` compiles the backbone.
+        path (str): Checkpoint of a training, as for :func:`~mmvit_backbones.deploy.load.load`.
+        images (Sequence[np.ndarray]): ``(height, width, 3)`` each; they serve for calibration, too.
+        folder (Path): For files that the function needs.
+    """
+    model = load(path)
+    if runtime == 'accelerate':
+        accelerate(model.module, inference=True)
+    elif runtime == 'compile':
+        model.module.backbone.compile()
+    elif runtime != 'eager':
+        file_format = 'aoti' if runtime == 'aoti' else 'onnx'
+        file = folder / ('whole.pt2' if runtime == 'aoti' else 'whole.onnx')
+        check_exportable(model.cfg, file_format)
+        export_model(split(model.module, model.cfg, True), file, file_format, model.task, model.classes, images[0])
+        if runtime == 'int8':
+            to_int8(file, images)
+        model = load(file, trust_code=True)
+    return lambda batch: [model.predict(image) for image in batch]
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
@@ -33,32 +62,25 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
         return torch.compile(model)
     if runtime == 'aoti':
         program = torch.export.export(model, (images, ), dynamic_shapes=({0: Dim.DYNAMIC}, ), strict=False)
-        return torch._inductor.aoti_load_package(
-            torch._inductor.aoti_compile_and_package(program, package_path=str(folder / 'network.pt2')))
+        with torch.no_grad():
+            path = torch._inductor.aoti_compile_and_package(
+                program, package_path=str(folder / 'network.pt2'), inductor_configs=INDUCTOR_OPTIONS)
+        return torch._inductor.aoti_load_package(path)
     path = folder / 'network.onnx'
     if not path.exists():
-        from .export import export_part, prefix_names
         proto = export_part(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits'])
         prefix_names(proto.graph, 'network', {'images', 'logits'})
         del proto.graph.value_info[:]
         path.write_bytes(proto.SerializeToString())
     if runtime == 'int8':
-        from .quantize import to_int8
         path = path.rename(folder / 'int8.onnx')
         to_int8(path, [image[None].numpy() for image in images], bound=float('inf'), source='images')
-    return session_of(path)
-
-
-def session_of(path: Path) -> Callable[[Tensor], object]:
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    session = session_of(path)
     return lambda images: session.run(None, dict(images=images.numpy()))
 
 
 @torch.inference_mode()
-def measure(functions: dict[str, Callable], images: Tensor, repeats: int) -> dict[str, dict[str, float]]:
+def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> dict[str, dict[str, float]]:
     """Times functions in turns, so that what else the machine does meets all of them alike.
 
     Returns:
@@ -81,14 +103,21 @@ def measure(functions: dict[str, Callable], images: Tensor, repeats: int) -> dic
         speedup=round(float(np.median(latency[first] / latency[name])), 2)) for name, (_, many) in seconds.items()}
 
 
-def compare_runtimes(model: nn.Module, images: Tensor, runtimes: list[str], repeats: int) -> dict[str, dict]:
-    """:func:`measure` of a model in several runtimes; one that cannot run it says why instead."""
-    model = model.eval().requires_grad_(False)
+def compare_runtimes(prepare: Callable[[str, Path], Callable], images: Sequence, runtimes: Sequence[str],
+                     repeats: int) -> dict[str, dict]:
+    """:func:`measure` in several runtimes; one that cannot run the model says why instead.
+
+    Args:
+        prepare (Callable): :func:`prepare` or :func:`prepare_whole` but for the runtime and the folder.
+        images (Sequence): At least two.
+        runtimes (Sequence[str]): Of ``RUNTIMES``.
+        repeats (int): Timings in each.
+    """
     functions, failed = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for runtime in sorted(runtimes, key=RUNTIMES.index):
             try:
-                function = prepare(runtime, model, images, Path(folder))
+                function = prepare(runtime, folder=Path(folder))
                 with torch.inference_mode():
                     function(images[:1]), function(images)
             except Exception as error:  # a compiler can fail in any way

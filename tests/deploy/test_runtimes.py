@@ -1,8 +1,10 @@
 """What `tools/benchmark.py --runtime` prints."""
+from functools import partial
+
 import torch
 from torch import nn
 
-from mmvit_backbones.deploy.runtimes import compare_runtimes
+from mmvit_backbones.deploy.runtimes import compare_runtimes, prepare
 
 
 class Branches(nn.Module):
@@ -13,6 +15,7 @@ class Branches(nn.Module):
 
 
 def test_a_runtime_that_fails_says_why():
-    figures = compare_runtimes(Branches(), torch.rand(2, 3, 8, 8), ['onnxruntime', 'eager'], repeats=1)
+    images = torch.rand(2, 3, 8, 8)
+    figures = compare_runtimes(partial(prepare, model=Branches(), images=images), images, ['onnxruntime', 'eager'], 1)
     assert figures['eager']['speedup'] == 1 and figures['eager']['p50_ms'] <= figures['eager']['p95_ms']
     assert list(figures['onnxruntime']) == ['error'] and 'data-dependent' in figures['onnxruntime']['error']

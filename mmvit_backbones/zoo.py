@@ -65,10 +65,6 @@ class Variant:
         return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
 
     @property
-    def convert(self) -> Callable:
-        return self.family.convert
-
-    @property
     def weights(self) -> dict[str, Weights]:
         """The authors' checkpoints by tag: the side of the images, ``'22k'``, ``'mask_rcnn_3x'`` and so on."""
         return {weights.tag: weights for weights in WEIGHTS.values() if weights.variant == self.name}

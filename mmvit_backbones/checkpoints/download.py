@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlparse
 
@@ -141,10 +142,9 @@ def _arrived(incoming: Path) -> int:
 
 def _import_gdown():
     try:
-        import gdown
+        return import_module('gdown')
     except ImportError as error:
         raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
-    return gdown
 
 
 def _find_in_folder(address: str, member: str) -> str:

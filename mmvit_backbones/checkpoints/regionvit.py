@@ -58,14 +58,9 @@ def resize_bicubic(image: Tensor, side: int) -> Tensor:
 
 
 def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
-    """Resizes a wrapped table of position biases.
-
-    Args:
-        table (Tensor): ``(heads, D * D)`` with ``D = 2 * window_size - 1``.
-        length (int): New ``D * D``.
-        wrapped (bool): Resize the table as it lies, or put the displacements in order before and back after.
+    """Resizes a wrapped table of position biases, ``(heads, D * D)`` with ``D = 2 * window_size - 1``, to another
+    length: as it lies (``wrapped``), or with its displacements put in order before and back after.
     """
-
     old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
     image = table.unflatten(1, (old_side, old_side))
     if wrapped:

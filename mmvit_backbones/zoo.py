@@ -7,6 +7,7 @@ the documentation from the three.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from .checkpoints import CheckpointError, refiner, regionvit, rest, revit, vitae
@@ -284,10 +285,11 @@ def find_variant(name: str) -> Variant:
     """The variant of that name.
 
     Raises:
-        ValueError: If there is none; the message lists all.
+        ValueError: If there is none; the message names the nearest, or all.
     """
     if name not in VARIANTS:
-        raise ValueError(f'name must be one of {list_models()}, got {name!r}')
+        near = get_close_matches(name, VARIANTS)
+        raise ValueError(f'name must be one of {list_models()}, got {name!r}' + (f', near {near[0]!r}' if near else ''))
     return VARIANTS[name]
 
 

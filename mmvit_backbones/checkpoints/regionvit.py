@@ -9,6 +9,7 @@ from torch import Tensor
 from .layout import converter
 
 WRAPPERS = ('model_ema', 'model')
+STEM = {'0': 'conv1', '1': 'norm1', '3': 'conv2', '4': 'norm2', '6': 'conv3'}
 DETECTOR = 'backbone.bottom_up.model.'  # what detectron2 puts before the backbone's keys
 
 
@@ -20,11 +21,7 @@ def block_from_zero(match: re.Match) -> str:
 
 LAYOUT = {
     r'patch_embed\.proj\.(weight|bias)': r'backbone.local_embed.conv.\1',
-    r'patch_embed\.proj\.0\.(\w+)': r'backbone.local_embed.conv1.\1',
-    r'patch_embed\.proj\.1\.(\w+)': r'backbone.local_embed.norm1.\1',
-    r'patch_embed\.proj\.3\.(\w+)': r'backbone.local_embed.conv2.\1',
-    r'patch_embed\.proj\.4\.(\w+)': r'backbone.local_embed.norm2.\1',
-    r'patch_embed\.proj\.6\.(\w+)': r'backbone.local_embed.conv3.\1',
+    r'patch_embed\.proj\.([01346])\.(\w+)': lambda match: f'backbone.local_embed.{STEM[match[1]]}.{match[2]}',
     r'cls_token\.proj\.(\w+)': r'backbone.region_embed.conv.\1',
     r'layers\.(\d+)\.block\.0\.proj\.0\.(\w+)': r'backbone.stages.\1.projection.norm.\2',
     r'layers\.(\d+)\.block\.0\.proj\.2\.(\w+)': r'backbone.stages.\1.projection.conv.\2',

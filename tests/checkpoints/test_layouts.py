@@ -36,7 +36,7 @@ def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 
 
 def test_no_layout_is_left_out():
-    published = {v.family.convert for v in VARIANTS.values()} - {VARIANTS['swin_vsa_tiny'].family.convert}  # of which nothing is
+    published = {v.family.convert for v in VARIANTS.values() if not v.name.startswith('swin_vsa')}
     assert {VARIANTS[name].family.convert for _, name in WRAPPERS} == published
 
 

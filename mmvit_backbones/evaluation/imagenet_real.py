@@ -58,11 +58,9 @@ class ImageNetReaL(BaseMetric):
 def read_labels(path: str) -> list[list[int]]:
     try:
         labels = json.loads(Path(path).expanduser().read_text())
-    except OSError as error:
-        raise ValueError(f'label_file {path} cannot be read ({error.strerror}); it is real.json of '
+    except (OSError, ValueError) as error:
+        raise ValueError(f'label_file {path} cannot be read ({error}); it is real.json of '
                          'github.com/google-research/reassessed-imagenet') from None
-    except ValueError:
-        raise ValueError(f'label_file {path} is not JSON') from None
     if not isinstance(labels, list) or len(labels) != NUM_IMAGES or not all(isinstance(x, list) for x in labels):
         found = f'{len(labels)} entries' if isinstance(labels, list) else type(labels).__name__
         raise ValueError(f'label_file {path} must hold {NUM_IMAGES} lists of classes, got {found}')

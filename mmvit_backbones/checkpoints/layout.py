@@ -1,7 +1,6 @@
 """Tools for reading other people's checkpoint layouts."""
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from mmengine.logging import print_log
 from torch import Tensor
@@ -22,18 +21,16 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
             Detectors and segmenters come back whole, with the names of mmdet and mmseg.
         first (str): How names go on after a prefix. Defaults to '': in any way.
     """
-    return partial(_convert, network=network, layout=layout, wrappers=wrappers, prefixes=prefixes, first=first)
+    def convert(checkpoint: Mapping) -> dict[str, Tensor]:
+        weights = unwrap(checkpoint, wrappers)
+        prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
+        if prefix is None:
+            return rename(weights, layout, network)
+        others = {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
+        backbone = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
+        return rename(backbone, layout, network) | convert_parts(others)
 
-
-def _convert(checkpoint: Mapping, network: str, layout: dict, wrappers: tuple[str, ...], prefixes: tuple[str, ...],
-             first: str) -> dict[str, Tensor]:
-    weights = unwrap(checkpoint, wrappers)
-    prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
-    if prefix is None:
-        return rename(weights, layout, network)
-    others = {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
-    backbone = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
-    return rename(backbone, layout, network) | convert_parts(others)
+    return convert
 
 
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,16 +26,16 @@ class ImageNetReaL(BaseMetric):
     Args:
         label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images' numbers.
         topk (int | Sequence[int]): One or more k.
-        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``.
-        prefix (str | None): MMEngine's. Defaults to 'real': the figure is ``real/top1``.
+        kwargs: MMEngine's.
 
     Raises:
         ValueError: If the file is not such a list, or an image's name has no number in it.
     """
 
-    def __init__(self, label_file: str, topk: int | Sequence[int] = (1, ), collect_device: str = 'cpu',
-                 prefix: str | None = 'real') -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    default_prefix = 'real'
+
+    def __init__(self, label_file: str, topk: int | Sequence[int] = (1, ), **kwargs) -> None:
+        super().__init__(**kwargs)
         self.topk = (topk, ) if isinstance(topk, int) else tuple(topk)
         if not self.topk or min(self.topk) < 1:
             raise ValueError(f'topk must be at least 1, got {topk}')

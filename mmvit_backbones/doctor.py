@@ -11,6 +11,7 @@ import torch
 from .installation import PROVIDERS
 from .ops import (
     backends,
+    branches,
     library,
     normalized_attention,
     residual_attention,
@@ -28,6 +29,7 @@ TRITON_OPERATORS = {
     'normalized attention': normalized_attention.example,
     'scaled logits': normalized_attention.example_logits,
     'sigmoid gate': sigmoid_gate.example,
+    'branches': branches.example,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 

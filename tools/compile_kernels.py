@@ -5,7 +5,8 @@
     python tools/compile_kernels.py --quick                heads of 32 channels, largest launches; as in CI
 
 A row is a kernel: registers per thread and bytes of shared memory on each target, the most of its launches. One that
-spills registers ends the run with exit code 1.
+spills registers ends the run with exit code 1, and so does one of which torch.compile would think that it writes other
+arguments than the results of its operator.
 """
 import argparse
 import contextlib
@@ -13,13 +14,17 @@ import io
 import re
 import sys
 from fnmatch import fnmatch
+from typing import NamedTuple
 
 import torch
 import triton
+from torch._higher_order_ops.triton_kernel_wrap import identify_mutated_tensors
+from torch.utils._python_dispatch import TorchDispatchMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
+from mmvit_backbones.measure import storage_key, tensors_in
 from mmvit_backbones.ops import backends, kernels, residual_window_attention
 
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
@@ -43,7 +48,8 @@ def main():
     if not wanted:
         parser.error(f'no kernel is called {" or ".join(args.kernels)}; there are: {", ".join(names)}')
     print(f'| kernel | dtype | channels | {" | ".join(args.targets)} |\n|---|---|---|{"---|" * len(args.targets)}')
-    spilled = []
+    triton.runtime.driver.set_active(argparse.Namespace(get_current_target=lambda: TARGETS[args.targets[0]]))
+    faults = []
     for dtype in args.dtypes:
         for kernel, launches in launches_of[dtype].items():
             name, module = name_of(kernel), module_of(kernel)
@@ -51,15 +57,17 @@ def main():
                 continue
             if args.quick:
                 launches = [max(launches, key=size_of)]
-            for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0][1] else ['']:
+            faults += [f'{name} seems to write {sorted(found)}, not {sorted(launch.made)}' for launch in launches
+                       if not launch.made <= (found := written(kernel, launch)) <= launch.made | launch.passed]
+            for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0].constants else ['']:
                 if channels and channels > largest_head(module):
                     continue
                 found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
                 cells = [f'{registers}, {shared}' for registers, shared, _ in found]
                 print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
-                spilled += [f'{name} on {target}' for target, (*_, spills) in zip(args.targets, found) if spills]
-    if spilled:
-        sys.exit('spilled: ' + '; '.join(spilled))
+                faults += [f'{name} spills on {target}' for target, (*_, spills) in zip(args.targets, found) if spills]
+    if faults:
+        sys.exit('; '.join(faults))
 
 
 def name_of(kernel):
@@ -78,11 +86,11 @@ def largest_head(module):
 def most(kernel, launches, channels, target):
     """Registers per thread, bytes of shared memory and spills of a kernel: the most of all its launches."""
     found = []
-    for values, constants in launches:
+    for values, constants, *_ in launches:
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
         with contextlib.redirect_stdout(io.StringIO()) as log:
             compiled = triton.compile(source_of(kernel, values, constants), target=target,
-                                      options=dict(num_warps=backends.warps_of(constants)))
+                                      options=dict(num_warps=backends.warps_of(constants, target.warp_size)))
         registers, spills = resources(compiled, log.getvalue())
         found.append((registers, compiled.metadata.shared, spills))
     return [max(column) for column in zip(*found)]
@@ -90,23 +98,50 @@ def most(kernel, launches, channels, target):
 
 def size_of(launch):
     """Larger for larger blocks."""
-    return sum(value for value in launch[1].values() if isinstance(value, int))
+    return sum(value for value in launch.constants.values() if isinstance(value, int))
+
+
+class Launch(NamedTuple):
+    values: dict  # arguments by name
+    constants: dict
+    made: set  # names of the arguments that the operator makes
+    passed: set  # names of those that it gets for writing
+
+
+class Operator(TorchDispatchMode):
+    """Knows the storages that the operator at work gets, by whether it says that it writes to them."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == 'mmvit':
+            self.written = {storage_key(x): spec.alias_info is not None
+                            for value, spec in zip(args, function._schema.arguments) for x in tensors_in(value)}
+        return function(*args, **(kwargs or {}))
 
 
 def recorded_launches(dtype):
-    """For every kernel, how the operators launch it: arguments by name and constants, once per set of constants."""
+    """For every kernel, how the operators launch it, once per set of constants."""
     launches = {}
 
     def record(kernel, grid, first, *arguments, **constants):
-        of_kernel = launches.setdefault(kernel, {})
-        of_kernel[tuple(constants.items())] = dict(zip(kernel.arg_names, (first, *arguments))), constants
+        values = dict(zip(kernel.arg_names, (first, *arguments)))
+        is_written = {name: operator.written.get(storage_key(x)) for name, x in values.items()
+                      if torch.is_tensor(x) and x.numel()}
+        made, passed = ({name for name, known in is_written.items() if known is state} for state in (None, True))
+        launches.setdefault(kernel, {})[tuple(constants.items())] = Launch(values, constants, made, passed)
 
     for module in vars(kernels).values():
         if hasattr(module, 'launch'):
             module.launch = record
-    for example in TRITON_OPERATORS.values():
-        example('triton', torch.device('meta'), dtype)
+    with Operator() as operator:
+        for example in TRITON_OPERATORS.values():
+            example('triton', torch.device('meta'), dtype)
     return {kernel: list(of_kernel.values()) for kernel, of_kernel in launches.items()}
+
+
+def written(kernel, launch):
+    """Names of the arguments that torch takes for written."""
+    values = {name: torch.empty(2, dtype=x.dtype) if torch.is_tensor(x) else x for name, x in launch.values.items()}
+    return set(identify_mutated_tensors(kernel, {**values, **launch.constants}, {}))
 
 
 def source_of(kernel, values, constants):

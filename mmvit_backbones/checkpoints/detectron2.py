@@ -36,13 +36,13 @@ RETINANET = {
     r'head\.cls_score\.(weight|bias)': r'bbox_head.retina_cls.\1',
     r'head\.bbox_pred\.(weight|bias)': r'bbox_head.retina_reg.\1',
 }
-# All that is beside the backbone. `head.weight` is a classifier's.
+# All but the backbone. `head.weight` is a classifier's.
 OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
                          r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
 
 
 def layout_of(parts: Iterable[str]) -> dict[str, str | Callable | None]:
-    """How the parts of a detector beside its backbone are called in mmdet, as for :func:`layout.rename`."""
+    """How the parts of a detector other than its backbone are called in mmdet, as for :func:`layout.rename`."""
     names = list(parts)
     levels = [int(match[1]) for name in names if (match := re.match(r'backbone\.fpn_lateral(\d)', name))]
     lowest = min(levels, default=0)  # detectron2 numbers the levels by the logarithm of their stride

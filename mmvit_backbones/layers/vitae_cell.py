@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.branches import fork
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.window import pad_to_multiple
 from .drop_path import DropPath
@@ -33,8 +34,8 @@ class PyramidReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, len(dilations) * channels)``."""
-        x = x.permute(0, 3, 1, 2)
-        return torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1)
+        maps = (x.permute(0, 3, 1, 2) for x in fork(x, len(self.convs)))
+        return torch.cat([conv(x) for conv, x in zip(self.convs, maps)], dim=1).permute(0, 2, 3, 1)
 
 
 class ConvBranch(nn.Module):
@@ -138,6 +139,7 @@ class NormalCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
+        shortcut, x, convolved = fork(x, 3)
         attended = self.dropout(self.attn(self.norm1(self.position(x))))
-        x = self.drop_path(self.conv_branch(x), self.drop_path(attended, x))
+        x = self.drop_path(attended, shortcut, self.conv_branch(convolved))
         return self.drop_path(self.mlp(self.norm2(x)), x)

@@ -149,12 +149,13 @@ def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **c
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
     kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
-    kernel[tuple(grid)](first, *arguments, **constants, num_warps=warps_of(constants))
+    num_warps = warps_of(constants, 64 if torch.version.hip else 32)
+    kernel[tuple(grid)](first, *arguments, **constants, num_warps=num_warps)
 
 
-def warps_of(constants: dict) -> int:
-    """Eight warps hold a block of a map next to one of a head's channels in registers."""
-    return 8 if 'BLOCK_D' in constants else 4
+def warps_of(constants: dict, warp_size: int) -> int:
+    """Warps of a kernel: 256 threads hold a block of a map next to one of a head's channels in registers."""
+    return (256 if 'BLOCK_D' in constants else 128) // warp_size
 
 
 def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:

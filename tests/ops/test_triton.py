@@ -11,6 +11,7 @@ from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
 from mmvit_backbones.ops import backends, varied_size_window_attention
+from mmvit_backbones.ops import branches as branches_of
 from mmvit_backbones.ops.normalized_attention import normalized_attention, scaled_logits
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.residual_window_attention import residual_window_attention
@@ -98,6 +99,20 @@ def residual_window_attention_case(rng):
                       torch.randn(heads, area, area), torch.randn(b, rows * columns, heads, area, area))
 
 
+def branches_case(rng):
+    """Fork and join, with and without factors for images; left plain in graphs."""
+    shape, place = (rng.randint(0, 2), rng.randint(1, 9), rng.randint(1, 9), size(rng, 70)), layout(rng)
+    count, has_scales, scales = rng.randint(2, 4), rng.random() < 0.5, torch.rand(3, shape[0])
+
+    def function(x, other, backend):
+        first, *branches = branches_of.fork(x, count, backend)
+        scaled = scales[:count - 1].to(x) if has_scales else None
+        return branches_of.join(place(first), [branch * other for branch in branches], scaled, backend)
+
+    maps = [torch.randn(shape) for _ in range(2)]
+    return function, [x.transpose(1, 3).contiguous().transpose(1, 3) if rng.random() < 0.5 else x for x in maps]
+
+
 def varied_size_window_case(rng):
     """For compilers; ``test_varied_size_window_triton.py`` has random shapes."""
     shapes = *[(1, 2, 8, 5, 6)] * 3, *[(1, 2, 2, 2, 2)] * 2, (25, 2)
@@ -110,7 +125,7 @@ CASES = [residual_attention_case, residual_window_attention_case, normalized_att
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', [*CASES, branches_case])
 def test_agrees_on_random_shapes(case, dtype):
     for number in range(6 * FACTOR):
         rng = random.Random(f'{case.__name__} {SEED} {number}')

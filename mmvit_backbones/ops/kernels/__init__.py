@@ -1,5 +1,6 @@
 """Triton kernels of the operators, all of which importing this folder registers. It needs Triton."""
 from . import (  # noqa: F401
+    branches,
     normalized_attention,
     residual_attention,
     residual_window_attention,

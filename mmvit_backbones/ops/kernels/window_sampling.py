@@ -91,7 +91,7 @@ def _distance(token, WINDOW: tl.constexpr):
 
 @triton.jit
 def _tap(position, size):
-    """The pixel before a position and how far behind it is; -2 for what is outside or not finite."""
+    """The pixel before a position and how far after it; -2 for what is outside or not finite."""
     near = (position >= -1) & (position < size)
     low = tl.floor(tl.where(near, position, -2.))
     return low.to(tl.int32), tl.where(near, position - low, 0.)

@@ -40,14 +40,33 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     backbone = getattr(model, 'backbone', None)
     outputs = ['logits'] if backbone is not None else [f'map{stage}' for stage in model.out_indices]
     images = torch.rand(2, (backbone or model).in_channels, *EXAMPLE_SIZE)
+    free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    save(to_onnx(model, (images, ), (free, ), ['images'], outputs, opset), path)
+
+
+def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
+            opset: int = OPSET) -> torch.onnx.ONNXProgram:
+    """A module as a graph of ONNX, whose inputs and outputs have the given names; free dimensions are ``NAME_AXIS``."""
     with ignore_deprecations():
         program = torch.onnx.export(
-            model.eval(), (images, ), dynamo=True, verbose=False, opset_version=opset, input_names=['images'],
-            output_names=outputs, dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}, ),
-            custom_translation_table=translations())
-    name_dimensions(program.model.graph)
-    num_bytes = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+            model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
+            output_names=gives, dynamic_shapes=dynamic_shapes, custom_translation_table=translations())
+    graph = program.model.graph
+    for node in graph:  # dimensions that were equal for the example have one name: ONNX Runtime would share memory
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    for value in (*graph.inputs, *graph.outputs):
+        for axis, length in enumerate(value.shape):
+            if not isinstance(length, int):
+                value.shape[axis] = f'{value.name}_{axis}'
+    return program
+
+
+def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
+    """Writes a file; beyond 2 GB, with its weights in a file next to it."""
     Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
+    num_bytes = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
     program.save(path, external_data=num_bytes > MAX_PROTOBUF_BYTES)
 
 
@@ -66,27 +85,9 @@ def translations() -> dict:
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
         torch.sym_min: lambda a, b: op.Min(a, b),
         torch.sym_max: lambda a, b: op.Max(a, b),
+        # Bounds of sizes may exceed what ONNX's integers hold.
+        operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),
     }
-
-
-def name_dimensions(graph) -> None:
-    """Names the dimensions of inputs and outputs, and forgets those between them.
-
-    The exporter calls dimensions alike that were equal for the example; ONNX Runtime would share memory between them.
-    """
-    images, = graph.inputs
-    for dim, name in {0: 'batch', 2: 'height', 3: 'width'}.items():
-        images.shape[dim] = name
-    for output in graph.outputs:
-        names = ['batch', None, f'height_{output.name}', f'width_{output.name}'][:len(output.shape)]
-        for dim, name in enumerate(names):
-            if name and not isinstance(output.shape[dim], int):
-                output.shape[dim] = name
-    ends = {id(value) for value in graph.outputs}
-    for node in graph:
-        for value in node.outputs:
-            if id(value) not in ends:
-                value.shape = None
 
 
 @torch.no_grad()

@@ -45,15 +45,12 @@ def main(args: argparse.Namespace) -> None:
         except ValueError as error:
             raise UsageError(str(error)) from None
         onnx.checker.check_model(str(path))  # of the file, as those over 2 GB come in several
-        report(path, compare_onnx(model, path, SIZES))
-
-
-def report(path: Path, differences: dict[tuple[int, int], float]) -> None:
-    tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
-    if not max(differences.values()) <= TOLERANCE:
-        raise UsageError(f'{path} differs from PyTorch by more than {TOLERANCE}: {tried}')
-    size = sum(file.stat().st_size for file in path.parent.glob(f'{path.name}*'))
-    print(f'{path}: {size / 2**20:.0f} MiB; differences from PyTorch at {tried}', flush=True)
+        differences = compare_onnx(model, path, SIZES)
+        tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
+        if not max(differences.values()) <= TOLERANCE:
+            raise UsageError(f'{path} differs from PyTorch by more than {TOLERANCE}: {tried}')
+        size = sum(file.stat().st_size for file in path.parent.glob(f'{path.name}*'))
+        print(f'{path}: {size / 2**20:.0f} MiB; differences from PyTorch at {tried}', flush=True)
 
 
 if __name__ == '__main__':

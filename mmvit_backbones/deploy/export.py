@@ -1,17 +1,18 @@
 """Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
 import json
-import operator
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch._inductor.exc import InductorError
 from torch.export import Dim
+from torch.export.pt2_archive._package import package_pt2
 from torchvision.ops import box_iou
 
 from ..cli.config import UsageError
-from ..export import MAX_PROTOBUF_BYTES, OPSET, ignore_deprecations, translations
+from ..export import ignore_deprecations, save, to_onnx
 from .load import DETAILS, as_tuple
 from .parts import Parts
 
@@ -46,29 +47,26 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     if parts.preprocess is None:
         image = torch.rand(1, 3, *EXAMPLE_SIZE)
     details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
-    with ignore_deprecations():
-        write(examples_of(parts, image), parts.outputs, path, file_format, details)
-
-
-def write(examples: dict, outputs: list[str], path: str | PathLike, file_format: str, details: str) -> None:
+    examples = examples_of(parts, image)
     if file_format == 'onnx':
-        write_onnx(examples, outputs, path, details)
+        program = join({name: to_onnx(*example) for name, example in examples.items()})
+        program.model.metadata_props[DETAILS] = details
+        save(program, path)
         return
-    programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-                for name, (module, inputs, shapes) in examples.items()}
-    from torch.export.pt2_archive._package import package_pt2
-    if file_format == 'pt2':
-        package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
-        return
-    from torch._inductor.exc import InductorError
-    try:
-        files = {name: torch._inductor.aot_compile(
-            program.module(check_guards=False), program.example_inputs[0],
-            options={'aot_inductor.package': True, **INDUCTOR_OPTIONS})
-            for name, program in programs.items()}
-    except InductorError as error:
-        raise UsageError(f'AOTInductor cannot compile this model: {error}') from error
-    package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
+    with ignore_deprecations():
+        programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+                    for name, (module, inputs, shapes, *_) in examples.items()}
+        if file_format == 'pt2':
+            package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
+            return
+        try:
+            files = {name: torch._inductor.aot_compile(
+                program.module(check_guards=False), program.example_inputs[0],
+                options={'aot_inductor.package': True, **INDUCTOR_OPTIONS})
+                for name, program in programs.items()}
+        except InductorError as error:
+            raise UsageError(f'AOTInductor cannot compile this model: {error}') from error
+        package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
 
 def check_path(path: str | PathLike, file_format: str) -> None:
@@ -79,109 +77,48 @@ def check_path(path: str | PathLike, file_format: str) -> None:
         raise UsageError(f'folder {Path(path).absolute().parent} does not exist')
 
 
-def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple[nn.Module, tuple[Tensor, ...], tuple]]:
-    """By part: the module, example inputs, and which of their dimensions are free."""
+def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
+    """By part: the module, example inputs, which of their dimensions are free, and names of inputs and outputs."""
     free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    image_free = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} if parts.preprocess else free
+    image_name, image_free = ('image', {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}) if parts.preprocess else ('images', free)
     result, images = {}, image
     if parts.preprocess is not None:
-        result['preprocess'] = parts.preprocess, (image, ), (image_free, )
+        result['preprocess'] = parts.preprocess, (image, ), (image_free, ), ['image'], ['images']
         images = parts.preprocess(image)
-    result['network'] = parts.network, (images, ), (None if parts.is_static else free, )
     maps = as_tuple(parts.network(images))
-    is_map = [value.ndim == 4 and not parts.is_static for value in maps]
-    result['postprocess'] = AnyNumber(parts.postprocess), (image, *maps), (
-        (image_free, *(free if is_free else None for is_free in is_map)), )
+    names = [f'map{index}' for index in range(len(maps))]
+    result['network'] = parts.network, (images, ), (None if parts.is_static else free, ), ['images'], names
+    shapes = image_free, tuple(free if value.ndim == 4 and not parts.is_static else None for value in maps)
+    result['postprocess'] = parts.postprocess, (image, *maps), shapes, [image_name, *names], parts.outputs
     return result
 
 
-class AnyNumber(nn.Module):
-    """A module with ``*inputs``, whatever it calls them."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return self.module(*inputs)
-
-
-# ---- ONNX
-
-
-def write_onnx(examples: dict, outputs: list[str], path: str | PathLike, details: str) -> None:
-    import onnx
-    names = dict(preprocess=(['image'], ['images']), network=(['images'], None), postprocess=(None, outputs))
-    if 'preprocess' not in examples:
-        names['postprocess'] = None, outputs
-    source = 'image' if 'preprocess' in examples else 'images'
-    whole = None
-    for part, (module, inputs, shapes) in examples.items():
-        takes, gives = names[part]
-        if part == 'network':
-            gives = [f'map{index}' for index in range(len(examples['postprocess'][1]) - 1)]
-        elif part == 'postprocess':
-            takes = [source, *(f'map{index}' for index in range(len(inputs) - 1))]
-        proto = export_part(module, inputs, shapes, takes, gives)
-        prefix_names(proto.graph, part, {*takes, *gives})
-        if whole is None:
-            whole = proto
-            continue
-        whole.graph.node.extend(proto.graph.node)
-        whole.graph.initializer.extend(proto.graph.initializer)
-        known = {opset.domain for opset in whole.opset_import}
-        whole.opset_import.extend(opset for opset in proto.opset_import if opset.domain not in known)
-        whole.functions.extend(proto.functions)
-        del whole.graph.output[:]
-        whole.graph.output.extend(proto.graph.output)
-    del whole.graph.value_info[:]  # sizes that were equal for the example would share memory
-    name_dimensions(whole.graph)
-    onnx.helper.set_model_props(whole, {DETAILS: details})
-    Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
-    onnx.save(whole, str(path), save_as_external_data=whole.ByteSize() > MAX_PROTOBUF_BYTES,
-              location=f'{Path(path).name}.data')
-    onnx.checker.check_model(str(path))
-
-
-def export_part(module: nn.Module, inputs: tuple, shapes: tuple, takes: list[str], gives: list[str]):
-    with ignore_deprecations():
-        program = torch.onnx.export(
-            module.eval(), inputs, dynamo=True, verbose=False, opset_version=OPSET, input_names=takes,
-            output_names=gives, dynamic_shapes=shapes,
-            custom_translation_table={**translations(), operator.le: at_most})
-    return program.model_proto
-
-
-def at_most(a, b):
-    """``a <= b`` of sizes, whose upper bounds may exceed what ONNX's integers hold."""
-    from onnxscript import opset18 as op
-    return op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b)
-
-
-def prefix_names(graph, part: str, kept: set[str]) -> None:
-    """Values within a part get its name; those between parts keep theirs."""
-    def renamed(name: str) -> str:
-        return name if not name or name in kept else f'{part}/{name}'
-
-    for initializer in graph.initializer:
-        initializer.name = renamed(initializer.name)
-    for node in graph.node:
-        node.name = f'{part}/{node.name}'
-        for values in (node.input, node.output):
-            values[:] = [renamed(name) for name in values]
-        for attribute in node.attribute:
-            if attribute.HasField('g'):
-                prefix_names(attribute.g, part, kept)
-
-
-def name_dimensions(graph) -> None:
-    names = dict(image=['height', 'width'], images=[None, None, 'height', 'width'], labels=['instances'],
-                 scores=['instances'], boxes=['instances'], masks=['instances', 'height', 'width'],
-                 segmentation=['height', 'width'])
-    for value in (*graph.input, *graph.output):
-        for dim, name in zip(value.type.tensor_type.shape.dim, names[value.name]):
-            if name and not dim.HasField('dim_value'):
-                dim.dim_param = name
+def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
+    """Parts as one graph: an input of a part is what has its name in the parts before. Nodes are ``PART/NAME``."""
+    first, *others = programs.values()
+    for part, program in programs.items():
+        graph = program.model.graph
+        for node in graph.all_nodes():
+            node.name = f'{part}/{node.name}'
+            for value in node.outputs:
+                if not value.is_graph_output():
+                    value.name = f'{part}/{value.name}'
+        for value in list(graph.initializers.values()):
+            value.name = f'{part}/{value.name}'
+    whole = first.model.graph
+    known = {value.name: value for value in (*whole.inputs, *whole.outputs)}
+    for program in others:
+        graph = program.model.graph
+        for value in graph.inputs:
+            value.replace_all_uses_with(known[value.name])
+        outputs, nodes, weights = list(graph.outputs), list(graph), list(graph.initializers.values())
+        graph.outputs.clear(), graph.initializers.clear(), graph.remove(nodes)
+        whole.extend(nodes)
+        for value in weights:
+            whole.register_initializer(value)
+        whole.outputs[:] = outputs
+        known.update({value.name: value for value in outputs})
+    return first
 
 
 # ---- agreement

@@ -106,7 +106,7 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
         geometry = Geometry([])
     outputs = list(OUTPUTS[framework])
     if framework == 'mmpretrain':
-        network, postprocess = Classify(model), Probabilities()
+        network, postprocess = model, Probabilities()
     elif framework == 'mmseg':
         use_matrix_pools(model)
         network, postprocess = Segment(model), Segmentation(geometry)
@@ -133,16 +133,11 @@ class Part(nn.Module):
         self.model = model
 
 
-class Classify(Part):
-    """Images ``(1, 3, H, W)`` to logits ``(1, classes)``."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
-
-
 class Probabilities(nn.Module):
-    def forward(self, image: Tensor, logits: Tensor) -> Tensor:
-        return logits[0].softmax(0)
+    """Logits ``(1, classes)`` to scores."""
+
+    def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
+        return maps[0][0].softmax(0)
 
 
 class Segment(Part):
@@ -160,9 +155,8 @@ class Segmentation(nn.Module):
         super().__init__()
         self.geometry = geometry
 
-    def forward(self, image: Tensor, logits: Tensor) -> Tensor:
-        height, width = size_of(image)
-        logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=False)
+    def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
+        logits = F.interpolate(maps[0], tuple(size_of(image)), mode='bilinear', align_corners=False)
         return logits[0].argmax(0)
 
 

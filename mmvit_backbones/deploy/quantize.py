@@ -3,21 +3,11 @@ import tempfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 WEIGHTED = 'Conv', 'MatMul', 'Gemm'
-
-
-class Images:
-    """Feeds images to ONNX Runtime's calibration, one at a time."""
-
-    def __init__(self, images: Sequence[np.ndarray], source: str) -> None:
-        self.images, self.source = iter(images), source
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        image = next(self.images, None)
-        return None if image is None else {self.source: image}
 
 
 def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0.05,
@@ -44,14 +34,17 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
         prepared, quantized = Path(folder, 'prepared.onnx'), Path(folder, 'int8.onnx')
         quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        constants = {initializer.name for initializer in model.graph.initializer}
-        layers = [node for node in model.graph.node if node.name.startswith('network/')
+        # ONNX Runtime has no scale per channel for stacks of matrices.
+        constants = {initializer.name for initializer in model.graph.initializer if len(initializer.dims) in (2, 4)}
+        layers = [node for node in model.graph.node if not node.name.startswith(('preprocess/', 'postprocess/'))
                   and node.op_type in WEIGHTED and node.input[1] in constants]
         kept: list[str] = []
 
         def quantize() -> None:
+            samples = iter([{source: image} for image in images])
+            reader = SimpleNamespace(get_next=lambda: next(samples, None))
             quantize_static(
-                str(prepared), str(quantized), Images(images, source), quant_format=QuantFormat.QDQ, per_channel=True,
+                str(prepared), str(quantized), reader, quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=list(WEIGHTED),
                 calibrate_method=CalibrationMethod.MinMax,
                 nodes_to_quantize=[node.name for node in layers if node.name not in kept])

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..accelerate import accelerate
-from .export import INDUCTOR_OPTIONS, export_model, export_part, prefix_names
+from ..export import save, to_onnx
+from .export import INDUCTOR_OPTIONS, export_model
 from .load import load, session_of
 from .parts import check_exportable, split
 from .quantize import to_int8
@@ -68,10 +69,7 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
         return torch._inductor.aoti_load_package(path)
     path = folder / 'network.onnx'
     if not path.exists():
-        proto = export_part(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits'])
-        prefix_names(proto.graph, 'network', {'images', 'logits'})
-        del proto.graph.value_info[:]
-        path.write_bytes(proto.SerializeToString())
+        save(to_onnx(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits']), path)
     if runtime == 'int8':
         path = path.rename(folder / 'int8.onnx')
         to_int8(path, [image[None].numpy() for image in images], bound=float('inf'), source='images')

@@ -74,8 +74,9 @@ def cyclic_shift(x: Tensor, shift: int) -> Tensor:
     if torch.compiler.is_compiling():  # exporters know no torch.roll by a size-dependent shift
         for dim in (1, 2):
             length = x.shape[dim]
-            index = torch.arange(length, device=x.device) + shift
-            x = x.index_select(dim, index + length * (index < 0) - length * (index >= length))
+            # Of numbers from 0 on, for which Inductor turns the index into arithmetic; both are tensors for ONNX.
+            index = torch.arange(length, device=x.device) + (length + shift)
+            x = x.index_select(dim, index % torch.full((), length, device=x.device))
         return x
     return torch.roll(x, (-shift, -shift), dims=(1, 2))
 
@@ -99,7 +100,7 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
         return position >= length - shift
 
     rows, columns = regions(height), regions(width)
-    rows, columns = rows[:, :, None] != rows[:, None, :], columns[:, :, None] != columns[:, None, :]
+    rows, columns = rows[:, :, None] ^ rows[:, None, :], columns[:, :, None] ^ columns[:, None, :]
     differs = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]
     return differs.reshape(-1, 1, s * s, s * s) * torch.full((), -100, dtype=like.dtype, device=like.device)
 

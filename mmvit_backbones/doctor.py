@@ -62,12 +62,9 @@ def describe() -> list[str]:
     ]
     for backend, title in (('cpp', 'C++ (CPU)'), ('cuda', 'CUDA')):
         reason = library.MISSING[backend]
-        if reason is None and backend == 'cuda' and gpu == 'none':
-            lines.append(f'varied-size windows, {title}: built, but there is no GPU')
-        elif reason is None:
-            lines.append(f'varied-size windows, {title}: runs')
-        else:
-            lines.append(f'varied-size windows, {title}: missing, {reason}; {library.HOW_TO_BUILD}')
+        state = 'built, but there is no GPU' if backend == 'cuda' and gpu == 'none' else 'runs'
+        lines.append(f'varied-size windows, {title}: '
+                     + (f'missing, {reason}; {library.HOW_TO_BUILD}' if reason else state))
     lines.append(f"CPU tensors take the backend {'cpp' if library.MISSING['cpp'] is None else 'reference'!r}")
     has_triton = 'triton' in varied_size_window.BACKENDS and backends.triton is not None
     on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'triton' if has_triton else 'reference'

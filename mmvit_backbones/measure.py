@@ -1,10 +1,11 @@
-"""What a model costs, counted: kernels, bytes moved, saved activations, peak memory."""
+"""What a model takes, counted: kernels, bytes moved, saved activations, peak memory."""
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -44,141 +45,91 @@ def storage_key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-class Traffic(TorchDispatchMode):
-    """Counts operators as a GPU launches them in eager mode, and the bytes that they move.
+class Counter(TorchDispatchMode):
+    """Counts operators as a GPU launches them in eager mode, and the bytes that they move and hold.
 
     Each call that is no view counts as one kernel, which reads its tensor arguments and writes its results; so does
     an operator of ``torch.library``, or writes arguments, where it returns nothing. A model of execution: it knows
-    nothing of caches.
+    nothing of caches, nor of what libraries take inside of one operation.
 
     Attributes:
         kernels (int): Calls.
-        num_bytes (int): Bytes read and written.
+        moved (int): Bytes read and written.
+        live, peak (int): Bytes of the tensors that operators have made and that still live, now and at the most.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.kernels = self.num_bytes = 0
+        self.kernels = self.moved = self.live = self.peak = 0
+        self.known = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        inputs = tensors_in((args, kwargs))
         out = function(*args, **(kwargs or {}))
         results = tensors_in(out)
+        given = {storage_key(t) for t in inputs}
+        for tensor in results:
+            if storage_key(tensor) not in given and storage_key(tensor) not in self.known:
+                self.add(tensor.untyped_storage())
         if not results:  # what writes to its arguments
             results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
         if function._schema.name.split('::')[1] not in VIEWS and results:
             self.kernels += 1
-            self.num_bytes += sum(t.numel() * t.element_size() for t in (*tensors_in((args, kwargs)), *results))
+            self.moved += sum(t.numel() * t.element_size() for t in (*inputs, *results))
         return out
 
+    def add(self, storage: torch.UntypedStorage) -> None:
+        self.known.add(storage._cdata)
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
 
-class FusedAttention(TorchFunctionMode):
-    """``scaled_dot_product_attention`` as one kernel forward and one backward, as its fused implementations are."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is F.scaled_dot_product_attention:
-            mask = kwargs.get('attn_mask', args[3] if len(args) > 3 else None)
-            return torch.ops.mmvit_measure.sdpa(*args[:3], mask)
-        return function(*args, **kwargs)
+    def remove(self, key: int, nbytes: int) -> None:
+        self.known.discard(key)
+        self.live -= nbytes
 
 
-def count_traffic(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> dict[str, dict]:
-    """Kernels and bytes of a forward pass and of a training step, on the meta device: nothing is computed.
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Lets ``F.scaled_dot_product_attention`` be one kernel forward and one backward, as it is on a GPU."""
+    plain = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = memory_efficient_attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = plain
+
+
+def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+                               dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
+    """torch's kernel for masks and all dtypes, which it does not choose for meta tensors itself."""
+    return torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
+
+
+def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
+    """What a forward pass and a training step of a model on the meta device take, where nothing is computed.
 
     Args:
-        model (nn.Module): Is moved to the meta device and converted, in place.
-        shape (tuple[int, ...]): Of the images, ``(B, C, H, W)``.
-        dtype (torch.dtype): Of weights and images. Defaults to bfloat16.
+        model (nn.Module): Gives a tensor or several; with its weights on the meta device.
+        images (Tensor): ``(B, C, H, W)``, on the meta device.
 
     Returns:
-        dict[str, dict]: ``kernels`` (int) and ``gb`` (float, 1e9 bytes) of ``'forward'``, in evaluation mode, and of
-        ``'step'``: forward in training mode, mean of squares of the results, backward.
+        dict[str, dict[str, int]]: ``kernels``, and in bytes ``moved`` and ``peak``, as :class:`Counter` has them, of
+        ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, after which ``saved`` is left,
+        mean of squares of the results, backward.
     """
-    model.to(device='meta', dtype=dtype)
-    images = torch.empty(shape, device='meta', dtype=dtype)
-    counted = {}
-    for name in ('forward', 'step'):
-        model.train(name == 'step')
-        with torch.set_grad_enabled(name == 'step'), Traffic() as traffic, FusedAttention():
-            results = tensors_in(model(images))
-            if name == 'step':
-                sum(t.float().pow(2).mean() for t in results if t.requires_grad).backward()
-        counted[name] = dict(kernels=traffic.kernels, gb=round(traffic.num_bytes / 1e9, 2))
+    with torch.no_grad(), Counter() as forward, fused_attention():
+        model.eval()(images)
+    with Counter() as step, fused_attention():
+        results = tensors_in(model.train()(images))
+        saved = step.live
+        sum(x.float().square().mean() for x in results if x.requires_grad).backward()
+    counted = {name: dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak)
+               for name, counter in (('forward', forward), ('step', step))}
+    counted['step']['saved'] = saved
     return counted
 
 
 def tensors_in(x: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
-
-
-# ---- what stands for the fused kernels
-
-
-@torch.library.custom_op('mmvit_measure::sdpa', mutates_args=())
-def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    raise NotImplementedError('counts on the meta device alone')
-
-
-@sdpa.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    return q.new_empty(*q.shape[:-1], v.shape[-1])
-
-
-@torch.library.custom_op('mmvit_measure::sdpa_backward', mutates_args=())
-def sdpa_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> list[Tensor]:
-    raise NotImplementedError('counts on the meta device alone')
-
-
-@sdpa_backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> list[Tensor]:
-    return [torch.empty_like(x) for x in (q, k, v, *([] if mask is None else [mask]))]
-
-
-def _backward(ctx, grad: Tensor) -> tuple:
-    grads = torch.ops.mmvit_measure.sdpa_backward(grad, *ctx.inputs)
-    return *grads[:3], grads[3] if len(grads) > 3 else None
-
-
-def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-    ctx.inputs = (*inputs, output)
-
-
-sdpa.register_autograd(_backward, setup_context=_setup_context)
-
-
-def count_memory(model: nn.Module, images: Tensor) -> dict[str, int]:
-    """Bytes of a model on the meta device, by what it does."""
-    with torch.no_grad(), LiveBytes() as inference:
-        model.eval()(images)
-    with LiveBytes() as training:
-        outputs = model.train()(images)
-        saved = training.bytes
-        sum(out.square().mean() for out in outputs).backward()
-    return dict(inference=inference.peak, saved=saved, training=training.peak)
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operators have made and that still live, now and at the peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = self.peak = 0
-        self.known = set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        before = {storage_key(t) for t in tensors_in((args, kwargs))}
-        out = function(*args, **(kwargs or {}))
-        for tensor in tensors_in(out):
-            if storage_key(tensor) not in before | self.known:
-                self.add(tensor.untyped_storage())
-        return out
-
-    def add(self, storage: torch.UntypedStorage) -> None:
-        self.known.add(storage._cdata)
-        self.bytes += storage.nbytes()
-        self.peak = max(self.peak, self.bytes)
-        weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
-
-    def remove(self, key: int, nbytes: int) -> None:
-        self.known.discard(key)
-        self.bytes -= nbytes

@@ -44,10 +44,8 @@ def results_of_configs() -> dict[str, dict[str, float]]:
 
 def sources_of(config: str) -> list[str]:
     """Where the figures of a config stand: addresses of repositories, or in words."""
-    sources = dict.fromkeys(line['source'] for line in read_figures() if line['config'] == config)
-    found = [re.match(r'[\w-]+/[\w-]+(?=/)', source) for source in sources]
-    return list(dict.fromkeys(f'https://github.com/{repository[0]}' if repository else source
-                              for source, repository in zip(sources, found)))
+    sources = [line['source'] for line in read_figures() if line['config'] == config]
+    return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))
 
 
 RESULTS = results_of_configs()

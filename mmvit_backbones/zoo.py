@@ -2,11 +2,12 @@
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
 one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
-sizes, ``weights.py`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of
+sizes, ``weights.csv`` the addresses of checkpoints; ``tools/make_metafiles.py`` writes the metafiles and the tables of
 the documentation from the three.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from .checkpoints import CheckpointError, refiner, regionvit, rest, revit, vitae
@@ -63,10 +64,6 @@ class Variant:
     def short_name(self) -> str:
         """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
         return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
-
-    @property
-    def convert(self) -> Callable:
-        return self.family.convert
 
     @property
     def weights(self) -> dict[str, Weights]:
@@ -288,10 +285,11 @@ def find_variant(name: str) -> Variant:
     """The variant of that name.
 
     Raises:
-        ValueError: If there is none; the message lists all.
+        ValueError: If there is none; the message names the nearest, or all.
     """
     if name not in VARIANTS:
-        raise ValueError(f'name must be one of {list_models()}, got {name!r}')
+        near = get_close_matches(name, VARIANTS)
+        raise ValueError(f'name must be one of {list_models()}, got {name!r}' + (f', near {near[0]!r}' if near else ''))
     return VARIANTS[name]
 
 

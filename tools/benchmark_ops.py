@@ -9,10 +9,10 @@ import argparse
 import csv
 import statistics
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
+from torch.utils.benchmark import Timer
 
 from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops import varied_size_window_attention
@@ -64,31 +64,12 @@ def shifted(qkv: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor, bias: 
     return out[:, :height, :width]
 
 
-def milliseconds(run, repeat: int, seconds: float, device: str) -> list[float]:
-    """Times of single runs after a warm-up; at most ``repeat``, and no more once ``seconds`` are over."""
-    start = time.monotonic()
-    while time.monotonic() - start < min(0.5, seconds / 4):
-        run()
-    times = []
-    start = time.monotonic()
-    while len(times) < repeat and (len(times) < 3 or time.monotonic() - start < seconds):
-        if device == 'cuda':
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
-            run()
-            end.record()
-            end.synchronize()
-            times.append(begin.elapsed_time(end))
-        else:
-            begin = time.perf_counter()
-            run()
-            times.append(1e3 * (time.perf_counter() - begin))
-    return times
-
-
-def spread(times: list[float]) -> list[str]:
-    deciles = statistics.quantiles(times, n=10)
-    return [f'{x:.4f}' for x in (statistics.median(times), deciles[0], deciles[-1])]
+def milliseconds(run, seconds: float) -> list[str]:
+    """Median, 10th and 90th percentile of a run; short ones are timed many at a time."""
+    timer = Timer('run()', globals={'run': run}, num_threads=torch.get_num_threads())
+    times = timer.blocked_autorange(min_run_time=seconds).times
+    deciles = statistics.quantiles(times, n=10, method='inclusive') if len(times) > 1 else times
+    return [f'{1e3 * x:.4f}' for x in (statistics.median(times), deciles[0], deciles[-1])]
 
 
 def measure(method, leaves: list[torch.Tensor], autocast: bool, options: argparse.Namespace) -> list:
@@ -110,13 +91,13 @@ def measure(method, leaves: list[torch.Tensor], autocast: bool, options: argpars
         out = forward()
     moved = leaves[0].numel() * leaves[0].element_size() + out.numel() * out.element_size()
     del out
-    times = milliseconds(forward_alone, options.repeat, options.seconds, device)
+    alone = milliseconds(forward_alone, options.seconds)
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
-    times_both = milliseconds(both, options.repeat, options.seconds, device)
+    with_backward = milliseconds(both, options.seconds)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device == 'cuda' else 0
-    return [*spread(times), *spread(times_both), f'{peak:.1f}', f'{saved.num_bytes / 2**20:.2f}',
-            f'{moved / statistics.median(times) / 1e6:.1f}']
+    return [*alone, *with_backward, f'{peak:.1f}', f'{saved.num_bytes / 2**20:.2f}',
+            f'{moved / float(alone[0]) / 1e6:.1f}']
 
 
 def main() -> None:
@@ -127,7 +108,6 @@ def main() -> None:
     parser.add_argument('--dtypes', nargs='+', default=['float32'], choices=('float32', 'bfloat16', 'float16'))
     parser.add_argument('--autocast', action='store_true', help='float32 also under bfloat16 autocast')
     parser.add_argument('--compile', action='store_true', help='the grid_sample path also through torch.compile')
-    parser.add_argument('--repeat', type=int, default=50)
     parser.add_argument('--seconds', type=float, default=2, help='for each figure')
     options = parser.parse_args()
     fused = {'cpu': 'cpp', 'cuda': 'cuda'}[options.device]

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from unittest import mock
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import mmvit_backbones
 from mmvit_backbones.cli.config import UsageError, find_names
-from mmvit_backbones.ops import backends
+from mmvit_backbones.ops.backends import plain_pytorch
 
 NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_tiny', 'regionvit_tiny', 'vitae_tiny',
             'vitaev2_small', 'vitaev2_vsa_small', 'swin_vsa_tiny', 'refiner_vit_small')
@@ -210,15 +210,10 @@ def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Na
 def timed(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
     """With the default backends, and with plain PyTorch alone."""
     row = []
-    plain = mock.patch.object(backends, 'why_not_triton', lambda *_: 'plain PyTorch is to be timed')
-    for backend in ('default', 'plain'):
-        for dtype in (torch.bfloat16, torch.float32):
-            model, images = build(name).to(args.device, dtype), make_images(args).to(args.device, dtype)
-            if backend == 'plain':
-                with plain:
-                    row += times(model, images, args)
-            else:
-                row += times(model, images, args)
+    for backends in (nullcontext(), plain_pytorch()):
+        with backends:
+            for dtype in (torch.bfloat16, torch.float32):
+                row += times(build(name).to(args.device, dtype), make_images(args).to(args.device, dtype), args)
     return row, True
 
 

@@ -10,7 +10,6 @@ the published one.
 import argparse
 import json
 import math
-from unittest import mock
 
 import torch
 from mmengine.registry import MODELS
@@ -19,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmvit_backbones.cli.config import find_names
 from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.models import import_mmpretrain
-from mmvit_backbones.ops import backends, library
+from mmvit_backbones.ops.backends import plain_pytorch
 from mmvit_backbones.zoo import VARIANTS
 
 
@@ -48,9 +47,7 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
-    # The counter knows nothing of kernels, which meta tensors take as those on a GPU do: plain PyTorch is counted.
-    plain = [mock.patch.object(backends, 'triton', None), mock.patch.dict(library.MISSING, cpp='not to be counted')]
-    with torch.no_grad(), plain[0], plain[1], counter:
+    with torch.no_grad(), plain_pytorch(), counter:  # which knows nothing of kernels
         model(images)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),

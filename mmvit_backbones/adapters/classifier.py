@@ -35,15 +35,7 @@ class ClassifierHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A published classifier.
-
-    Args:
-        variant (Variant): Which network.
-        num_classes (int): 0 leaves the classifier out.
-        in_channels (int): Channels of the images.
-        drop_rate (float): Dropout before the classifier.
-        arguments: Those of the backbone.
-    """
+    """A published classifier, with further arguments for its backbone; 0 ``num_classes`` leave its last layer out."""
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_channels: int = 3, drop_rate: float = 0.,
                  **arguments) -> None:

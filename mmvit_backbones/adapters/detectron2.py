@@ -2,7 +2,7 @@
 
 https://detectron2.readthedocs.io/en/latest/modules/modeling.html#detectron2.modeling.Backbone
 
-Where detectron2 is installed, the class is one of its backbones. Elsewhere it is a plain module of the same interface.
+Where detectron2 is installed, the class is one of its backbones, for images of any size. Elsewhere it is a module.
 """
 from typing import NamedTuple
 
@@ -50,13 +50,3 @@ class Detectron2Backbone(Base):
         """Channels and stride of every map."""
         return {f'stage{i}': ShapeSpec(channels=self.backbone.channels[i], stride=self.backbone.strides[i])
                 for i in self.backbone.out_indices}
-
-    @property
-    def size_divisibility(self) -> int:
-        """0: images may have any size."""
-        return 0
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        """None: images may have any size."""
-        return {}

@@ -57,6 +57,12 @@ class MMViTModel(PreTrainedModel):
     config_class = MMViTConfig
     main_input_name = 'pixel_values'
 
+    def post_init(self) -> None:
+        network = getattr(self, self.network_name)
+        for module in network.modules():
+            module._is_hf_initialized = not next(network.parameters()).is_meta  # else it is drawn already
+        super().post_init()
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Copies drawn weights, and the tables that no checkpoint holds; what was loaded stays."""

@@ -10,16 +10,11 @@ RGB = 3
 
 
 def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool = False) -> dict[str, Tensor]:
-    """Weights that fit a model in the channels of its images and, where asked for, in its head.
-
-    Args:
-        weights (Mapping[str, Tensor]): Those of a checkpoint.
-        model (nn.Module): Where they go.
-        source (str): How to call the checkpoint in the log.
-        new_head (bool): Let a head of another shape keep its initial weights. Defaults to False.
+    """Weights of the checkpoint ``source`` that fit a model in the channels of its images and, with ``new_head``, have
+    the model's own head where theirs is of another shape.
 
     Raises:
-        CheckpointError: If it is False and the head is for another number of classes.
+        CheckpointError: If the head is for another number of classes, without ``new_head``.
     """
     own = model.state_dict()
     adapted, stem = dict(weights), []

@@ -10,6 +10,8 @@ import os
 import re
 import sys
 import zipfile
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlparse
 
@@ -44,8 +46,7 @@ def fetch(weights: Weights) -> Path:
         CheckpointError: If no address gives the file, or it is not what it was; the message says what to do.
     """
     mirror = os.environ.get('MMVIT_MIRROR')
-    addresses = ([f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else []) + list(weights.addresses)
-    return _fetch(cached_file(weights), weights, addresses)
+    return _fetch(weights, [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else [])
 
 
 def fetch_address(address: str) -> Path:
@@ -56,15 +57,15 @@ def fetch_address(address: str) -> Path:
     """
     parts = urlparse(address)
     path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
-    weights = Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix)
-    return _fetch(cached_file(weights), weights, [address])
+    return _fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix))
 
 
-def _fetch(target: Path, weights: Weights, addresses: list[str]) -> Path:
+def _fetch(weights: Weights, mirrors: Sequence[str] = ()) -> Path:
+    target = cached_file(weights)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{target}.lock'):
         if not target.exists():
-            _download(target, weights, addresses)
+            _download(target, weights, [*mirrors, *weights.addresses])
         check_unchanged(target)
     return target
 
@@ -141,10 +142,9 @@ def _arrived(incoming: Path) -> int:
 
 def _import_gdown():
     try:
-        import gdown
+        return import_module('gdown')
     except ImportError as error:
         raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
-    return gdown
 
 
 def _find_in_folder(address: str, member: str) -> str:
@@ -182,7 +182,7 @@ def _onedrive_page(address: str) -> str:
 # ---- what is wrong with a file
 
 
-def _check_file(path: Path, sha256: str | None, target: Path) -> None:
+def _check_file(path: Path, sha256: str, target: Path) -> None:
     """Looks at a file before anything reads it; a bad one is set aside."""
     with open(path, 'rb') as file:
         start = file.read(4096)
@@ -194,7 +194,7 @@ def _check_file(path: Path, sha256: str | None, target: Path) -> None:
         problem = 'the file is truncated'
     elif not start:
         problem = 'the file is empty'
-    elif sha256 is not None and hash_of(path) != sha256:
+    elif sha256 and hash_of(path) != sha256:
         problem = f'the file has the SHA-256 {hash_of(path)}, not {sha256}'
     else:
         return
@@ -220,11 +220,10 @@ def hash_of(path: Path) -> str:
 
 def record(path: Path) -> None:
     """Notes the hash of a file that has been loaded, in the form of ``sha256sum``; once."""
-    note = _note(path)
-    if not note.exists():
-        partial = note.with_name(f'{note.name}.{os.getpid()}')
+    if not is_recorded(path):
+        partial = path.with_name(f'{path.name}.{os.getpid()}')
         partial.write_text(f'{hash_of(path)}  {path.name}\n')
-        os.replace(partial, note)
+        os.replace(partial, _note(path))
 
 
 def is_recorded(path: Path) -> bool:

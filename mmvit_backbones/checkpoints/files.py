@@ -40,14 +40,14 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
     if not osp.isfile(path):
         raise CheckpointError(f'checkpoint {path} is a folder, not a file')
-    load = _load_safetensors if path.endswith('.safetensors') else _load_torch
-    checkpoint = load(path, map_location, mmap)
+    is_safetensors = path.endswith('.safetensors')
+    checkpoint = _load_safetensors(path, map_location) if is_safetensors else _load_torch(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
     return checkpoint
 
 
-def _load_safetensors(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:
+def _load_safetensors(path: str, map_location: str | torch.device | None) -> dict:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     try:

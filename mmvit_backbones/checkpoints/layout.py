@@ -1,7 +1,6 @@
 """Tools for reading other people's checkpoint layouts."""
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from mmengine.logging import print_log
 from torch import Tensor
@@ -17,24 +16,21 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
     """A function from the authors' file to ``backbone.*`` and ``head.fc.*``; it raises KeyError if a key is unknown.
 
     Args:
-        network (str), layout (dict): As for :func:`rename`.
-        wrappers (tuple[str, ...]): As for :func:`unwrap`.
+        network (str), layout (dict), wrappers (tuple[str, ...]): As for :func:`rename` and :func:`unwrap`.
         prefixes (tuple[str, ...]): What detectors and segmenters put before the backbone's names, the longest first.
             Detectors and segmenters come back whole, with the names of mmdet and mmseg.
         first (str): How names go on after a prefix. Defaults to '': in any way.
     """
-    return partial(_convert, network=network, layout=layout, wrappers=wrappers, prefixes=prefixes, first=first)
+    def convert(checkpoint: Mapping) -> dict[str, Tensor]:
+        weights = unwrap(checkpoint, wrappers)
+        prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
+        if prefix is None:
+            return rename(weights, layout, network)
+        others = {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
+        backbone = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
+        return rename(backbone, layout, network) | convert_parts(others)
 
-
-def _convert(checkpoint: Mapping, network: str, layout: dict, wrappers: tuple[str, ...], prefixes: tuple[str, ...],
-             first: str) -> dict[str, Tensor]:
-    weights = unwrap(checkpoint, wrappers)
-    prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
-    if prefix is None:
-        return rename(weights, layout, network)
-    others = {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
-    backbone = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
-    return rename(backbone, layout, network) | convert_parts(others)
+    return convert
 
 
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -51,12 +47,8 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
-    """Finds the state dict in a training state, and removes the ``module.`` prefix that DataParallel leaves.
-
-    Args:
-        checkpoint (Mapping): What the file holds.
-        wrappers (tuple[str, ...]): Keys under which the weights may lie, the best first. Defaults to the one that
-            frameworks and our tools have.
+    """Finds the state dict in a training state, under one of some keys, of which the first is the best, and removes
+    the ``module.`` prefix that DataParallel leaves.
     """
     for wrapper in wrappers:
         if isinstance(checkpoint.get(wrapper), Mapping):
@@ -71,13 +63,9 @@ def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
            network: str) -> dict[str, Tensor]:
-    """Renames every key by the first pattern that matches it whole.
+    """Renames every key by the first pattern of ``layout`` that matches it whole.
 
-    Args:
-        state_dict (Mapping[str, Tensor]): Weights in the authors' layout.
-        layout (dict[str, str | Callable | None]): Pattern -> replacement, a string or a function of the match as in
-            ``re.sub``; None drops the tensor.
-        network (str): Name for the error message.
+    Replacements are strings or functions of the match, as in ``re.sub``; None drops the tensor.
 
     Raises:
         KeyError: If no pattern matches; the message names the key.

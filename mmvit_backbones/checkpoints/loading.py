@@ -88,7 +88,7 @@ def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor
     """
     path = fetch(variant.find_weights(tag))
     try:
-        weights = variant.convert(load_checkpoint_file(path))
+        weights = variant.family.convert(load_checkpoint_file(path))
         _check_sizes(variant, weights)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f'checkpoint {path} is not that of {variant.name}: {error.args[0]}; it was set aside '
@@ -146,19 +146,17 @@ def _read_any(filename: str) -> dict:
 
 
 def convert_published(checkpoint: Mapping, name: str | None = None) -> dict[str, Tensor]:
-    """Converts the authors' classifier to ours: ``backbone.*`` and ``head.*``.
-
-    Args:
-        checkpoint (Mapping): What the authors' file holds.
-        name (str | None): A variant; None recognizes the family by the keys.
+    """Converts the authors' checkpoint of a variant, or of any, to ours: ``backbone.*`` and ``head.*``.
 
     Raises:
         KeyError: If a key is unknown; the message names it, for every family that was tried.
     """
     if name is not None:
-        return dict(find_variant(name).convert(checkpoint))
-    reasons = [] if checkpoint else ['the file holds no weights']
-    for convert in dict.fromkeys(variant.convert for variant in VARIANTS.values()) if checkpoint else ():
+        return dict(find_variant(name).family.convert(checkpoint))
+    if not checkpoint:
+        raise KeyError('not a published checkpoint of any network here: the file holds no weights')
+    reasons = []
+    for convert in dict.fromkeys(variant.family.convert for variant in VARIANTS.values()):
         try:
             return dict(convert(checkpoint))
         except KeyError as error:
@@ -193,12 +191,7 @@ def convert_state_dict(name: str, state_dict: Mapping, task: str = 'classificati
 
 
 def published_or_own(checkpoint: Mapping, name: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Weights of the authors' file, converted, or of what a framework or a tool of ours saved; and why not the first.
-
-    Args:
-        checkpoint (Mapping): What the file holds.
-        name (str | None): As for :func:`convert_published`.
-    """
+    """Weights of the authors' file, converted, or of what frameworks or our tools saved; and why not the first."""
     try:
         return convert_published(checkpoint, name), ''
     except KeyError as error:
@@ -220,15 +213,9 @@ def check_task(task: str) -> None:
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
                  pretrained: str | bool = False, new_head: bool = False) -> None:
-    """Loads a checkpoint into a network of the zoo, strictly; without either, nothing.
+    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds.
 
-    Args:
-        model (nn.Module): What :func:`get_model` builds of that variant and task.
-        variant (Variant): Which network.
-        task (str): One of ``TASKS``.
-        checkpoint (str | None): The authors' file or one of ours, as for :func:`read_checkpoint`.
-        pretrained (str | bool): Tag of the authors' weights, which are downloaded if need be, or True.
-        new_head (bool): As for :func:`adapt`.
+    With ``new_head``, a classifier for another number of classes keeps its own head.
 
     Raises:
         CheckpointError: If it cannot be had or does not fit; the message names the first keys.
@@ -252,11 +239,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
     """Loads what ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` of a backbone names, strictly.
 
-    Args:
-        backbone (BaseModule): Any of this package.
-        filename (str): As for :func:`read_checkpoint`: the authors' checkpoint, or one of ours or of a framework.
-        prefix (str | None): What precedes the backbone's names in the file. Defaults to ``'backbone.'`` where there
-            are such names, else nothing.
+    ``prefix`` is what precedes the backbone's names in the file: ``'backbone.'`` where such names are, or nothing.
 
     Raises:
         CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
@@ -276,13 +259,9 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of a checkpoint into a model.
+    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not.
 
-    Args:
-        model (nn.Module): May be wrapped for several processes or for test-time augmentation.
-        checkpoint (Mapping): Weights, or what holds them.
-        source (str): How to call the checkpoint in messages.
-        strict (bool): Refuse unknown keys, too; else a few are left out with a log line. Defaults to False.
+    With ``strict``, unknown keys are refused, too; else a few are left out with a log line.
 
     Raises:
         CheckpointError: If weights are missing or of another shape.

@@ -9,6 +9,7 @@ from torch import Tensor
 from .layout import converter
 
 WRAPPERS = ('model_ema', 'model')
+STEM = {'0': 'conv1', '1': 'norm1', '3': 'conv2', '4': 'norm2', '6': 'conv3'}
 DETECTOR = 'backbone.bottom_up.model.'  # what detectron2 puts before the backbone's keys
 
 
@@ -20,11 +21,7 @@ def block_from_zero(match: re.Match) -> str:
 
 LAYOUT = {
     r'patch_embed\.proj\.(weight|bias)': r'backbone.local_embed.conv.\1',
-    r'patch_embed\.proj\.0\.(\w+)': r'backbone.local_embed.conv1.\1',
-    r'patch_embed\.proj\.1\.(\w+)': r'backbone.local_embed.norm1.\1',
-    r'patch_embed\.proj\.3\.(\w+)': r'backbone.local_embed.conv2.\1',
-    r'patch_embed\.proj\.4\.(\w+)': r'backbone.local_embed.norm2.\1',
-    r'patch_embed\.proj\.6\.(\w+)': r'backbone.local_embed.conv3.\1',
+    r'patch_embed\.proj\.([01346])\.(\w+)': lambda match: f'backbone.local_embed.{STEM[match[1]]}.{match[2]}',
     r'cls_token\.proj\.(\w+)': r'backbone.region_embed.conv.\1',
     r'layers\.(\d+)\.block\.0\.proj\.0\.(\w+)': r'backbone.stages.\1.projection.norm.\2',
     r'layers\.(\d+)\.block\.0\.proj\.2\.(\w+)': r'backbone.stages.\1.projection.conv.\2',
@@ -58,14 +55,9 @@ def resize_bicubic(image: Tensor, side: int) -> Tensor:
 
 
 def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
-    """Resizes a wrapped table of position biases.
-
-    Args:
-        table (Tensor): ``(heads, D * D)`` with ``D = 2 * window_size - 1``.
-        length (int): New ``D * D``.
-        wrapped (bool): Resize the table as it lies, or put the displacements in order before and back after.
+    """Resizes a wrapped table of position biases, ``(heads, D * D)`` with ``D = 2 * window_size - 1``, to another
+    length: as it lies (``wrapped``), or with its displacements put in order before and back after.
     """
-
     old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
     image = table.unflatten(1, (old_side, old_side))
     if wrapped:

@@ -1,5 +1,7 @@
 """ViTAE, ViTAEv2, with VSA too: from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
@@ -7,58 +9,54 @@ from .layout import AVERAGED, converter
 
 # Both generations number the modules of a convolution branch as they follow each other, activations included.
 CONV_BRANCH = {
-    **{rf'PCM\.{k}\.(weight|bias)': rf'conv_branch.convs.{k // 3}.\g<1>' for k in (0, 3, 6)},
-    **{rf'PCM\.{k}\.(\w+)': rf'conv_branch.norms.{k // 3}.\g<1>' for k in (1, 4)},
+    **{rf'PCM\.{k}\.(weight|bias)': rf'conv_branch.convs.{k // 3}.\1' for k in (0, 3, 6)},
+    **{rf'PCM\.{k}\.(\w+)': rf'conv_branch.norms.{k // 3}.\1' for k in (1, 4)},
 }
 PERFORMER_CONV_BRANCH = {
-    **{rf'PCM\.{k}\.(weight|bias)': rf'conv_branch.convs.{i}.\g<1>' for i, k in enumerate((0, 2, 5))},
-    r'PCM\.3\.(\w+)': r'conv_branch.norms.1.\g<1>',
+    **{rf'PCM\.{k}\.(weight|bias)': rf'conv_branch.convs.{i}.\1' for i, k in enumerate((0, 2, 5))},
+    r'PCM\.3\.(\w+)': r'conv_branch.norms.1.\1',
 }
-PYRAMID = {r'PRM\.convs\.(\d+)\.0\.(weight|bias)': r'pyramid.convs.\g<1>.\g<2>'}
+PYRAMID = {r'PRM\.convs\.(\d+)\.0\.(weight|bias)': r'pyramid.convs.\1.\2'}
 NORMAL_CELL = {
-    r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
+    r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\1.\2',
     r'attn\.relative_position_index': None,  # never used
     **CONV_BRANCH,
 }
 REDUCTION_CELL = {
-    r'attn\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
+    r'attn\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\1.\2',
     r'attn\.attn\.relative_position_index': None,
     **PYRAMID,
     **CONV_BRANCH,
 }
 VSA_CELL = {
-    r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\g<1>.\g<2>',
-    r'attn\.(sampling_offsets|sampling_scales)\.2\.(weight|bias)': r'attn.\g<1>.\g<2>',
+    r'(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'\1.\2',
+    r'attn\.(sampling_offsets|sampling_scales)\.2\.(weight|bias)': r'attn.\1.\2',
     r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
     r'attn\.(relative_position_index|base_coords|coords)': None,  # recomputed
-    r'pos\.(weight|bias)': r'position.conv.\g<1>',
+    r'pos\.(weight|bias)': r'position.conv.\1',
     **PYRAMID,
     **CONV_BRANCH,
 }
 PERFORMER_CELL = {
     r'attn\.w': 'attn.features',
-    r'attn\.(kqv|proj)\.(weight|bias)': r'attn.\g<1>.\g<2>',
-    r'attn\.(norm1|norm2)\.(weight|bias)': r'\g<1>.\g<2>',
-    r'attn\.mlp\.0\.(weight|bias)': r'mlp.fc1.\g<1>',
-    r'attn\.mlp\.2\.(weight|bias)': r'mlp.fc2.\g<1>',
+    r'attn\.(kqv|proj)\.(weight|bias)': r'attn.\1.\2',
+    r'attn\.(norm1|norm2)\.(weight|bias)': r'\1.\2',
+    r'attn\.mlp\.0\.(weight|bias)': r'mlp.fc1.\1',
+    r'attn\.mlp\.2\.(weight|bias)': r'mlp.fc2.\1',
     **PYRAMID,
     **PERFORMER_CONV_BRANCH,
 }
-HEAD = {r'head\.(weight|bias)': r'head.fc.\g<1>'}
+HEAD = {r'head\.(weight|bias)': r'head.fc.\1'}
 
 
-def inside(theirs: str, ours: str, layout: dict[str, str | None]) -> dict[str, str | None]:
-    """A layout under a prefix; the groups of ``theirs``, to which ``ours`` refers, come before those of the layout."""
-    groups = theirs.count('(')
+def inside(theirs: str, ours: str, layout: dict[str, str | None]) -> dict[str, Callable | None]:
+    """A layout under a prefix."""
+    def renamed(match: re.Match, pattern: str, replacement: str) -> str:
+        start = re.match(theirs, match.string)
+        return start.expand(ours) + re.sub(pattern, replacement, match.string[start.end():])
 
-    def shifted(replacement: str | None) -> str | None:
-        if replacement is None:
-            return None
-        for group in (2, 1):
-            replacement = replacement.replace(rf'\g<{group}>', rf'\g<{group + groups}>')
-        return ours + replacement
-
-    return {theirs + key: shifted(replacement) for key, replacement in layout.items()}
+    return {theirs + pattern: replacement and partial(renamed, pattern=pattern, replacement=replacement)
+            for pattern, replacement in layout.items()}
 
 
 VITAEV2 = {

@@ -10,12 +10,6 @@ from os import scandir
 from .config import UsageError
 
 KEYS = ('images', 'annotations', 'categories')
-ALLOWED = dict(
-    image_id='the id of a listed image',
-    category_id='given',
-    bbox='four finite numbers',
-    segmentation='polygons of finite numbers, or a run-length encoding with counts and the size of the image',
-)
 
 
 def read_coco(file: str) -> dict:
@@ -52,17 +46,17 @@ def coco_errors(file: str, folder: str) -> Iterator[str]:
             yield f'{file}: {_some(repeated)} of {key} are given to several'
     yield from _missing(file, folder, [image['file_name'] for image in content['images']])
     sizes = {image['id']: [image.get('height'), image.get('width')] for image in content['images']}
-    is_right = {
-        'image_id': lambda annotation: annotation.get('image_id') in sizes,
-        'category_id': lambda annotation: 'category_id' in annotation,
-        'bbox': lambda annotation: _is_box(annotation.get('bbox')),
-        'segmentation': lambda annotation: _is_segmentation(
-            annotation.get('segmentation'), sizes.get(annotation.get('image_id'))),
+    allowed = {
+        'image_id': (lambda a: a.get('image_id') in sizes, 'the id of a listed image'),
+        'category_id': (lambda a: 'category_id' in a, 'given'),
+        'bbox': (lambda a: _is_box(a.get('bbox')), 'four finite numbers'),
+        'segmentation': (lambda a: _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))),
+                         'polygons of finite numbers, or a run-length encoding with counts and the size of the image'),
     }
-    for key, check in is_right.items():
-        wrong = [annotation['id'] for annotation in content['annotations'] if not check(annotation)]
+    for key, (is_right, told) in allowed.items():
+        wrong = [annotation['id'] for annotation in content['annotations'] if not is_right(annotation)]
         if wrong:
-            yield f'{file}: {key} of annotations {_some(wrong)} must be {ALLOWED[key]}'
+            yield f'{file}: {key} of annotations {_some(wrong)} must be {told}'
 
 
 def coco_left_out(file: str) -> Counter:

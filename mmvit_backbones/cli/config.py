@@ -176,25 +176,20 @@ def _check_option(cfg: Config, key: str) -> None:
 
     The last part of the key may be new: it can be an argument that the config leaves at its default.
     """
-    top, *rest = key.split('.')
-    if top in cfg:
-        _check_path(cfg[top], top, rest, key)
-    elif top not in _OTHER_KEYS and top not in inspect.signature(Runner.__init__).parameters:
-        raise UsageError(f'--cfg-options {key}: the config has no {top}; it has {", ".join(sorted(cfg))}')
-
-
-def _check_path(node, name: str, rest: Sequence[str], key: str) -> None:
-    if not rest:
+    parts = key.split('.')
+    if parts[0] not in cfg and parts[0] in {*_OTHER_KEYS, *inspect.signature(Runner.__init__).parameters}:
         return
-    part, *rest = rest
-    if isinstance(node, (list, tuple)):
-        if not part.isdigit() or int(part) >= len(node):
-            raise UsageError(f'--cfg-options {key}: {name} is a list of {len(node)}, it has no item {part}')
-        part = int(part)
-    elif not isinstance(node, dict):
-        raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
-    elif part not in node:
-        if rest:
+    node = cfg.to_dict()
+    for depth, part in enumerate(parts):
+        name = '.'.join(parts[:depth]) or 'the config'
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UsageError(f'--cfg-options {key}: {name} is a list of {len(node)}, it has no item {part}')
+            part = int(part)
+        elif not isinstance(node, dict):
+            raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
+        elif part not in node:
+            if 0 < depth == len(parts) - 1:
+                return
             raise UsageError(f'--cfg-options {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
-        return
-    _check_path(node[part], f'{name}.{part}', rest, key)
+        node = node[part]

@@ -6,19 +6,11 @@ from mmengine.config import Config, ConfigDict
 from ..datasets.imagenet_variant import find_images
 from .config import UsageError, datasets_of, metrics_of
 
-VISUALIZERS = {
-    'mmdet': 'DetLocalVisualizer',
-    'mmseg': 'SegLocalVisualizer',
-    'mmpretrain': 'UniversalVisualizer',
-    'mmpose': 'PoseLocalVisualizer',
-}
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
+                   mmpose='PoseLocalVisualizer')
 
-_VISUALIZATION_HOOKS = {
-    'mmdet': 'DetVisualizationHook',
-    'mmseg': 'SegVisualizationHook',
-    'mmpretrain': 'VisualizationHook',
-    'mmpose': 'PoseVisualizationHook',
-}
+_VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook',
+                            mmpose='PoseVisualizationHook')
 
 _TTA_MODELS = {
     'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),

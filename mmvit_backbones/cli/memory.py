@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from ..backbones import Backbone
 from ..checkpoints.loading import unwrap_model
 from ..engine import TrainingError
-from ..measure import count_memory
+from ..measure import count
 
 
 @contextmanager
@@ -65,10 +65,10 @@ def _describe(runner: Runner, shapes: _ShapesHook) -> str:
 
 
 def _per_image(config: dict, size: tuple[int, int], with_cp: bool) -> int:
-    """Bytes at the peak of a training step of the backbone, as tools/count_memory.py counts them."""
+    """Bytes at the peak of a training step of the backbone, as tools/count_traffic.py counts them."""
     with torch.device('meta'):
         backbone = MODELS.build({**config, 'init_cfg': None, 'with_cp': with_cp})
-        return count_memory(backbone, torch.empty(1, backbone.in_channels, *size))['training']
+        return count(backbone, torch.empty(1, backbone.in_channels, *size))['step']['peak']
 
 
 def _memory() -> int:

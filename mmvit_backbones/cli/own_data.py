@@ -30,14 +30,10 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def use_own_data(cfg: Config, args: argparse.Namespace) -> None:
     """Change the config as the command line says, after checking that all is there."""
-    if args.class_folder:
-        use_class_folder(cfg, args.class_folder)
-    elif args.coco_folder:
-        use_coco_folder(cfg, args.coco_folder)
-    elif args.seg_folder:
-        use_seg_folder(cfg, args.seg_folder)
-    elif args.data_root:
-        use_data_root(cfg, args.data_root)
+    for use in (use_class_folder, use_coco_folder, use_seg_folder, use_data_root):
+        folder = getattr(args, use.__name__.removeprefix('use_'))
+        if folder:
+            use(cfg, folder)
 
 
 def use_class_folder(cfg: Config, folder: str) -> None:

@@ -17,9 +17,7 @@ WHOLE = (0., 0., 1., 1.)
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
     """Reads a file that holds one tensor ``(2, 5, H, W)``: the five highest scores of each position, and their classes.
 
-    Args:
-        path (str | Path): The file.
-        num_classes (int): Number of classes; where it is below five, that is how many scores there are.
+    With less than five classes, there are as many scores.
 
     Returns:
         tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
@@ -132,11 +130,8 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """A geometric operation on the image, and on an image of the labels' positions, which tells what went where.
-
-    Args:
-        operation: mmpretrain's ``Rotate``, ``Shear`` or ``Translate``.
-        results (dict): With ``img``, ``token_scores`` and ``token_classes``, whose positions cover the whole image.
+    """A geometric operation of mmpretrain on the image, and on an image of the labels' positions, which tells what went
+    where.
     """
     from mmcv.transforms.utils import cache_random_params
     height, width = results['img'].shape[:2]
@@ -198,16 +193,11 @@ class PoolTokenLabels:
 
 def pool_token_labels(scores: Tensor, classes: Tensor, box: Sequence[float], num_classes: int, grid_size: int,
                       label_smooth_val: float, transposed_boxes: bool = False) -> Tensor:
-    """Averages the scores under the class token, the whole box, and each patch of it.
+    """Averages the scores under the class token, the whole box, and each patch of it; see :class:`PoolTokenLabels`.
 
     Args:
-        scores (Tensor): ``(k, H, W)``; classes that are not among the ``k`` have score 0.
-        classes (Tensor): ``(k, H, W)``, integers.
+        scores (Tensor), classes (Tensor): ``(k, H, W)``; classes that are not among the ``k`` have score 0.
         box (Sequence[float]): Top, left, height and width of the crop, in shares of the image.
-        num_classes (int): Number of classes.
-        grid_size (int): Patches in height and width.
-        label_smooth_val (float): Share that is spread over all classes.
-        transposed_boxes (bool): Exchange rows and columns of the box.
 
     Returns:
         Tensor: ``(num_classes, 1 + grid_size ** 2)``, the class token first. As published, a target sums to

@@ -26,16 +26,16 @@ class ImageNetReaL(BaseMetric):
     Args:
         label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images' numbers.
         topk (int | Sequence[int]): One or more k.
-        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``.
-        prefix (str | None): MMEngine's. Defaults to 'real': the figure is ``real/top1``.
+        kwargs: MMEngine's.
 
     Raises:
         ValueError: If the file is not such a list, or an image's name has no number in it.
     """
 
-    def __init__(self, label_file: str, topk: int | Sequence[int] = (1, ), collect_device: str = 'cpu',
-                 prefix: str | None = 'real') -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    default_prefix = 'real'
+
+    def __init__(self, label_file: str, topk: int | Sequence[int] = (1, ), **kwargs) -> None:
+        super().__init__(**kwargs)
         self.topk = (topk, ) if isinstance(topk, int) else tuple(topk)
         if not self.topk or min(self.topk) < 1:
             raise ValueError(f'topk must be at least 1, got {topk}')
@@ -58,11 +58,9 @@ class ImageNetReaL(BaseMetric):
 def read_labels(path: str) -> list[list[int]]:
     try:
         labels = json.loads(Path(path).expanduser().read_text())
-    except OSError as error:
-        raise ValueError(f'label_file {path} cannot be read ({error.strerror}); it is real.json of '
+    except (OSError, ValueError) as error:
+        raise ValueError(f'label_file {path} cannot be read ({error}); it is real.json of '
                          'github.com/google-research/reassessed-imagenet') from None
-    except ValueError:
-        raise ValueError(f'label_file {path} is not JSON') from None
     if not isinstance(labels, list) or len(labels) != NUM_IMAGES or not all(isinstance(x, list) for x in labels):
         found = f'{len(labels)} entries' if isinstance(labels, list) else type(labels).__name__
         raise ValueError(f'label_file {path} must hold {NUM_IMAGES} lists of classes, got {found}')

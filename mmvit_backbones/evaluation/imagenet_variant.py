@@ -22,10 +22,6 @@ class ImageNetVariantAccuracy(BaseMetric):
     As ImageNet-A and -R are meant, scores of classes that do not occur do not count. Of ImageNet-C, whose images lie in
     ``CORRUPTION/SEVERITY/CLASS/``, also the accuracy by corruption, and with all fifteen the mean corruption error
     ``mCE``: errors over AlexNet's, in percent.
-
-    Args:
-        collect_device (str): MMEngine's, ``'cpu'`` or ``'gpu'``.
-        prefix (str | None): MMEngine's. Defaults to 'accuracy'.
     """
     default_prefix = 'accuracy'
 

@@ -6,7 +6,8 @@ serves.
 """
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -25,6 +26,20 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 
 # Why an operator's kernels are not used: (operator, device, dtype) to a reason, or None.
 checked: dict[tuple[str, torch.device, torch.dtype], str | None] = {}
+
+
+is_plain = False  # see plain_pytorch
+
+
+@contextmanager
+def plain_pytorch() -> Iterator[None]:
+    """In its scope operators run in plain PyTorch, unless they are asked for a backend."""
+    global is_plain
+    is_plain = True
+    try:
+        yield
+    finally:
+        is_plain = False
 
 
 def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check: Callable,
@@ -51,7 +66,7 @@ def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check:
         if reason is not None:
             raise ValueError(f"backend 'triton' cannot run: {reason}")
         return backend
-    if (backend == 'torch' or x.device.type == 'cpu' or is_exporting()
+    if (backend == 'torch' or is_plain or x.device.type == 'cpu' or is_exporting()
             or why_not_triton(x, head_channels, dtype) is not None):
         return 'torch'
     return 'torch' if not x.is_meta and why_not_trusted(name, check, x.device, dtype) else 'triton'

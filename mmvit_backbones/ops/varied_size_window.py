@@ -170,7 +170,7 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 def choose_backend(backend: str | None, features: Tensor, window_size: int) -> str:
     """The backend to run, from what is asked for and what can run."""
     if backend is None:
-        if torch.onnx.is_in_onnx_export():
+        if backends.is_plain or torch.onnx.is_in_onnx_export():
             return 'reference'
         # Tensors on the meta device are dispatched as on a GPU: the library's operators have fake implementations.
         candidates = {'cpu': ['cpp'], 'cuda': ['cuda', 'triton'], 'meta': ['triton']}.get(features.device.type, [])

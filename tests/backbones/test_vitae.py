@@ -4,7 +4,7 @@ import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.measure import LiveBytes
+from mmvit_backbones.measure import Counter
 
 
 @pytest.mark.parametrize('network', ['ViTAE', 'ViTAEv2'])
@@ -13,7 +13,7 @@ def test_memory_is_linear_in_the_number_of_pixels(network):
     """At 768 x 768 the third stage has 2,304 tokens: a map of their attention would outweigh all else."""
     model, peaks = MODELS.build(dict(type=network, **TINY_CONFIGS[network])).eval(), []
     for side in (384, 768):
-        with LiveBytes() as live:
+        with Counter() as live:
             model(torch.randn(1, 3, side, side))
         peaks.append(live.peak)
     assert peaks[1] < 4.1 * peaks[0]

@@ -48,7 +48,7 @@ def test_top_k(label_file):
 
 
 @pytest.mark.parametrize('content, message', [('[[1], [2]]', '50000 lists.*got 2 entries'), ('{"a": 1}', 'got dict'),
-                                              ('[[1', 'not JSON')])
+                                              ('[[1', 'cannot be read')])
 def test_bad_label_files_are_named(tmp_path, content, message):
     (tmp_path / 'bad.json').write_text(content)
     with pytest.raises(ValueError, match=f'bad.json .*{message}'):

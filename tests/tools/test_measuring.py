@@ -1,4 +1,4 @@
-"""tools/get_flops.py, benchmark.py, count_memory.py and compare_ops.py, in this process, whose imports are done."""
+"""tools/get_flops.py, benchmark.py, count_traffic.py and compare_ops.py, in this process, whose imports are done."""
 import json
 
 import pytest
@@ -50,7 +50,7 @@ def test_another_library_must_be_a_known_one(run):
         run('benchmark.py', 'reswin_tiny', '--against', 'torch:x')
 
 
-@pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py', 'count_memory.py'])
+@pytest.mark.parametrize('tool', ['get_flops.py', 'benchmark.py', 'count_traffic.py'])
 def test_unknown_networks_are_told_in_one_line(run, tool, capsys):
     with pytest.raises(SystemExit) as ended:
         run(tool, 'resnet50')

@@ -19,8 +19,8 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
         Tensor: ``(B, C, H, W)``.
     """
     if backends.choose(backend, x, 0, 'sigmoid gate', example) == 'triton':
-        from .kernels.sigmoid_gate import forward  # Triton may be missing
-        return forward(x, gate.to(x.dtype))
+        from .kernels.sigmoid_gate import channels_last, forward  # Triton may be missing
+        return forward(channels_last(x), channels_last(gate.to(x.dtype)))
     return x * gate.sigmoid()
 
 

@@ -1,4 +1,4 @@
-"""Triton kernels of :mod:`mmvit_backbones.ops.sigmoid_gate`, on maps that are channels-last; others are copied."""
+"""Triton kernels of :mod:`mmvit_backbones.ops.sigmoid_gate`, on maps that are channels-last."""
 import torch
 import triton
 import triton.language as tl
@@ -29,9 +29,12 @@ def _backward_kernel(x, gate, grad, grad_x, grad_gate, elements, BLOCK: tl.const
     tl.store(grad_gate + index, (g * value * sigmoid * (1 - sigmoid)).to(grad_gate.dtype.element_ty), mask=inside)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def launch_over(kernel, inputs: tuple[Tensor, ...], num_outputs: int) -> list[Tensor]:
     """Runs a kernel over all elements of maps; gives channels-last maps of the same shape."""
-    inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
     outputs = [torch.empty_like(inputs[0]) for _ in range(num_outputs)]
     elements = inputs[0].numel()
     launch(kernel, (triton.cdiv(elements, BLOCK), ), *inputs, *outputs, elements, BLOCK=BLOCK)
@@ -51,5 +54,5 @@ def backward(x: Tensor, gate: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     return grad_x, grad_gate
 
 
-forward.register_autograd(lambda ctx, grad: backward(*ctx.saved_tensors, grad),
+forward.register_autograd(lambda ctx, grad: backward(*ctx.saved_tensors, channels_last(grad)),
                           setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))

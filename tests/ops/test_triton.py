@@ -154,8 +154,8 @@ def test_agrees_on_random_shapes(case, dtype):
         inputs = [x.bfloat16() for x in inputs]  # exact in every dtype
 
         def run(backend, device, dtype, noise=0):
-            x = [(x.to(device, dtype) * (1 + noise * (2 * torch.rand(x.shape) - 1).to(device, dtype))).requires_grad_()
-                 for x in inputs]
+            x = [x.to(device, dtype) for x in inputs]
+            x = [(x + noise * (2 * torch.rand_like(x) - 1) * x.abs().clamp_min(1)).requires_grad_() for x in x]
             out = function(*x, backend=backend)
             weight = torch.linspace(-1, 1, out.numel(), device=device).view_as(out).bfloat16()
             return [out, *torch.autograd.grad(out, x, weight.to(dtype))]
@@ -171,7 +171,7 @@ def rounding_deviates_alike(run, dtype):
     """Whether no deviation is four times that of plain PyTorch in the same dtype, or of inputs rounded otherwise.
 
     Where sums cancel, such as the gradient of alpha, and where the instance norm magnifies a flat map 316 times, no
-    dtype holds its tolerance.
+    dtype holds its tolerance. Elements below 1 are rounded as 1 is, which the exponential makes of a logit of 0.
     """
     exact, actual = run('torch', DEVICE, torch.float64), run('triton', DEVICE, dtype)
     others = [run('torch', DEVICE, dtype),

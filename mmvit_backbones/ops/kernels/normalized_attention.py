@@ -98,7 +98,7 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
     g = load_block(head_of(grad, heads, grad_b, grad_h), grad_n, grad_d, row, 0, rows, channels, n, d)
     factor, mean = tl.load(rstd + image), _sum_of(products, image, blocks, 128) / n / m
     row_lse = load_rows(lse, row, rows, n)
-    row_sum = tl.zeros((BLOCK_N,), tl.float32)
+    row_sum, attn_sum = tl.zeros((BLOCK_N,), tl.float32), tl.zeros((BLOCK_N,), tl.float32)
     for sweep in tl.static_range(2):  # the first finds the sums of rows
         for key in range(0, m, BLOCK_M):
             attn, centered = _softmax(logits, stride_n, stride_m, row_lse, row, key, rows, keys, n, m)
@@ -106,8 +106,10 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
             grad_centered = factor * (dot(g, tl.trans(v), None, PRECISION) - factor * centered * mean)
             if sweep == 0:
                 row_sum += tl.sum(attn * grad_centered, 1)
-            else:
-                result = attn * (grad_centered - row_sum[:, None])
+                attn_sum += tl.sum(attn, 1)
+            else:  # a rounded softmax sums up to nearly 1, and what gradients of a row have in common must cancel
+                row_mean = row_sum / tl.where(attn_sum > 0, attn_sum, 1.)
+                result = attn * (grad_centered - row_mean[:, None])
                 store_block(grad_logits, stride_n, stride_m, row, key, rows, keys, n, m, result)
 
 

@@ -1,11 +1,10 @@
 """What a model takes, counted: kernels, bytes moved, saved activations, peak memory."""
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -89,15 +88,13 @@ class Counter(TorchDispatchMode):
         self.live -= nbytes
 
 
-@contextmanager
-def fused_attention() -> Iterator[None]:
+class FusedAttention(TorchFunctionMode):
     """Lets ``F.scaled_dot_product_attention`` be one kernel forward and one backward, as it is on a GPU."""
-    plain = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = memory_efficient_attention
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = plain
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention:
+            function = memory_efficient_attention
+        return function(*args, **(kwargs or {}))
 
 
 def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
@@ -119,9 +116,9 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
         ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, after which ``saved`` is left,
         mean of squares of the results, backward.
     """
-    with torch.no_grad(), Counter() as forward, fused_attention():
+    with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)
-    with Counter() as step, fused_attention():
+    with Counter() as step, FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live
         sum(x.float().square().mean() for x in results if x.requires_grad).backward()

@@ -6,7 +6,7 @@
     python tools/benchmark.py reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     python tools/benchmark.py 'rest*' --throughput 224 384           images per second
     python tools/benchmark.py rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
-    python tools/benchmark.py work_dirs/demo/detection/epoch_12.pth --runtime eager onnxruntime    a whole model
+    python tools/benchmark.py work_dirs/demo/detection/epoch_40.pth --runtime eager onnxruntime    a whole model
 
 Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
 mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`; the forward pass with
@@ -23,17 +23,17 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from mmengine.config import DictAction
-from PIL import Image
 
 import mmvit_backbones
 from mmvit_backbones import accelerate
 from mmvit_backbones.cli.config import UsageError, find_names
+from mmvit_backbones.cli.images import read_rgb
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.deploy.load import load
 from mmvit_backbones.deploy.runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
@@ -120,22 +120,20 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
 def runtimes(args: argparse.Namespace) -> dict:
     """What deployed models take, per model and runtime."""
     size, count, result = args.size or (224, 224), args.batch_size or 4, {}
+
+    def compare(name: str, prepare_runtime: Callable, images: Sequence) -> None:
+        result[name] = compare_runtimes(partial(prepare_runtime, images=images), images, args.runtime, args.repeats)
+        print(name, result[name], file=sys.stderr, flush=True)
+
     for name in args.networks:
         if name.endswith('.pth'):
-            names = [name]
-            images = [np.array(Image.open(path).convert('RGB')) for path in find_images(args.images)[:count]]
             load(name)  # what is wrong with it is said before any work
-        else:
-            names = [name] if ':' in name else find_names([name])
-            images = torch.rand(count, 3, *size)
-        for plain_name in names:
-            if name.endswith('.pth'):
-                prepare_runtime = partial(prepare_whole, path=name, images=images)
-            else:
-                model = build_other(plain_name, False, size).eval().requires_grad_(False)
-                prepare_runtime = partial(prepare, model=model, images=images)
-            result[plain_name] = compare_runtimes(prepare_runtime, images, args.runtime, args.repeats)
-            print(plain_name, result[plain_name], file=sys.stderr, flush=True)
+            images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
+            compare(name, partial(prepare_whole, path=name), images)
+            continue
+        for plain_name in [name] if ':' in name else find_names([name]):
+            model = build_other(plain_name, False, size).eval().requires_grad_(False)
+            compare(plain_name, partial(prepare, model=model), torch.rand(count, 3, *size))
     return result
 
 

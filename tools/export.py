@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.registry import init_default_scope
-from PIL import Image
 
 from mmvit_backbones.cli.config import UsageError, load_config
+from mmvit_backbones.cli.images import read_rgb
 from mmvit_backbones.cli.launch import add_config_options, check_backbone, check_checkpoint, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.deploy.export import FORMATS, check_agreement, check_path, compare, export_model
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    return np.array(Image.open(path).convert('RGB'))
+    return np.array(read_rgb(path))
 
 
 def size(path: Path) -> float:

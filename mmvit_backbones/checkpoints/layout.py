@@ -7,12 +7,13 @@ from torch import Tensor
 
 from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
 
-BATCH_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
+PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
 
 
 def converter(network: str, layout: dict[str, str | Callable | None], wrappers: tuple[str, ...],
-              prefixes: tuple[str, ...] = (), first: str = '') -> Callable[[Mapping], dict[str, Tensor]]:
+              prefixes: tuple[str, ...] = (), first: str = '',
+              reshape: Callable[[str, Tensor], Tensor] | None = None) -> Callable[[Mapping], dict[str, Tensor]]:
     """A function from the authors' file to ``backbone.*`` and ``head.fc.*``; it raises KeyError if a key is unknown.
 
     Args:
@@ -20,15 +21,17 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
         prefixes (tuple[str, ...]): What detectors and segmenters put before the backbone's names, the longest first.
             Detectors and segmenters come back whole, with the names of mmdet and mmseg.
         first (str): How names go on after a prefix. Defaults to '': in any way.
+        reshape (Callable | None): From our name and a tensor of theirs to ours. Defaults to None: they are the same.
     """
     def convert(checkpoint: Mapping) -> dict[str, Tensor]:
         weights = unwrap(checkpoint, wrappers)
         prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
-        if prefix is None:
-            return rename(weights, layout, network)
-        others = {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
-        backbone = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
-        return rename(backbone, layout, network) | convert_parts(others)
+        others = {} if prefix is None else {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
+        converted = rename({key.removeprefix(prefix or ''): x for key, x in weights.items() if key not in others},
+                           layout, network)
+        if reshape is not None:
+            converted = {key: reshape(key, x) for key, x in converted.items()}
+        return converted | convert_parts(others)
 
     return convert
 
@@ -63,7 +66,8 @@ def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
            network: str) -> dict[str, Tensor]:
-    """Renames every key by the first pattern of ``layout`` that matches it whole.
+    """Renames every key by the first pattern of ``layout`` that matches the whole name of its module; a parameter with
+    a name other than those of ``PARAMETERS`` is matched together with it.
 
     Replacements are strings or functions of the match, as in ``re.sub``; None drops the tensor.
 
@@ -72,10 +76,12 @@ def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | 
     """
     renamed = {}
     for key, value in state_dict.items():
-        match = next(filter(None, (re.fullmatch(pattern, key) for pattern in layout)), None)
+        module, dot, parameter = key.rpartition('.')
+        name, parameter = (module, dot + parameter) if parameter in PARAMETERS else (key, '')
+        match = next(filter(None, (re.fullmatch(pattern, name) for pattern in layout)), None)
         if match is None:
             raise KeyError(f'{key!r} is not a key of a published {network} checkpoint')
         replacement = layout[match.re.pattern]
         if replacement is not None:
-            renamed[replacement(match) if callable(replacement) else match.expand(replacement)] = value
+            renamed[(replacement(match) if callable(replacement) else match.expand(replacement)) + parameter] = value
     return renamed

@@ -10,9 +10,10 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from urllib.parse import quote, unquote, urlparse
 
 import torch
@@ -39,35 +40,28 @@ def cached_file(weights: Weights) -> Path:
     return cache_folder() / weights.file_name
 
 
-def fetch(weights: Weights) -> Path:
+def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     """The file of published weights, downloaded if it is not there; other processes wait for the one that does it.
 
     Raises:
         CheckpointError: If no address gives the file, or it is not what it was; the message says what to do.
     """
-    mirror = os.environ.get('MMVIT_MIRROR')
-    return _fetch(weights, [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else [])
-
-
-def fetch_address(address: str) -> Path:
-    """The file at an http(s) address, likewise; in the cache it lies below the name of its host.
-
-    Raises:
-        CheckpointError: As for :func:`fetch`.
-    """
-    parts = urlparse(address)
-    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
-    return _fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix))
-
-
-def _fetch(weights: Weights, mirrors: Sequence[str] = ()) -> Path:
     target = cached_file(weights)
+    mirror = os.environ.get('MMVIT_MIRROR') if use_mirror else None
+    mirrored = [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else []
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{target}.lock'):
         if not target.exists():
-            _download(target, weights, [*mirrors, *weights.addresses])
+            _download(target, weights, [*mirrored, *weights.addresses])
         check_unchanged(target)
     return target
+
+
+def fetch_address(address: str) -> Path:
+    """The file at an http(s) address, as by :func:`fetch`; in the cache it lies below the name of its host."""
+    parts = urlparse(address)
+    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
+    return fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix), use_mirror=False)
 
 
 def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
@@ -94,14 +88,14 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
     host = host_of(address)
     if host == 'Baidu':
         raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
+    if host == 'OneDrive':
+        try:
+            return _get(_onedrive_api(address), target)
+        except CheckpointError:
+            address = _onedrive_page(address)
     if host == 'Google Drive' and '/folders/' in address:
         address = _find_in_folder(address, weights.member)
-    if host != 'OneDrive':
-        return _get(address, target)
-    try:
-        return _get(_onedrive_api(address), target)
-    except CheckpointError:
-        return _get(_onedrive_page(address), target)
+    return _get(address, target)
 
 
 def _get(address: str, target: Path) -> Path:
@@ -140,9 +134,10 @@ def _arrived(incoming: Path) -> int:
     return sum(part.stat().st_size for part in _parts(incoming))
 
 
-def _import_gdown():
+def _import_gdown() -> ModuleType:
     try:
-        return import_module('gdown')
+        import gdown
+        return gdown
     except ImportError as error:
         raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
 
@@ -201,9 +196,8 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
     raise CheckpointError(f'{problem}; it was set aside as {set_aside(path, target)}')
 
 
-def set_aside(path: Path, target: Path | None = None) -> Path:
-    """Renames a bad file, so that nothing reads it again and it can be looked at."""
-    target = target or path
+def set_aside(path: Path, target: Path) -> Path:
+    """Renames what came in the place of a file, so that nothing reads it again and it can be looked at."""
     bad = target.with_name(f'{target.name}.bad')
     os.replace(path, bad)
     return bad
@@ -218,8 +212,17 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def record(path: Path) -> None:
-    """Notes the hash of a file that has been loaded, in the form of ``sha256sum``; once."""
+@contextmanager
+def first_reading(path: Path, title: str = '') -> Iterator[None]:
+    """Sets a file aside that turns out to be no checkpoint, and notes the hash of any other, as ``sha256sum`` does.
+
+    Raises:
+        CheckpointError: In the place of a KeyError too, with ``title`` before what it says.
+    """
+    try:
+        yield
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f'{title}{error.args[0]}; it was set aside as {set_aside(path, path)}') from None
     if not is_recorded(path):
         partial = path.with_name(f'{path.name}.{os.getpid()}')
         partial.write_text(f'{hash_of(path)}  {path.name}\n')
@@ -232,11 +235,7 @@ def is_recorded(path: Path) -> bool:
 
 
 def check_unchanged(path: Path) -> None:
-    """Refuses a file that is not the one that was recorded.
-
-    Raises:
-        CheckpointError: If its hash is another.
-    """
+    """Raises CheckpointError for a file that is not the one that was recorded."""
     note = _note(path)
     if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
         raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '

@@ -10,7 +10,6 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.checkpoints.loading import convert_published
 from mmvit_backbones.models import import_mmpretrain
 from mmvit_backbones.zoo import VARIANTS
 
@@ -46,7 +45,7 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
         with torch.device('meta'):
             model = MODELS.build(variant.model_config(task))
         with pytest.raises(KeyError, match='not a published checkpoint'):
-            convert_published(model.state_dict())
+            convert_state_dict(None, model.state_dict())
 
 
 def test_get_model_takes_authors_file_and_ours(published, tmp_path):

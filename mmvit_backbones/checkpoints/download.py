@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from urllib.parse import quote, unquote, urlparse
 
 import torch
@@ -88,41 +87,40 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
     host = host_of(address)
     if host == 'Baidu':
         raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
-    if host == 'OneDrive':
-        try:
-            return _get(_onedrive_api(address), target)
-        except CheckpointError:
-            address = _onedrive_page(address)
-    if host == 'Google Drive' and '/folders/' in address:
-        address = _find_in_folder(address, weights.member)
-    return _get(address, target)
+    try:
+        import gdown
+    except ImportError as error:
+        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+    incoming, link = target.with_name(f'{target.name}.download'), address
+    failures = gdown.exceptions.DownloadError, OSError
+    try:
+        if host == 'Google Drive' and '/folders/' in address:
+            link = _find_in_folder(address, weights.member)
+        elif host == 'OneDrive':
+            try:
+                return _get(_onedrive_api(address), incoming)
+            except failures:
+                link = _onedrive_page(address)
+        return _get(link, incoming)
+    except failures as error:
+        arrived = _arrived(incoming)
+        kept = f'; the next call goes on from {arrived:,} bytes' if arrived else ''
+        raise CheckpointError(f'{address}: {_reason(error)}{kept}') from error
 
 
-def _get(address: str, target: Path) -> Path:
+def _get(link: str, incoming: Path) -> Path:
     """Downloads, goes on with what an earlier attempt has left, and shows a progress bar on a terminal."""
-    gdown = _import_gdown()
-    incoming = target.with_name(f'{target.name}.download')
+    import gdown
     options = dict(quiet=not sys.stderr.isatty(), use_cookies=False, timeout=TIMEOUT, retries=RETRIES, resume=True)
     while True:
         before = _arrived(incoming)
         try:
-            gdown.download(address, str(incoming), **options)
+            gdown.download(link, str(incoming), **options)
             return incoming
-        except (gdown.exceptions.DownloadError, OSError) as error:
-            reason = _reason(error)
-            if before and _arrived(incoming) == before and isinstance(error, gdown.exceptions.DownloadError):
-                _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
-                continue
-            kept = f'; the next call goes on from {_arrived(incoming):,} bytes' if _arrived(incoming) else ''
-            raise CheckpointError(f'{address}: {reason}{kept}') from error
-
-
-def _reason(error: Exception) -> str:
-    """An error of a request in a few words, where it only says at length that there is no connection."""
-    text = ' '.join(str(error).split())
-    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
-    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
-    return f'no connection to {host[1]} ({cause})' if host and cause else text
+        except gdown.exceptions.DownloadError:
+            if not before or _arrived(incoming) != before:
+                raise
+            _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
 
 
 def _parts(incoming: Path) -> list[Path]:
@@ -134,21 +132,18 @@ def _arrived(incoming: Path) -> int:
     return sum(part.stat().st_size for part in _parts(incoming))
 
 
-def _import_gdown() -> ModuleType:
-    try:
-        import gdown
-        return gdown
-    except ImportError as error:
-        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+def _reason(error: Exception) -> str:
+    """An error of a request in a few words, where it only says at length that there is no connection."""
+    text = ' '.join(str(error).split())
+    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
+    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
+    return f'no connection to {host[1]} ({cause})' if host and cause else text
 
 
 def _find_in_folder(address: str, member: str) -> str:
     """The address of the one checkpoint in a folder of Google Drive whose name has ``member`` in it."""
-    gdown = _import_gdown()
-    try:
-        files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
-    except (gdown.exceptions.DownloadError, OSError) as error:
-        raise CheckpointError(f'{address}: {_reason(error)}') from error
+    import gdown
+    files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:
@@ -166,12 +161,8 @@ def _onedrive_api(address: str) -> str:
 def _onedrive_page(address: str) -> str:
     """A share leads to a page of the file, which links to its content."""
     import requests
-    try:
-        with requests.get(address, stream=True, timeout=TIMEOUT) as response:
-            page = response.url
-    except OSError as error:
-        raise CheckpointError(f'{address}: {_reason(error)}') from error
-    return page.replace('/redir?', '/download?')
+    with requests.get(address, stream=True, timeout=TIMEOUT) as response:
+        return response.url.replace('/redir?', '/download?')
 
 
 # ---- what is wrong with a file

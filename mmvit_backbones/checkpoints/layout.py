@@ -78,10 +78,12 @@ def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | 
     for key, value in state_dict.items():
         module, dot, parameter = key.rpartition('.')
         name, parameter = (module, dot + parameter) if parameter in PARAMETERS else (key, '')
-        match = next(filter(None, (re.fullmatch(pattern, name) for pattern in layout)), None)
-        if match is None:
+        for pattern, replacement in layout.items():
+            if match := re.fullmatch(pattern, name):
+                break
+        else:
             raise KeyError(f'{key!r} is not a key of a published {network} checkpoint')
-        replacement = layout[match.re.pattern]
         if replacement is not None:
-            renamed[(replacement(match) if callable(replacement) else match.expand(replacement)) + parameter] = value
+            ours = replacement(match) if callable(replacement) else match.expand(replacement)
+            renamed[ours + parameter] = value
     return renamed

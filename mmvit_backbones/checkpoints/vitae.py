@@ -53,17 +53,15 @@ def inside(theirs: str, ours: str, layout: dict[str, str | None]) -> dict[str, s
     return {theirs + pattern: replacement and ours + replacement for pattern, replacement in layout.items()}
 
 
-HEAD = {'head': 'head.fc'}
-VITAEV2 = {
-    **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', REDUCTION_CELL),
-    **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', NORMAL_CELL),
-    **HEAD,
-}
-VITAEV2_VSA = {
-    **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', VSA_CELL),
-    **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', VSA_CELL),
-    **HEAD,
-}
+def of_stages(reduction: dict[str, str | None], normal: dict[str, str | None]) -> dict[str, str | None]:
+    """The layout of a network whose stages have a reduction cell and normal cells."""
+    return {
+        **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', reduction),
+        **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', normal),
+        'head': 'head.fc',
+    }
+
+
 VITAE = {
     r'layers\.0\.RC\.PRM\.proj': 'backbone.patch_embed.proj',
     r'layers\.0\.RC\.cls_token': 'backbone.patch_embed.class_token',
@@ -71,7 +69,7 @@ VITAE = {
     'fc_norm': 'neck.norm',  # of plain networks
     **inside(r'layers\.(\d+)\.RC\.', r'backbone.reductions.\1.', PERFORMER_CELL),
     **inside(r'layers\.2\.NC\.(\d+)\.', r'backbone.cells.\1.', NORMAL_CELL),
-    **HEAD,
+    'head': 'head.fc',
 }
 
 
@@ -81,8 +79,8 @@ def flatten_projection(key: str, x: Tensor) -> Tensor:
 
 
 convert_vitae = converter('ViTAE', VITAE, AVERAGED)
-convert_vitaev2 = converter('ViTAEv2', VITAEV2, AVERAGED)
-convert_vitaev2_vsa = converter('ViTAEv2-VSA', VITAEV2_VSA, AVERAGED, reshape=flatten_projection)
+convert_vitaev2 = converter('ViTAEv2', of_stages(REDUCTION_CELL, NORMAL_CELL), AVERAGED)
+convert_vitaev2_vsa = converter('ViTAEv2-VSA', of_stages(VSA_CELL, VSA_CELL), AVERAGED, reshape=flatten_projection)
 
 
 def convert_swin_vsa(checkpoint: Mapping) -> dict[str, Tensor]:

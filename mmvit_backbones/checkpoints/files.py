@@ -76,13 +76,12 @@ def _what_is_wrong(path: str, error: Exception) -> str:
     with open(path, 'rb') as file:
         if file.read(256).lstrip().startswith(b'<'):
             return 'is a web page, not a checkpoint: the download went wrong'
-    refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    if refused:
+    if not isinstance(error, pickle.UnpicklingError):
+        first_line = str(error).strip().split('\n')[0] or type(error).__name__
+        return f'is truncated or corrupt: {first_line}'
+    if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it holds more than weights (it would import {refused[1]})'
-    if isinstance(error, pickle.UnpicklingError):  # whose text advises to allow code
-        return 'is truncated or corrupt, or torch.save did not write it'
-    first_line = str(error).strip().split('\n')[0] or type(error).__name__
-    return f'is truncated or corrupt: {first_line}'
+    return 'is truncated or corrupt, or torch.save did not write it'  # the error's text advises to allow code
 
 
 def _training_state_types() -> list:

@@ -8,6 +8,7 @@ from torch import Tensor
 from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
 
 PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # with a ReLU after each norm
 AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
 
 
@@ -37,9 +38,8 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
 
 
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pyramid and heads of a detector of detectron2 by mmdet's names: ``neck.*``, ``roi_head.*`` and so on.
-
-    Where they have other layers than detectron2's own Mask R-CNN and RetinaNet, they are left out, with a log line.
+    """Pyramid and heads of detectron2's Mask R-CNN or RetinaNet by mmdet's names: ``neck.*``, ``roi_head.*`` and so on;
+    those with other layers are left out, with a log line.
     """
     try:
         converted = rename(others, layout_of(others), 'detectron2')

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import converter
+from .layout import THREE_CONVS, converter
 
 
 def block_from_zero(match: re.Match) -> str:
@@ -16,8 +16,7 @@ def block_from_zero(match: re.Match) -> str:
 
 LAYOUT = {
     r'patch_embed\.proj': 'backbone.local_embed.conv',
-    **{rf'patch_embed\.proj\.{k}': f'backbone.local_embed.{name}'
-       for k, name in {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}.items()},
+    **{rf'patch_embed\.proj\.{k}': f'backbone.local_embed.{name}' for k, name in THREE_CONVS.items()},
     r'cls_token\.proj': 'backbone.region_embed.conv',
     r'layers\.(\d+)\.block\.0\.proj\.0': r'backbone.stages.\1.projection.norm',
     r'layers\.(\d+)\.block\.0\.proj\.2': r'backbone.stages.\1.projection.conv',

@@ -2,7 +2,7 @@
 import re
 from collections.abc import Callable
 
-from .layout import converter
+from .layout import THREE_CONVS, converter
 
 WRAPPERS = ('model', 'state_dict')
 PREFIXES = ('backbone.bottom_up.', 'backbone.')  # of detectron2 and mmseg
@@ -30,17 +30,12 @@ LAYOUT = {
 }
 LAYOUT_V2 = {
     **COMMON,
-    r'stem\.proj\.0': 'backbone.patch_embeds.0.conv1',
-    r'stem\.proj\.1': 'backbone.patch_embeds.0.norm1',
-    r'stem\.proj\.3': 'backbone.patch_embeds.0.conv2',
-    r'stem\.proj\.4': 'backbone.patch_embeds.0.norm2',
-    r'stem\.proj\.6': 'backbone.patch_embeds.0.conv3',
+    **{rf'stem\.proj\.{k}': f'backbone.patch_embeds.0.{name}' for k, name in THREE_CONVS.items()},
     r'stem\.norm': 'backbone.patch_embeds.0.norm3',
     r'patch_(\d)\.proj': stage('backbone.patch_embeds.{}.conv'),
     r'patch_(\d)\.pos\.pa_conv': stage('backbone.patch_embeds.{}.pos.conv'),
     r'patch_(\d)\.norm': stage('backbone.patch_embeds.{}.norm'),
-    r'stage(\d)\.(\d+)\.attn\.up\.0': stage(r'backbone.stages.{}.\2.attn.up'),
-    r'stage(\d)\.(\d+)\.attn\.up_norm': stage(r'backbone.stages.{}.\2.attn.up_norm'),
+    r'stage(\d)\.(\d+)\.attn\.(up|up_norm)(\.0)?': stage(r'backbone.stages.{}.\2.attn.\3'),
     r'norm_(\d)(\.0)?': stage('backbone.norm{}'),  # detection norm_1.0, segmentation norm_1
 }
 

@@ -10,10 +10,6 @@ CONV_BRANCH = {
     **{rf'PCM\.{k}': f'conv_branch.convs.{k // 3}' for k in (0, 3, 6)},
     **{rf'PCM\.{k}': f'conv_branch.norms.{k // 3}' for k in (1, 4)},
 }
-PERFORMER_CONV_BRANCH = {
-    **{rf'PCM\.{k}': f'conv_branch.convs.{i}' for i, k in enumerate((0, 2, 5))},
-    r'PCM\.3': 'conv_branch.norms.1',
-}
 # In a cell, a group has a name, as those of its prefix are counted.
 MODULES = r'(?P<name>norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)'
 PYRAMID = {r'PRM\.convs\.(?P<branch>\d+)\.0': r'pyramid.convs.\g<branch>'}
@@ -29,13 +25,12 @@ REDUCTION_CELL = {
     **CONV_BRANCH,
 }
 VSA_CELL = {
-    MODULES: r'\g<name>',
+    **NORMAL_CELL,
     r'attn\.(?P<name>sampling_offsets|sampling_scales)\.2': r'attn.\g<name>',
     r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
-    r'attn\.(relative_position_index|base_coords|coords)': None,  # recomputed
+    r'attn\.(base_coords|coords)': None,  # recomputed
     'pos': 'position.conv',
     **PYRAMID,
-    **CONV_BRANCH,
 }
 PERFORMER_CELL = {
     r'attn\.w': 'attn.features',
@@ -44,7 +39,8 @@ PERFORMER_CELL = {
     r'attn\.mlp\.0': 'mlp.fc1',
     r'attn\.mlp\.2': 'mlp.fc2',
     **PYRAMID,
-    **PERFORMER_CONV_BRANCH,
+    **{rf'PCM\.{k}': f'conv_branch.convs.{i}' for i, k in enumerate((0, 2, 5))},
+    r'PCM\.3': 'conv_branch.norms.1',
 }
 
 

@@ -67,7 +67,9 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
 
 
 def init_weights(model: BaseModule) -> None:
-    """Initializes without MMEngine's three lines for every parameter."""
+    """Initializes without MMEngine's three lines for every parameter; on the meta device there is nothing to draw."""
+    if next(model.parameters()).is_meta:
+        return
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

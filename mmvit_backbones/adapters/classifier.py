@@ -42,8 +42,7 @@ class Classifier(nn.Module):
         super().__init__()
         config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_channels, **arguments}
         self.backbone = MODELS.build(config)
-        if not next(self.backbone.parameters()).is_meta:  # where weights are loaded into it, there is nothing to draw
-            init_weights(self.backbone)
+        init_weights(self.backbone)
         channels = self.backbone.channels[-1]
         self.has_tokens = config.get('out_type') == 'tokens'
         neck = variant.neck_config(channels) or {}

@@ -87,8 +87,7 @@ class MMViTBackbone(BackboneMixin, MMViTModel):
 
     def build(self) -> nn.Module:
         backbone = MODELS.build({**self.config.backbone, 'out_indices': self.out_indices})
-        if not next(backbone.parameters()).is_meta:  # where weights are loaded into it, there is nothing to draw
-            init_weights(backbone)
+        init_weights(backbone)
         return backbone
 
     @can_return_tuple

@@ -19,11 +19,8 @@ class ClassifierHead(nn.Module):
         self.reset(num_classes)
 
     def reset(self, num_classes: int) -> None:
-        def linear() -> nn.Module:
-            return nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
-
-        self.fc = linear()
-        self.aux_fc = linear() if self.dense and num_classes else None
+        self.fc = nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
+        self.aux_fc = nn.Linear(self.channels, num_classes) if self.dense and num_classes else None
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.drop(x)

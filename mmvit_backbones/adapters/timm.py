@@ -4,8 +4,10 @@ Importing registers all networks as ``mmvit_NAME``, so that timm's ``create_mode
 know them. https://huggingface.co/docs/timm
 """
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
+from itertools import accumulate
 
 import torch
 from timm.models import FeatureInfo, generate_default_cfgs, register_model
@@ -119,14 +121,12 @@ class TimmClassifier(Classifier):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Layer of a parameter for layer-wise decay: blocks, or stages if ``coarse``; the head is the last."""
-        if not coarse:
-            return lambda name: self.backbone.get_layer_depth(name, 'backbone.')[0]
-        backbone = self.backbone
-        stage_of = {id(parameter): stage + 1 for stage in range(backbone.num_stages)
-                    for module in backbone.stage_modules(stage) for parameter in module.parameters()}
-        stage_of |= {id(parameter): 0 for module in backbone.stem_modules() for parameter in module.parameters()}
-        parameters = dict(self.named_parameters())
-        return lambda name: stage_of.get(id(parameters.get(name)), backbone.num_stages + 1)
+        def layer(name: str) -> int:
+            return self.backbone.get_layer_depth(name, 'backbone.')[0]
+
+        depths = [len(self.backbone.stage_layers(stage)) for stage in range(self.backbone.num_stages)]
+        last_layers = list(accumulate(depths, initial=0))  # of stem and stages
+        return (lambda name: bisect_left(last_layers, layer(name))) if coarse else layer
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
@@ -165,8 +165,8 @@ def find_weights(pretrained_cfg: object, overlay: dict | None) -> tuple[str | bo
     """Tag and file of the weights that timm's arguments name: ``NAME.TAG``, or a config with ``file``."""
     if isinstance(pretrained_cfg, str):
         return pretrained_cfg, (overlay or {}).get('file')
-    config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else dict(pretrained_cfg or {})
-    config |= overlay or {}
+    config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else pretrained_cfg
+    config = {**(config or {}), **(overlay or {})}
     return config.get('tag') or True, config.get('file')
 
 

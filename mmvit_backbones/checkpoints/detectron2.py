@@ -29,8 +29,8 @@ HEADS = {
     r'head\.bbox_pred': 'bbox_head.retina_reg',
 }
 # All but the backbone. `head.weight` is a classifier's.
-OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
-                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
+OTHER_PARTS = ('backbone.fpn_', 'backbone.top_block.', 'proposal_generator.', 'anchor_generator.', 'roi_heads.',
+               'head.cls_', 'head.bbox_', 'pixel_')
 
 
 def layout_of(names: Iterable[str]) -> dict[str, str | None]:

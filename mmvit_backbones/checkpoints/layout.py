@@ -27,7 +27,7 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
     def convert(checkpoint: Mapping) -> dict[str, Tensor]:
         weights = unwrap(checkpoint, wrappers)
         prefix = next((prefix for prefix in prefixes if any(key.startswith(prefix + first) for key in weights)), None)
-        others = {} if prefix is None else {key: x for key, x in weights.items() if OTHER_PARTS.fullmatch(key)}
+        others = {} if prefix is None else {key: x for key, x in weights.items() if key.startswith(OTHER_PARTS)}
         converted = rename({key.removeprefix(prefix or ''): x for key, x in weights.items() if key not in others},
                            layout, network)
         if reshape is not None:

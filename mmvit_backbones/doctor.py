@@ -60,11 +60,11 @@ def describe() -> list[str]:
         *map(describe_host, EXTRAS),
         'varied-size windows, plain PyTorch: runs everywhere',
     ]
-    for backend, title in (('cpp', 'C++ (CPU)'), ('cuda', 'CUDA')):
-        reason = library.MISSING[backend]
-        state = 'built, but there is no GPU' if backend == 'cuda' and gpu == 'none' else 'runs'
-        lines.append(f'varied-size windows, {title}: '
-                     + (f'missing, {reason}; {library.HOW_TO_BUILD}' if reason else state))
+    cuda = 'runs' if torch.cuda.is_available() else 'built, but there is no GPU'
+    for backend, title, state in (('cpp', 'C++ (CPU)', 'runs'), ('cuda', 'CUDA', cuda)):
+        if reason := library.MISSING[backend]:
+            state = f'missing, {reason}; {library.HOW_TO_BUILD}'
+        lines.append(f'varied-size windows, {title}: {state}')
     on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
     on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'reference' if backends.triton is None else 'triton'
     return [*lines, f'CPU tensors take the backend {on_cpu!r}', f'CUDA tensors take the backend {on_gpu!r}',

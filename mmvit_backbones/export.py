@@ -48,10 +48,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """A module as a graph of ONNX, whose inputs and outputs have the given names.
-
-    Free axes are called as in ``FREE_AXES``, others ``NAME_AXIS``.
-    """
+    """A module as a graph of ONNX; free axes of its inputs and outputs are called as in ``FREE_AXES``, or NAME_AXIS."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,

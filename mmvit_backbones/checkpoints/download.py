@@ -205,10 +205,8 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
-    """Sets a file aside that turns out to be no checkpoint, and notes the hash of any other, as ``sha256sum`` does.
-
-    Raises:
-        CheckpointError: In the place of a KeyError too, with ``title`` before what it says.
+    """Sets a file aside where what reads it raises CheckpointError or KeyError, and says so after ``title``; notes the
+    hash of any other, in the form of ``sha256sum``.
     """
     try:
         yield

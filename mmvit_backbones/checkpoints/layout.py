@@ -67,12 +67,9 @@ def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
            network: str) -> dict[str, Tensor]:
     """Renames every key by the first pattern of ``layout`` that matches the whole name of its module; a parameter with
-    a name other than those of ``PARAMETERS`` is matched together with it.
+    a name other than those of ``PARAMETERS`` is matched together with it. KeyError names a key that no pattern matches.
 
     Replacements are strings or functions of the match, as in ``re.sub``; None drops the tensor.
-
-    Raises:
-        KeyError: If no pattern matches; the message names the key.
     """
     renamed = {}
     for key, value in state_dict.items():

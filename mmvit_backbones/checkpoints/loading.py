@@ -105,10 +105,9 @@ def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
 
 def use_safe_loading() -> None:
     """Lets MMEngine read all checkpoints through :func:`load_from_safe`; its own loaders may unpickle any code."""
-    schemes = ['http', 'https', 'mmcls', 'pavi', *_ADDRESS_LISTS]
-    storages = [r'(\S+\:)?s3://', r'(\S+\:)?petrel://']
-    CheckpointLoader.register_scheme(
-        ['', *(f'{scheme}://' for scheme in schemes), *storages], load_from_safe, force=True)
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        if loader.__module__.startswith('mmengine.'):
+            CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
 
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
@@ -231,11 +230,7 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
 
 
 def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
-    """Refuses a checkpoint that has none of a model's weights, under a prefix; ``reason`` ends the message.
-
-    Raises:
-        CheckpointError: As for :func:`load_weights`.
-    """
+    """Raises CheckpointError if none of a model's weights is there, under a prefix; ``reason`` ends the message."""
     model = unwrap_model(model)
     own, given = model.state_dict(), unwrap(checkpoint)
     if not any(prefix + key in given for key in own):

@@ -59,8 +59,6 @@ class TimmClassifier(Classifier):
 
     Args:
         variant (Variant), num_classes (int), in_chans (int), drop_rate (float): As for :class:`Classifier`.
-        global_pool (str | None): None for what the network has, ``''`` for maps (or tokens) in the place of logits,
-            which needs ``num_classes=0``.
         arguments: Those of the backbone.
 
     Raises:
@@ -68,11 +66,11 @@ class TimmClassifier(Classifier):
     """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
-                 global_pool: str | None = None, **arguments) -> None:
+                 **arguments) -> None:
         super().__init__(variant, num_classes, in_chans, drop_rate, **arguments)
         self.feature_info = stages_of(self.backbone)
         self.num_features = self.head_hidden_size = self.head.channels
-        self.reset_classifier(num_classes, global_pool)
+        self.reset_classifier(num_classes)
         cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
         # RegionViT's classifier reads regional tokens, one for every window.
         stride = self.backbone.strides[-1] * (
@@ -93,15 +91,15 @@ class TimmClassifier(Classifier):
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
-        maps = self.backbone.forward_stages(images)
-        maps = [maps[i] for i in taken]
+        stages = self.backbone.forward_stages(images)
+        maps = [stages[i] for i in taken]
         return maps if intermediates_only else (self.forward_features(images), maps)
 
     def get_classifier(self) -> nn.Module:
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier, or none; the arguments are those of the constructor."""
+        """A new classifier, or none; then ``global_pool=''`` stands for maps or tokens in the place of logits."""
         pool = 'token' if self.has_tokens else 'avg'
         if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
             raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "
@@ -135,7 +133,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
     def create(pretrained: bool = False, pretrained_cfg: object = None, pretrained_cfg_overlay: dict | None = None,
                cache_dir: str | None = None, features_only: bool = False, in_chans: int = 3, num_classes: int = 1000,
-               out_indices: Sequence[int] | None = None, checkpoint: str | None = None, **arguments) -> nn.Module:
+               out_indices: Sequence[int] | None = None, checkpoint: str | None = None,
+               global_pool: str | None = None, **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, the cache is set by $MMVIT_HOME; got {cache_dir!r}')
         tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
@@ -144,13 +143,12 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         if features_only:
             if out_indices is not None:
                 arguments['out_indices'] = out_indices
-            arguments = {key: value for key, value in arguments.items()
-                         if key not in ('drop_rate', 'global_pool', 'feature_cls')}  # there is one way to the maps
+            for argument in ('drop_rate', 'feature_cls'):  # there is one way to the maps
+                arguments.pop(argument, None)
             model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
             model.pretrained_cfg = model.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
             return model
         # A checkpoint's head is left out where its number of classes is another.
-        global_pool = arguments.pop('global_pool', None)
         model = TimmClassifier(variant, num_classes or 1000, in_chans, **arguments)
         load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:

@@ -49,6 +49,11 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: order_by_ratio(x) if key.startswith('bbox_head.retina_') else x for key, x in converted.items()}
 
 
+def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
+    """A replacement whose ``{}`` is a group, a number that the authors count from 1 and we from 0."""
+    return lambda match: match.expand(template.format(int(match[group]) - 1))
+
+
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
     """Finds the state dict in a training state, under one of some keys, of which the first is the best, and removes
     the ``module.`` prefix that DataParallel leaves.

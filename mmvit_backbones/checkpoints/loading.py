@@ -111,7 +111,7 @@ def use_safe_loading() -> None:
 
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
-def load_from_safe(filename: str, map_location: str | None = None, logger: str = 'current') -> dict:
+def load_from_safe(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for."""
     checkpoint = read_checkpoint(filename, map_location)
     try:
@@ -161,9 +161,8 @@ def check_task(task: str) -> None:
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
                  pretrained: str | bool = False, new_head: bool = False) -> None:
-    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds.
-
-    With ``new_head``, a classifier for another number of classes keeps its own head.
+    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds; with
+    ``new_head``, a classifier for another number of classes keeps its own head.
 
     Raises:
         CheckpointError: If it cannot be had or does not fit; the message names the first keys.
@@ -207,9 +206,8 @@ def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None =
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not.
-
-    With ``strict``, unknown keys are refused, too; else a few are left out with a log line.
+    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not; with ``strict``, unknown keys are
+    refused, too, else a few are left out with a log line.
 
     Raises:
         CheckpointError: If weights are missing or of another shape.

@@ -1,18 +1,9 @@
 """RegionViT: from the layout of github.com/IBM/RegionViT, classifiers and detectors."""
-import re
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import THREE_CONVS, converter
-
-
-def block_from_zero(match: re.Match) -> str:
-    """Their first block has number 1, their number 0 is the projection."""
-    stage, block, name = match.groups()
-    return f'backbone.stages.{stage}.blocks.{int(block) - 1}.{name}'
-
+from .layout import THREE_CONVS, converter, from_zero
 
 LAYOUT = {
     r'patch_embed\.proj': 'backbone.local_embed.conv',
@@ -21,7 +12,8 @@ LAYOUT = {
     r'layers\.(\d+)\.block\.0\.proj\.0': r'backbone.stages.\1.projection.norm',
     r'layers\.(\d+)\.block\.0\.proj\.2': r'backbone.stages.\1.projection.conv',
     r'layers\.\d+\.block\.0\.proj_cls\.[02]': None,  # the same tensors as proj under a second name
-    r'layers\.(\d+)\.block\.([1-9]\d*)\.(norm[012]|attn\.(?:rel_pos|qkv|proj)|mlp\.fc[12])': block_from_zero,
+    r'layers\.(\d+)\.block\.([1-9]\d*)\.(norm[012]|attn\.(?:rel_pos|qkv|proj)|mlp\.fc[12])':
+    from_zero(r'backbone.stages.\1.blocks.{}.\3', group=2),  # block 0 is the projection
     r'layers\.(\d+)\.peg': r'backbone.stages.\1.peg',
     r'norm(\d)': r'backbone.norm\1',
     'norm': 'neck.norm',

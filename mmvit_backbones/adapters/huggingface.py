@@ -7,13 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from transformers import (
-    AutoBackbone,
-    AutoConfig,
-    AutoModelForImageClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoBackbone, AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 from transformers.utils import can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin

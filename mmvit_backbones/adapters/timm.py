@@ -185,7 +185,5 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
 
 default_cfgs = generate_default_cfgs({name: cfg for variant in VARIANTS.values()
                                       for name, cfg in published_cfgs(variant).items()})
-
-__all__ = ['TimmClassifier', 'TimmFeatures']
 for _name in list_models():
     register_model(entry_point(_name))

@@ -10,11 +10,8 @@ RGB = 3
 
 
 def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool = False) -> dict[str, Tensor]:
-    """Weights of the checkpoint ``source`` that fit a model in the channels of its images and, with ``new_head``, have
-    the model's own head where theirs is of another shape.
-
-    Raises:
-        CheckpointError: If the head is for another number of classes, without ``new_head``.
+    """Weights of the checkpoint ``source`` that fit a model in the channels of its images; where their head is for
+    another number of classes, they have the model's own with ``new_head``, else CheckpointError is raised.
     """
     own = model.state_dict()
     stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]

@@ -80,10 +80,8 @@ def _read_official(name: str) -> dict[str, Tensor]:
 
 
 def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
-    """The published weights of a variant, converted; downloaded the first time.
-
-    Raises:
-        CheckpointError: If they cannot be had, or are another network's; then the file is set aside.
+    """The published weights of a variant, converted; downloaded the first time. CheckpointError is raised where they
+    cannot be had, or are another network's; then the file is set aside.
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} is not that of {variant.name}: '):

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
 DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
 
@@ -86,7 +87,6 @@ def _what_is_wrong(path: str, error: Exception) -> str:
 
 def _training_state_types() -> list:
     """What a training state of MMEngine (its log history) or timm (its options) holds besides tensors."""
-    from mmengine.logging import HistoryBuffer
     rebuild_array = np.empty(0).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
@@ -99,7 +99,6 @@ def _training_state_types() -> list:
 
 def _history_method(owner: type, name: str) -> Callable:
     """Stands in for getattr, by which a HistoryBuffer refers to its own methods, and allows nothing else."""
-    from mmengine.logging import HistoryBuffer
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise pickle.UnpicklingError('GLOBAL getattr')
     return getattr(HistoryBuffer, name)

@@ -20,9 +20,7 @@ from .layout import strip_prefix, unwrap
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 IMAGENET_CLASSES = 1000
-
-# A few left-over buffers do not make a checkpoint another network's.
-MAX_UNEXPECTED_KEYS = 5
+MAX_UNEXPECTED_KEYS = 5  # a few left-over buffers do not make a checkpoint another network's
 
 _ADDRESS_LISTS = {
     'torchvision': get_torchvision_models,

@@ -4,10 +4,10 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ..cli.predict import Predictor
 
 TASK_OF_FRAMEWORK = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
-FORCE_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+WEIGHTS_ONLY = dict(TORCH_FORCE_WEIGHTS_ONLY_LOAD='1')  # torch's reader of archives asks for all objects
 DETAILS = 'mmvit_backbones'  # the entry of an exported file that says what it is, in JSON
 
 
@@ -131,7 +131,7 @@ class Pt2File(Exported):
                 raise UsageError(f'{path} holds compiled code, which can do all that you can: if you trust its author, '
                                  'load it with trust_code=True, or --trust-code')
             self.runtime = 'aoti' if is_compiled else 'pt2'
-            with warnings.catch_warnings(), weights_only():
+            with warnings.catch_warnings(), mock.patch.dict(os.environ, WEIGHTS_ONLY):
                 # The reader's own, of weights that it only reads.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
                 archive = load_pt2(str(path))
@@ -156,20 +156,6 @@ class Pt2File(Exported):
             raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is of a size that this file does '
                              f'not serve; an ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
-
-
-@contextmanager
-def weights_only() -> Iterator[None]:
-    """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
-    before = os.environ.get(FORCE_WEIGHTS_ONLY)
-    os.environ[FORCE_WEIGHTS_ONLY] = '1'
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[FORCE_WEIGHTS_ONLY]
-        else:
-            os.environ[FORCE_WEIGHTS_ONLY] = before
 
 
 def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -108,7 +108,9 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
     if framework == 'mmpretrain':
         network, postprocess = model, Probabilities()
     elif framework == 'mmseg':
-        use_matrix_pools(model)
+        for name, pool in list(model.named_modules()):
+            if isinstance(pool, nn.AdaptiveAvgPool2d):
+                model.set_submodule(name, MatrixPool(pool.output_size))
         network, postprocess = Segment(model), Segmentation(geometry)
     else:
         from .detection import MaskRCNNInstances, RetinaNetBoxes
@@ -117,14 +119,6 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
         postprocess = (MaskRCNNInstances if two_stages else RetinaNetBoxes)(model, geometry)
         outputs += ['masks'] if two_stages and model.roi_head.with_mask else []
     return Parts(preprocess, network, postprocess, outputs, preprocessing and geometry.is_static)
-
-
-def use_matrix_pools(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.AdaptiveAvgPool2d):
-            setattr(module, name, MatrixPool(child.output_size))
-        else:
-            use_matrix_pools(child)
 
 
 class Part(nn.Module):
@@ -169,9 +163,7 @@ class Detect(Part):
             scores, deltas = self.model.bbox_head(pyramid)
             return *scores, *deltas
         scores, deltas = self.model.rpn_head(pyramid)
-        used = max(extractor.num_inputs for extractor in (self.model.roi_head.bbox_roi_extractor, getattr(
-            self.model.roi_head, 'mask_roi_extractor', self.model.roi_head.bbox_roi_extractor)))
-        return *pyramid[:used], *scores, *deltas
+        return *pyramid, *scores, *deltas
 
 
 class Half(nn.Module):

@@ -41,13 +41,6 @@ class LayerNormPooling(nn.Module):
         return self.norm(maps[-1].permute(0, 2, 3, 1)).mean((1, 2)),
 
 
-@MODELS.register_module('NormPooling')
-def norm_pooling(in_channels: int, eps: float = 1e-6) -> LayerNormPooling:
-    """Alias for configs written for version 0.1."""
-    return LayerNormPooling(in_channels, 'norm_first', eps)
-
-
-@MODELS.register_module('PooledLayerNorm')
-def pooled_layer_norm(in_channels: int, eps: float = 1e-6) -> LayerNormPooling:
-    """Alias for configs written for version 0.1."""
-    return LayerNormPooling(in_channels, 'pool_first', eps)
+# Aliases for configs written for version 0.1.
+MODELS.register_module('NormPooling', module=lambda **kwargs: LayerNormPooling(order='norm_first', **kwargs))
+MODELS.register_module('PooledLayerNorm', module=lambda **kwargs: LayerNormPooling(order='pool_first', **kwargs))

@@ -18,7 +18,7 @@ def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) ->
 
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: ConfigDict) -> Tensor:
     """Indices of the boxes that are kept, best first: by non-maximum suppression within each group."""
-    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax()  # of no box, too
+    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # of no box, too
     keep = nms(boxes + groups.to(boxes)[:, None] * (extent + 1), scores, cfg.nms.iou_threshold)
     return keep[torch.arange(keep.shape[0]) < cfg.max_per_img]
 

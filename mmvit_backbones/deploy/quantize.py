@@ -19,10 +19,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
     float; layers are held against their float output one by one, on the first image.
 
     Args:
-        path (str | PathLike): The file.
-        images (Sequence[np.ndarray]): ``(height, width, 3)``, RGB uint8, like those that the model will see.
-        bound (float): Largest relative error of a layer.
-        source (str): Name of the input.
+        images (Sequence[np.ndarray]): What the input ``source`` takes, like what the model will see.
 
     Returns:
         str: How many layers are in int8.

@@ -42,7 +42,6 @@ class ImageNetReaL(BaseMetric):
         self.labels = read_labels(label_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps, per image with labels, the hits for every k."""
         for sample in data_samples:
             labels = torch.tensor(self.labels[image_index(sample['img_path'])])
             if len(labels):

@@ -6,8 +6,6 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-SCALES = (4, 2, 1, 0.5)
-
 
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of ``(B, C, H, W)``."""
@@ -41,8 +39,8 @@ class SimpleFeaturePyramid(BaseModule):
                  init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         channels = in_channels if isinstance(in_channels, int) else in_channels[-1]
-        if num_outs < len(SCALES):
-            raise ValueError(f'num_outs must be at least {len(SCALES)}, got {num_outs}')
+        if num_outs < 4:
+            raise ValueError(f'num_outs must be at least 4, got {num_outs}')
         if channels % 4:
             raise ValueError(f'in_channels must be a multiple of 4, got {channels}')
         self.num_outs = num_outs

@@ -5,6 +5,7 @@ arXiv 2104.10858) uses it. ``tools/make_token_labels.py`` makes such maps.
 """
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import torch
 from mmengine.registry import TRANSFORMS
@@ -14,9 +15,7 @@ TOP_K = 5  # classes per position
 
 
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Reads a file that holds one tensor ``(2, 5, H, W)``: the five highest scores of each position, and their classes.
-
-    With less than five classes, there are as many scores.
+    """Reads a tensor ``(2, 5, H, W)``: the five highest scores of each position (or of all classes), and their classes.
 
     Returns:
         tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
@@ -113,11 +112,8 @@ def augment(transform, results: dict) -> dict:
 def crop(transform, results: dict) -> dict:
     height, width = results['img'].shape[:2]
     top, left, crop_height, crop_width = window = transform.rand_crop_params(results['img'])
-    transform.rand_crop_params = lambda image: window  # mmcv's cache_random_params refuses methods of subclasses
-    try:
+    with mock.patch.object(transform, 'rand_crop_params', lambda image: window):
         results = transform(results)
-    finally:
-        del transform.rand_crop_params
     results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
     return results
 
@@ -126,22 +122,16 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """A geometric operation of mmpretrain on the image, and on an image of the labels' positions, which tells what went
-    where.
-    """
+    """A geometric operation of mmpretrain, done on the image and on one of the positions, which tells what went where."""
     from mmcv.transforms.utils import cache_random_params
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
     positions = (row[:, None] * columns + column).float().numpy()
-    interpolation, pad_val = operation.interpolation, operation.pad_val
     with cache_random_params(operation):
         results = operation(results)
-        try:
-            operation.interpolation, operation.pad_val = 'nearest', -1
+        with mock.patch.multiple(operation, interpolation='nearest', pad_val=-1):
             moved = operation(dict(img=positions))['img']
-        finally:
-            operation.interpolation, operation.pad_val = interpolation, pad_val
     row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
     for key in ('token_scores', 'token_classes'):

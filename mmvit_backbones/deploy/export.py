@@ -97,13 +97,9 @@ def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
     first, *others = programs.values()
     for part, program in programs.items():
         graph = program.model.graph
-        for node in graph.all_nodes():
-            node.name = f'{part}/{node.name}'
-            for value in node.outputs:
-                if not value.is_graph_output():
-                    value.name = f'{part}/{value.name}'
-        for value in list(graph.initializers.values()):
-            value.name = f'{part}/{value.name}'
+        inner = [value for node in graph.all_nodes() for value in node.outputs if not value.is_graph_output()]
+        for named in *graph.all_nodes(), *inner, *graph.initializers.values():
+            named.name = f'{part}/{named.name}'
     whole = first.model.graph
     known = {value.name: value for value in (*whole.inputs, *whole.outputs)}
     for program in others:

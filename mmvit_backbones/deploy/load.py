@@ -32,10 +32,6 @@ class Model:
         runtime (str): ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
     """
 
-    task: str
-    classes: list[str]
-    runtime: str
-
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """What the model sees in one image.
 

@@ -73,9 +73,8 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> dict[str, dict[str, float]]:
     """Times functions in turns, so that what else the machine does meets all of them alike.
 
-    Returns:
-        dict[str, dict[str, float]]: By name ``p50_ms`` and ``p95_ms`` of one image, ``images_per_second`` of all at
-        once, and ``speedup`` of ``p50_ms`` over the first function.
+    By name ``p50_ms`` and ``p95_ms`` of one image, ``images_per_second`` of all at once, and ``speedup`` of ``p50_ms``
+    over the first function.
     """
     seconds = {name: ([], []) for name in functions}
     for number in range(repeats + 1):

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 
-DENSE_SHARE = 0.5  # of the strongest patch in the logits of an image
-
 
 @MODELS.register_module()
 class TokenLabelHead(BaseModule):
@@ -68,7 +66,7 @@ class TokenLabelHead(BaseModule):
     def forward(self, feats: tuple[TokenFeatures]) -> Tensor:
         """Logits ``(B, num_classes)``."""
         class_logits, patch_logits = self.logits(feats)
-        return class_logits if patch_logits is None else class_logits + DENSE_SHARE * patch_logits.amax(1)
+        return class_logits if patch_logits is None else class_logits + 0.5 * patch_logits.amax(1)
 
     def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
         """Losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""

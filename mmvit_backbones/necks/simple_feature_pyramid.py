@@ -52,12 +52,11 @@ class SimpleFeaturePyramid(BaseModule):
             nn.Identity(),
             nn.MaxPool2d(2, 2, ceil_mode=True),
         ])
-        widths = [channels // 4, channels // 2, channels, channels]
         self.projections = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, out_channels, 1, bias=False), ChannelNorm(out_channels, eps=1e-6),
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), ChannelNorm(out_channels, eps=1e-6))
-            for width in widths)
+            for width in (channels // 4, channels // 2, channels, channels))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """From ``(B, in_channels, H, W)`` to ``num_outs`` maps, scaled by 4, 2, 1, 1/2, ... (rounded up)."""

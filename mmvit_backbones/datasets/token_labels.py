@@ -122,7 +122,7 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """A geometric operation of mmpretrain, done on the image and on one of the positions, which tells what went where."""
+    """A geometric operation of mmpretrain, on the image and on an image of positions, which tells what went where."""
     from mmcv.transforms.utils import cache_random_params
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]

@@ -12,14 +12,13 @@ from torch.export.pt2_archive._package import package_pt2
 from torchvision.ops import box_iou
 
 from ..cli.config import UsageError
-from ..export import ignore_deprecations, save, to_onnx
+from ..export import EXAMPLE_SIZE, ignore_deprecations, save, to_onnx
 from .load import DETAILS, as_tuple
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
 # Weights become constants, which oneDNN packs: on one thread half the time.
 INDUCTOR_OPTIONS = dict(freezing=True)
-EXAMPLE_SIZE = 375, 500  # of no special ratio
 
 
 @torch.no_grad()
@@ -39,12 +38,9 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
         raise UsageError(f'--preprocessing outside is for onnx; {file_format} has it as a part of its own')
-    if parts.preprocess is None:
-        image = torch.rand(1, 3, *EXAMPLE_SIZE)
-    elif example is None:
-        image = torch.randint(256, (*EXAMPLE_SIZE, 3), dtype=torch.uint8)
-    else:
-        image = torch.from_numpy(example)
+    if example is None:
+        example = np.random.randint(256, size=(*EXAMPLE_SIZE, 3), dtype=np.uint8)
+    image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
     details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
     examples = examples_of(parts, image)
     if file_format == 'onnx':

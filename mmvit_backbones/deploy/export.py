@@ -112,9 +112,6 @@ def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
     return first
 
 
-# ---- agreement
-
-
 def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> dict[str, float]:
     """How well two predictions of one image agree.
 

@@ -3,10 +3,11 @@
 Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
 arXiv 2104.10858) uses it. ``tools/make_token_labels.py`` makes such maps.
 """
+import copy
 from collections.abc import Sequence
 from pathlib import Path
-from unittest import mock
 
+import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
@@ -111,9 +112,10 @@ def augment(transform, results: dict) -> dict:
 
 def crop(transform, results: dict) -> dict:
     height, width = results['img'].shape[:2]
-    top, left, crop_height, crop_width = window = transform.rand_crop_params(results['img'])
-    with mock.patch.object(transform, 'rand_crop_params', lambda image: window):
-        results = transform(results)
+    state = np.random.get_state()
+    top, left, crop_height, crop_width = transform.rand_crop_params(results['img'])
+    np.random.set_state(state)  # it draws them again
+    results = transform(results)
     results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
     return results
 
@@ -123,15 +125,16 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 def move_labels(operation, results: dict) -> dict:
     """A geometric operation of mmpretrain, on the image and on an image of positions, which tells what went where."""
-    from mmcv.transforms.utils import cache_random_params
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
     positions = (row[:, None] * columns + column).float().numpy()
-    with cache_random_params(operation):
-        results = operation(results)
-        with mock.patch.multiple(operation, interpolation='nearest', pad_val=-1):
-            moved = operation(dict(img=positions))['img']
+    nearest = copy.copy(operation)
+    nearest.interpolation, nearest.pad_val = 'nearest', -1
+    state = np.random.get_state()
+    results = operation(results)
+    np.random.set_state(state)  # for the same move
+    moved = nearest(dict(img=positions))['img']
     row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
     for key in ('token_scores', 'token_classes'):

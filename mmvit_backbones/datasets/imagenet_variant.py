@@ -27,7 +27,6 @@ class ImageNetVariant(BaseDataset):
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Paths and labels of all images."""
         wnids = Path(__file__).with_name('imagenet_wnids.txt').read_text().split()
         label_of = {name: label for label, wnid in enumerate(wnids) for name in (wnid, str(label))}
         images = []

@@ -60,8 +60,7 @@ class LoadTokenLabels:
         self.num_classes = num_classes
 
     def __call__(self, results: dict) -> dict:
-        path_of_image = Path(results['img_path'])
-        path = self.root / path_of_image.parent.name / f'{path_of_image.stem}.pt'
+        path = self.root.joinpath(*Path(results['img_path']).with_suffix('.pt').parts[-2:])
         results['token_scores'], results['token_classes'] = read_token_labels(path, self.num_classes)
         return results
 

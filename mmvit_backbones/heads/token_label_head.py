@@ -80,8 +80,7 @@ class TokenLabelHead(BaseModule):
                bbox: BBox) -> dict[str, Tensor]:
         """From logits, the targets of :meth:`targets`, grid and mixed box."""
         class_target = target[:, :, 0]
-        height, width = grid
-        share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (height * width)
+        share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (grid[0] * grid[1])
         mixed = torch.lerp(class_target, class_target.flip(0), share) if share else class_target
         losses = dict(loss_class=self.loss_module(class_logits, mixed))
         if patch_logits is not None:

@@ -4,10 +4,10 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ..cli.predict import Predictor
 
 TASK_OF_FRAMEWORK = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
-WEIGHTS_ONLY = dict(TORCH_FORCE_WEIGHTS_ONLY_LOAD='1')  # torch's reader of archives asks for all objects
+WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 DETAILS = 'mmvit_backbones'  # the entry of an exported file that says what it is, in JSON
 
 
@@ -127,7 +127,7 @@ class Pt2File(Exported):
                 raise UsageError(f'{path} holds compiled code, which can do all that you can: if you trust its author, '
                                  'load it with trust_code=True, or --trust-code')
             self.runtime = 'aoti' if is_compiled else 'pt2'
-            with warnings.catch_warnings(), mock.patch.dict(os.environ, WEIGHTS_ONLY):
+            with warnings.catch_warnings(), weights_only():
                 # The reader's own, of weights that it only reads.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
                 archive = load_pt2(str(path))
@@ -152,6 +152,18 @@ class Pt2File(Exported):
             raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is of a size that this file does '
                              f'not serve; an ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
+    before = os.environ.pop(WEIGHTS_ONLY, None)
+    os.environ[WEIGHTS_ONLY] = '1'
+    try:
+        yield
+    finally:
+        del os.environ[WEIGHTS_ONLY]
+        os.environ.update({} if before is None else {WEIGHTS_ONLY: before})
 
 
 def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

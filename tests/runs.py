@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from helpers import ROOT
+from yapf.yapflib import yapf_api
 
 from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.engine import InterruptHook
@@ -124,6 +125,11 @@ def look_into_the_hub() -> None:
     assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
 
 
+def load_cuda_kernels(path: str) -> None:
+    torch.ops.load_library(path)
+    assert torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_attention', 'CUDA')
+
+
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint_file(path)['state_dict']
 
@@ -145,6 +151,7 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
         resource.setrlimit(limit, (value, value))
     if before is not None:
         before()
+    yapf_api.FormatCode = lambda text, **_: (text, False)  # half of such a training: MMEngine formats the config often
     sys.argv = arguments
     sys.path.insert(0, str(ROOT / 'tools'))
     try:

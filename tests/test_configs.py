@@ -31,7 +31,7 @@ def recipes() -> list:
 @pytest.fixture(scope='module', params=recipes())
 def config(request) -> Config:
     """Each one, read once for all tests of it."""
-    config = Config.fromfile(request.param, format_python_code=False)
+    config = Config.fromfile(request.param)
     if find_spec(config.default_scope) is None:
         pytest.skip(f'{config.default_scope} is optional and not installed')
     for name in config.custom_imports.imports:
@@ -169,7 +169,7 @@ def test_a_leaf_states_what_differs(tmp_path):
         bases = tuple(str(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases))
         if bases not in resolved:
             (tmp_path / 'bases.py').write_text(f'_base_ = {list(bases)}')
-            resolved[bases] = Config.fromfile(tmp_path / 'bases.py', format_python_code=False).to_dict()
+            resolved[bases] = Config.fromfile(tmp_path / 'bases.py').to_dict()
         base = resolved[bases]
         own = {'_base_': deepcopy(ConfigDict(base))} if '_base_.' in path.read_text() else {}
         exec(compile(tree, path, 'exec'), own)

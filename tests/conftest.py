@@ -12,6 +12,9 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
 
+# To look up shapes with symbols in this cache of torch takes longer than to derive them again.
+os.environ.setdefault('TORCH_FAKE_TENSOR_DISPATCH_CACHE', '0')
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -3,8 +3,6 @@ import ast
 import inspect
 import json
 import math
-import subprocess
-import sys
 from copy import deepcopy
 from functools import cache
 from importlib import import_module
@@ -56,8 +54,6 @@ def test_builds(config):
     assert network == backbone.type
     # As published, the last cells of ViTAEv2 stay below the rate.
     assert rate == pytest.approx(backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in backbone.type else 1e-6)
-    assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
-    assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
     assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
     assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
 
@@ -243,11 +239,3 @@ def test_no_weight_decay_on_norms_positions_and_gate(name, exempt):
     decayed = {id(p): group['weight_decay'] > 0 for group in wrapper.param_groups for p in group['params']}
     for parameter_name, parameter in backbone.named_parameters():
         assert decayed[id(parameter)] != any(part in parameter_name for part in exempt), parameter_name
-
-
-@pytest.mark.slow
-def test_import_leaves_the_frameworks_alone():
-    frameworks = {'mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'}
-    code = f'import sys, mmvit_backbones; print({frameworks!r} & sys.modules.keys())'
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.strip() == 'set()', result.stdout + result.stderr

@@ -179,16 +179,22 @@ model = dict(
 
 
 def test_users_own_mmdet_config(tmp_path):
-    """Nothing but custom_imports and the backbone's name, in a folder elsewhere, by mmdet's own means."""
+    """Nothing but custom_imports and the backbone's name, in a folder elsewhere, by mmdet's own means.
+
+    What custom_imports imports leaves the frameworks alone.
+    """
     (tmp_path / 'mine.py').write_text(USERS_CONFIG)
     code = """
+import sys
+from mmengine.config import Config
+config = Config.fromfile('mine.py')
+assert 'mmvit_backbones' in sys.modules
+assert not {'mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'} & sys.modules.keys()
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
 register_all_modules()
-config = Config.fromfile('mine.py')
 model = MODELS.build(config.model)
 data = model.data_preprocessor(demo_mm_inputs(1, [[3, 64, 96]], use_box_type=True), training=True)
 loss, _ = model.parse_losses(model(**data, mode='loss'))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from helpers import ROOT
-from yapf.yapflib import yapf_api
 
 from mmvit_backbones.checkpoints import load_checkpoint_file
 from mmvit_backbones.engine import InterruptHook
@@ -151,7 +150,6 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
         resource.setrlimit(limit, (value, value))
     if before is not None:
         before()
-    yapf_api.FormatCode = lambda text, **_: (text, False)  # half of such a training: MMEngine formats the config often
     sys.argv = arguments
     sys.path.insert(0, str(ROOT / 'tools'))
     try:

@@ -66,16 +66,18 @@ def tiny_checkpoint(tmp_path_factory):
     return path
 
 
-def test_missing_data_is_told_before_any_work(run, capsys, tmp_path):
+def test_missing_data_is_told_before_any_work(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config = tmp_path / 'tiny.py'
     config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
     (tmp_path / 'demo').mkdir()
-    shutil.copy(TINY, tmp_path / 'demo')
+    shutil.copy(TINY, tmp_path / 'demo/tiny.py')
     with pytest.raises(SystemExit) as ended:
-        run('train.py', str(config), '--check', '--work-dir', str(tmp_path / 'work'))
+        run('train.py', str(config))
     error, = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 1 and not (tmp_path / 'work').exists()
-    assert all(word in error for word in (str(tmp_path / 'nowhere'), 'train/<class>/', str(tmp_path / 'demo/tiny.py')))
+    assert ended.value.code == 1 and not (tmp_path / 'work_dirs').exists()
+    for words in (str(tmp_path / 'nowhere'), 'train/<class>/', str(tmp_path / 'demo/tiny.py')):
+        assert words in error
 
 
 @pytest.mark.parametrize('processes', ['0', 'two'])

@@ -12,9 +12,6 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
 
-# To look up shapes with symbols in this cache of torch takes longer than to derive them again.
-os.environ.setdefault('TORCH_FAKE_TENSOR_DISPATCH_CACHE', '0')
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -32,6 +29,13 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def symbolic_shapes():
+    """Turns off a cache of torch: to look up shapes with symbols in it takes longer than to derive them again."""
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        yield
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def small_model(network: str, **arguments) -> nn.Module:
     return fresh_model(network, **TWO_STAGES.get(network, {}), **arguments)
 
 
+@pytest.mark.usefixtures('symbolic_shapes')
 @each_network
 def test_two_compilations_serve_all_sizes(network):
     """Nothing is compiled to machine code or computed: meta tensors. For a batch of 1, torch always compiles again."""

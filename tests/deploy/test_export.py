@@ -107,6 +107,7 @@ def model_of(name: str, network: str, model: dict, folder: Path, **changes) -> t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('case', CASES)
 def test_onnx_predicts_what_the_framework_does(case, tmp_path):
     cfg, reference = model_of(*CASES[case], tmp_path)

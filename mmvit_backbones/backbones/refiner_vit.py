@@ -15,7 +15,7 @@ from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import image_by_image, relu6_
 from ..ops.window import pad_to_multiple
-from .base import Backbone, check_num_heads
+from .base import Backbone
 
 PATCH_SIZE = 16
 STEM_CHANNELS = (32, 64, 128)
@@ -180,7 +180,6 @@ class RefinerViT(Backbone):
                  img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        check_num_heads([channels], [num_heads])
         if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
         if img_size < PATCH_SIZE:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import Block, Gate, GlobalAttention, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.residual_attention import residual_attention
-from .base import Backbone, check_num_heads
+from .base import Backbone
 
 PATCH_SIZE = 16
 NORM_EPS = 1e-6
@@ -55,7 +55,6 @@ class ReViT(Backbone):
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, num_heads = arch['embed_dims'], arch['num_heads']
-        check_num_heads([channels], [num_heads])
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
         self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)

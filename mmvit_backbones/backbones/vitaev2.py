@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ConvBranch, GlobalAttention, NormalCell, PyramidReduction, ReductionCell, WindowAttention
-from ..layers.block import init_linear
-from ..layers.drop_path import drop_path_schedule
-from .base import Backbone, check_num_heads
+from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
+from ..layers.vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from .base import Backbone, pyramid
 
 STRIDES = [4, 2, 2, 2]
 KERNEL_SIZES = [7, 3, 3, 3]
@@ -74,13 +73,18 @@ class ViTAEv2(Backbone):
         }.items()
     }
 
+    context_position = False  # a setting of ViTAEv2VSA, as is ``wide_conv``
+
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        check_arch(arch)
+        if len(arch['depths']) != len(STRIDES):
+            raise ValueError(f'arch: every list needs {len(STRIDES)} entries, got {arch}')
+        if not set(arch.get('attention', ())) <= {'window', 'global'}:
+            raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
-        super().__init__(channels=arch['embed_dims'], strides=[4, 8, 16, 32], **kwargs)
+        super().__init__(**pyramid(arch), **kwargs)
         self.arch = arch
         self.window_size = window_size
         drop_paths = published_drop_paths(drop_path_rate, arch['depths'])
@@ -93,38 +97,26 @@ class ViTAEv2(Backbone):
 
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
         channels, width, stride = self.channels[stage], self.arch['pyramid_dims'][stage], STRIDES[stage]
-        pyramid_channels = len(DILATIONS[stage]) * width
-        conv_width = self.conv_width(stage)
-        return ReductionCell(
-            PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
-            self.attention(stage, pyramid_channels, self.arch['reduction_heads'][stage], reduces=True),
-            ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
-                       strides=[2, stride // 2, 1]),
-            stride, pyramid_channels, channels, position=self.position(pyramid_channels))
+        pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage])
+        attn = self.attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
+        conv_width = 2 * channels if self.arch.get('wide_conv') else width
+        conv_branch = ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
+                                 strides=[2, stride // 2, 1])
+        position = ContextPosition(pyramid.out_channels) if self.context_position else None
+        return ReductionCell(pyramid, attn, conv_branch, channels, position=position)
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
         channels = self.channels[stage]
-        return NormalCell(
-            channels,
-            self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False),
-            ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage]),
-            MLP_RATIO, drop_rate, drop_path, position=self.position(channels))
-
-    # ---- what another attention exchanges
+        attn = self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
+        conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
+        position = ContextPosition(channels) if self.context_position else None
+        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path, position)
 
     def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
-        """From ``in_channels`` to the channels of the stage, in its reduction cell or in a normal one."""
+        """From ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
         if self.arch['attention'][stage] == 'window':
             return WindowAttention(in_channels, self.channels[stage], num_heads, self.window_size)
         return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=not reduces, value_skip=reduces)
-
-    def conv_width(self, stage: int) -> int:
-        """Channels inside the convolution branch of a reduction cell."""
-        return self.arch['pyramid_dims'][stage]
-
-    def position(self, channels: int) -> nn.Module | None:
-        """What precedes attention and its norm."""
-        return None
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)
@@ -151,13 +143,3 @@ def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[
     """
     rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
     return [rates[start:start + depth] for start, depth in zip([0, *depths], depths)]
-
-
-def check_arch(arch: dict) -> None:
-    for key, values in arch.items():
-        if isinstance(values, list) and len(values) != len(STRIDES):
-            raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
-    for key in ('num_heads', 'reduction_heads'):
-        check_num_heads(arch['embed_dims'], arch[key], key)
-    if not set(arch.get('attention', ())) <= {'window', 'global'}:
-        raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

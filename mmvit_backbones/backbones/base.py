@@ -64,12 +64,10 @@ class Backbone(BaseModule):
     def resolve_arch(cls, arch: str | dict) -> dict:
         """The settings of a named architecture, or a dict of settings, checked."""
         known = next(iter(cls.arch_zoo.values())).keys()
-        if isinstance(arch, str):
-            if arch not in cls.arch_zoo:
-                raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
+        if isinstance(arch, str) and arch in cls.arch_zoo:
             return cls.arch_zoo[arch]
         if not isinstance(arch, dict):
-            raise ValueError(f'arch must be a name or a dict, got {type(arch).__name__}')
+            raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
         if arch.keys() != known:
             raise ValueError(f'arch needs exactly the keys {sorted(known)}, got {sorted(arch)}')
         check_arch(arch)
@@ -177,9 +175,7 @@ class Backbone(BaseModule):
             return []
         modules = self.stem_modules()
         for stage in range(self.frozen_stages):
-            modules += self.stage_modules(stage)
-            if hasattr(self, f'norm{stage}'):
-                modules.append(self.output_norm(stage))
+            modules += [*self.stage_modules(stage), self.output_norm(stage)]
         return modules
 
     def freeze(self) -> None:

@@ -22,7 +22,6 @@ STEM_CHANNELS = (32, 64, 128)
 EXPANSION = 3  # channels inside the refiner, relative to the heads
 NUM_TAPS = 4
 NORM_EPS = 1e-6
-OUT_TYPES = ('featmap', 'tokens')
 
 
 class PatchEmbed(nn.Module):
@@ -150,7 +149,7 @@ class RefinerViT(Backbone):
     Attention is global and its maps are stored: memory grows with the fourth power of an image's side. The refiner's
     batch norms want ``norm_eval`` or synchronization where there are few images per process.
 
-    Works at any image size from one pixel up: images are padded with zeros, right and bottom.
+    Images are padded to whole patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
@@ -185,8 +184,8 @@ class RefinerViT(Backbone):
         if img_size < PATCH_SIZE:
             raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
         super().__init__(channels=[channels] * NUM_TAPS, strides=[PATCH_SIZE] * NUM_TAPS, **kwargs)
-        if out_type not in OUT_TYPES:
-            raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
+        if out_type not in ('featmap', 'tokens'):
+            raise ValueError(f"out_type must be 'featmap' or 'tokens', got {out_type!r}")
         if out_type == 'tokens' and self.out_indices != (NUM_TAPS - 1, ):
             raise ValueError(f"out_type='tokens' needs out_indices={NUM_TAPS - 1}, got {self.out_indices}")
         if mix_tokens and out_type != 'tokens':

@@ -77,17 +77,11 @@ class PooledAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
                 next_shape: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-        """Attends.
+        """Normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and logits.
 
-        Args:
-            x (Tensor): Normalized map ``(B, H, W, in_channels)``.
-            prev_logits (Tensor | None): What :func:`pool_logits` makes of the logits of the block before.
-            alpha (Tensor): The weight of this block's own logits.
-            next_shape (Sequence[int] | None): :meth:`logits_shape` of the next block.
-
-        Returns:
-            tuple[Tensor, Tensor]: Map ``(B, h, w, channels)`` and this block's logits
-            ``(B, num_heads, h, w, h', w')``, or pooled for the next block.
+        ``prev_logits`` are what :func:`pool_logits` makes of those of the block before, ``alpha`` weights the own.
+        Those that are given, ``(B, num_heads, h, w, h', w')``, may be pooled for the next block, whose
+        :meth:`logits_shape` is ``next_shape``.
         """
         qkv = split_heads(self.qkv(x), self.num_heads)
         q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv))
@@ -134,21 +128,19 @@ class ReMViTv2(Backbone):
     """ReMViTv2, an MViTv2 that blends each block's attention logits with those of the block before.
 
     ``S_i = g q k^T / sqrt(d) + (1 - g) resize(S_{i-1}) + P_i`` with one learned ``g`` for all blocks and the
-    decomposed relative positions ``P_i``, which are handed on with the rest. Works at any image size from one pixel up.
+    decomposed relative positions ``P_i``, which are handed on with the rest.
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
             one entry per stage) and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored relative positions are for, in pixels; others are
             interpolated, and so are checkpoints of another size.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ReMViTv2
-        >>> maps = ReMViTv2('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ReMViTv2('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 

@@ -128,8 +128,8 @@ class EMSA(ReducedAttention):
 class ResT(Backbone):
     """ResTv1, a pyramid of transformers with efficient multi-head self-attention.
 
-    Works at any image size from one pixel up. The factor of the instance norm depends on how many keys there are, so
-    the scale of the features changes with the size of the images, as published.
+    The factor of the instance norm depends on how many keys there are, so the scale of the features changes with the
+    size of the images, as published.
 
     Args:
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
@@ -162,7 +162,10 @@ class ResT(Backbone):
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
         super().__init__(**pyramid(arch), **kwargs)
-        check_arch(arch)
+        if self.channels[0] % 2:
+            raise ValueError(f'arch: embed_dims must be even, got {self.channels[0]}')
+        if any(r < 1 or r % 2 and r != 1 for r in arch['reductions']):
+            raise ValueError(f"arch: reductions must be 1 or even, got {arch['reductions']}")
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
@@ -207,11 +210,3 @@ class ResT(Backbone):
         """A patch embedding belongs to the block after it."""
         first, *others = self.stages[stage]
         return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
-
-
-def check_arch(arch: dict) -> None:
-    if arch['embed_dims'] % 2:
-        raise ValueError(f"arch: embed_dims must be even, got {arch['embed_dims']}")
-    reductions, depths = arch['reductions'], arch['depths']
-    if len(reductions) != len(depths) or any(r < 1 or r % 2 and r != 1 for r in reductions):
-        raise ValueError(f'arch: reductions must be {len(depths)} numbers that are 1 or even, got {reductions}')

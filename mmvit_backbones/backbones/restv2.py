@@ -81,8 +81,8 @@ class EMSAv2(ReducedAttention):
 class ResTv2(ResT):
     """ResTv2: the frame of :class:`ResT` with another stem, other patch embeddings and another attention.
 
-    Works at any image size from one pixel up. A classifier's checkpoint fills the output norm of the last stage, which
-    the authors' detectors and segmenters start without.
+    A classifier's checkpoint fills the output norm of the last stage, which the authors' detectors and segmenters start
+    without.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.

@@ -33,8 +33,7 @@ class ReViT(Backbone):
 
     ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned ``g`` for all blocks. It has no class token;
     the classifier reads the mean of the tokens after the last norm. The network gives one map:
-    ``SimpleFeaturePyramid`` makes a pyramid of it. Works at any image size from one pixel up: images are padded with
-    zeros, right and bottom, to whole patches, and the positions interpolated.
+    ``SimpleFeaturePyramid`` makes a pyramid of it. Images are padded to whole patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).

@@ -63,7 +63,7 @@ class ViTAE(Backbone):
     patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
     No norm follows the last cell; the plain classifiers normalize the pooled vector (``PooledLayerNorm``).
 
-    Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each reduction.
+    Maps are padded with zeros, right and bottom, before each reduction.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict

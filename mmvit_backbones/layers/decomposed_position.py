@@ -31,15 +31,10 @@ class DecomposedPosition(nn.Module):
         self._register_load_state_dict_pre_hook(self._resize_on_load)
 
     def forward(self, query: Tensor, key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What rows and columns add to the logits.
+        """What rows and columns of a ``key_grid`` of h' and w' add to the logits.
 
-        Args:
-            query (Tensor): ``(B, num_heads, h, w, channels)``, not scaled.
-            key_grid (tuple[int, int]): h' and w'.
-
-        Returns:
-            tuple[Tensor, Tensor]: ``(B, num_heads, h * w, h')`` for the rows of the keys, ``(B, num_heads, h * w, w')``
-            for their columns.
+        From queries ``(B, num_heads, h, w, channels)``, not scaled, to ``(B, num_heads, h * w, h')`` for the rows of
+        the keys and ``(B, num_heads, h * w, w')`` for their columns.
         """
         return self.along(2, query, self.rel_pos_h, key_grid[0]), self.along(3, query, self.rel_pos_w, key_grid[1])
 
@@ -54,9 +49,8 @@ class DecomposedPosition(nn.Module):
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
         """The vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
-        length = 2 * longer - 1
-        if needs_padding(len(table) - length):
-            table = resize_table(table, length)
+        if needs_padding(len(table) - (2 * longer - 1)):
+            table = resize_table(table, 2 * longer - 1)
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
         distance = (query[:, None] + key) // (num_queries + num_keys - longer)

@@ -18,7 +18,6 @@ from ..ops.window import pad_to_multiple
 from .base import Backbone
 
 PATCH_SIZE = 16
-STEM_CHANNELS = (32, 64, 128)
 EXPANSION = 3  # channels inside the refiner, relative to the heads
 NUM_TAPS = 4
 NORM_EPS = 1e-6
@@ -29,7 +28,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        a, b, c = STEM_CHANNELS
+        a, b, c = 32, 64, 128
         self.conv1 = nn.Conv2d(in_channels, a, 7, stride=2, padding=3, bias=False)
         self.norm1 = nn.BatchNorm2d(a)
         self.conv2 = nn.Conv2d(a, b, 3, padding=1, bias=False)

@@ -3,7 +3,7 @@
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
 2023, arXiv 2202.10108), figure 2.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -20,15 +20,6 @@ REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
 SETTINGS = ('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads')
 MIXED, LOCAL = ['window', 'window', 'global', 'global'], ['window'] * 4
-
-
-class Stage(nn.Module):
-    """A reduction cell and the normal cells on its grid."""
-
-    def __init__(self, reduction: ReductionCell, cells: Sequence[NormalCell]) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.cells = nn.ModuleList(cells)
 
 
 @MODELS.register_module()
@@ -87,11 +78,12 @@ class ViTAEv2(Backbone):
         super().__init__(**pyramid(arch), **kwargs)
         self.arch = arch
         self.window_size = window_size
-        drop_paths = published_drop_paths(drop_path_rate, arch['depths'])
         widths = [self.in_channels, *self.channels]
-        self.stages = nn.ModuleList(
-            Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])
-            for i in range(self.num_stages))
+        self.stages = nn.ModuleList()
+        for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch['depths'])):
+            reduction = self.reduction_cell(stage, widths[stage])
+            cells = nn.ModuleList(self.normal_cell(stage, drop_rate, rate) for rate in rates)
+            self.stages.append(nn.ModuleDict(dict(reduction=reduction, cells=cells)))
         self.apply(init_linear)
         self.freeze()
 

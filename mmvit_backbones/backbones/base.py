@@ -39,6 +39,7 @@ class Backbone(BaseModule):
     """
 
     arch_zoo: dict[str, dict] = {}
+    stem: tuple[str, ...] = ('patch_embed', )
     min_size = 1  # of images, in pixels
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
@@ -85,8 +86,8 @@ class Backbone(BaseModule):
             yield self.output_norm(stage)(x)
 
     def stem_modules(self) -> list[nn.Module]:
-        """Modules before the first stage; to be overridden where these are others."""
-        return [self.patch_embed]
+        """Modules before the first stage: those that ``stem`` names."""
+        return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""

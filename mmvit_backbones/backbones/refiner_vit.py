@@ -173,6 +173,7 @@ class RefinerViT(Backbone):
         'medium': dict(embed_dims=420, depth=32, num_heads=12, mlp_ratio=3),
         'large': dict(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
     }
+    stem = ('embed', )
 
     def __init__(self, arch: str | dict = 'small', *, out_type: str = 'featmap', mix_tokens: bool = False,
                  img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
@@ -234,9 +235,6 @@ class RefinerViT(Backbone):
     def grid_of(images: Tensor) -> tuple[int, int]:
         """Rows and columns of patches, the last of which may stick out."""
         return -(-images.shape[2] // PATCH_SIZE), -(-images.shape[3] // PATCH_SIZE)
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         return [[block] for block in self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage]]

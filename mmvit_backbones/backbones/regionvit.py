@@ -222,6 +222,7 @@ class RegionViT(Backbone):
         'medium': dict(local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
         'base': dict(local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4),
     }
+    stem = ('local_embed', 'region_embed')
 
     def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
                  peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
@@ -276,9 +277,6 @@ class RegionViT(Backbone):
                     f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of '
                     f'{self.window_sizes} can cover, which is {largest} x {largest}; '
                     f'window_size={max(self.window_sizes)} covers any size')
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.local_embed, self.region_embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Projection and PEG belong to the first block, a stage norm to the last; the last norm comes after all."""

@@ -182,9 +182,6 @@ class ReMViTv2(Backbone):
             if number in self.stage_ends:
                 yield x
 
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
-
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """The gate goes with the second block, which is the first to read it."""
         blocks = self.blocks[self.stage_ends[stage]:self.stage_ends[stage + 1]]

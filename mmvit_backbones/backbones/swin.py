@@ -44,7 +44,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinBase(Backbone):
-    """Base of the networks that exchange Swin's block, which they build in :meth:`make_block`; as :class:`ReSwin`."""
+    """Base of the networks that exchange Swin's block, which they build in ``make_block``; as :class:`ReSwin`."""
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
@@ -64,10 +64,6 @@ class SwinBase(Backbone):
             self.stages.append(nn.ModuleDict(dict(blocks=blocks, downsample=downsample)))
         self.add_output_norms(NORM_EPS)
         self.freeze()
-
-    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
-        """One block of a stage."""
-        raise NotImplementedError
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

@@ -10,13 +10,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, LinearAttention, PatchEmbed, drop_path_schedule, init_linear
-from ..layers.vitae_cell import ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import PYRAMIDS, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
-STRIDES = [4, 2, 2]
-KERNEL_SIZES = [7, 3, 3]
-DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2]]
+NUM_REDUCTIONS = 3
 REDUCTION_DROP_RATE = 0.1  # of reduction cells, in training
 PATCH_SIZE = 16
 
@@ -32,10 +30,10 @@ class BareReduction(nn.Module):
         return self.pyramid(pad_to_multiple(x, self.pyramid.stride))
 
 
-def reduction(stage: int, in_channels: int, width: int, channels: int) -> nn.Module:
+def reduction_cell(stage: int, in_channels: int, width: int, channels: int) -> nn.Module:
     """With linear attention, next to convolutions that have one batch norm and end with a SiLU; the last is bare."""
-    pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[stage], STRIDES[stage], DILATIONS[stage])
-    if stage == len(STRIDES) - 1:
+    pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
+    if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
     return ReductionCell(
         pyramid, LinearAttention(pyramid.out_channels, channels, REDUCTION_DROP_RATE),
@@ -100,10 +98,10 @@ class ViTAE(Backbone):
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, widths = arch['embed_dims'], arch['pyramid_dims']
-        if (len(channels), len(widths)) not in ((len(STRIDES), len(STRIDES)), (1, 0)):
+        if (len(channels), len(widths)) not in ((NUM_REDUCTIONS, NUM_REDUCTIONS), (1, 0)):
             raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
                              f'{channels} and {widths}')
-        if widths and channels[-1] != len(DILATIONS[-1]) * widths[-1]:
+        if widths and channels[-1] != 2 * widths[-1]:
             raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
                              f'{channels} and {widths}')
         super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **kwargs)
@@ -111,7 +109,8 @@ class ViTAE(Backbone):
         self.is_plain = not widths
         if widths:
             self.reductions = nn.ModuleList(
-                map(reduction, range(self.num_stages), [self.in_channels, *channels], widths, channels))
+                map(reduction_cell, range(self.num_stages), [self.in_channels, *channels], widths, channels))
+            self.stem = ('reductions.0', )
         else:
             self.patch_embed = PatchEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
@@ -137,9 +136,6 @@ class ViTAE(Backbone):
             for cell in self.cells if stage == self.num_stages else ():
                 x = self.run_block(cell, x)
             yield x
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed if self.is_plain else self.reductions[0]]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Every reduction but the first, which is the stem, and every cell is one."""

@@ -9,12 +9,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
-from ..layers.vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import PYRAMIDS, ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from .base import Backbone, pyramid
 
-STRIDES = [4, 2, 2, 2]
-KERNEL_SIZES = [7, 3, 3, 3]
-DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]]
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
@@ -64,13 +61,14 @@ class ViTAEv2(Backbone):
         }.items()
     }
 
+    stem = ('stages.0.reduction', )
     context_position = False  # a setting of ViTAEv2VSA, as is ``wide_conv``
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        if len(arch['depths']) != len(STRIDES):
-            raise ValueError(f'arch: every list needs {len(STRIDES)} entries, got {arch}')
+        if len(arch['depths']) != len(PYRAMIDS):
+            raise ValueError(f'arch: every list needs {len(PYRAMIDS)} entries, got {arch}')
         if not set(arch.get('attention', ())) <= {'window', 'global'}:
             raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")
         if window_size < 1:
@@ -88,12 +86,12 @@ class ViTAEv2(Backbone):
         self.freeze()
 
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
-        channels, width, stride = self.channels[stage], self.arch['pyramid_dims'][stage], STRIDES[stage]
-        pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage])
+        channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]
+        pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
         attn = self.attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
         conv_width = 2 * channels if self.arch.get('wide_conv') else width
         conv_branch = ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
-                                 strides=[2, stride // 2, 1])
+                                 strides=[2, pyramid.stride // 2, 1])
         position = ContextPosition(pyramid.out_channels) if self.context_position else None
         return ReductionCell(pyramid, attn, conv_branch, channels, position=position)
 
@@ -117,9 +115,6 @@ class ViTAEv2(Backbone):
             for cell in stage.cells:
                 x = self.run_block(cell, x)
             yield x
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.stages[0].reduction]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Every reduction cell but the first, which is the stem, and every normal cell is one."""

@@ -17,6 +17,8 @@ from .drop_path import DropPath
 
 REDUCTION_EPS = 1e-5
 NORMAL_EPS = 1e-6
+# Kernel size, stride and dilations of the pyramid reduction module of each stage; ViTAE has the first three.
+PYRAMIDS = ((7, 4, (1, 2, 3, 4)), (3, 2, (1, 2, 3)), (3, 2, (1, 2)), (3, 2, (1, 2)))
 
 
 class PyramidReduction(nn.Module):
@@ -46,22 +48,19 @@ class ConvBranch(nn.Module):
     Args:
         channels (Sequence[int]): Channels before the first convolution and after each.
         groups (int): Groups of all convolutions.
-        strides (Sequence[int]): Stride of each convolution. Defaults to 1 for all.
-        norms (Sequence[bool]): Whether a batch norm follows a convolution; one entry per convolution but the last.
-            Defaults to True for all.
+        strides (Sequence[int]): Stride of each convolution.
+        norms (Sequence[bool]): Whether a batch norm follows a convolution; none follows the last.
         last_act (bool): SiLU also after the last convolution.
     """
 
-    def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] | None = None,
-                 norms: Sequence[bool] | None = None, last_act: bool = False) -> None:
+    def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] = (1, 1, 1),
+                 norms: Sequence[bool] = (True, True), last_act: bool = False) -> None:
         super().__init__()
-        depth = len(channels) - 1
-        strides = strides or [1] * depth
-        norms = norms or [True] * (depth - 1)
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels[i], channels[i + 1], 3, strides[i], padding=1, groups=groups) for i in range(depth))
+            nn.Conv2d(before, after, 3, stride, padding=1, groups=groups)
+            for before, after, stride in zip(channels, channels[1:], strides))
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(channels[i + 1]) if norm else nn.Identity() for i, norm in enumerate(norms))
+            nn.BatchNorm2d(c) if norm else nn.Identity() for c, norm in zip(channels[1:-1], norms))
         self.last_act = last_act
 
     def forward(self, x: Tensor) -> Tensor:

@@ -146,9 +146,8 @@ class RefinerViT(Backbone):
     every quarter of the blocks.
 
     Attention is global and its maps are stored: memory grows with the fourth power of an image's side. The refiner's
-    batch norms want ``norm_eval`` or synchronization where there are few images per process.
-
-    Images are padded to whole patches with zeros, right and bottom.
+    batch norms want ``norm_eval`` or synchronization where there are few images per process. Images are padded to whole
+    patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``

@@ -96,14 +96,14 @@ class PooledAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pooled attention with residual logits, then an MLP; pre-norm. Arguments as of :class:`PooledAttention`."""
+    """Pooled attention with residual logits, then an MLP; pre-norm."""
 
-    def __init__(self, in_channels: int, channels: int, num_heads: int, grid: tuple[int, int], query_stride: int,
-                 key_stride: int, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, attn: PooledAttention, in_channels: int, channels: int, mlp_ratio: int,
+                 drop_path: float) -> None:
         super().__init__()
-        self.query_stride = query_stride
+        self.query_stride, _ = attn.strides
         self.norm1 = LayerNorm(in_channels, eps=NORM_EPS)
-        self.attn = PooledAttention(in_channels, channels, num_heads, grid, query_stride, key_stride)
+        self.attn = attn
         self.proj = nn.Linear(in_channels, channels) if in_channels != channels else None
         self.drop_path = DropPath(drop_path)
         self.norm2 = LayerNorm(channels, eps=NORM_EPS)
@@ -161,11 +161,11 @@ class ReMViTv2(Backbone):
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
                 starts = stage > 0 and i == 0  # the first block of a stage leads to its channels and grid
-                self.blocks.append(Block(
-                    self.channels[stage - starts], self.channels[stage], arch['num_heads'][stage], grid,
-                    query_stride=2 if starts else 1,
-                    key_stride=max(KEY_STRIDE // 2**stage, 1), mlp_ratio=arch['mlp_ratio'], drop_path=drop_path))
-                grid = pooled(grid, self.blocks[-1].query_stride)
+                in_channels, channels = self.channels[stage - 1 if starts else stage], self.channels[stage]
+                query_stride, key_stride = 2 if starts else 1, max(KEY_STRIDE // 2**stage, 1)
+                attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
+                self.blocks.append(Block(attn, in_channels, channels, arch['mlp_ratio'], drop_path))
+                grid = pooled(grid, query_stride)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         self.freeze()

@@ -77,10 +77,10 @@ class PooledAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
                 next_shape: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-        """Normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and logits.
+        """Normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
 
-        ``prev_logits`` are what :func:`pool_logits` makes of those of the block before, ``alpha`` weights the own.
-        Those that are given, ``(B, num_heads, h, w, h', w')``, may be pooled for the next block, whose
+        ``prev_logits`` are those of the block before, after :func:`pool_logits`; ``alpha`` is the weight of this
+        block's own. The logits are ``(B, num_heads, h, w, h', w')``, or pooled for a next block whose
         :meth:`logits_shape` is ``next_shape``.
         """
         qkv = split_heads(self.qkv(x), self.num_heads)

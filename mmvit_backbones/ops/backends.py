@@ -95,25 +95,26 @@ def is_exporting() -> bool:
 
 
 @torch.compiler.assume_constant_result
-def why_not_trusted(name: str, check: Callable, device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not_trusted(name: str, check: Callable, device: torch.device, dtype: torch.dtype,
+                    backend: str = 'triton') -> str | None:
     """Why the kernels of an operator are not used on a device, or None; found out once per process and dtype."""
     if not SELF_CHECK:
         return None
     key = name, device, dtype
     if key not in checked:
-        checked[key] = self_check(check, device, dtype)
+        checked[key] = self_check(check, device, dtype, backend)
         if checked[key] is not None:
             logging.getLogger(__name__).warning(
                 '%s runs in plain PyTorch on %s in %s: %s', name, device, dtype, checked[key])
     return checked[key]
 
 
-def self_check(check: Callable, device: torch.device, dtype: torch.dtype) -> str | None:
+def self_check(check: Callable, device: torch.device, dtype: torch.dtype, backend: str = 'triton') -> str | None:
     """What is wrong with the kernels of an operator, or None."""
     exact = torch.float64 if dtype == torch.float32 else torch.float32
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         try:
-            actual = check('triton', device, dtype)
+            actual = check(backend, device, dtype)
         except Exception as error:  # whatever a compiler or a driver raises
             return f'its kernels raise {type(error).__name__}: {str(error).strip().splitlines()[:1]}'
         expected = check('torch', device, exact)

@@ -18,14 +18,10 @@ def fork(x: Tensor, count: int, backend: str | None = None) -> Sequence[Tensor]:
     Args:
         x (Tensor): ``(B, H, W, C)``.
         count (int): Number of branches.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         Sequence[Tensor]: ``x``, ``count`` times.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     if torch.is_grad_enabled() and choose(backend, x) == 'triton':
         return _TritonFork.apply(x, count)
@@ -40,13 +36,10 @@ def join(shortcut: Tensor, branches: Sequence[Tensor], scales: Tensor | None = N
         shortcut (Tensor): ``(B, H, W, C)``.
         branches (Sequence[Tensor]): One to three, of the same shape.
         scales (Tensor | None): ``(branches, B)``: factors of a branch's images. Defaults to None.
-        backend (str | None): As for :func:`fork`.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         Tensor: ``(B, H, W, C)``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     if shortcut.ndim == 4 and len(branches) > 1 and choose(backend, shortcut) == 'triton':
         return _TritonJoin.apply(scales, shortcut, *branches)

@@ -71,7 +71,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.
         value (Tensor): ``(B, num_heads, M, d)``.
         eps (float): Epsilon of the instance norm. Defaults to 1e-5.
-        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         Tensor: ``(B, num_heads, N, d)``.

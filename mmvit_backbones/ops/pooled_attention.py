@@ -31,15 +31,11 @@ def pooled_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None
             its column.
         next_shape (Sequence[int] | None): ``(heads, h, w, h', w')`` of the next block's own logits. If given, what is
             returned may be pooled for it already. Defaults to None.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         tuple[Tensor, Tensor]: ``(B, heads, h, w, d)`` and ``S``, ``(B, heads, h, w, h', w')``, or what
         :func:`pool_logits` makes of it, both in the dtype of ``q``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     on_triton = backends.choose(backend, q, q.shape[-1], 'pooled attention', example) == 'triton'
     query_grid, key_grid = q.shape[2:4], k.shape[2:4]

@@ -43,11 +43,9 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             or not torch._C._autograd._saved_tensors_hooks_is_enabled()):  # torch.func refuses hooks
         return layer(x)
     function, inputs = recipe
-    autocast = torch.is_autocast_enabled('cpu')
-    if autocast:
-        autocast_dtype = torch.get_autocast_dtype('cpu')
-        if x.dtype == torch.float32:  # the layer would cast it, and save the result
-            x = x.to(autocast_dtype)
+    autocast, autocast_dtype = torch.is_autocast_enabled('cpu'), torch.get_autocast_dtype('cpu')
+    if autocast and x.dtype == torch.float32:  # the layer would cast it, and save the result
+        x = x.to(autocast_dtype)
     dtype, storage = x.dtype, x.untyped_storage()._cdata
     saved = _Saved.apply(torch.empty(0, requires_grad=True), *inputs)
 
@@ -60,13 +58,8 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if torch.is_tensor(packed):
             return packed
         inputs = saved.grad_fn.saved_tensors
-        with torch.no_grad():
-            if autocast:
-                with torch.autocast('cpu', autocast_dtype):
-                    again = function(*inputs)
-            else:
-                again = function(*inputs)
-            return again.to(dtype).as_strided(*packed)
+        with torch.no_grad(), torch.autocast('cpu', autocast_dtype, enabled=autocast):
+            return function(*inputs).to(dtype).as_strided(*packed)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         return layer(x)

@@ -48,7 +48,7 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
         window_size (int): Tokens along a side of a window.
         shifted (tuple[int, Tensor] | None): Tokens by which the padded map is rolled up and left, and what is added
             before the softmax alone, ``(windows, 1, N, N)``. Defaults to None.
-        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         tuple[Tensor, Tensor]: ``(B, H, W, num_heads * d)`` and the logits ``(B, windows, num_heads, N, N)``.

@@ -13,7 +13,7 @@ def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:
     Args:
         x (Tensor): ``(B, C, H, W)``.
         gate (Tensor): The same shape.
-        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         Tensor: ``(B, C, H, W)``.

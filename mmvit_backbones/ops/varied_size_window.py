@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import backends, library
-from .precision import without_autocast
+from .batched import sum_parts
+from .precision import product_dtype, without_autocast
 from .window import relative_position_index
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -118,17 +119,20 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
 
 def packed_attention(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
                      pad: tuple[int, int], softmax_scale: float) -> Tensor:
-    """:func:`varied_size_window_attention` of a packed projection ``(B, H, W, 3, heads, d)``.
+    """:func:`varied_size_window_attention` of a packed projection ``(B, H, W, 3, heads, d)``, for layers.
 
     Triton's kernels write its gradient whole; those of three views would have to be put together.
     """
-    q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
+    q, k, v = unpack(qkv)
     if choose_backend(None, q, window_size) != 'triton':
         return varied_size_window_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
-    check_windows('qkv', q, scale, offset, window_size, pad)
-    check_attention(q, k, v, scale, bias_table, window_size, pad)
     positions = to_position_dtype(q, scale, offset, bias_table)
     return triton_attention(*positions, window_size, pad, softmax_scale, qkv)
+
+
+def unpack(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``(B, H, W, 3, heads, d)`` to three views ``(B, heads, d, H, W)``."""
+    return qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
 
 
 # ---- checks and choice
@@ -213,9 +217,8 @@ def is_trusted(backend: str, features: Tensor) -> bool:
     """Whether a backend for GPUs agrees with the reference on them; float64 has nothing to be compared with."""
     if backend == 'cpp' or features.is_meta or features.dtype not in backends.TOLERANCES:
         return True
-    check = {'cuda': example_of_library, 'triton': example}[backend]
-    return backends.why_not_trusted(f'varied-size window attention ({backend})', check, features.device,
-                                    features.dtype) is None
+    return backends.why_not_trusted(f'varied-size window attention ({backend})', example, features.device,
+                                    features.dtype, backend) is None
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
@@ -233,21 +236,14 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     return results
 
 
-def example_of_library(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """The same for the CUDA library."""
-    return example('cuda' if backend == 'triton' else backend, device, dtype)
-
-
 # ---- Triton
 
 
 def triton_attention(scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, pad: tuple[int, int],
                      softmax_scale: float, *maps: Tensor) -> Tensor:
     """``maps`` are q, k and v, or one packed projection; they run in the dtype of autocast."""
-    device = maps[0].device.type
-    if device != 'meta' and torch.is_autocast_enabled(device):
-        maps = [x.to(torch.get_autocast_dtype(device)) for x in maps]
-    with without_autocast(device):
+    maps = [x.to(product_dtype(x)) for x in maps]
+    with without_autocast(maps[0].device.type):
         return _TritonAttention.apply(scale, offset, bias_table, window_size, *pad, softmax_scale, *maps)
 
 
@@ -265,11 +261,10 @@ class _TritonSample(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple:
         from .kernels import window_sampling as kernels
         features, scale, offset = ctx.saved_tensors
-        grad_scale, grad_offset = kernels.slopes(features, grad, scale, offset, *ctx.window)
+        slopes = kernels.slopes(features, grad, scale, offset, *ctx.window)
         grad_features = torch.empty_like(features)
         kernels.grad_pixels(grad[None], scale, offset, grad_features[None], *ctx.window)
-        grad_scale, grad_offset = whole(grad_scale), whole(grad_offset)
-        return grad_features, grad_scale, grad_offset, None, None, None
+        return grad_features, *map(sum_parts, slopes), None, None, None
 
 
 class _TritonAttention(torch.autograd.Function):
@@ -279,7 +274,7 @@ class _TritonAttention(torch.autograd.Function):
                 softmax_scale: float, *maps: Tensor) -> Tensor:
         from .kernels import varied_size_window as kernels  # Triton may be missing
         ctx.constants = window_size, top, left, softmax_scale
-        q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
+        q, k, v = maps if len(maps) == 3 else unpack(*maps)
         out, lse = kernels.attention(q, k, v, scale, offset, bias_table, *ctx.constants)
         ctx.save_for_backward(scale, offset, bias_table, lse, *maps)
         return out
@@ -291,20 +286,15 @@ class _TritonAttention(torch.autograd.Function):
         from .kernels import window_sampling
         scale, offset, bias_table, lse, *maps = ctx.saved_tensors
         window_size, top, left, softmax_scale = ctx.constants
-        q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
+        q, k, v = maps if len(maps) == 3 else unpack(*maps)
         packed = q.new_empty((q.shape[0], *q.shape[3:], 3, *q.shape[1:3]))
         grads = packed.permute(3, 0, 4, 5, 1, 2)
         inputs = grad, q, k, v, scale, offset, bias_table, lse, grads[0]
         delta = kernels.grad_rows(*inputs, *ctx.constants) if window_sampling.num_blocks(window_size) > 1 else None
         tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
         window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
-        return (whole(grad_scale), whole(grad_offset), tables.sum((0, 2)).T, None, None, None, None,
+        return (sum_parts(grad_scale), sum_parts(grad_offset), tables.sum((0, 2)).T, None, None, None, None,
                 *(grads if len(maps) == 3 else [packed]))
-
-
-def whole(parts: Tensor) -> Tensor:
-    """The sum over blocks of tokens."""
-    return parts.sum(0) if len(parts) > 1 else parts[0]
 
 
 # ---- the reference

@@ -57,10 +57,10 @@ def library_path(kind: str, version: str, folder: Path = FOLDER) -> Path:
     return folder / f'{STEMS[kind]}.torch{version}.so'
 
 
-def find_compiler() -> str:
-    compiler = os.environ.get('CXX') or 'c++'
-    if not shutil.which(compiler.split()[0]):
-        raise BuildError(f'no C++ compiler ({compiler})')
+def find_compiler() -> list[str]:
+    compiler = (os.environ.get('CXX') or 'c++').split()
+    if not shutil.which(compiler[0]):
+        raise BuildError(f'no C++ compiler ({" ".join(compiler)})')
     return compiler
 
 
@@ -94,41 +94,38 @@ def run_all(commands: list[list]) -> str:
         return ''.join(pool.map(run, commands))
 
 
-def build_cpp(target: Path) -> None:
-    compiler, (flags, libraries) = find_compiler().split(), torch_flags()
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = [[*compiler, *CPU_FLAGS, *capability, f'-DMMVIT_CAPABILITY={name}', '-c', SOURCES / 'cpu_kernels.cpp',
-                    '-o', f'{folder}/{name}.o'] for name, capability in CAPABILITIES.items()]
-        operators = [[*compiler, *flags, *LIBRARY_FLAGS, '-c', SOURCES / f'{name}.cpp', '-o', f'{folder}/{name}.o']
-                     for name in ('operators', 'cpu_operators')]
-        run_all(operators + kernels)
-        link([*compiler, '-shared'], folder, libraries, target)
+def build_cpp(target: Path) -> str:
+    compiler, (flags, libraries) = find_compiler(), torch_flags()
+    objects = {name: [*compiler, *flags, *LIBRARY_FLAGS, '-c', SOURCES / f'{name}.cpp']
+               for name in ('operators', 'cpu_operators')}
+    for name, capability in CAPABILITIES.items():
+        objects[name] = [*compiler, *CPU_FLAGS, *capability, f'-DMMVIT_CAPABILITY={name}', '-c',
+                         SOURCES / 'cpu_kernels.cpp']
+    return build_library(objects, [*compiler, '-shared'], libraries, target)
 
 
 def build_cuda(target: Path) -> str:
     nvcc, (flags, libraries) = find_nvcc(), torch_flags()
     architectures = [f'-gencode=arch=compute_{a},code=sm_{a}' for a in CUDA_ARCHITECTURES]
     architectures.append('-gencode=arch=compute_{0},code=compute_{0}'.format(CUDA_ARCHITECTURES[-1]))
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = [[nvcc, *CUDA_FLAGS, *architectures, '-c', source, '-o', f'{folder}/{source.stem}.o']
-                   for source in sorted(SOURCES.glob('*.cu'))]
-        operators = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp',
-                     '-o', f'{folder}/cuda_operators.o']
-        said = run_all([*kernels, operators])
-        libraries += ['-lc10_cuda', '-ltorch_cuda', '-lcudart']
-        link([nvcc, '-shared', '-cudart', 'shared'], folder, libraries, target)
-    return said
+    objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
+    objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
+    libraries += ['-lc10_cuda', '-ltorch_cuda', '-lcudart']
+    return build_library(objects, [nvcc, '-shared', '-cudart', 'shared'], libraries, target)
 
 
-def link(command: list, folder: str, libraries: list, target: Path) -> None:
-    """Links next to the target and moves the result there at once: a library is complete or it does not exist."""
+def build_library(objects: dict[str, list], linker: list, libraries: list, target: Path) -> str:
+    """Builds next to the target and moves the result there at once: a library is complete or it does not exist.
+
+    Returns what the compilers say.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'{target.name}.{os.getpid()}')
-    try:
-        run([*command, *sorted(Path(folder).glob('*.o')), *libraries, '-o', temporary])
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        files = {name: Path(folder, f'{name}.o') for name in sorted(objects)}
+        said = run_all([[*command, '-o', files[name]] for name, command in objects.items()])
+        run([*linker, *files.values(), *libraries, '-o', Path(folder, target.name)])
+        os.replace(Path(folder, target.name), target)
+    return said
 
 
 def is_current(kind: str, target: Path) -> bool:
@@ -140,15 +137,9 @@ def is_current(kind: str, target: Path) -> bool:
 
 
 def build(what: str = 'auto', folder: Path = FOLDER, force: bool = False) -> dict[str, str]:
-    """Builds what can be built.
+    """Builds ``'0'`` nothing, ``'cpp'``, ``'cuda'`` both, or ``'auto'`` what can be built; tells what became of each.
 
-    Args:
-        what (str): ``'0'`` nothing, ``'cpp'``, ``'cuda'`` (both), or ``'auto'``: both where that is possible.
-        folder (Path): Where the libraries go.
-        force (bool): Also if they are up to date.
-
-    Returns:
-        dict[str, str]: For ``'cpp'`` and ``'cuda'`` what became of it, in words.
+    With ``force`` also libraries that are up to date.
     """
     what = ALIASES.get(what, what)
     if what not in ('0', 'cpp', 'cuda', 'auto'):

@@ -20,9 +20,7 @@ from torch import Tensor
 def recomputable(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``function(*inputs)``, marked as something that :func:`recompute_input` may recompute.
 
-    Args:
-        function (Callable): Without random numbers and running statistics.
-        inputs (Tensor): Its arguments.
+    ``function`` must use neither random numbers nor running statistics.
     """
     y = function(*inputs)
     if (y.device.type == 'cpu' and torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -34,9 +32,8 @@ def recomputable(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``layer(x)``; an ``x`` that :func:`recomputable` marked is not saved for the backward pass, but recomputed.
 
-    Args:
-        layer (Callable): A linear layer, a convolution, or another module that saves its input.
-        x (Tensor): Its argument. One that is not marked, such as a view of a marked one, is saved as usual.
+    ``layer`` is a module that saves its input. An ``x`` that is not marked, such as a view of a marked one, is saved as
+    usual.
     """
     recipe = getattr(x, 'recipe', None)
     if (recipe is None or torch.compiler.is_compiling() or not torch.is_grad_enabled()

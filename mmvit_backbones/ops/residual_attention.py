@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import backends
-from .batched import flat, scaled_bmm
+from . import backends, kernels
+from .batched import flat, scaled_bmm, sum_parts
 from .precision import without_autocast
 
 
@@ -79,9 +79,8 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
         (3, 1, 70, 35), ())
     results = []
     for arguments, learned in ([(0.5, 0.2, bias, mask), bias], [(gate, 0.2), gate]):
-        required = [x.requires_grad_() for x in (*inputs, learned)]
         out, logits = residual_attention(*inputs, *arguments, backend=backend)
-        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), required)]
+        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), [*inputs, learned])]
     return results
 
 
@@ -97,9 +96,8 @@ class TritonAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip, by_row=None, by_column=None,
                 query_width=1, prev_cell=1, next_shape=None):
-        from .kernels import residual_attention as kernels  # Triton may be missing
-        out, logits, lse = kernels.forward(q, k, v, prev_logits, bias, mask, by_row, by_column, learned, alpha, scale,
-                                           query_skip, prev_cell)
+        out, logits, lse = kernels.residual_attention.forward(
+            q, k, v, prev_logits, bias, mask, by_row, by_column, learned, alpha, scale, query_skip, prev_cell)
         height, width = ctx.grid = (0, 0) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
         gated = learned is not None and prev_logits is not None
         ctx.save_for_backward(q, k, v, prev_logits if gated else None, mask, learned, logits, lse)
@@ -118,10 +116,7 @@ class TritonAttention(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad, grad_next):
-        from .kernels import residual_attention as kernels
         q, k, v, prev_logits, mask, learned, logits, lse = ctx.saved_tensors
-        if grad is None and grad_next is None:
-            return (None, ) * 15
         grad = torch.zeros_like(v[..., :1, :]).expand(*q.shape[:-1], -1) if grad is None else grad
         grad_next = None if grad_next is None else grad_next.contiguous()
         blended = ctx.prev_shape is not None
@@ -129,10 +124,10 @@ class TritonAttention(torch.autograd.Function):
         # The gradient of a broadcast bias is a sum, which that of the previous logits gives as well.
         keep = 1 - ctx.alpha if blended and learned is None else 0
         write_logits = needs_bias and not keep
-        grad_q, grad_prev, grad_logits, delta, grad_alpha, by_row, by_column = kernels.grad_rows(
+        grad_q, grad_prev, grad_logits, delta, grad_alpha, by_row, by_column = kernels.residual_attention.grad_rows(
             q, k, v, prev_logits, blended, mask, learned, logits, lse, grad, grad_next, ctx.alpha, ctx.scale,
             ctx.query_skip, write_logits, *ctx.grid, ctx.prev_cell, *ctx.next)
-        grad_k, grad_v = kernels.grad_keys(
+        grad_k, grad_v = kernels.residual_attention.grad_keys(
             q, k, v, mask, learned, logits, lse, delta, grad, grad_next, ctx.alpha, ctx.scale, blended, ctx.grid[1],
             *ctx.next)
         grad_bias = None
@@ -147,10 +142,7 @@ class TritonAttention(torch.autograd.Function):
             grad_prev = grad_prev.view(ctx.prev_shape)
         else:
             grad_prev = grad_prev.sum_to_size(ctx.prev_shape)
-        if not ctx.grid[0]:
-            by_row = by_column = None
-        else:
-            by_row = by_row[0] if len(by_row) == 1 else by_row.sum(0).to(q.dtype)
+        by_row, by_column = (sum_parts(by_row).to(q.dtype), by_column) if ctx.grid[0] else (None, None)
         return (grad_q, grad_k, grad_v, grad_prev, grad_bias, None,
                 grad_alpha.sum().to(learned.dtype) if prev_logits is not None else None, None, None, None, by_row,
                 by_column, None, None, None)

@@ -29,7 +29,7 @@ def compile_library(folder: Path) -> Path:
     cuda = Path(re.search(r'TOP=(\S+)', plan.stderr)[1])  # what is called nvcc may be a script elsewhere
     headers = [f'-DMMVIT_DEVICE_PRIMITIVES="{HERE / "block.h"}"', f'-DMMVIT_DEVICE_HEADER="{HERE / "device.h"}"']
     flags = [*torch_flags, *build.LIBRARY_FLAGS, f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
-    compiler = build.find_compiler().split()
+    compiler = build.find_compiler()
     commands = [[*compiler, *flags, '-x', 'c++', '-c', source, '-o', folder / f'{source.stem}.o']
                 for source in sorted(build.SOURCES.glob('*.cu'))]
     commands.append([*compiler, *flags, '-c', build.SOURCES / 'cuda_operators.cpp', '-o', folder / 'cuda_operators.o'])

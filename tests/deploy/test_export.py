@@ -16,9 +16,10 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.predict import build_model
 from mmvit_backbones.deploy import load
-from mmvit_backbones.deploy.export import check_agreement, compare, export_model
+from mmvit_backbones.deploy.export import check_agreement, compare, examples_of, export_model
 from mmvit_backbones.deploy.load import Checkpoint
 from mmvit_backbones.deploy.parts import check_exportable, split
+from mmvit_backbones.export import ignore_deprecations
 from mmvit_backbones.ops.library import FOLDER, library_name
 
 IMAGES = [np.array(Image.open(path).convert('RGB')) for path in sorted(ROOT.glob('data/coco_mini/val/*.jpg'))[:2]]
@@ -83,11 +84,13 @@ CASES = {
 
 
 ONE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': False}
-# So that it compiles in a minute.
+# So that it compiles in less than a minute.
 TWO_STAGES = dict(
     backbone=dict(arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2),
                   out_indices=(0, 1)),
-    decode_head=dict(in_channels=[16, 32], in_index=[0, 1], channels=16), auxiliary_head=None)
+    decode_head=dict(_delete_=True, type='FCNHead', in_channels=32, in_index=1, channels=16, num_convs=1, num_classes=5,
+                     concat_input=False),
+    auxiliary_head=None)
 
 
 def model_of(name: str, network: str, model: dict, folder: Path, **changes) -> tuple[Config, Checkpoint]:
@@ -105,6 +108,7 @@ def model_of(name: str, network: str, model: dict, folder: Path, **changes) -> t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('case', CASES)
 def test_onnx_predicts_what_the_framework_does(case, tmp_path):
     cfg, reference = model_of(*CASES[case], tmp_path)
@@ -117,6 +121,23 @@ def test_onnx_predicts_what_the_framework_does(case, tmp_path):
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
     with pytest.raises(ValueError, match='image must be a uint8 array'):
         model.predict(IMAGES[0].astype('float32'))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_boxes_without_masks_have_one_graph():
+    """Faster R-CNN's, which are scaled to the image before non-maximum suppression, for images of all sizes."""
+    cfg = shrunk('mask_rcnn_reswin_t', 'ReSwin')
+    cfg.merge_from_dict(dict(model=CASES['detection, varied-size windows'][2]))
+    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
+    init_default_scope('mmdet')
+    parts = split(build_model(cfg).eval(), cfg)
+    (module, inputs, shapes, *_), (_, others, *_) = (
+        examples_of(parts, torch.from_numpy(image))['postprocess'] for image in IMAGES)
+    with ignore_deprecations():
+        graph = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False).module()
+    for expected, actual in zip(module(*others), graph(*others), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def build_example(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .backbones import Backbone
 from .backbones.refiner_vit import SharedAttention
-from .ops.refined_attention import fold_refiner, refined_attention_in_chunks
+from .ops.refined_attention import affine, fold_refiner, refined_attention_in_chunks
 
 EXAMPLE_SIZE = 64  # pixels; of the pass that finds which norm follows which convolution
 
@@ -101,21 +101,30 @@ def is_for_onednn(x: Tensor) -> bool:
 # ---- batch norms
 
 
-class FoldedConv2d(nn.Conv2d):
+class Folded(nn.Module):
+    """Computes with what :meth:`fold` made of the weights, which evaluation alone allows."""
+    folded: tuple[Tensor, ...] = ()
+
+    def _apply(self, function, *args, **kwargs) -> nn.Module:
+        self.folded = tuple(function(x) for x in self.folded)
+        return super()._apply(function, *args, **kwargs)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        if mode:
+            raise RuntimeError('the model was accelerated with inference=True and cannot be trained: build it again')
+        return super().train(mode)
+
+
+class FoldedConv2d(Folded, nn.Conv2d):
     """A convolution with the batch norm after it, whose forward is :class:`FoldedBatchNorm2d`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.folded_weight, self.folded_bias)
+        return self._conv_forward(x, *self.folded)
 
-    @torch.no_grad()
     def fold(self) -> None:
-        norm, = self.folded_norm
-        scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
-        bias = 0 if self.bias is None else self.bias.double()
-        weight = self.weight.double() * scale[:, None, None, None]
-        bias = (bias - norm.running_mean.double()) * scale + norm.bias.double()
-        self.register_buffer('folded_weight', weight.to(self.weight.dtype), persistent=False)
-        self.register_buffer('folded_bias', bias.to(self.weight.dtype), persistent=False)
+        scale, shift = affine(*self.norm_after)
+        bias = shift if self.bias is None else scale * self.bias + shift
+        self.folded = (scale[:, None, None, None] * self.weight).to(self.weight.dtype), bias.to(self.weight.dtype)
 
 
 class FoldedBatchNorm2d(nn.BatchNorm2d):
@@ -124,11 +133,8 @@ class FoldedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
-    def train(self, mode: bool = True) -> nn.Module:
-        return refuse_training(super().train, mode)
 
-
-class ChunkedSharedAttention(SharedAttention):
+class ChunkedSharedAttention(Folded, SharedAttention):
     """Refines its maps with folded norms, in chunks."""
 
     def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,20 +145,6 @@ class ChunkedSharedAttention(SharedAttention):
     def fold(self) -> None:
         self.folded = fold_refiner(self.refiner, self.norm)
 
-    def _apply(self, function, *args, **kwargs):
-        super()._apply(function, *args, **kwargs)
-        self.folded = tuple(function(x) for x in self.folded)
-        return self
-
-    def train(self, mode: bool = True) -> nn.Module:
-        return refuse_training(super().train, mode)
-
-
-def refuse_training(train, mode: bool) -> nn.Module:
-    if mode:
-        raise RuntimeError('the model was accelerated with inference=True and cannot be trained: build it again')
-    return train(mode)
-
 
 def fold_batch_norms(backbone: Backbone) -> None:
     """Folds every batch norm that reads the output of a convolution and nothing else."""
@@ -162,16 +154,14 @@ def fold_batch_norms(backbone: Backbone) -> None:
         made[id(out)] = conv, out  # the tensor is kept, so that no other takes its id
 
     def before_norm(norm: nn.Module, inputs: tuple) -> None:
-        conv, _ = made.get(id(inputs[0]), (None, None))
-        if conv is not None and norm.track_running_stats and norm.affine:
-            pairs.append((conv, norm))
+        if id(inputs[0]) in made and norm.track_running_stats and norm.affine:
+            pairs.append((made[id(inputs[0])][0], norm))
 
     shared = [module for module in backbone.modules() if type(module) is SharedAttention]
     inside = {module for attention in shared for module in attention.modules()}
-    hooks = [module.register_forward_hook(after_conv) for module in backbone.modules()
-             if type(module) is nn.Conv2d and module not in inside]
-    hooks += [module.register_forward_pre_hook(before_norm) for module in backbone.modules()
-              if type(module) is nn.BatchNorm2d]
+    others = [module for module in backbone.modules() if module not in inside]
+    hooks = [module.register_forward_hook(after_conv) for module in others if type(module) is nn.Conv2d]
+    hooks += [module.register_forward_pre_hook(before_norm) for module in others if type(module) is nn.BatchNorm2d]
     with torch.no_grad():
         weight = next(backbone.parameters())
         backbone.forward_stages(weight.new_zeros(1, backbone.in_channels, EXAMPLE_SIZE, EXAMPLE_SIZE))
@@ -179,17 +169,17 @@ def fold_batch_norms(backbone: Backbone) -> None:
         hook.remove()
     for conv, norm in pairs:
         conv.__class__, norm.__class__ = FoldedConv2d, FoldedBatchNorm2d
-        conv.folded_norm = (norm, )  # in a tuple, so that it is no submodule
+        conv.norm_after = (norm, )  # in a tuple, so that it is no submodule
     for attention in shared:
         attention.__class__ = ChunkedSharedAttention
-        attention.folded = ()
     if pairs or shared:
         fold_again(backbone)
         backbone.register_load_state_dict_post_hook(fold_again)
 
 
+@torch.no_grad()
 def fold_again(backbone: Backbone, *args) -> None:
     """After weights were loaded."""
     for module in backbone.modules():
-        if isinstance(module, (FoldedConv2d, ChunkedSharedAttention)):
+        if isinstance(module, Folded):
             module.fold()

@@ -11,6 +11,7 @@ arguments than the results of its operator.
 import argparse
 import contextlib
 import io
+import pkgutil
 import re
 import sys
 from fnmatch import fnmatch
@@ -129,9 +130,8 @@ def recorded_launches(dtype):
         made, passed = ({name for name, known in is_written.items() if known is state} for state in (None, True))
         launches.setdefault(kernel, {})[tuple(constants.items())] = Launch(values, constants, made, passed)
 
-    for module in vars(kernels).values():
-        if hasattr(module, 'launch'):
-            module.launch = record
+    for module in pkgutil.iter_modules(kernels.__path__):
+        getattr(kernels, module.name).launch = record
     with Operator() as operator:
         for example in TRITON_OPERATORS.values():
             example('triton', torch.device('meta'), dtype)

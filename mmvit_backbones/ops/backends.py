@@ -49,9 +49,7 @@ def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check:
     Args:
         backend (str | None): What the caller asks for; None picks Triton where it can run and be trusted. Tensors on
             the meta device are dispatched as those on a GPU.
-        x (Tensor): The operator's first argument.
-        head_channels (int): Channels of a head.
-        name (str): The operator.
+        x, head_channels, name: The operator's first argument, the channels of a head, and what it is called.
         check (Callable): ``check(backend, device, dtype)`` gives the results and gradients of a small example.
         dtype (torch.dtype | None): Of what the kernels read, where that is not the dtype of ``x``. Defaults to None.
 
@@ -95,25 +93,26 @@ def is_exporting() -> bool:
 
 
 @torch.compiler.assume_constant_result
-def why_not_trusted(name: str, check: Callable, device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not_trusted(name: str, check: Callable, device: torch.device, dtype: torch.dtype,
+                    backend: str = 'triton') -> str | None:
     """Why the kernels of an operator are not used on a device, or None; found out once per process and dtype."""
     if not SELF_CHECK:
         return None
     key = name, device, dtype
     if key not in checked:
-        checked[key] = self_check(check, device, dtype)
+        checked[key] = self_check(check, device, dtype, backend)
         if checked[key] is not None:
             logging.getLogger(__name__).warning(
                 '%s runs in plain PyTorch on %s in %s: %s', name, device, dtype, checked[key])
     return checked[key]
 
 
-def self_check(check: Callable, device: torch.device, dtype: torch.dtype) -> str | None:
+def self_check(check: Callable, device: torch.device, dtype: torch.dtype, backend: str = 'triton') -> str | None:
     """What is wrong with the kernels of an operator, or None."""
     exact = torch.float64 if dtype == torch.float32 else torch.float32
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         try:
-            actual = check('triton', device, dtype)
+            actual = check(backend, device, dtype)
         except Exception as error:  # whatever a compiler or a driver raises
             return f'its kernels raise {type(error).__name__}: {str(error).strip().splitlines()[:1]}'
         expected = check('torch', device, exact)
@@ -125,9 +124,9 @@ def self_check(check: Callable, device: torch.device, dtype: torch.dtype) -> str
 
 
 def example_inputs(device: torch.device, dtype: torch.dtype, *shapes: Sequence[int]) -> list[Tensor]:
-    """Random tensors for a self-check, such as bfloat16 holds: in other dtypes the computation alone differs."""
+    """Random leaves for a self-check, such as bfloat16 holds: in other dtypes the computation alone differs."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator).bfloat16().to(device, dtype) for shape in shapes]
+    return [torch.randn(shape, generator=generator).bfloat16().to(device, dtype).requires_grad_() for shape in shapes]
 
 
 def kernel_operator(name: str, mutates_args: Sequence[str] = ()) -> Callable:
@@ -153,6 +152,12 @@ def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **c
     kernel[tuple(grid)](first, *arguments, **constants, num_warps=num_warps)
 
 
+def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
+    """Tensors, each followed by its strides."""
+    for x in tensors:
+        yield from (x, *x.stride())
+
+
 def warps_of(constants: dict, warp_size: int) -> int:
     """Warps of a kernel: 256 threads hold a block of a map next to one of a head's channels in registers."""
     return (256 if 'BLOCK_D' in constants else 128) // warp_size
@@ -160,10 +165,7 @@ def warps_of(constants: dict, warp_size: int) -> int:
 
 def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
     """Block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
-    block = 16
-    while block < min(size, largest):
-        block *= 2
-    return block
+    return max(16, triton.next_power_of_2(min(size, largest)))
 
 
 def precision_of(x: Tensor) -> str:

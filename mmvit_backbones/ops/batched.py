@@ -13,3 +13,8 @@ def scaled_bmm(a: Tensor, b: Tensor, scale: float, base: Tensor | None = None) -
     if base is None:
         return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
     return torch.baddbmm(base, a, b, alpha=scale)
+
+
+def sum_parts(x: Tensor) -> Tensor:
+    """The sum along the first axis."""
+    return x.sum(0) if len(x) > 1 else x[0]

@@ -9,23 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import backends
+from . import backends, kernels
 
 
 def fork(x: Tensor, count: int, backend: str | None = None) -> Sequence[Tensor]:
-    """A map for each of the branches that read it; the gradients of all are summed at once.
+    """``x``, ``(B, H, W, C)``, for each of ``count`` branches that read it; their gradients are summed at once.
 
-    Args:
-        x (Tensor): ``(B, H, W, C)``.
-        count (int): Number of branches.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
-
-    Returns:
-        Sequence[Tensor]: ``x``, ``count`` times.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
+    ``backend`` is as of :func:`.backends.choose`.
     """
     if torch.is_grad_enabled() and choose(backend, x) == 'triton':
         return _TritonFork.apply(x, count)
@@ -34,19 +24,9 @@ def fork(x: Tensor, count: int, backend: str | None = None) -> Sequence[Tensor]:
 
 def join(shortcut: Tensor, branches: Sequence[Tensor], scales: Tensor | None = None,
          backend: str | None = None) -> Tensor:
-    """The sum of a shortcut and the branches parallel to it.
+    """The sum of a shortcut ``(B, H, W, C)`` and of one to three branches parallel to it, of the same shape.
 
-    Args:
-        shortcut (Tensor): ``(B, H, W, C)``.
-        branches (Sequence[Tensor]): One to three, of the same shape.
-        scales (Tensor | None): ``(branches, B)``: factors of a branch's images. Defaults to None.
-        backend (str | None): As for :func:`fork`.
-
-    Returns:
-        Tensor: ``(B, H, W, C)``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
+    ``scales``, ``(branches, B)``, are factors of a branch's images; ``backend`` is as of :func:`.backends.choose`.
     """
     if shortcut.ndim == 4 and len(branches) > 1 and choose(backend, shortcut) == 'triton':
         return _TritonJoin.apply(scales, shortcut, *branches)
@@ -65,7 +45,6 @@ def choose(backend: str | None, x: Tensor) -> str:
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Output and gradients on small inputs, with and without factors; some maps are channels-first."""
     x, scales, weight = backends.example_inputs(device, dtype, (2, 5, 7, 9), (2, 2), (2, 7, 9, 5))
-    x = x.requires_grad_()
     a, b, c, d = fork(x.permute(0, 2, 3, 1), 4, backend)
     out = join(a, [2 * b, c * weight], scales, backend)
     out = join(out, [d.square(), weight, 0.5 * weight], None, backend)
@@ -82,10 +61,9 @@ class _TritonFork(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None]:
-        from .kernels import branches as kernels  # Triton may be missing
-        grads = [grad for grad in grads if grad is not None]
+        grads, most = [grad for grad in grads if grad is not None], kernels.branches.MAX_MAPS
         while len(grads) > 1:
-            grads = [kernels.sum_maps(grads[:kernels.MAX_MAPS], None), *grads[kernels.MAX_MAPS:]]
+            grads = [kernels.branches.sum_maps(grads[:most], None), *grads[most:]]
         return (grads[0] if grads else None), None
 
 
@@ -93,10 +71,9 @@ class _TritonJoin(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, scales: Tensor | None, *maps: Tensor) -> Tensor:
-        from .kernels import branches as kernels
         ctx.save_for_backward(scales)
         ctx.dtypes = [x.dtype for x in maps]
-        return kernels.sum_maps(maps, None if scales is None else scales.contiguous())
+        return kernels.branches.sum_maps(maps, None if scales is None else scales.contiguous())
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -6,21 +6,20 @@ says what to build where no argument does.
 
 Not by ``torch.utils.cpp_extension.BuildExtension``, which cannot give these libraries: it compiles a source once, and
 the kernels for CPUs are compiled for three instruction sets; it gives all sources the same flags; it links torch's
-Python library, and these know nothing of Python, so that one build serves all of its versions; it forbids the kernels
-the operators of half precision; and it has to import torch, which pip's isolated build lacks.
+Python library, and these know nothing of Python, so that one build serves all of its versions; and it forbids the
+kernels the operators of half precision.
 """
 import argparse
 import concurrent.futures
-import importlib.util
 import os
 import platform
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -36,63 +35,48 @@ if platform.machine() == 'x86_64':
     CAPABILITIES['avx512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
                               '-mprefer-vector-width=512']
 CUDA_ARCHITECTURES = ('80', '86', '89', '90')  # and PTX of the last, for what comes later
-CUDA_FLAGS = ['-O3', '-std=c++17', '-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
+NVCC_LIBRARY_FLAGS = ['-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
+CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
 
 class BuildError(Exception):
     """Why the operators can't be built, in one line."""
 
 
-class Torch:
-    """Where torch is and what it was built for, without importing it."""
-
-    def __init__(self) -> None:
-        spec = importlib.util.find_spec('torch')
-        if spec is None or spec.origin is None:
-            raise BuildError('torch is not installed where the package is built (pip: --no-build-isolation)')
-        self.folder = Path(spec.origin).parent
-        version = runpy.run_path(str(self.folder / 'version.py'))
-        self.version, self.cuda = version['__version__'], version.get('cuda')
-        # Of the files that know torch, which hold no arithmetic; its headers ask for C++20 from 2.14 on.
-        major, minor = map(int, re.match(r'(\d+)\.(\d+)', self.version).groups())
-        self.flags = ['-O1', f'-std=c++{20 if (major, minor) >= (2, 14) else 17}', *LIBRARY_FLAGS]
-        include = self.folder / 'include'
-        self.includes = [f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}']
-        self.link = [f'-L{self.folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch']
+def torch_flags() -> tuple[list[str], list[str]]:
+    """To compile the files that know torch, which hold no arithmetic, and to link them."""
+    import torch  # pip's isolated build has none
+    folder = Path(torch.__file__).parent
+    standard = 20 if torch.__version__ >= (2, 14) else 17  # which its headers ask for
+    include = folder / 'include'
+    return (['-O1', f'-std=c++{standard}', f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
+            [f'-L{folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch'])
 
 
 def library_path(kind: str, version: str, folder: Path = FOLDER) -> Path:
     return folder / f'{STEMS[kind]}.torch{version}.so'
 
 
-def find_compiler() -> str:
-    compiler = os.environ.get('CXX') or 'c++'
-    if not shutil.which(compiler.split()[0]):
-        raise BuildError(f'no C++ compiler ({compiler})')
+def find_compiler() -> list[str]:
+    compiler = (os.environ.get('CXX') or 'c++').split()
+    if not shutil.which(compiler[0]):
+        raise BuildError(f'no C++ compiler ({" ".join(compiler)})')
     return compiler
 
 
-def find_nvcc(torch: Torch) -> str:
+def find_nvcc() -> str:
     """nvcc, if it is there and fits."""
+    import torch
     home = os.environ.get('CUDA_HOME')
     nvcc = shutil.which(str(Path(home, 'bin', 'nvcc')) if home else 'nvcc') or shutil.which('/usr/local/cuda/bin/nvcc')
-    if torch.cuda is None:
-        raise BuildError(f'torch {torch.version} is built without CUDA')
+    if torch.version.cuda is None:
+        raise BuildError(f'torch {torch.__version__} is built without CUDA')
     if nvcc is None:
         raise BuildError('no CUDA compiler (nvcc)')
     release = re.search(r'release (\d+)\.', subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout)
-    if not release or release.group(1) != torch.cuda.split('.')[0]:
-        raise BuildError(f'nvcc is of CUDA {release.group(1) if release else "?"}, torch of {torch.cuda}')
+    if not release or release.group(1) != torch.version.cuda.split('.')[0]:
+        raise BuildError(f'nvcc is of CUDA {release.group(1) if release else "?"}, torch of {torch.version.cuda}')
     return nvcc
-
-
-def find_cuda(nvcc: str) -> Path:
-    """Folder of the CUDA toolkit, as nvcc tells it: what is called nvcc may be a script elsewhere."""
-    plan = subprocess.run([nvcc, '--dryrun', '-x', 'cu', '-c', '/dev/null'], capture_output=True, text=True).stderr
-    top = re.search(r'TOP=(\S+)', plan)
-    if top is None:
-        raise BuildError(f'{nvcc} does not say where CUDA is')
-    return Path(top.group(1)).resolve()
 
 
 def run(command: list) -> str:
@@ -110,42 +94,38 @@ def run_all(commands: list[list]) -> str:
         return ''.join(pool.map(run, commands))
 
 
-def build_cpp(torch: Torch, target: Path) -> None:
-    compiler = find_compiler().split()
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = [[*compiler, *CPU_FLAGS, *flags, f'-DMMVIT_CAPABILITY={name}', '-c', SOURCES / 'cpu_kernels.cpp',
-                    '-o', f'{folder}/{name}.o'] for name, flags in CAPABILITIES.items()]
-        operators = [[*compiler, *torch.flags, *torch.includes, '-c', SOURCES / f'{name}.cpp',
-                      '-o', f'{folder}/{name}.o'] for name in ('operators', 'cpu_operators')]
-        run_all(operators + kernels)
-        link([*compiler, '-shared'], folder, torch.link, target)
+def build_cpp(target: Path) -> str:
+    compiler, (flags, libraries) = find_compiler(), torch_flags()
+    objects = {name: [*compiler, *flags, *LIBRARY_FLAGS, '-c', SOURCES / f'{name}.cpp']
+               for name in ('operators', 'cpu_operators')}
+    for name, capability in CAPABILITIES.items():
+        objects[name] = [*compiler, *CPU_FLAGS, *capability, f'-DMMVIT_CAPABILITY={name}', '-c',
+                         SOURCES / 'cpu_kernels.cpp']
+    return build_library(objects, [*compiler, '-shared'], libraries, target)
 
 
-def build_cuda(torch: Torch, target: Path) -> str:
-    compiler, nvcc = find_compiler().split(), find_nvcc(torch)
-    cuda = find_cuda(nvcc)
+def build_cuda(target: Path) -> str:
+    nvcc, (flags, libraries) = find_nvcc(), torch_flags()
     architectures = [f'-gencode=arch=compute_{a},code=sm_{a}' for a in CUDA_ARCHITECTURES]
     architectures.append('-gencode=arch=compute_{0},code=compute_{0}'.format(CUDA_ARCHITECTURES[-1]))
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = [[nvcc, *CUDA_FLAGS, *architectures, '-c', source, '-o', f'{folder}/{source.stem}.o']
-                   for source in sorted(SOURCES.glob('*.cu'))]
-        operators = [*compiler, *torch.flags, *torch.includes, f'-I{cuda / "include"}', '-c',
-                     SOURCES / 'cuda_operators.cpp', '-o', f'{folder}/cuda_operators.o']
-        said = run_all([*kernels, operators])
-        libraries = [*torch.link, '-lc10_cuda', '-ltorch_cuda', '-lcudart']
-        link([nvcc, '-shared', '-cudart', 'shared'], folder, libraries, target)
-    return said
+    objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
+    objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
+    libraries += ['-lc10_cuda', '-ltorch_cuda', '-lcudart']
+    return build_library(objects, [nvcc, '-shared', '-cudart', 'shared'], libraries, target)
 
 
-def link(command: list, folder: str, libraries: list, target: Path) -> None:
-    """Links next to the target and moves the result there at once: a library is complete or it does not exist."""
+def build_library(objects: dict[str, list], linker: list, libraries: list, target: Path) -> str:
+    """Builds next to the target and moves the result there at once: a library is complete or it does not exist.
+
+    Returns what the compilers say.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'{target.name}.{os.getpid()}')
-    try:
-        run([*command, *sorted(Path(folder).glob('*.o')), *libraries, '-o', temporary])
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        files = {name: Path(folder, f'{name}.o') for name in sorted(objects)}
+        said = run_all([[*command, '-o', files[name]] for name, command in objects.items()])
+        run([*linker, *files.values(), *libraries, '-o', Path(folder, target.name)])
+        os.replace(Path(folder, target.name), target)
+    return said
 
 
 def is_current(kind: str, target: Path) -> bool:
@@ -157,15 +137,9 @@ def is_current(kind: str, target: Path) -> bool:
 
 
 def build(what: str = 'auto', folder: Path = FOLDER, force: bool = False) -> dict[str, str]:
-    """Builds what can be built.
+    """Builds ``'0'`` nothing, ``'cpp'``, ``'cuda'`` both, or ``'auto'`` what can be built; tells what became of each.
 
-    Args:
-        what (str): ``'0'`` nothing, ``'cpp'``, ``'cuda'`` (both), or ``'auto'``: both where that is possible.
-        folder (Path): Where the libraries go.
-        force (bool): Also if they are up to date.
-
-    Returns:
-        dict[str, str]: For ``'cpp'`` and ``'cuda'`` what became of it, in words.
+    With ``force`` also libraries that are up to date.
     """
     what = ALIASES.get(what, what)
     if what not in ('0', 'cpp', 'cuda', 'auto'):
@@ -177,15 +151,17 @@ def build(what: str = 'auto', folder: Path = FOLDER, force: bool = False) -> dic
     return report
 
 
-def build_one(kind: str, compile_library, folder: Path, force: bool) -> str:
+def build_one(kind: str, compile_library: Callable[[Path], object], folder: Path, force: bool) -> str:
     start = time.monotonic()
     try:
-        torch = Torch()
-        target = library_path(kind, torch.version, folder)
+        import torch
+        target = library_path(kind, torch.__version__, folder)
         if is_current(kind, target) and not force:
             return f'up to date: {target.name}'
-        compile_library(torch, target)
-    except (BuildError, OSError) as error:
+        compile_library(target)
+    except ModuleNotFoundError:
+        return 'not built: torch is not installed where the package is built (pip: --no-build-isolation)'
+    except (BuildError, ImportError, OSError) as error:
         return f'not built: {error}'
     return f'built in {time.monotonic() - start:.0f} s: {target.name}'
 
@@ -200,8 +176,7 @@ def main() -> None:
     report = build(arguments.what, arguments.folder, arguments.force)
     for kind, result in report.items():
         print(f'operators ({kind}): {result}', flush=True)
-    wanted = {'cpp': ['cpp'], 'cuda': ['cpp', 'cuda']}.get(ALIASES.get(arguments.what, arguments.what), [])
-    if any(report[kind].startswith('not built') for kind in wanted):
+    if arguments.what != 'auto' and any(result.startswith('not built') for result in report.values()):
         sys.exit(1)
 
 

@@ -1,4 +1,5 @@
 """Loads the compiled operators, if they are built for the torch that runs."""
+import functools
 import logging
 from pathlib import Path
 
@@ -32,14 +33,12 @@ def load(backend: str) -> str | None:
 # Why each compiled backend is missing, or None.
 MISSING = {'cpp': load('cpp')}
 MISSING['cuda'] = MISSING['cpp'] or load('cuda')  # which needs the schemas of the C++ library
-logged = set()
 
 
+@functools.cache
 def log_missing(backend: str) -> None:
     """One line, the first time the reference serves for a backend that is missing."""
-    if torch.compiler.is_compiling() or backend in logged or MISSING.get(backend) is None:
-        return
-    logged.add(backend)
-    logging.getLogger(__name__).warning(
-        'varied-size window attention runs in plain PyTorch; its %s backend is missing: %s; %s', backend,
-        MISSING[backend], HOW_TO_BUILD)
+    if MISSING.get(backend) is not None:
+        logging.getLogger(__name__).warning(
+            'varied-size window attention runs in plain PyTorch; its %s backend is missing: %s; %s', backend,
+            MISSING[backend], HOW_TO_BUILD)

@@ -6,7 +6,7 @@ convolution between heads is a module of the network, so there is a function bef
 import torch
 from torch import Tensor
 
-from . import backends
+from . import backends, kernels
 from .batched import flat, scaled_bmm
 from .precision import at_least_float32
 
@@ -25,17 +25,15 @@ def scaled_logits(q: Tensor, k: Tensor, scale: float, backend: str | None = None
 
 def example_logits(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Logits and gradients of a small input, with the strides that networks have."""
-    q, k = (x.transpose(1, 2).requires_grad_()
-            for x in backends.example_inputs(device, dtype, (2, 70, 3, 48), (2, 37, 3, 48)))
-    logits = scaled_logits(q, k, 0.2, backend)
-    return [logits, *torch.autograd.grad(logits.square().sum(), [q, k])]
+    inputs = backends.example_inputs(device, dtype, (2, 70, 3, 48), (2, 37, 3, 48))
+    logits = scaled_logits(*(x.transpose(1, 2) for x in inputs), 0.2, backend)
+    return [logits, *torch.autograd.grad(logits.square().sum(), inputs)]
 
 
 def scaled_product(a: Tensor, b: Tensor, scale: float, backend: str, as_map: bool) -> Tensor:
     """``scale * a b``; Triton reads and writes heads where linear layers have them, torch needs copies."""
     if backend == 'triton':
-        from .kernels import scaled_logits as kernels  # Triton may be missing
-        return kernels.scaled_product(a, b, scale, as_map)
+        return kernels.normalized_attention.scaled_product(a, b, scale, as_map)
     return scaled_bmm(flat(a), flat(b), scale).unflatten(0, a.shape[:2])
 
 
@@ -71,7 +69,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.
         value (Tensor): ``(B, num_heads, M, d)``.
         eps (float): Epsilon of the instance norm. Defaults to 1e-5.
-        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         Tensor: ``(B, num_heads, N, d)``.
@@ -95,9 +93,8 @@ def centered_softmax(logits: Tensor) -> Tensor:
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Output and gradients on a small input: partial blocks, sharp and flat rows."""
     logits, value = backends.example_inputs(device, dtype, (2, 3, 70, 37), (2, 3, 37, 48))
-    logits *= 2.**torch.linspace(-3, 2, 70, device=device).round()[:, None]  # powers of two round nothing
-    logits, value = logits.requires_grad_(), value.requires_grad_()
-    out = normalized_attention(logits, value, backend=backend)
+    factors = 2.**torch.linspace(-3, 2, 70, device=device).round()[:, None]  # powers of two round nothing
+    out = normalized_attention(logits * factors.to(dtype), value, backend=backend)
     return [out, *torch.autograd.grad(out.square().sum(), [logits, value])]
 
 
@@ -106,19 +103,17 @@ class _TritonAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits: Tensor, value: Tensor, eps: float) -> Tensor:
-        from .kernels import normalized_attention as kernels  # Triton may be missing
-        lse, squares = kernels.softmax_statistics(logits)
-        out, rstd = kernels.forward(logits, lse, squares, value, eps)
+        lse, squares = kernels.normalized_attention.softmax_statistics(logits)
+        out, rstd = kernels.normalized_attention.forward(logits, lse, squares, value, eps)
         ctx.save_for_backward(logits, value, lse, rstd)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        from .kernels import normalized_attention as kernels
         logits, value, lse, rstd = ctx.saved_tensors
-        grad_value, products = kernels.grad_value(logits, lse, rstd, value, grad)
-        return kernels.grad_logits(logits, lse, rstd, products, value, grad), grad_value, None
+        grad_value, products = kernels.normalized_attention.grad_value(logits, lse, rstd, value, grad)
+        return kernels.normalized_attention.grad_logits(logits, lse, rstd, products, value, grad), grad_value, None
 
 
 class _CenteredSoftmax(torch.autograd.Function):

@@ -25,21 +25,15 @@ def pooled_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None
         k, v (Tensor): ``(B, heads, h', w', d)``, in the dtype of ``q``.
         prev_logits (Tensor | None): ``(B, heads or 1, h, w, ...)``, what :func:`pool_logits` makes of the logits of the
             block before; there may be fewer keys.
-        alpha (Tensor): Weight of the own logits, without dimensions.
-        scale (float): Factor of the products, ``d ** -0.5``.
+        alpha, scale, backend: As of :func:`residual_attention`.
         positions (tuple[Tensor, Tensor]): ``(B, heads, h * w, h')`` for the row of a key, ``(B, heads, h * w, w')`` for
             its column.
         next_shape (Sequence[int] | None): ``(heads, h, w, h', w')`` of the next block's own logits. If given, what is
-            returned may be pooled for it already. Defaults to None.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+            returned may be pooled for it already.
 
     Returns:
         tuple[Tensor, Tensor]: ``(B, heads, h, w, d)`` and ``S``, ``(B, heads, h, w, h', w')``, or what
         :func:`pool_logits` makes of it, both in the dtype of ``q``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     on_triton = backends.choose(backend, q, q.shape[-1], 'pooled attention', example) == 'triton'
     query_grid, key_grid = q.shape[2:4], k.shape[2:4]
@@ -108,20 +102,18 @@ def average(x: Tensor, dim: int, length: int) -> Tensor:
 
 
 def upsample_keys(logits: Tensor, grid: Sequence[int]) -> Tensor:
-    """Along the last two axes, where they are shorter than those of the grid."""
+    """Along the last two axes, where they are shorter than those of the grid.
+
+    From n to 2 n, each twice; or to 2 n - 1, which adaptive pooling makes of odd maps, the means in between.
+    """
     for dim, length in enumerate(grid, start=4):
         if logits.shape[dim] < length:
-            logits = upsample(logits, dim, length)
+            index = torch.arange(length, device=logits.device)
+            below, odd = logits.index_select(dim, index // 2), length - length // 2 * 2
+            if torch.compiler.is_compiling() or odd:
+                below = (below + logits.index_select(dim, index // 2 + index % 2 * odd)) / 2
+            logits = below
     return logits
-
-
-def upsample(x: Tensor, dim: int, length: int) -> Tensor:
-    """From n to 2 n, each twice; or to 2 n - 1, which adaptive pooling makes of odd maps, the means in between."""
-    index = torch.arange(length, device=x.device)
-    below = x.index_select(dim, index // 2)
-    if not torch.compiler.is_compiling() and length % 2 == 0:
-        return below
-    return (below + x.index_select(dim, index // 2 + index % 2 * (length - length // 2 * 2))) / 2
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
@@ -129,9 +121,9 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     results = []
     for key_grid, prev_grid, next_shape in [((10, 6), (5, 3), None), ((6, 18), (6, 18), (3, 5, 7, 3, 9))]:
         rows, columns = key_grid
-        inputs = [x.requires_grad_() for x in backends.example_inputs(
+        inputs = backends.example_inputs(
             device, dtype, (2, 2, 10, 14, 48), (2, 2, *key_grid, 48), (2, 2, *key_grid, 48),
-            (2, 1, 10, 14, *prev_grid), (), (2, 2, 140, rows), (2, 2, 140, columns))]
+            (2, 1, 10, 14, *prev_grid), (), (2, 2, 140, rows), (2, 2, 140, columns))
         *tensors, by_row, by_column = inputs
         out, logits = pooled_attention(*tensors, 0.2, (by_row, by_column), next_shape, backend)
         logits = logits if next_shape is None else pool_logits(logits, next_shape)

@@ -20,9 +20,7 @@ from torch import Tensor
 def recomputable(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``function(*inputs)``, marked as something that :func:`recompute_input` may recompute.
 
-    Args:
-        function (Callable): Without random numbers and running statistics.
-        inputs (Tensor): Its arguments.
+    ``function`` must use neither random numbers nor running statistics.
     """
     y = function(*inputs)
     if (y.device.type == 'cpu' and torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -34,20 +32,17 @@ def recomputable(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``layer(x)``; an ``x`` that :func:`recomputable` marked is not saved for the backward pass, but recomputed.
 
-    Args:
-        layer (Callable): A linear layer, a convolution, or another module that saves its input.
-        x (Tensor): Its argument. One that is not marked, such as a view of a marked one, is saved as usual.
+    ``layer`` is a module that saves its input. An ``x`` that is not marked, such as a view of a marked one, is saved as
+    usual.
     """
     recipe = getattr(x, 'recipe', None)
     if (recipe is None or torch.compiler.is_compiling() or not torch.is_grad_enabled()
             or not torch._C._autograd._saved_tensors_hooks_is_enabled()):  # torch.func refuses hooks
         return layer(x)
     function, inputs = recipe
-    autocast = torch.is_autocast_enabled('cpu')
-    if autocast:
-        autocast_dtype = torch.get_autocast_dtype('cpu')
-        if x.dtype == torch.float32:  # the layer would cast it, and save the result
-            x = x.to(autocast_dtype)
+    autocast, autocast_dtype = torch.is_autocast_enabled('cpu'), torch.get_autocast_dtype('cpu')
+    if autocast and x.dtype == torch.float32:  # the layer would cast it, and save the result
+        x = x.to(autocast_dtype)
     dtype, storage = x.dtype, x.untyped_storage()._cdata
     saved = _Saved.apply(torch.empty(0, requires_grad=True), *inputs)
 
@@ -60,13 +55,8 @@ def recompute_input(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if torch.is_tensor(packed):
             return packed
         inputs = saved.grad_fn.saved_tensors
-        with torch.no_grad():
-            if autocast:
-                with torch.autocast('cpu', autocast_dtype):
-                    again = function(*inputs)
-            else:
-                again = function(*inputs)
-            return again.to(dtype).as_strided(*packed)
+        with torch.no_grad(), torch.autocast('cpu', autocast_dtype, enabled=autocast):
+            return function(*inputs).to(dtype).as_strided(*packed)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         return layer(x)

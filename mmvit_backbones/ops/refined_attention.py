@@ -50,7 +50,6 @@ CHUNK_ELEMENTS = 2**19
 MIN_ROWS = 8  # of a chunk: the rows above and below it are computed for two chunks
 
 
-@torch.no_grad()
 def fold_refiner(refiner: torch.nn.Module, norm: torch.nn.Module) -> tuple[Tensor, ...]:
     """The refiner's convolutions with their batch norms, and the norm after the refiner, folded in.
 

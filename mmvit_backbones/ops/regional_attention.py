@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .window import crop, needs_padding
 
-# Windows of one kind: their number, and which queries see anything, ``(N, 1)``, and which pairs of these are forbidden,
+# Windows of one kind: their number, which queries see anything, ``(N, 1)``, and which pairs of these are forbidden,
 # ``(N, N)``, with ``N = 1 + window_size ** 2``; or None where there is no padding.
 Group = tuple[int, tuple[Tensor, Tensor] | None]
 
@@ -22,17 +22,12 @@ class WindowGrid:
     """One window of local tokens per regional token; the last row and column of windows may reach over the map.
 
     Windows come before the batch and, where there is padding, are sorted by what their attention may see: inner ones,
-    the last column, the last row, the corner. So each kind is one slice.
-
-    Args:
-        rows, columns (int): Regional tokens.
-        window_size (int): Side of a window, in local tokens.
-        height, width (int): Local tokens, at most ``rows * window_size`` and ``columns * window_size``.
+    the last column, the last row, the corner.
     """
-    rows: int
+    rows: int  # of regional tokens
     columns: int
-    window_size: int
-    height: int
+    window_size: int  # side, in local tokens
+    height: int  # of the map of local tokens
     width: int
 
     @property

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import backends
-from .batched import flat, scaled_bmm
+from . import backends, kernels
+from .batched import flat, scaled_bmm, sum_parts
 from .precision import without_autocast
 
 
@@ -31,14 +31,10 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         bias (Tensor | None): Added to the logits and handed on with them; broadcast to ``(..., N, M)``.
         mask (Tensor | None): Added before the softmax alone; broadcast to ``(..., N, M)``.
         query_skip (bool): Add ``q`` to the result. Defaults to False.
-        backend (str | None): ``'torch'``, ``'triton'``, or None for the fastest that can run (:mod:`.backends`).
-            Defaults to None.
+        backend (str | None): As of :func:`.backends.choose`.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
-
-    Raises:
-        ValueError: If the backend is unknown or can't run; the message says why.
     """
     prev_logits, bias, mask = (None if x is None else x.to(q.dtype) for x in (prev_logits, bias, mask))
     if backends.choose(backend, q, max(q.shape[-1], v.shape[-1]), 'residual attention', example) == 'torch':
@@ -53,13 +49,13 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
 
 def plain(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, scale: float,
           bias: Tensor | None, mask: Tensor | None, query_skip: bool, overwrite: bool = False) -> tuple[Tensor, Tensor]:
-    """The same in plain PyTorch, of tensors of one dtype; with ``overwrite``, the logits are written into ``bias``."""
+    """The same in plain PyTorch, of tensors of one dtype; ``overwrite`` lets the logits be written into ``bias``."""
+    if torch.is_tensor(alpha):
+        alpha = alpha.to(q.dtype)
     with without_autocast(q.device.type):  # the kernel of the softmax sums in float32 by itself
-        learned = alpha.to(q.dtype) if torch.is_tensor(alpha) else None
         if torch.compiler.is_compiling():
-            return reference(q, k, v, prev_logits, alpha if learned is None else learned, scale, bias, mask, query_skip)
-        return _ResidualAttention.apply(q, k, v, prev_logits, learned, alpha if learned is None else None, scale, bias,
-                                        mask, query_skip, overwrite)
+            return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
+        return _ResidualAttention.apply(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip, overwrite)
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, scale: float,
@@ -83,9 +79,8 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
         (3, 1, 70, 35), ())
     results = []
     for arguments, learned in ([(0.5, 0.2, bias, mask), bias], [(gate, 0.2), gate]):
-        required = [x.requires_grad_() for x in (*inputs, learned)]
         out, logits = residual_attention(*inputs, *arguments, backend=backend)
-        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), required)]
+        results += [out, logits, *torch.autograd.grad(out.square().sum() + logits.sin().sum(), [*inputs, learned])]
     return results
 
 
@@ -101,9 +96,8 @@ class TritonAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, prev_logits, bias, mask, learned, alpha, scale, query_skip, by_row=None, by_column=None,
                 query_width=1, prev_cell=1, next_shape=None):
-        from .kernels import residual_attention as kernels  # Triton may be missing
-        out, logits, lse = kernels.forward(q, k, v, prev_logits, bias, mask, by_row, by_column, learned, alpha, scale,
-                                           query_skip, prev_cell)
+        out, logits, lse = kernels.residual_attention.forward(
+            q, k, v, prev_logits, bias, mask, by_row, by_column, learned, alpha, scale, query_skip, prev_cell)
         height, width = ctx.grid = (0, 0) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
         gated = learned is not None and prev_logits is not None
         ctx.save_for_backward(q, k, v, prev_logits if gated else None, mask, learned, logits, lse)
@@ -122,10 +116,7 @@ class TritonAttention(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad, grad_next):
-        from .kernels import residual_attention as kernels
         q, k, v, prev_logits, mask, learned, logits, lse = ctx.saved_tensors
-        if grad is None and grad_next is None:
-            return (None, ) * 15
         grad = torch.zeros_like(v[..., :1, :]).expand(*q.shape[:-1], -1) if grad is None else grad
         grad_next = None if grad_next is None else grad_next.contiguous()
         blended = ctx.prev_shape is not None
@@ -133,10 +124,10 @@ class TritonAttention(torch.autograd.Function):
         # The gradient of a broadcast bias is a sum, which that of the previous logits gives as well.
         keep = 1 - ctx.alpha if blended and learned is None else 0
         write_logits = needs_bias and not keep
-        grad_q, grad_prev, grad_logits, delta, grad_alpha, by_row, by_column = kernels.grad_rows(
+        grad_q, grad_prev, grad_logits, delta, grad_alpha, by_row, by_column = kernels.residual_attention.grad_rows(
             q, k, v, prev_logits, blended, mask, learned, logits, lse, grad, grad_next, ctx.alpha, ctx.scale,
             ctx.query_skip, write_logits, *ctx.grid, ctx.prev_cell, *ctx.next)
-        grad_k, grad_v = kernels.grad_keys(
+        grad_k, grad_v = kernels.residual_attention.grad_keys(
             q, k, v, mask, learned, logits, lse, delta, grad, grad_next, ctx.alpha, ctx.scale, blended, ctx.grid[1],
             *ctx.next)
         grad_bias = None
@@ -151,10 +142,7 @@ class TritonAttention(torch.autograd.Function):
             grad_prev = grad_prev.view(ctx.prev_shape)
         else:
             grad_prev = grad_prev.sum_to_size(ctx.prev_shape)
-        if not ctx.grid[0]:
-            by_row = by_column = None
-        else:
-            by_row = by_row[0] if len(by_row) == 1 else by_row.sum(0).to(q.dtype)
+        by_row, by_column = (sum_parts(by_row).to(q.dtype), by_column) if ctx.grid[0] else (None, None)
         return (grad_q, grad_k, grad_v, grad_prev, grad_bias, None,
                 grad_alpha.sum().to(learned.dtype) if prev_logits is not None else None, None, None, None, by_row,
                 by_column, None, None, None)
@@ -171,85 +159,59 @@ def mean_of_cells(maps: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 class _ResidualAttention(torch.autograd.Function):
-    """``learned`` is ``alpha`` as a tensor, else ``alpha`` is a number."""
 
     @staticmethod
-    def forward(ctx, q, k, v, prev_logits, learned, alpha, scale, bias, mask, query_skip, overwrite):
-        shape = (*q.shape[:-1], k.shape[-2])
-        q, k, v = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v))
-        keep = 1 - (alpha if learned is None else learned)
-        logits, ctx.factor = write_logits(q, k, prev_logits, learned, keep, scale, bias, shape, overwrite)
+    def forward(ctx, q, k, v, prev_logits, alpha, scale, bias, mask, query_skip, overwrite):
+        shape, learned = (*q.shape[:-1], k.shape[-2]), torch.is_tensor(alpha)
+        q, k, v = map(flat, (q, k, v))
+        if prev_logits is None:
+            base = None if bias is None else flat(bias.expand(shape))
+            logits = scaled_bmm(q, k.transpose(1, 2), scale, base).view(shape)
+        else:
+            keep = q.new_ones(()) - alpha
+            logits = prev_logits * keep if bias is None else torch.addcmul(
+                bias, prev_logits, keep, out=bias if overwrite else None)
+            logits = logits.expand(shape).contiguous()
+            weighted, scale = (q * alpha, scale) if learned else (q, alpha * scale)
+            flat(logits).baddbmm_(weighted, k.transpose(1, 2), alpha=scale)
         attn = softmax(logits, mask)
         out = torch.baddbmm(q, flat(attn), v) if query_skip else torch.bmm(flat(attn), v)
-        ctx.save_for_backward(q, k, v, mask, attn if learned is None else logits, learned,
-                              None if learned is None else prev_logits, None if learned is None else keep)
-        ctx.scale, ctx.query_skip = scale, query_skip
-        ctx.keep = keep if learned is None else None
+        ctx.save_for_backward(q, k, v, mask, *((logits, prev_logits, alpha) if learned else (attn, None, None)))
+        ctx.alpha, ctx.scale, ctx.query_skip = None if learned else alpha, scale, query_skip
         ctx.prev_shape, ctx.bias_shape = (None if x is None else x.shape for x in (prev_logits, bias))
         ctx.set_materialize_grads(False)
         return out.view(*shape[:-1], v.shape[-1]), logits
 
     @staticmethod
     def backward(ctx, grad_out, grad_logits):
-        q, k, v, mask, attn, learned, prev_logits, keep = ctx.saved_tensors
+        q, k, v, mask, attn, prev_logits, alpha = ctx.saved_tensors
         shape = attn.shape
-        if learned is not None:
+        if alpha is None:
+            alpha = ctx.alpha
+        else:
             attn = softmax(attn, mask)
-        attn, grad_v, grad = flat(attn), None, grad_logits
-        if grad_out is not None:
-            grad_out = grad_out.reshape(-1, *grad_out.shape[-2:])
-            grad_v = torch.bmm(attn.transpose(1, 2), grad_out).view(*shape[:-2], *v.shape[-2:])
-            grad = torch.bmm(grad_out, v.transpose(1, 2))
-            grad = torch._softmax_backward_data(grad, attn, -1, grad.dtype).view(shape)
-            if grad_logits is not None:
-                grad.add_(grad_logits)
-        if grad is None:
-            return (None, ) * 11
-        gated = learned is not None and prev_logits is not None
-        skip = ctx.query_skip and grad_out is not None
-        grad_q = scaled_bmm(flat(grad), k, ctx.factor, grad_out if skip and not gated else None)
-        grad_k = scaled_bmm(flat(grad).transpose(1, 2), q, ctx.factor)
-        grad_alpha = grad_bias = None
-        grad_prev = grad.sum_to_size(ctx.prev_shape) if ctx.prev_shape else None
+        if grad_out is None:
+            grad_out = q.new_zeros(*shape[:-1], v.shape[-1])
+        attn, grad_out = flat(attn), flat(grad_out)
+        grad_v = torch.bmm(attn.transpose(1, 2), grad_out)
+        grad = torch.bmm(grad_out, v.transpose(1, 2))
+        grad = torch._softmax_backward_data(grad, attn, -1, grad.dtype).view(shape)
+        if grad_logits is not None:
+            grad.add_(grad_logits)
+        gated = prev_logits is not None
+        grad_q = scaled_bmm(flat(grad), k, ctx.scale, grad_out if ctx.query_skip and not gated else None)
+        grad_k = scaled_bmm(flat(grad).transpose(1, 2), q, ctx.scale)
+        grad_prev = None if ctx.prev_shape is None else grad.sum_to_size(ctx.prev_shape)
+        grad_bias = grad.sum_to_size(ctx.bias_shape) if ctx.needs_input_grad[6] else None
+        grad_alpha = None
         if gated:
-            own = dot(*(x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, q)))
-            grad_alpha = (own - dot(grad_prev, prev_logits)).sum()
-            grad_q = grad_q * learned if not skip else torch.addcmul(grad_out, grad_q, learned)
-            grad_k = grad_k * learned
-        if ctx.bias_shape is not None and ctx.needs_input_grad[7]:
-            grad_bias = grad.sum_to_size(ctx.bias_shape)
+            grad_alpha = dot(grad_q, q) - dot(grad_prev, prev_logits)
+            grad_q = torch.addcmul(grad_out, grad_q, alpha) if ctx.query_skip else grad_q * alpha
+            grad_k = grad_k * alpha
         if grad_prev is not None:
-            grad_prev = grad_prev * (keep if gated else ctx.keep)
-        grad_q, grad_k = (x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, grad_k))
-        return grad_q, grad_k, grad_v, grad_prev, grad_alpha, None, None, grad_bias, None, None, None
-
-
-def write_logits(q: Tensor, k: Tensor, prev_logits: Tensor | None, learned: Tensor | None, keep: float | Tensor,
-                 scale: float, bias: Tensor | None, shape: tuple[int, ...],
-                 overwrite: bool) -> tuple[Tensor, float]:
-    """The logits, and the number that the products were multiplied with."""
-    k = k.transpose(1, 2)
-    if overwrite and learned is not None:
-        if prev_logits is not None:
-            bias.addcmul_(prev_logits, keep)
-            q = q * learned
-        flat(bias).baddbmm_(q, k, alpha=scale)
-        return bias, scale
-    if prev_logits is None:
-        if bias is None:
-            return scaled_bmm(q, k, scale).view(shape), scale
-        return torch.baddbmm(flat(bias.expand(shape)), q, k, alpha=scale).view(shape), scale
-    if learned is not None:
-        logits = prev_logits * keep if bias is None else torch.addcmul(bias, prev_logits, keep)
-        logits = logits.expand(shape).contiguous()
-        flat(logits).baddbmm_(q * learned, k, alpha=scale)
-        return logits, scale
-    factor = (1 - keep) * scale
-    if bias is None:
-        return torch.baddbmm(flat(prev_logits.expand(shape)), q, k, beta=keep, alpha=factor).view(shape), factor
-    logits = torch.add(bias, prev_logits, alpha=keep).expand(shape).contiguous()
-    flat(logits).baddbmm_(q, k, alpha=factor)
-    return logits, factor
+            grad_prev = grad_prev * (1 - alpha)
+        grad_q, grad_k, grad_v = (x.view(*shape[:-2], *x.shape[-2:]) for x in (grad_q, grad_k, grad_v))
+        return grad_q, grad_k, grad_v, grad_prev, grad_alpha, None, grad_bias, None, None, None
 
 
 def softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -257,5 +219,5 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sums of the products per sample, without a tensor of products and summed in float32."""
-    return torch.bmm(a.flatten(1).unsqueeze(1), b.flatten(1).unsqueeze(2))
+    """The sum of the products, without a tensor of products and summed in float32."""
+    return torch.bmm(a.flatten(1).unsqueeze(1), b.flatten(1).unsqueeze(2)).sum()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends
+from . import backends, kernels
 from .precision import product_dtype
 from .residual_attention import residual_attention
 from .window import (
@@ -42,13 +42,11 @@ def residual_window_attention(x: Tensor, project: Callable[[Tensor], Tensor], pr
         project (Callable): A linear layer, ``(..., channels)`` to ``(..., 3 * num_heads * d)``, ordered
             (query, key, value), head, d.
         prev_logits (Tensor | None): ``(B, windows, num_heads, N, N)`` with ``N = window_size ** 2``; windows row-major.
-        alpha (float): Weight of the own logits, where there are previous ones.
-        scale (float): Factor of the products, ``d ** -0.5``.
+        alpha, scale, backend: As of :func:`residual_attention`.
         bias (Tensor): Added to the logits and handed on with them, ``(num_heads, N, N)``.
         window_size (int): Tokens along a side of a window.
         shifted (tuple[int, Tensor] | None): Tokens by which the padded map is rolled up and left, and what is added
-            before the softmax alone, ``(windows, 1, N, N)``. Defaults to None.
-        backend (str | None): ``'torch'``, ``'triton'``, None: the fastest that can run; else a ``ValueError`` says why.
+            before the softmax alone, ``(windows, 1, N, N)``.
 
     Returns:
         tuple[Tensor, Tensor]: ``(B, H, W, num_heads * d)`` and the logits ``(B, windows, num_heads, N, N)``.
@@ -77,13 +75,12 @@ def reference(x: Tensor, project: Callable[[Tensor], Tensor], prev_logits: Tenso
     """The same with windows that are copied."""
     height, width = x.shape[1:3]
     x = pad_to_multiple(x, window_size)
-    shift, mask = shifted or (0, None)
+    padded, (shift, mask) = x.shape[1:3], shifted or (0, None)
     if shifted is not None:
         x = cyclic_shift(x, shift)
-    padded_height, padded_width = x.shape[1:3]
     q, k, v = window_partition(project(x), bias.shape[0], window_size)
     x, logits = residual_attention(q, k, v, prev_logits, alpha, scale, bias, mask, backend=backend)
-    x = window_reverse(x, window_size, padded_height, padded_width)
+    x = window_reverse(x, window_size, *padded)
     if shifted is not None:
         x = cyclic_shift(x, -shift)
     return crop(x, height, width), logits
@@ -98,7 +95,7 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
         x, weight, prev_logits, bias = backends.example_inputs(
             device, dtype, (2, height, width, channels), (3 * channels, channels),
             (2, rows * columns, num_heads, area, area), (num_heads, area, area))
-        inputs = [x.requires_grad_() for x in (x, weight, bias, *([prev_logits] if shift else []))]
+        inputs = x, weight, bias, *([prev_logits] if shift else [])
         mask = shifted_window_mask(rows * window_size, columns * window_size, window_size, shift, x)
         out, logits = residual_window_attention(
             x, lambda x: F.linear(x, weight, weight[:, 0]), prev_logits if shift else None, 0.5, 0.2, bias,
@@ -121,33 +118,27 @@ class _TritonWindowAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, qkv, padding, prev_logits, bias, mask, num_heads, window_size, shift, alpha, scale):
-        from .kernels import residual_window_attention as kernels  # Triton may be missing
-        out, logits = kernels.forward(qkv, padding, prev_logits, bias, mask, num_heads, window_size, shift, alpha,
-                                      scale)
+        out, logits = kernels.residual_window_attention.forward(
+            qkv, padding, prev_logits, bias, mask, num_heads, window_size, shift, alpha, scale)
         ctx.save_for_backward(qkv, padding, mask, logits)
-        ctx.window_size, ctx.shift, ctx.scale = window_size, shift, scale
-        ctx.alpha = None if prev_logits is None else alpha
+        ctx.keep = 1. if prev_logits is None else 1 - alpha
+        ctx.constants = window_size, shift, 1. if prev_logits is None else alpha, ctx.keep, scale
         ctx.set_materialize_grads(False)
         return out, logits
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad, grad_next):
-        from .kernels import residual_window_attention as kernels
-        if grad is None and grad_next is None:
-            return (None, ) * 10
         qkv, padding, mask, logits = ctx.saved_tensors
         height, width = qkv.shape[1:3]
         if grad is None:
             grad = qkv.new_zeros(()).expand(*qkv.shape[:3], qkv.shape[3] // 3)
-        own, keep = (1., 1.) if ctx.alpha is None else (ctx.alpha, 1 - ctx.alpha)
-        grad_qkv, grad_logits = kernels.backward(
-            qkv, padding, mask, logits, grad, None if grad_next is None else grad_next.contiguous(), ctx.window_size,
-            ctx.shift, own, keep, ctx.scale)
+        grad_qkv, grad_logits = kernels.residual_window_attention.backward(
+            qkv, padding, mask, logits, grad, None if grad_next is None else grad_next.contiguous(), *ctx.constants)
         grad_padding = None
         if padding is not None:
             grad_padding = sum_outside(grad_qkv, height, width)
             grad_qkv = crop(grad_qkv, height, width)
-        grad_bias = grad_logits.sum((0, 1)) / keep if ctx.needs_input_grad[3] else None
+        grad_bias = grad_logits.sum((0, 1)) / ctx.keep if ctx.needs_input_grad[3] else None
         return (grad_qkv, grad_padding, grad_logits if ctx.needs_input_grad[2] else None, grad_bias,
                 *(None, ) * 6)

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, library
-from .precision import without_autocast
-from .window import relative_position_index
+from . import backends, kernels, library
+from .batched import sum_parts
+from .precision import at_least_float32, product_dtype, without_autocast
+from .window import crop, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BACKENDS = ('reference', 'cpp', 'cuda', 'triton')
@@ -88,7 +89,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'``, ``'triton'``; None: the fastest that can run.
 
     Returns:
-        Tensor: ``(B, heads, d, H, W)``; the compiled backends lay it out as ``(B, H, W, heads, d)``.
+        Tensor: ``(B, heads, d, H, W)``, laid out as ``(B, H, W, heads, d)``.
 
     Raises:
         ValueError: If shapes don't fit together or the backend can't run; the message says why.
@@ -118,17 +119,20 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
 
 def packed_attention(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
                      pad: tuple[int, int], softmax_scale: float) -> Tensor:
-    """:func:`varied_size_window_attention` of a packed projection ``(B, H, W, 3, heads, d)``.
+    """:func:`varied_size_window_attention` of a packed projection ``(B, H, W, 3, heads, d)``, for layers.
 
     Triton's kernels write its gradient whole; those of three views would have to be put together.
     """
-    q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
+    q, k, v = unpack(qkv)
     if choose_backend(None, q, window_size) != 'triton':
         return varied_size_window_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
-    check_windows('qkv', q, scale, offset, window_size, pad)
-    check_attention(q, k, v, scale, bias_table, window_size, pad)
     positions = to_position_dtype(q, scale, offset, bias_table)
     return triton_attention(*positions, window_size, pad, softmax_scale, qkv)
+
+
+def unpack(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``(B, H, W, 3, heads, d)`` to three views ``(B, heads, d, H, W)``."""
+    return qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
 
 
 # ---- checks and choice
@@ -163,8 +167,7 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
     """Half precision cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    return [tensor.to(dtype, memory_format=torch.contiguous_format) for tensor in tensors]
+    return [x.to(at_least_float32(features), memory_format=torch.contiguous_format) for x in tensors]
 
 
 def choose_backend(backend: str | None, features: Tensor, window_size: int) -> str:
@@ -181,7 +184,7 @@ def choose_backend(backend: str | None, features: Tensor, window_size: int) -> s
                 return backend if is_trusted(backend, features) else 'reference'
         if features.is_meta and library.MISSING['cpp'] is None:
             return 'cuda'
-        if candidates:
+        if candidates and not torch.compiler.is_compiling():
             library.log_missing(candidates[0])
         return 'reference'
     if backend not in BACKENDS:
@@ -200,7 +203,7 @@ def why_not(backend: str, features: Tensor, window_size: int) -> str | None:
         return backends.why_not_triton(features, features.shape[2])
     if library.MISSING[backend] is not None:
         return library.MISSING[backend]
-    device = {'cpp': 'cpu', 'cuda': 'cuda'}[backend]
+    device = 'cpu' if backend == 'cpp' else 'cuda'
     if features.device.type != device:
         return f'it needs tensors on {device}, got {features.device}'
     window_bytes = window_size**2 * features.shape[2] * (8 if features.dtype == torch.float64 else 4)
@@ -213,9 +216,8 @@ def is_trusted(backend: str, features: Tensor) -> bool:
     """Whether a backend for GPUs agrees with the reference on them; float64 has nothing to be compared with."""
     if backend == 'cpp' or features.is_meta or features.dtype not in backends.TOLERANCES:
         return True
-    check = {'cuda': example_of_library, 'triton': example}[backend]
-    return backends.why_not_trusted(f'varied-size window attention ({backend})', check, features.device,
-                                    features.dtype) is None
+    return backends.why_not_trusted(f'varied-size window attention ({backend})', example, features.device,
+                                    features.dtype, backend) is None
 
 
 def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
@@ -224,18 +226,13 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
     for window_size, grid in ((7, (2, 2)), (9, (1, 2))):
         inputs = backends.example_inputs(device, dtype, *[(2, 2, 32, 9, 12)] * 3, *[(2, 2, 2, *grid)] * 2,
                                          ((2 * window_size - 1)**2, 2))
-        q, k, v, scale, offset, bias_table = (x.requires_grad_() for x in inputs)
+        q, k, v, scale, offset, bias_table = inputs
         windows = 0.3 * scale, 2 * offset
         out = varied_size_window_attention(q, k, v, *windows, bias_table, window_size, (0, 0), 0.2, backend)
         sampled = varied_size_window_sample(k, *windows, window_size, (0, 0), backend)
         loss = out.square().sum() + sampled.square().sum()
-        results += [out, sampled, *torch.autograd.grad(loss, [q, k, v, scale, offset, bias_table])]
+        results += [out, sampled, *torch.autograd.grad(loss, inputs)]
     return results
-
-
-def example_of_library(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """The same for the CUDA library."""
-    return example('cuda' if backend == 'triton' else backend, device, dtype)
 
 
 # ---- Triton
@@ -244,10 +241,8 @@ def example_of_library(backend: str, device: torch.device, dtype: torch.dtype) -
 def triton_attention(scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, pad: tuple[int, int],
                      softmax_scale: float, *maps: Tensor) -> Tensor:
     """``maps`` are q, k and v, or one packed projection; they run in the dtype of autocast."""
-    device = maps[0].device.type
-    if device != 'meta' and torch.is_autocast_enabled(device):
-        maps = [x.to(torch.get_autocast_dtype(device)) for x in maps]
-    with without_autocast(device):
+    maps = [x.to(product_dtype(x)) for x in maps]
+    with without_autocast(maps[0].device.type):
         return _TritonAttention.apply(scale, offset, bias_table, window_size, *pad, softmax_scale, *maps)
 
 
@@ -255,21 +250,18 @@ class _TritonSample(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, features: Tensor, scale: Tensor, offset: Tensor, *window: int) -> Tensor:
-        from .kernels import window_sampling as kernels  # Triton may be missing
         ctx.save_for_backward(features, scale, offset)
         ctx.window = window
-        return kernels.sample(features, scale, offset, *window)
+        return kernels.window_sampling.sample(features, scale, offset, *window)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
-        from .kernels import window_sampling as kernels
         features, scale, offset = ctx.saved_tensors
-        grad_scale, grad_offset = kernels.slopes(features, grad, scale, offset, *ctx.window)
+        slopes = kernels.window_sampling.slopes(features, grad, scale, offset, *ctx.window)
         grad_features = torch.empty_like(features)
-        kernels.grad_pixels(grad[None], scale, offset, grad_features[None], *ctx.window)
-        grad_scale, grad_offset = whole(grad_scale), whole(grad_offset)
-        return grad_features, grad_scale, grad_offset, None, None, None
+        kernels.window_sampling.grad_pixels(grad[None], scale, offset, grad_features[None], *ctx.window)
+        return grad_features, *map(sum_parts, slopes), None, None, None
 
 
 class _TritonAttention(torch.autograd.Function):
@@ -277,34 +269,28 @@ class _TritonAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, top: int, left: int,
                 softmax_scale: float, *maps: Tensor) -> Tensor:
-        from .kernels import varied_size_window as kernels  # Triton may be missing
         ctx.constants = window_size, top, left, softmax_scale
-        q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
-        out, lse = kernels.attention(q, k, v, scale, offset, bias_table, *ctx.constants)
+        q, k, v = maps if len(maps) == 3 else unpack(*maps)
+        out, lse = kernels.varied_size_window.attention(q, k, v, scale, offset, bias_table, *ctx.constants)
         ctx.save_for_backward(scale, offset, bias_table, lse, *maps)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
-        from .kernels import varied_size_window as kernels
-        from .kernels import window_sampling
         scale, offset, bias_table, lse, *maps = ctx.saved_tensors
         window_size, top, left, softmax_scale = ctx.constants
-        q, k, v = maps if len(maps) == 3 else maps[0].permute(3, 0, 4, 5, 1, 2).unbind(0)
+        q, k, v = maps if len(maps) == 3 else unpack(*maps)
         packed = q.new_empty((q.shape[0], *q.shape[3:], 3, *q.shape[1:3]))
         grads = packed.permute(3, 0, 4, 5, 1, 2)
         inputs = grad, q, k, v, scale, offset, bias_table, lse, grads[0]
-        delta = kernels.grad_rows(*inputs, *ctx.constants) if window_sampling.num_blocks(window_size) > 1 else None
-        tokens, grad_scale, grad_offset, tables = kernels.grad_windows(*inputs, delta, *ctx.constants)
-        window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
-        return (whole(grad_scale), whole(grad_offset), tables.sum((0, 2)).T, None, None, None, None,
+        delta = None
+        if kernels.window_sampling.num_blocks(window_size) > 1:
+            delta = kernels.varied_size_window.grad_rows(*inputs, *ctx.constants)
+        tokens, *slopes, tables = kernels.varied_size_window.grad_windows(*inputs, delta, *ctx.constants)
+        kernels.window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
+        return (*map(sum_parts, slopes), tables.sum((0, 2)).T, None, None, None, None,
                 *(grads if len(maps) == 3 else [packed]))
-
-
-def whole(parts: Tensor) -> Tensor:
-    """The sum over blocks of tokens."""
-    return parts.sum(0) if len(parts) > 1 else parts[0]
 
 
 # ---- the reference
@@ -358,7 +344,5 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: 
     query = windows(F.pad(q, (left, right, top, bottom)))
     bias = bias_table.T[:, relative_position_index(ws, q.device)].to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
-    out = out.view(b, nh, nw, heads, ws, ws, d).permute(0, 3, 6, 1, 4, 2, 5).reshape(b, heads, d, nh * ws, nw * ws)
-    if torch.compiler.is_compiling():  # as in ops/window.py, a slice's size would nest from block to block
-        return F.pad(out, (-left, -right, -top, -bottom))
-    return out[..., top:top + height, left:left + width]
+    out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)
+    return crop(out, height, width, top, left).unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)

@@ -73,13 +73,8 @@ def cyclic_shift(x: Tensor, shift: int) -> Tensor:
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:
     """``attn_mask`` of shifted windows: only tokens that are neighbors in the image attend to each other.
 
-    Args:
-        height, width (int): Size of the padded map, multiples of ``window_size``.
-        shift (int): By how much the map was rolled up and left, in tokens.
-        like (Tensor): Gives dtype and device.
-
-    Returns:
-        Tensor: ``(windows, 1, N, N)``, 0 inside a region and -100 between regions.
+    Of a map of whole windows that was rolled up and left by ``shift`` tokens: ``(windows, 1, N, N)``, 0 inside a region
+    and -100 between regions, with the dtype and device of ``like``.
     """
     s = window_size
 

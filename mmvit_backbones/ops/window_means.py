@@ -8,16 +8,10 @@ from .window import needs_padding
 
 
 def window_means(x: Tensor, window_size: int, padding: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
-    """The means of the windows of a map that is read elsewhere, too.
+    """A map ``(B, H, W, C)``, for its other readers, and the means ``(B, nh, nw, C)`` of its windows.
 
-    Args:
-        x (Tensor): ``(B, H, W, C)``.
-        window_size (int): Tokens along a side of a window.
-        padding (tuple[int, int, int, int]): Zeros to the left, right, top and bottom that make windows whole.
-
-    Returns:
-        tuple[Tensor, Tensor]: The map, for its other readers, and the means ``(B, nh, nw, C)``, in at least 32 bits
-        under autocast.
+    ``padding`` are zeros to the left, right, top and bottom that make windows whole. Under autocast, the means have at
+    least 32 bits.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return x, means_of(x, window_size, padding)

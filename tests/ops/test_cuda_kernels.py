@@ -17,7 +17,7 @@ SHARED_LIMIT = 48 * 1024  # of memory that a kernel asks for by itself
 
 def nvcc() -> str | None:
     try:
-        return build.find_nvcc(build.Torch())
+        return build.find_nvcc()
     except build.BuildError:
         return None
 
@@ -32,7 +32,7 @@ def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
     path = tmp_path / 'mmvit_cuda.so'
     monkeypatch.setattr(build, 'CUDA_ARCHITECTURES', ('80', '90'))
     monkeypatch.setattr(build, 'CUDA_FLAGS', [*build.CUDA_FLAGS, '-Xptxas', '-v'])
-    said = build.build_cuda(build.Torch(), path)
+    said = build.build_cuda(path)
     for architecture in build.CUDA_ARCHITECTURES:
         check_resources(architecture, said)
     process = CONTEXT.Process(target=load_cuda_kernels, args=(str(path), ))

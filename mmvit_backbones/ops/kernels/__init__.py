@@ -1,6 +1,9 @@
-"""Triton kernels of the operators, all of which importing this folder registers. It needs Triton."""
-import pkgutil
+"""Triton kernels of the operators, each file of which is imported when it is asked for: Triton may be missing."""
 from importlib import import_module
+from types import ModuleType
 
-for _module in pkgutil.iter_modules(__path__):
-    import_module(f'{__name__}.{_module.name}')
+
+def __getattr__(name: str) -> ModuleType:
+    if name.startswith('_'):
+        raise AttributeError(name)
+    return import_module(f'{__name__}.{name}')

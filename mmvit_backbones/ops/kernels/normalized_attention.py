@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of
+from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block, store_rows
 
 
@@ -135,6 +135,24 @@ def _grad_value_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd
     tl.store(products + image * tl.num_programs(1) + tl.program_id(1), tl.sum(total * v.to(tl.float32)))
 
 
+@triton.jit
+def _product_kernel(a, a_b, a_h, a_n, a_m, b, b_b, b_h, b_m, b_d, out, out_b, out_h, out_n, out_d, heads, n, m, d,
+                    scale, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+                    PRECISION: tl.constexpr):
+    """``out = scale * a b`` of strided heads, for scaled logits: a block of ``out`` per program."""
+    a = head_of(a, heads, a_b, a_h)
+    b = head_of(b, heads, b_b, b_h)
+    blocks = tl.cdiv(d, BLOCK_D)
+    row, column = tl.program_id(1) // blocks * BLOCK_N, tl.program_id(1) % blocks * BLOCK_D
+    rows, inner, columns = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for start in range(0, m, BLOCK_M):
+        x = load_block(a, a_n, a_m, row, start, rows, inner, n, m)
+        y = load_block(b, b_m, b_d, start, column, inner, columns, m, d)
+        total = dot(x, y, total, PRECISION)
+    store_block(head_of(out, heads, out_b, out_h), out_n, out_d, row, column, rows, columns, n, d, scale * total)
+
+
 BLOCK_N, BLOCK_M = 64, 64
 
 
@@ -144,8 +162,8 @@ def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
     b, heads, n, m = logits.shape
     lse = logits.new_empty((b, heads, n), dtype=torch.float32)
     squares = logits.new_empty((b, heads, triton.cdiv(n, BLOCK_N)), dtype=torch.float32)
-    launch(_statistics_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), logits, *logits.stride(), lse, squares, heads, n,
-           m, BLOCK_N=BLOCK_N, BLOCK_M=block_of(m, BLOCK_M))
+    launch(_statistics_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, squares, heads, n, m,
+           BLOCK_N=BLOCK_N, BLOCK_M=block_of(m, BLOCK_M))
     return lse, squares
 
 
@@ -155,8 +173,8 @@ def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: fl
     (b, heads, n, m), d = logits.shape, value.shape[3]
     out = value.new_empty((b, n, heads, d)).transpose(1, 2)
     rstd = lse.new_empty((b, heads))
-    launch(_forward_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), logits, *logits.stride(), lse, squares, value,
-           *value.stride(), out, *out.stride(), rstd, heads, n, m, d, eps, squares.shape[2], BLOCK_N=BLOCK_N,
+    launch(_forward_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, squares,
+           *with_strides(value, out), rstd, heads, n, m, d, eps, squares.shape[2], BLOCK_N=BLOCK_N,
            BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
     return out, rstd
 
@@ -168,8 +186,8 @@ def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, val
     result = torch.empty_like(logits)
     if result.stride() != logits.stride():
         raise ValueError(f'logits must be dense, got strides {logits.stride()} for {tuple(logits.shape)}')
-    launch(_grad_logits_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), logits, *logits.stride(), lse, rstd, products,
-           value, *value.stride(), grad, *grad.stride(), result, heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
+    launch(_grad_logits_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, rstd, products,
+           *with_strides(value, grad), result, heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
            BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
     return result
 
@@ -181,7 +199,22 @@ def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: T
     result = grad.new_empty((b, m, heads, d)).transpose(1, 2)
     block_m = block_of(m, BLOCK_M)
     products = lse.new_empty((b, heads, triton.cdiv(m, block_m)))
-    launch(_grad_value_kernel, (b * heads, triton.cdiv(m, block_m)), logits, *logits.stride(), lse, rstd, value,
-           *value.stride(), grad, *grad.stride(), result, *result.stride(), products, heads, n, m, d, BLOCK_N=BLOCK_N,
-           BLOCK_M=block_m, BLOCK_D=block_of(d), PRECISION=precision_of(grad))
+    launch(_grad_value_kernel, (b * heads, triton.cdiv(m, block_m)), *with_strides(logits), lse, rstd,
+           *with_strides(value, grad, result), products, heads, n, m, d, BLOCK_N=BLOCK_N, BLOCK_M=block_m,
+           BLOCK_D=block_of(d), PRECISION=precision_of(grad))
     return result, products
+
+
+@kernel_operator('scaled_product')
+def scaled_product(a: Tensor, b: Tensor, scale: float, as_map: bool = True) -> Tensor:
+    """``scale * a b`` of ``(B, heads, N, M)`` and ``(B, heads, M, d)``, any strides: ``(B, heads, N, d)``.
+
+    ``as_map`` lays it out as ``(B, N, heads, d)``.
+    """
+    (batch, heads, n, m), d = a.shape, b.shape[3]
+    out = b.new_empty((batch, n, heads, d)).transpose(1, 2) if as_map else b.new_empty((batch, heads, n, d))
+    block_n, block_d = block_of(n, 64), block_of(d)
+    launch(_product_kernel, (batch * heads, triton.cdiv(n, block_n) * triton.cdiv(d, block_d)),
+           *with_strides(a, b, out), heads, n, m, d, scale, BLOCK_N=block_n, BLOCK_M=block_of(m, 64), BLOCK_D=block_d,
+           PRECISION=precision_of(b))
+    return out

@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of
+from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import block_at, dot, is_inside, load_block, load_rows, store_block, store_rows
 
 BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
@@ -273,11 +273,6 @@ def blocks_of(width: int, has_positions: bool, has_cells: bool) -> tuple[int, in
     return BLOCK_N // 2 if has_cells else BLOCK_N, BLOCK_M // 2 if has_positions else block_of(width, BLOCK_M)
 
 
-def grid_of(num_keys: int, by_row: Tensor | None, by_column: Tensor | None) -> tuple[int, int]:
-    """Rows and columns of the keys."""
-    return (1, num_keys) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
-
-
 @kernel_operator('residual_attention')
 def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor | None, mask: Tensor | None,
             by_row: Tensor | None, by_column: Tensor | None, learned: Tensor | None, alpha: float, scale: float,
@@ -286,14 +281,14 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, bias: Tensor |
     b, windows, heads, n, d = q.shape
     m, dv = v.shape[3:]
     shape = b, windows, heads, n, m
-    height, width = grid_of(m, by_row, by_column)
+    height, width = (1, m) if by_row is None else (by_row.shape[-1], by_column.shape[-1])
     out = v.new_empty((b, windows, n, heads, dv)).transpose(2, 3)
     logits, lse = q.new_empty(shape), q.new_empty(shape[:4], dtype=torch.float32)
     block_n, block_m = blocks_of(width, by_row is not None, prev_cell > 1)
-    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, block_n)), q, *q.stride(), k, *k.stride(), v,
-           *v.stride(), *_optional(prev, (*shape[:4], m // prev_cell**2), q), *_optional(bias, shape, q),
+    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, block_n)), *with_strides(q, k, v),
+           *_optional(prev, (*shape[:4], m // prev_cell**2), q), *_optional(bias, shape, q),
            *_optional(mask, shape, q), q if by_row is None else by_row, q if by_column is None else by_column,
-           q if learned is None else learned, alpha, scale, out, *out.stride(), logits, lse, windows, heads, n, m,
+           q if learned is None else learned, alpha, scale, *with_strides(out), logits, lse, windows, heads, n, m,
            height, width, d, dv, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
            HAS_POSITIONS=by_row is not None, LEARNED=learned is not None, QUERY_SKIP=query_skip, PREV_CELL=prev_cell,
            BLOCK_N=block_n, BLOCK_M=block_m, BLOCK_D=block_of(max(d, dv)), PRECISION=precision_of(q))
@@ -326,10 +321,10 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, blended: boo
     grad_alpha = lse.new_empty((b * windows * heads, triton.cdiv(n, block_n)) if learned is not None else (0, ))
     grad_by_row = (q if parts == 1 else lse).new_empty((parts, *lse.shape, height) if has_positions else (0, ))
     grad_by_column = q.new_empty((*lse.shape, width) if has_positions else (0, ))
-    launch(_grad_rows_kernel, (b * windows * heads, triton.cdiv(n, block_n)), q, *q.stride(), k, *k.stride(), v,
-           *v.stride(), *_optional(prev, (*lse.shape, m // prev_cell**2), q), *_optional(mask, logits.shape, q), grad,
-           *grad.stride(), q if grad_next is None else grad_next, next_heads, query_width,
-           q if learned is None else learned, alpha, scale, logits, lse, grad_q, *grad_q.stride(), grad_prev,
+    launch(_grad_rows_kernel, (b * windows * heads, triton.cdiv(n, block_n)), *with_strides(q, k, v),
+           *_optional(prev, (*lse.shape, m // prev_cell**2), q), *_optional(mask, logits.shape, q),
+           *with_strides(grad), q if grad_next is None else grad_next, next_heads, query_width,
+           q if learned is None else learned, alpha, scale, logits, lse, *with_strides(grad_q), grad_prev,
            grad_logits, delta, grad_alpha, grad_by_row, grad_by_column, windows, heads, n, m, height, width, d, dv,
            HAS_PREV=blended, HAS_MASK=mask is not None, HAS_POSITIONS=has_positions, HAS_NEXT=grad_next is not None,
            LEARNED=learned is not None, QUERY_SKIP=query_skip, WRITE_LOGITS=write_logits, PREV_CELL=prev_cell,
@@ -346,12 +341,11 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, learned: Ten
     """Gradients of k and v."""
     (b, windows, heads, n, d), (m, dv) = q.shape, v.shape[3:]
     grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
-    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), q, *q.stride(), v, *v.stride(),
-           *_optional(mask, logits.shape, q), grad, *grad.stride(),
-           q if grad_next is None else grad_next, next_heads, query_width, width,
-           q if learned is None else learned, alpha, scale, logits, lse, delta, grad_k, *grad_k.stride(), grad_v,
-           *grad_v.stride(), windows, heads, n, m, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None,
-           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, COARSE=coarse,
-           QUERY_CELL=query_cell, KEY_CELL=key_cell, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M, BLOCK_D=block_of(max(d, dv)),
+    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), *with_strides(q, v),
+           *_optional(mask, logits.shape, q), *with_strides(grad), q if grad_next is None else grad_next, next_heads,
+           query_width, width, q if learned is None else learned, alpha, scale, logits, lse, delta,
+           *with_strides(grad_k, grad_v), windows, heads, n, m, d, dv, HAS_PREV=blended, HAS_MASK=mask is not None,
+           HAS_NEXT=grad_next is not None, LEARNED=learned is not None, COARSE=coarse, QUERY_CELL=query_cell,
+           KEY_CELL=key_cell, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M, BLOCK_D=block_of(max(d, dv)),
            PRECISION=precision_of(q))
     return grad_k, grad_v

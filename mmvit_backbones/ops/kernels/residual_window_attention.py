@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of
+from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import dot, load_block, store_block
 
 
@@ -147,7 +147,7 @@ def forward(qkv: Tensor, padding: Tensor | None, prev: Tensor | None, bias: Tens
     area, d = window_size**2, c // 3 // num_heads
     out = qkv.new_empty((b, h, w, c // 3))
     logits = qkv.new_empty((b, rows * columns, num_heads, area, area))
-    launch(_forward_kernel, (b * rows * columns * num_heads, ), qkv, *qkv.stride(), qkv if padding is None else padding,
+    launch(_forward_kernel, (b * rows * columns * num_heads, ), *with_strides(qkv), qkv if padding is None else padding,
            qkv if prev is None else prev, *((0, 0, 0) if prev is None else prev.stride()[:3]), bias,
            bias if mask is None else mask, out, logits, h, w, rows, columns, shift, num_heads, d, alpha, scale,
            HAS_PREV=prev is not None, HAS_MASK=mask is not None, PADDED=padding is not None, WINDOW=window_size,
@@ -165,8 +165,8 @@ def backward(qkv: Tensor, padding: Tensor | None, mask: Tensor | None, logits: T
     area, d = window_size**2, c // 3 // num_heads
     grad_qkv = qkv.new_empty((b, rows * window_size, columns * window_size, c))
     grad_logits = torch.empty_like(logits)
-    launch(_backward_kernel, (b * rows * columns * num_heads, ), qkv, *qkv.stride(),
-           qkv if padding is None else padding, logits if mask is None else mask, logits, grad, *grad.stride(),
+    launch(_backward_kernel, (b * rows * columns * num_heads, ), *with_strides(qkv),
+           qkv if padding is None else padding, logits if mask is None else mask, logits, *with_strides(grad),
            logits if grad_next is None else grad_next, grad_qkv, grad_logits, h, w, rows, columns, shift, num_heads, d,
            own, keep, scale, HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, PADDED=padding is not None,
            WINDOW=window_size, BLOCK_N=block_of(area), BLOCK_D=block_of(d), PRECISION=precision_of(qkv))

@@ -33,24 +33,20 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def launch_over(kernel, inputs: tuple[Tensor, ...], num_outputs: int) -> list[Tensor]:
-    """Runs a kernel over all elements of maps; gives channels-last maps of the same shape."""
-    outputs = [torch.empty_like(inputs[0]) for _ in range(num_outputs)]
-    elements = inputs[0].numel()
-    launch(kernel, (triton.cdiv(elements, BLOCK), ), *inputs, *outputs, elements, BLOCK=BLOCK)
-    return outputs
-
-
 @kernel_operator('sigmoid_gate')
 def forward(x: Tensor, gate: Tensor) -> Tensor:
     """``x * gate.sigmoid()`` of ``(B, C, H, W)``."""
-    return launch_over(_forward_kernel, (x, gate), 1)[0]
+    out = torch.empty_like(x)
+    launch(_forward_kernel, (triton.cdiv(x.numel(), BLOCK), ), x, gate, out, x.numel(), BLOCK=BLOCK)
+    return out
 
 
 @kernel_operator('sigmoid_gate_backward')
 def backward(x: Tensor, gate: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of both arguments."""
-    grad_x, grad_gate = launch_over(_backward_kernel, (x, gate, grad), 2)
+    grad_x, grad_gate = torch.empty_like(x), torch.empty_like(x)
+    launch(_backward_kernel, (triton.cdiv(x.numel(), BLOCK), ), x, gate, grad, grad_x, grad_gate, x.numel(),
+           BLOCK=BLOCK)
     return grad_x, grad_gate
 
 

@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import kernel_operator, precision_of
-from .blocks import dot
+from ..backends import kernel_operator, precision_of, with_strides
+from .blocks import dot, load_rows, store_rows
 from .window_sampling import (
     FEW,
     add_slopes,
@@ -30,7 +30,6 @@ from .window_sampling import (
     sample_both,
     store_pixels,
     store_slopes,
-    with_strides,
 )
 
 
@@ -109,8 +108,7 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
         total = total * shrink + tl.sum(attn, 1)
         result = dot(attn.to(values.dtype), values, result * shrink[:, None], PRECISION)
         highest = new_highest
-    tl.store(lse + tl.program_id(0).to(tl.int64) * (WINDOW * WINDOW) + query, highest + tl.log(total),
-             mask=query < WINDOW * WINDOW)
+    store_rows(lse, 0, query, WINDOW * WINDOW, highest + tl.log(total))
     store_pixels(head_map(out, o_b, o_h, o_d, o_y, o_x, image, head), y, x, valid, channels, d, result / total[:, None])
 
 
@@ -129,23 +127,20 @@ def _rows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
     queries = load_pixels(head_map(q, q_b, q_h, q_d, q_y, q_x, image, head), y, x, valid, channels, d)
     g = load_pixels(head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head), y, x, valid, channels, d)
     bias += head * bias_h
-    at = tl.program_id(0).to(tl.int64) * (WINDOW * WINDOW) + query
-    row_lse = tl.load(lse + at, mask=query < WINDOW * WINDOW, other=0.)
+    row_lse = load_rows(lse, 0, query, WINDOW * WINDOW)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
-    for first in range(0, WINDOW * WINDOW, BLOCK_N):
-        token = first + tl.arange(0, BLOCK_N)
-        keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
-        attn, grad_attn = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale,
-                                  WINDOW, PRECISION)
-        row_sum += tl.sum(attn * grad_attn, 1)
-    tl.store(delta + at, row_sum, mask=query < WINDOW * WINDOW)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for first in range(0, WINDOW * WINDOW, BLOCK_N):
-        token = first + tl.arange(0, BLOCK_N)
-        keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
-        attn, grad_attn = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale,
-                                  WINDOW, PRECISION)
-        result = dot((attn * (grad_attn - row_sum[:, None])).to(keys.dtype), keys, result, PRECISION)
+    for sweep in tl.static_range(2):  # the first finds the sums of rows
+        for first in range(0, WINDOW * WINDOW, BLOCK_N):
+            token = first + tl.arange(0, BLOCK_N)
+            keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
+            attn, grad_attn = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid,
+                                      softmax_scale, WINDOW, PRECISION)
+            if sweep == 0:
+                row_sum += tl.sum(attn * grad_attn, 1)
+            else:
+                result = dot((attn * (grad_attn - row_sum[:, None])).to(keys.dtype), keys, result, PRECISION)
+    store_rows(delta, 0, query, WINDOW * WINDOW, row_sum)
     grad_q = head_map(grad_q, o_b, o_h, o_d, o_y, o_x, image, head)
     store_pixels(grad_q, y, x, valid, channels, d, softmax_scale * result)
 
@@ -164,8 +159,8 @@ def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v
     grad_q = head_map(grad_q, o_b, o_h, o_d, o_y, o_x, image, head)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     bias += head * bias_h
-    window = tl.program_id(0).to(tl.int64)
-    table += (window * tl.num_programs(1) + tl.program_id(1)) * ((2 * WINDOW - 1) * (2 * WINDOW - 1))
+    program = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
+    table += program * ((2 * WINDOW - 1) * (2 * WINDOW - 1))
     key = tl.program_id(1) * BLOCK_N
     token = key + tl.arange(0, BLOCK_N)
     keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
@@ -175,15 +170,14 @@ def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v
         query = first + tl.arange(0, BLOCK_N)
         y, x, valid = _queries(query, row, column, top, left, size, WINDOW)
         queries, g = load_pixels(q, y, x, valid, channels, d), load_pixels(grad, y, x, valid, channels, d)
-        at = window * (WINDOW * WINDOW) + query
-        row_lse = tl.load(lse + at, mask=query < WINDOW * WINDOW, other=0.)
+        row_lse = load_rows(lse, 0, query, WINDOW * WINDOW)
         attn, block = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale,
                               WINDOW, PRECISION)
         for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
         if WHOLE:
             row_sum = tl.sum(attn * block, 1)
         else:
-            row_sum = tl.load(delta + at, mask=query < WINDOW * WINDOW, other=0.)
+            row_sum = load_rows(delta, 0, query, WINDOW * WINDOW)
         block = attn * (block - row_sum[:, None])
         _add_to_table(table, block, query, key, WHOLE, WINDOW, BLOCK_N)
         block = block.to(queries.dtype)

@@ -7,13 +7,13 @@ windows that reach it, in their order: no atomic additions, and the same bits in
 A program has one window of one head and a block of its tokens; ``_pixels_kernel`` a tile of the map. Maps are
 ``(B, heads, d, H, W)`` with any strides, windows ``(B, nh, nw, heads)`` with the last fastest.
 """
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of
+from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import dot
 
 BLOCK = 64  # tokens; windows of up to 8 x 8 are one block
@@ -254,12 +254,6 @@ def empty_map(like: Tensor, *shape: int) -> Tensor:
     """``(..., heads, C, H, W)``, laid out as ``(..., H, W, heads, C)``."""
     *first, heads, channels, height, width = shape
     return like.new_empty((*first, height, width, heads, channels)).movedim((-2, -1), (-4, -3))
-
-
-def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
-    """Tensors, each followed by its strides."""
-    for x in tensors:
-        yield from (x, *x.stride())
 
 
 def block_size(window_size: int) -> int:

@@ -4,6 +4,7 @@ FOLDER takes the library. Each thread of a block is a fiber (``block.h``), so th
 shows whether the kernels compute the right thing, not whether a GPU runs them, nor races between its threads.
 """
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,18 +23,19 @@ TESTS = {
 
 
 def compile_library(folder: Path) -> Path:
-    found = build.Torch()
-    cuda = build.find_cuda(build.find_nvcc(found))
+    torch_flags, torch_libraries = build.torch_flags()
+    plan = subprocess.run([build.find_nvcc(), '--dryrun', '-x', 'cu', '-c', '/dev/null'], capture_output=True,
+                          text=True)
+    cuda = Path(re.search(r'TOP=(\S+)', plan.stderr)[1])  # what is called nvcc may be a script elsewhere
     headers = [f'-DMMVIT_DEVICE_PRIMITIVES="{HERE / "block.h"}"', f'-DMMVIT_DEVICE_HEADER="{HERE / "device.h"}"']
-    flags = [*found.flags, f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
-    compiler = build.find_compiler().split()
+    flags = [*torch_flags, *build.LIBRARY_FLAGS, f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
+    compiler = build.find_compiler()
     commands = [[*compiler, *flags, '-x', 'c++', '-c', source, '-o', folder / f'{source.stem}.o']
                 for source in sorted(build.SOURCES.glob('*.cu'))]
-    commands.append([*compiler, *flags, *found.includes, '-c', build.SOURCES / 'cuda_operators.cpp',
-                     '-o', folder / 'cuda_operators.o'])
+    commands.append([*compiler, *flags, '-c', build.SOURCES / 'cuda_operators.cpp', '-o', folder / 'cuda_operators.o'])
     build.run_all(commands)
     library = folder / 'libemulated.so'
-    build.run([*compiler, '-shared', *folder.glob('*.o'), *found.link, '-o', library])
+    build.run([*compiler, '-shared', *folder.glob('*.o'), *torch_libraries, '-o', library])
     return library
 
 

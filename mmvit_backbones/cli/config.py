@@ -12,7 +12,6 @@ from ..engine import RELIABLE_HOOKS
 from ..engine.errors import first_line
 from ..zoo import list_models
 
-PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
@@ -53,11 +52,9 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     # A config is a program: it can fail in any way.
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    if osp.splitext(path)[1] in PLAIN_FORMATS:
+    if not path.endswith('.py'):  # json and yaml have no tuples
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
-    _check_framework(cfg, path)
-    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
-        _check_part(cfg, key, path)
+    _check(cfg, path, needs)
     if complete is not None:
         complete(cfg)
     for key in options or {}:
@@ -66,7 +63,6 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     for key in LOADERS:
         if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
             cfg[key].persistent_workers = False
-    _set_framework_defaults(cfg)
     hooks = cfg.get('default_hooks') or {}
     for name in RELIABLE_HOOKS:  # mmengine leaves out those set to None of its own alone
         if name in hooks and hooks[name] is None:
@@ -80,17 +76,25 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
     if not isinstance(text, str):
         raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
     try:
-        statements = ast.parse(text).body
-        cfg = Config({statement.targets[0].id: _literal(statement.value) for statement in statements})
-    except (AttributeError, SyntaxError, ValueError) as error:
+        cfg = Config(parse_config(text))
+    except ValueError as error:
         raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
-    _check_framework(cfg, path)
-    _set_framework_defaults(cfg)
+    _check(cfg, path)
     return cfg
 
 
+def parse_config(text: str) -> dict:
+    """The values in a printed config, which is not run; raises a ValueError for any other text."""
+    try:
+        return {statement.targets[0].id: _literal(statement.value) for statement in ast.parse(text).body}
+    except (AttributeError, SyntaxError) as error:
+        raise ValueError(str(error)) from error
+
+
 def _literal(node: ast.expr):
-    """What a node of a printed config stands for: literals, and calls of ``dict`` with keywords."""
+    """What a node of a printed config stands for: literals, inf and nan, and calls of ``dict`` with keywords."""
+    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
+        return float(node.id)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
         return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.Dict):
@@ -148,27 +152,22 @@ def dicts_in(config) -> Iterator[dict]:
             yield from dicts_in(part)
 
 
-def _check_framework(cfg: Config, path: str) -> None:
+def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
+    """Refuse a config without what it needs, and complete one of mmpretrain, which leaves the batching to scripts."""
     framework = cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
     if find_spec(framework) is None:
         raise UsageError(f'config {path} needs {framework}, which is not installed')
-
-
-def _check_part(cfg: Config, key: str, path: str) -> None:
-    part = cfg.get(key)
-    if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
-        raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
-    if key.endswith('_dataloader') and not isinstance(part.get('dataset'), dict):
-        raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
-
-
-def _set_framework_defaults(cfg: Config) -> None:
-    """Complete a config of mmpretrain, which leaves the batching to the scripts."""
-    for key in LOADERS:
-        if cfg.default_scope == 'mmpretrain' and cfg.get(key):
-            cfg[key].setdefault('collate_fn', dict(type='default_collate'))
+    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
+        part = cfg.get(key)
+        if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
+            raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
+        if key in LOADERS:
+            if not isinstance(part.get('dataset'), dict):
+                raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
+            if framework == 'mmpretrain':
+                part.setdefault('collate_fn', dict(type='default_collate'))
 
 
 def _check_option(cfg: Config, key: str) -> None:

@@ -59,7 +59,7 @@ def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def official_weights(cfg: Config, tag: str | bool) -> str:
-    """The name under which the authors' weights of the config's backbone are read."""
+    """The name of the authors' weights for the config's backbone, as :func:`read_checkpoint` takes it."""
     backbone = cfg.model.get('backbone') or {}
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
@@ -97,28 +97,20 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
     try:
         check_distributions()
         main(args)
-    except (UsageError, CheckpointError) as error:
-        _fail(error, only_first=True)  # all processes see it
-    except TrainingError as error:
-        _fail(error)
     except Exception as error:  # the signal of a lost process interrupts whatever runs
-        reason = _lost_process(error)
+        is_seen_by_all = isinstance(error, (UsageError, CheckpointError))
+        reason = error if is_seen_by_all or isinstance(error, TrainingError) else _lost_process(error)
         if reason is None:
             raise
-        _fail(reason)
+        # One process of several ends the run, and need not wait for the others.
+        if not is_seen_by_all or os.environ['LOCAL_RANK'] == '0':
+            rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not is_seen_by_all else ''
+            print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
+        sys.exit(1)
     if torch.distributed.is_initialized():
         # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
         gc.collect()
         torch.distributed.destroy_process_group()
-
-
-def _fail(reason: Exception | str, only_first: bool = False) -> None:
-    """End with one line; one process of several ends the run, and need not wait for the others."""
-    is_one_of_many = 'RANK' in os.environ
-    if not (only_first and os.environ['LOCAL_RANK'] != '0'):
-        rank = f'rank {os.environ["RANK"]}: ' if is_one_of_many and not only_first else ''
-        print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
-    sys.exit(1)
 
 
 def _lost_process(error: Exception) -> str | None:
@@ -245,12 +237,10 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
 
 
-def check_checkpoint(filename: str) -> dict | None:
-    """Read a checkpoint to see that it is one, and return what it holds.
-
-    Names that others resolve are left to them: there is nothing to return.
-    """
-    return read_checkpoint(filename, mmap=True) if _is_readable(filename) else None
+def check_checkpoint(filename: str) -> None:
+    """Read a checkpoint to see that it is one; names that others resolve are left to them."""
+    if _is_readable(filename):
+        read_checkpoint(filename, mmap=True)
 
 
 def _is_readable(filename: str) -> bool:

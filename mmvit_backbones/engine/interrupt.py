@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
@@ -14,8 +15,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from .finite import check_finite
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # A launcher passes on what the terminal has sent already, and Slurm repeats what it sends.
 SAME_SIGNAL_SECONDS = 5.
@@ -37,7 +36,7 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self.receive) for number in SIGNALS}
+            self.previous = {number: signal.signal(number, self.receive) for number in (signal.SIGTERM, signal.SIGINT)}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loop.dataloader.worker_init_fn = partial(_start_worker, loop.dataloader.worker_init_fn)
@@ -66,14 +65,11 @@ class InterruptHook(Hook):
             self.stop(runner, self.received, runner.iter)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        number = self.agree()
-        if number:
+        if number := self.agree():
             self.stop(runner, number, runner.iter)
 
     def agree(self) -> int:
         """The signal that any of the processes got, or 0."""
-        if get_world_size() == 1:
-            return self.received
         number = torch.tensor(self.received)
         all_reduce(number, 'max')
         return int(number)
@@ -84,8 +80,7 @@ class InterruptHook(Hook):
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            with open(osp.join(runner.work_dir, 'last_checkpoint'), 'w') as file:  # which mmengine reads
-                file.write(path)
+            Path(runner.work_dir, 'last_checkpoint').write_text(path)  # which mmengine reads
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
                               f'--resume goes on from {path}')
         barrier()  # a process that leaves makes the launcher end the others

@@ -13,11 +13,7 @@ KEYS = ('images', 'annotations', 'categories')
 
 
 def read_coco(file: str) -> dict:
-    """What a COCO file holds.
-
-    Raises:
-        UsageError: It is not in that format.
-    """
+    """What a COCO file holds; one in another format is refused."""
     try:
         with open(file, encoding='utf-8') as stream:
             content = json.load(stream)
@@ -41,21 +37,20 @@ def coco_errors(file: str, folder: str) -> Iterator[str]:
         if not content[key]:
             yield f'{file}: {key} is empty'
         ids = Counter(entry['id'] for entry in content[key])
-        repeated = [number for number, count in ids.items() if count > 1]
-        if repeated:
+        if repeated := [number for number, count in ids.items() if count > 1]:
             yield f'{file}: {_some(repeated)} of {key} are given to several'
-    yield from _missing(file, folder, [image['file_name'] for image in content['images']])
+    if missing := _missing(folder, [image['file_name'] for image in content['images']]):
+        yield f'{file}: images {_some(missing)} are not in {folder}'
     sizes = {image['id']: [image.get('height'), image.get('width')] for image in content['images']}
     allowed = {
         'image_id': (lambda a: a.get('image_id') in sizes, 'the id of a listed image'),
         'category_id': (lambda a: 'category_id' in a, 'given'),
-        'bbox': (lambda a: _is_box(a.get('bbox')), 'four finite numbers'),
+        'bbox': (lambda a: _are_finite(a.get('bbox')) and len(a['bbox']) == 4, 'four finite numbers'),
         'segmentation': (lambda a: _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))),
                          'polygons of finite numbers, or a run-length encoding with counts and the size of the image'),
     }
     for key, (is_right, told) in allowed.items():
-        wrong = [annotation['id'] for annotation in content['annotations'] if not is_right(annotation)]
-        if wrong:
+        if wrong := [annotation['id'] for annotation in content['annotations'] if not is_right(annotation)]:
             yield f'{file}: {key} of annotations {_some(wrong)} must be {told}'
 
 
@@ -80,16 +75,13 @@ def coco_left_out(file: str) -> Counter:
     return left_out
 
 
-def _missing(file: str, folder: str, names: list[str]) -> Iterator[str]:
-    """Listed images that are not there, found by listing each folder once."""
-    there = {}
-    for part in {osp.dirname(name) for name in names}:
-        there[part] = set()
+def _missing(folder: str, names: list[str]) -> list[str]:
+    """The files that are not in a folder; each folder in it is listed once."""
+    there = dict.fromkeys((osp.dirname(name) for name in names), ())
+    for part in there:
         with suppress(OSError), scandir(osp.join(folder, part)) as entries:
             there[part] = {entry.name for entry in entries if entry.is_file()}
-    missing = [name for name in names if osp.basename(name) not in there[osp.dirname(name)]]
-    if missing:
-        yield f'{file}: images {_some(missing)} are not in {folder}'
+    return [name for name in names if osp.basename(name) not in there[osp.dirname(name)]]
 
 
 def _some(values: list) -> str:
@@ -98,16 +90,11 @@ def _some(values: list) -> str:
 
 
 def _are_finite(values) -> bool:
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
-
-
-def _is_box(box) -> bool:
-    return isinstance(box, (list, tuple)) and len(box) == 4 and _are_finite(box)
+    return isinstance(values, list) and all(isinstance(x, (int, float)) and math.isfinite(x) for x in values)
 
 
 def _is_segmentation(segmentation, size: list[int] | None) -> bool:
     """Polygons, a run-length encoding of the image's size, or nothing."""
     if isinstance(segmentation, dict):
         return 'counts' in segmentation and (size is None or segmentation.get('size') == size)
-    return segmentation is None or isinstance(segmentation, list) and all(
-        isinstance(polygon, list) and _are_finite(polygon) for polygon in segmentation)
+    return segmentation is None or isinstance(segmentation, list) and all(map(_are_finite, segmentation))

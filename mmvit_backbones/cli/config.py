@@ -40,10 +40,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
                 complete: Callable[[Config], None] | None = None) -> Config:
     """Load a config file for a script: one that has what it needs, and is changed by `{'a.b.c': value}`.
 
-    ``complete`` adds to the config before these options are looked at.
-
-    Raises:
-        UsageError: The file is no config for a framework, lacks something, or an option has no target in it.
+    ``complete`` adds to the config before these options are looked at; those without a target in it are refused.
     """
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
@@ -181,14 +178,13 @@ def _check_option(cfg: Config, key: str) -> None:
     node = cfg.to_dict()
     for depth, part in enumerate(parts):
         name = '.'.join(parts[:depth]) or 'the config'
-        if isinstance(node, (list, tuple)):
-            if not part.isdigit() or int(part) >= len(node):
-                raise UsageError(f'--cfg-options {key}: {name} is a list of {len(node)}, it has no item {part}')
-            part = int(part)
-        elif not isinstance(node, dict):
+        is_list = isinstance(node, (list, tuple))
+        if is_list:
+            node = {str(index): value for index, value in enumerate(node)}
+        if not isinstance(node, dict):
             raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
-        elif part not in node:
-            if 0 < depth == len(parts) - 1:
+        if part not in node:
+            if 0 < depth == len(parts) - 1 and not is_list:
                 return
             raise UsageError(f'--cfg-options {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
         node = node[part]

@@ -15,15 +15,10 @@ IGNORED = 255  # mmseg's label for what belongs to no class
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """See that a training would find its data, of some of 'train', 'val' and 'test'; with ``content``, look into it.
-
-    Raises:
-        UsageError: A file or folder is missing, or annotations are wrong.
-    """
+    """Refuse a config whose data, of some of 'train', 'val' and 'test', is missing or, with ``content``, wrong."""
     for split in splits:
         for dataset in _datasets(cfg, split):
-            missing = next((path for path in _paths(dataset) if not _is_there(path)), None)
-            if missing:
+            if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, dataset, missing))
             errors = list(annotation_errors(dataset)) if content else []
             if errors:
@@ -65,8 +60,7 @@ def sample_error(sample: tuple[dict, int]) -> str:
         if None not in stated and size != stated:
             raise UsageError(f'image {info["img_path"]} is of {size[0]} x {size[1]} pixels, the annotations say '
                              f'{stated[0]} x {stated[1]}')
-        mask = info.get('seg_map_path')
-        if mask:
+        if mask := info.get('seg_map_path'):
             labels = _read(mask, flag='unchanged', backend='pillow')
             if labels.shape[:2] != size:
                 raise UsageError(f'mask {mask} is of {labels.shape[:2]} pixels, its image of {size}')
@@ -91,8 +85,7 @@ def check_mask(path: str | Path, mask: np.ndarray, last: float) -> None:
     """Refuse a mask of several channels, or with labels above the last class."""
     if mask.ndim > 2:
         raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')
-    wrong = [int(label) for label in np.unique(mask) if label > last and label != IGNORED]
-    if wrong:
+    if wrong := [int(label) for label in np.unique(mask) if label > last and label != IGNORED]:
         raise UsageError(f'mask {path} has labels {wrong[:5]}; allowed are 0 to {last} and {IGNORED}')
 
 
@@ -108,8 +101,7 @@ def _is_there(path: str) -> bool:
 
 def _message(cfg: Config, dataset: dict, missing: str) -> str:
     root = dataset.get('data_root') or '.'
-    siblings = [leaf for split in SPLITS for leaf in _datasets(cfg, split)
-                if (leaf.get('data_root') or '.') == root]
+    siblings = [leaf for split in SPLITS for leaf in _datasets(cfg, split) if (leaf.get('data_root') or '.') == root]
     layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
     message = (f'data set not found: {osp.abspath(missing)} is missing or empty; '
                f'expected in {osp.abspath(root)}: {", ".join(layout)}')
@@ -119,10 +111,10 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
 
 
 def _layout(path: str, dataset: dict, root: str) -> str:
-    path = osp.relpath(path, root) + (os.sep if path.endswith(os.sep) else '')
+    name = osp.relpath(path, root)
+    if not path.endswith(os.sep):
+        return name
     # Without an annotation file, the folders of the images are the classes (mmpretrain).
-    is_class_tree = path.endswith(os.sep) and not dataset.get('ann_file') and \
-        not isinstance(dataset.get('data_prefix'), dict)
-    if not is_class_tree:
-        return path
-    return f'{path}<wnid>/*.JPEG' if dataset['type'] == 'ImageNet' else f'{path}<class>/<image>'
+    if dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict):
+        return f'{name}/'
+    return f'{name}/<wnid>/*.JPEG' if dataset['type'] == 'ImageNet' else f'{name}/<class>/<image>'

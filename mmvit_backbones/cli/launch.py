@@ -66,10 +66,10 @@ def official_weights(cfg: Config, tag: str | bool) -> str:
     if not variants:
         raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
     # Sizes that differ in their windows share their weights in part: those of the config's name go first.
-    name = osp.splitext(osp.basename(cfg.filename))[0]
-    variants.sort(key=lambda variant: len(variant.short_name) * (f'_{variant.short_name}_' in f'{name}_'), reverse=True)
-    with_tag = [variant for variant in variants if variant.has_weights(tag)]
-    return official_name((with_tag or variants)[0].name, tag)
+    name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
+    best = max(variants, key=lambda variant: (
+        variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
+    return official_name(best.name, tag)
 
 
 def official_name(network: str, tag: str | bool) -> str:
@@ -137,8 +137,7 @@ def _lost_process(error: Exception) -> str | None:
 
 def check_launcher(launcher: str) -> None:
     """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
-    gpus = torch.cuda.device_count()
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
     if not gpus and launcher == 'mpi':
@@ -217,9 +216,9 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave.
+    """Read the files that a model config names as pretrained weights.
 
-    It has no memory for weights: those of the files are held against its own and left.
+    ``backbone`` is what :func:`check_backbone` gave: those of the files are held against its own and left.
     """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):

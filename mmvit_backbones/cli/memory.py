@@ -11,17 +11,13 @@ from mmengine.runner import Runner
 
 from ..backbones import Backbone
 from ..checkpoints.loading import unwrap_model
-from ..engine import TrainingError
+from ..engine.errors import TrainingError, first_line
 from ..measure import count
 
 
 @contextmanager
 def explained_shortage(runner: Runner) -> Iterator[None]:
-    """Turn an error for want of memory into one line with the model, its input, and what would fit.
-
-    Raises:
-        TrainingError: Instead of torch's and Python's errors.
-    """
+    """Turn an error for want of memory into a TrainingError with the model, its input, and what would fit."""
     shapes = _ShapesHook()
     runner.register_hook(shapes)
     try:
@@ -30,8 +26,7 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
         is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if not is_shortage and 'DefaultCPUAllocator' not in str(error):
             raise
-        reason = str(error).strip().split('\n')[0]
-        raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({reason})') from error
+        raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({first_line(error)})') from error
 
 
 class _ShapesHook(Hook):

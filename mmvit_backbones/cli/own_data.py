@@ -1,17 +1,15 @@
 """Point a config to data of one's own, or to where a standard data set lies."""
 import argparse
-import os
 import os.path as osp
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
 
 from .annotations import read_coco
 from .config import UsageError, datasets_of, dicts_in
 from .data_check import check_data, check_mask
-from .images import SUFFIXES
+from .images import SUFFIXES, check_image
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
 MASKS_TO_CHECK = 100  # more would take long
@@ -77,10 +75,9 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
 
 
 def use_seg_folder(cfg: Config, folder: str) -> None:
-    """Train a segmenter on `images/{train,val}/`, `masks/{train,val}/` and `classes.txt` of a folder.
+    """Train a segmenter on `images/{train,val}/`, `masks/{train,val}/` and `classes.txt`, with a name in each line.
 
     A mask is a PNG of the image's name, whose values are the numbers of the classes from 0 (255 is ignored).
-    `classes.txt` has a name in each line.
     """
     _check_scope(cfg, 'mmseg', '--seg-folder is for segmenters')
     classes = _read_class_names(folder)
@@ -139,15 +136,12 @@ def _class_folders(folder: str, part: str) -> tuple[str, ...]:
     if not root.is_dir():
         raise UsageError(f'--class-folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
     classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
-    empty = [name for name in classes if not _has_image(root / name)]
+    empty = [name for name in classes
+             if not any(path.suffix.lower() in SUFFIXES for path in (root / name).rglob('*'))]
     if not classes or empty:
         found = f'{part}/{empty[0]}/ has no image' if empty else f'{part}/ has no folders'
         raise UsageError(f'--class-folder {folder}: {found}; the folders in it are the classes')
     return classes
-
-
-def _has_image(folder: Path) -> bool:
-    return any(name.lower().endswith(SUFFIXES) for _, _, names in os.walk(folder) for name in names)
 
 
 def _read_class_names(folder: str) -> tuple[str, ...]:
@@ -162,22 +156,20 @@ def _read_class_names(folder: str) -> tuple[str, ...]:
 
 def _check_masks(folder: str, part: str, num_classes: int) -> str:
     """Every image has a mask, whose values are numbers of classes; returns the suffix of the images."""
-    images, masks = Path(folder, 'images', part), Path(folder, 'masks', part)
-    names = sorted(path.name for path in images.iterdir() if path.suffix.lower() in SUFFIXES) if images.is_dir() else []
-    if not names:
+    images = sorted(path for path in Path(folder, 'images', part).glob('*') if path.suffix.lower() in SUFFIXES)
+    if not images:
         raise UsageError(f'--seg-folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
                          'masks/{train,val}/')
-    suffixes = {osp.splitext(name)[1] for name in names}
+    suffixes = {image.suffix for image in images}
     if len(suffixes) > 1:
         raise UsageError(f'--seg-folder {folder}: images/{part}/ has files of {sorted(suffixes)}, one suffix is '
                          'allowed')
-    for number, name in enumerate(names):
-        mask = masks / f'{osp.splitext(name)[0]}.png'
+    for number, image in enumerate(images):
+        mask = Path(folder, 'masks', part, f'{image.stem}.png')
         if not mask.is_file():
-            raise UsageError(f'--seg-folder {folder}: images/{part}/{name} has no mask {mask}')
+            raise UsageError(f'--seg-folder {folder}: images/{part}/{image.name} has no mask {mask}')
         if number < MASKS_TO_CHECK:
-            with Image.open(mask) as image:
-                check_mask(mask, np.array(image), num_classes - 1)
+            check_mask(mask, np.array(check_image(mask)), num_classes - 1)
     return suffixes.pop()
 
 

@@ -1,5 +1,4 @@
 """One work dir for one run."""
-import errno
 import fcntl
 import os
 import os.path as osp
@@ -17,11 +16,7 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def lock_work_dir(work_dir: str) -> IO:
-    """Make the work dir and keep other runs out of it until this process ends, however it ends, or the file is closed.
-
-    Raises:
-        UsageError: Another run has it, or it can't be written.
-    """
+    """Make the work dir and keep other runs out of it until this process ends, in any way, or the file is closed."""
     try:
         os.makedirs(work_dir, exist_ok=True)
         file = open(osp.join(work_dir, '.lock'), 'a+')
@@ -29,12 +24,12 @@ def lock_work_dir(work_dir: str) -> IO:
         raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: workers do not inherit it
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            return file  # a file system without locks
+    except (BlockingIOError, PermissionError) as error:
         file.seek(0)
         raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
                          'give this run another --work-dir') from error
+    except OSError:
+        return file  # a file system without locks
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
     file.flush()

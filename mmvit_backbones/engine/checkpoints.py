@@ -25,11 +25,7 @@ class AtomicBackend(LocalBackend):
     """MMEngine's local files, written under a temporary name, synced to the disk, and renamed."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Writes a file.
-
-        Raises:
-            OSError: It can't be written; the message says how much is needed and free. What was there before stays.
-        """
+        """Writes a file, or leaves what was there; then, an OSError says how much room is needed and free."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')

@@ -9,7 +9,7 @@ from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.work_dir import set_work_dir
+from mmvit_backbones.cli.run_care import set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')

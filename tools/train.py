@@ -15,7 +15,6 @@ from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.memory import explained_shortage
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
 from mmvit_backbones.cli.resume import resume_path, set_resume
-from mmvit_backbones.cli.work_dir import lock_work_dir, set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ProgressBarHook
 from mmvit_backbones.engine.bad_data import POLICIES
 
@@ -52,8 +51,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options, NEEDS, launch.use_reliable_hooks)
-    set_work_dir(cfg, args.work_dir)
+    cfg = load_config(args.config, args.cfg_options, NEEDS, run_care.use_reliable_hooks)
+    run_care.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     use_own_data(cfg, args)
     check_data(cfg, ['train', 'val'])
@@ -61,7 +60,6 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=launch.official_weights(cfg, args.pretrained))
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
     run_care.set_precision(cfg, args.precision)
-    run_care.keep_few_checkpoints(cfg)
     for package in run_care.LOG_BACKENDS:
         if getattr(args, package):
             run_care.log_to(cfg, package)
@@ -94,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return
-    lock = lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
+    lock = run_care.lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
     runner = get_runner(cfg)

@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from ..backbones import Backbone
 from ..checkpoints import CheckpointError
 from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
-from ..engine import RELIABLE_HOOKS, TrainingError
+from ..engine import TrainingError
 from ..installation import check_distributions
 from ..zoo import VARIANTS, find_variant
 from .config import UsageError, dicts_in
@@ -183,17 +183,6 @@ def use_sharding(cfg: Config) -> None:
     if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
         raise UsageError('--strategy fsdp cannot average weights; --cfg-options custom_hooks=[] leaves out EMAHook')
     cfg.strategy = dict(type='ShardedStrategy')
-
-
-def use_reliable_hooks(cfg: Config) -> None:
-    """Add the hooks of this package that a training should not be without, where the config does not name them."""
-    hooks = cfg.setdefault('default_hooks', {})
-    for name, hook in RELIABLE_HOOKS.items():
-        hooks.setdefault(name, dict(hook))
-    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    if checkpoint and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
-        checkpoint['type'] = 'AtomicCheckpointHook'
-    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
 
 
 def check_backbone(cfg: Config) -> Backbone | None:

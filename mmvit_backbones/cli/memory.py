@@ -30,16 +30,15 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
 
 
 class _ShapesHook(Hook):
-    """Keeps the shape of the batch in work."""
+    """Keeps how many images the batch in work has, and the largest height and width."""
 
     priority = 'VERY_HIGH'
-    batch, height, width = 0, 0, 0
+    batch, size = 0, (0, 0)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        images = data_batch['inputs'] if isinstance(data_batch, dict) and 'inputs' in data_batch else ()
+        images = data_batch.get('inputs', ()) if isinstance(data_batch, dict) else ()
         if len(images):
-            self.batch = len(images)
-            self.height, self.width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+            self.batch, self.size = len(images), tuple(max(x.shape[axis] for x in images) for axis in (-2, -1))
 
 
 def _describe(runner: Runner, shapes: _ShapesHook) -> str:
@@ -48,12 +47,11 @@ def _describe(runner: Runner, shapes: _ShapesHook) -> str:
     name = type(backbone or model).__name__
     if not shapes.batch:
         return f'{name}, before the first batch'
-    what = f'{name} on {shapes.batch} images of {shapes.height} x {shapes.width}'
+    what = f'{name} on {shapes.batch} images of {shapes.size[0]} x {shapes.size[1]}'
     if not isinstance(backbone, Backbone):
         return f'{what}; try a smaller --batch-size, or --amp'
-    size, room = (shapes.height, shapes.width), _memory()
-    config = dict(runner.cfg.model.backbone)
-    plain, recomputed = (_per_image(config, size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
+    room, config = _memory(), dict(runner.cfg.model.backbone)
+    plain, recomputed = (_per_image(config, shapes.size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
     return (f'{what}. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {room // plain} images, or '
             f'{room // recomputed} with model.backbone.with_cp=True, and fewer for head, weights and optimizer. Try a '
             'smaller --batch-size, --cfg-options model.backbone.with_cp=True, or --amp, which halves it on a GPU')

@@ -61,10 +61,7 @@ def find_device(name: str | None) -> str | torch.device:
 class Predictor:
     """A model with the pipeline that feeds it and the visualizer of its framework.
 
-    Args:
-        cfg (mmengine.Config): A config for testing.
-        checkpoint (str): The file of the weights, also in the layout of a classifier's authors.
-        device (str | torch.device): Where the model runs.
+    ``checkpoint`` may also be in the layout of a classifier's authors.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:

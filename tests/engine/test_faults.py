@@ -17,7 +17,7 @@ from runs import CONTEXT, TINY, Run, assert_same_weights, hold_signals, limit_me
 
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.resume import config_changes, find_intact_checkpoint
-from mmvit_backbones.cli.work_dir import lock_work_dir
+from mmvit_backbones.cli.run_care import lock_work_dir
 from mmvit_backbones.engine import FiniteLossHook, TrainingError
 from mmvit_backbones.engine.bad_data import check_labels
 from mmvit_backbones.engine.finite import first_non_finite

@@ -14,7 +14,7 @@ from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.memory import explained_shortage
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.resume import resume_path, set_resume
+from mmvit_backbones.cli.resume import set_resume
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ProgressBarHook
 from mmvit_backbones.engine.bad_data import POLICIES
 
@@ -57,7 +57,8 @@ def prepare(args: argparse.Namespace) -> Config:
     use_own_data(cfg, args)
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
-        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=launch.official_weights(cfg, args.pretrained))
+        weights = launch.choose_checkpoint(cfg, None, args.pretrained)
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
     run_care.set_precision(cfg, args.precision)
     for package in run_care.LOG_BACKENDS:
@@ -72,11 +73,8 @@ def prepare(args: argparse.Namespace) -> Config:
         launch.set_batch_size(cfg, args.batch_size)
     if args.on_bad_data:
         cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
-    resumed = resume_path(cfg, args.resume)
-    cfg.resume = False
-    if resumed:
-        set_resume(cfg, resumed)
-    elif cfg.get('load_from'):
+    set_resume(cfg, args.resume)
+    if cfg.get('load_from') and not cfg.resume:
         launch.check_checkpoint(cfg.load_from)
     return cfg
 

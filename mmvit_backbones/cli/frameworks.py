@@ -82,8 +82,7 @@ def _add_metric(cfg: Config, **metric) -> None:
 def _check_imagenet(cfg: Config, option: str) -> None:
     types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
     if types != {'ImageNet'}:
-        raise UsageError(f"{option} needs a classifier of ImageNet, the config tests on "
-                         f"{', '.join(sorted(types))}")
+        raise UsageError(f'{option} needs a classifier of ImageNet, the config tests on {", ".join(sorted(types))}')
 
 
 def use_tta(cfg: Config) -> None:

@@ -39,8 +39,7 @@ def output_file(path: str) -> str:
     is_new = not osp.exists(path)
     try:
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-        with open(path, 'ab'):
-            pass
+        open(path, 'ab').close()
     except OSError as error:
         raise argparse.ArgumentTypeError(f'{path} cannot be written ({error.strerror})') from error
     if is_new:
@@ -58,8 +57,12 @@ def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
                         help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
 
 
-def official_weights(cfg: Config, tag: str | bool) -> str:
-    """The name of the authors' weights for the config's backbone, as :func:`read_checkpoint` takes it."""
+def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
+    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights of the backbone."""
+    if bool(checkpoint) == bool(tag):
+        raise UsageError('give either a checkpoint or --pretrained')
+    if checkpoint:
+        return checkpoint
     backbone = cfg.model.get('backbone') or {}
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
@@ -73,16 +76,9 @@ def official_weights(cfg: Config, tag: str | bool) -> str:
 
 
 def official_name(network: str, tag: str | bool) -> str:
-    """The same for a network by its name."""
+    """The name under which the authors' weights of a network are read."""
     find_variant(network).find_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
-
-
-def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights."""
-    if bool(checkpoint) == bool(tag):
-        raise UsageError('give either a checkpoint or --pretrained')
-    return checkpoint or official_weights(cfg, tag)
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
@@ -91,7 +87,7 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         args = parser.parse_args()
     except ValueError:
         parser.error('--cfg-options takes pairs KEY=VALUE')
-    if getattr(args, 'launcher', None) == 'slurm':
+    if getattr(args, 'launcher', None) == 'slurm' and 'SLURM_PROCID' in os.environ:
         set_slurm_ranks()
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
@@ -146,8 +142,6 @@ def check_launcher(launcher: str) -> None:
 
 def set_slurm_ranks() -> None:
     """Name rank and meeting point as torchrun does, from the start; mmengine does so when it connects the processes."""
-    if 'SLURM_PROCID' not in os.environ:
-        return  # told later, if the ranks are needed
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ['SLURM_LOCALID'])
     hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],

@@ -29,8 +29,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def use_own_data(cfg: Config, args: argparse.Namespace) -> None:
     """Change the config as the command line says, after checking that all is there."""
     for use in (use_class_folder, use_coco_folder, use_seg_folder, use_data_root):
-        folder = getattr(args, use.__name__.removeprefix('use_'))
-        if folder:
+        if folder := getattr(args, use.__name__.removeprefix('use_')):
             use(cfg, folder)
 
 
@@ -41,17 +40,16 @@ def use_class_folder(cfg: Config, folder: str) -> None:
         raise UsageError(f'--class-folder: {cfg.filename} needs token labels next to the images; tools/'
                          'make_token_labels.py makes them, and --cfg-options names their folders')
     classes = _class_folders(folder, 'train')
-    unknown = set(_class_folders(folder, 'val')) - set(classes)
-    if unknown:
+    if unknown := set(_class_folders(folder, 'val')) - set(classes):
         raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
-            _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part, metainfo=dict(classes=classes))
+            _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part)
         for metric in dicts_in(cfg.get(f'{split}_evaluator')):
             if metric.get('type') == 'Accuracy':
                 topk = metric.get('topk', 1)
                 metric['topk'] = tuple(k for k in ([topk] if isinstance(topk, int) else topk) if k <= len(classes))
-    _set_num_classes(cfg, len(classes))
+    _set_classes(cfg, classes)
 
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
@@ -67,11 +65,7 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
                 metric['ann_file'] = osp.join(folder, f'annotations/instances_{part}.json')
     check_data(cfg, ['train', 'val'])
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
-    classes = _read_coco_classes(folder, needs_masks)
-    for split, _ in SPLITS:
-        for dataset in datasets_of(cfg, split):
-            dataset.metainfo = dict(classes=classes)
-    _set_num_classes(cfg, len(classes))
+    _set_classes(cfg, _read_coco_classes(folder, needs_masks))
 
 
 def use_seg_folder(cfg: Config, folder: str) -> None:
@@ -85,12 +79,12 @@ def use_seg_folder(cfg: Config, folder: str) -> None:
         suffix = _check_masks(folder, part, len(classes))
         for dataset in datasets_of(cfg, split):
             _replace(dataset, type='BaseSegDataset', data_root=folder, img_suffix=suffix, seg_map_suffix='.png',
-                     reduce_zero_label=False, metainfo=dict(classes=classes),
+                     reduce_zero_label=False,
                      data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'))
             for step in dicts_in(dataset.pipeline):
                 if step.get('type') == 'LoadAnnotations':
                     step.pop('reduce_zero_label', None)
-    _set_num_classes(cfg, len(classes))
+    _set_classes(cfg, classes)
 
 
 def use_data_root(cfg: Config, folder: str) -> None:
@@ -120,14 +114,16 @@ def _replace(dataset: dict, **new) -> None:
     dataset.update(kept, **new)
 
 
-def _set_num_classes(cfg: Config, number: int) -> None:
+def _set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
+    for dataset in (dataset for split, _ in SPLITS for dataset in datasets_of(cfg, split)):
+        dataset['metainfo'] = dict(classes=classes)
     for node in (*dicts_in(cfg.model), *dicts_in(cfg.get('data_preprocessor'))):
         if 'num_classes' in node:
-            node['num_classes'] = number
+            node['num_classes'] = len(classes)
         elif 'num_things_classes' in node:  # Mask2Former of mmdet
-            node['num_things_classes'] = number
+            node['num_things_classes'] = len(classes)
         if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former, for the classes and for none of them
-            node['loss_cls']['class_weight'] = [1.0] * number + [0.1]
+            node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
 
 
 def _class_folders(folder: str, part: str) -> tuple[str, ...]:

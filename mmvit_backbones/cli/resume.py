@@ -19,15 +19,14 @@ _UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'mo
            'default_hooks.logger', 'default_hooks.visualization')
 
 
-def resume_path(cfg: Config, resume: str | None) -> str | None:
-    """Return the checkpoint to resume from, or None; resume is the value of --resume."""
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Resume from what --resume says, if there is a checkpoint, with the seed of the training that wrote it."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
-    return find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
-
-
-def set_resume(cfg: Config, path: str) -> None:
-    """Resume from a checkpoint, with the seed of the training that wrote it."""
+    path = find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+    cfg.resume = path is not None
+    if not cfg.resume:
+        return
     checkpoint = read_checkpoint(path, mmap=True)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
@@ -38,7 +37,6 @@ def set_resume(cfg: Config, path: str) -> None:
     if meta.get(unit, 0) >= length:
         print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} is finished: '
               'there is nothing to resume')
-    cfg.resume = True
     cfg.load_from = path
     # The data loaders are built before mmengine reads the checkpoint.
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=meta.get('seed'))

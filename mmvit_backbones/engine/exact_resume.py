@@ -10,7 +10,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from .errors import TrainingError
 
@@ -64,13 +64,15 @@ class ExactResumeHook(Hook):
         runner.train_loop.dataloader = self.loader
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['meta'].update(world_size=get_world_size(), batch_size=_batch_size(runner.train_dataloader))
+        batch_size = runner.train_dataloader.batch_sampler.batch_size
+        checkpoint['meta'].update(world_size=get_world_size(), batch_size=batch_size)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
         if not runner.cfg.get('resume') or 'world_size' not in meta:
             return
-        before, now = (meta['world_size'], meta['batch_size']), (get_world_size(), _batch_size(runner.train_dataloader))
+        before = meta['world_size'], meta['batch_size']
+        now = get_world_size(), runner.train_dataloader.batch_sampler.batch_size
         told = 'the checkpoint is of {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
         if np.prod(before) != np.prod(now):
             raise TrainingError(f'{told}: epochs and schedules would not fit. Take the same number of images per step, '
@@ -117,7 +119,3 @@ def _seed(seed: int, rank: int, iteration: int, what: str) -> None:
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
-
-
-def _batch_size(loader: DataLoader) -> int:
-    return loader.batch_size or loader.batch_sampler.batch_size

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from .annotations import read_coco
 from .config import UsageError, datasets_of, dicts_in
-from .data_check import check_data, check_mask
+from .data_check import check_data, check_mask, read_coco
 from .images import SUFFIXES, check_image
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
@@ -131,13 +130,12 @@ def _class_folders(folder: str, part: str) -> tuple[str, ...]:
     root = Path(folder, part)
     if not root.is_dir():
         raise UsageError(f'--class-folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
-    classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
-    empty = [name for name in classes
-             if not any(path.suffix.lower() in SUFFIXES for path in (root / name).rglob('*'))]
+    classes = sorted(path for path in root.iterdir() if path.is_dir())
+    empty = [path.name for path in classes if not any(file.suffix.lower() in SUFFIXES for file in path.rglob('*'))]
     if not classes or empty:
         found = f'{part}/{empty[0]}/ has no image' if empty else f'{part}/ has no folders'
         raise UsageError(f'--class-folder {folder}: {found}; the folders in it are the classes')
-    return classes
+    return tuple(path.name for path in classes)
 
 
 def _read_class_names(folder: str) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from ..engine import RELIABLE_HOOKS
 from .config import UsageError
 from .frameworks import VISUALIZERS
 
-KEPT_CHECKPOINTS = 3
 BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 
@@ -55,7 +54,7 @@ def use_reliable_hooks(cfg: Config) -> None:
     if checkpoint := hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1)):
         if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
             checkpoint['type'] = 'AtomicCheckpointHook'
-        checkpoint.setdefault('max_keep_ckpts', KEPT_CHECKPOINTS)
+        checkpoint.setdefault('max_keep_ckpts', 3)
         if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
             checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
     cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too

@@ -1,7 +1,6 @@
 """A resumed training repeats what the uninterrupted one does."""
 import copy
 import random
-from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -45,8 +44,8 @@ class ExactResumeHook(Hook):
             done = runner.iter - runner.epoch * len(self.loader)
             if 0 < done <= len(self.loader):
                 loop.dataloader = copy.copy(self.loader)
-                # Which the loader refuses.
-                loop.dataloader.__dict__['batch_sampler'] = _Rest(self.loader.batch_sampler, done)
+                # Set past the loader, too.
+                loop.dataloader.__dict__['batch_sampler'] = list(islice(self.loader.batch_sampler, done, None))
             return
         batches = loop.dataloader_iterator
         if getattr(batches, '_iterator', None) is not None:
@@ -64,8 +63,8 @@ class ExactResumeHook(Hook):
         runner.train_loop.dataloader = self.loader
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        batch_size = runner.train_dataloader.batch_sampler.batch_size
-        checkpoint['meta'].update(world_size=get_world_size(), batch_size=batch_size)
+        loader = getattr(self, 'loader', runner.train_dataloader)
+        checkpoint['meta'].update(world_size=get_world_size(), batch_size=loader.batch_sampler.batch_size)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -96,22 +95,6 @@ class SeededBatches:
         _seed(self.seed, self.rank, self.iteration + offset, 'data')
         self.iteration += step
         return self.read(indices) if self.read else [self.dataset[index] for index in indices]
-
-
-class _Rest:
-    """A batch sampler without the first batches of its next epoch."""
-
-    def __init__(self, batch_sampler, done: int) -> None:
-        self.batch_sampler, self.done = batch_sampler, done
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(self.batch_sampler, self.done, None)
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
-
-    def __getattr__(self, name: str):
-        return getattr(self.batch_sampler, name)
 
 
 def _seed(seed: int, rank: int, iteration: int, what: str) -> None:

@@ -82,14 +82,13 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '
                              f'{type(model).__name__} has none')
-        return {id(parameter): self.decay_rate**self.steps(backbone, name)
-                for backbone in backbones for name, parameter in backbone.named_parameters()}
-
-    def steps(self, backbone: Backbone, name: str) -> int:
-        """Blocks or stages from a parameter to the output, its own included."""
-        layer, num_layers = backbone.get_layer_depth(name)
-        if self.decay_type == 'layer_wise':
-            return num_layers - 1 - layer
-        # The last layer of the stem and of every stage.
-        ends = [0, *accumulate(len(backbone.stage_layers(stage)) for stage in range(backbone.num_stages))]
-        return len(ends) - bisect_left(ends, layer)
+        scales = {}
+        for backbone in backbones:
+            # The last layer of the stem and of every stage.
+            ends = [0, *accumulate(len(backbone.stage_layers(stage)) for stage in range(backbone.num_stages))]
+            for name, parameter in backbone.named_parameters():
+                layer, num_layers = backbone.get_layer_depth(name)
+                is_layer_wise = self.decay_type == 'layer_wise'
+                steps = num_layers - 1 - layer if is_layer_wise else len(ends) - bisect_left(ends, layer)
+                scales[id(parameter)] = self.decay_rate**steps
+        return scales

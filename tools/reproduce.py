@@ -87,7 +87,7 @@ def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]
     if 'real' in keys:
         frameworks.use_real(cfg, args.real)
     if 'val_loss' in keys:
-        frameworks.measure_loss(cfg)
+        frameworks.add_metric(cfg, type='MeanCrossEntropy')
     if args.data_root:
         use_data_root(cfg, args.data_root)
     return cfg

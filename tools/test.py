@@ -47,7 +47,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.imagenet_variant:
         frameworks.use_imagenet_variant(cfg, args.imagenet_variant)
     if cfg.default_scope == 'mmpretrain':
-        frameworks.measure_loss(cfg)
+        frameworks.add_metric(cfg, type='MeanCrossEntropy')
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
     cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -21,21 +21,17 @@ IGNORED = 255  # mmseg's label for what belongs to no class
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
     """Refuse a config whose data, of some of 'train', 'val' and 'test', is missing or, with ``content``, wrong."""
     for split in splits:
-        for dataset in _datasets(cfg, split):
+        for dataset in datasets_of(cfg, split):
+            if dataset.get('backend_args'):
+                continue  # its files are on no disk
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, dataset, missing))
-            errors = list(annotation_errors(dataset)) if content else []
-            if errors:
+            if content and (errors := list(annotation_errors(dataset))):
                 raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; tools/check_data.py lists them)')
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {osp.abspath(metric[key])} does not exist')
-
-
-def _datasets(cfg: Config, split: str) -> list[dict]:
-    """Those whose files are on a disk: others are not looked for."""
-    return [dataset for dataset in datasets_of(cfg, split) if not dataset.get('backend_args')]
 
 
 def _paths(dataset: dict) -> list[str]:
@@ -105,7 +101,7 @@ def _is_there(path: str) -> bool:
 
 def _message(cfg: Config, dataset: dict, missing: str) -> str:
     root = dataset.get('data_root') or '.'
-    siblings = [leaf for split in SPLITS for leaf in _datasets(cfg, split) if (leaf.get('data_root') or '.') == root]
+    siblings = [leaf for split in SPLITS for leaf in datasets_of(cfg, split) if (leaf.get('data_root') or '.') == root]
     layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
     message = (f'data set not found: {osp.abspath(missing)} is missing or empty; '
                f'expected in {osp.abspath(root)}: {", ".join(layout)}')

@@ -38,16 +38,12 @@ def lock_work_dir(work_dir: str) -> IO:
     except OSError:
         return file  # a file system without locks
     file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-    file.flush()
+    print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
     return file
 
 
 def use_reliable_hooks(cfg: Config) -> None:
-    """Add the hooks of this package that a training should not be without, where the config does not name them.
-
-    The last checkpoints and the best one are kept.
-    """
+    """Add the hooks that a training should not be without, and keep few checkpoints, where the config says nothing."""
     hooks = cfg.setdefault('default_hooks', {})
     for name, hook in RELIABLE_HOOKS.items():
         hooks.setdefault(name, dict(hook))

@@ -1,6 +1,5 @@
 """Checkpoints that are whole or not there, whatever happens while they are written."""
 import os
-import os.path as osp
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -76,7 +75,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        if is_main_process() and osp.isdir(self.out_dir):
+        if is_main_process():
             for path in Path(self.out_dir).glob(f'*.pth{TEMPORARY}'):  # of a run that died
                 path.unlink(missing_ok=True)
 

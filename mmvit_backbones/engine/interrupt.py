@@ -1,6 +1,5 @@
 """SIGTERM, by which Slurm takes a machine back, and SIGINT leave a checkpoint behind."""
 import os
-import os.path as osp
 import signal
 import threading
 import time
@@ -76,11 +75,11 @@ class InterruptHook(Hook):
 
     def stop(self, runner: Runner, number: int, iteration: int) -> None:
         check_finite(runner)
-        path = osp.join(runner.work_dir, self.filename)
+        path = Path(runner.work_dir, self.filename)
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            Path(runner.work_dir, 'last_checkpoint').write_text(path)  # which mmengine reads
+            path.with_name('last_checkpoint').write_text(str(path))  # which mmengine reads
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
                               f'--resume goes on from {path}')
         barrier()  # a process that leaves makes the launcher end the others

@@ -114,8 +114,9 @@ def _replace(dataset: dict, **new) -> None:
 
 
 def _set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
-    for dataset in (dataset for split, _ in SPLITS for dataset in datasets_of(cfg, split)):
-        dataset['metainfo'] = dict(classes=classes)
+    for split, _ in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            dataset['metainfo'] = dict(classes=classes)
     for node in (*dicts_in(cfg.model), *dicts_in(cfg.get('data_preprocessor'))):
         if 'num_classes' in node:
             node['num_classes'] = len(classes)

@@ -59,10 +59,7 @@ def find_device(name: str | None) -> str | torch.device:
 
 
 class Predictor:
-    """A model with the pipeline that feeds it and the visualizer of its framework.
-
-    ``checkpoint`` may also be in the layout of a classifier's authors.
-    """
+    """A model with its pipeline and visualizer; ``checkpoint`` may be in the layout of a classifier's authors, too."""
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
         self.framework = cfg.default_scope

@@ -63,7 +63,7 @@ class ExactResumeHook(Hook):
         runner.train_loop.dataloader = self.loader
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        loader = getattr(self, 'loader', runner.train_dataloader)
+        loader = getattr(self, 'loader', runner.train_dataloader)  # the rest of an epoch has no batch size
         checkpoint['meta'].update(world_size=get_world_size(), batch_size=loader.batch_sampler.batch_size)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -201,7 +201,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
     """Read the files that a model config names as pretrained weights.
 
-    ``backbone`` is what :func:`check_backbone` gave: those of the files are held against its own and left.
+    Those for ``backbone``, which is on the meta device, are held against its own and left.
     """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):

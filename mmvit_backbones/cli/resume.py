@@ -48,7 +48,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 def find_intact_checkpoint(work_dir: str) -> str | None:
     """The newest checkpoint with a training state in a work dir, or None if none was written.
 
-    Damaged ones that are newer get another name, which is said in a line each. It is refused that all are.
+    Damaged ones that are newer get another name, which is said in a line each; that all are damaged is refused.
     """
     is_damaged = False
     for path in _newest_first(work_dir):

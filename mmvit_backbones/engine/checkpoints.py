@@ -90,7 +90,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._save(super()._save_best_checkpoint, runner, metrics)
 
     def _save(self, save: Callable, runner: Runner, *args) -> bool:
-        """Call a method that removes what is outdated and saves, in the other order; tells whether that worked."""
+        """Call a method of MMEngine and remove what it would have removed before; tells whether it could save."""
         outdated = []
         remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:

@@ -83,22 +83,23 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
 def parse_config(text: str) -> dict:
     """The values in a printed config, which is not run; raises a ValueError for any other text."""
     try:
-        return {statement.targets[0].id: _literal(statement.value) for statement in ast.parse(text).body}
+        statements = ast.parse(text).body
+        return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
     except (AttributeError, SyntaxError) as error:
         raise ValueError(str(error)) from error
 
 
-def _literal(node: ast.expr):
-    """What a node of a printed config stands for: literals, inf and nan, and calls of ``dict`` with keywords."""
-    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
-        return float(node.id)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
-    return ast.literal_eval(node)
+class _Literals(ast.NodeTransformer):
+    """Makes literals of calls of ``dict`` with keywords, of inf and of nan."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if node.args or not isinstance(node.func, ast.Name) or node.func.id != 'dict':
+            return node
+        return ast.Dict([ast.Constant(word.arg) for word in node.keywords], [word.value for word in node.keywords])
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
 def mark_tuples(node):

@@ -300,9 +300,9 @@ def test_finished_training_is_left_alone(whole, tmp_path):
 
 def test_changes_of_a_config():
     before = "a = dict(b=1, c=[dict(type='X', d=2)])\nwork_dir = 'x'\n"
-    now = "a = dict(b=1, c=[dict(type='X', d=3)], e=inf)\nwork_dir = 'y'\n"
+    now = "a = dict(b=1, c=[dict(type='X', d=3)], e=-inf)\nwork_dir = 'y'\n"
     assert list(config_changes(before, before)) == []
-    assert list(config_changes(before, now)) == ['a.c.0.d: 2 -> 3', 'a.e: not set -> inf']
+    assert list(config_changes(before, now)) == ['a.c.0.d: 2 -> 3', 'a.e: not set -> -inf']
 
 
 # ---- memory

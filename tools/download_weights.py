@@ -6,7 +6,7 @@
 
 A pattern matches names of networks or of files. Those that no network here reads are called token_labels and
 vitaev2_small_pose_ap10k.
-Files lie in $MMVIT_HOME, else where torch hub has its checkpoints; $MMVIT_MIRROR is an address that is asked first.
+Files are cached in $MMVIT_HOME, by default in torch hub's folder; $MMVIT_MIRROR is a base address that is tried first.
 """
 import argparse
 import sys

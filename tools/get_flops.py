@@ -4,7 +4,7 @@
     python tools/get_flops.py reswin_tiny --size 800 1333 --backbone --json
 
 Counted are convolutions and matrix products, those of attention included (torch.utils.flop_counter), which is what
-papers call FLOPs; norms, activations and sums are left out. Beside them stands the published figure, where the size is
+papers call FLOPs; norms, activations and sums are left out. Next to them stands the published figure, where the size is
 the published one.
 """
 import argparse

@@ -2,7 +2,7 @@
 
 Each image gives one 8-bit palette PNG of the same size and stem; the pixel value is the class id:
 0 background, 1 person, 2 vehicle, 3 animal, 4 other thing. Crowd regions take their category's class.
-Where instances overlap, the one with the smaller area lies on top.
+Where instances overlap, the one with the smaller area is on top.
 
 Usage: python tools/make_semantic_masks.py INSTANCES_JSON OUT_DIR
 """

@@ -5,7 +5,7 @@
     python tools/make_token_labels.py IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
     python tools/make_token_labels.py IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
-Images lie in a folder per class. An image CLASS/NAME.jpg, stretched to a square, gives OUT/CLASS/NAME.pt: one tensor
+Images are in one folder per class. An image CLASS/NAME.jpg, stretched to a square, gives OUT/CLASS/NAME.pt: one tensor
 (2, 5, H, W), the five highest scores of each position of the classifier's last map and their classes. To get them, the
 classifier's head is applied to each position instead of their mean. Started again, the tool makes what is missing or
 broken; a file is either whole or not there.

@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', help='network of mmvit_backbones.list_models(), or config')
     parser.add_argument('--checkpoint', help="file or http(s) address, in the authors' layout or in ours")
-    parser.add_argument('--data-root', metavar='FOLDER', help="where the config's data set lies")
+    parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
                         help="ImageNet's reassessed labels (default: %(default)s)")
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/CONFIG NAME)')

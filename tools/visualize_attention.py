@@ -3,7 +3,7 @@
     python tools/visualize_attention.py IMAGE --network remvitv2_tiny --pretrained --query 120,80
     python tools/visualize_attention.py IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
-One row per block, with its name: its attention for the mean of the heads and for single heads. Besides, ReViT,
+One row per block, with its name: its attention for the mean of the heads and for single heads. In addition, ReViT,
 ReMViTv2 and ReSwin have their residual, the logits that a block hands on; Refiner-ViT the maps of a pair of blocks, raw
 and refined; RegionViT the attention of regional tokens and that of local tokens in their window.
 

@@ -61,7 +61,7 @@ def servers(all_drives, tmp_path, monkeypatch):
 
 
 def put_on_drive(servers, content: bytes) -> None:
-    """A large file of Google Drive, behind the page that says it was not looked at for viruses."""
+    """A large file of Google Drive, after the page that says it was not scanned for viruses."""
     form = ('<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
             '<input type="hidden" name="confirm" value="t"></form></html>')
     servers.answers['https://drive.google.com/uc'] = drives.page(form)

@@ -1,4 +1,4 @@
-"""Trainings with injected faults: what they say, what they leave behind, and that they go on exactly."""
+"""Trainings with injected faults: what they print, which files remain, and that they resume exactly."""
 import os
 import re
 import resource
@@ -130,7 +130,7 @@ def test_interrupted_training_goes_on_exactly(whole, tmp_path):
         run.wait_for(f'Epoch(train) {place}')
         run.signal(number)
         assert run.wait() == code, run.text
-        if code > 0:  # workers that a killed process leaves behind may miss it loudly
+        if code > 0:  # workers that outlive a killed process may print errors
             assert 'Traceback' not in run.text and f'{number.name}: stopped after iteration' in run.text
     run = train(work_dir, '--resume')
     assert run.wait() == 0, run.text

@@ -131,7 +131,7 @@ def test_bad_requests_are_told(server, data, query, status, message):
 @needs_gradio
 @pytest.mark.slow
 def test_requests_at_once_and_memory(server):
-    """20 at once get the same answer each; 200 more leave no memory behind."""
+    """20 at once get the same answer each; 200 more leak no memory."""
     process, address = server
     with ThreadPoolExecutor(20) as clients:
         def send(number: int) -> list[tuple[int, bytes]]:

@@ -199,10 +199,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files that a model config names as pretrained weights.
-
-    Those for ``backbone``, which is on the meta device, are held against its own and left.
-    """
+    """Read the files of a model's pretrained weights; those for ``backbone``, on the meta device, must fit its own."""
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
         if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):

@@ -1,6 +1,7 @@
 """SIGTERM, by which Slurm takes a machine back, and SIGINT leave a checkpoint behind."""
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,7 @@ def _end_with_parent() -> None:
 
 
 def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
+    sys.excepthook = lambda *error: None  # a thread's, whose training has ended; errors of samples go to the training
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -3,7 +3,7 @@ import os.path as osp
 
 from mmengine.config import Config, ConfigDict
 
-from ..datasets.imagenet_variant import find_images
+from ..datasets import ImageNetVariant
 from .config import UsageError, datasets_of, metrics_of
 
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
@@ -57,7 +57,7 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
     """Test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C, as :class:`ImageNetVariant` finds it."""
     _check_imagenet(cfg, '--imagenet-variant')
     try:
-        find_images(folder)
+        ImageNetVariant(folder, lazy_init=True).load_data_list()
     except ValueError as error:
         raise UsageError(f'--imagenet-variant: {error}') from None
     for dataset in datasets_of(cfg, 'test'):

@@ -27,27 +27,17 @@ class ImageNetVariant(BaseDataset):
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        images = find_images(self.data_root)
+        wnids = Path(__file__).with_name('imagenet_wnids.txt').read_text().split()
+        label_of = {name: label for label, wnid in enumerate(wnids) for name in (wnid, str(label))}
+        images = []
+        for folder, _, names in os.walk(self.data_root):
+            names = [name for name in names if name.lower().endswith(SUFFIXES)]
+            label = label_of.get(os.path.basename(folder))
+            if names and label is None:
+                raise ValueError(f'{self.data_root} has images in {folder}, which is not called after a class of '
+                                 'ImageNet-1k: n01440764 and so on, or 0 to 999')
+            images += [dict(img_path=os.path.join(folder, name), gt_label=label) for name in names]
+        if not images:
+            raise ValueError(f'{self.data_root} has no images ({", ".join(SUFFIXES)})')
         self._metainfo['labels'] = sorted({image['gt_label'] for image in images})
         return sorted(images, key=lambda image: image['img_path'])
-
-
-def find_images(root: str) -> list[dict]:
-    """Paths and labels of all images below a folder.
-
-    Raises:
-        ValueError: As for :class:`ImageNetVariant`.
-    """
-    wnids = Path(__file__).with_name('imagenet_wnids.txt').read_text().split()
-    label_of = {name: label for label, wnid in enumerate(wnids) for name in (wnid, str(label))}
-    images = []
-    for folder, _, names in os.walk(root):
-        names = [name for name in names if name.lower().endswith(SUFFIXES)]
-        label = label_of.get(os.path.basename(folder))
-        if names and label is None:
-            raise ValueError(f'{root} has images in {folder}, which is not called after a class of ImageNet-1k: '
-                             'n01440764 and so on, or 0 to 999')
-        images += [dict(img_path=os.path.join(folder, name), gt_label=label) for name in names]
-    if not images:
-        raise ValueError(f'{root} has no images ({", ".join(SUFFIXES)})')
-    return images

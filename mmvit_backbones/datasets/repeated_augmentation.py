@@ -2,15 +2,14 @@
 from collections.abc import Iterator, Sized
 
 import torch
-from mmengine.dist import get_dist_info, sync_random_seed
+from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import Sampler
 
 BATCH = 256  # an epoch is cut to whole batches of this size, whatever the batch size really is
 
 
 @DATA_SAMPLERS.register_module()
-class RepeatedAugmentationSampler(Sampler):
+class RepeatedAugmentationSampler(DefaultSampler):
     """Shows each image several times in a row, augmented differently, and never twice to one of several processes.
 
     An epoch has as many samples as the data set, cut to whole batches of 256, from a third of its images. That cut is
@@ -28,21 +27,11 @@ class RepeatedAugmentationSampler(Sampler):
     def __init__(self, dataset: Sized, num_repeats: int = 3, seed: int | None = None) -> None:
         if len(dataset) < BATCH:
             raise ValueError(f'dataset must have at least {BATCH} images, got {len(dataset)}')
-        self.rank, self.world_size = get_dist_info()
-        self.dataset = dataset
+        super().__init__(dataset, seed=seed)
         self.num_repeats = num_repeats
-        self.seed = sync_random_seed() if seed is None else seed
-        self.epoch = 0
+        self.num_samples = len(dataset) // BATCH * BATCH // self.world_size
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self.dataset), generator=generator).repeat_interleave(self.num_repeats)
-        return iter(order[self.rank:len(self) * self.world_size:self.world_size].tolist())
-
-    def __len__(self) -> int:
-        """Samples of this process."""
-        return len(self.dataset) // BATCH * BATCH // self.world_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by MMEngine before each epoch."""
-        self.epoch = epoch
+        return iter(order[self.rank::self.world_size][:self.num_samples].tolist())

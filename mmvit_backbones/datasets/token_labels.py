@@ -3,21 +3,20 @@
 Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
 arXiv 2104.10858) uses it. ``tools/make_token_labels.py`` makes such maps.
 """
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 TOP_K = 5  # classes per position
-WHOLE = (0., 0., 1., 1.)
 
 
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Reads a file that holds one tensor ``(2, 5, H, W)``: the five highest scores of each position, and their classes.
-
-    With less than five classes, there are as many scores.
+    """Reads a tensor ``(2, 5, H, W)``: the five highest scores of each position (or of all classes), and their classes.
 
     Returns:
         tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
@@ -33,9 +32,8 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
     except Exception as error:  # a damaged file can make the reader fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f'token labels {path} are truncated, corrupt or more than a tensor: {reason}') from None
-    if not isinstance(labels, Tensor) or labels.ndim != 4 or labels.shape[:2] != (2, min(TOP_K, num_classes)) \
-            or not labels.numel():
-        found = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+    found = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+    if len(found) != 4 or found[:2] != (2, min(TOP_K, num_classes)) or 0 in found:
         raise ValueError(f'token labels {path} must be (2, {min(TOP_K, num_classes)}, H, W), got {found}')
     scores, classes = labels.float()
     if not scores.isfinite().all():
@@ -62,8 +60,7 @@ class LoadTokenLabels:
         self.num_classes = num_classes
 
     def __call__(self, results: dict) -> dict:
-        path_of_image = Path(results['img_path'])
-        path = self.root / path_of_image.parent.name / f'{path_of_image.stem}.pt'
+        path = self.root.joinpath(*Path(results['img_path']).with_suffix('.pt').parts[-2:])
         results['token_scores'], results['token_classes'] = read_token_labels(path, self.num_classes)
         return results
 
@@ -113,15 +110,11 @@ def augment(transform, results: dict) -> dict:
 
 
 def crop(transform, results: dict) -> dict:
-    image = results['img']
-    window = transform.rand_crop_params(image)
-    transform.rand_crop_params = lambda image: window
-    try:
-        results = transform(results)
-    finally:
-        del transform.rand_crop_params
-    height, width = image.shape[:2]
-    top, left, crop_height, crop_width = window
+    height, width = results['img'].shape[:2]
+    state = np.random.get_state()
+    top, left, crop_height, crop_width = transform.rand_crop_params(results['img'])
+    np.random.set_state(state)  # it draws them again
+    results = transform(results)
     results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
     return results
 
@@ -130,22 +123,17 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """A geometric operation of mmpretrain on the image, and on an image of the labels' positions, which tells what went
-    where.
-    """
-    from mmcv.transforms.utils import cache_random_params
+    """A geometric operation of mmpretrain, on the image and on an image of positions, which tells what went where."""
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
     positions = (row[:, None] * columns + column).float().numpy()
-    interpolation, pad_val = operation.interpolation, operation.pad_val
-    with cache_random_params(operation):
-        results = operation(results)
-        try:
-            operation.interpolation, operation.pad_val = 'nearest', -1
-            moved = operation(dict(img=positions))['img']
-        finally:
-            operation.interpolation, operation.pad_val = interpolation, pad_val
+    nearest = copy.copy(operation)
+    nearest.interpolation, nearest.pad_val = 'nearest', -1
+    state = np.random.get_state()
+    results = operation(results)
+    np.random.set_state(state)  # for the same move
+    moved = nearest(dict(img=positions))['img']
     row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
     for key in ('token_scores', 'token_classes'):
@@ -162,8 +150,10 @@ def centers(parts: int, length: int) -> Tensor:
 class PoolTokenLabels:
     """Token labels to targets, as ``gt_score``: one for the class token, from the whole crop, and one for each patch.
 
-    It is flat, ``(num_classes * (1 + grid_size ** 2), )``, as mmpretrain's samples hold vectors alone; its ``Mixup``
-    and ``CutMix`` mix it like any score, and ``TokenLabelHead`` gives it its shape back.
+    Scores are averaged under the crop and under each patch of it; classes that are not among a position's five have
+    score 0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
+    ``(num_classes * (1 + grid_size ** 2), )``, as mmpretrain's samples hold vectors alone; its ``Mixup`` and ``CutMix``
+    mix it like any score, and ``TokenLabelHead`` gives it its shape back.
 
     Args:
         num_classes (int): Number of classes.
@@ -184,36 +174,17 @@ class PoolTokenLabels:
         self.transposed_boxes = transposed_boxes
 
     def __call__(self, results: dict) -> dict:
-        target = pool_token_labels(
-            results['token_scores'], results['token_classes'], results.get('token_box', WHOLE), self.num_classes,
-            self.grid_size, self.label_smooth_val, self.transposed_boxes)
-        results['gt_score'] = target.flatten()
+        from torchvision.ops import roi_align
+        scores, (top, left, height, width) = results['token_scores'], results.get('token_box', (0, 0, 1, 1))
+        if self.transposed_boxes:
+            top, left, height, width = left, top, width, height
+        rows, columns = scores.shape[1:]
+        box = scores.new_tensor([[left * columns, top * rows, (left + width) * columns, (top + height) * rows]]) - 0.5
+        seen, index = results['token_classes'].unique(return_inverse=True)  # few: the others need no pooling
+        dense = scores.new_zeros(1, len(seen), rows, columns).scatter_(1, index[None], scores[None])
+        pooled = [roi_align(dense, [box], size)[0].flatten(1) for size in (1, self.grid_size)]
+        target = scores.new_zeros(self.num_classes, 1 + self.grid_size**2)
+        target[seen] = torch.cat(pooled, dim=1)
+        share = self.label_smooth_val / self.num_classes
+        results['gt_score'] = (target.softmax(0) * (1 - self.label_smooth_val + share) + share).flatten()
         return results
-
-
-def pool_token_labels(scores: Tensor, classes: Tensor, box: Sequence[float], num_classes: int, grid_size: int,
-                      label_smooth_val: float, transposed_boxes: bool = False) -> Tensor:
-    """Averages the scores under the class token, the whole box, and each patch of it; see :class:`PoolTokenLabels`.
-
-    Args:
-        scores (Tensor), classes (Tensor): ``(k, H, W)``; classes that are not among the ``k`` have score 0.
-        box (Sequence[float]): Top, left, height and width of the crop, in shares of the image.
-
-    Returns:
-        Tensor: ``(num_classes, 1 + grid_size ** 2)``, the class token first. As published, a target sums to
-        ``1 + label_smooth_val / num_classes``.
-    """
-    from torchvision.ops import roi_align
-    height, width = scores.shape[1:]
-    seen, index = classes.unique(return_inverse=True)  # few: the others need no pooling
-    dense = scores.new_zeros(len(seen), height, width).scatter_(0, index, scores)
-    top, left, box_height, box_width = box
-    corners = [left * width, top * height, (left + box_width) * width, (top + box_height) * height]
-    if transposed_boxes:
-        corners = [top * width, left * height, (top + box_height) * width, (left + box_width) * height]
-    corners = [scores.new_tensor([corners]) - 0.5]
-    pooled = [roi_align(dense[None], corners, size, sampling_ratio=-1, aligned=False) for size in (1, grid_size)]
-    target = scores.new_zeros(num_classes, 1 + grid_size**2)
-    target[seen] = torch.cat([x[0].flatten(1) for x in pooled], dim=1)
-    share = label_smooth_val / num_classes
-    return target.softmax(0) * (1 - label_smooth_val + share) + share

@@ -1,5 +1,6 @@
 """What RetinaNet and Mask R-CNN do after their networks, for one image and as a graph: the formulas are mmdet's."""
 import torch
+from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import onnx_delta2bbox
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
@@ -7,70 +8,48 @@ from torchvision.ops import nms, roi_align
 from .preprocess import Geometry, size_of
 
 
-def anchors_of(generator, level: int, scores: Tensor) -> Tensor:
-    """Anchors ``(h * w * A, 4)`` of a map ``(1, A * classes, h, w)``."""
-    height, width = scores.shape[2:]
-    stride_w, stride_h = generator.strides[level]
-    x, y = torch.arange(width).float() * stride_w, torch.arange(height).float() * stride_h
-    shift = torch.stack([x.expand(height, width), y[:, None].expand(height, width)] * 2, -1)
-    return (shift[:, :, None] + generator.base_anchors[level].float()).reshape(-1, 4)
-
-
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
     """Boxes ``(N, 4)`` moved by deltas ``(N, 4)`` and clipped to the image."""
-    deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
-    extent = boxes[:, 2:] - boxes[:, :2]
-    limit = abs(float(torch.log(torch.tensor(16 / 1000))))
-    center = (boxes[:, :2] + boxes[:, 2:]) * 0.5 + extent * deltas[:, :2]
-    half = extent * deltas[:, 2:].clamp(-limit, limit).exp() * 0.5
+    # The coder's own method asks whether there are boxes, which a graph cannot.
+    boxes = onnx_delta2bbox(boxes, deltas, coder.means, coder.stds).clamp(min=0)
     height, width = size
-    limits = torch.stack([width, height]).to(center)
-    corners = (torch.minimum(corner.clamp(min=0), limits) for corner in (center - half, center + half))
-    return torch.cat(list(corners), 1)
+    return torch.minimum(boxes, torch.stack([width, height] * 2).to(boxes))
 
 
-def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, extent: Tensor, cfg: ConfigDict) -> Tensor:
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: ConfigDict) -> Tensor:
     """Indices of the boxes that are kept, best first: by non-maximum suppression within each group."""
-    shift = groups.to(boxes)[:, None] * (extent.to(boxes) + 1)
-    keep = nms(boxes + shift, scores, cfg.nms.iou_threshold)
+    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # of no box, too
+    keep = nms(boxes + groups.to(boxes)[:, None] * (extent + 1), scores, cfg.nms.iou_threshold)
     return keep[torch.arange(keep.shape[0]) < cfg.max_per_img]
-
-
-def best(scores: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """The highest scores, at most as many as the limit, and their indices."""
-    return scores.topk(torch.sym_min(limit, scores.shape[0]) if limit > 0 else scores.shape[0])
 
 
 class Dense(nn.Module):
     """Boxes of a head with anchors (RetinaNet's, or an RPN's), before or after they are scaled to the image."""
 
-    def __init__(self, head: nn.Module, cfg: ConfigDict) -> None:
+    def __init__(self, head: nn.Module, cfg: ConfigDict, geometry: Geometry) -> None:
         super().__init__()
-        self.head, self.cfg = [head], cfg  # in a list: its weights are the network's
+        self.head, self.cfg, self.geometry = [head], cfg, geometry  # in a list: its weights are the network's
 
-    def candidates(self, scores: list[Tensor], deltas: list[Tensor],
-                   size: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def candidates(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Boxes, scores, classes and levels of the best anchors of each level."""
         head, = self.head
-        boxes, kept, labels, levels = [], [], [], []
+        limit, classes, found = self.cfg.get('nms_pre', -1), head.cls_out_channels, []
         for level, (score, delta) in enumerate(zip(scores, deltas)):
-            probability = score[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels).sigmoid().flatten()
-            value, index = best(probability, self.cfg.get('nms_pre', -1))
-            anchor = torch.div(index, head.cls_out_channels, rounding_mode='floor')
-            delta = delta[0].permute(1, 2, 0).reshape(-1, 4)[anchor]
-            boxes.append(decode(head.bbox_coder, anchors_of(head.prior_generator, level, score)[anchor], delta, size))
-            kept.append(value)
-            labels.append(index % head.cls_out_channels)
-            levels.append(torch.full_like(index, level))
-        return torch.cat(boxes), torch.cat(kept), torch.cat(labels), torch.cat(levels)
+            probability = score[0].permute(1, 2, 0).flatten().sigmoid()
+            count = probability.shape[0]
+            value, index = probability.topk(torch.sym_min(limit, count) if limit > 0 else count)
+            chosen = torch.div(index, classes, rounding_mode='floor')
+            anchors = head.prior_generator.single_level_grid_priors(score.shape[2:], level, device='cpu')[chosen]
+            boxes = decode(head.bbox_coder, anchors, delta[0].permute(1, 2, 0).reshape(-1, 4)[chosen], size)
+            found.append((boxes, value, index % classes, torch.full_like(index, level)))
+        return [torch.cat(values) for values in zip(*found)]
 
 
 class RetinaNetBoxes(Dense):
     """The maps of RetinaNet's head to labels, scores and boxes of the image."""
 
     def __init__(self, model: nn.Module, geometry: Geometry) -> None:
-        super().__init__(model.bbox_head, model.test_cfg)
-        self.geometry = geometry
+        super().__init__(model.bbox_head, model.test_cfg, geometry)
 
     def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         size = self.geometry.resized(image)
@@ -78,7 +57,7 @@ class RetinaNetBoxes(Dense):
         boxes, scores, labels, _ = self.candidates(maps[:half], maps[half:], size)
         chosen = (scores > self.cfg.get('score_thr', 0)).nonzero()[:, 0]
         boxes, scores, labels = boxes[chosen] / scale_of(image, size), scores[chosen], labels[chosen]
-        keep = suppress(boxes, scores, labels, largest(image), self.cfg)
+        keep = suppress(boxes, scores, labels, self.cfg)
         return labels[keep], scores[keep], boxes[keep]
 
 
@@ -86,10 +65,9 @@ class MaskRCNNInstances(Dense):
     """Pyramid and RPN's maps to labels, scores, boxes and, with a mask head, masks of the image."""
 
     def __init__(self, model: nn.Module, geometry: Geometry) -> None:
-        super().__init__(model.rpn_head, model.test_cfg.rpn)
-        self.geometry, self.rcnn = geometry, model.test_cfg.rcnn
+        super().__init__(model.rpn_head, model.test_cfg.rpn, geometry)
+        self.rcnn, self.roi_head = model.test_cfg.rcnn, model.roi_head
         self.levels = len(model.rpn_head.prior_generator.strides)
-        self.roi_head = model.roi_head
 
     def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
         size, roi_head, classes = self.geometry.resized(image), self.roi_head, self.roi_head.bbox_head.num_classes
@@ -102,17 +80,14 @@ class MaskRCNNInstances(Dense):
         deltas = deltas.reshape(-1, 4)[roi if roi_head.bbox_head.reg_class_agnostic else chosen]
         boxes, scores = decode(roi_head.bbox_head.bbox_coder, rois[roi], deltas, size), scores[chosen]
         scale = scale_of(image, size)
-        if roi_head.with_mask:
-            keep = suppress(boxes, scores, labels, torch.maximum(*size), self.rcnn)
-        else:  # as mmdet, which then scales the boxes first
-            keep = suppress(boxes / scale, scores, labels, largest(image), self.rcnn)
+        # As mmdet, which scales the boxes first if there are no masks.
+        keep = suppress(boxes if roi_head.with_mask else boxes / scale, scores, labels, self.rcnn)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if not roi_head.with_mask:
             return labels, scores, boxes / scale
         masks = roi_head.mask_head(self.pool(roi_head.mask_roi_extractor, pyramid, boxes)).sigmoid()
         kind = torch.zeros_like(labels) if roi_head.mask_head.class_agnostic else labels
-        masks = masks[torch.arange(masks.shape[0]), kind]
-        boxes = boxes / scale
+        masks, boxes = masks[torch.arange(masks.shape[0]), kind], boxes / scale
         return labels, scores, boxes, paste(masks, boxes, size_of(image)) >= self.rcnn.mask_thr_binary
 
     def propose(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> Tensor:
@@ -120,19 +95,18 @@ class MaskRCNNInstances(Dense):
         extent = boxes[:, 2:] - boxes[:, :2]
         valid = (extent > self.cfg.get('min_bbox_size', -1)).all(1).nonzero()[:, 0]
         boxes, scores, levels = boxes[valid], scores[valid], levels[valid]
-        return boxes[suppress(boxes, scores, levels, torch.maximum(*size), self.cfg)]
+        return boxes[suppress(boxes, scores, levels, self.cfg)]
 
     @staticmethod
     def pool(extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
         """``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level of its size."""
-        scale = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
-        level = torch.floor(torch.log2(scale / extractor.finest_scale + 1e-6)).clamp(0, extractor.num_inputs - 1)
         rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
+        levels = extractor.map_roi_levels(rois, extractor.num_inputs)
         order, pooled = [], []
-        for number, layer in enumerate(extractor.roi_layers):
-            chosen = (level == number).nonzero()[:, 0]
+        for level, (features, layer) in enumerate(zip(pyramid, extractor.roi_layers)):
+            chosen = (levels == level).nonzero()[:, 0]
             order.append(chosen)
-            pooled.append(roi_align(pyramid[number], rois[chosen], layer.output_size, layer.spatial_scale,
+            pooled.append(roi_align(features, rois[chosen], layer.output_size, layer.spatial_scale,
                                     layer.sampling_ratio, layer.aligned))
         order = torch.cat(order)
         torch._check(order.shape[0] == boxes.shape[0])
@@ -143,10 +117,6 @@ def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
     """By how much x1, y1, x2, y2 of the image were multiplied."""
     height, width = size_of(image)
     return torch.stack([size[1] / width, size[0] / height] * 2).float()
-
-
-def largest(image: Tensor) -> Tensor:
-    return torch.maximum(*(torch.full((), float(size)) for size in size_of(image)))
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,27 +12,23 @@ from torch.export.pt2_archive._package import package_pt2
 from torchvision.ops import box_iou
 
 from ..cli.config import UsageError
-from ..export import ignore_deprecations, save, to_onnx
+from ..export import EXAMPLE_SIZE, ignore_deprecations, save, to_onnx
 from .load import DETAILS, as_tuple
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
 # Weights become constants, which oneDNN packs: on one thread half the time.
 INDUCTOR_OPTIONS = dict(freezing=True)
-EXAMPLE_SIZE = 375, 500  # of no special ratio
 
 
 @torch.no_grad()
 def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str, classes: list[str],
                  example: np.ndarray | None = None) -> None:
-    """Writes a model.
+    """Writes the parts of a model, with its task and the names of its classes.
 
     Args:
-        parts (Parts): Of :func:`~mmvit_backbones.deploy.parts.split`.
         path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
-        file_format (str): ``onnx``, ``pt2`` or ``aoti``.
-        task (str): ``classification``, ``detection`` or ``segmentation``.
-        classes (list[str]): Names of the classes.
+        file_format (str): One of ``FORMATS``.
         example (np.ndarray | None): An image ``(height, width, 3)`` in which something is found; by default noise.
 
     Raises:
@@ -42,10 +38,9 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
         raise UsageError(f'--preprocessing outside is for onnx; {file_format} has it as a part of its own')
-    image = torch.from_numpy(example) if example is not None else \
-        torch.randint(256, (*EXAMPLE_SIZE, 3), dtype=torch.uint8)
-    if parts.preprocess is None:
-        image = torch.rand(1, 3, *EXAMPLE_SIZE)
+    if example is None:
+        example = np.random.randint(256, size=(*EXAMPLE_SIZE, 3), dtype=np.uint8)
+    image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
     details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
     examples = examples_of(parts, image)
     if file_format == 'onnx':
@@ -82,7 +77,7 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
     free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     image_name, image_free = ('image', {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}) if parts.preprocess else ('images', free)
     result, images = {}, image
-    if parts.preprocess is not None:
+    if parts.preprocess:
         result['preprocess'] = parts.preprocess, (image, ), (image_free, ), ['image'], ['images']
         images = parts.preprocess(image)
     maps = as_tuple(parts.network(images))
@@ -98,13 +93,9 @@ def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
     first, *others = programs.values()
     for part, program in programs.items():
         graph = program.model.graph
-        for node in graph.all_nodes():
-            node.name = f'{part}/{node.name}'
-            for value in node.outputs:
-                if not value.is_graph_output():
-                    value.name = f'{part}/{value.name}'
-        for value in list(graph.initializers.values()):
-            value.name = f'{part}/{value.name}'
+        inner = [value for node in graph.all_nodes() for value in node.outputs if not value.is_graph_output()]
+        for named in *graph.all_nodes(), *inner, *graph.initializers.values():
+            named.name = f'{part}/{named.name}'
     whole = first.model.graph
     known = {value.name: value for value in (*whole.inputs, *whole.outputs)}
     for program in others:
@@ -121,17 +112,12 @@ def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
     return first
 
 
-# ---- agreement
-
-
 def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> dict[str, float]:
     """How well two predictions of one image agree.
 
-    Returns:
-        dict[str, float]: Of a classifier the largest difference of ``scores``; of a segmenter the share of equal
-        ``pixels``; of a detector, over pairs of instances with the same class and the boxes that overlap most, the
-        share that has a pair with IoU from 0.99 on (``matched``), the largest difference of ``scores``, and the
-        smallest IoU of ``boxes`` and ``masks``.
+    Of a classifier the largest difference of ``scores``; of a segmenter the share of equal ``pixels``; of a detector,
+    over pairs of instances with the same class and the boxes that overlap most, the share that has a pair with IoU from
+    0.99 on (``matched``), the largest difference of ``scores``, and the smallest IoU of ``boxes`` and ``masks``.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))

@@ -6,17 +6,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def list_findings(prediction: dict[str, np.ndarray], classes: list[str], threshold: float) -> list[dict]:
-    """What :meth:`Model.predict` gives, as a list.
+    """What :meth:`Model.predict` gives, as a list: five classes, objects of at least a score, or segments.
 
-    Args:
-        prediction (dict[str, np.ndarray]): Of a classifier, a detector or a segmenter.
-        classes (list[str]): Their names; a class without one goes by its number.
-        threshold (float): The least score of objects.
-
-    Returns:
-        list[dict]: The five likeliest classes, objects, or segments with their share of the image as score, largest
-        first, each with ``number``, ``label`` and ``score``; objects with ``box (4,)``, objects and segments with
-        ``mask (height, width)``.
+    Each has ``number``, ``label`` (the number, if the class has no name) and ``score`` (of a segment its share of the
+    image); objects have ``box (4,)``, objects and segments ``mask (height, width)``. The largest score comes first.
     """
     if 'segmentation' in prediction:
         segments = prediction['segmentation']

@@ -19,7 +19,7 @@ from ..cli.predict import Predictor
 
 TASK_OF_FRAMEWORK = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
-FORCE_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 DETAILS = 'mmvit_backbones'  # the entry of an exported file that says what it is, in JSON
 
 
@@ -31,10 +31,6 @@ class Model:
         classes (list[str]): Names of the classes; empty if the file has none.
         runtime (str): ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
     """
-
-    task: str
-    classes: list[str]
-    runtime: str
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """What the model sees in one image.
@@ -161,15 +157,13 @@ class Pt2File(Exported):
 @contextmanager
 def weights_only() -> Iterator[None]:
     """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
-    before = os.environ.get(FORCE_WEIGHTS_ONLY)
-    os.environ[FORCE_WEIGHTS_ONLY] = '1'
+    before = os.environ.pop(WEIGHTS_ONLY, None)
+    os.environ[WEIGHTS_ONLY] = '1'
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[FORCE_WEIGHTS_ONLY]
-        else:
-            os.environ[FORCE_WEIGHTS_ONLY] = before
+        del os.environ[WEIGHTS_ONLY]
+        os.environ.update({} if before is None else {WEIGHTS_ONLY: before})
 
 
 def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

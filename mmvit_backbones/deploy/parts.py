@@ -10,10 +10,10 @@ from ..cli.config import UsageError, leaf_datasets
 from .load import as_tuple
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
-DETECTORS = 'RetinaNet', 'FasterRCNN', 'MaskRCNN'
+MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'], mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN'])
+DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
 # torch.export asks for a remainder, and keeps the answer, when it computes the size of a max pooling's output.
 MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
-OUTPUTS = dict(mmpretrain=['scores'], mmseg=['segmentation'], mmdet=['labels', 'scores', 'boxes'])
 
 
 class Parts(NamedTuple):
@@ -36,19 +36,13 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
         UsageError: With the reason.
     """
     model, framework = cfg.model, cfg.default_scope
-    kind = model.get('type')
-    if framework == 'mmpretrain' and kind != 'ImageClassifier':
-        raise UsageError(f'model {kind} cannot be exported; of mmpretrain, allowed is ImageClassifier')
+    allowed = MODELS.get(framework, ())
+    if model.get('type') not in allowed:
+        raise UsageError(f'model {model.get("type")} cannot be exported; of {framework}, allowed are '
+                         f'{", ".join(allowed) or "none"}')
     if framework == 'mmseg':
-        if kind != 'EncoderDecoder' or model.decode_head.type not in ('UPerHead', 'FPNHead', 'FCNHead'):
-            raise UsageError(f'model {kind} with {model.get("decode_head", {}).get("type")} cannot be exported; of '
-                             'mmseg, allowed is EncoderDecoder with UPerHead, FPNHead or FCNHead')
-        if model.get('test_cfg', {}).get('mode', 'whole') != 'whole':
-            raise UsageError('windows that slide over an image have no graph: --cfg-options model.test_cfg.mode=whole '
-                             'exports the model for whole images')
-        if model.decode_head.get('out_channels') == 1 or model.decode_head.num_classes < 2:
-            raise UsageError('a segmenter with one output channel cannot be exported')
-    if framework == 'mmdet':
+        _check_segmenter(model)
+    elif framework == 'mmdet':
         _check_detector(model)
         if file_format == 'aoti':
             raise UsageError('detectors are exported in the formats onnx and pt2, got aoti')
@@ -75,11 +69,19 @@ def _check_free_sizes(model: dict, framework: str, file_format: str) -> None:
                              'max pooling, the file would take either odd or even numbers of patches')
 
 
+def _check_segmenter(model: dict) -> None:
+    head = model.decode_head
+    if head.type not in DECODE_HEADS:
+        raise UsageError(f'decode_head {head.type} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
+    if model.get('test_cfg', {}).get('mode', 'whole') != 'whole':
+        raise UsageError('windows that slide over an image have no graph: --cfg-options model.test_cfg.mode=whole '
+                         'exports the model for whole images')
+    if head.get('out_channels') == 1 or head.num_classes < 2:
+        raise UsageError('a segmenter with one output channel cannot be exported')
+
+
 def _check_detector(model: dict) -> None:
-    kind = model.get('type')
-    if kind not in DETECTORS:
-        raise UsageError(f'model {kind} cannot be exported; of mmdet, allowed are {", ".join(DETECTORS)}')
-    if kind != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead':
+    if model.type != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead':
         raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed is StandardRoIHead')
     for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
         if part and part.get('nms', {}).get('type', 'nms') != 'nms':
@@ -87,12 +89,10 @@ def _check_detector(model: dict) -> None:
 
 
 def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
-    """The parts of a model; its weights are shared.
+    """The parts of a copy of a model, which is on a CPU in float32; resizing and normalization are in the graph or not.
 
-    Args:
-        model (nn.Module): Built from the config, with its weights, on a CPU in float32.
-        cfg (Config): What :func:`check_exportable` let pass.
-        preprocessing (bool): Resizing and normalization are in the graph.
+    Raises:
+        UsageError: As :func:`check_exportable`.
     """
     geometry, framework = check_exportable(cfg), cfg.default_scope
     model = copy.deepcopy(model).eval()
@@ -104,27 +104,20 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
         preprocess = Preprocess(geometry, source.mean, source.std, is_rgb)
     else:
         geometry = Geometry([])
-    outputs = list(OUTPUTS[framework])
     if framework == 'mmpretrain':
-        network, postprocess = model, Probabilities()
+        network, postprocess, outputs = model, Probabilities(), ['scores']
     elif framework == 'mmseg':
-        use_matrix_pools(model)
-        network, postprocess = Segment(model), Segmentation(geometry)
+        for name, pool in list(model.named_modules()):
+            if isinstance(pool, nn.AdaptiveAvgPool2d):
+                model.set_submodule(name, MatrixPool(pool.output_size))
+        network, postprocess, outputs = Segment(model), Segmentation(), ['segmentation']
     else:
         from .detection import MaskRCNNInstances, RetinaNetBoxes
         two_stages = hasattr(model, 'roi_head')
         network = Detect(model)
         postprocess = (MaskRCNNInstances if two_stages else RetinaNetBoxes)(model, geometry)
-        outputs += ['masks'] if two_stages and model.roi_head.with_mask else []
+        outputs = ['labels', 'scores', 'boxes'] + ['masks'] * (two_stages and model.roi_head.with_mask)
     return Parts(preprocess, network, postprocess, outputs, preprocessing and geometry.is_static)
-
-
-def use_matrix_pools(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.AdaptiveAvgPool2d):
-            setattr(module, name, MatrixPool(child.output_size))
-        else:
-            use_matrix_pools(child)
 
 
 class Part(nn.Module):
@@ -151,10 +144,6 @@ class Segment(Part):
 class Segmentation(nn.Module):
     """Logits resized to the image, and the likeliest class of each pixel."""
 
-    def __init__(self, geometry: Geometry) -> None:
-        super().__init__()
-        self.geometry = geometry
-
     def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
         logits = F.interpolate(maps[0], tuple(size_of(image)), mode='bilinear', align_corners=False)
         return logits[0].argmax(0)
@@ -169,17 +158,14 @@ class Detect(Part):
             scores, deltas = self.model.bbox_head(pyramid)
             return *scores, *deltas
         scores, deltas = self.model.rpn_head(pyramid)
-        used = max(extractor.num_inputs for extractor in (self.model.roi_head.bbox_roi_extractor, getattr(
-            self.model.roi_head, 'mask_roi_extractor', self.model.roi_head.bbox_roi_extractor)))
-        return *pyramid[:used], *scores, *deltas
+        return *pyramid, *scores, *deltas
 
 
-class Half(nn.Module):
+class Half(Part):
     """A network in float16, from and to float32."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network).half()
+        super().__init__(copy.deepcopy(network).half())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(value.float() for value in as_tuple(self.network(images.half())))
+        return tuple(value.float() for value in as_tuple(self.model(images.half())))

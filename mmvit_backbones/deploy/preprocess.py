@@ -152,10 +152,10 @@ class Preprocess(nn.Module):
         """Which pixels of the resized image are taken; those of the padding are beyond its end."""
         if self.geometry.crop:
             return torch.arange(self.geometry.crop[axis]) + torch.round((size - self.geometry.crop[axis]) / 2)
+        divisor = self.geometry.divisor
         if self.geometry.is_static:
             length = self.geometry.resize['scale'][1 - axis]
-            return torch.arange(length + -length % self.geometry.divisor).double()
-        divisor = self.geometry.divisor
+            return torch.arange(length + -length % divisor).double()
         length = (torch.ceil(size / divisor) * divisor).long().item()
         torch._check(length >= 2)
         return torch.arange(length).double()

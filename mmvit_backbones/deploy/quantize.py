@@ -1,4 +1,5 @@
 """ONNX files in int8, by ONNX Runtime's static quantization; preprocessing and postprocessing stay in float32."""
+import shutil
 import tempfile
 from collections.abc import Sequence
 from os import PathLike
@@ -19,10 +20,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
     float; layers are held against their float output one by one, on the first image.
 
     Args:
-        path (str | PathLike): The file.
-        images (Sequence[np.ndarray]): ``(height, width, 3)``, RGB uint8, like those that the model will see.
-        bound (float): Largest relative error of a layer.
-        source (str): Name of the input.
+        images (Sequence[np.ndarray]): What the input ``source`` takes, like what the model will see.
 
     Returns:
         str: How many layers are in int8.
@@ -51,31 +49,27 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
 
         quantize()
         if bound < float('inf'):
-            outputs = [(node.name, node.output[0]) for node in layers]
-            errors = layer_errors(prepared, quantized, outputs, {source: images[0]})
+            errors = layer_errors(prepared, quantized, layers, {source: images[0]})
             kept = [name for name, error in errors.items() if not error <= bound]
         if kept:
             quantize()
-        metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
-        result = onnx.load(quantized)
-        onnx.helper.set_model_props(result, metadata)
-        onnx.save(result, str(path))
+        shutil.copyfile(quantized, path)
     return f'{len(layers) - len(kept)} of {len(layers)} layers in int8; in float: {", ".join(kept) or "none"}'
 
 
-def layer_errors(before: Path, after: Path, layers: Sequence[tuple[str, str]], inputs: dict) -> dict[str, float]:
-    """Relative error of each layer's output, by its name; errors of the layers before it are in it."""
-    float_values, int8_values = (run_with_outputs(path, [output for _, output in layers], inputs)
+def layer_errors(before: Path, after: Path, layers: Sequence, inputs: dict) -> dict[str, float]:
+    """Relative error of the output of each node, by its name; errors of the nodes before it are in it."""
+    float_values, int8_values = (run_with_outputs(path, [layer.output[0] for layer in layers], inputs)
                                  for path in (before, after))
-    return {name: float(np.linalg.norm(int8_values[output] - value) / max(np.linalg.norm(value), 1e-12))
-            for name, output in layers if (value := float_values[output]) is not None}
+    return {layer.name: float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), 1e-12))
+            for layer, expected, actual in zip(layers, float_values, int8_values) if expected is not None}
 
 
-def run_with_outputs(path: Path, names: Sequence[str], inputs: dict) -> dict[str, np.ndarray]:
+def run_with_outputs(path: Path, names: Sequence[str], inputs: dict) -> list[np.ndarray]:
     import onnx
     import onnxruntime
     model = onnx.load(path)
     del model.graph.output[:]
     model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
-    return dict(zip(names, session.run(None, inputs), strict=True))
+    return session.run(None, inputs)

@@ -22,13 +22,10 @@ RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
 
 def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
-    """A function of images that predicts them one after the other on the CPU, from RGB uint8 to results.
+    """A function that predicts images ``(height, width, 3)``, RGB uint8, one after the other on the CPU.
 
-    Args:
-        runtime (str): One of ``RUNTIMES``; ``compile`` compiles the backbone.
-        path (str): Checkpoint of a training, as for :func:`~mmvit_backbones.deploy.load.load`.
-        images (Sequence[np.ndarray]): ``(height, width, 3)`` each; they serve for calibration, too.
-        folder (Path): For files that the function needs.
+    ``path`` is a training's checkpoint, ``compile`` compiles its backbone, ``int8`` is calibrated on the images, and
+    files that the function needs are written into the folder.
     """
     model = load(path)
     if runtime == 'accelerate':
@@ -36,8 +33,7 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     elif runtime == 'compile':
         model.module.backbone.compile()
     elif runtime != 'eager':
-        file_format = 'aoti' if runtime == 'aoti' else 'onnx'
-        file = folder / ('whole.pt2' if runtime == 'aoti' else 'whole.onnx')
+        file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
         check_exportable(model.cfg, file_format)
         export_model(split(model.module, model.cfg, True), file, file_format, model.task, model.classes, images[0])
         if runtime == 'int8':
@@ -47,13 +43,9 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
-    """A function of images that runs a network on the CPU.
+    """A function of images ``(B, 3, H, W)`` that runs a network, which stays as it is, on the CPU.
 
-    Args:
-        runtime (str): One of ``RUNTIMES``.
-        model (nn.Module): In evaluation mode; it stays as it is.
-        images (Tensor): As many of the size to be run as serve for calibration, at least two.
-        folder (Path): For files that the function needs.
+    The images given here, at least two of the size to be run, are examples, and calibrate ``int8``.
     """
     if runtime == 'eager':
         return model
@@ -81,9 +73,8 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> dict[str, dict[str, float]]:
     """Times functions in turns, so that what else the machine does meets all of them alike.
 
-    Returns:
-        dict[str, dict[str, float]]: By name ``p50_ms`` and ``p95_ms`` of one image, ``images_per_second`` of all at
-        once, and ``speedup`` of ``p50_ms`` over the first function.
+    By name ``p50_ms`` and ``p95_ms`` of one image, ``images_per_second`` of all at once, and ``speedup`` of ``p50_ms``
+    over the first function.
     """
     seconds = {name: ([], []) for name in functions}
     for number in range(repeats + 1):
@@ -103,13 +94,9 @@ def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> d
 
 def compare_runtimes(prepare: Callable[[str, Path], Callable], images: Sequence, runtimes: Sequence[str],
                      repeats: int) -> dict[str, dict]:
-    """:func:`measure` in several runtimes; one that cannot run the model says why instead.
+    """:func:`measure` at least two images in several of ``RUNTIMES``; one that cannot run the model says why instead.
 
-    Args:
-        prepare (Callable): :func:`prepare` or :func:`prepare_whole` but for the runtime and the folder.
-        images (Sequence): At least two.
-        runtimes (Sequence[str]): Of ``RUNTIMES``.
-        repeats (int): Timings in each.
+    ``prepare`` is :func:`prepare` or :func:`prepare_whole` but for the runtime and the folder.
     """
     functions, failed = {}, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,6 @@ class MeanCrossEntropy(BaseMetric):
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps the loss of every image."""
         self.results += [-sample['pred_score'].double()[sample['gt_label']].clamp_min(1e-300).log().item()
                          for sample in data_samples]
 

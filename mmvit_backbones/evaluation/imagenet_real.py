@@ -13,7 +13,6 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 NUM_IMAGES = 50_000
-IMAGE_NAME = re.compile(r'ILSVRC2012_val_(\d{8})')
 
 
 @METRICS.register_module()
@@ -42,7 +41,6 @@ class ImageNetReaL(BaseMetric):
         self.labels = read_labels(label_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps, per image with labels, the hits for every k."""
         for sample in data_samples:
             labels = torch.tensor(self.labels[image_index(sample['img_path'])])
             if len(labels):
@@ -69,7 +67,7 @@ def read_labels(path: str) -> list[list[int]]:
 
 def image_index(path: str) -> int:
     """Position in the label file of ``ILSVRC2012_val_00000001`` and so on, which count from 1."""
-    match = IMAGE_NAME.search(Path(path).name)
+    match = re.search(r'ILSVRC2012_val_(\d{8})', Path(path).name)
     if match is None or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(f'img_path {path} has no number of a validation image (ILSVRC2012_val_00000001 and on)')
     return int(match[1]) - 1

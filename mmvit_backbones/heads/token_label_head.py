@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 
-DENSE_SHARE = 0.5  # of the strongest patch in the logits of an image
-
 
 @MODELS.register_module()
 class TokenLabelHead(BaseModule):
@@ -68,7 +66,7 @@ class TokenLabelHead(BaseModule):
     def forward(self, feats: tuple[TokenFeatures]) -> Tensor:
         """Logits ``(B, num_classes)``."""
         class_logits, patch_logits = self.logits(feats)
-        return class_logits if patch_logits is None else class_logits + DENSE_SHARE * patch_logits.amax(1)
+        return class_logits if patch_logits is None else class_logits + 0.5 * patch_logits.amax(1)
 
     def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
         """Losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""
@@ -80,34 +78,31 @@ class TokenLabelHead(BaseModule):
 
     def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
                bbox: BBox) -> dict[str, Tensor]:
-        """From logits, targets ``(B, num_classes)`` or ``(B, num_classes, 1 + h * w)``, grid and mixed box."""
-        class_target = target if target.ndim == 2 else target[:, :, 0]
-        height, width = grid
-        share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (height * width)
+        """From logits, the targets of :meth:`targets`, grid and mixed box."""
+        class_target = target[:, :, 0]
+        share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (grid[0] * grid[1])
         mixed = torch.lerp(class_target, class_target.flip(0), share) if share else class_target
         losses = dict(loss_class=self.loss_module(class_logits, mixed))
         if patch_logits is not None:
             num_patches = patch_logits.shape[1]
-            if target.ndim == 2:
-                patch_target = target[:, None].expand(-1, num_patches, -1)
-            elif target.shape[2] != 1 + num_patches:
+            if target.shape[2] not in (1, 1 + num_patches):
                 raise ValueError(f'token labels are for {target.shape[2] - 1} patches, the network has {num_patches}: '
                                  'set grid_size of PoolTokenLabels')
-            else:
-                patch_target = target[:, :, 1:].transpose(1, 2)
+            patch_target = target[:, :, -num_patches:].expand(-1, -1, num_patches).transpose(1, 2)
             dense = self.loss_module(patch_logits.flatten(0, 1), patch_target.flatten(0, 1))
             losses['loss_dense'] = self.dense_weight * dense
         return losses
 
     def targets(self, data_samples: Sequence) -> Tensor:
-        """``(B, num_classes)`` or ``(B, num_classes, 1 + patches)``."""
-        if 'gt_score' not in data_samples[0]:
+        """``(B, num_classes, 1)``, which patches are taught as well, or ``(B, num_classes, 1 + patches)``."""
+        if 'gt_score' in data_samples[0]:
+            target = torch.stack([sample.gt_score for sample in data_samples])
+        else:
             labels = torch.cat([sample.gt_label for sample in data_samples])
-            return F.one_hot(labels, self.num_classes).to(self.fc.weight.dtype)
-        target = torch.stack([sample.gt_score for sample in data_samples])
+            target = F.one_hot(labels, self.num_classes).to(self.fc.weight.dtype)
         if target.shape[1] % self.num_classes:
             raise ValueError(f'gt_score must hold a multiple of {self.num_classes} num_classes, got {target.shape[1]}')
-        return target if target.shape[1] == self.num_classes else target.unflatten(1, (self.num_classes, -1))
+        return target.unflatten(1, (self.num_classes, -1))
 
     def predict(self, feats: tuple[TokenFeatures], data_samples: Sequence | None = None) -> list:
         """mmpretrain's ``DataSample`` of every image, with ``pred_score`` and ``pred_label``."""

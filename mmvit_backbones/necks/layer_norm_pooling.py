@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-ORDERS = ('norm_first', 'pool_first')
-
 
 @MODELS.register_module()
 class LayerNormPooling(nn.Module):
@@ -29,8 +27,8 @@ class LayerNormPooling(nn.Module):
 
     def __init__(self, in_channels: int, order: str, eps: float = 1e-6) -> None:
         super().__init__()
-        if order not in ORDERS:
-            raise ValueError(f'order must be one of {ORDERS}, got {order!r}')
+        if order not in ('norm_first', 'pool_first'):
+            raise ValueError(f"order must be 'norm_first' or 'pool_first', got {order!r}")
         self.order = order
         self.norm = nn.LayerNorm(in_channels, eps=eps)
 
@@ -41,13 +39,6 @@ class LayerNormPooling(nn.Module):
         return self.norm(maps[-1].permute(0, 2, 3, 1)).mean((1, 2)),
 
 
-@MODELS.register_module('NormPooling')
-def norm_pooling(in_channels: int, eps: float = 1e-6) -> LayerNormPooling:
-    """Alias for configs written for version 0.1."""
-    return LayerNormPooling(in_channels, 'norm_first', eps)
-
-
-@MODELS.register_module('PooledLayerNorm')
-def pooled_layer_norm(in_channels: int, eps: float = 1e-6) -> LayerNormPooling:
-    """Alias for configs written for version 0.1."""
-    return LayerNormPooling(in_channels, 'pool_first', eps)
+# Aliases for configs written for version 0.1.
+MODELS.register_module('NormPooling', module=lambda **kwargs: LayerNormPooling(order='norm_first', **kwargs))
+MODELS.register_module('PooledLayerNorm', module=lambda **kwargs: LayerNormPooling(order='pool_first', **kwargs))

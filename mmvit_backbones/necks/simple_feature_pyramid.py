@@ -6,8 +6,6 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-SCALES = (4, 2, 1, 0.5)
-
 
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of ``(B, C, H, W)``."""
@@ -41,8 +39,8 @@ class SimpleFeaturePyramid(BaseModule):
                  init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         channels = in_channels if isinstance(in_channels, int) else in_channels[-1]
-        if num_outs < len(SCALES):
-            raise ValueError(f'num_outs must be at least {len(SCALES)}, got {num_outs}')
+        if num_outs < 4:
+            raise ValueError(f'num_outs must be at least 4, got {num_outs}')
         if channels % 4:
             raise ValueError(f'in_channels must be a multiple of 4, got {channels}')
         self.num_outs = num_outs
@@ -54,12 +52,11 @@ class SimpleFeaturePyramid(BaseModule):
             nn.Identity(),
             nn.MaxPool2d(2, 2, ceil_mode=True),
         ])
-        widths = [channels // 4, channels // 2, channels, channels]
         self.projections = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, out_channels, 1, bias=False), ChannelNorm(out_channels, eps=1e-6),
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), ChannelNorm(out_channels, eps=1e-6))
-            for width in widths)
+            for width in (channels // 4, channels // 2, channels, channels))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """From ``(B, in_channels, H, W)`` to ``num_outs`` maps, scaled by 4, 2, 1, 1/2, ... (rounded up)."""

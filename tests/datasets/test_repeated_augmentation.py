@@ -1,8 +1,9 @@
 """Repeated augmentation: every process gets the indices that the authors' sampler would give it."""
 import pytest
 import torch
+from mmengine.dataset import sampler
 
-from mmvit_backbones.datasets import RepeatedAugmentationSampler, repeated_augmentation
+from mmvit_backbones.datasets import RepeatedAugmentationSampler
 
 
 def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeats: int = 3) -> list[int]:
@@ -19,7 +20,7 @@ def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeat
 def test_repeated_augmentation(count, world_size, monkeypatch):
     from mmpretrain.datasets.samplers import repeat_aug
     for rank in range(world_size):
-        for module in (repeated_augmentation, repeat_aug):
+        for module in (sampler, repeat_aug):
             monkeypatch.setattr(module, 'get_dist_info', lambda: (rank, world_size))
         ours = RepeatedAugmentationSampler(range(count), seed=0)
         theirs = repeat_aug.RepeatAugSampler(range(count), seed=0)

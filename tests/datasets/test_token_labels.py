@@ -13,7 +13,8 @@ from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from PIL import Image
 
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
-from mmvit_backbones.datasets.token_labels import pool_token_labels, read_token_labels
+from mmvit_backbones.datasets import PoolTokenLabels
+from mmvit_backbones.datasets.token_labels import read_token_labels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.models import import_mmpretrain
@@ -116,10 +117,11 @@ def test_crop_and_pooled_labels_see_the_same_place():
 
 def test_transposed_boxes_are_a_switch():
     scores, classes = labels()[0], labels()[1].long()
-    box = (0.1, 0.4, 0.3, 0.6)
-    turned = pool_token_labels(scores.mT, classes.mT, (0.4, 0.1, 0.6, 0.3), 10, 1, 0.1)
-    torch.testing.assert_close(pool_token_labels(scores, classes, box, 10, 1, 0.1), turned)
-    assert not torch.allclose(pool_token_labels(scores, classes, box, 10, 1, 0.1, transposed_boxes=True), turned)
+    results = dict(token_scores=scores, token_classes=classes, token_box=(0.1, 0.4, 0.3, 0.6))
+    turned = dict(token_scores=scores.mT, token_classes=classes.mT, token_box=(0.4, 0.1, 0.6, 0.3))
+    expected = PoolTokenLabels(10, 1)(turned)['gt_score']
+    torch.testing.assert_close(PoolTokenLabels(10, 1)(results)['gt_score'], expected)
+    assert not torch.allclose(PoolTokenLabels(10, 1, transposed_boxes=True)(results)['gt_score'], expected)
 
 
 @pytest.mark.parametrize('transforms, told', [
@@ -136,9 +138,9 @@ def test_targets_pass_through_mmpretrain(augment):
     """Packed, collated and mixed like any score; the losses read them."""
     samples = []
     for label in range(4):
-        target = pool_token_labels(labels()[0], labels()[1].long(), (0., 0., 1., 1.), 10, 2, 0.1)
-        results = dict(img=np.zeros((32, 32, 3), np.uint8), gt_label=label, gt_score=target.flatten())
-        samples.append(TRANSFORMS.build(dict(type='PackInputs'))(results))
+        results = dict(img=np.zeros((32, 32, 3), np.uint8), gt_label=label, token_scores=labels()[0],
+                       token_classes=labels()[1].long())
+        samples.append(TRANSFORMS.build(dict(type='PackInputs'))(PoolTokenLabels(10, 2)(results)))
     preprocess = MODELS.build(dict(
         type='ClsDataPreprocessor', num_classes=10, batch_augments=dict(augments=[dict(type=augment, alpha=1.)])))
     data = dict(inputs=torch.stack([s['inputs'] for s in samples]), data_samples=[s['data_samples'] for s in samples])

@@ -16,9 +16,10 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.predict import build_model
 from mmvit_backbones.deploy import load
-from mmvit_backbones.deploy.export import check_agreement, compare, export_model
+from mmvit_backbones.deploy.export import check_agreement, compare, examples_of, export_model
 from mmvit_backbones.deploy.load import Checkpoint
 from mmvit_backbones.deploy.parts import check_exportable, split
+from mmvit_backbones.export import ignore_deprecations
 from mmvit_backbones.ops.library import FOLDER, library_name
 
 IMAGES = [np.array(Image.open(path).convert('RGB')) for path in sorted(ROOT.glob('data/coco_mini/val/*.jpg'))[:2]]
@@ -117,6 +118,23 @@ def test_onnx_predicts_what_the_framework_does(case, tmp_path):
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
     with pytest.raises(ValueError, match='image must be a uint8 array'):
         model.predict(IMAGES[0].astype('float32'))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_boxes_without_masks_have_one_graph():
+    """Faster R-CNN's, which are scaled to the image before non-maximum suppression, for images of all sizes."""
+    cfg = shrunk('mask_rcnn_reswin_t', 'ReSwin')
+    cfg.merge_from_dict(dict(model=CASES['detection, varied-size windows'][2]))
+    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
+    init_default_scope('mmdet')
+    parts = split(build_model(cfg).eval(), cfg)
+    (module, inputs, shapes, *_), (_, others, *_) = (
+        examples_of(parts, torch.from_numpy(image))['postprocess'] for image in IMAGES)
+    with ignore_deprecations():
+        graph = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False).module()
+    for expected, actual in zip(module(*others), graph(*others), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def build_example(folder: Path) -> Path:

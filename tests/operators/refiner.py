@@ -7,7 +7,7 @@ from golden import fill_state_dict, make_input
 from mmvit_backbones.backbones.refiner_vit import Attention, Block, PatchEmbed, Refiner, SharedAttention
 from mmvit_backbones.checkpoints import refiner
 from mmvit_backbones.checkpoints.layout import rename
-from mmvit_backbones.datasets.token_labels import pool_token_labels
+from mmvit_backbones.datasets import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
 from mmvit_backbones.losses import MapSimilarityLoss
@@ -109,10 +109,11 @@ def token_label_target(golden: dict, case: dict, dtype: torch.dtype) -> dict[str
     dense = make_input((kwargs['batch'], num_classes, size, size), 0, dtype)
     classes = torch.from_numpy(np.argsort(-dense.numpy(), axis=1, kind='stable')[:, :kwargs['top_k']])
     scores = dense.gather(1, classes)
+    pool = PoolTokenLabels(num_classes, case['label_size'], case['smoothing'], transposed_boxes=True)
     targets = []
     for i, (crop, label) in enumerate(zip(case['crops'], case['labels'])):
-        target = pool_token_labels(scores[i], classes[i], crop, num_classes, case['label_size'], case['smoothing'],
-                                   transposed_boxes=True)
+        labels = dict(token_scores=scores[i], token_classes=classes[i], token_box=crop)
+        target = pool(labels)['gt_score'].unflatten(0, (num_classes, -1))
         truth = torch.full((num_classes, 1), case['smoothing'] / num_classes, dtype=dtype)
         truth[label] += 1 - case['smoothing']
         targets.append(torch.cat([truth, target if case['label_size'] > 1 else target[:, :1]], dim=1))
@@ -129,7 +130,7 @@ def token_label_loss(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, 
     if case['dense']:  # without the ground truth, which is not used
         target = make_input((batch, num_classes, 2 + kwargs['num_tokens']), 2, dtype).softmax(1)[:, :, 1:]
     else:
-        target = make_input((batch, num_classes), 3, dtype).softmax(1)
+        target = make_input((batch, num_classes), 3, dtype).softmax(1)[:, :, None]
     is_plain = case['call'] == 'plain_loss'
     head = TokenLabelHead(num_classes, 8, dense=not is_plain)
     losses = head.losses(class_logits, None if is_plain else patch_logits, target, grid,

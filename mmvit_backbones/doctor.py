@@ -60,36 +60,33 @@ def describe() -> list[str]:
         *map(describe_host, EXTRAS),
         'varied-size windows, plain PyTorch: runs everywhere',
     ]
-    for backend, title in (('cpp', 'C++ (CPU)'), ('cuda', 'CUDA')):
-        reason = library.MISSING[backend]
-        state = 'built, but there is no GPU' if backend == 'cuda' and gpu == 'none' else 'runs'
-        lines.append(f'varied-size windows, {title}: '
-                     + (f'missing, {reason}; {library.HOW_TO_BUILD}' if reason else state))
-    lines.append(f"CPU tensors take the backend {'cpp' if library.MISSING['cpp'] is None else 'reference'!r}")
-    has_triton = 'triton' in varied_size_window.BACKENDS and backends.triton is not None
-    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'triton' if has_triton else 'reference'
-    lines.append(f'CUDA tensors take the backend {on_gpu!r}')
-    return [*lines, *describe_triton()]
+    cuda = 'runs' if torch.cuda.is_available() else 'built, but there is no GPU'
+    for backend, title, state in (('cpp', 'C++ (CPU)', 'runs'), ('cuda', 'CUDA', cuda)):
+        if reason := library.MISSING[backend]:
+            state = f'missing, {reason}; {library.HOW_TO_BUILD}'
+        lines.append(f'varied-size windows, {title}: {state}')
+    on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
+    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'reference' if backends.triton is None else 'triton'
+    return [*lines, f'CPU tensors take the backend {on_cpu!r}', f'CUDA tensors take the backend {on_gpu!r}',
+            *(f'{name}: {describe_triton(name, example)}' for name, example in TRITON_OPERATORS.items())]
 
 
-def describe_triton() -> list[str]:
-    """What runs the operators that have Triton kernels, by device and dtype."""
+def describe_triton(name: str, example: Callable) -> str:
+    """What runs an operator that has Triton kernels."""
     if backends.triton is None:
-        state = 'plain PyTorch on GPUs, since Triton is not installed'
-    elif not torch.cuda.is_available():
-        state = f'Triton {backends.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
-    else:
-        return [describe_check(name, example) for name, example in TRITON_OPERATORS.items()]
-    return [f'{name}: {state}' for name in TRITON_OPERATORS]
+        return 'plain PyTorch on GPUs, since Triton is not installed'
+    if not torch.cuda.is_available():
+        return f'Triton {backends.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
+    return describe_check(name, example, torch.device('cuda', torch.cuda.current_device()))
 
 
-def describe_check(name: str, example: Callable) -> str:
-    """What an operator's check says on the GPU."""
-    device, found = torch.device('cuda', torch.cuda.current_device()), []
+def describe_check(name: str, example: Callable, device: torch.device) -> str:
+    """What an operator's check says on a GPU, by dtype."""
+    found = []
     for dtype in backends.TOLERANCES:
         reason = backends.why_not_trusted(name, example, device, dtype)
         found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, since {reason}'))
-    return f'{name}: on the GPU {", ".join(found)}'
+    return f'on the GPU {", ".join(found)}'
 
 
 if __name__ == '__main__':

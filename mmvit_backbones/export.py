@@ -12,7 +12,6 @@ from torch.export import Dim
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # needs padding in all networks, and several windows in all stages
-MAX_PROTOBUF_BYTES = 2**31 - 2**20
 FREE_AXES = dict(images=('batch', '', 'height', 'width'), image=('height', 'width'), logits=('batch', ),
                  labels=('instances', ), scores=('instances', ), boxes=('instances', ),
                  masks=('instances', 'height', 'width'), segmentation=('height', 'width'))
@@ -28,7 +27,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
-        path (str | PathLike): File to write; beyond 2 GB, the weights are in a file ``PATH.data`` next to it.
+        path (str | PathLike): File to write; beyond 1.5 GB, the weights are in a file ``PATH.data`` next to it.
         opset (int): Version of the standard, at least 18.
 
     Raises:
@@ -49,10 +48,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """A module as a graph of ONNX, whose inputs and outputs have the given names.
-
-    Free axes are called as in ``FREE_AXES``, others ``NAME_AXIS``.
-    """
+    """A module as a graph of ONNX; free axes of its inputs and outputs are called as in ``FREE_AXES``, or NAME_AXIS."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -71,10 +67,9 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
-    """Writes a file; beyond 2 GB, with its weights in a file next to it."""
+    """Writes a file; torch puts weights of more than 1.5 GB into a file next to it."""
     Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
-    num_bytes = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
-    program.save(path, external_data=num_bytes > MAX_PROTOBUF_BYTES)
+    program.save(path)
 
 
 @contextmanager

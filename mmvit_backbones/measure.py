@@ -122,10 +122,8 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
         results = tensors_in(model.train()(images))
         saved = step.live
         sum(x.float().square().mean() for x in results if x.requires_grad).backward()
-    counted = {name: dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak)
-               for name, counter in (('forward', forward), ('step', step))}
-    counted['step']['saved'] = saved
-    return counted
+    totals = [dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak) for counter in (forward, step)]
+    return dict(forward=totals[0], step=dict(totals[1], saved=saved))
 
 
 def tensors_in(x: object) -> list[Tensor]:

@@ -47,15 +47,13 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
         raise ValueError(f'checkpoint and pretrained exclude each other, got {checkpoint!r} and {pretrained!r}')
     if num_classes is not None and (task == 'backbone' or num_classes < 1):
         raise ValueError(f"num_classes must be at least 1, and task 'classification', got {num_classes} and {task!r}")
-    if in_channels < 1:
-        raise ValueError(f'in_channels must be at least 1, got {in_channels}')
+    for argument, value in dict(in_channels=in_channels, img_size=img_size).items():
+        if value is not None and value < 1:
+            raise ValueError(f'{argument} must be at least 1, got {value}')
     if in_channels != 3:
         backbone_overrides['in_channels'] = in_channels
-    if img_size is not None:
-        if img_size < 1:
-            raise ValueError(f'img_size must be at least 1, got {img_size}')
-        if 'img_size' in signature(MODELS.get(variant.family.backbone)).parameters:
-            backbone_overrides['img_size'] = img_size
+    if img_size is not None and 'img_size' in signature(MODELS.get(variant.family.backbone)).parameters:
+        backbone_overrides['img_size'] = img_size
     if pretrained:
         variant.find_weights(pretrained)  # before anything is built
     if task == 'classification':
@@ -67,7 +65,9 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
 
 
 def init_weights(model: BaseModule) -> None:
-    """Initializes without MMEngine's three lines for every parameter."""
+    """Initializes without MMEngine's three lines for every parameter; on the meta device there is nothing to draw."""
+    if next(model.parameters()).is_meta:
+        return
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -4,7 +4,6 @@
 Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), rates of images as printed.
 """
 import csv
-import functools
 import re
 from pathlib import Path
 
@@ -26,26 +25,17 @@ METRICS = {
 }
 
 
-@functools.cache
-def read_figures() -> list[dict[str, str]]:
-    """The lines of ``published.csv``: variant, config (or nothing), key, value, setting, source and note, as text."""
-    with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
-        return list(csv.DictReader(file))
-
-
-def results_of_configs() -> dict[str, dict[str, float]]:
-    """Accuracies by config and key of ``METRICS``; of those that contradict each other, the first."""
-    results = {}
-    for line in read_figures():
-        if line['config'] and line['key'] in METRICS:
-            results.setdefault(line['config'], {}).setdefault(line['key'], float(line['value']))
-    return results
+with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
+    # The lines, as text: variant, config (or nothing), key, value, setting, source and note.
+    FIGURES = list(csv.DictReader(file))
+# Accuracies by config and key of ``METRICS``; of those that contradict each other, the first.
+RESULTS = {}
+for _line in FIGURES:
+    if _line['config'] and _line['key'] in METRICS:
+        RESULTS.setdefault(_line['config'], {}).setdefault(_line['key'], float(_line['value']))
 
 
 def sources_of(config: str) -> list[str]:
     """Where the figures of a config stand: addresses of repositories, or in words."""
-    sources = [line['source'] for line in read_figures() if line['config'] == config]
+    sources = [line['source'] for line in FIGURES if line['config'] == config]
     return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))
-
-
-RESULTS = results_of_configs()

@@ -5,7 +5,6 @@ document states sizes or hashes, and no address is known for what is missing her
 ViTAEv2's detectors and others.
 """
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
@@ -20,26 +19,15 @@ HOSTS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """A published checkpoint.
-
-    Args:
-        variant (str): Name of the network.
-        tag (str): Which of its checkpoints: the side of the images, what it was trained on or for.
-        addresses (tuple[str, ...]): Where it lies, what needs no browser first.
-        access_code (str): What Baidu asks for.
-        member (str): Part of the file's name, where an address is a folder with several checkpoints.
-        sha256 (str): Of the file, where it is known.
-        suffix (str): Of the file.
-        remark (str): What is to be known of it.
-    """
-    variant: str
-    tag: str
-    addresses: tuple[str, ...]
-    access_code: str = ''
-    member: str = ''
-    sha256: str = ''
-    suffix: str = '.pth'
-    remark: str = ''
+    """A published checkpoint."""
+    variant: str  # name of the network
+    tag: str  # which of its checkpoints: the side of the images, what it was trained on or for
+    addresses: tuple[str, ...]  # where it lies, what needs no browser first
+    access_code: str = ''  # what Baidu asks for
+    member: str = ''  # part of the file's name, where an address is a folder with several checkpoints
+    sha256: str = ''  # of the file, where it is known
+    suffix: str = '.pth'  # of the file
+    remark: str = ''  # what is to be known of it
 
     @property
     def name(self) -> str:
@@ -62,12 +50,7 @@ def host_of(address: str) -> str:
     return HOSTS.get(machine, machine)
 
 
-def _read() -> Iterator[Weights]:
-    with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
-        for row in csv.DictReader(file):
-            yield Weights(**{**row, 'addresses': tuple(row['addresses'].split())})
-
-
-_FILES = list(_read())
+with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
+    _FILES = [Weights(**{**row, 'addresses': tuple(row['addresses'].split())}) for row in csv.DictReader(file)]
 WEIGHTS = {weights.name: weights for weights in _FILES if weights.tag}
 OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # what no network here reads

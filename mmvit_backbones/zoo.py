@@ -86,13 +86,12 @@ class Variant:
         Raises:
             CheckpointError: If no address of it is known; the message lists the tags.
         """
-        weights = self.weights
+        weights, wanted = self.weights, str(self.img_size) if tag is True else tag
         if not self.has_weights(tag):
-            wanted = repr(str(self.img_size) if tag is True else tag)
-            known = f' with the tag {wanted}, but with {", ".join(map(repr, weights))}' if weights else ''
+            known = f' with the tag {wanted!r}, but with {", ".join(map(repr, weights))}' if weights else ''
             raise CheckpointError(f'no address of published weights of {self.name} is known{known}; '
                                   f'{self.family.code} is the page that would link them')
-        return weights.get(str(self.img_size) if tag is True else tag) or next(iter(weights.values()))
+        return weights.get(wanted) or next(iter(weights.values()))
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
         """Config of the mmpretrain classifier, or of the bare backbone."""
@@ -160,9 +159,9 @@ VITAEV2 = replace(
     authors='Zhang et al., IJCV 2023',
     paper='https://arxiv.org/abs/2202.10108',
     architecture=('Window attention', 'Global attention', 'Convolution'))
-VITAE_PLAIN = replace(  # the large ones are of the second paper
-    VITAE, name='ViTAE-plain', title=VITAEV2.title, authors=VITAEV2.authors, paper=VITAEV2.paper,
-    classifier=dict(out_indices=(0, )), neck=dict(type='LayerNormPooling', order='pool_first'),
+VITAE_PLAIN = replace(  # the large networks of the first kind are of the second paper
+    VITAEV2, name='ViTAE-plain', backbone='ViTAE', convert=vitae.convert_vitae, classifier=dict(out_indices=(0, )),
+    neck=dict(type='LayerNormPooling', order='pool_first'),
     architecture=('Global attention', 'Convolution'))
 VITAEV2_VSA = Family(
     name='ViTAEv2-VSA',
@@ -306,10 +305,9 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
         ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
     """
     for task in CONFIG_TASKS:
-        fitting = [v for v in VARIANTS.values() if f'{name}_'.startswith(f'{task}_{v.short_name}_')]
-        if fitting:
-            variant = max(fitting, key=lambda v: len(v.short_name))
-            return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
+        for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
+            if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
+                return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
     raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
                      f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 

@@ -32,6 +32,13 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
+def symbolic_shapes():
+    """Turns off a cache of torch: to look up shapes with symbols in it takes longer than to derive them again."""
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        yield
+
+
+@pytest.fixture
 def own_loaders(monkeypatch):
     """Leave the loaders of mmengine as they are after the test."""
     from mmengine.runner import CheckpointLoader

@@ -124,6 +124,11 @@ def look_into_the_hub() -> None:
     assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
 
 
+def load_cuda_kernels(path: str) -> None:
+    torch.ops.load_library(path)
+    assert torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_attention', 'CUDA')
+
+
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint_file(path)['state_dict']
 

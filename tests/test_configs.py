@@ -3,8 +3,6 @@ import ast
 import inspect
 import json
 import math
-import subprocess
-import sys
 from copy import deepcopy
 from functools import cache
 from importlib import import_module
@@ -31,7 +29,7 @@ def recipes() -> list:
 @pytest.fixture(scope='module', params=recipes())
 def config(request) -> Config:
     """Each one, read once for all tests of it."""
-    config = Config.fromfile(request.param, format_python_code=False)
+    config = Config.fromfile(request.param)
     if find_spec(config.default_scope) is None:
         pytest.skip(f'{config.default_scope} is optional and not installed')
     for name in config.custom_imports.imports:
@@ -56,8 +54,6 @@ def test_builds(config):
     assert network == backbone.type
     # As published, the last cells of ViTAEv2 stay below the rate.
     assert rate == pytest.approx(backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in backbone.type else 1e-6)
-    assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
-    assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
     assert {**config.default_hooks, **RELIABLE_HOOKS} == config.default_hooks
     assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
 
@@ -169,7 +165,7 @@ def test_a_leaf_states_what_differs(tmp_path):
         bases = tuple(str(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases))
         if bases not in resolved:
             (tmp_path / 'bases.py').write_text(f'_base_ = {list(bases)}')
-            resolved[bases] = Config.fromfile(tmp_path / 'bases.py', format_python_code=False).to_dict()
+            resolved[bases] = Config.fromfile(tmp_path / 'bases.py').to_dict()
         base = resolved[bases]
         own = {'_base_': deepcopy(ConfigDict(base))} if '_base_.' in path.read_text() else {}
         exec(compile(tree, path, 'exec'), own)
@@ -243,11 +239,3 @@ def test_no_weight_decay_on_norms_positions_and_gate(name, exempt):
     decayed = {id(p): group['weight_decay'] > 0 for group in wrapper.param_groups for p in group['params']}
     for parameter_name, parameter in backbone.named_parameters():
         assert decayed[id(parameter)] != any(part in parameter_name for part in exempt), parameter_name
-
-
-@pytest.mark.slow
-def test_import_leaves_the_frameworks_alone():
-    frameworks = {'mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'}
-    code = f'import sys, mmvit_backbones; print({frameworks!r} & sys.modules.keys())'
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.strip() == 'set()', result.stdout + result.stderr

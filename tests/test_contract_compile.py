@@ -4,13 +4,15 @@ import random
 import pytest
 import torch
 from helpers import each_network, fresh_model, gradients, images, largest_error, shared_model, without_dropout
+from tiny_configs import TINY_CONFIGS
+from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 # As a detector sees them: both orientations, some that strides and windows divide, batches of 2 and 3. torch takes the
 # number of windows for a constant where a stage has a single one, below 224 pixels.
 RANDOM = random.Random(0)
 SIZES = [(800, 1333), (768, 1344), (1333, 800), (640, 1120)] + [(RANDOM.randint(480, 1000), RANDOM.randint(480, 1333))
-                                                                for _ in range(16)]
+                                                                for _ in range(4)]
 pytestmark = pytest.mark.slow
 
 
@@ -21,10 +23,24 @@ def nothing_compiled():
     torch._dynamo.reset()
 
 
+# For four stages of these, torch would derive sizes for most of a minute.
+TWO_STAGES = {
+    'RegionViT': dict(arch={**TINY_CONFIGS['RegionViT']['arch'], 'depths': [1, 1], 'num_heads': [1, 2]},
+                      window_size=[4, 7], out_indices=(0, 1)),
+    'ReMViTv2': dict(arch={**TINY_CONFIGS['ReMViTv2']['arch'], 'depths': [1, 2], 'num_heads': [1, 2]},
+                     out_indices=(0, 1)),
+}
+
+
+def small_model(network: str, **arguments) -> nn.Module:
+    return fresh_model(network, **TWO_STAGES.get(network, {}), **arguments)
+
+
+@pytest.mark.usefixtures('symbolic_shapes')
 @each_network
 def test_two_compilations_serve_all_sizes(network):
     """Nothing is compiled to machine code or computed: meta tensors. For a batch of 1, torch always compiles again."""
-    model, counter = fresh_model(network).train().to('meta'), CompileCounter()
+    model, counter = small_model(network).train().to('meta'), CompileCounter()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
     for i, size in enumerate(SIZES):
         x = torch.empty(2 + i % 2, 3, *size, device='meta')
@@ -37,7 +53,7 @@ def test_two_compilations_serve_all_sizes(network):
 def test_compiled_training_step(network):
     """Forward and backward. Compiling kernels (inductor) would take minutes per network."""
     # Dropout is off: a compiled graph draws other random values.
-    model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images(60, 90, batch=1)
+    model, x = without_dropout(small_model(network, drop_path_rate=0.)).train(), images(60, 90, batch=1)
     expected = gradients(model, x)
     model.zero_grad()
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')

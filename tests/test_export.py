@@ -16,11 +16,13 @@ SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 20
 # One network of each kind, with two stages where sizes would take long to derive; ``make test-exports`` runs all.
 TWO_STAGES = dict(arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2),
                   out_indices=(0, 1))
-KINDS = {'ReSwin': {}, 'ViTAE, plain': {}, 'SwinVSA': TWO_STAGES}
+SHIFTED = dict(TWO_STAGES, arch=dict(TWO_STAGES['arch'], depths=[2, 1]))
+KINDS = {'ReSwin': SHIFTED, 'ViTAE, plain': {}, 'SwinVSA': TWO_STAGES}
 CHOSEN = dict.fromkeys(sorted(TINY_CONFIGS), {}) if os.environ.get('EXPORT_ALL') else KINDS
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('network', CHOSEN)
 def test_one_file_serves_all_sizes(network, tmp_path):
     model, path = fresh_model(network, **CHOSEN[network]), tmp_path / 'network.onnx'
@@ -57,6 +59,7 @@ def test_models_in_half_precision_are_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
 def test_classifier_by_the_tool(run, tmp_path):
     out = tmp_path / 'new'
     assert 'rest_lite.onnx' in run('export_onnx.py', 'rest_lite', '--task', 'classification', '--out', str(out))

@@ -4,7 +4,6 @@ A golden of a network needs no code; one of an operator or block (``golden_op_*`
 ``operators/``.
 """
 import json
-from collections.abc import Callable
 from functools import lru_cache
 
 import pytest
@@ -23,13 +22,17 @@ ELSEWHERE = {'cells', 'vsa_attention_core', 'vsa_attention_module', 'vsa_samplin
 RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
 
 
-def cases(inputs: slice, is_slow: Callable[[str], bool]) -> list:
-    """Inputs of every golden."""
-    return [
-        pytest.param(golden, case, id=f'{name}-{case["call"]}-{"x".join(map(str, case.get("shape", [i])))}',
-                     marks=[pytest.mark.slow] if is_slow(name) else [])
-        for name, golden in RUN_HERE.items() for i, case in enumerate(golden['inputs'][inputs])
-    ]
+def cases() -> list:
+    """Every input of every golden in float64, and the first in float32; one golden after the other, for its weights."""
+    found = []
+    for name, golden in RUN_HERE.items():
+        for i, case in enumerate(golden['inputs']):
+            shape = 'x'.join(map(str, case.get('shape', [i])))
+            for dtype in (torch.float64, torch.float32)[:1 if i else 2]:
+                is_slow = name in NETWORKS if dtype == torch.float64 else is_large(name)
+                found.append(pytest.param(golden, case, dtype, id=f'{name}-{case["call"]}-{shape}-{dtype}',
+                                          marks=[pytest.mark.slow] if is_slow else []))
+    return found
 
 
 def is_large(name: str) -> bool:
@@ -54,7 +57,7 @@ def build(golden: dict, case: dict, dtype: torch.dtype):
     return model
 
 
-@lru_cache(maxsize=1)  # the inputs of a golden follow each other
+@lru_cache(maxsize=1)
 def filled(shapes: str) -> dict[str, torch.Tensor]:
     return fill_state_dict(json.loads(shapes))
 
@@ -93,16 +96,10 @@ def test_is_run(name):
     assert name in RUN_HERE or golden.get('op') in ELSEWHERE, f'{name} is of a network or operator that is not here'
 
 
-@pytest.mark.parametrize('golden, case', cases(slice(None), is_slow=NETWORKS.__contains__))
-def test_float64(golden, case):
-    worst = deviations(golden, case, torch.float64)
-    assert max(worst.values()) <= golden['rtol'], worst
-
-
-@pytest.mark.parametrize('golden, case', cases(slice(1), is_slow=is_large))
-def test_float32(golden, case):
-    worst = deviations(golden, case, torch.float32)
-    assert max(worst.values()) <= 1e-4, worst
+@pytest.mark.parametrize('golden, case, dtype', cases())
+def test_outputs(golden, case, dtype):
+    worst = deviations(golden, case, dtype)
+    assert max(worst.values()) <= (golden['rtol'] if dtype == torch.float64 else 1e-4), worst
 
 
 @pytest.mark.parametrize('name', NETWORKS)

@@ -22,7 +22,7 @@ from mmvit_backbones.zoo import VARIANTS
 
 @cache
 def resolved(name: str) -> Config:
-    return Config.fromfile(ROOT / f'configs/{name}.py', format_python_code=False)
+    return Config.fromfile(ROOT / f'configs/{name}.py')
 
 
 def read(name: str) -> Config:
@@ -222,7 +222,7 @@ def test_cityscapes_of_vsa():
 @pytest.mark.filterwarnings('ignore:The shape of value will convert')  # of what mmseg merges
 def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = Config.fromfile('configs/demo/upernet_reswin_t.py', format_python_code=False)
+    config = Config.fromfile('configs/demo/upernet_reswin_t.py')
     config.model.backbone.update(TINY_CONFIGS['ReSwin'])
     channels = [16, 32, 64, 128]
     config.model.decode_head.in_channels, config.model.auxiliary_head.in_channels = channels, channels[2]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from mmvit_backbones.published import METRICS, RESULTS, read_figures
+from mmvit_backbones.published import FIGURES, METRICS, RESULTS
 from mmvit_backbones.zoo import CONFIG_TASKS, VARIANTS, parse_config_name
 
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
@@ -85,7 +85,7 @@ def test_published_figures_have_a_config():
 def test_every_published_figure_is_there_with_its_source():
     """``published.json`` lists them as they were read, once more and independently."""
     ours = {(line['variant'], line['setting'], METRIC_OF.get(line['key'], line['key']), float(line['value']),
-             line['source']) for line in read_figures()}
+             line['source']) for line in FIGURES}
     read = json.loads((ROOT / 'tests/published.json').read_text())
     assert len(read) == 349
     assert not [x for x in read if tuple(x[key] for key in ('variant', 'setting', 'metric', 'value', 'source'))
@@ -95,7 +95,7 @@ def test_every_published_figure_is_there_with_its_source():
 def test_contradictions_are_told():
     """Two figures of one config and metric differ only where their lines say so."""
     figures = {}
-    for line in read_figures():
+    for line in FIGURES:
         figures.setdefault((line['config'], line['key']), []).append(line)
     for (config, key), lines in figures.items():
         if config and len({line['value'] for line in lines}) > 1:

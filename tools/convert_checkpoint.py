@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mmvit_backbones.checkpoints.loading import TASKS, convert_published, read_checkpoint, select_task
+from mmvit_backbones.checkpoints.loading import TASKS, convert_state_dict, read_checkpoint
 from mmvit_backbones.cli.launch import output_file
 
 
@@ -33,8 +33,7 @@ def save(state_dict: dict, output: Path) -> None:
 
 def main() -> None:
     args = parse_args()
-    checkpoint = read_checkpoint(args.input)
-    state_dict = select_task(convert_published(checkpoint, args.model), args.task)
+    state_dict = convert_state_dict(args.model, read_checkpoint(args.input), args.task)
     save(state_dict, Path(args.output))
     print(f'{args.output}: {len(state_dict)} tensors, {sum(t.numel() for t in state_dict.values()):,} elements')
 

@@ -17,7 +17,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.checkpoints.loading import load_weights, published_or_own, read_checkpoint
+from mmvit_backbones.checkpoints.layout import unwrap
+from mmvit_backbones.checkpoints.loading import load_from_safe, load_weights
 from mmvit_backbones.cli import launch
 from mmvit_backbones.cli.config import UsageError, datasets_of, load_config
 from mmvit_backbones.cli.data_check import check_data
@@ -84,7 +85,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     model = build_model(cfg)
-    weights = published_or_own(read_checkpoint(checkpoint))[0]
+    weights = unwrap(load_from_safe(checkpoint, map_location='cpu'))
     weights = {key: value for key, value in weights.items() if not key.startswith('head.')}
     head = {key: value for key, value in model.state_dict().items() if key.startswith('head.')}
     load_weights(model, weights | head, checkpoint)

@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
             export_onnx(model, path, args.opset)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        onnx.checker.check_model(str(path))  # of the file, as those over 2 GB come in several
+        onnx.checker.check_model(str(path))  # of the file, as those over 1.5 GB come in several
         differences = compare_onnx(model, path, SIZES)
         tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
         if not max(differences.values()) <= TOLERANCE:

@@ -22,7 +22,7 @@ from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import use_data_root
 from mmvit_backbones.cli.run_care import set_work_dir
 from mmvit_backbones.engine import CheckpointMatchHook
-from mmvit_backbones.published import read_figures
+from mmvit_backbones.published import FIGURES
 from mmvit_backbones.zoo import VARIANTS, parse_config_name
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -48,7 +48,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     path = find_config(args.name)
-    figures = [line for line in read_figures() if line['config'] == path.stem and plain(line['key']) in MEASURED]
+    figures = [line for line in FIGURES if line['config'] == path.stem and plain(line['key']) in MEASURED]
     if not figures:
         raise UsageError(f'nothing is published for {path.stem}')
     if not osp.isfile(args.real) and any(plain(line['key']) == 'real' for line in figures):

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from mmvit_backbones import get_model
 from mmvit_backbones.backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from mmvit_backbones.backbones.regionvit import RegionViT
-from mmvit_backbones.checkpoints.loading import published_or_own, read_checkpoint
+from mmvit_backbones.checkpoints.layout import unwrap
+from mmvit_backbones.checkpoints.loading import load_from_safe
 from mmvit_backbones.cli.config import UsageError, find_names
 from mmvit_backbones.cli.drawing import plt, save_figure
 from mmvit_backbones.cli.images import pixel, read_rgb
@@ -283,7 +284,7 @@ def classifier(checkpoint: str | None) -> Tensor:
     """The weights of the last layer, ``(classes, C)``."""
     if checkpoint is None:
         raise UsageError('--evidence needs a --checkpoint that has a classifier')
-    weights = published_or_own(read_checkpoint(checkpoint))[0]
+    weights = unwrap(load_from_safe(checkpoint, map_location='cpu'))
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
     return weights['head.fc.weight'].float()

@@ -19,11 +19,8 @@ class ClassifierHead(nn.Module):
         self.reset(num_classes)
 
     def reset(self, num_classes: int) -> None:
-        def linear() -> nn.Module:
-            return nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
-
-        self.fc = linear()
-        self.aux_fc = linear() if self.dense and num_classes else None
+        self.fc = nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
+        self.aux_fc = nn.Linear(self.channels, num_classes) if self.dense and num_classes else None
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.drop(x)
@@ -42,8 +39,7 @@ class Classifier(nn.Module):
         super().__init__()
         config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_channels, **arguments}
         self.backbone = MODELS.build(config)
-        if not next(self.backbone.parameters()).is_meta:  # where weights are loaded into it, there is nothing to draw
-            init_weights(self.backbone)
+        init_weights(self.backbone)
         channels = self.backbone.channels[-1]
         self.has_tokens = config.get('out_type') == 'tokens'
         neck = variant.neck_config(channels) or {}

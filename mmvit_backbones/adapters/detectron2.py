@@ -4,7 +4,7 @@ https://detectron2.readthedocs.io/en/latest/modules/modeling.html#detectron2.mod
 
 Where detectron2 is installed, the class is one of its backbones, for images of any size. Elsewhere it is a module.
 """
-from typing import NamedTuple
+from collections import namedtuple
 
 from torch import Tensor, nn
 
@@ -15,13 +15,7 @@ try:
     from detectron2.modeling import Backbone as Base
 except ImportError:
     Base = nn.Module
-
-    class ShapeSpec(NamedTuple):
-        """What detectron2's class of this name tells of a map."""
-        channels: int | None = None
-        height: int | None = None
-        width: int | None = None
-        stride: int | None = None
+    ShapeSpec = namedtuple('ShapeSpec', 'channels height width stride', defaults=[None] * 4)
 
 
 class Detectron2Backbone(Base):

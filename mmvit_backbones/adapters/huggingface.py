@@ -7,13 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from transformers import (
-    AutoBackbone,
-    AutoConfig,
-    AutoModelForImageClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoBackbone, AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 from transformers.utils import can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
@@ -87,8 +81,7 @@ class MMViTBackbone(BackboneMixin, MMViTModel):
 
     def build(self) -> nn.Module:
         backbone = MODELS.build({**self.config.backbone, 'out_indices': self.out_indices})
-        if not next(backbone.parameters()).is_meta:  # where weights are loaded into it, there is nothing to draw
-            init_weights(backbone)
+        init_weights(backbone)
         return backbone
 
     @can_return_tuple

@@ -4,8 +4,6 @@ Importing mmvit_backbones suffices: what is here runs when mmpretrain's hub is i
 https://mmpretrain.readthedocs.io/en/latest/user_guides/inference.html
 """
 import sys
-from collections.abc import Callable
-from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -34,13 +32,14 @@ class HubFinder(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = partial(load_and_register, spec.loader.exec_module)
+            load = spec.loader.exec_module
+
+            def load_and_register(hub: ModuleType) -> None:
+                load(hub)
+                register(hub)
+
+            spec.loader.exec_module = load_and_register
         return spec
-
-
-def load_and_register(exec_module: Callable, hub: ModuleType) -> None:
-    exec_module(hub)
-    register(hub)
 
 
 def register(hub: ModuleType) -> None:

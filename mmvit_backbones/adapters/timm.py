@@ -4,8 +4,10 @@ Importing registers all networks as ``mmvit_NAME``, so that timm's ``create_mode
 know them. https://huggingface.co/docs/timm
 """
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
+from itertools import accumulate
 
 import torch
 from timm.models import FeatureInfo, generate_default_cfgs, register_model
@@ -57,8 +59,6 @@ class TimmClassifier(Classifier):
 
     Args:
         variant (Variant), num_classes (int), in_chans (int), drop_rate (float): As for :class:`Classifier`.
-        global_pool (str | None): None for what the network has, ``''`` for maps (or tokens) in the place of logits,
-            which needs ``num_classes=0``.
         arguments: Those of the backbone.
 
     Raises:
@@ -66,11 +66,11 @@ class TimmClassifier(Classifier):
     """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
-                 global_pool: str | None = None, **arguments) -> None:
+                 **arguments) -> None:
         super().__init__(variant, num_classes, in_chans, drop_rate, **arguments)
         self.feature_info = stages_of(self.backbone)
         self.num_features = self.head_hidden_size = self.head.channels
-        self.reset_classifier(num_classes, global_pool)
+        self.reset_classifier(num_classes)
         cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
         # RegionViT's classifier reads regional tokens, one for every window.
         stride = self.backbone.strides[-1] * (
@@ -91,15 +91,15 @@ class TimmClassifier(Classifier):
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
-        maps = self.backbone.forward_stages(images)
-        maps = [maps[i] for i in taken]
+        stages = self.backbone.forward_stages(images)
+        maps = [stages[i] for i in taken]
         return maps if intermediates_only else (self.forward_features(images), maps)
 
     def get_classifier(self) -> nn.Module:
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier, or none; the arguments are those of the constructor."""
+        """A new classifier, or none; then ``global_pool=''`` stands for maps or tokens in the place of logits."""
         pool = 'token' if self.has_tokens else 'avg'
         if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
             raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "
@@ -119,14 +119,12 @@ class TimmClassifier(Classifier):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Layer of a parameter for layer-wise decay: blocks, or stages if ``coarse``; the head is the last."""
-        if not coarse:
-            return lambda name: self.backbone.get_layer_depth(name, 'backbone.')[0]
-        backbone = self.backbone
-        stage_of = {id(parameter): stage + 1 for stage in range(backbone.num_stages)
-                    for module in backbone.stage_modules(stage) for parameter in module.parameters()}
-        stage_of |= {id(parameter): 0 for module in backbone.stem_modules() for parameter in module.parameters()}
-        parameters = dict(self.named_parameters())
-        return lambda name: stage_of.get(id(parameters.get(name)), backbone.num_stages + 1)
+        def layer(name: str) -> int:
+            return self.backbone.get_layer_depth(name, 'backbone.')[0]
+
+        depths = [len(self.backbone.stage_layers(stage)) for stage in range(self.backbone.num_stages)]
+        last_layers = list(accumulate(depths, initial=0))  # of stem and stages
+        return (lambda name: bisect_left(last_layers, layer(name))) if coarse else layer
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
@@ -135,7 +133,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
     def create(pretrained: bool = False, pretrained_cfg: object = None, pretrained_cfg_overlay: dict | None = None,
                cache_dir: str | None = None, features_only: bool = False, in_chans: int = 3, num_classes: int = 1000,
-               out_indices: Sequence[int] | None = None, checkpoint: str | None = None, **arguments) -> nn.Module:
+               out_indices: Sequence[int] | None = None, checkpoint: str | None = None,
+               global_pool: str | None = None, **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, the cache is set by $MMVIT_HOME; got {cache_dir!r}')
         tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
@@ -144,13 +143,12 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         if features_only:
             if out_indices is not None:
                 arguments['out_indices'] = out_indices
-            arguments = {key: value for key, value in arguments.items()
-                         if key not in ('drop_rate', 'global_pool', 'feature_cls')}  # there is one way to the maps
+            for argument in ('drop_rate', 'feature_cls'):  # there is one way to the maps
+                arguments.pop(argument, None)
             model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
             model.pretrained_cfg = model.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
             return model
         # A checkpoint's head is left out where its number of classes is another.
-        global_pool = arguments.pop('global_pool', None)
         model = TimmClassifier(variant, num_classes or 1000, in_chans, **arguments)
         load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:
@@ -165,8 +163,8 @@ def find_weights(pretrained_cfg: object, overlay: dict | None) -> tuple[str | bo
     """Tag and file of the weights that timm's arguments name: ``NAME.TAG``, or a config with ``file``."""
     if isinstance(pretrained_cfg, str):
         return pretrained_cfg, (overlay or {}).get('file')
-    config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else dict(pretrained_cfg or {})
-    config |= overlay or {}
+    config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else pretrained_cfg
+    config = {**(config or {}), **(overlay or {})}
     return config.get('tag') or True, config.get('file')
 
 
@@ -187,7 +185,5 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
 
 default_cfgs = generate_default_cfgs({name: cfg for variant in VARIANTS.values()
                                       for name, cfg in published_cfgs(variant).items()})
-
-__all__ = ['TimmClassifier', 'TimmFeatures']
 for _name in list_models():
     register_model(entry_point(_name))

@@ -11,17 +11,6 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyrami
 from ..backbones import Backbone
 
 
-class NamedMaps(nn.Module):
-    """A backbone whose maps are named ``'0'``, ``'1'`` and so on, as the detectors of torchvision ask for them."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return {str(i): x for i, x in enumerate(self.backbone(images))}
-
-
 class BackboneWithFPN(backbone_utils.BackboneWithFPN):
     """torchvision's class of this name, around a backbone that is no sequence of modules.
 
@@ -50,7 +39,11 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
         strides = [backbone.strides[i] for i in backbone.out_indices]
         if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
             raise ValueError(f'backbone must give maps whose strides double, got strides {strides}')
-        self.body = NamedMaps(backbone)
+        self.body = nn.ModuleDict(dict(backbone=backbone))
         self.fpn = FeaturePyramidNetwork([backbone.channels[i] for i in backbone.out_indices], out_channels,
                                          extra_blocks or LastLevelMaxPool(), norm_layer)
         self.out_channels = out_channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``(B, in_channels, H, W)`` to the pyramid's maps, called ``'0'``, ``'1'`` and so on, as detectors ask for."""
+        return self.fpn({str(i): x for i, x in enumerate(self.body['backbone'](images))})

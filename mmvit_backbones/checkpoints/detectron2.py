@@ -4,58 +4,42 @@ Both libraries have the same layers under other names: anchors, box coding and o
 for the anchors of RetinaNet, which detectron2 orders by size and mmdet by ratio.
 """
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor
 
 SIZES = RATIOS = 3  # of RetinaNet's anchors at a place
 
-COMMON = {
-    r'(.*\.)?anchor_generator\..*': None,  # constants, as the next
-    r'pixel_(mean|std)': None,
-}
-MASK_RCNN = {
-    **COMMON,
-    r'proposal_generator\.rpn_head\.conv\.(weight|bias)': r'rpn_head.rpn_conv.\1',
-    r'proposal_generator\.rpn_head\.objectness_logits\.(weight|bias)': r'rpn_head.rpn_cls.\1',
-    r'proposal_generator\.rpn_head\.anchor_deltas\.(weight|bias)': r'rpn_head.rpn_reg.\1',
-    r'roi_heads\.box_head\.fc1\.(weight|bias)': r'roi_head.bbox_head.shared_fcs.0.\1',
-    r'roi_heads\.box_head\.fc2\.(weight|bias)': r'roi_head.bbox_head.shared_fcs.1.\1',
-    r'roi_heads\.box_predictor\.cls_score\.(weight|bias)': r'roi_head.bbox_head.fc_cls.\1',
-    r'roi_heads\.box_predictor\.bbox_pred\.(weight|bias)': r'roi_head.bbox_head.fc_reg.\1',
-    r'roi_heads\.mask_head\.mask_fcn([1-4])\.(weight|bias)':
-    lambda match: f'roi_head.mask_head.convs.{int(match[1]) - 1}.conv.{match[2]}',
-    r'roi_heads\.mask_head\.deconv\.(weight|bias)': r'roi_head.mask_head.upsample.\1',
-    r'roi_heads\.mask_head\.predictor\.(weight|bias)': r'roi_head.mask_head.conv_logits.\1',
-}
-RETINANET = {
-    **COMMON,
-    # A ReLU stands after each of the convolutions and is counted.
-    r'head\.(cls|bbox)_subnet\.([0246])\.(weight|bias)':
-    lambda match: f"bbox_head.{match[1].replace('bbox', 'reg')}_convs.{int(match[2]) // 2}.conv.{match[3]}",
-    r'head\.cls_score\.(weight|bias)': r'bbox_head.retina_cls.\1',
-    r'head\.bbox_pred\.(weight|bias)': r'bbox_head.retina_reg.\1',
+HEADS = {
+    r'(.*\.)?anchor_generator\..*|pixel_(mean|std)': None,  # constants
+    # Mask R-CNN
+    r'proposal_generator\.rpn_head\.conv': 'rpn_head.rpn_conv',
+    r'proposal_generator\.rpn_head\.objectness_logits': 'rpn_head.rpn_cls',
+    r'proposal_generator\.rpn_head\.anchor_deltas': 'rpn_head.rpn_reg',
+    **{rf'roi_heads\.box_head\.fc{i + 1}': f'roi_head.bbox_head.shared_fcs.{i}' for i in range(2)},
+    r'roi_heads\.box_predictor\.cls_score': 'roi_head.bbox_head.fc_cls',
+    r'roi_heads\.box_predictor\.bbox_pred': 'roi_head.bbox_head.fc_reg',
+    **{rf'roi_heads\.mask_head\.mask_fcn{i + 1}': f'roi_head.mask_head.convs.{i}.conv' for i in range(4)},
+    r'roi_heads\.mask_head\.deconv': 'roi_head.mask_head.upsample',
+    r'roi_heads\.mask_head\.predictor': 'roi_head.mask_head.conv_logits',
+    # RetinaNet: a ReLU stands after each of the convolutions and is counted.
+    **{rf'head\.cls_subnet\.{2 * i}': f'bbox_head.cls_convs.{i}.conv' for i in range(4)},
+    **{rf'head\.bbox_subnet\.{2 * i}': f'bbox_head.reg_convs.{i}.conv' for i in range(4)},
+    r'head\.cls_score': 'bbox_head.retina_cls',
+    r'head\.bbox_pred': 'bbox_head.retina_reg',
 }
 # All but the backbone. `head.weight` is a classifier's.
-OTHER_PARTS = re.compile(r'(backbone\.(fpn_\w+|top_block)|proposal_generator|anchor_generator|roi_heads|'
-                         r'head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred))\..*|pixel_(mean|std)')
+OTHER_PARTS = ('backbone.fpn_', 'backbone.top_block.', 'proposal_generator.', 'anchor_generator.', 'roi_heads.',
+               'head.cls_', 'head.bbox_', 'pixel_')
 
 
-def layout_of(parts: Iterable[str]) -> dict[str, str | Callable | None]:
+def layout_of(names: Iterable[str]) -> dict[str, str | None]:
     """How the parts of a detector other than its backbone are called in mmdet, as for :func:`layout.rename`."""
-    names = list(parts)
     levels = [int(match[1]) for name in names if (match := re.match(r'backbone\.fpn_lateral(\d)', name))]
     lowest = min(levels, default=0)  # detectron2 numbers the levels by the logarithm of their stride
-
-    def level(match: re.Match) -> str:
-        kind = 'lateral' if match[1] == 'lateral' else 'fpn'
-        return f'neck.{kind}_convs.{int(match[2]) - lowest}.conv.{match[3]}'
-
-    pyramid = {
-        r'backbone\.fpn_(lateral|output)(\d)\.(weight|bias)': level,
-        r'backbone\.(top_block\.p)([67])\.(weight|bias)': level,
-    }
-    return {**pyramid, **(RETINANET if any(name.startswith('head.') for name in names) else MASK_RCNN)}
+    kinds = {'fpn_lateral': 'lateral', 'fpn_output': 'fpn', r'top_block\.p': 'fpn'}
+    return HEADS | {rf'backbone\.{theirs}{level}': f'neck.{ours}_convs.{level - lowest}.conv'
+                    for theirs, ours in kinds.items() for level in range(lowest, 8)}
 
 
 def order_by_ratio(x: Tensor) -> Tensor:

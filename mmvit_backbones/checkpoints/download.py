@@ -10,8 +10,8 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlparse
 
@@ -39,35 +39,28 @@ def cached_file(weights: Weights) -> Path:
     return cache_folder() / weights.file_name
 
 
-def fetch(weights: Weights) -> Path:
+def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     """The file of published weights, downloaded if it is not there; other processes wait for the one that does it.
 
     Raises:
         CheckpointError: If no address gives the file, or it is not what it was; the message says what to do.
     """
-    mirror = os.environ.get('MMVIT_MIRROR')
-    return _fetch(weights, [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else [])
-
-
-def fetch_address(address: str) -> Path:
-    """The file at an http(s) address, likewise; in the cache it lies below the name of its host.
-
-    Raises:
-        CheckpointError: As for :func:`fetch`.
-    """
-    parts = urlparse(address)
-    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
-    return _fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix))
-
-
-def _fetch(weights: Weights, mirrors: Sequence[str] = ()) -> Path:
     target = cached_file(weights)
+    mirror = os.environ.get('MMVIT_MIRROR') if use_mirror else None
+    mirrored = [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else []
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{target}.lock'):
         if not target.exists():
-            _download(target, weights, [*mirrors, *weights.addresses])
+            _download(target, weights, [*mirrored, *weights.addresses])
         check_unchanged(target)
     return target
+
+
+def fetch_address(address: str) -> Path:
+    """The file at an http(s) address, as by :func:`fetch`; in the cache it lies below the name of its host."""
+    parts = urlparse(address)
+    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
+    return fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix), use_mirror=False)
 
 
 def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
@@ -94,41 +87,40 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
     host = host_of(address)
     if host == 'Baidu':
         raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
-    if host == 'Google Drive' and '/folders/' in address:
-        address = _find_in_folder(address, weights.member)
-    if host != 'OneDrive':
-        return _get(address, target)
     try:
-        return _get(_onedrive_api(address), target)
-    except CheckpointError:
-        return _get(_onedrive_page(address), target)
+        import gdown
+    except ImportError as error:
+        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+    incoming, link = target.with_name(f'{target.name}.download'), address
+    failures = gdown.exceptions.DownloadError, OSError
+    try:
+        if host == 'Google Drive' and '/folders/' in address:
+            link = _find_in_folder(address, weights.member)
+        elif host == 'OneDrive':
+            try:
+                return _get(_onedrive_api(address), incoming)
+            except failures:
+                link = _onedrive_page(address)
+        return _get(link, incoming)
+    except failures as error:
+        arrived = _arrived(incoming)
+        kept = f'; the next call goes on from {arrived:,} bytes' if arrived else ''
+        raise CheckpointError(f'{address}: {_reason(error)}{kept}') from error
 
 
-def _get(address: str, target: Path) -> Path:
+def _get(link: str, incoming: Path) -> Path:
     """Downloads, goes on with what an earlier attempt has left, and shows a progress bar on a terminal."""
-    gdown = _import_gdown()
-    incoming = target.with_name(f'{target.name}.download')
+    import gdown
     options = dict(quiet=not sys.stderr.isatty(), use_cookies=False, timeout=TIMEOUT, retries=RETRIES, resume=True)
     while True:
         before = _arrived(incoming)
         try:
-            gdown.download(address, str(incoming), **options)
+            gdown.download(link, str(incoming), **options)
             return incoming
-        except (gdown.exceptions.DownloadError, OSError) as error:
-            reason = _reason(error)
-            if before and _arrived(incoming) == before and isinstance(error, gdown.exceptions.DownloadError):
-                _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
-                continue
-            kept = f'; the next call goes on from {_arrived(incoming):,} bytes' if _arrived(incoming) else ''
-            raise CheckpointError(f'{address}: {reason}{kept}') from error
-
-
-def _reason(error: Exception) -> str:
-    """An error of a request in a few words, where it only says at length that there is no connection."""
-    text = ' '.join(str(error).split())
-    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
-    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
-    return f'no connection to {host[1]} ({cause})' if host and cause else text
+        except gdown.exceptions.DownloadError:
+            if not before or _arrived(incoming) != before:
+                raise
+            _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
 
 
 def _parts(incoming: Path) -> list[Path]:
@@ -140,20 +132,18 @@ def _arrived(incoming: Path) -> int:
     return sum(part.stat().st_size for part in _parts(incoming))
 
 
-def _import_gdown():
-    try:
-        return import_module('gdown')
-    except ImportError as error:
-        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+def _reason(error: Exception) -> str:
+    """An error of a request in a few words, where it only says at length that there is no connection."""
+    text = ' '.join(str(error).split())
+    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
+    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
+    return f'no connection to {host[1]} ({cause})' if host and cause else text
 
 
 def _find_in_folder(address: str, member: str) -> str:
     """The address of the one checkpoint in a folder of Google Drive whose name has ``member`` in it."""
-    gdown = _import_gdown()
-    try:
-        files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
-    except (gdown.exceptions.DownloadError, OSError) as error:
-        raise CheckpointError(f'{address}: {_reason(error)}') from error
+    import gdown
+    files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:
@@ -171,12 +161,8 @@ def _onedrive_api(address: str) -> str:
 def _onedrive_page(address: str) -> str:
     """A share leads to a page of the file, which links to its content."""
     import requests
-    try:
-        with requests.get(address, stream=True, timeout=TIMEOUT) as response:
-            page = response.url
-    except OSError as error:
-        raise CheckpointError(f'{address}: {_reason(error)}') from error
-    return page.replace('/redir?', '/download?')
+    with requests.get(address, stream=True, timeout=TIMEOUT) as response:
+        return response.url.replace('/redir?', '/download?')
 
 
 # ---- what is wrong with a file
@@ -201,9 +187,8 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
     raise CheckpointError(f'{problem}; it was set aside as {set_aside(path, target)}')
 
 
-def set_aside(path: Path, target: Path | None = None) -> Path:
-    """Renames a bad file, so that nothing reads it again and it can be looked at."""
-    target = target or path
+def set_aside(path: Path, target: Path) -> Path:
+    """Renames what came in the place of a file, so that nothing reads it again and it can be looked at."""
     bad = target.with_name(f'{target.name}.bad')
     os.replace(path, bad)
     return bad
@@ -218,8 +203,15 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def record(path: Path) -> None:
-    """Notes the hash of a file that has been loaded, in the form of ``sha256sum``; once."""
+@contextmanager
+def first_reading(path: Path, title: str = '') -> Iterator[None]:
+    """Sets a file aside where what reads it raises CheckpointError or KeyError, and says so after ``title``; notes the
+    hash of any other, in the form of ``sha256sum``.
+    """
+    try:
+        yield
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f'{title}{error.args[0]}; it was set aside as {set_aside(path, path)}') from None
     if not is_recorded(path):
         partial = path.with_name(f'{path.name}.{os.getpid()}')
         partial.write_text(f'{hash_of(path)}  {path.name}\n')
@@ -232,11 +224,7 @@ def is_recorded(path: Path) -> bool:
 
 
 def check_unchanged(path: Path) -> None:
-    """Refuses a file that is not the one that was recorded.
-
-    Raises:
-        CheckpointError: If its hash is another.
-    """
+    """Raises CheckpointError for a file that is not the one that was recorded."""
     note = _note(path)
     if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
         raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '

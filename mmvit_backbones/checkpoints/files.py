@@ -6,9 +6,11 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
 DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
 
@@ -40,70 +42,53 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
     if not osp.isfile(path):
         raise CheckpointError(f'checkpoint {path} is a folder, not a file')
-    is_safetensors = path.endswith('.safetensors')
-    checkpoint = _load_safetensors(path, map_location) if is_safetensors else _load_torch(path, map_location, mmap)
+    if path.endswith('.safetensors'):
+        from safetensors.torch import load_file
+        read = partial(load_file, device=str(map_location or 'cpu'))
+    else:
+        read = partial(_load_torch, map_location=map_location, mmap=mmap)
+    try:
+        checkpoint = read(path)
+    except Exception as error:  # a damaged pickle can make the reader fail in any way
+        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
     return checkpoint
 
 
-def _load_safetensors(path: str, map_location: str | torch.device | None) -> dict:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    try:
-        return load_file(path, device=str(map_location))
-    except SafetensorError as error:
-        raise CheckpointError(f'checkpoint {path} is truncated or corrupt: {error}') from error
+def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive and not mmap:
+        _check_sums(path)
+    with torch.serialization.safe_globals(_training_state_types()):
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
 
 
-def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> dict:
-    try:
-        if not mmap and zipfile.is_zipfile(path):
-            check_sums(path)
-        with torch.serialization.safe_globals(_training_state_types()):
-            return torch.load(
-                path, map_location=map_location, weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
-    # A damaged pickle can make the reader fail in any way.
-    except Exception as error:
-        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
-
-
-def check_sums(path: str | os.PathLike) -> None:
-    """Compare the checksums of a torch file, which torch itself does not.
-
-    Raises:
-        zipfile.BadZipFile: A part is not what was written.
-    """
+def _check_sums(path: str) -> None:
+    """Compares the checksums of an archive, which torch does not; raises BadZipFile for what is not as written."""
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
         folders = [info.filename for info in archive.infolist() if info.external_attr & DOS_FOLDER]
-    if part:
-        raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
-    if folders:
-        raise zipfile.BadZipFile(f'{folders[0]} is marked as a folder')
+    if part or folders:
+        raise zipfile.BadZipFile(f'the checksum of {part} is wrong' if part else f'{folders[0]} is marked as a folder')
 
 
 def _what_is_wrong(path: str, error: Exception) -> str:
     with open(path, 'rb') as file:
         if file.read(256).lstrip().startswith(b'<'):
             return 'is a web page, not a checkpoint: the download went wrong'
-    refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    if refused:
+    if not isinstance(error, pickle.UnpicklingError):
+        first_line = str(error).strip().split('\n')[0] or type(error).__name__
+        return f'is truncated or corrupt: {first_line}'
+    if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it holds more than weights (it would import {refused[1]})'
-    if isinstance(error, pickle.UnpicklingError):  # whose text advises to allow code
-        return 'is truncated or corrupt, or torch.save did not write it'
-    first_line = str(error).strip().split('\n')[0] or type(error).__name__
-    return f'is truncated or corrupt: {first_line}'
+    return 'is truncated or corrupt, or torch.save did not write it'  # the error's text advises to allow code
 
 
 def _training_state_types() -> list:
-    """Name what a training state of mmengine (its log history, above all) or timm (its options) holds besides tensors.
-
-    Files written with numpy 1 call numpy's functions by other names.
-    """
-    from mmengine.logging import HistoryBuffer
+    """What a training state of MMEngine (its log history) or timm (its options) holds besides tensors."""
     rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]
+    rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
     return [
         argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (_history_method, 'builtins.getattr'),
@@ -113,8 +98,7 @@ def _training_state_types() -> list:
 
 
 def _history_method(owner: type, name: str) -> Callable:
-    """Stand in for getattr, by which a HistoryBuffer refers to its own methods, and allow nothing else."""
-    from mmengine.logging import HistoryBuffer
+    """Stands in for getattr, by which a HistoryBuffer refers to its own methods, and allows nothing else."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise pickle.UnpicklingError('GLOBAL getattr')
     return getattr(HistoryBuffer, name)

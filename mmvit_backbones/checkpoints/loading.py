@@ -13,16 +13,14 @@ from torch import Tensor, nn
 
 from ..zoo import VARIANTS, Variant, find_variant
 from .adapt import adapt
-from .download import fetch, fetch_address, record, set_aside
+from .download import fetch, fetch_address, first_reading
 from .files import CheckpointError, CheckpointNotFoundError, load_checkpoint_file
 from .layout import strip_prefix, unwrap
 
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 IMAGENET_CLASSES = 1000
-
-# A few left-over buffers do not make a checkpoint another network's.
-MAX_UNEXPECTED_KEYS = 5
+MAX_UNEXPECTED_KEYS = 5  # a few left-over buffers do not make a checkpoint another network's
 
 _ADDRESS_LISTS = {
     'torchvision': get_torchvision_models,
@@ -40,7 +38,8 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
     Args:
         filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` or ``official://FILE`` for the authors'
-            weights, which come back converted, or a name such as ``torchvision://resnet50``.
+            weights, which come back converted, a name such as ``torchvision://resnet50``, or one with a scheme that the
+            user has registered with MMEngine, whose loader then reads it.
         map_location (str | None): Where the tensors go.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -48,30 +47,28 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         CheckpointError: If it is missing or holds anything else than weights.
     """
     if filename.startswith(OFFICIAL):
-        return dict(state_dict=read_official(filename.removeprefix(OFFICIAL)))
-    place = _resolve(filename)
-    if not place.startswith('http'):
-        return load_checkpoint_file(place, map_location, mmap)
-    path = fetch_address(place)
-    try:
-        checkpoint = load_checkpoint_file(path, map_location, mmap)
-    except CheckpointError as error:
-        raise CheckpointError(f'{error}; it was set aside as {set_aside(path)}') from None
-    record(path)
-    return checkpoint
+        return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
+    scheme, is_address, name = filename.partition('://')
+    if not is_address:
+        return load_checkpoint_file(filename, map_location, mmap)
+    loader = CheckpointLoader._get_checkpoint_loader(filename)
+    if not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.')):
+        return loader(filename, map_location=map_location)
+    address = _ADDRESS_LISTS[scheme]().get(name, '') if scheme in _ADDRESS_LISTS else filename
+    if not address.startswith(('http://', 'https://')):
+        raise CheckpointError(f'checkpoint {filename} cannot be loaded: give a file or an http(s) address')
+    path = fetch_address(address)
+    with first_reading(path):
+        return load_checkpoint_file(path, map_location, mmap)
 
 
-def read_official(name: str) -> dict[str, Tensor]:
-    """The authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``.
-
-    Raises:
-        CheckpointError: If there is no such file, or it is not the authors'.
-    """
+def _read_official(name: str) -> dict[str, Tensor]:
+    """The authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``."""
     variant, _, tag = name.partition('/')
     if variant in VARIANTS and not osp.exists(name):
         return read_published(VARIANTS[variant], tag or True)
     try:
-        return convert_published(read_checkpoint(name))
+        return convert_state_dict(None, read_checkpoint(name))
     except CheckpointNotFoundError:
         near = get_close_matches(variant, VARIANTS)
         told = f"; near are {', '.join(near)}" if near else ', see mmvit_backbones.list_models()'
@@ -81,19 +78,13 @@ def read_official(name: str) -> dict[str, Tensor]:
 
 
 def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
-    """The published weights of a variant, converted; downloaded the first time.
-
-    Raises:
-        CheckpointError: If they cannot be had, or are another network's; then the file is set aside.
+    """The published weights of a variant, converted; downloaded the first time. CheckpointError is raised where they
+    cannot be had, or are another network's; then the file is set aside.
     """
     path = fetch(variant.find_weights(tag))
-    try:
+    with first_reading(path, f'checkpoint {path} is not that of {variant.name}: '):
         weights = variant.family.convert(load_checkpoint_file(path))
         _check_sizes(variant, weights)
-    except (CheckpointError, KeyError) as error:
-        raise CheckpointError(f'checkpoint {path} is not that of {variant.name}: {error.args[0]}; it was set aside '
-                              f'as {set_aside(path)}') from None
-    record(path)
     return weights
 
 
@@ -102,81 +93,38 @@ def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
     with torch.device('meta'):
         own = MODELS.build(variant.backbone).state_dict()
     for key, weight in own.items():
-        if key.endswith('.weight') and weight.ndim == 2:
-            found = weights.get(f'backbone.{key}')
-            if found is None or found.shape != weight.shape:
-                shape = 'is missing' if found is None else f'has the shape {tuple(found.shape)}'
-                raise CheckpointError(f'its {key} {shape} instead of {tuple(weight.shape)}')
+        found = weights.get(f'backbone.{key}')
+        if key.endswith('.weight') and weight.ndim == 2 and (found is None or found.shape != weight.shape):
+            shape = 'is missing' if found is None else f'has the shape {tuple(found.shape)}'
+            raise CheckpointError(f'its {key} {shape} instead of {tuple(weight.shape)}')
 
 
 def use_safe_loading() -> None:
     """Lets MMEngine read all checkpoints through :func:`load_from_safe`; its own loaders may unpickle any code."""
-    schemes = ['http', 'https', 'mmcls', 'pavi', *_ADDRESS_LISTS]
-    storages = [r'(\S+\:)?s3://', r'(\S+\:)?petrel://']
-    CheckpointLoader.register_scheme(
-        ['', *(f'{scheme}://' for scheme in schemes), *storages], load_from_safe, force=True)
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        if loader.__module__.startswith('mmengine.'):
+            CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
 
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
-def load_from_safe(filename: str, map_location: str | None = None, logger: str = 'current') -> dict:
+def load_from_safe(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for."""
-    checkpoint = convert_if_published(read_checkpoint(filename, map_location=map_location))
-    are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
-    return dict(state_dict=checkpoint) if are_weights else checkpoint
-
-
-def _resolve(filename: str) -> str:
-    scheme, separator, name = filename.partition('://')
-    if not separator or scheme in ('http', 'https'):
-        return filename
-    addresses = _ADDRESS_LISTS[scheme]() if scheme in _ADDRESS_LISTS else {}
-    if not addresses.get(name, '').startswith('http'):
-        raise CheckpointError(f'checkpoint {filename} cannot be loaded: give a file or an http(s) address')
-    return addresses[name]
-
-
-def _read_any(filename: str) -> dict:
-    """Reads a checkpoint of a backbone, through the loader of its scheme if the user has registered one."""
-    loader = CheckpointLoader._get_checkpoint_loader(filename)
-    is_own = '://' in filename and not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.'))
-    return loader(filename, map_location='cpu') if is_own else read_checkpoint(filename)
+    checkpoint = read_checkpoint(filename, map_location)
+    try:
+        return dict(state_dict=convert_state_dict(None, checkpoint))
+    except KeyError:
+        are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
+        return dict(state_dict=checkpoint) if are_weights else checkpoint
 
 
 # ---- converting
 
 
-def convert_published(checkpoint: Mapping, name: str | None = None) -> dict[str, Tensor]:
-    """Converts the authors' checkpoint of a variant, or of any, to ours: ``backbone.*`` and ``head.*``.
-
-    Raises:
-        KeyError: If a key is unknown; the message names it, for every family that was tried.
-    """
-    if name is not None:
-        return dict(find_variant(name).family.convert(checkpoint))
-    if not checkpoint:
-        raise KeyError('not a published checkpoint of any network here: the file holds no weights')
-    reasons = []
-    for convert in dict.fromkeys(variant.family.convert for variant in VARIANTS.values()):
-        try:
-            return dict(convert(checkpoint))
-        except KeyError as error:
-            reasons.append(error.args[0])
-    raise KeyError('not a published checkpoint of any network here: ' + '; '.join(reasons))
-
-
-def convert_if_published(checkpoint: Mapping) -> Mapping:
-    """Converts the authors' classifier; any other checkpoint comes back as it is."""
-    try:
-        return dict(state_dict=convert_published(checkpoint))
-    except KeyError:
-        return checkpoint
-
-
-def convert_state_dict(name: str, state_dict: Mapping, task: str = 'classification') -> dict[str, Tensor]:
+def convert_state_dict(name: str | None, state_dict: Mapping, task: str = 'classification') -> dict[str, Tensor]:
     """Converts the authors' weights to ours.
 
     Args:
-        name (str): One of :func:`list_models`.
+        name (str | None): One of :func:`list_models`; None tries all.
         state_dict (Mapping): The authors' checkpoint, with or without the training state around it.
         task (str): ``'classification'`` or ``'backbone'``, which leaves the classifier's tensors out.
 
@@ -184,23 +132,19 @@ def convert_state_dict(name: str, state_dict: Mapping, task: str = 'classificati
         dict[str, Tensor]: What ``get_model(name, task).load_state_dict(..., strict=True)`` takes.
 
     Raises:
-        KeyError: If a key is unknown; the message names it.
+        KeyError: If a key is unknown; the message names it, for every family that was tried.
     """
     check_task(task)
-    return select_task(convert_published(state_dict, name), task)
-
-
-def published_or_own(checkpoint: Mapping, name: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Weights of the authors' file, converted, or of what frameworks or our tools saved; and why not the first."""
-    try:
-        return convert_published(checkpoint, name), ''
-    except KeyError as error:
-        return unwrap(checkpoint), error.args[0]
-
-
-def select_task(weights: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
-    """Weights of a whole model as they are, or those of its backbone; a bare backbone's are not changed."""
-    return (strip_prefix(weights, 'backbone.') if task == 'backbone' else {}) or dict(weights)
+    if not state_dict:
+        raise KeyError('not a published checkpoint of any network here: the file holds no weights')
+    reasons = []
+    for convert in dict.fromkeys(find_variant(each).family.convert for each in (VARIANTS if name is None else [name])):
+        try:
+            weights = convert(state_dict)
+            return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
+        except KeyError as error:
+            reasons.append(error.args[0])
+    raise KeyError(f'not a published checkpoint of {name or "any network here"}: {"; ".join(reasons)}')
 
 
 def check_task(task: str) -> None:
@@ -213,9 +157,8 @@ def check_task(task: str) -> None:
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
                  pretrained: str | bool = False, new_head: bool = False) -> None:
-    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds.
-
-    With ``new_head``, a classifier for another number of classes keeps its own head.
+    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds; with
+    ``new_head``, a classifier for another number of classes keeps its own head.
 
     Raises:
         CheckpointError: If it cannot be had or does not fit; the message names the first keys.
@@ -224,16 +167,11 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
         if task == 'classification' and not any(key.startswith('head.') for key in weights):
             raise CheckpointError(f"pretrained={pretrained!r}, {source}, has no classifier: task must be 'backbone'")
-        weights = select_task(weights, task)
     elif checkpoint is not None:
-        source, (weights, not_published) = checkpoint, published_or_own(read_checkpoint(checkpoint), variant.name)
-        weights = select_task(weights, task)
-        if not_published and not weights.keys() & model.state_dict().keys():
-            raise CheckpointError(f'checkpoint {source} is none of {variant.name}, neither published nor ours: '
-                                  f'{not_published}')
+        source, weights = checkpoint, read_checkpoint(checkpoint)
     else:
         return
-    load_weights(model, adapt(weights, model, source, new_head), source, strict=True)
+    _load(model, weights, source, variant.name, None if task == 'backbone' else '', new_head)
 
 
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
@@ -244,24 +182,28 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
     Raises:
         CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
     """
-    weights, not_published = published_or_own(_read_any(filename))
-    if prefix:
-        prefix = f'{prefix.rstrip(".")}.'
-    chosen = strip_prefix(weights, prefix) if prefix else select_task(weights, 'backbone')
-    if not chosen.keys() & backbone.state_dict().keys():
-        found = f'with prefix={prefix!r}, ' if prefix else ''
-        raise CheckpointError(f'checkpoint {filename} has no weights of {type(backbone).__name__}: {found}its keys are '
-                              f'{", ".join(list(weights)[:2])}, ...; {not_published}')
-    head = next((weight for key, weight in weights.items() if key.startswith('head.') and weight.ndim == 2), None)
-    if head is not None and len(head) != IMAGENET_CLASSES:
-        print_log(f'{filename}: its head of {len(head)} classes was left out', logger='current')
-    load_weights(backbone, adapt(chosen, backbone, filename), filename, strict=True)
+    _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
+
+
+def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None = None, prefix: str | None = None,
+          new_head: bool = False) -> None:
+    """Loads the authors' checkpoint of the network ``name`` or of any, or what frameworks or our tools saved."""
+    try:
+        weights, reason = convert_state_dict(name, checkpoint), ''
+    except KeyError as error:
+        weights, reason = unwrap(checkpoint), f'; {error.args[0]}'
+    if prefix is None:
+        prefix = 'backbone.' if any(key.startswith('backbone.') for key in weights) else ''
+    check_overlap(model, weights, source, prefix, reason)
+    head = weights.get('head.fc.weight')
+    if prefix and head is not None and len(head) != IMAGENET_CLASSES:
+        print_log(f'{source}: its head of {len(head)} classes was left out', logger='current')
+    load_weights(model, adapt(strip_prefix(weights, prefix), model, source, new_head), source, strict=True)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not.
-
-    With ``strict``, unknown keys are refused, too; else a few are left out with a log line.
+    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not; with ``strict``, unknown keys are
+    refused, too, else a few are left out with a log line.
 
     Raises:
         CheckpointError: If weights are missing or of another shape.
@@ -281,13 +223,14 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
         print_log(f'checkpoint {source}: not in the model, left out: {", ".join(unexpected)}', logger='current')
 
 
-def check_overlap(model: nn.Module, checkpoint: Mapping, source: str) -> None:
-    """Refuses a checkpoint that has none of a model's weights; arguments and error as for :func:`load_weights`."""
+def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
+    """Raises CheckpointError if none of a model's weights is there, under a prefix; ``reason`` ends the message."""
     model = unwrap_model(model)
-    expected, given = model.state_dict().keys(), unwrap(checkpoint).keys()
-    if not expected & given:
-        raise _other_network(source, f'it has 0 of {len(expected)} weights of {type(model).__name__}',
-                             list(given)[:2])
+    own, given = model.state_dict(), unwrap(checkpoint)
+    if not any(prefix + key in given for key in own):
+        where = f' with {prefix=}' if prefix else ''
+        raise CheckpointError(f'checkpoint {source} is of another network: it has no weights of '
+                              f'{type(model).__name__}{where}, its keys are {", ".join(list(given)[:2])}, ...{reason}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:

@@ -1,50 +1,33 @@
 """RegionViT: from the layout of github.com/IBM/RegionViT, classifiers and detectors."""
-import re
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import converter
-
-WRAPPERS = ('model_ema', 'model')
-STEM = {'0': 'conv1', '1': 'norm1', '3': 'conv2', '4': 'norm2', '6': 'conv3'}
-DETECTOR = 'backbone.bottom_up.model.'  # what detectron2 puts before the backbone's keys
-
-
-def block_from_zero(match: re.Match) -> str:
-    """Their first block has number 1, their number 0 is the projection."""
-    stage, block, name = match.groups()
-    return f'backbone.stages.{stage}.blocks.{int(block) - 1}.{name}'
-
+from .layout import THREE_CONVS, converter, from_zero
 
 LAYOUT = {
-    r'patch_embed\.proj\.(weight|bias)': r'backbone.local_embed.conv.\1',
-    r'patch_embed\.proj\.([01346])\.(\w+)': lambda match: f'backbone.local_embed.{STEM[match[1]]}.{match[2]}',
-    r'cls_token\.proj\.(\w+)': r'backbone.region_embed.conv.\1',
-    r'layers\.(\d+)\.block\.0\.proj\.0\.(\w+)': r'backbone.stages.\1.projection.norm.\2',
-    r'layers\.(\d+)\.block\.0\.proj\.2\.(\w+)': r'backbone.stages.\1.projection.conv.\2',
-    r'layers\.\d+\.block\.0\.proj_cls\.[02]\.\w+': None,  # the same tensors as proj under a second name
-    r'layers\.(\d+)\.block\.([1-9]\d*)\.(norm[012]\.\w+|attn\.rel_pos|attn\.(?:qkv|proj)\.\w+|mlp\.fc[12]\.\w+)':
-    block_from_zero,
-    r'layers\.(\d+)\.peg\.weight': r'backbone.stages.\1.peg.weight',
-    r'norm(\d)\.(\w+)': r'backbone.norm\1.\2',
-    r'norm\.(\w+)': r'neck.norm.\1',
-    r'head\.(weight|bias)': r'head.fc.\1',
+    r'patch_embed\.proj': 'backbone.local_embed.conv',
+    **{rf'patch_embed\.proj\.{k}': f'backbone.local_embed.{name}' for k, name in THREE_CONVS.items()},
+    r'cls_token\.proj': 'backbone.region_embed.conv',
+    r'layers\.(\d+)\.block\.0\.proj\.0': r'backbone.stages.\1.projection.norm',
+    r'layers\.(\d+)\.block\.0\.proj\.2': r'backbone.stages.\1.projection.conv',
+    r'layers\.\d+\.block\.0\.proj_cls\.[02]': None,  # the same tensors as proj under a second name
+    r'layers\.(\d+)\.block\.([1-9]\d*)\.(norm[012]|attn\.(?:rel_pos|qkv|proj)|mlp\.fc[12])':
+    from_zero(r'backbone.stages.\1.blocks.{}.\3', group=2),  # block 0 is the projection
+    r'layers\.(\d+)\.peg': r'backbone.stages.\1.peg',
+    r'norm(\d)': r'backbone.norm\1',
+    'norm': 'neck.norm',
+    'head': 'head.fc',
 }
-rename_all = converter('RegionViT', LAYOUT, WRAPPERS, (DETECTOR, ))
 
 
-def convert(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file as ``backbone.*`` and, of a classifier, ``neck.norm.*`` and ``head.fc.*``; detectors whole.
+def flatten_norm(key: str, x: Tensor) -> Tensor:
+    """Their norms of maps have parameters of (1, C, 1, 1)."""
+    return x.flatten() if 'norm' in key and x.ndim == 4 else x
 
-    Raises:
-        KeyError: If a key is unknown.
-    """
-    # Their norms of maps have parameters of (1, C, 1, 1).
-    is_map_norm = re.compile(r'.*(local_embed\.norm\d|projection\.norm|backbone\.norm\d)\.\w+').fullmatch
-    return {key: x.flatten() if is_map_norm(key) else x for key, x in rename_all(checkpoint).items()}
+
+# Of a classifier also ``neck.norm.*``; what detectron2 puts before the backbone's names is left out.
+convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)
 
 
 def resize_bicubic(image: Tensor, side: int) -> Tensor:

@@ -1,53 +1,47 @@
 """ReViT, ReMViTv2 and ReSwin: from the layout of github.com/ADiko1997/ReViT."""
-from collections.abc import Mapping
+import re
 
-from torch import Tensor
-
-from .layout import converter, rename, unwrap
+from .layout import converter
 
 WRAPPERS = ('model', 'model_state_dict')
 PLAIN = {  # what ReViT and ReMViTv2 have in common
-    r'alpha': 'backbone.gate.weight',
-    r'patch_embed\.proj\.(\w+)': r'backbone.patch_embed.proj.\1',
-    r'blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)': r'backbone.blocks.\1.\2.\3',
-    r'head\.projection\.(\w+)': r'head.fc.\1',
+    'alpha': 'backbone.gate.weight',
+    r'patch_embed\.proj': 'backbone.patch_embed.proj',
+    r'blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)': r'backbone.blocks.\1.\2',
+    r'head\.projection': 'head.fc',
 }
 REVIT = {
     **PLAIN,
-    r'pos_embed': 'backbone.patch_embed.positions.pos_embed',
-    r'norm\.(\w+)': r'backbone.norm0.\1',
+    'pos_embed': 'backbone.patch_embed.positions.pos_embed',
+    'norm': 'backbone.norm0',
 }
 REMVITV2 = {
     **PLAIN,
-    r'blocks\.(\d+)\.attn\.(pool_[qkv])\.weight': r'backbone.blocks.\1.attn.\2.conv.weight',
-    r'blocks\.(\d+)\.attn\.norm_([qkv])\.(\w+)': r'backbone.blocks.\1.attn.pool_\2.norm.\3',
+    r'blocks\.(\d+)\.attn\.(pool_[qkv])': r'backbone.blocks.\1.attn.\2.conv',
+    r'blocks\.(\d+)\.attn\.norm_([qkv])': r'backbone.blocks.\1.attn.pool_\2.norm',
     r'blocks\.(\d+)\.attn\.(rel_pos_[hw])': r'backbone.blocks.\1.attn.positions.\2',
-    r'blocks\.(\d+)\.proj\.(\w+)': r'backbone.blocks.\1.proj.\2',
-    r'norm\.(\w+)': r'backbone.norm3.\1',
+    r'blocks\.(\d+)\.proj': r'backbone.blocks.\1.proj',
+    'norm': 'backbone.norm3',
 }
+
+
+def refuse_gate(match: re.Match) -> str:
+    raise KeyError("'alpha': a learned gate; the published ReSwin, and ours, blends with a constant 0.5")
+
+
 RESWIN = {
-    r'patch_embed\.(proj|norm)\.(\w+)': r'backbone.patch_embed.\1.\2',
-    r'layers\.(\d+)\.blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)':
-    r'backbone.stages.\1.blocks.\2.\3.\4',
+    'alpha': refuse_gate,
+    r'patch_embed\.(proj|norm)': r'backbone.patch_embed.\1',
+    r'layers\.(\d+)\.blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)':
+    r'backbone.stages.\1.blocks.\2.\3',
     r'layers\.(\d+)\.blocks\.(\d+)\.attn\.(relative_position_bias_table)':
     r'backbone.stages.\1.blocks.\2.attn.position_bias.\3',
     r'layers\.(\d+)\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)': None,  # recomputed
-    r'layers\.(\d+)\.downsample\.(norm|reduction)\.(\w+)': r'backbone.stages.\1.downsample.\2.\3',
-    r'norm\.(\w+)': r'backbone.norm3.\1',
-    r'head\.(\w+)': r'head.fc.\1',
+    r'layers\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
+    'norm': 'backbone.norm3',
+    'head': 'head.fc',
 }
 
 convert_revit = converter('ReViT', REVIT, WRAPPERS)
 convert_remvitv2 = converter('ReMViTv2', REMVITV2, WRAPPERS)
-
-
-def convert_reswin(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The authors' file as ``backbone.*`` and ``head.fc.*``.
-
-    Raises:
-        KeyError: If a key is unknown. A learned gate (``alpha``) is one: the published network has none.
-    """
-    state_dict = unwrap(checkpoint, WRAPPERS)
-    if 'alpha' in state_dict:
-        raise KeyError("'alpha': a learned gate; the published ReSwin, and ours, blends with a constant 0.5")
-    return rename(state_dict, RESWIN, 'ReSwin')
+convert_reswin = converter('ReSwin', RESWIN, WRAPPERS)

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..checkpoints.loading import convert_if_published, load_weights, read_checkpoint
+from ..checkpoints.loading import load_from_safe, load_weights
 from ..engine.errors import first_line
 from . import frameworks
 from .config import UsageError, datasets_of
@@ -64,7 +64,7 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
         self.framework = cfg.default_scope
         init_default_scope(self.framework)
-        state = convert_if_published(read_checkpoint(checkpoint))
+        state = load_from_safe(checkpoint, map_location='cpu')
         self.model = build_model(cfg)
         load_weights(self.model, state, checkpoint)
         self.model.to(device).eval()

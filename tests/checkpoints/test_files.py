@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
 
 from mmvit_backbones import get_model
 from mmvit_backbones.checkpoints import CheckpointError, load_checkpoint_file
@@ -71,6 +72,11 @@ def test_nobody_is_advised_to_allow_code(content, message, tmp_path):
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint_file(tmp_path / 'a.pth')
     assert 'weights_only' not in str(caught.value)
+
+
+def test_mmengine_reads_safetensors(tmp_path, own_loaders):
+    save_file({'weight': torch.ones(3)}, tmp_path / 'a.safetensors')
+    assert load_for_mmengine(str(tmp_path / 'a.safetensors'))['state_dict']['weight'].sum() == 3
 
 
 def test_missing_files_are_named(tmp_path):

@@ -47,7 +47,7 @@ def test_pretrained_takes_our_layouts(tmp_path, wrap, arguments):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda weights: {'layer1.0.weight': torch.zeros(3)}, r'no weights of ReSwin: its keys are layer1\.0\.weight'),
+    (lambda weights: {'layer1.0.weight': torch.zeros(3)}, r'no weights of ReSwin, its keys are layer1\.0\.weight'),
     (lambda weights: weights | {'more.weight': torch.zeros(3)}, r'0 weights .* missing, 1 are unknown .*more\.weight'),
     (lambda weights: {key: x for key, x in weights.items() if 'patch_embed.proj' not in key},
      r'2 weights of the model are missing, 0 are unknown .*patch_embed\.proj\.weight'),

@@ -10,7 +10,6 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.checkpoints.loading import convert_published
 from mmvit_backbones.models import import_mmpretrain
 from mmvit_backbones.zoo import VARIANTS
 
@@ -25,12 +24,11 @@ AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.
                   if not golden.get('overrides')}.items())
 
 
-@pytest.fixture(params=[pytest.param(pair, id=pair[0], marks=[] if pair[0] in SMALL else [pytest.mark.slow])
-                        for pair in AUTHORS])
-def published(request):
-    """Name of a variant and a checkpoint in its authors' layout."""
-    variant, golden = request.param
-    return variant, dict(filled(golden))
+# Of each family, the smallest.
+FAMILIES = {
+    VARIANTS[name].family.name: pytest.param(name, golden, id=name, marks=[] if name in SMALL else [pytest.mark.slow])
+    for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)
+}
 
 
 def same_weights(model, state_dict) -> bool:
@@ -46,33 +44,24 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
         with torch.device('meta'):
             model = MODELS.build(variant.model_config(task))
         with pytest.raises(KeyError, match='not a published checkpoint'):
-            convert_published(model.state_dict())
+            convert_state_dict(None, model.state_dict())
 
 
-def test_get_model_takes_authors_file_and_ours(published, tmp_path):
-    name, weights = published
-    torch.save(weights, tmp_path / 'authors.pth')
-    from_authors = get_model(name, checkpoint=str(tmp_path / 'authors.pth'))
+@pytest.mark.parametrize('name, golden', FAMILIES.values())
+def test_authors_file_and_ours_are_taken(name, golden, tmp_path):
+    """By path, and as ``official://`` in a config."""
+    weights, path = filled(golden), str(tmp_path / 'authors.pth')
+    torch.save(weights, path)
+    from_authors = get_model(name, checkpoint=path)
     save_file(from_authors.state_dict(), tmp_path / 'ours.safetensors')
     from_ours = get_model(name, 'backbone', checkpoint=str(tmp_path / 'ours.safetensors'))
     assert same_weights(from_authors, convert_state_dict(name, weights))
     backbone_weights = convert_state_dict(name, weights, 'backbone')
     assert same_weights(from_ours, backbone_weights) and not any(key.startswith('head') for key in backbone_weights)
-
-
-SMALLEST = {VARIANTS[name].family.name: (name, golden)
-            for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name, golden', SMALLEST.values(), ids=SMALLEST)
-def test_official_prefix(name, golden, tmp_path):
-    weights = filled(golden)
-    torch.save(dict(model=weights), tmp_path / 'authors.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=f'official://{tmp_path}/authors.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=f'official://{path}')
     backbone = MODELS.build(VARIANTS[name].model_config('backbone', init_cfg=init_cfg))
     backbone.init_weights()
-    assert same_weights(backbone, convert_state_dict(name, weights, 'backbone'))
+    assert same_weights(backbone, backbone_weights)
 
 
 @pytest.mark.slow

@@ -45,14 +45,6 @@ def run(*args, cwd=ROOT, **variables):
     return subprocess.run(args, cwd=cwd, env=environment(**variables), capture_output=True, text=True)
 
 
-def assert_refused(result, *words):
-    """One line on stderr that holds these words, nothing on stdout."""
-    assert result.returncode == 1, result.stderr
-    assert result.stdout == ''
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert all(word in result.stderr for word in words), result.stderr
-
-
 def test_output_is_tried_before_any_work(tmp_path):
     path = str(tmp_path / 'new' / 'sheet.png')
     assert output_file(path) == path and os.listdir(tmp_path / 'new') == []
@@ -74,21 +66,18 @@ def tiny_checkpoint(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
-def test_missing_data_stops_before_processes_start(tmp_path):
-    # A copy of the tools finds no .venv, so that it takes the python that takes notes.
-    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
-    notes, python = tmp_path / 'notes', tmp_path / 'python'
-    python.write_text(f'#!/bin/sh\necho "$@" >> {notes}\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
+def test_missing_data_is_told_before_any_work(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config = tmp_path / 'tiny.py'
     config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
     (tmp_path / 'demo').mkdir()
-    shutil.copy(TINY, tmp_path / 'demo' / 'tiny.py')
-    result = run(str(tmp_path / 'tools' / 'dist_train.sh'), str(config), '2', cwd=tmp_path, PYTHON=str(python))
-    assert_refused(result, str(tmp_path / 'nowhere'), 'train/<class>/', str(tmp_path / 'demo' / 'tiny.py'))
-    assert len(notes.read_text().splitlines()) == 1
-    assert not (tmp_path / 'work_dirs').exists()
+    shutil.copy(TINY, tmp_path / 'demo/tiny.py')
+    with pytest.raises(SystemExit) as ended:
+        run('train.py', str(config))
+    error, = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and not (tmp_path / 'work_dirs').exists()
+    for words in (str(tmp_path / 'nowhere'), 'train/<class>/', str(tmp_path / 'demo/tiny.py')):
+        assert words in error
 
 
 @pytest.mark.parametrize('processes', ['0', 'two'])
@@ -293,17 +282,31 @@ RANKS = """
 import os, pathlib, sys, time
 notes, rank = pathlib.Path(__file__).parents[1], os.environ.get('RANK', 'check')
 (notes / f'rank_{rank}').write_text(' '.join(sys.argv[1:]))
+if rank == 'check' and sys.argv[1] == 'bad.py':
+    sys.exit('error: bad.py')
 while rank == '1' and not (notes / 'rank_0').exists():
     time.sleep(0.01)
 sys.exit(3 if rank == '1' else 0)
 """
 
 
-@pytest.mark.slow
-def test_processes_start_after_one_check_and_the_one_that_fails_is_named(tmp_path):
+@pytest.fixture
+def dist_train(tmp_path):
+    """The script in a copy of the tools, which finds no .venv."""
     shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
     (tmp_path / 'tools/train.py').write_text(RANKS)
-    result = run(str(tmp_path / 'tools/dist_train.sh'), 'config.py', '2', '--amp', cwd=tmp_path, PORT='29611')
+    return str(tmp_path / 'tools/dist_train.sh')
+
+
+def test_no_process_starts_where_the_check_fails(dist_train, tmp_path):
+    result = run(dist_train, 'bad.py', '2', cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (1, '', 'error: bad.py\n')
+    assert [note.name for note in tmp_path.glob('rank_*')] == ['rank_check']
+
+
+@pytest.mark.slow
+def test_processes_start_after_one_check_and_the_one_that_fails_is_named(dist_train, tmp_path):
+    result = run(dist_train, 'config.py', '2', '--amp', cwd=tmp_path, PORT='29611')
     assert result.returncode == 3 and 'Traceback' not in result.stderr, result.stderr
     assert re.search(r'^error: rank 1 \(process \d+\) failed with exit code 3$', result.stderr, flags=re.MULTILINE)
     options = 'config.py --amp --launcher pytorch'

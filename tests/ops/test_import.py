@@ -2,6 +2,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 
@@ -18,6 +20,7 @@ print(varied_size_window_sample(torch.rand(1, 2, 8, 14, 21), zeros, zeros, windo
 """
 
 
+@pytest.mark.slow
 def test_operators_need_torch_alone():
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], capture_output=True, text=True)
     assert done.stdout.strip() == 'torch.Size([1, 2, 8, 14, 21])', done.stderr

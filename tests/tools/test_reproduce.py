@@ -11,7 +11,7 @@ from golden_files import NETWORKS
 from helpers import ROOT
 
 from mmvit_backbones.checkpoints import download
-from mmvit_backbones.published import read_figures
+from mmvit_backbones.published import FIGURES
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_what_is_missing_is_said(arguments, missing, cache, run, capsys):
 
 def test_the_loss_and_contradicted_figures_are_compared():
     tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
-    lines = [line for line in read_figures() if line['config'] == 'imagenet_restv2_t_384']
+    lines = [line for line in FIGURES if line['config'] == 'imagenet_restv2_t_384']
     rows = [tool['compare'](line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})
             for line in lines if line['key'] in tool['MEASURED']]
     assert any(re.match(r'val_loss +0.777 +0.775 +-0.002 +reproduced \(output of the eval', row) for row in rows)
@@ -82,6 +82,6 @@ def test_the_loss_and_contradicted_figures_are_compared():
 
 def test_a_detector_that_finds_nothing():
     tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
-    line = next(line for line in read_figures() if line['key'] == 'box')
+    line = next(line for line in FIGURES if line['key'] == 'box')
     with pytest.raises(tool['UsageError'], match='box cannot be measured: the model found nothing'):
         tool['compare'](line, {})

@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounter
 # number of windows for a constant where a stage has a single one, below 224 pixels.
 RANDOM = random.Random(0)
 SIZES = [(800, 1333), (768, 1344), (1333, 800), (640, 1120)] + [(RANDOM.randint(480, 1000), RANDOM.randint(480, 1333))
-                                                                for _ in range(4)]
+                                                                for _ in range(16)]
 pytestmark = pytest.mark.slow
 
 

@@ -91,13 +91,13 @@ def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
     """
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     predictions = {}
-    hooks = [layer.register_forward_pre_hook(lambda layer, x: predictions.update({layer: layer.predict_windows(x[0])}))
+    hooks = [layer.register_forward_pre_hook(lambda layer, x: predictions.update({layer: layer.predict_windows(*x)}))
              for layer in layers]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
     for hook in hooks:
         hook.remove()
-    return [to_pixels(*predictions[layer], layer.window_size, stride)
+    return [to_pixels(*predictions[layer][1:], layer.window_size, stride)
             for layer, stride in zip(layers, backbone.strides)]
 
 

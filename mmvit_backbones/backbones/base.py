@@ -19,7 +19,8 @@ class Backbone(BaseModule):
     A network builds its modules, then calls :meth:`add_output_norms` if it has such norms, and :meth:`freeze`; it
     implements the methods of the first section below. ``channels`` and ``strides`` come from the network; the other
     arguments are the user's, and every network takes them, as well as ``arch`` and ``drop_path_rate`` (float), the
-    stochastic depth of the last block, to which it rises linearly from 0.
+    stochastic depth of the last block, to which it rises linearly from 0. Unless a network says otherwise, it works at
+    any image size from one pixel up.
 
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
@@ -38,6 +39,7 @@ class Backbone(BaseModule):
     """
 
     arch_zoo: dict[str, dict] = {}
+    stem: tuple[str, ...] = ('patch_embed', )
     min_size = 1  # of images, in pixels
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
@@ -48,9 +50,9 @@ class Backbone(BaseModule):
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
         self.in_channels = in_channels
-        indices = range(self.num_stages) if out_indices is None else out_indices
-        self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
         allowed = range(self.num_stages)
+        indices = allowed if out_indices is None else out_indices
+        self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
         if not self.out_indices or [i for i in allowed if i in self.out_indices] != list(self.out_indices):
             raise ValueError(f'out_indices must be ascending, each from 0 to {allowed[-1]}, got {out_indices}')
         if not -1 <= frozen_stages <= self.num_stages:
@@ -61,16 +63,15 @@ class Backbone(BaseModule):
 
     @classmethod
     def resolve_arch(cls, arch: str | dict) -> dict:
-        """The settings of a named architecture, or a dict of settings with every key checked."""
+        """The settings of a named architecture, or a dict of settings, checked."""
         known = next(iter(cls.arch_zoo.values())).keys()
-        if isinstance(arch, str):
-            if arch not in cls.arch_zoo:
-                raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
+        if isinstance(arch, str) and arch in cls.arch_zoo:
             return cls.arch_zoo[arch]
         if not isinstance(arch, dict):
-            raise ValueError(f'arch must be a name or a dict, got {type(arch).__name__}')
+            raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
         if arch.keys() != known:
             raise ValueError(f'arch needs exactly the keys {sorted(known)}, got {sorted(arch)}')
+        check_arch(arch)
         return dict(arch)
 
     # ---- what a network implements
@@ -85,8 +86,8 @@ class Backbone(BaseModule):
             yield self.output_norm(stage)(x)
 
     def stem_modules(self) -> list[nn.Module]:
-        """Modules before the first stage; to be overridden where these are others."""
-        return [self.patch_embed]
+        """Modules before the first stage: those that ``stem`` names."""
+        return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""
@@ -234,16 +235,23 @@ def without_tracking(block: nn.Module) -> Iterator[None]:
 
 
 def pyramid(arch: dict) -> dict[str, list[int]]:
-    """Channels and strides of stages that double both, from ``embed_dims`` and 4."""
-    channels = [arch['embed_dims'] * 2**stage for stage in range(len(arch['depths']))]
-    check_num_heads(channels, arch['num_heads'])
-    return dict(channels=channels, strides=[4 * 2**stage for stage in range(len(channels))])
+    """Channels of the stages, and strides that double from stage to stage, from 4."""
+    return dict(channels=stage_channels(arch), strides=[4 * 2**stage for stage in range(len(arch['depths']))])
 
 
-def check_num_heads(channels: Sequence[int], num_heads: Sequence[int], name: str = 'num_heads') -> None:
-    """One number of heads per stage, each of which divides the stage's channels."""
-    if len(num_heads) != len(channels):
-        raise ValueError(f'arch needs as many {name} as depths, got {len(num_heads)} and {len(channels)}')
-    for c, heads in zip(channels, num_heads):
-        if c % heads:
-            raise ValueError(f'arch: {c} channels cannot be split into {heads} {name}')
+def stage_channels(arch: dict) -> list[int]:
+    """``embed_dims``, or, where this is a number, the same doubled from stage to stage."""
+    first = arch['embed_dims']
+    return [first * 2**stage for stage in range(len(arch.get('depths', [0])))] if isinstance(first, int) else first
+
+
+def check_arch(arch: dict) -> None:
+    """Every list has one entry per stage, and every stage's channels can be split into its heads and groups."""
+    lengths = {key: len(value) for key, value in arch.items() if isinstance(value, (list, tuple)) and value}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f'arch: every list needs one entry per stage, got {lengths}')
+    for key in arch.keys() & {'num_heads', 'reduction_heads', 'groups'}:
+        counts = arch[key] if key in lengths else [arch[key]]  # of the last stage
+        for channels, count in zip(stage_channels(arch)[-len(counts):], counts):
+            if channels % count:
+                raise ValueError(f'arch: {channels} channels cannot be split into {count} {key}')

@@ -15,14 +15,12 @@ from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample
 from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import image_by_image, relu6_
 from ..ops.window import pad_to_multiple
-from .base import Backbone, check_num_heads
+from .base import Backbone
 
 PATCH_SIZE = 16
-STEM_CHANNELS = (32, 64, 128)
 EXPANSION = 3  # channels inside the refiner, relative to the heads
 NUM_TAPS = 4
 NORM_EPS = 1e-6
-OUT_TYPES = ('featmap', 'tokens')
 
 
 class PatchEmbed(nn.Module):
@@ -30,7 +28,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        a, b, c = STEM_CHANNELS
+        a, b, c = 32, 64, 128
         self.conv1 = nn.Conv2d(in_channels, a, 7, stride=2, padding=3, bias=False)
         self.norm1 = nn.BatchNorm2d(a)
         self.conv2 = nn.Conv2d(a, b, 3, padding=1, bias=False)
@@ -148,9 +146,8 @@ class RefinerViT(Backbone):
     every quarter of the blocks.
 
     Attention is global and its maps are stored: memory grows with the fourth power of an image's side. The refiner's
-    batch norms want ``norm_eval`` or synchronization where there are few images per process.
-
-    Works at any image size from one pixel up: images are padded with zeros, right and bottom.
+    batch norms want ``norm_eval`` or synchronization where there are few images per process. Images are padded to whole
+    patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
@@ -175,19 +172,19 @@ class RefinerViT(Backbone):
         'medium': dict(embed_dims=420, depth=32, num_heads=12, mlp_ratio=3),
         'large': dict(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
     }
+    stem = ('embed', )
 
     def __init__(self, arch: str | dict = 'small', *, out_type: str = 'featmap', mix_tokens: bool = False,
                  img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        check_num_heads([channels], [num_heads])
         if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
         if img_size < PATCH_SIZE:
             raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
         super().__init__(channels=[channels] * NUM_TAPS, strides=[PATCH_SIZE] * NUM_TAPS, **kwargs)
-        if out_type not in OUT_TYPES:
-            raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
+        if out_type not in ('featmap', 'tokens'):
+            raise ValueError(f"out_type must be 'featmap' or 'tokens', got {out_type!r}")
         if out_type == 'tokens' and self.out_indices != (NUM_TAPS - 1, ):
             raise ValueError(f"out_type='tokens' needs out_indices={NUM_TAPS - 1}, got {self.out_indices}")
         if mix_tokens and out_type != 'tokens':
@@ -237,9 +234,6 @@ class RefinerViT(Backbone):
     def grid_of(images: Tensor) -> tuple[int, int]:
         """Rows and columns of patches, the last of which may stick out."""
         return -(-images.shape[2] // PATCH_SIZE), -(-images.shape[3] // PATCH_SIZE)
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.embed]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         return [[block] for block in self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage]]

@@ -29,8 +29,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 class ThreeConvEmbed(nn.Module):
     """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
-    min_size = 1
-    slack = 0  # pixels beyond a multiple of 4 that make no further token
+    min_size = 1  # pixels of the first token; those of the others are whole patches
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -49,7 +48,6 @@ class ThreeConvEmbed(nn.Module):
 class OneConvEmbed(nn.Module):
     """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
     min_size = 2
-    slack = 1
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -65,8 +63,7 @@ EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
 class RegionEmbed(nn.Module):
     """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``.
 
-    An image of which any side is no multiple is padded with zeros on all sides; a side that is a multiple gains a whole
-    region then: a quirk kept for checkpoint compatibility.
+    An image of which any side is no multiple is padded with zeros on all sides.
     """
 
     def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
@@ -85,11 +82,7 @@ class RegionEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention, used for the regional tokens of an image and for the tokens of a window.
-
-    In windows, local tokens have a relative position bias. Its table is laid out as the published weights have it:
-    displacement 0 at ``window_size // 2``, negative ones wrapped around, the key's position minus the query's.
-    """
+    """Attention among the regional tokens of an image, or in a window, where local tokens have a position bias."""
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -193,7 +186,7 @@ class RegionViT(Backbone):
 
     Quirks kept for checkpoint compatibility:
 
-    - The table of the position bias is wrapped around: displacement 0 in its upper left part, key minus query.
+    - The table of the position bias is wrapped around: displacement 0 at ``window_size // 2``, key minus query.
     - The window in the lower right corner sees tokens of the padding: the masks of row and column are united there.
     - A query that may see nothing takes the mean of all values, and tokens of the padding change from block to block.
     - If one side of an image is no multiple of a region, the other, though it be one, gains a region of padding.
@@ -229,6 +222,7 @@ class RegionViT(Backbone):
         'medium': dict(local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
         'base': dict(local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4),
     }
+    stem = ('local_embed', 'region_embed')
 
     def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
                  peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
@@ -278,20 +272,17 @@ class RegionViT(Backbone):
             if any(-(-n // 2**stage) > window_size * -(-m // 2**stage)
                    for n, m in zip(local.shape[1:3], regional.shape[1:3])):
                 reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
-                largest = min(reach) + self.local_embed.slack  # up to this side, windows cover every image
+                largest = min(reach) + self.min_size - 1  # up to this side, windows cover every image
                 raise ValueError(
                     f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of '
                     f'{self.window_sizes} can cover, which is {largest} x {largest}; '
                     f'window_size={max(self.window_sizes)} covers any size')
 
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.local_embed, self.region_embed]
-
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Projection and PEG belong to the first block, a stage norm to the last; the last norm comes after all."""
         module = self.stages[stage]
-        layers = [[block] for block in module.blocks]
-        layers[0] = [module.projection, *layers[0], *([module.peg] if module.peg is not None else [])]
+        first, *others = module.blocks
+        layers = [list(filter(None, [module.projection, first, module.peg])), *([block] for block in others)]
         if stage < self.num_stages - 1:
             layers[-1].append(self.output_norm(stage))
         return layers

@@ -4,6 +4,7 @@ ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual C
 Recognition 2024, arXiv 2402.11301), in the frame of MViTv2 (Li et al., CVPR 2022, arXiv 2112.01526).
 """
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_pa
 from ..ops.pooled_attention import pool_logits, pooled_attention
 from ..ops.split_heads import split_heads
 from ..ops.window import pad_to_multiple
-from .base import Backbone, check_num_heads
+from .base import Backbone, pyramid
 
 PATCH_STRIDE = 4
 KEY_STRIDE = 4  # of the first stage, relative to a block's input; it halves with every stage, down to 1
@@ -76,39 +77,33 @@ class PooledAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
                 next_shape: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-        """Attends.
+        """Normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
 
-        Args:
-            x (Tensor): Normalized map ``(B, H, W, in_channels)``.
-            prev_logits (Tensor | None): What :func:`pool_logits` makes of the logits of the block before.
-            alpha (Tensor): The weight of this block's own logits.
-            next_shape (Sequence[int] | None): :meth:`logits_shape` of the next block.
-
-        Returns:
-            tuple[Tensor, Tensor]: Map ``(B, h, w, channels)`` and this block's logits
-            ``(B, num_heads, h, w, h', w')``, or pooled for the next block.
+        ``prev_logits`` are those of the block before, after :func:`pool_logits`; ``alpha`` is the weight of this
+        block's own. The logits are ``(B, num_heads, h, w, h', w')``, or pooled for a next block whose
+        :meth:`logits_shape` is ``next_shape``.
         """
         qkv = split_heads(self.qkv(x), self.num_heads)
         q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv))
-        positions = self.positions(q, q.shape[2:4], k.shape[2:4])
+        positions = self.positions(q, k.shape[2:4])
         x, logits = pooled_attention(q, k, v, prev_logits, alpha, self.scale, positions, next_shape)
         return self.proj(x.permute(0, 2, 3, 1, 4).flatten(3)), logits
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
         """Heads, rows and columns of queries, and of keys, for an input of that grid."""
-        query_grid, key_grid = (pooled(grid, stride) for stride in self.strides)
-        return self.num_heads, *query_grid, *key_grid
+        query_stride, key_stride = self.strides
+        return self.num_heads, *pooled(grid, query_stride), *pooled(grid, key_stride)
 
 
 class Block(nn.Module):
-    """Pooled attention with residual logits, then an MLP; pre-norm. Arguments as of :class:`PooledAttention`."""
+    """Pooled attention with residual logits, then an MLP; pre-norm."""
 
-    def __init__(self, in_channels: int, channels: int, num_heads: int, grid: tuple[int, int], query_stride: int,
-                 key_stride: int, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, attn: PooledAttention, in_channels: int, channels: int, mlp_ratio: int,
+                 drop_path: float) -> None:
         super().__init__()
-        self.query_stride = query_stride
+        self.query_stride, _ = attn.strides
         self.norm1 = LayerNorm(in_channels, eps=NORM_EPS)
-        self.attn = PooledAttention(in_channels, channels, num_heads, grid, query_stride, key_stride)
+        self.attn = attn
         self.proj = nn.Linear(in_channels, channels) if in_channels != channels else None
         self.drop_path = DropPath(drop_path)
         self.norm2 = LayerNorm(channels, eps=NORM_EPS)
@@ -119,18 +114,13 @@ class Block(nn.Module):
         """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits, or pooled."""
         y = self.norm1(x)
         attn, logits = self.attn(y, prev_logits, alpha, next_shape)
-        x = self.drop_path(attn, self.skip(x, y))
-        x = self.drop_path(self.mlp(self.norm2(x)), x)
-        return x, logits
-
-    def skip(self, x: Tensor, normed: Tensor) -> Tensor:
-        """Around the attention; where channels change, from the normalized input, as published."""
         if self.proj is not None:
-            x = self.proj(normed)
+            x = self.proj(y)  # of the normalized input, as published
         if self.query_stride > 1:
             x = pad_to_multiple(x, 2, value=-torch.inf)  # a compiler need not ask whether a size is odd
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
-        return x
+        x = self.drop_path(attn, x)
+        return self.drop_path(self.mlp(self.norm2(x)), x), logits
 
 
 @MODELS.register_module()
@@ -138,21 +128,19 @@ class ReMViTv2(Backbone):
     """ReMViTv2, an MViTv2 that blends each block's attention logits with those of the block before.
 
     ``S_i = g q k^T / sqrt(d) + (1 - g) resize(S_{i-1}) + P_i`` with one learned ``g`` for all blocks and the
-    decomposed relative positions ``P_i``, which are handed on with the rest. Works at any image size from one pixel up.
+    decomposed relative positions ``P_i``, which are handed on with the rest.
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
             one entry per stage) and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored relative positions are for, in pixels; others are
             interpolated, and so are checkpoints of another size.
-        drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.backbones import ReMViTv2
-        >>> maps = ReMViTv2('tiny').eval()(torch.rand(1, 3, 64, 96))
-        >>> [tuple(x.shape) for x in maps]
+        >>> [tuple(x.shape) for x in ReMViTv2('tiny')(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
@@ -163,25 +151,21 @@ class ReMViTv2(Backbone):
         arch = self.resolve_arch(arch)
         if img_size < 1:
             raise ValueError(f'img_size must be at least 1, got {img_size}')
-        self.depths, num_heads = arch['depths'], arch['num_heads']
-        num_stages = len(self.depths)
-        channels = [arch['embed_dims'] * 2**stage for stage in range(num_stages)]
-        check_num_heads(channels, num_heads)
-        strides = [PATCH_STRIDE * 2**stage for stage in range(num_stages)]
-        super().__init__(channels=channels, strides=strides, **kwargs)
+        super().__init__(**pyramid(arch), **kwargs)
 
-        self.patch_embed = PatchEmbed(self.in_channels, channels[0])
+        self.stage_ends = [0, *accumulate(arch['depths'])]
+        self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
         self.gate = Gate()
         self.blocks = nn.ModuleList()
         grid = pooled((img_size, img_size), PATCH_STRIDE)
-        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, self.depths)):
+        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
                 starts = stage > 0 and i == 0  # the first block of a stage leads to its channels and grid
-                self.blocks.append(Block(
-                    channels[stage - 1] if starts else channels[stage], channels[stage], num_heads[stage], grid,
-                    query_stride=2 if starts else 1,
-                    key_stride=max(KEY_STRIDE // 2**stage, 1), mlp_ratio=arch['mlp_ratio'], drop_path=drop_path))
-                grid = pooled(grid, self.blocks[-1].query_stride)
+                in_channels, channels = self.channels[stage - 1 if starts else stage], self.channels[stage]
+                query_stride, key_stride = 2 if starts else 1, max(KEY_STRIDE // 2**stage, 1)
+                attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
+                self.blocks.append(Block(attn, in_channels, channels, arch['mlp_ratio'], drop_path))
+                grid = pooled(grid, query_stride)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)
         self.freeze()
@@ -189,22 +173,16 @@ class ReMViTv2(Backbone):
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
         logits, shape, alpha = None, None, self.gate()
-        for stage in range(self.num_stages):
-            for number, block in enumerate(self.blocks_of(stage), start=1 + sum(self.depths[:stage])):
-                if logits is not None:  # before the block, so that the map of the block before is free to go
-                    logits = pool_logits(logits, shape)
-                grid = pooled(x.shape[1:3], block.query_stride)
-                shape = self.blocks[number].attn.logits_shape(grid) if number < len(self.blocks) else None
-                x, logits = self.run_block(block, x, logits, alpha, shape)
-            yield x
-
-    def blocks_of(self, stage: int) -> nn.ModuleList:
-        before = sum(self.depths[:stage])
-        return self.blocks[before:before + self.depths[stage]]
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed]
+        for number, block in enumerate(self.blocks, start=1):
+            if logits is not None:  # before the block, so that the map of the block before is free to go
+                logits = pool_logits(logits, shape)
+            grid = pooled(x.shape[1:3], block.query_stride)
+            shape = self.blocks[number].attn.logits_shape(grid) if number < len(self.blocks) else None
+            x, logits = self.run_block(block, x, logits, alpha, shape)
+            if number in self.stage_ends:
+                yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """The gate goes with the second block, which is the first to read it."""
-        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in self.blocks_of(stage)]
+        blocks = self.blocks[self.stage_ends[stage]:self.stage_ends[stage + 1]]
+        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in blocks]

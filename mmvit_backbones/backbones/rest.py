@@ -86,16 +86,15 @@ class ReducedAttention(nn.Module):
         self.kv = nn.Linear(channels, 2 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def project_kv(self, x: Tensor) -> Tensor:
-        """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), 2 * C)``, keys first."""
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), C)`` each."""
         if self.reduction > 1:
             x = self.sr_norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        return self.kv(x)
+        return self.kv(x).unflatten(-1, (2, -1)).unbind(-2)
 
-
-def tokens_by_head(x: Tensor, num_heads: int) -> Tensor:
-    """``(B, H, W, num_heads * d)`` to ``(B, num_heads, H * W, d)``, a view."""
-    return x.flatten(1, 2).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    def by_head(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to ``(B, num_heads, H * W, d)``, a view."""
+        return x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class EMSA(ReducedAttention):
@@ -113,8 +112,7 @@ class EMSA(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
-        q = tokens_by_head(self.q(x), self.num_heads)
-        k, v = (tokens_by_head(part, self.num_heads) for part in self.project_kv(x).unflatten(-1, (2, -1)).unbind(-2))
+        q, k, v = map(self.by_head, (self.q(x), *self.keys_and_values(x)))
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -128,8 +126,8 @@ class EMSA(ReducedAttention):
 class ResT(Backbone):
     """ResTv1, a pyramid of transformers with efficient multi-head self-attention.
 
-    Works at any image size from one pixel up. The factor of the instance norm depends on how many keys there are, so
-    the scale of the features changes with the size of the images, as published.
+    The factor of the instance norm depends on how many keys there are, so the scale of the features changes with the
+    size of the images, as published.
 
     Args:
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
@@ -154,6 +152,7 @@ class ResT(Backbone):
         'base': dict(embed_dims=96, depths=[2, 2, 6, 2], **HEADS),
         'large': dict(embed_dims=96, depths=[2, 2, 18, 2], **HEADS),
     }
+    stem = ('patch_embeds.0', )
     # What version 2 replaces.
     stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
@@ -162,7 +161,10 @@ class ResT(Backbone):
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
         super().__init__(**pyramid(arch), **kwargs)
-        check_arch(arch)
+        if self.channels[0] % 2:
+            raise ValueError(f'arch: embed_dims must be even, got {self.channels[0]}')
+        if any(r < 1 or r % 2 and r != 1 for r in arch['reductions']):
+            raise ValueError(f"arch: reductions must be 1 or even, got {arch['reductions']}")
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
@@ -200,18 +202,7 @@ class ResT(Backbone):
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
         return self.iter_stages(images, normed=True)
 
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embeds[0]]
-
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """A patch embedding belongs to the block after it."""
         first, *others = self.stages[stage]
         return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
-
-
-def check_arch(arch: dict) -> None:
-    if arch['embed_dims'] % 2:
-        raise ValueError(f"arch: embed_dims must be even, got {arch['embed_dims']}")
-    reductions, depths = arch['reductions'], arch['depths']
-    if len(reductions) != len(depths) or any(r < 1 or r % 2 and r != 1 for r in reductions):
-        raise ValueError(f'arch: reductions must be {len(depths)} numbers that are 1 or even, got {reductions}')

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..ops.window import crop
-from .rest import HEADS, PixelAttention, ReducedAttention, ResT, tokens_by_head
+from .rest import HEADS, PixelAttention, ReducedAttention, ResT
 
 NORM_EPS = 1e-6
 
@@ -62,8 +62,8 @@ class EMSAv2(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
-        k, v = self.project_kv(x).unflatten(-1, (2, -1)).unbind(3)
-        out = F.scaled_dot_product_attention(*(tokens_by_head(y, self.num_heads) for y in (self.q(x), k, v)))
+        k, v = self.keys_and_values(x)
+        out = F.scaled_dot_product_attention(*map(self.by_head, (self.q(x), k, v)))
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
         return self.proj(out)
 
@@ -81,8 +81,8 @@ class EMSAv2(ReducedAttention):
 class ResTv2(ResT):
     """ResTv2: the frame of :class:`ResT` with another stem, other patch embeddings and another attention.
 
-    Works at any image size from one pixel up. A classifier's checkpoint fills the output norm of the last stage, which
-    the authors' detectors and segmenters start without.
+    A classifier's checkpoint fills the output norm of the last stage, which the authors' detectors and segmenters start
+    without.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.

@@ -46,11 +46,7 @@ class WindowAttention(nn.Module):
 
 
 def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
-    """Nearest selection of maps along the flat axis (window, head), where a stage has fewer than the one before.
-
-    As in the published network, neither the window nor the head that is met corresponds in space. Integer arithmetic,
-    because rounding of floats differs between devices.
-    """
+    """Nearest selection along the flat axis (window, head); of integers, as rounding of floats differs by device."""
     if logits.shape[1:3] == (num_windows, num_heads):
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
@@ -65,7 +61,7 @@ class ReSwin(SwinBase):
     """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
 
     ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the
-    shift mask is added to what enters the softmax and is not handed on. Works at any image size from one pixel up.
+    shift mask is added to what enters the softmax and is not handed on.
 
     Quirks kept for checkpoint compatibility:
 

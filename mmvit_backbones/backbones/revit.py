@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import Block, Gate, GlobalAttention, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.residual_attention import residual_attention
-from .base import Backbone, check_num_heads
+from .base import Backbone
 
 PATCH_SIZE = 16
 NORM_EPS = 1e-6
@@ -33,8 +33,7 @@ class ReViT(Backbone):
 
     ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned ``g`` for all blocks. It has no class token;
     the classifier reads the mean of the tokens after the last norm. The network gives one map:
-    ``SimpleFeaturePyramid`` makes a pyramid of it. Works at any image size from one pixel up: images are padded with
-    zeros, right and bottom, to whole patches, and the positions interpolated.
+    ``SimpleFeaturePyramid`` makes a pyramid of it. Images are padded to whole patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
@@ -55,7 +54,6 @@ class ReViT(Backbone):
                  **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, num_heads = arch['embed_dims'], arch['num_heads']
-        check_num_heads([channels], [num_heads])
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
         self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)

@@ -2,7 +2,7 @@
 
 Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. What a block is, a subclass says.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -43,17 +43,8 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-class Stage(nn.Module):
-    """Blocks on one grid and the merging that leads to the next stage."""
-
-    def __init__(self, blocks: Sequence[nn.Module], channels: int, merge: bool) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.downsample = PatchMerging(channels) if merge else nn.Identity()
-
-
 class SwinBase(Backbone):
-    """Base of the networks that exchange Swin's block, which they build in :meth:`make_block`; as :class:`ReSwin`."""
+    """Base of the networks that exchange Swin's block, which they build in ``make_block``; as :class:`ReSwin`."""
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
@@ -68,14 +59,11 @@ class SwinBase(Backbone):
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList()
         for channels, num_heads, rates in zip(self.channels, arch['num_heads'], drop_paths):
-            blocks = [self.make_block(channels, num_heads, arch['mlp_ratio'], rate) for rate in rates]
-            self.stages.append(Stage(blocks, channels, merge=channels < self.channels[-1]))
+            blocks = nn.ModuleList(self.make_block(channels, num_heads, arch['mlp_ratio'], rate) for rate in rates)
+            downsample = PatchMerging(channels) if channels < self.channels[-1] else nn.Identity()
+            self.stages.append(nn.ModuleDict(dict(blocks=blocks, downsample=downsample)))
         self.add_output_norms(NORM_EPS)
         self.freeze()
-
-    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
-        """One block of a stage."""
-        raise NotImplementedError
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

@@ -23,8 +23,6 @@ class SwinVSA(SwinBase):
       windows along their own axis;
     - no window is shifted: windows that overlap connect their neighbors.
 
-    Works at any image size from one pixel up.
-
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, or a dict as for :class:`ReSwin`.
         context_position (bool): Whether the 7 x 7 convolutions are there.

@@ -9,40 +9,36 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ConvBranch, GlobalAttention, LinearAttention, NormalCell, PyramidReduction, ReductionCell
-from ..layers.block import init_linear
-from ..layers.drop_path import drop_path_schedule
-from ..layers.patch_embed import PatchEmbed
+from ..layers import GlobalAttention, LinearAttention, PatchEmbed, drop_path_schedule, init_linear
+from ..layers.vitae_cell import PYRAMIDS, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
-STRIDES = [4, 2, 2]
-KERNEL_SIZES = [7, 3, 3]
-DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2]]
+NUM_REDUCTIONS = 3
 REDUCTION_DROP_RATE = 0.1  # of reduction cells, in training
 PATCH_SIZE = 16
-
-
-def performer_cell(in_channels: int, width: int, channels: int, stage: int) -> ReductionCell:
-    """Reduction cell with linear attention; its convolutions have one batch norm and end with a SiLU."""
-    stride, pyramid_channels = STRIDES[stage], len(DILATIONS[stage]) * width
-    return ReductionCell(
-        PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
-        LinearAttention(pyramid_channels, channels, REDUCTION_DROP_RATE),
-        ConvBranch([in_channels, width, width, channels], groups=1, strides=[2, stride // 2, 1],
-                   norms=[False, True], last_act=True),
-        stride, pyramid_channels, channels, REDUCTION_DROP_RATE)
 
 
 class BareReduction(nn.Module):
     """The reduction before the normal cells: dilated convolutions alone."""
 
-    def __init__(self, in_channels: int, width: int) -> None:
+    def __init__(self, pyramid: PyramidReduction) -> None:
         super().__init__()
-        self.pyramid = PyramidReduction(in_channels, width, KERNEL_SIZES[-1], STRIDES[-1], DILATIONS[-1])
+        self.pyramid = pyramid
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.pyramid(pad_to_multiple(x, STRIDES[-1])))
+        return self.pyramid(pad_to_multiple(x, self.pyramid.stride))
+
+
+def reduction_cell(stage: int, in_channels: int, width: int, channels: int) -> nn.Module:
+    """With linear attention, next to convolutions that have one batch norm and end with a SiLU; the last is bare."""
+    pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
+    if stage == NUM_REDUCTIONS - 1:
+        return BareReduction(pyramid)
+    return ReductionCell(
+        pyramid, LinearAttention(pyramid.out_channels, channels, REDUCTION_DROP_RATE),
+        ConvBranch([in_channels, width, width, channels], groups=1, strides=[2, pyramid.stride // 2, 1],
+                   norms=[False, True], last_act=True), channels, REDUCTION_DROP_RATE)
 
 
 class PlainCell(NormalCell):
@@ -63,9 +59,8 @@ class ViTAE(Backbone):
     The smaller networks reduce the image in three steps, with strides 4, 8 and 16, two of them with linear attention;
     all normal cells stand on the last grid. The plain networks (``'base'``, ``'large'``, ``'huge'``) cut the image into
     patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
-    No norm follows the last cell; the plain classifiers normalize the pooled vector (``PooledLayerNorm``).
-
-    Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each reduction.
+    No norm follows the last cell; the plain classifiers normalize the pooled vector (``PooledLayerNorm``). Maps are
+    padded with zeros, right and bottom, before each reduction.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict
@@ -101,33 +96,31 @@ class ViTAE(Backbone):
     def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        check_arch(arch)
         channels, widths = arch['embed_dims'], arch['pyramid_dims']
-        strides = [4, 8, 16] if widths else [PATCH_SIZE]
-        super().__init__(channels=channels, strides=strides, **kwargs)
+        if (len(channels), len(widths)) not in ((NUM_REDUCTIONS, NUM_REDUCTIONS), (1, 0)):
+            raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
+                             f'{channels} and {widths}')
+        if widths and channels[-1] != 2 * widths[-1]:
+            raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
+                             f'{channels} and {widths}')
+        super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **kwargs)
 
         self.is_plain = not widths
         if widths:
-            self.reductions = nn.ModuleList([
-                performer_cell(self.in_channels, widths[0], channels[0], stage=0),
-                performer_cell(channels[0], widths[1], channels[1], stage=1),
-                BareReduction(channels[1], widths[2])])
+            self.reductions = nn.ModuleList(
+                map(reduction_cell, range(self.num_stages), [self.in_channels, *channels], widths, channels))
+            self.stem = ('reductions.0', )
         else:
             self.patch_embed = PatchEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
-        self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, rate) for rate in drop_paths)
+        c, hidden = channels[-1], arch['mlp_ratio'] * channels[-1]
+        kind, conv_channels = (NormalCell, [c, hidden, c, c]) if widths else (PlainCell, [c, hidden, c])
+        self.cells = nn.ModuleList(
+            kind(c, GlobalAttention(c, c, arch['num_heads']),
+                 ConvBranch(conv_channels, arch['groups'], last_act=not self.is_plain),
+                 arch['mlp_ratio'], drop_rate, rate) for rate in drop_paths)
         self.apply(init_linear)
         self.freeze()
-
-    @staticmethod
-    def normal_cell(arch: dict, drop_rate: float, drop_path: float) -> NormalCell:
-        channels, plain = arch['embed_dims'][-1], not arch['pyramid_dims']
-        hidden = [arch['mlp_ratio'] * channels] if plain else [arch['mlp_ratio'] * channels, channels]
-        return (PlainCell if plain else NormalCell)(
-            channels,
-            GlobalAttention(channels, channels, arch['num_heads']),
-            ConvBranch([channels, *hidden, channels], arch['groups'], last_act=not plain),
-            arch['mlp_ratio'], drop_rate, drop_path)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         if self.is_plain:
@@ -143,23 +136,7 @@ class ViTAE(Backbone):
                 x = self.run_block(cell, x)
             yield x
 
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.patch_embed if self.is_plain else self.reductions[0]]
-
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Every reduction but the first, which is the stem, and every cell is one."""
         reductions = [] if stage == 0 else [[self.reductions[stage]]]
         return reductions + ([[cell] for cell in self.cells] if stage == self.num_stages - 1 else [])
-
-
-def check_arch(arch: dict) -> None:
-    channels, widths = arch['embed_dims'], arch['pyramid_dims']
-    if (len(channels), len(widths)) not in ((len(STRIDES), len(STRIDES)), (1, 0)):
-        raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
-                         f'{channels} and {widths}')
-    if widths and channels[-1] != len(DILATIONS[-1]) * widths[-1]:
-        raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
-                         f'{channels} and {widths}')
-    for key in ('num_heads', 'groups'):
-        if channels[-1] % arch[key]:
-            raise ValueError(f'arch: {channels[-1]} embed_dims cannot be split into {arch[key]} {key}')

@@ -3,33 +3,20 @@
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
 2023, arXiv 2202.10108), figure 2.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ConvBranch, GlobalAttention, NormalCell, PyramidReduction, ReductionCell, WindowAttention
-from ..layers.block import init_linear
-from ..layers.drop_path import drop_path_schedule
-from .base import Backbone, check_num_heads
+from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
+from ..layers.vitae_cell import PYRAMIDS, ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from .base import Backbone, pyramid
 
-STRIDES = [4, 2, 2, 2]
-KERNEL_SIZES = [7, 3, 3, 3]
-DILATIONS = [[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]]
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
 SETTINGS = ('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads')
 MIXED, LOCAL = ['window', 'window', 'global', 'global'], ['window'] * 4
-
-
-class Stage(nn.Module):
-    """A reduction cell and the normal cells on its grid."""
-
-    def __init__(self, reduction: ReductionCell, cells: Sequence[NormalCell]) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.cells = nn.ModuleList(cells)
 
 
 @MODELS.register_module()
@@ -38,8 +25,8 @@ class ViTAEv2(Backbone):
 
     Each stage is a reduction cell, in which dilated convolutions and attention stand next to strided convolutions, and
     normal cells, in which attention stands next to three 3 x 3 convolutions. There is no position embedding and no norm
-    at the end. Works at any image size from one pixel up: maps are padded with zeros, right and bottom, before each
-    reduction, which changes nothing where the image is a multiple of 32.
+    at the end. Maps are padded with zeros, right and bottom, before each reduction, which changes nothing where the
+    image is a multiple of 32.
 
     Quirks kept for checkpoint compatibility:
 
@@ -74,57 +61,52 @@ class ViTAEv2(Backbone):
         }.items()
     }
 
+    stem = ('stages.0.reduction', )
+    context_position = False  # a setting of ViTAEv2VSA, as is ``wide_conv``
+
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
-        check_arch(arch)
+        if len(arch['depths']) != len(PYRAMIDS):
+            raise ValueError(f'arch: every list needs {len(PYRAMIDS)} entries, got {arch}')
+        if not set(arch.get('attention', ())) <= {'window', 'global'}:
+            raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
-        super().__init__(channels=arch['embed_dims'], strides=[4, 8, 16, 32], **kwargs)
+        super().__init__(**pyramid(arch), **kwargs)
         self.arch = arch
         self.window_size = window_size
-        drop_paths = published_drop_paths(drop_path_rate, arch['depths'])
         widths = [self.in_channels, *self.channels]
-        self.stages = nn.ModuleList(
-            Stage(self.reduction_cell(i, widths[i]), [self.normal_cell(i, drop_rate, rate) for rate in drop_paths[i]])
-            for i in range(self.num_stages))
+        self.stages = nn.ModuleList()
+        for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch['depths'])):
+            reduction = self.reduction_cell(stage, widths[stage])
+            cells = nn.ModuleList(self.normal_cell(stage, drop_rate, rate) for rate in rates)
+            self.stages.append(nn.ModuleDict(dict(reduction=reduction, cells=cells)))
         self.apply(init_linear)
         self.freeze()
 
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
-        channels, width, stride = self.channels[stage], self.arch['pyramid_dims'][stage], STRIDES[stage]
-        pyramid_channels = len(DILATIONS[stage]) * width
-        conv_width = self.conv_width(stage)
-        return ReductionCell(
-            PyramidReduction(in_channels, width, KERNEL_SIZES[stage], stride, DILATIONS[stage]),
-            self.attention(stage, pyramid_channels, self.arch['reduction_heads'][stage], reduces=True),
-            ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
-                       strides=[2, stride // 2, 1]),
-            stride, pyramid_channels, channels, position=self.position(pyramid_channels))
+        channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]
+        pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
+        attn = self.attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
+        conv_width = 2 * channels if self.arch.get('wide_conv') else width
+        conv_branch = ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
+                                 strides=[2, pyramid.stride // 2, 1])
+        position = ContextPosition(pyramid.out_channels) if self.context_position else None
+        return ReductionCell(pyramid, attn, conv_branch, channels, position=position)
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
         channels = self.channels[stage]
-        return NormalCell(
-            channels,
-            self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False),
-            ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage]),
-            MLP_RATIO, drop_rate, drop_path, position=self.position(channels))
-
-    # ---- what another attention exchanges
+        attn = self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
+        conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
+        position = ContextPosition(channels) if self.context_position else None
+        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path, position)
 
     def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
-        """From ``in_channels`` to the channels of the stage, in its reduction cell or in a normal one."""
+        """From ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
         if self.arch['attention'][stage] == 'window':
             return WindowAttention(in_channels, self.channels[stage], num_heads, self.window_size)
         return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=not reduces, value_skip=reduces)
-
-    def conv_width(self, stage: int) -> int:
-        """Channels inside the convolution branch of a reduction cell."""
-        return self.arch['pyramid_dims'][stage]
-
-    def position(self, channels: int) -> nn.Module | None:
-        """What precedes attention and its norm."""
-        return None
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)
@@ -133,9 +115,6 @@ class ViTAEv2(Backbone):
             for cell in stage.cells:
                 x = self.run_block(cell, x)
             yield x
-
-    def stem_modules(self) -> list[nn.Module]:
-        return [self.stages[0].reduction]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Every reduction cell but the first, which is the stem, and every normal cell is one."""
@@ -151,13 +130,3 @@ def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[
     """
     rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
     return [rates[start:start + depth] for start, depth in zip([0, *depths], depths)]
-
-
-def check_arch(arch: dict) -> None:
-    for key, values in arch.items():
-        if isinstance(values, list) and len(values) != len(STRIDES):
-            raise ValueError(f'arch: {key} needs {len(STRIDES)} entries, got {values}')
-    for key in ('num_heads', 'reduction_heads'):
-        check_num_heads(arch['embed_dims'], arch[key], key)
-    if not set(arch.get('attention', ())) <= {'window', 'global'}:
-        raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")

@@ -30,36 +30,27 @@ class DecomposedPosition(nn.Module):
             trunc_normal_(table)
         self._register_load_state_dict_pre_hook(self._resize_on_load)
 
-    def forward(self, query: Tensor, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What rows and columns add to the logits.
+    def forward(self, query: Tensor, key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """What rows and columns of a ``key_grid`` of h' and w' add to the logits.
 
-        Args:
-            query (Tensor): ``(B, num_heads, h, w, channels)``, not scaled.
-            query_grid (tuple[int, int]): h and w.
-            key_grid (tuple[int, int]): h' and w'.
-
-        Returns:
-            tuple[Tensor, Tensor]: ``(B, num_heads, h * w, h')`` for the rows of the keys, ``(B, num_heads, h * w, w')``
-            for their columns.
+        From queries ``(B, num_heads, h, w, channels)``, not scaled, to ``(B, num_heads, h * w, h')`` for the rows of
+        the keys and ``(B, num_heads, h * w, w')`` for their columns.
         """
-        b, num_heads = query.shape[:2]
-        rows = self.vectors(self.rel_pos_h, query_grid[0], key_grid[0])
-        columns = self.vectors(self.rel_pos_w, query_grid[1], key_grid[1])
-        by_row = recomputable(lambda q: q.permute(2, 0, 1, 3, 4).reshape(query_grid[0], -1, q.shape[-1]), query)
-        rows = recompute_input(lambda q: q @ rows.transpose(1, 2), by_row)
-        rows = rows.unflatten(1, (b, num_heads, query_grid[1])).permute(1, 2, 0, 3, 4)
-        by_column = recomputable(lambda q: q.permute(3, 0, 1, 2, 4).reshape(query_grid[1], -1, q.shape[-1]), query)
-        columns = recompute_input(lambda q: q @ columns.transpose(1, 2), by_column)
-        columns = columns.unflatten(1, (b, num_heads, query_grid[0])).permute(1, 2, 3, 0, 4)
-        return rows.flatten(2, 3), columns.flatten(2, 3)
+        return self.along(2, query, self.rel_pos_h, key_grid[0]), self.along(3, query, self.rel_pos_w, key_grid[1])
+
+    def along(self, dim: int, query: Tensor, table: Tensor, num_keys: int) -> Tensor:
+        """Rows are dimension 2 of the queries, columns 3: ``(B, num_heads, h * w, num_keys)``."""
+        vectors = self.vectors(table, query.shape[dim], num_keys).transpose(1, 2)
+        first = recomputable(lambda q: q.movedim(dim, 0).flatten(1, 3), query)
+        products = recompute_input(lambda q: q @ vectors, first)
+        return products.unflatten(1, query.movedim(dim, 0).shape[1:4]).movedim(0, dim).flatten(2, 3)
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
         """The vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
-        length = 2 * longer - 1
-        if needs_padding(len(table) - length):
-            table = resize_table(table, length)
+        if needs_padding(len(table) - (2 * longer - 1)):
+            table = resize_table(table, 2 * longer - 1)
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
         distance = (query[:, None] + key) // (num_queries + num_keys - longer)

@@ -26,14 +26,13 @@ class RelativePositionTable(nn.Module):
         return self.relative_position_bias_table
 
     def _resize_table(self, state_dict: dict, prefix: str, *args) -> None:
-        key = f'{prefix}relative_position_bias_table'
+        key, own = f'{prefix}relative_position_bias_table', self.relative_position_bias_table
         table = state_dict.get(key)
-        own = self.relative_position_bias_table
         if table is None or table.shape == own.shape or table.shape[1:] != own.shape[1:]:
             return  # nothing to resize; load_state_dict itself reports a missing table or other heads
         side, new_side = int(table.shape[0]**0.5), 2 * self.window_size - 1
-        image = table.float().T.reshape(1, -1, side, side)
-        image = F.interpolate(image, size=(new_side, new_side), mode='bicubic', align_corners=False)
+        image = table.float().T.unflatten(1, (side, side))[None]
+        image = F.interpolate(image, (new_side, new_side), mode='bicubic')
         state_dict[key] = image.flatten(2)[0].T.to(table.dtype)
         print_log(f'{key}: resized from window {(side + 1) // 2} to {self.window_size}', logger='current')
 

@@ -9,8 +9,6 @@ from ..ops.window import at_least, to_multiple
 from ..ops.window_means import window_means
 from .position_bias import RelativePositionTable
 
-NEGATIVE_SLOPE = 0.01
-
 
 class VariedSizeWindowAttention(nn.Module):
     """Window attention in which every window of every head predicts where and how large it looks.
@@ -57,31 +55,27 @@ class VariedSizeWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
-        x, scale, offset, pad = self._predict_windows(x)
+        x, scale, offset, pad = self.predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
         out = packed_attention(qkv, scale, offset, self.position_bias(), self.window_size, pad, self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
-    def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
         """Where the windows of a normalized map ``(B, H, W, channels)`` look.
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
 
         Returns:
-            tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
-            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
+            tuple[Tensor, Tensor, Tensor, tuple[int, int]]: The map, for who reads it besides; scale and offset (in
+            pixels) of every window, each ``(B, heads, 2, nh, nw)`` with index 0 for x; the padding (top, left).
         """
-        return self._predict_windows(x)[1:]
-
-    def _predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """The map, too, for those who read it besides."""
         height, width = x.shape[1:3]
         # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
         pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         x, windows = window_means(x, self.window_size, (left, pad_w - left, top, pad_h - top))
         with without_autocast(x.device.type):
-            windows = F.leaky_relu(windows, NEGATIVE_SLOPE)  # (B, nh, nw, channels)
+            windows = F.leaky_relu(windows)  # (B, nh, nw, channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.

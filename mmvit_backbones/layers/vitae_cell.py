@@ -17,25 +17,29 @@ from .drop_path import DropPath
 
 REDUCTION_EPS = 1e-5
 NORMAL_EPS = 1e-6
+# Kernel size, stride and dilations of the pyramid reduction module of each stage; ViTAE has the first three.
+PYRAMIDS = ((7, 4, (1, 2, 3, 4)), (3, 2, (1, 2, 3)), (3, 2, (1, 2)), (3, 2, (1, 2)))
 
 
 class PyramidReduction(nn.Module):
-    """Dilated convolutions side by side, concatenated: what the paper calls the pyramid reduction module.
+    """Dilated convolutions side by side, concatenated, then GELU: what the paper calls the pyramid reduction module.
 
-    The GELU that belongs to it is left to the caller. ``channels`` are those of each convolution.
+    ``channels`` are those of each convolution, ``out_channels`` those of all.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int,
                  dilations: Sequence[int]) -> None:
         super().__init__()
+        self.stride = stride
+        self.out_channels = len(dilations) * channels
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels, channels, kernel_size, stride, dilation=d,
                       padding=math.ceil(((kernel_size - 1) * d + 1 - stride) / 2)) for d in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, len(dilations) * channels)``."""
+        """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, out_channels)``."""
         maps = (x.permute(0, 3, 1, 2) for x in fork(x, len(self.convs)))
-        return torch.cat([conv(x) for conv, x in zip(self.convs, maps)], dim=1).permute(0, 2, 3, 1)
+        return F.gelu(torch.cat([conv(x) for conv, x in zip(self.convs, maps)], dim=1).permute(0, 2, 3, 1))
 
 
 class ConvBranch(nn.Module):
@@ -44,22 +48,19 @@ class ConvBranch(nn.Module):
     Args:
         channels (Sequence[int]): Channels before the first convolution and after each.
         groups (int): Groups of all convolutions.
-        strides (Sequence[int]): Stride of each convolution. Defaults to 1 for all.
-        norms (Sequence[bool]): Whether a batch norm follows a convolution; one entry per convolution but the last.
-            Defaults to True for all.
+        strides (Sequence[int]): Stride of each convolution.
+        norms (Sequence[bool]): Whether a batch norm follows a convolution; none follows the last.
         last_act (bool): SiLU also after the last convolution.
     """
 
-    def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] | None = None,
-                 norms: Sequence[bool] | None = None, last_act: bool = False) -> None:
+    def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] = (1, 1, 1),
+                 norms: Sequence[bool] = (True, True), last_act: bool = False) -> None:
         super().__init__()
-        depth = len(channels) - 1
-        strides = strides or [1] * depth
-        norms = norms or [True] * (depth - 1)
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels[i], channels[i + 1], 3, strides[i], padding=1, groups=groups) for i in range(depth))
+            nn.Conv2d(before, after, 3, stride, padding=1, groups=groups)
+            for before, after, stride in zip(channels, channels[1:], strides))
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(channels[i + 1]) if norm else nn.Identity() for i, norm in enumerate(norms))
+            nn.BatchNorm2d(c) if norm else nn.Identity() for c, norm in zip(channels[1:-1], norms))
         self.last_act = last_act
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,19 +87,19 @@ class ReductionCell(nn.Module):
     """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
 
     Args:
-        attn (nn.Module): From the channels of the pyramid, ``in_channels``, to those of the cell.
+        pyramid (PyramidReduction): Its stride is that of the cell, whose input is padded to multiples of it with
+            zeros, right and bottom.
+        attn (nn.Module): From the channels of the pyramid to those of the cell.
         conv_branch (ConvBranch): Parallel to both, on the cell's input.
-        stride (int): By how much the map shrinks; it is padded to multiples with zeros, right and bottom.
         drop_rate (float): Dropout after the MLP.
     """
 
-    def __init__(self, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch, stride: int,
-                 in_channels: int, channels: int, drop_rate: float = 0., position: nn.Module | None = None) -> None:
+    def __init__(self, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch, channels: int,
+                 drop_rate: float = 0., position: nn.Module | None = None) -> None:
         super().__init__()
-        self.stride = stride
         self.pyramid = pyramid
         self.position = position or nn.Identity()
-        self.norm1 = nn.LayerNorm(in_channels, eps=REDUCTION_EPS)
+        self.norm1 = nn.LayerNorm(pyramid.out_channels, eps=REDUCTION_EPS)
         self.attn = attn
         self.conv_branch = conv_branch
         self.norm2 = nn.LayerNorm(channels, eps=REDUCTION_EPS)
@@ -107,8 +108,8 @@ class ReductionCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, C)`` to ``(B, ceil(H / stride), ceil(W / stride), channels)``."""
-        x = pad_to_multiple(x, self.stride)
-        x = self.attn(self.norm1(self.position(F.gelu(self.pyramid(x))))) + self.conv_branch(x)
+        x = pad_to_multiple(x, self.pyramid.stride)
+        x = self.attn(self.norm1(self.position(self.pyramid(x)))) + self.conv_branch(x)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 

@@ -28,13 +28,13 @@ def build_cell(case: dict) -> torch.nn.Module:
             ConvBranch([channels, ratio * channels, channels, channels], group), ratio, drop_rate=0., drop_path=0.,
             position=ContextPosition(channels))
     inside, width, channels = settings['in_channels'], settings['embed_dim'], settings['token_dim']
-    stride, dilations = settings['stride'], settings['prm_dilations']
+    stride = settings['stride']
+    pyramid = PyramidReduction(inside, width, settings['prm_kernel_size'], stride, settings['prm_dilations'])
     conv_width = 2 * channels if settings['wide_pcm'] else width
     return ReductionCell(
-        PyramidReduction(inside, width, settings['prm_kernel_size'], stride, dilations),
-        VariedSizeWindowAttention(len(dilations) * width, channels, heads, size, *windows),
+        pyramid, VariedSizeWindowAttention(pyramid.out_channels, channels, heads, size, *windows),
         ConvBranch([inside, conv_width, conv_width, channels], group, strides=[2, stride // 2, 1]),
-        stride, len(dilations) * width, channels, position=ContextPosition(len(dilations) * width))
+        channels, position=ContextPosition(pyramid.out_channels))
 
 
 @pytest.mark.parametrize('case', CELLS['cases'], ids=lambda case: case['name'])

@@ -32,18 +32,16 @@ def normal_cell(golden: dict) -> torch.nn.Module:
 def reduction_cell(golden: dict) -> torch.nn.Module:
     kwargs = golden['variant_kwargs']
     inside, width, channels = kwargs['in_channels'], kwargs['pyramid_dim'], kwargs['token_dim']
-    stride, pyramid_channels = kwargs['stride'], len(kwargs['dilations']) * kwargs['pyramid_dim']
-    conv = dict(groups=kwargs['groups'], strides=[2, stride // 2, 1])
+    pyramid = PyramidReduction(inside, width, kwargs['kernel'], kwargs['stride'], kwargs['dilations'])
+    conv = dict(groups=kwargs['groups'], strides=[2, kwargs['stride'] // 2, 1])
     if kwargs['attention'] == 'performer':
-        attn = LinearAttention(pyramid_channels, channels)
+        attn = LinearAttention(pyramid.out_channels, channels)
         conv.update(norms=[False, True], last_act=True)
     elif kwargs['attention'] == 'window':
-        attn = WindowAttention(pyramid_channels, channels, kwargs['heads'], kwargs['window_size'])
+        attn = WindowAttention(pyramid.out_channels, channels, kwargs['heads'], kwargs['window_size'])
     else:
-        attn = GlobalAttention(pyramid_channels, channels, kwargs['heads'], qkv_bias=False, value_skip=True)
-    pyramid = PyramidReduction(inside, width, kwargs['kernel'], stride, kwargs['dilations'])
-    return ReductionCell(pyramid, attn, ConvBranch([inside, width, width, channels], **conv), stride, pyramid_channels,
-                         channels)
+        attn = GlobalAttention(pyramid.out_channels, channels, kwargs['heads'], qkv_bias=False, value_skip=True)
+    return ReductionCell(pyramid, attn, ConvBranch([inside, width, width, channels], **conv), channels)
 
 
 @torch.no_grad()

@@ -12,9 +12,8 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
 
 from mmvit_backbones.cli import launch
-from mmvit_backbones.cli.annotations import coco_left_out
 from mmvit_backbones.cli.config import SPLITS, UsageError, datasets_of, load_config
-from mmvit_backbones.cli.data_check import annotation_errors, check_data, sample_error
+from mmvit_backbones.cli.data_check import annotation_errors, check_data, coco_left_out, sample_error
 
 
 def get_parser() -> argparse.ArgumentParser:

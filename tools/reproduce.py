@@ -20,7 +20,7 @@ from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import UsageError, load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import use_data_root
-from mmvit_backbones.cli.work_dir import set_work_dir
+from mmvit_backbones.cli.run_care import set_work_dir
 from mmvit_backbones.engine import CheckpointMatchHook
 from mmvit_backbones.published import FIGURES
 from mmvit_backbones.zoo import VARIANTS, parse_config_name
@@ -87,7 +87,7 @@ def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]
     if 'real' in keys:
         frameworks.use_real(cfg, args.real)
     if 'val_loss' in keys:
-        frameworks.measure_loss(cfg)
+        frameworks.add_metric(cfg, type='MeanCrossEntropy')
     if args.data_root:
         use_data_root(cfg, args.data_root)
     return cfg

@@ -9,7 +9,7 @@ from mmvit_backbones.cli import frameworks, launch
 from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.work_dir import set_work_dir
+from mmvit_backbones.cli.run_care import set_work_dir
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
@@ -47,7 +47,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.imagenet_variant:
         frameworks.use_imagenet_variant(cfg, args.imagenet_variant)
     if cfg.default_scope == 'mmpretrain':
-        frameworks.measure_loss(cfg)
+        frameworks.add_metric(cfg, type='MeanCrossEntropy')
     check_data(cfg, ['test'])
     launch.check_backbone(cfg)
     cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -14,8 +14,7 @@ from mmvit_backbones.cli.config import load_config
 from mmvit_backbones.cli.data_check import check_data
 from mmvit_backbones.cli.memory import explained_shortage
 from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.resume import resume_path, set_resume
-from mmvit_backbones.cli.work_dir import lock_work_dir, set_work_dir
+from mmvit_backbones.cli.resume import set_resume
 from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ProgressBarHook
 from mmvit_backbones.engine.bad_data import POLICIES
 
@@ -52,16 +51,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options, NEEDS, launch.use_reliable_hooks)
-    set_work_dir(cfg, args.work_dir)
+    cfg = load_config(args.config, args.cfg_options, NEEDS, run_care.use_reliable_hooks)
+    run_care.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
     use_own_data(cfg, args)
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
-        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=launch.official_weights(cfg, args.pretrained))
+        weights = launch.choose_checkpoint(cfg, None, args.pretrained)
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
     launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
     run_care.set_precision(cfg, args.precision)
-    run_care.keep_few_checkpoints(cfg)
     for package in run_care.LOG_BACKENDS:
         if getattr(args, package):
             run_care.log_to(cfg, package)
@@ -74,11 +73,8 @@ def prepare(args: argparse.Namespace) -> Config:
         launch.set_batch_size(cfg, args.batch_size)
     if args.on_bad_data:
         cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
-    resumed = resume_path(cfg, args.resume)
-    cfg.resume = False
-    if resumed:
-        set_resume(cfg, resumed)
-    elif cfg.get('load_from'):
+    set_resume(cfg, args.resume)
+    if cfg.get('load_from') and not cfg.resume:
         launch.check_checkpoint(cfg.load_from)
     return cfg
 
@@ -94,7 +90,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return
-    lock = lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
+    lock = run_care.lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
     runner = get_runner(cfg)

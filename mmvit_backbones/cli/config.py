@@ -12,7 +12,6 @@ from ..engine import RELIABLE_HOOKS
 from ..engine.errors import first_line
 from ..zoo import list_models
 
-PLAIN_FORMATS = ('.json', '.yaml', '.yml')
 TUPLE = '_tuple_'
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
@@ -41,10 +40,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
                 complete: Callable[[Config], None] | None = None) -> Config:
     """Load a config file for a script: one that has what it needs, and is changed by `{'a.b.c': value}`.
 
-    ``complete`` adds to the config before these options are looked at.
-
-    Raises:
-        UsageError: The file is no config for a framework, lacks something, or an option has no target in it.
+    ``complete`` adds to the config before these options are looked at; those without a target in it are refused.
     """
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
@@ -53,11 +49,9 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     # A config is a program: it can fail in any way.
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    if osp.splitext(path)[1] in PLAIN_FORMATS:
+    if not path.endswith('.py'):  # json and yaml have no tuples
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
-    _check_framework(cfg, path)
-    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
-        _check_part(cfg, key, path)
+    _check(cfg, path, needs)
     if complete is not None:
         complete(cfg)
     for key in options or {}:
@@ -66,7 +60,6 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     for key in LOADERS:
         if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
             cfg[key].persistent_workers = False
-    _set_framework_defaults(cfg)
     hooks = cfg.get('default_hooks') or {}
     for name in RELIABLE_HOOKS:  # mmengine leaves out those set to None of its own alone
         if name in hooks and hooks[name] is None:
@@ -80,24 +73,33 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
     if not isinstance(text, str):
         raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
     try:
-        statements = ast.parse(text).body
-        cfg = Config({statement.targets[0].id: _literal(statement.value) for statement in statements})
-    except (AttributeError, SyntaxError, ValueError) as error:
+        cfg = Config(parse_config(text))
+    except ValueError as error:
         raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
-    _check_framework(cfg, path)
-    _set_framework_defaults(cfg)
+    _check(cfg, path)
     return cfg
 
 
-def _literal(node: ast.expr):
-    """What a node of a printed config stands for: literals, and calls of ``dict`` with keywords."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
-    return ast.literal_eval(node)
+def parse_config(text: str) -> dict:
+    """The values in a printed config, which is not run; raises a ValueError for any other text."""
+    try:
+        statements = ast.parse(text).body
+        return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
+    except (AttributeError, SyntaxError) as error:
+        raise ValueError(str(error)) from error
+
+
+class _Literals(ast.NodeTransformer):
+    """Makes literals of calls of ``dict`` with keywords, of inf and of nan."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if node.args or not isinstance(node.func, ast.Name) or node.func.id != 'dict':
+            return node
+        return ast.Dict([ast.Constant(word.arg) for word in node.keywords], [word.value for word in node.keywords])
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
 def mark_tuples(node):
@@ -148,27 +150,22 @@ def dicts_in(config) -> Iterator[dict]:
             yield from dicts_in(part)
 
 
-def _check_framework(cfg: Config, path: str) -> None:
+def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
+    """Refuse a config without what it needs, and complete one of mmpretrain, which leaves the batching to scripts."""
     framework = cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
     if find_spec(framework) is None:
         raise UsageError(f'config {path} needs {framework}, which is not installed')
-
-
-def _check_part(cfg: Config, key: str, path: str) -> None:
-    part = cfg.get(key)
-    if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
-        raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
-    if key.endswith('_dataloader') and not isinstance(part.get('dataset'), dict):
-        raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
-
-
-def _set_framework_defaults(cfg: Config) -> None:
-    """Complete a config of mmpretrain, which leaves the batching to the scripts."""
-    for key in LOADERS:
-        if cfg.default_scope == 'mmpretrain' and cfg.get(key):
-            cfg[key].setdefault('collate_fn', dict(type='default_collate'))
+    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
+        part = cfg.get(key)
+        if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
+            raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
+        if key in LOADERS:
+            if not isinstance(part.get('dataset'), dict):
+                raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
+            if framework == 'mmpretrain':
+                part.setdefault('collate_fn', dict(type='default_collate'))
 
 
 def _check_option(cfg: Config, key: str) -> None:
@@ -182,14 +179,13 @@ def _check_option(cfg: Config, key: str) -> None:
     node = cfg.to_dict()
     for depth, part in enumerate(parts):
         name = '.'.join(parts[:depth]) or 'the config'
-        if isinstance(node, (list, tuple)):
-            if not part.isdigit() or int(part) >= len(node):
-                raise UsageError(f'--cfg-options {key}: {name} is a list of {len(node)}, it has no item {part}')
-            part = int(part)
-        elif not isinstance(node, dict):
+        is_list = isinstance(node, (list, tuple))
+        if is_list:
+            node = {str(index): value for index, value in enumerate(node)}
+        if not isinstance(node, dict):
             raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
-        elif part not in node:
-            if 0 < depth == len(parts) - 1:
+        if part not in node:
+            if 0 < depth == len(parts) - 1 and not is_list:
                 return
             raise UsageError(f'--cfg-options {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
         node = node[part]

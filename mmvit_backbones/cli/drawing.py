@@ -4,8 +4,6 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-__all__ = ['plt', 'save_figure']
-
 
 def save_figure(figure: plt.Figure, path: str, **options) -> None:
     """Write a figure to a file, and leave none of it in memory."""

@@ -44,14 +44,13 @@ def save_predictions(cfg: Config, out: str) -> None:
         return
     if not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out {out}: the name must end with .pkl or .pickle')
-    dump = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-    _add_metric(cfg, type=dump, out_file_path=out)
+    add_metric(cfg, type='DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults', out_file_path=out)
 
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
     _check_imagenet(cfg, '--real')
-    _add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
+    add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 
 
 def use_imagenet_variant(cfg: Config, folder: str) -> None:
@@ -68,13 +67,8 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
     cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
 
 
-def measure_loss(cfg: Config) -> None:
-    """Also measure a classifier's loss."""
-    _add_metric(cfg, type='MeanCrossEntropy')
-
-
-def _add_metric(cfg: Config, **metric) -> None:
-    """In the place of one of the same type, if there is one."""
+def add_metric(cfg: Config, **metric) -> None:
+    """Also measure this, in the place of a metric of the same type, if there is one."""
     others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
     cfg.test_evaluator = [*others, ConfigDict(metric)]
 
@@ -82,8 +76,7 @@ def _add_metric(cfg: Config, **metric) -> None:
 def _check_imagenet(cfg: Config, option: str) -> None:
     types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
     if types != {'ImageNet'}:
-        raise UsageError(f"{option} needs a classifier of ImageNet, the config tests on "
-                         f"{', '.join(sorted(types))}")
+        raise UsageError(f'{option} needs a classifier of ImageNet, the config tests on {", ".join(sorted(types))}')
 
 
 def use_tta(cfg: Config) -> None:

@@ -8,24 +8,19 @@ from .config import UsageError
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
-def check_image(path: str | Path) -> None:
-    """Read a whole file to see that it is an image; one that is cut short is none.
-
-    Raises:
-        UsageError: It is none, or one of so many pixels that it may be an attack.
-    """
+def check_image(path: str | Path) -> Image.Image:
+    """Read a whole image file; refused are those cut short, and of so many pixels that they may be an attack."""
     try:
         with Image.open(path) as image:
             image.load()
+            return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(f'image {path} cannot be read: {error}') from error
 
 
 def read_rgb(path: str | Path) -> Image.Image:
-    """An image file in RGB; raises what :func:`check_image` does."""
-    check_image(path)
-    with Image.open(path) as image:
-        return image.convert('RGB')
+    """The same in RGB."""
+    return check_image(path).convert('RGB')
 
 
 def pixel(text: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from ..backbones import Backbone
 from ..checkpoints import CheckpointError
 from ..checkpoints.loading import OFFICIAL, load_backbone, read_checkpoint
-from ..engine import RELIABLE_HOOKS, TrainingError
+from ..engine import TrainingError
 from ..installation import check_distributions
 from ..zoo import VARIANTS, find_variant
 from .config import UsageError, dicts_in
@@ -39,8 +39,7 @@ def output_file(path: str) -> str:
     is_new = not osp.exists(path)
     try:
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-        with open(path, 'ab'):
-            pass
+        open(path, 'ab').close()
     except OSError as error:
         raise argparse.ArgumentTypeError(f'{path} cannot be written ({error.strerror})') from error
     if is_new:
@@ -58,31 +57,28 @@ def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
                         help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
 
 
-def official_weights(cfg: Config, tag: str | bool) -> str:
-    """The name under which the authors' weights of the config's backbone are read."""
+def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
+    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights of the backbone."""
+    if bool(checkpoint) == bool(tag):
+        raise UsageError('give either a checkpoint or --pretrained')
+    if checkpoint:
+        return checkpoint
     backbone = cfg.model.get('backbone') or {}
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
         raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
     # Sizes that differ in their windows share their weights in part: those of the config's name go first.
-    name = osp.splitext(osp.basename(cfg.filename))[0]
-    variants.sort(key=lambda variant: len(variant.short_name) * (f'_{variant.short_name}_' in f'{name}_'), reverse=True)
-    with_tag = [variant for variant in variants if variant.has_weights(tag)]
-    return official_name((with_tag or variants)[0].name, tag)
+    name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
+    best = max(variants, key=lambda variant: (
+        variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
+    return official_name(best.name, tag)
 
 
 def official_name(network: str, tag: str | bool) -> str:
-    """The same for a network by its name."""
+    """The name under which the authors' weights of a network are read."""
     find_variant(network).find_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
-
-
-def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights."""
-    if bool(checkpoint) == bool(tag):
-        raise UsageError('give either a checkpoint or --pretrained')
-    return checkpoint or official_weights(cfg, tag)
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
@@ -91,34 +87,26 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         args = parser.parse_args()
     except ValueError:
         parser.error('--cfg-options takes pairs KEY=VALUE')
-    if getattr(args, 'launcher', None) == 'slurm':
+    if getattr(args, 'launcher', None) == 'slurm' and 'SLURM_PROCID' in os.environ:
         set_slurm_ranks()
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
         check_distributions()
         main(args)
-    except (UsageError, CheckpointError) as error:
-        _fail(error, only_first=True)  # all processes see it
-    except TrainingError as error:
-        _fail(error)
     except Exception as error:  # the signal of a lost process interrupts whatever runs
-        reason = _lost_process(error)
+        is_seen_by_all = isinstance(error, (UsageError, CheckpointError))
+        reason = error if is_seen_by_all or isinstance(error, TrainingError) else _lost_process(error)
         if reason is None:
             raise
-        _fail(reason)
+        # One process of several ends the run, and need not wait for the others.
+        if not is_seen_by_all or os.environ['LOCAL_RANK'] == '0':
+            rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not is_seen_by_all else ''
+            print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
+        sys.exit(1)
     if torch.distributed.is_initialized():
         # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
         gc.collect()
         torch.distributed.destroy_process_group()
-
-
-def _fail(reason: Exception | str, only_first: bool = False) -> None:
-    """End with one line; one process of several ends the run, and need not wait for the others."""
-    is_one_of_many = 'RANK' in os.environ
-    if not (only_first and os.environ['LOCAL_RANK'] != '0'):
-        rank = f'rank {os.environ["RANK"]}: ' if is_one_of_many and not only_first else ''
-        print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
-    sys.exit(1)
 
 
 def _lost_process(error: Exception) -> str | None:
@@ -145,8 +133,7 @@ def _lost_process(error: Exception) -> str | None:
 
 def check_launcher(launcher: str) -> None:
     """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
-    gpus = torch.cuda.device_count()
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
     if not gpus and launcher == 'mpi':
@@ -155,8 +142,6 @@ def check_launcher(launcher: str) -> None:
 
 def set_slurm_ranks() -> None:
     """Name rank and meeting point as torchrun does, from the start; mmengine does so when it connects the processes."""
-    if 'SLURM_PROCID' not in os.environ:
-        return  # told later, if the ranks are needed
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ['SLURM_LOCALID'])
     hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
@@ -194,17 +179,6 @@ def use_sharding(cfg: Config) -> None:
     cfg.strategy = dict(type='ShardedStrategy')
 
 
-def use_reliable_hooks(cfg: Config) -> None:
-    """Add the hooks of this package that a training should not be without, where the config does not name them."""
-    hooks = cfg.setdefault('default_hooks', {})
-    for name, hook in RELIABLE_HOOKS.items():
-        hooks.setdefault(name, dict(hook))
-    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    if checkpoint and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
-        checkpoint['type'] = 'AtomicCheckpointHook'
-    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
-
-
 def check_backbone(cfg: Config) -> Backbone | None:
     """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
     arguments = dict(cfg.model.get('backbone') or {})
@@ -225,10 +199,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files that a model config names as pretrained weights; backbone is what check_backbone gave.
-
-    It has no memory for weights: those of the files are held against its own and left.
-    """
+    """Read the files of a model's pretrained weights; those for ``backbone``, on the meta device, must fit its own."""
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
         if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
@@ -245,12 +216,10 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
 
 
-def check_checkpoint(filename: str) -> dict | None:
-    """Read a checkpoint to see that it is one, and return what it holds.
-
-    Names that others resolve are left to them: there is nothing to return.
-    """
-    return read_checkpoint(filename, mmap=True) if _is_readable(filename) else None
+def check_checkpoint(filename: str) -> None:
+    """Read a checkpoint to see that it is one; names that others resolve are left to them."""
+    if _is_readable(filename):
+        read_checkpoint(filename, mmap=True)
 
 
 def _is_readable(filename: str) -> bool:

@@ -11,17 +11,13 @@ from mmengine.runner import Runner
 
 from ..backbones import Backbone
 from ..checkpoints.loading import unwrap_model
-from ..engine import TrainingError
+from ..engine.errors import TrainingError, first_line
 from ..measure import count
 
 
 @contextmanager
 def explained_shortage(runner: Runner) -> Iterator[None]:
-    """Turn an error for want of memory into one line with the model, its input, and what would fit.
-
-    Raises:
-        TrainingError: Instead of torch's and Python's errors.
-    """
+    """Turn an error for want of memory into a TrainingError with the model, its input, and what would fit."""
     shapes = _ShapesHook()
     runner.register_hook(shapes)
     try:
@@ -30,21 +26,19 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
         is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if not is_shortage and 'DefaultCPUAllocator' not in str(error):
             raise
-        reason = str(error).strip().split('\n')[0]
-        raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({reason})') from error
+        raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({first_line(error)})') from error
 
 
 class _ShapesHook(Hook):
-    """Keeps the shape of the batch in work."""
+    """Keeps how many images the batch in work has, and the largest height and width."""
 
     priority = 'VERY_HIGH'
-    batch, height, width = 0, 0, 0
+    batch, size = 0, (0, 0)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        images = data_batch['inputs'] if isinstance(data_batch, dict) and 'inputs' in data_batch else ()
+        images = data_batch.get('inputs', ()) if isinstance(data_batch, dict) else ()
         if len(images):
-            self.batch = len(images)
-            self.height, self.width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+            self.batch, self.size = len(images), tuple(max(x.shape[axis] for x in images) for axis in (-2, -1))
 
 
 def _describe(runner: Runner, shapes: _ShapesHook) -> str:
@@ -53,12 +47,11 @@ def _describe(runner: Runner, shapes: _ShapesHook) -> str:
     name = type(backbone or model).__name__
     if not shapes.batch:
         return f'{name}, before the first batch'
-    what = f'{name} on {shapes.batch} images of {shapes.height} x {shapes.width}'
+    what = f'{name} on {shapes.batch} images of {shapes.size[0]} x {shapes.size[1]}'
     if not isinstance(backbone, Backbone):
         return f'{what}; try a smaller --batch-size, or --amp'
-    size, room = (shapes.height, shapes.width), _memory()
-    config = dict(runner.cfg.model.backbone)
-    plain, recomputed = (_per_image(config, size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
+    room, config = _memory(), dict(runner.cfg.model.backbone)
+    plain, recomputed = (_per_image(config, shapes.size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
     return (f'{what}. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {room // plain} images, or '
             f'{room // recomputed} with model.backbone.with_cp=True, and fewer for head, weights and optimizer. Try a '
             'smaller --batch-size, --cfg-options model.backbone.with_cp=True, or --amp, which halves it on a GPU')

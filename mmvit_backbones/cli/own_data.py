@@ -1,17 +1,14 @@
 """Point a config to data of one's own, or to where a standard data set lies."""
 import argparse
-import os
 import os.path as osp
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
 
-from .annotations import read_coco
 from .config import UsageError, datasets_of, dicts_in
-from .data_check import check_data, check_mask
-from .images import SUFFIXES
+from .data_check import check_data, check_mask, read_coco
+from .images import SUFFIXES, check_image
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
 MASKS_TO_CHECK = 100  # more would take long
@@ -31,8 +28,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def use_own_data(cfg: Config, args: argparse.Namespace) -> None:
     """Change the config as the command line says, after checking that all is there."""
     for use in (use_class_folder, use_coco_folder, use_seg_folder, use_data_root):
-        folder = getattr(args, use.__name__.removeprefix('use_'))
-        if folder:
+        if folder := getattr(args, use.__name__.removeprefix('use_')):
             use(cfg, folder)
 
 
@@ -43,17 +39,16 @@ def use_class_folder(cfg: Config, folder: str) -> None:
         raise UsageError(f'--class-folder: {cfg.filename} needs token labels next to the images; tools/'
                          'make_token_labels.py makes them, and --cfg-options names their folders')
     classes = _class_folders(folder, 'train')
-    unknown = set(_class_folders(folder, 'val')) - set(classes)
-    if unknown:
+    if unknown := set(_class_folders(folder, 'val')) - set(classes):
         raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
-            _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part, metainfo=dict(classes=classes))
+            _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part)
         for metric in dicts_in(cfg.get(f'{split}_evaluator')):
             if metric.get('type') == 'Accuracy':
                 topk = metric.get('topk', 1)
                 metric['topk'] = tuple(k for k in ([topk] if isinstance(topk, int) else topk) if k <= len(classes))
-    _set_num_classes(cfg, len(classes))
+    _set_classes(cfg, classes)
 
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
@@ -69,18 +64,13 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
                 metric['ann_file'] = osp.join(folder, f'annotations/instances_{part}.json')
     check_data(cfg, ['train', 'val'])
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
-    classes = _read_coco_classes(folder, needs_masks)
-    for split, _ in SPLITS:
-        for dataset in datasets_of(cfg, split):
-            dataset.metainfo = dict(classes=classes)
-    _set_num_classes(cfg, len(classes))
+    _set_classes(cfg, _read_coco_classes(folder, needs_masks))
 
 
 def use_seg_folder(cfg: Config, folder: str) -> None:
-    """Train a segmenter on `images/{train,val}/`, `masks/{train,val}/` and `classes.txt` of a folder.
+    """Train a segmenter on `images/{train,val}/`, `masks/{train,val}/` and `classes.txt`, with a name in each line.
 
     A mask is a PNG of the image's name, whose values are the numbers of the classes from 0 (255 is ignored).
-    `classes.txt` has a name in each line.
     """
     _check_scope(cfg, 'mmseg', '--seg-folder is for segmenters')
     classes = _read_class_names(folder)
@@ -88,12 +78,12 @@ def use_seg_folder(cfg: Config, folder: str) -> None:
         suffix = _check_masks(folder, part, len(classes))
         for dataset in datasets_of(cfg, split):
             _replace(dataset, type='BaseSegDataset', data_root=folder, img_suffix=suffix, seg_map_suffix='.png',
-                     reduce_zero_label=False, metainfo=dict(classes=classes),
+                     reduce_zero_label=False,
                      data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'))
             for step in dicts_in(dataset.pipeline):
                 if step.get('type') == 'LoadAnnotations':
                     step.pop('reduce_zero_label', None)
-    _set_num_classes(cfg, len(classes))
+    _set_classes(cfg, classes)
 
 
 def use_data_root(cfg: Config, folder: str) -> None:
@@ -123,14 +113,17 @@ def _replace(dataset: dict, **new) -> None:
     dataset.update(kept, **new)
 
 
-def _set_num_classes(cfg: Config, number: int) -> None:
+def _set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
+    for split, _ in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            dataset['metainfo'] = dict(classes=classes)
     for node in (*dicts_in(cfg.model), *dicts_in(cfg.get('data_preprocessor'))):
         if 'num_classes' in node:
-            node['num_classes'] = number
+            node['num_classes'] = len(classes)
         elif 'num_things_classes' in node:  # Mask2Former of mmdet
-            node['num_things_classes'] = number
+            node['num_things_classes'] = len(classes)
         if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former, for the classes and for none of them
-            node['loss_cls']['class_weight'] = [1.0] * number + [0.1]
+            node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
 
 
 def _class_folders(folder: str, part: str) -> tuple[str, ...]:
@@ -138,16 +131,12 @@ def _class_folders(folder: str, part: str) -> tuple[str, ...]:
     root = Path(folder, part)
     if not root.is_dir():
         raise UsageError(f'--class-folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
-    classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
-    empty = [name for name in classes if not _has_image(root / name)]
+    classes = sorted(path for path in root.iterdir() if path.is_dir())
+    empty = [path.name for path in classes if not any(file.suffix.lower() in SUFFIXES for file in path.rglob('*'))]
     if not classes or empty:
         found = f'{part}/{empty[0]}/ has no image' if empty else f'{part}/ has no folders'
         raise UsageError(f'--class-folder {folder}: {found}; the folders in it are the classes')
-    return classes
-
-
-def _has_image(folder: Path) -> bool:
-    return any(name.lower().endswith(SUFFIXES) for _, _, names in os.walk(folder) for name in names)
+    return tuple(path.name for path in classes)
 
 
 def _read_class_names(folder: str) -> tuple[str, ...]:
@@ -162,22 +151,20 @@ def _read_class_names(folder: str) -> tuple[str, ...]:
 
 def _check_masks(folder: str, part: str, num_classes: int) -> str:
     """Every image has a mask, whose values are numbers of classes; returns the suffix of the images."""
-    images, masks = Path(folder, 'images', part), Path(folder, 'masks', part)
-    names = sorted(path.name for path in images.iterdir() if path.suffix.lower() in SUFFIXES) if images.is_dir() else []
-    if not names:
+    images = sorted(path for path in Path(folder, 'images', part).glob('*') if path.suffix.lower() in SUFFIXES)
+    if not images:
         raise UsageError(f'--seg-folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
                          'masks/{train,val}/')
-    suffixes = {osp.splitext(name)[1] for name in names}
+    suffixes = {image.suffix for image in images}
     if len(suffixes) > 1:
         raise UsageError(f'--seg-folder {folder}: images/{part}/ has files of {sorted(suffixes)}, one suffix is '
                          'allowed')
-    for number, name in enumerate(names):
-        mask = masks / f'{osp.splitext(name)[0]}.png'
+    for number, image in enumerate(images):
+        mask = Path(folder, 'masks', part, f'{image.stem}.png')
         if not mask.is_file():
-            raise UsageError(f'--seg-folder {folder}: images/{part}/{name} has no mask {mask}')
+            raise UsageError(f'--seg-folder {folder}: images/{part}/{image.name} has no mask {mask}')
         if number < MASKS_TO_CHECK:
-            with Image.open(mask) as image:
-                check_mask(mask, np.array(image), num_classes - 1)
+            check_mask(mask, np.array(check_image(mask)), num_classes - 1)
     return suffixes.pop()
 
 

@@ -1,4 +1,5 @@
 """Draw the predictions of a model for single images."""
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
-from PIL import Image
 from torch import nn
 
 from ..checkpoints.loading import load_from_safe, load_weights
+from ..engine.errors import first_line
 from . import frameworks
 from .config import UsageError, datasets_of
 from .images import SUFFIXES, check_image
@@ -36,12 +37,10 @@ def find_images(paths: Sequence[str]) -> list[Path]:
 
 def plan_drawings(images: Sequence[Path], out_dir: str) -> dict[Path, Path]:
     """Make the folder and map each image file to the file for its drawing."""
-    drawings = {}
-    for image in images:
-        drawing = Path(out_dir, f'{image.stem}.png')
-        if drawing in drawings.values():
-            raise UsageError(f'two images would be drawn into {drawing}; give them different names')
-        drawings[image] = drawing
+    drawings = {image: Path(out_dir, f'{image.stem}.png') for image in images}
+    (drawing, count), = Counter(drawings.values()).most_common(1)
+    if count > 1:
+        raise UsageError(f'two images would be drawn into {drawing}; give them different names')
     try:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -56,18 +55,11 @@ def find_device(name: str | None) -> str | torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        first_line = str(error).split('\n')[0]
-        raise UsageError(f'--device {name} cannot be used: {first_line}') from error
+        raise UsageError(f'--device {name} cannot be used: {first_line(error)}') from error
 
 
 class Predictor:
-    """A model with the pipeline that feeds it and the visualizer of its framework.
-
-    Args:
-        cfg (mmengine.Config): A config for testing.
-        checkpoint (str): The file of the weights, also in the layout of a classifier's authors.
-        device (str | torch.device): Where the model runs.
-    """
+    """A model with its pipeline and visualizer; ``checkpoint`` may be in the layout of a classifier's authors, too."""
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
         self.framework = cfg.default_scope
@@ -81,7 +73,9 @@ class Predictor:
         self.pipeline = Compose(steps)
         self.collate = default_collate if self.framework == 'mmpretrain' else pseudo_collate
         self.visualizer = VISUALIZERS.build(dict(type=frameworks.VISUALIZERS[self.framework], name='predictions'))
-        meta = _dataset_meta(dataset, state)
+        # The names of the classes; of the data set, no files are read.
+        metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
+        meta = {**metainfo, **state.get('meta', {}).get('dataset_meta', {})}
         if self.framework == 'mmpose':
             self.visualizer.set_dataset_meta(meta)
         self.visualizer.dataset_meta = meta
@@ -89,21 +83,17 @@ class Predictor:
     @torch.no_grad()
     def predict(self, path: Path) -> BaseDataElement:
         """The data sample of the framework for an image file; raises UsageError if that cannot be read."""
-        check_image(path)
-        try:
-            data = self.pipeline(self._describe_image(path))
-        # A pipeline can fail in any way.
-        except Exception as error:
-            raise UsageError(f'image {path} cannot be read: {type(error).__name__}: {error}') from error
-        return self.model.test_step(self.collate([data]))[0]
-
-    def _describe_image(self, path: Path) -> dict:
+        width, height = check_image(path).size
         info = dict(img_path=str(path), img_id=0)
         if self.framework == 'mmpose':  # the image is one animal's box
-            width, height = Image.open(path).size
             box = np.array([[0, 0, width, height]], dtype=np.float32)
             info.update(bbox=box, bbox_score=np.ones(1, dtype=np.float32), **self.visualizer.dataset_meta)
-        return info
+        try:
+            data = self.pipeline(info)
+        # A pipeline can fail in any way.
+        except Exception as error:
+            raise UsageError(f'image {path} cannot be read: {first_line(error)}') from error
+        return self.model.test_step(self.collate([data]))[0]
 
     @torch.no_grad()
     def predict_array(self, image: np.ndarray) -> BaseDataElement:
@@ -140,9 +130,3 @@ def build_model(cfg: Config) -> nn.Module:
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return revert_sync_batchnorm(MODELS.build(cfg.model))
-
-
-def _dataset_meta(dataset: dict, checkpoint: dict) -> dict:
-    """Take the names of the classes from the checkpoint, else from the data set (its files are not read)."""
-    metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
-    return {**metainfo, **checkpoint.get('meta', {}).get('dataset_meta', {})}

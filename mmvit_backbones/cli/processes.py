@@ -16,15 +16,14 @@ def main() -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
+        what = f'failed with exit code {code}'
         if code < 0:
             name = signal.Signals(-code).name
             hint = ', often by the system for want of memory' if name == 'SIGKILL' else ''
-            print(f'error: rank {rank} (process {failure.pid}) was killed by {name}{hint}; all others were ended',
-                  file=sys.stderr)
-            return 128 - code
+            what = f'was killed by {name}{hint}; all others were ended'
         if code not in (130, 143):  # the others were told to stop
-            print(f'error: rank {rank} (process {failure.pid}) failed with exit code {code}', file=sys.stderr)
-        return code
+            print(f'error: rank {rank} (process {failure.pid}) {what}', file=sys.stderr)
+        return 128 - code if code < 0 else code
     return 0
 
 

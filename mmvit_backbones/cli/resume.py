@@ -1,5 +1,4 @@
 """From the newest intact checkpoint of a work dir, and what has changed since it was written."""
-import ast
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from mmengine.config import Config
 
 from ..checkpoints import CheckpointError
 from ..checkpoints.loading import read_checkpoint
-from .config import UsageError
+from .config import UsageError, parse_config
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
@@ -20,29 +19,28 @@ _UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'mo
            'default_hooks.logger', 'default_hooks.visualization')
 
 
-def resume_path(cfg: Config, resume: str | None) -> str | None:
-    """Return the checkpoint to resume from, or None; resume is the value of --resume."""
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Resume from what --resume says, if there is a checkpoint, with the seed of the training that wrote it."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
-    return find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
-
-
-def set_resume(cfg: Config, path: str) -> None:
-    """Resume from a checkpoint, with the seed of the training that wrote it."""
+    path = find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+    cfg.resume = path is not None
+    if not cfg.resume:
+        return
     checkpoint = read_checkpoint(path, mmap=True)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
                          f'--cfg-options load_from={path} starts from its weights')
-    meta, planned = checkpoint['meta'], cfg.train_cfg
-    by_epoch = 'max_epochs' in planned
-    if meta.get('epoch', 0) >= planned.max_epochs if by_epoch else meta.get('iter', 0) >= planned.get('max_iters', inf):
-        length = f'{planned.max_epochs} epochs' if by_epoch else f'{planned.max_iters} iterations'
-        print(f'the training of {length} is finished: there is nothing to resume')
-    cfg.resume = True
+    meta = checkpoint['meta']
+    unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
+    length = cfg.train_cfg.get(f'max_{unit}s', inf)
+    if meta.get(unit, 0) >= length:
+        print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} is finished: '
+              'there is nothing to resume')
     cfg.load_from = path
     # The data loaders are built before mmengine reads the checkpoint.
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=checkpoint['meta'].get('seed'))
-    changes = list(config_changes(checkpoint['meta'].get('cfg', ''), cfg.pretty_text))
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=meta.get('seed'))
+    changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
     if changes and os.environ.get('RANK', '0') == '0':
         print('the config has changed since the checkpoint was written:', *changes, sep='\n  ', file=sys.stderr)
 
@@ -50,72 +48,52 @@ def set_resume(cfg: Config, path: str) -> None:
 def find_intact_checkpoint(work_dir: str) -> str | None:
     """The newest checkpoint with a training state in a work dir, or None if none was written.
 
-    Damaged ones that are newer get another name, which is said in a line each.
-
-    Raises:
-        UsageError: All are damaged.
+    Damaged ones that are newer get another name, which is said in a line each; that all are damaged is refused.
     """
-    damaged = []
+    is_damaged = False
     for path in _newest_first(work_dir):
-        reason = _damage(path)
-        if reason is None:
-            return str(path)
-        if reason:
-            aside = path.with_name(f'{path.name}.damaged')
+        try:
+            if TRAINING_STATE <= read_checkpoint(str(path)).keys():
+                return str(path)
+        except (CheckpointError, OSError) as error:
+            is_damaged, aside = True, path.with_name(f'{path.name}.damaged')
             with suppress(FileNotFoundError):  # another process was quicker
                 path.rename(aside)
-            damaged.append(aside)
             if os.environ.get('RANK', '0') == '0':
-                print(f'set aside as {aside.name}: {reason}', file=sys.stderr)
-    if damaged:
+                print(f'set aside as {aside.name}: {error}', file=sys.stderr)
+    if is_damaged:
         raise UsageError(f'no checkpoint in {work_dir} is intact; leave out --resume to start from the beginning')
     return None
 
 
 def config_changes(before: str, now: str) -> Iterator[str]:
     """One line for each value that differs between two configs as texts, neither of which is run."""
-    before, now = dict(_values(before)), dict(_values(now))
+    try:
+        before, now = (dict(_leaves(parse_config(text))) for text in (before, now))
+    except ValueError as error:
+        yield f'it cannot be compared: {error}'
+        return
     for name in dict.fromkeys([*before, *now]) if before else ():
         if before.get(name) != now.get(name) and not name.startswith(_UNTOLD):
             yield f'{name}: {before.get(name, "not set")} -> {now.get(name, "not set")}'
 
 
+def _leaves(node: dict | list, path: str = '') -> Iterator[tuple[str, str]]:
+    """The values in a config as texts, by their paths; of lists, those that hold dicts."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, dict) or isinstance(value, list) and any(isinstance(part, dict) for part in value):
+            yield from _leaves(value, f'{path}{key}.')
+        else:
+            yield f'{path}{key}', repr(value)
+
+
 def _newest_first(work_dir: str) -> list[Path]:
-    paths = {path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')}
+    paths = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
     with suppress(OSError):  # the checkpoints may be elsewhere
-        last = Path(Path(work_dir, 'last_checkpoint').read_text().strip())
-        paths |= {last} if last.is_file() and not any(last.samefile(path) for path in paths) else set()
+        paths.append(Path(Path(work_dir, 'last_checkpoint').read_text().strip()))
     times = {}
     for path in paths:
         with suppress(FileNotFoundError):  # another process has set it aside
-            times[path] = path.stat().st_mtime_ns
+            if path.is_file():
+                times[path.resolve()] = path.stat().st_mtime_ns
     return sorted(times, key=times.get, reverse=True)
-
-
-def _damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint; None if nothing is, '' if it is sound but holds no training state."""
-    try:
-        checkpoint = read_checkpoint(str(path))
-    except (CheckpointError, OSError) as error:
-        return str(error)
-    return None if TRAINING_STATE <= checkpoint.keys() else ''
-
-
-def _values(text: str) -> Iterator[tuple[str, str]]:
-    for statement in ast.parse(text).body:
-        if isinstance(statement, ast.Assign):
-            yield from _leaves(ast.unparse(statement.targets[0]), statement.value)
-
-
-def _leaves(name: str, node: ast.expr) -> Iterator[tuple[str, str]]:
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
-        for keyword in node.keywords:
-            yield from _leaves(f'{name}.{keyword.arg}', keyword.value)
-    elif isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
-        for key, value in zip(node.keys, node.values):
-            yield from _leaves(f'{name}.{key.value}', value)
-    elif isinstance(node, ast.List) and any(isinstance(part, (ast.Call, ast.Dict)) for part in node.elts):
-        for index, part in enumerate(node.elts):
-            yield from _leaves(f'{name}.{index}', part)
-    else:
-        yield name, ast.unparse(node)

@@ -1,26 +1,59 @@
-"""What the training script adds to a config so that a run looks after itself: checkpoints, logs, precision."""
+"""What the training script does so that a run looks after itself: work dir, hooks, logs, precision."""
+import fcntl
+import os
+import os.path as osp
+import socket
 from importlib.util import find_spec
+from typing import IO
 
 import torch
 from mmengine.config import Config
 
+from ..engine import RELIABLE_HOOKS
 from .config import UsageError
 from .frameworks import VISUALIZERS
 
-KEPT_CHECKPOINTS = 3
 BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 
 
-def keep_few_checkpoints(cfg: Config) -> None:
-    """Keep the last checkpoints and the best one, where the config does not say otherwise."""
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+
+
+def lock_work_dir(work_dir: str) -> IO:
+    """Make the work dir and keep other runs out of it until this process ends, in any way, or the file is closed."""
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+        file = open(osp.join(work_dir, '.lock'), 'a+')
+    except OSError as error:
+        raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: workers do not inherit it
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
+                         'give this run another --work-dir') from error
+    except OSError:
+        return file  # a file system without locks
+    file.truncate(0)
+    print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
+    return file
+
+
+def use_reliable_hooks(cfg: Config) -> None:
+    """Add the hooks that a training should not be without, and keep few checkpoints, where the config says nothing."""
     hooks = cfg.setdefault('default_hooks', {})
-    if hooks.get('checkpoint', {}) is None:
-        return
-    hook = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
-    hook.setdefault('max_keep_ckpts', KEPT_CHECKPOINTS)
-    if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
-        hook.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
+    for name, hook in RELIABLE_HOOKS.items():
+        hooks.setdefault(name, dict(hook))
+    if checkpoint := hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1)):
+        if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
+            checkpoint['type'] = 'AtomicCheckpointHook'
+        checkpoint.setdefault('max_keep_ckpts', 3)
+        if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+            checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
+    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
 
 
 def log_to(cfg: Config, package: str) -> None:

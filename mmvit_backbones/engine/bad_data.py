@@ -89,16 +89,16 @@ def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
     """Raises a TrainingError if a sample has a label that the head has no class for; CUDA would not name it."""
     if 'gt_sem_seg' in sample and hasattr(model, 'decode_head'):
         heads = model.decode_head if isinstance(model.decode_head, nn.ModuleList) else [model.decode_head]
-        labels, ignored, path = sample.gt_sem_seg.data, heads[-1].ignore_index, sample.get('seg_map_path')
-        num_classes = heads[-1].num_classes
+        labels, path = sample.gt_sem_seg.data, sample.get('seg_map_path')
+        num_classes, ignored = heads[-1].num_classes, heads[-1].ignore_index
     elif 'gt_label' in sample and isinstance(getattr(getattr(model, 'head', None), 'num_classes', None), int):
-        labels, ignored, path, num_classes = sample.gt_label, None, sample.get('img_path'), model.head.num_classes
+        labels, path, num_classes, ignored = sample.gt_label, sample.get('img_path'), model.head.num_classes, None
     else:
         return
     wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != ignored if ignored is not None else True)]
     if len(wrong):
-        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {num_classes - 1}'
-                            + (f'; {ignored} is ignored' if ignored is not None else ''))
+        but = f'; {ignored} is ignored' if ignored is not None else ''
+        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {num_classes - 1}{but}')
 
 
 def describe(dataset: Dataset, index: int) -> str:

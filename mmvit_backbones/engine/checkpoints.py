@@ -1,9 +1,9 @@
 """Checkpoints that are whole or not there, whatever happens while they are written."""
 import os
-import os.path as osp
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -24,11 +24,7 @@ class AtomicBackend(LocalBackend):
     """MMEngine's local files, written under a temporary name, synced to the disk, and renamed."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Writes a file.
-
-        Raises:
-            OSError: It can't be written; the message says how much is needed and free. What was there before stays.
-        """
+        """Writes a file, or leaves what was there; then, an OSError says how much room is needed and free."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')
@@ -38,7 +34,9 @@ class AtomicBackend(LocalBackend):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, filepath)
-            _sync_folder(filepath.parent)
+            folder = os.open(filepath.parent, os.O_RDONLY)  # the new name is to last as well
+            os.fsync(folder)
+            os.close(folder)
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
@@ -77,66 +75,35 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        self.file_backend = _RemovesLater(self.file_backend)
-        if is_main_process() and osp.isdir(self.out_dir):
+        if is_main_process():
             for path in Path(self.out_dir).glob(f'*.pth{TEMPORARY}'):  # of a run that died
                 path.unlink(missing_ok=True)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         check_finite(runner)
-        last, kept = self.last_ckpt, list(getattr(self, 'keep_ckpt_ids', ()))
-        with self._saving(runner) as state:
-            super()._save_checkpoint_with_step(runner, step, meta)
-        if state['failed']:
-            self.last_ckpt = last
+        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', None))
+        if not self._save(super()._save_checkpoint_with_step, runner, step, meta):
+            self.last_ckpt, self.keep_ckpt_ids = last, kept
             runner.message_hub.update_info('last_ckpt', last)
-            if self.max_keep_ckpts > 0:
-                self.keep_ckpt_ids.clear()
-                self.keep_ckpt_ids.extend(kept)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        with self._saving(runner):
-            super()._save_best_checkpoint(runner, metrics)
+        self._save(super()._save_best_checkpoint, runner, metrics)
 
-    @contextmanager
-    def _saving(self, runner: Runner) -> Iterator[dict]:
-        state = dict(failed=False)
+    def _save(self, save: Callable, runner: Runner, *args) -> bool:
+        """Call a method of MMEngine and remove what it would have removed before; tells whether it could save."""
+        outdated = []
+        remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
-            yield state
+            save(runner, *args)
         except OSError as error:
-            state['failed'] = True
-            self.file_backend.paths.clear()
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
                 raise TrainingError(f'{message}; older checkpoints are intact, and --cfg-options '
                                     'default_hooks.checkpoint.on_error=continue trains on without it') from error
             runner.logger.warning(f'{message}; the training goes on without it')
-        else:
-            self.file_backend.remove_now()
-
-
-class _RemovesLater:
-    """A file backend that removes files when the new ones are there."""
-
-    def __init__(self, backend) -> None:
-        self.backend, self.paths = backend, []
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
-
-    def remove(self, path: str) -> None:
-        self.paths.append(path)
-
-    def remove_now(self) -> None:
-        for path in self.paths:
-            self.backend.remove(path)
-        self.paths.clear()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name as lasting as the content."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            return False
+        finally:
+            self.file_backend.remove = remove
+        for path in outdated:
+            remove(path)
+        return True

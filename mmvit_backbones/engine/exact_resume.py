@@ -1,7 +1,6 @@
 """A resumed training repeats what the uninterrupted one does."""
 import copy
 import random
-from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -10,7 +9,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from .errors import TrainingError
 
@@ -19,10 +18,9 @@ from .errors import TrainingError
 class ExactResumeHook(Hook):
     """Make a resumed training repeat what the uninterrupted one does, bit for bit where the kernels do.
 
-    mmengine resumes weights, optimizer, schedules and the order of the data, but no random states. Here these
-    are a function of seed, rank and iteration, for the model and for the data, with any number of workers of the data
-    loader, which are started again in each epoch, whatever `persistent_workers` says. A checkpoint may be one from
-    within an epoch.
+    MMEngine resumes no random states. Here these are a function of seed, rank and iteration, for the model and for the
+    data, with any number of workers, which are started again in each epoch, whatever `persistent_workers` says. A
+    checkpoint may be one from within an epoch.
 
     Raises:
         TrainingError: The checkpoint is of a training with another number of images per step: epochs and schedules
@@ -45,29 +43,35 @@ class ExactResumeHook(Hook):
         if isinstance(loop, EpochBasedTrainLoop):
             done = runner.iter - runner.epoch * len(self.loader)
             if 0 < done <= len(self.loader):
-                loop.dataloader = rest_of_epoch(self.loader, done)
+                loop.dataloader = copy.copy(self.loader)
+                # Set past the loader, too.
+                loop.dataloader.__dict__['batch_sampler'] = list(islice(self.loader.batch_sampler, done, None))
             return
         batches = loop.dataloader_iterator
         if getattr(batches, '_iterator', None) is not None:
             loop.dataloader_iterator = type(batches)(self.loader)  # older mmengine has made workers already
-        if not _can_skip(self.loader) and (self.loader.num_workers or not hasattr(batches, 'skip_iter')):
+        samplers = (self.loader.sampler, getattr(self.loader.batch_sampler, 'sampler', None))
+        can_skip = any(hasattr(sampler, 'skip') for sampler in samplers)
+        if not can_skip and (self.loader.num_workers or not hasattr(batches, 'skip_iter')):
             self.batches.iteration = 0  # mmengine loads all it skips
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         self.batches.iteration = runner.iter + 1
-        _seed(runner.seed, runner.iter, 'model')
+        _seed(runner.seed, get_rank(), runner.iter, 'model')
 
     def after_train_epoch(self, runner: Runner) -> None:
         runner.train_loop.dataloader = self.loader
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['meta'].update(world_size=get_world_size(), batch_size=_batch_size(runner.train_dataloader))
+        loader = getattr(self, 'loader', runner.train_dataloader)  # the rest of an epoch has no batch size
+        checkpoint['meta'].update(world_size=get_world_size(), batch_size=loader.batch_sampler.batch_size)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
         if not runner.cfg.get('resume') or 'world_size' not in meta:
             return
-        before, now = (meta['world_size'], meta['batch_size']), (get_world_size(), _batch_size(runner.train_dataloader))
+        before = meta['world_size'], meta['batch_size']
+        now = get_world_size(), runner.train_dataloader.batch_sampler.batch_size
         told = 'the checkpoint is of {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
         if np.prod(before) != np.prod(now):
             raise TrainingError(f'{told}: epochs and schedules would not fit. Take the same number of images per step, '
@@ -77,66 +81,24 @@ class ExactResumeHook(Hook):
 
 
 class SeededBatches:
-    """Reads batches of a data set, with random states of their own for each iteration.
-
-    Args:
-        dataset (Dataset): A map-style data set.
-        seed (int): The seed of the training.
-
-    Attributes:
-        iteration (int): That of the next batch in the main process, or of a new loader's first.
-    """
+    """Reads batches of a data set, with random states of their own for each ``iteration``."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
-        self.dataset, self.seed, self.iteration = dataset, seed, 0
+        self.dataset, self.seed = dataset, seed
+        self.iteration = 0  # of the next batch in the main process, or of a new loader's first
         self.read = getattr(dataset, '__getitems__', None)  # of BadDataHook
         self.rank = get_rank()  # unknown in a worker
 
     def __call__(self, indices: list[int]) -> list:
         worker = get_worker_info()
         offset, step = (worker.id, worker.num_workers) if worker else (0, 1)  # workers take turns
-        _seed(self.seed, self.iteration + offset, 'data', self.rank)
+        _seed(self.seed, self.rank, self.iteration + offset, 'data')
         self.iteration += step
         return self.read(indices) if self.read else [self.dataset[index] for index in indices]
 
 
-def rest_of_epoch(loader: DataLoader, done: int) -> DataLoader:
-    """A loader like this one, but for the first batches of its next epoch."""
-    rest = copy.copy(loader)
-    # Its attributes can't be set otherwise.
-    rest.__dict__['batch_sampler'] = _Rest(loader.batch_sampler, done)
-    return rest
-
-
-class _Rest:
-
-    def __init__(self, batch_sampler, done: int) -> None:
-        self.batch_sampler, self.done = batch_sampler, done
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(self.batch_sampler, self.done, None)
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
-
-    def __getattr__(self, name: str):
-        if name == 'batch_sampler':  # while it is copied or unpickled
-            raise AttributeError(name)
-        return getattr(self.batch_sampler, name)
-
-
-def _seed(seed: int, iteration: int, what: str, rank: int | None = None) -> None:
-    rank = get_rank() if rank is None else rank
+def _seed(seed: int, rank: int, iteration: int, what: str) -> None:
     state = int(np.random.SeedSequence((seed, rank, iteration, what == 'data')).generate_state(1)[0])
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
-
-
-def _batch_size(loader: DataLoader) -> int:
-    return loader.batch_size or loader.batch_sampler.batch_size
-
-
-def _can_skip(loader: DataLoader) -> bool:
-    samplers = (loader.sampler, getattr(loader.batch_sampler, 'sampler', None))
-    return any(hasattr(sampler, 'skip') for sampler in samplers)

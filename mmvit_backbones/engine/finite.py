@@ -38,8 +38,7 @@ class FiniteLossHook(Hook):
 
 def check_finite(runner: Runner) -> None:
     """Raises a TrainingError if a parameter holds NaN or inf."""
-    name = first_non_finite(runner.model)
-    if name:
+    if name := first_non_finite(runner.model):
         raise _error(runner, 'the weights are not finite, and not saved', name)
 
 
@@ -48,8 +47,7 @@ def first_non_finite(model: torch.nn.Module) -> str | None:
     """Name of the first parameter that holds NaN or inf."""
     # Of what is sharded, each process looks at its own part.
     return next((name for name, p in unwrap_model(model).named_parameters()
-                 if not getattr(p, '_local_tensor', p).isfinite().all()),
-                None)
+                 if not getattr(p, '_local_tensor', p).isfinite().all()), None)
 
 
 def _error(runner: Runner, what: str, parameter: str | None) -> TrainingError:

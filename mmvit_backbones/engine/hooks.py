@@ -20,8 +20,7 @@ class CheckpointMatchHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, name: str, strict: bool) -> None:
-        self.name = name
-        self.strict = strict
+        self.name, self.strict = name, strict
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check = load_weights if self.strict else check_overlap

@@ -1,11 +1,12 @@
 """SIGTERM, by which Slurm takes a machine back, and SIGINT leave a checkpoint behind."""
 import os
-import os.path as osp
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
@@ -14,8 +15,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from .finite import check_finite
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # A launcher passes on what the terminal has sent already, and Slurm repeats what it sends.
 SAME_SIGNAL_SECONDS = 5.
@@ -37,7 +36,7 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self.receive) for number in SIGNALS}
+            self.previous = {number: signal.signal(number, self.receive) for number in (signal.SIGTERM, signal.SIGINT)}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loop.dataloader.worker_init_fn = partial(_start_worker, loop.dataloader.worker_init_fn)
@@ -66,26 +65,22 @@ class InterruptHook(Hook):
             self.stop(runner, self.received, runner.iter)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        number = self.agree()
-        if number:
+        if number := self.agree():
             self.stop(runner, number, runner.iter)
 
     def agree(self) -> int:
         """The signal that any of the processes got, or 0."""
-        if get_world_size() == 1:
-            return self.received
         number = torch.tensor(self.received)
         all_reduce(number, 'max')
         return int(number)
 
     def stop(self, runner: Runner, number: int, iteration: int) -> None:
         check_finite(runner)
-        path = osp.join(runner.work_dir, self.filename)
+        path = Path(runner.work_dir, self.filename)
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            with open(osp.join(runner.work_dir, 'last_checkpoint'), 'w') as file:  # which mmengine reads
-                file.write(path)
+            path.with_name('last_checkpoint').write_text(str(path))  # which mmengine reads
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
                               f'--resume goes on from {path}')
         barrier()  # a process that leaves makes the launcher end the others
@@ -100,6 +95,7 @@ def _end_with_parent() -> None:
 
 
 def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
+    sys.excepthook = lambda *error: None  # a thread's, whose training has ended; errors of samples go to the training
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

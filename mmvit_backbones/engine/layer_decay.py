@@ -4,7 +4,6 @@ Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: Co
 CVPR 2022, arXiv 2201.03545), which ResTv2 follows.
 """
 from bisect import bisect_left
-from collections.abc import Callable
 from itertools import accumulate
 
 from mmengine.logging import print_log
@@ -60,52 +59,36 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         if prefix:
             super().add_params(params, module, prefix, **kwargs)
             return
-        single = []
+        single, groups = [], {}
         super().add_params(single, module, **kwargs)
-        params.extend(self.merge(single, module))
-
-    def merge(self, single: list[dict], model: nn.Module) -> list[dict]:
-        """Groups of one parameter each to groups of those with the same options."""
-        scale_of, names = self.scales(model), {id(p): name for name, p in model.named_parameters()}
-        groups = {}
+        scales = self.scales(module)
         for group in single:
             parameter, = group.pop('params')
-            scale = scale_of(names[id(parameter)])
+            scale = scales.get(id(parameter), 1.)
             options = {**group, 'lr': group.get('lr', self.base_lr) * scale, 'lr_scale': scale}
             if self.base_wd is not None:
                 options.setdefault('weight_decay', self.base_wd)
             key = tuple(sorted((name, repr(value)) for name, value in options.items()))
             groups.setdefault(key, dict(options, params=[]))['params'].append(parameter)
-        ordered = sorted(groups.values(), key=lambda group: group['lr_scale'])
-        print_log(self.describe(ordered), logger='current')
-        return ordered
+        params += sorted(groups.values(), key=lambda group: group['lr_scale'])
+        print_log('\n  '.join([
+            f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups',
+            *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), weight decay {group.get("weight_decay", 0):.3g}: '
+              f'{len(group["params"])} parameters' for group in params)]), logger='current')
 
-    def scales(self, model: nn.Module) -> Callable[[str], float]:
-        """From the name of a parameter to the factor of its learning rate."""
-        backbones = {f'{name}.' if name else '': m for name, m in model.named_modules() if isinstance(m, Backbone)}
+    def scales(self, model: nn.Module) -> dict[int, float]:
+        """The factor of the learning rate, by the id of a parameter of a backbone."""
+        backbones = [module for module in model.modules() if isinstance(module, Backbone)]
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '
                              f'{type(model).__name__} has none')
-
-        def scale_of(name: str) -> float:
-            for prefix, backbone in backbones.items():
-                if name.startswith(prefix):
-                    return self.decay_rate**self.steps(backbone, name, prefix)
-            return 1.
-
-        return scale_of
-
-    def steps(self, backbone: Backbone, name: str, prefix: str) -> int:
-        """Blocks or stages from a parameter to the output, its own included."""
-        layer, num_layers = backbone.get_layer_depth(name, prefix)
-        if self.decay_type == 'layer_wise':
-            return num_layers - 1 - layer
-        # The last layer of the stem and of every stage.
-        ends = [0, *accumulate(len(backbone.stage_layers(stage)) for stage in range(backbone.num_stages))]
-        return len(ends) - bisect_left(ends, layer)
-
-    def describe(self, groups: list[dict]) -> str:
-        lines = [f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(groups)} groups']
-        lines += [f'  lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), weight decay '
-                  f'{group.get("weight_decay", 0):.3g}: {len(group["params"])} parameters' for group in groups]
-        return '\n'.join(lines)
+        scales = {}
+        for backbone in backbones:
+            # The last layer of the stem and of every stage.
+            ends = [0, *accumulate(len(backbone.stage_layers(stage)) for stage in range(backbone.num_stages))]
+            for name, parameter in backbone.named_parameters():
+                layer, num_layers = backbone.get_layer_depth(name)
+                is_layer_wise = self.decay_type == 'layer_wise'
+                steps = num_layers - 1 - layer if is_layer_wise else len(ends) - bisect_left(ends, layer)
+                scales[id(parameter)] = self.decay_rate**steps
+        return scales

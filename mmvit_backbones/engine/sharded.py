@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 
 import mmengine
-import torch
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import save_checkpoint
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
 
 
 @STRATEGIES.register_module()
@@ -85,19 +85,18 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 def whole(state):
     """A state with all of each tensor on the CPU of the first process, and less elsewhere; all have to ask."""
-    if isinstance(state, dict):
-        return {key: whole(value) for key, value in state.items()}
-    if isinstance(state, (list, tuple)):
-        return type(state)(map(whole, state))
-    if isinstance(state, DTensor):
-        full = state.full_tensor()
-        return full.cpu() if is_main_process() else None
-    return state.cpu() if isinstance(state, torch.Tensor) else state
+    def gather(tensor: Tensor) -> Tensor | None:
+        if isinstance(tensor, DTensor):
+            tensor = tensor.full_tensor()
+            return tensor.cpu() if is_main_process() else None
+        return tensor.cpu()
+
+    return tree_map_only(Tensor, gather, state)
 
 
 def share_of(value, parameter: nn.Parameter):
     """The part of a tensor for this process, as it has that of a parameter; anything else is left as it is."""
-    if isinstance(parameter, DTensor) and isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+    if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
         value = value.to(parameter.device)
         return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
     return value

@@ -8,7 +8,7 @@ from helpers import ROOT
 from PIL import Image
 
 from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.run_care import keep_few_checkpoints, log_to, set_precision
+from mmvit_backbones.cli.run_care import log_to, set_precision, use_reliable_hooks
 
 
 def config(name: str):
@@ -19,7 +19,7 @@ def config(name: str):
     ('imagenet_vitae_h', 'auto'), ('mask_rcnn_reswin_t', 'auto'), ('upernet_reswin_t', 'mIoU')])
 def test_a_run_keeps_few_checkpoints(name, best):
     cfg = config(name)
-    keep_few_checkpoints(cfg)
+    use_reliable_hooks(cfg)
     hook = cfg.default_hooks.checkpoint
     assert (hook.type, hook.max_keep_ckpts, hook.save_best) == ('AtomicCheckpointHook', 3, best)
 
@@ -28,7 +28,7 @@ def test_what_the_config_says_stays():
     cfg = config('imagenet_reswin_t')
     cfg.default_hooks.checkpoint.update(max_keep_ckpts=-1, interval=5)
     cfg.val_dataloader = None
-    keep_few_checkpoints(cfg)
+    use_reliable_hooks(cfg)
     assert cfg.default_hooks.checkpoint.max_keep_ckpts == -1 and 'save_best' not in cfg.default_hooks.checkpoint
 
 

@@ -17,7 +17,7 @@ from runs import CONTEXT, TINY, Run, assert_same_weights, hold_signals, limit_me
 
 from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.resume import config_changes, find_intact_checkpoint
-from mmvit_backbones.cli.work_dir import lock_work_dir
+from mmvit_backbones.cli.run_care import lock_work_dir
 from mmvit_backbones.engine import FiniteLossHook, TrainingError
 from mmvit_backbones.engine.bad_data import check_labels
 from mmvit_backbones.engine.finite import first_non_finite
@@ -300,9 +300,9 @@ def test_finished_training_is_left_alone(whole, tmp_path):
 
 def test_changes_of_a_config():
     before = "a = dict(b=1, c=[dict(type='X', d=2)])\nwork_dir = 'x'\n"
-    now = "a = dict(b=1, c=[dict(type='X', d=3)], e=float('inf'))\nwork_dir = 'y'\n"
+    now = "a = dict(b=1, c=[dict(type='X', d=3)], e=-inf)\nwork_dir = 'y'\n"
     assert list(config_changes(before, before)) == []
-    assert list(config_changes(before, now)) == ['a.c.0.d: 2 -> 3', "a.e: not set -> float('inf')"]
+    assert list(config_changes(before, now)) == ['a.c.0.d: 2 -> 3', 'a.e: not set -> -inf']
 
 
 # ---- memory

@@ -10,9 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.cli.annotations import coco_errors, coco_left_out
 from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.data_check import check_data, sample_error
+from mmvit_backbones.cli.data_check import check_data, coco_errors, coco_left_out, sample_error
 
 COCO = ROOT / 'data/coco_mini'
 BOX = [10., 10., 50., 40.]

@@ -21,7 +21,7 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
         name (str): One of :func:`list_models`.
         task (str): ``'classification'``, an mmpretrain ``ImageClassifier`` whose ``model(images)`` gives logits
             ``(B, num_classes)`` and whose ``model.backbone`` is the backbone; or ``'backbone'``, the bare backbone.
-        checkpoint (str | None): File or address of the authors' weights or of ours, told apart by their keys.
+        checkpoint (str | None): File or address of the authors' weights or of ours, recognized by their keys.
         pretrained (bool | str): True for the authors' weights, or a tag of others: ``'384'``, ``'22k'``, or with
             ``task='backbone'`` ``'mask_rcnn_3x'``. Downloaded once, checked and cached. Defaults to False.
         num_classes (int | None): Classes of the classifier. A checkpoint with another number keeps its backbone and

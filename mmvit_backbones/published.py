@@ -36,6 +36,6 @@ for _line in FIGURES:
 
 
 def sources_of(config: str) -> list[str]:
-    """Where the figures of a config stand: addresses of repositories, or in words."""
+    """Sources of a config's figures: addresses of repositories, or in words."""
     sources = [line['source'] for line in FIGURES if line['config'] == config]
     return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))

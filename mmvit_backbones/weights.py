@@ -1,4 +1,4 @@
-"""Where the authors' checkpoints lie: the addresses that their documents print. None of them was opened.
+"""Addresses of the authors' checkpoints, as their documents print them. None of them was opened.
 
 ``weights.csv`` has one file per line; addresses are separated by blanks, and what no network here reads has no tag. No
 document states sizes or hashes, and no address is known for what is missing here: Swin-VSA, RegionViT's + models,
@@ -22,7 +22,7 @@ class Weights:
     """A published checkpoint."""
     variant: str  # name of the network
     tag: str  # which of its checkpoints: the side of the images, what it was trained on or for
-    addresses: tuple[str, ...]  # where it lies, what needs no browser first
+    addresses: tuple[str, ...]  # those that need no browser first
     access_code: str = ''  # what Baidu asks for
     member: str = ''  # part of the file's name, where an address is a folder with several checkpoints
     sha256: str = ''  # of the file, where it is known

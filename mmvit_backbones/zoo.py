@@ -1,4 +1,4 @@
-"""The table of variants: everything that is known of a published classifier stands here once.
+"""The table of variants: the one place for everything that is known of a published classifier.
 
 What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
 one row, one ``arch`` of its backbone, its configs and its goldens. ``published.py`` has the figures of other tasks and
@@ -25,7 +25,7 @@ class Family:
     title: str  # of the paper
     authors: str  # and where it appeared
     paper: str  # its address
-    code: str  # the authors' repository, whence the published figures and the way to the checkpoints
+    code: str  # the authors' repository, with the published figures and links to the checkpoints
     license: str  # of that repository
     docs: str  # page of the documentation
     architecture: tuple[str, ...]  # keywords for the metafiles
@@ -50,9 +50,9 @@ class Variant:
     gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as tools/get_flops.py counts them
     published_gmacs: float | None  # as the authors state them, or as counted in their code
     top1: float | None  # published ImageNet-1k accuracy, in percent
-    settings: dict = field(default_factory=dict)  # backbone arguments besides arch
+    settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # further arguments of the classifier's head
-    source: str | None = None  # where top1 stands, if not in the authors' repository
+    source: str | None = None  # of top1, if not in the authors' repository
     img_size: int = 224  # side of the images it was trained on, in pixels
 
     @property

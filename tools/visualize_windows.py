@@ -97,7 +97,7 @@ def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
     backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
     for hook in hooks:
         hook.remove()
-    return [to_pixels(*predictions[layer][1:], layer.window_size, stride)
+    return [to_pixels(*predictions[layer], layer.window_size, stride)
             for layer, stride in zip(layers, backbone.strides)]
 
 

@@ -43,7 +43,7 @@ class HubFinder(MetaPathFinder):
 
 
 def register(hub: ModuleType) -> None:
-    """Adds all networks whose configs lie in the installed package or in its checkout."""
+    """Adds all networks whose configs are in the installed package or in its checkout."""
     from modelindex.models.Model import Model
     for name, variant in VARIANTS.items():
         config = config_file(variant)

@@ -205,7 +205,7 @@ class Backbone(BaseModule):
 
         Args:
             param_name (str): Name of the parameter in the whole model.
-            prefix (str): What stands before the backbone's own names, e.g. ``'backbone.'``.
+            prefix (str): What precedes the backbone's own names, e.g. ``'backbone.'``.
 
         Returns:
             tuple[int, int]: Layer of the parameter (0 is the stem) and the number of layers. Output norms and

@@ -133,7 +133,7 @@ class ResT(Backbone):
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
             from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (a list each, one entry per stage) and
             ``mlp_ratio`` (int).
-        out_norm (str | None): Where the LayerNorms of the returned stages stand. ``'in_stream'``: their result is
+        out_norm (str | None): Where the LayerNorms of the returned stages are. ``'in_stream'``: their result is
             returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1 detectors
             need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none. With
             ``out_indices=3``, as the classifier has it, the first two are the same.

@@ -86,7 +86,7 @@ class ResTv2(ResT):
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.
-        out_norm (str | None): Where the LayerNorms of the returned stages stand, see :class:`ResT`. Defaults to
+        out_norm (str | None): Where the LayerNorms of the returned stages are, see :class:`ResT`. Defaults to
             ``'side'``, which published v2 models need.
         kwargs: Common arguments of :class:`Backbone`.
 

@@ -23,10 +23,10 @@ MIXED, LOCAL = ['window', 'window', 'global', 'global'], ['window'] * 4
 class ViTAEv2(Backbone):
     """ViTAEv2.
 
-    Each stage is a reduction cell, in which dilated convolutions and attention stand next to strided convolutions, and
-    normal cells, in which attention stands next to three 3 x 3 convolutions. There is no position embedding and no norm
-    at the end. Maps are padded with zeros, right and bottom, before each reduction, which changes nothing where the
-    image is a multiple of 32.
+    Each stage is a reduction cell, in which dilated convolutions and attention are parallel to strided convolutions,
+    and normal cells, in which attention is parallel to three 3 x 3 convolutions. There is no position embedding and no
+    norm at the end. Maps are padded with zeros, right and bottom, before each reduction, which changes nothing where
+    the image is a multiple of 32.
 
     Quirks kept for checkpoint compatibility:
 

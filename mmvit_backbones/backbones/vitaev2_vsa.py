@@ -13,7 +13,7 @@ from .vitaev2 import SETTINGS, ViTAEv2
 class ViTAEv2VSA(ViTAEv2):
     """ViTAEv2 whose attention is in varied-size windows, in all four stages.
 
-    Before attention and its norm stands a depth-wise 7 x 7 convolution that gives positions; in normal cells it feeds
+    A depth-wise 7 x 7 convolution before attention and its norm gives positions; in normal cells it feeds
     the attention alone. All else is as in :class:`ViTAEv2`, the sizes of images included.
 
     The authors have two versions that differ on maps that are no multiple of the window, or not square: their

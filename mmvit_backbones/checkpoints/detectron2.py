@@ -22,7 +22,7 @@ HEADS = {
     **{rf'roi_heads\.mask_head\.mask_fcn{i + 1}': f'roi_head.mask_head.convs.{i}.conv' for i in range(4)},
     r'roi_heads\.mask_head\.deconv': 'roi_head.mask_head.upsample',
     r'roi_heads\.mask_head\.predictor': 'roi_head.mask_head.conv_logits',
-    # RetinaNet: a ReLU stands after each of the convolutions and is counted.
+    # RetinaNet: the ReLU after each convolution is counted, too.
     **{rf'head\.cls_subnet\.{2 * i}': f'bbox_head.cls_convs.{i}.conv' for i in range(4)},
     **{rf'head\.bbox_subnet\.{2 * i}': f'bbox_head.reg_convs.{i}.conv' for i in range(4)},
     r'head\.cls_score': 'bbox_head.retina_cls',

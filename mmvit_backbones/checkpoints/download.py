@@ -1,4 +1,4 @@
-"""Fetch checkpoints once into a cache, from whatever drive they lie on, and notice what is wrong with a file.
+"""Download checkpoints once into a cache, from any of the authors' drives, and check the files.
 
 The cache is ``$MMVIT_HOME``, else the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR``, an address under which
 files have the names of the cache, is asked first.
@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
 
 def cached_file(weights: Weights) -> Path:
-    """Where the file of published weights lies, or would lie."""
+    """Path of the file of published weights in the cache, whether it is there or not."""
     return cache_folder() / weights.file_name
 
 
@@ -57,7 +57,7 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
 
 
 def fetch_address(address: str) -> Path:
-    """The file at an http(s) address, as by :func:`fetch`; in the cache it lies below the name of its host."""
+    """The file at an http(s) address, as by :func:`fetch`; in the cache it is in a folder named after its host."""
     parts = urlparse(address)
     path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
     return fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix), use_mirror=False)
@@ -174,8 +174,8 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
         start = file.read(4096)
     if start.lstrip()[:1] == b'<':
         title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
-        told = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
-        problem = f'a web page came in the place of the file ("{told}")'
+        name = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
+        problem = f'a web page came instead of the file ("{name}")'
     elif start[:2] == b'PK' and not zipfile.is_zipfile(path):
         problem = 'the file is truncated'
     elif not start:

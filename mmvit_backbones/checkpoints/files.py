@@ -86,7 +86,7 @@ def _what_is_wrong(path: str, error: Exception) -> str:
 
 
 def _training_state_types() -> list:
-    """What a training state of MMEngine (its log history) or timm (its options) holds besides tensors."""
+    """What a training state of MMEngine (its log history) or timm (its options) holds in addition to tensors."""
     rebuild_array = np.empty(0).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}

@@ -71,8 +71,8 @@ def _read_official(name: str) -> dict[str, Tensor]:
         return convert_state_dict(None, read_checkpoint(name))
     except CheckpointNotFoundError:
         near = get_close_matches(variant, VARIANTS)
-        told = f"; near are {', '.join(near)}" if near else ', see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names neither a network nor a file{told}') from None
+        hint = f"; near are {', '.join(near)}" if near else ', see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names neither a network nor a file{hint}') from None
     except KeyError as error:
         raise CheckpointError(f'{name}: {error.args[0]}') from None
 

@@ -17,7 +17,7 @@ FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
-# What mmengine reads from the config besides the arguments of the runner.
+# What mmengine reads from the config in addition to the arguments of the runner.
 _OTHER_KEYS = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
     'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'

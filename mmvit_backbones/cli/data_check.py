@@ -160,9 +160,9 @@ def coco_errors(file: str, folder: str) -> Iterator[str]:
         'segmentation': (lambda a: _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))),
                          'polygons of finite numbers, or a run-length encoding with counts and the size of the image'),
     }
-    for key, (is_right, told) in allowed.items():
+    for key, (is_right, rule) in allowed.items():
         if wrong := [annotation['id'] for annotation in content['annotations'] if not is_right(annotation)]:
-            yield f'{file}: {key} of annotations {_some(wrong)} must be {told}'
+            yield f'{file}: {key} of annotations {_some(wrong)} must be {rule}'
 
 
 def coco_left_out(file: str) -> Counter:

@@ -1,4 +1,4 @@
-"""Point a config to data of one's own, or to where a standard data set lies."""
+"""Point a config to data of one's own, or to the folder of a standard data set."""
 import argparse
 import os.path as osp
 from pathlib import Path
@@ -22,7 +22,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
                        help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
     group.add_argument('--seg-folder', metavar='FOLDER',
                        help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
-    group.add_argument('--data-root', metavar='FOLDER', help="where the config's own data set lies")
+    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
 
 
 def use_own_data(cfg: Config, args: argparse.Namespace) -> None:
@@ -101,9 +101,9 @@ def use_data_root(cfg: Config, folder: str) -> None:
 # ---- what is in a folder
 
 
-def _check_scope(cfg: Config, scope: str, told: str) -> None:
+def _check_scope(cfg: Config, scope: str, reason: str) -> None:
     if cfg.default_scope != scope:
-        raise UsageError(f'{told}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
+        raise UsageError(f'{reason}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
 
 
 def _replace(dataset: dict, **new) -> None:

@@ -12,7 +12,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.png')
 class ImageNetVariant(BaseDataset):
     """Images in folders that are called after ImageNet-1k's classes, of which some may be missing.
 
-    An image lies, at any depth, in a folder with the class's WordNet number (``n01440764``) or its number from 0 (as in
+    An image is, at any depth, in a folder with the class's WordNet number (``n01440764``) or its number from 0 (as in
     ImageNet-V2). ``metainfo['labels']`` lists the classes that there are.
 
     Args:

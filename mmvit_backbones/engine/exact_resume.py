@@ -72,12 +72,12 @@ class ExactResumeHook(Hook):
             return
         before = meta['world_size'], meta['batch_size']
         now = get_world_size(), runner.train_dataloader.batch_sampler.batch_size
-        told = 'the checkpoint is of {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
+        text = 'the checkpoint is of {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
         if np.prod(before) != np.prod(now):
-            raise TrainingError(f'{told}: epochs and schedules would not fit. Take the same number of images per step, '
+            raise TrainingError(f'{text}: epochs and schedules would not fit. Take the same number of images per step, '
                                 'or start a new training from the weights with --cfg-options load_from=CHECKPOINT')
         if before != now:
-            runner.logger.warning(f'{told}: as many images per step, but other random numbers')
+            runner.logger.warning(f'{text}: as many images per step, but other random numbers')
 
 
 class SeededBatches:

@@ -1,4 +1,4 @@
-"""SIGTERM, by which Slurm takes a machine back, and SIGINT leave a checkpoint behind."""
+"""At SIGTERM, which Slurm sends to preempt a job, and at SIGINT, a checkpoint is saved."""
 import os
 import signal
 import sys

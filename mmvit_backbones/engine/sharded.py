@@ -75,7 +75,7 @@ class ShardedStrategy(DDPStrategy):
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """What stands in lists of modules and is called; of nested ones, the outer."""
+    """Modules of lists that are called; of nested ones, the outer."""
     for child in module.children():
         if type(child).forward is nn.Module.forward:  # a list, or a stage whose parts the network calls itself
             yield from blocks(child)

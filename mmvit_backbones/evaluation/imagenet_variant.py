@@ -19,7 +19,7 @@ ALEXNET_ERRORS = dict(
 class ImageNetVariantAccuracy(BaseMetric):
     """Top-1 and top-5 accuracy among the classes of the data set, ``ImageNetVariant``.
 
-    As ImageNet-A and -R are meant, scores of classes that do not occur do not count. Of ImageNet-C, whose images lie in
+    As ImageNet-A and -R are meant, scores of classes that do not occur do not count. Of ImageNet-C, whose images are in
     ``CORRUPTION/SEVERITY/CLASS/``, also the accuracy by corruption, and with all fifteen the mean corruption error
     ``mCE``: errors over AlexNet's, in percent.
     """

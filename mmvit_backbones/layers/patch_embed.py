@@ -7,7 +7,7 @@ from .position_embedding import PositionEmbedding
 
 
 class PatchEmbed(nn.Module):
-    """Square patches of pixels to tokens, with learned positions, and a class token in front where there is one.
+    """Square patches of pixels to tokens, with learned positions, and a class token before them where there is one.
 
     Args:
         patch_size (int): Side of a patch, in pixels.

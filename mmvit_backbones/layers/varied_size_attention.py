@@ -55,20 +55,24 @@ class VariedSizeWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
-        x, scale, offset, pad = self.predict_windows(x)
+        x, scale, offset, pad = self._predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
         out = packed_attention(qkv, scale, offset, self.position_bias(), self.window_size, pad, self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
-    def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Where the windows of a normalized map ``(B, H, W, channels)`` look.
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor, tuple[int, int]]: The map, for who reads it besides; scale and offset (in
-            pixels) of every window, each ``(B, heads, 2, nh, nw)`` with index 0 for x; the padding (top, left).
+            tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
+            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
+        return self._predict_windows(x)[1:]
+
+    def _predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """The map, too, for its other readers."""
         height, width = x.shape[1:3]
         # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
         pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))

@@ -1,6 +1,6 @@
 """Backends of the operators: which can run, and whether their results can be trusted.
 
-Triton compiles a kernel for the GPU at hand at its first call. Before an operator relies on its kernels there, it
+Triton compiles a kernel for the GPU at its first call. Before an operator relies on its kernels there, it
 compares them with plain PyTorch on a small input. Should they raise or deviate, one warning says so, and plain PyTorch
 serves.
 """
@@ -169,5 +169,5 @@ def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
 
 
 def precision_of(x: Tensor) -> str:
-    """How the matrix units multiply float32, as torch's own products are told to."""
+    """How matrix units multiply float32: by torch's own setting."""
     return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'

@@ -21,7 +21,7 @@ def at_most(size: int, limit: int) -> int:
 
 
 def at_least(size: int, limit: int) -> int:
-    """``max``, likewise."""
+    """``max`` that decides nothing while ``torch.export`` records a size."""
     return torch.sym_max(size, limit) if isinstance(size, torch.SymInt) else max(size, limit)
 
 

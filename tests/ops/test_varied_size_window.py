@@ -391,7 +391,7 @@ def test_layer_predicts_windows_in_32_bits():
     layer = VariedSizeWindowAttention(16, 16, 2)
     x = torch.randn(1, 14, 14, 16)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        _, scale, offset, _ = layer.predict_windows(x)
+        scale, offset, _ = layer.predict_windows(x)
         out = layer(x)
     assert scale.dtype == offset.dtype == torch.float32 and out.dtype == torch.bfloat16
     out.sum().backward()

@@ -284,7 +284,7 @@ void sample_backward(const SampleGradients<A>& a, A* workspace, int64_t begin, i
 
 // ---- attention
 
-// Rows of the queries that lie on the map, times a factor.
+// Rows of the queries that are on the map, times a factor.
 template <typename A>
 void gather_queries(const Shape& s, const Window& w, const Map<const A>& map, A factor, A* out, int64_t out_row) {
   const A* plane = map.plane(w.batch, w.head);

@@ -12,7 +12,7 @@ namespace mmvit {
 
 using at::Tensor;
 
-// Maps of tokens lie in memory as (batch, height, width, heads, channels), as a linear layer reads and writes them.
+// Maps of tokens are stored as (batch, height, width, heads, channels), as a linear layer reads and writes them.
 inline Tensor empty_token_major(c10::SymInt batch, c10::SymInt heads, c10::SymInt channels, c10::SymInt height,
                                 c10::SymInt width, const at::TensorOptions& options) {
   return at::empty_symint({batch, height, width, heads, channels}, options).permute({0, 3, 4, 1, 2});

@@ -12,7 +12,7 @@
 
 namespace mmvit {
 
-// Sizes of a problem. Windows lie on a grid of `rows` x `columns`; the map begins `top` rows and `left` columns inside.
+// Sizes of a problem. Windows form a grid of `rows` x `columns`; the map begins `top` rows and `left` columns inside.
 struct Shape {
   int64_t batch;
   int32_t heads, channels, height, width, rows, columns, window_size, top, left;
@@ -66,7 +66,7 @@ struct Window {
 
   MMVIT_INLINE int32_t queries() const { return (row_end - row_begin) * (column_end - column_begin); }
 
-  // The token of the n-th query that lies on the map.
+  // The token of the n-th query that is on the map.
   MMVIT_INLINE int32_t query_token(int32_t n, int32_t window_size) const {
     const int32_t width = column_end - column_begin;
     return (row_begin + n / width) * window_size + column_begin + n % width;

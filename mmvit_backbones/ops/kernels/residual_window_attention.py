@@ -2,7 +2,7 @@
 
 A program has one head of one window, all of which fits into registers: so the softmax is computed again where it is
 needed, and one kernel gives all gradients, by the formulas of :mod:`.residual_attention`. The tokens of a window are
-read where they lie in the map of projections, and results are written there. ``B``, ``H``, ``W`` and ``C`` are of the
+read from the map of projections in place, and results are written there. ``B``, ``H``, ``W`` and ``C`` are of the
 map, ``windows`` cover it and what is padded; a token of the padding has the projections ``padding``.
 """
 import torch

@@ -5,6 +5,7 @@ Needs nbclient and ipykernel (requirements/docs.txt) in addition to what `make s
 import argparse
 import os
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS_PER_CELL = 900
@@ -40,12 +42,15 @@ def main():
 def run(path, save):
     start = time.monotonic()
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False, coalesce_streams=True,
-                            resources={'metadata': {'path': str(ROOT)}})
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        sys.exit(f'{path}: {error}')
+    with tempfile.TemporaryDirectory() as folder:
+        # Not by TCP: two kernels that start at once may choose the same port.
+        ipc = Config(KernelManager=dict(transport='ipc', connection_file=f'{folder}/kernel.json'))
+        client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False, coalesce_streams=True,
+                                resources={'metadata': {'path': str(ROOT)}}, config=ipc)
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            sys.exit(f'{path}: {error}')
     if save:
         for cell in notebook.cells:
             if cell.cell_type == 'code':  # without what frameworks say when they are imported

@@ -82,6 +82,7 @@ def published(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures('symbolic_shapes')  # of the export
 @pytest.mark.parametrize('page', PROGRAMS)
 @torch.no_grad()
 def test_program_on_page(page, published, tmp_path, monkeypatch):

@@ -4,10 +4,8 @@ Importing registers all networks as ``mmvit_NAME``, so that timm's ``create_mode
 know them. https://huggingface.co/docs/timm
 """
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
-from itertools import accumulate
 
 import torch
 from timm.models import FeatureInfo, generate_default_cfgs, register_model
@@ -119,12 +117,8 @@ class TimmClassifier(Classifier):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Layer of a parameter for layer-wise decay: blocks, or stages if ``coarse``; the head is the last."""
-        def layer(name: str) -> int:
-            return self.backbone.get_layer_depth(name, 'backbone.')[0]
-
-        depths = [len(self.backbone.stage_layers(stage)) for stage in range(self.backbone.num_stages)]
-        last_layers = list(accumulate(depths, initial=0))  # of stem and stages
-        return (lambda name: bisect_left(last_layers, layer(name))) if coarse else layer
+        depth_of = self.backbone.get_stage_depth if coarse else self.backbone.get_layer_depth
+        return lambda name: depth_of(name, 'backbone.')[0]
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:

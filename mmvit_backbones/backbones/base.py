@@ -1,6 +1,8 @@
 """What every backbone of the package promises to the frameworks (mmpretrain, mmdet, mmseg)."""
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import accumulate
 
 import torch
 from mmengine.logging import print_log
@@ -218,6 +220,12 @@ class Backbone(BaseModule):
             module = getattr(module, part, None)
             depth = depth_of.get(module, depth)
         return depth, len(layers) + 1
+
+    def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """As :meth:`get_layer_depth`, with a stage as one layer: 0 is the stem, ``num_stages`` the last stage."""
+        depth, _ = self.get_layer_depth(param_name, prefix)
+        last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
+        return bisect_left(list(last_layers), depth), self.num_stages + 2
 
 
 @contextmanager

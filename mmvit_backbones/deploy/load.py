@@ -157,7 +157,7 @@ class Pt2File(Exported):
 @contextmanager
 def weights_only() -> Iterator[None]:
     """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
-    before = os.environ.pop(WEIGHTS_ONLY, None)
+    before = os.environ.get(WEIGHTS_ONLY)
     os.environ[WEIGHTS_ONLY] = '1'
     try:
         yield

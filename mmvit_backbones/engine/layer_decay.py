@@ -3,9 +3,6 @@
 Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: ConvNeXt's UperNet recipe (Liu et al.,
 CVPR 2022, arXiv 2201.03545), which ResTv2 follows.
 """
-from bisect import bisect_left
-from itertools import accumulate
-
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -84,11 +81,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                              f'{type(model).__name__} has none')
         scales = {}
         for backbone in backbones:
-            # The last layer of the stem and of every stage.
-            ends = [0, *accumulate(len(backbone.stage_layers(stage)) for stage in range(backbone.num_stages))]
+            is_layer_wise = self.decay_type == 'layer_wise'
+            depth_of = backbone.get_layer_depth if is_layer_wise else backbone.get_stage_depth
             for name, parameter in backbone.named_parameters():
-                layer, num_layers = backbone.get_layer_depth(name)
-                is_layer_wise = self.decay_type == 'layer_wise'
-                steps = num_layers - 1 - layer if is_layer_wise else len(ends) - bisect_left(ends, layer)
-                scales[id(parameter)] = self.decay_rate**steps
+                depth, num_depths = depth_of(name)
+                scales[id(parameter)] = self.decay_rate**(num_depths - 1 - depth)
         return scales

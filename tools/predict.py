@@ -2,13 +2,10 @@
 import argparse
 import sys
 
-from mmengine.config import Config
-
 from mmvit_backbones import accelerate
-from mmvit_backbones.checkpoints.loading import read_checkpoint
-from mmvit_backbones.cli.config import UsageError, config_of_checkpoint, load_config
+from mmvit_backbones.cli.config import UsageError
 from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
-from mmvit_backbones.cli.predict import Predictor, find_device, find_images, plan_drawings
+from mmvit_backbones.cli.predict import Predictor, find_config, find_device, find_images, plan_drawings
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -26,16 +23,10 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def find_config(args: argparse.Namespace) -> Config:
-    if args.config:
-        return load_config(args.config, needs=('model', 'test_dataloader'))
-    if not args.checkpoint:
-        raise UsageError('give --config, or the --checkpoint of a training, which has its config with it')
-    return config_of_checkpoint(read_checkpoint(args.checkpoint, mmap=True), args.checkpoint)
-
-
 def main(args: argparse.Namespace) -> None:
-    cfg = find_config(args)
+    if not args.config and not args.checkpoint:
+        raise UsageError('give --config, or the --checkpoint of a training, which has its config with it')
+    cfg = find_config(args.config, args.checkpoint)
     check_backbone(cfg)
     checkpoint = choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     device = find_device(args.device)

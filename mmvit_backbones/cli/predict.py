@@ -13,13 +13,20 @@ from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..checkpoints.loading import load_from_safe, load_weights
+from ..checkpoints.loading import load_from_safe, load_weights, read_checkpoint
 from ..engine.errors import first_line
 from . import frameworks
-from .config import UsageError, datasets_of
+from .config import UsageError, config_of_checkpoint, datasets_of, load_config
 from .images import SUFFIXES, check_image
 
 _THRESHOLDS = dict(mmdet='pred_score_thr', mmpose='kpt_thr')
+
+
+def find_config(config: str | None, checkpoint: str | None) -> Config:
+    """The config of a file, or the one that a training's checkpoint has with it."""
+    if config:
+        return load_config(config, needs=('model', 'test_dataloader'))
+    return config_of_checkpoint(read_checkpoint(checkpoint, mmap=True), checkpoint)
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..checkpoints.loading import read_checkpoint
-from ..cli.config import UsageError, config_of_checkpoint, load_config
-from ..cli.predict import Predictor
+from ..cli.config import UsageError
+from ..cli.predict import Predictor, find_config
 
 TASK_OF_FRAMEWORK = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
@@ -194,6 +193,4 @@ def load(path: str | PathLike, config: str | None = None, device: str | torch.de
         return OnnxFile(path)
     if path.suffix == '.pt2':
         return Pt2File(path, trust_code)
-    cfg = load_config(config, needs=('model', 'test_dataloader')) if config else \
-        config_of_checkpoint(read_checkpoint(str(path), mmap=True), str(path))
-    return Checkpoint(cfg, str(path), device)
+    return Checkpoint(find_config(config, str(path)), str(path), device)

@@ -1,4 +1,4 @@
-"""Matrix products with one batch dimension."""
+"""Matrix products with one batch dimension, and sums of parts along it."""
 import torch
 from torch import Tensor
 

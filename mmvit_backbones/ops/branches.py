@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import backends, kernels
+from . import backends
+from . import triton as kernels
 
 
 def fork(x: Tensor, count: int, backend: str | None = None) -> Sequence[Tensor]:

@@ -2,7 +2,8 @@
 import torch
 from torch import Tensor
 
-from . import backends, kernels
+from . import backends
+from . import triton as kernels
 
 
 def sigmoid_gate(x: Tensor, gate: Tensor, backend: str | None = None) -> Tensor:

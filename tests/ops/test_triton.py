@@ -208,7 +208,7 @@ def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
 
 def test_operators_are_registered_correctly():
     """For autograd, fake tensors and compilers."""
-    from mmvit_backbones.ops.kernels import residual_window_attention, sigmoid_gate  # registers them
+    from mmvit_backbones.ops.triton import residual_window_attention, sigmoid_gate  # registers them
     assert sigmoid_gate.forward and residual_window_attention.forward
     x, gate = torch.randn(2, 3, 4, 4, device=DEVICE), torch.randn(2, 3, 4, 4, device=DEVICE)
     tests = ('test_schema', 'test_faketensor')

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import kernel_operator, launch
+from .launch import kernel_operator, launch
 
 BLOCK = 1024
 MAX_MAPS = 4

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import kernel_operator, launch
+from .launch import kernel_operator, launch
 
 BLOCK = 1024
 

@@ -12,13 +12,11 @@ import torch
 from .installation import PROVIDERS
 from .ops import (
     backends,
-    branches,
     library,
     normalized_attention,
     pooled_attention,
     residual_attention,
     residual_window_attention,
-    sigmoid_gate,
 )
 from .ops.dispatch import OPERATORS, run_example
 from .version import __version__
@@ -31,8 +29,6 @@ TRITON_OPERATORS = {
     'residual window attention': residual_window_attention.example,
     'normalized attention': normalized_attention.example,
     'scaled logits': normalized_attention.example_logits,
-    'sigmoid gate': sigmoid_gate.example,
-    'branches': branches.example,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 

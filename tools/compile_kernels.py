@@ -26,7 +26,9 @@ from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
 from mmvit_backbones.measure import storage_key, tensors_in
-from mmvit_backbones.ops import backends, kernels, residual_window_attention
+from mmvit_backbones.ops import backends, residual_window_attention
+from mmvit_backbones.ops import triton as kernels
+from mmvit_backbones.ops.triton.launch import warps_of
 
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
@@ -35,7 +37,7 @@ TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '10
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('kernels', nargs='*', default=['*'], help="names or shell patterns, 'sigmoid_gate.*'")
+    parser.add_argument('kernels', nargs='*', default=['*'], help="names or shell patterns, 'residual_attention.*'")
     parser.add_argument('--targets', nargs='+', choices=TARGETS, default=list(TARGETS), help='compute capabilities')
     parser.add_argument('--dtypes', nargs='+', choices=['float16', 'bfloat16', 'float32'], default=['float16'])
     parser.add_argument('--channels', nargs='+', type=int, choices=[16, 32, 64, 128], default=[32, 64, 128],
@@ -91,7 +93,7 @@ def most(kernel, launches, channels, target):
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
         with contextlib.redirect_stdout(io.StringIO()) as log:
             compiled = triton.compile(source_of(kernel, values, constants), target=target,
-                                      options=dict(num_warps=backends.warps_of(constants, target.warp_size)))
+                                      options=dict(num_warps=warps_of(constants, target.warp_size)))
         registers, spills = resources(compiled, log.getvalue())
         found.append((registers, compiled.metadata.shared, spills))
     return [max(column) for column in zip(*found)]

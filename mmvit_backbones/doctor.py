@@ -8,7 +8,6 @@ from importlib.metadata import distributions
 
 import torch
 
-from .installation import PROVIDERS
 from .ops import (
     backends,
     branches,
@@ -20,6 +19,7 @@ from .ops import (
     sigmoid_gate,
     varied_size_window,
 )
+from .utils.installation import PROVIDERS
 from .version import __version__
 
 # Operators in Triton, by the names and with the examples that they are checked by.

@@ -30,12 +30,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.launch import run_script
-from mmvit_backbones.cli.predict import find_device
-from mmvit_backbones.deploy import load
-from mmvit_backbones.deploy.findings import as_json, draw_findings, list_findings
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference import load
+from mmvit_backbones.inference.findings import as_json, draw_findings, list_findings
+from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.layers import VariedSizeWindowAttention
+from mmvit_backbones.training.launch import run_script
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF')
 LARGEST_RATIO = 20  # of the sides: pipelines resize the short one, and the other with it

@@ -11,10 +11,10 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.regional_attention import Group, WindowGrid, regional_attention
 from ..ops.window import needs_padding, relative_position_index
+from ..zoo.converters.regionvit import resize_bicubic, resize_position_bias
 from .base import Backbone, pyramid
 
 PATCH_SIZE = 4

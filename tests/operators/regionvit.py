@@ -4,8 +4,8 @@ from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import RegionViT
 from mmvit_backbones.backbones.regionvit import Stage
-from mmvit_backbones.checkpoints import regionvit
 from mmvit_backbones.ops.regional_attention import WindowGrid, edge_masks
+from mmvit_backbones.zoo.converters import regionvit
 
 
 @torch.no_grad()

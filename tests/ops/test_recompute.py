@@ -6,8 +6,8 @@ from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 from mmvit_backbones.layers import LayerNorm, Mlp
-from mmvit_backbones.measure import SavedStorages, storage_key
 from mmvit_backbones.ops.recompute import recomputable, recompute_input
+from mmvit_backbones.utils.measure import SavedStorages, storage_key
 
 
 class Pair(nn.Module):

@@ -25,7 +25,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.deploy import load
+from mmvit_backbones.inference import load
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
 TIMEOUT = 300  # seconds, on a busy machine

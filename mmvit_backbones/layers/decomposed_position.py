@@ -5,7 +5,6 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32
-from ..ops.recompute import recomputable, recompute_input
 from ..ops.window import needs_padding
 from .block import trunc_normal_
 
@@ -41,8 +40,7 @@ class DecomposedPosition(nn.Module):
     def along(self, dim: int, query: Tensor, table: Tensor, num_keys: int) -> Tensor:
         """Rows are dimension 2 of the queries, columns 3: ``(B, num_heads, h * w, num_keys)``."""
         vectors = self.vectors(table, query.shape[dim], num_keys).transpose(1, 2)
-        first = recomputable(lambda q: q.movedim(dim, 0).flatten(1, 3), query)
-        products = recompute_input(lambda q: q @ vectors, first)
+        products = query.movedim(dim, 0).flatten(1, 3) @ vectors
         return products.unflatten(1, query.movedim(dim, 0).shape[1:4]).movedim(0, dim).flatten(2, 3)
 
     @staticmethod

@@ -144,8 +144,7 @@ def test_requests_at_once_and_memory(server):
         assert process.memory_info().rss - before < 20e6
 
 
-def test_workers_refuse_what_they_cannot_do(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+def test_workers_refuse_what_they_cannot_do():
     tool = runpy.run_path(str(ROOT / 'tools/serve.py'))
     workers, go = tool['Workers'](number=1, queue=2, timeout=0.2), threading.Event()
 

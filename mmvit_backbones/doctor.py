@@ -3,6 +3,7 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from importlib import import_module
 from importlib.metadata import distributions
 
@@ -15,14 +16,14 @@ from .ops import (
     pooled_attention,
     residual_attention,
     residual_window_attention,
-    varied_size_window,
 )
+from .ops.dispatch import OPERATORS, run_example
 from .utils.installation import PROVIDERS
 from .version import __version__
 
 # Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
-    'varied-size window attention (triton)': varied_size_window.example,
+    **{name: partial(run_example, name) for name in OPERATORS},
     'residual attention': residual_attention.example,
     'pooled attention': pooled_attention.example,
     'residual window attention': residual_window_attention.example,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import backends, kernels
+from . import backends
+from . import triton as kernels
 from .batched import flat, scaled_bmm, sum_parts
 from .precision import without_autocast
 

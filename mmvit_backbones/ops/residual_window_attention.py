@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, kernels
+from . import backends
+from . import triton as kernels
 from .precision import product_dtype
 from .residual_attention import residual_attention
 from .window import (

@@ -185,7 +185,7 @@ def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
 
 def test_operators_are_registered_correctly():
     """For autograd, fake tensors and compilers."""
-    from mmvit_backbones.ops.kernels import residual_window_attention  # registers them
+    from mmvit_backbones.ops.triton import residual_window_attention  # registers them
     assert residual_window_attention.forward
     tests = ('test_schema', 'test_faketensor')
     qkv, bias = torch.randn(1, 3, 4, 12, device=DEVICE), torch.randn(2, 4, 4, device=DEVICE)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import mmvit_backbones
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.ops.backends import plain_pytorch
+from mmvit_backbones.ops.dispatch import plain_pytorch
 from mmvit_backbones.utils.config import find_names
 
 NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_tiny', 'regionvit_tiny', 'vitae_tiny',

@@ -25,7 +25,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
-from mmvit_backbones.ops import backends, kernels, residual_window_attention
+from mmvit_backbones.ops import backends, residual_window_attention
+from mmvit_backbones.ops import triton as kernels
+from mmvit_backbones.ops.triton.launch import warps_of
 from mmvit_backbones.utils.measure import storage_key, tensors_in
 
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
@@ -91,7 +93,7 @@ def most(kernel, launches, channels, target):
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
         with contextlib.redirect_stdout(io.StringIO()) as log:
             compiled = triton.compile(source_of(kernel, values, constants), target=target,
-                                      options=dict(num_warps=backends.warps_of(constants, target.warp_size)))
+                                      options=dict(num_warps=warps_of(constants, target.warp_size)))
         registers, spills = resources(compiled, log.getvalue())
         found.append((registers, compiled.metadata.shared, spills))
     return [max(column) for column in zip(*found)]

@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import dot, load_block, store_block
+from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
 
 @triton.jit

@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import block_at, dot, is_inside, load_block, load_rows, store_block, store_rows
+from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
 BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
 

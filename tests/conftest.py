@@ -24,8 +24,10 @@ def pytest_collection_modifyitems(items):
 def run(monkeypatch, capsys):
     """Runs a tool in this process, whose imports are done, and gives what it prints."""
     def run(tool: str, *arguments: str) -> str:
+        path = ROOT / 'tools' / tool
         monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        monkeypatch.syspath_prepend(path.parent)  # as Python does, for scripts that import their neighbors
+        runpy.run_path(str(path), run_name='__main__')
         return capsys.readouterr().out
 
     return run

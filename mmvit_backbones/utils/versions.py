@@ -1,12 +1,9 @@
-"""What differs between versions of PyTorch, from 2.1 to the newest. Imports torch alone, and is imported from anywhere."""
-from __future__ import annotations
-
+"""Differences between versions of PyTorch, from 2.1 to the newest; imports nothing of this package."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree
 
-OLDEST = '2.1'
 # Features, and the version of PyTorch that brought what they are made of.
 NEEDS = {
     'export to ONNX': '2.6',

@@ -1,6 +1,4 @@
 """RegionViT: from the layout of github.com/IBM/RegionViT, classifiers and detectors."""
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import THREE_CONVS, converter, from_zero
@@ -28,24 +26,3 @@ def flatten_norm(key: str, x: Tensor) -> Tensor:
 
 # Of a classifier also ``neck.norm.*``; what detectron2 puts before the backbone's names is left out.
 convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)
-
-
-def resize_bicubic(image: Tensor, side: int) -> Tensor:
-    """``(..., H, W)`` to ``(..., side, side)``, in float32 at least."""
-    dtype = torch.promote_types(image.dtype, torch.float32)
-    resized = F.interpolate(image.to(dtype), size=(side, side), mode='bicubic', align_corners=False)
-    return resized.to(image.dtype)
-
-
-def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
-    """Resizes a wrapped table of position biases, ``(heads, D * D)`` with ``D = 2 * window_size - 1``, to another
-    length: as it is (``wrapped``), or with its displacements put in order before and back after.
-    """
-    old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
-    image = table.unflatten(1, (old_side, old_side))
-    if wrapped:
-        return resize_bicubic(image[None], new_side)[0].flatten(1)
-    # Displacement 0 is at w // 2 and moves to the center, w - 1.
-    old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
-    image = image.roll((old_shift, old_shift), dims=(1, 2))
-    return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)

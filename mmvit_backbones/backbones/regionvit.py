@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_bicubic, resize_position_bias
 from ..ops.window import crop, relative_position_index
+from ..utils import versions
 from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
@@ -42,8 +43,8 @@ class ThreeConvEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv1(images).permute(0, 2, 3, 1)
-        x = convolve(self.conv2, F.gelu(self.norm1(x)))
-        return convolve(self.conv3, F.gelu(self.norm2(x)))
+        x = convolve(self.conv2, versions.gelu(self.norm1(x)))
+        return convolve(self.conv3, versions.gelu(self.norm2(x)))
 
 
 class OneConvEmbed(nn.Module):
@@ -190,7 +191,7 @@ class Projection(nn.Module):
         self.conv = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.conv, F.gelu(self.norm(x)))
+        return convolve(self.conv, versions.gelu(self.norm(x)))
 
 
 class Stage(nn.Module):

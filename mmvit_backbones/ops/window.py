@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import versions
+
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)``, right and bottom, to multiples of ``multiple``."""
@@ -27,7 +29,7 @@ def at_least(size: int, limit: int) -> int:
 
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
     """A part of a channels-last map ``(B, H, W, C)``: reverses padding."""
-    if torch.compiler.is_compiling():  # a slice would have the size min(H, height), which nests from block to block
+    if versions.is_compiling():  # a slice would have the size min(H, height), which nests from block to block
         bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
         return F.pad(x, (0, 0, -left, -right, -top, -bottom))
     return x[:, top:top + height, left:left + width]
@@ -35,7 +37,7 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
 
 def needs_padding(*amounts: int) -> bool:
     """Whether any amount is not 0; in a compiled graph always, since one graph serves all sizes."""
-    return torch.compiler.is_compiling() or any(amounts)
+    return versions.is_compiling() or any(amounts)
 
 
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +62,7 @@ def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tens
 
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
     """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative."""
-    if torch.compiler.is_compiling():  # exporters know no torch.roll by a size-dependent shift
+    if versions.is_compiling():  # exporters know no torch.roll by a size-dependent shift
         for dim in (1, 2):
             length = x.shape[dim]
             # Of numbers from 0 on, for which Inductor turns the index into arithmetic; both are tensors for ONNX.

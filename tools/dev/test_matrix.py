@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sets up and tests the package in the environments that people have: ``make test-matrix``.
 
-The pins of an environment are in ``requirements/``, its folder is ``.venv-NAME``. The sdist of this checkout is built, a
-wheel of it, and this is installed; the tests run against what is installed.
+The pins of an environment are in ``requirements/``, its folder is ``.venv-NAME``. An sdist of this checkout is built,
+from it a wheel, which is installed and tested.
 """
 import argparse
 import json
@@ -124,7 +124,8 @@ def write_table(rows: dict[str, list]) -> None:
     before, table, after = re.split('(?<=<!-- matrix -->\n)|(?=<!-- end of matrix -->)', PAGE.read_text())
     known = {line.split('|')[1].strip(): line for line in table.splitlines()[2:]}
     known.update({name: f'| {" | ".join(map(str, row))} |' for name, row in rows.items()})
-    lines = [f'| {" | ".join(HEADER)} |', '|---' * len(HEADER) + '|', *(known[name] for name in PYTHONS if name in known)]
+    rows = [known[name] for name in PYTHONS if name in known]
+    lines = [f'| {" | ".join(HEADER)} |', '|---' * len(HEADER) + '|', *rows]
     PAGE.write_text(before + '\n'.join(lines) + '\n' + after)
 
 

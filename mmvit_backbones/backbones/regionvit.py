@@ -151,7 +151,7 @@ class Attention(nn.Module):
         attn_mask = None
         if mask is not None:  # a query that sees nothing takes the mean of all values
             q = q * mask.sees
-            attn_mask = (self.position_bias() * mask.sees + mask.mask).flatten(0, 1)[None]
+            attn_mask = (self.position_bias() * mask.sees + mask.mask).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
         x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))

@@ -1,7 +1,7 @@
 """A training step of a classifier, as MMEngine makes it, with mixed precision, recomputation and DDP."""
 import pytest
 import torch
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import OptimWrapper
 
 from mmvit_backbones import get_model
 
@@ -35,6 +35,6 @@ def test_a_classifier_learns(name, amp):
     model = get_model(name, num_classes=3, with_cp=True, drop_path_rate=0.).train()
     model = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    wrapper = AmpOptimWrapper(dtype='bfloat16', optimizer=optimizer) if amp else OptimWrapper(optimizer)
-    found = losses(model, wrapper, torch.randn(4, 3, 64, 64), [0, 1, 2, 0])
+    with torch.autocast('cpu', torch.bfloat16, enabled=amp):  # MMEngine's wrapper for mixed precision needs a GPU
+        found = losses(model, OptimWrapper(optimizer), torch.randn(4, 3, 64, 64), [0, 1, 2, 0])
     assert found[-1] < found[0]

@@ -7,7 +7,6 @@ from it a wheel, which is installed and tested.
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -120,13 +119,14 @@ def train_detectors() -> None:
 
 
 def write_table(rows: dict[str, list]) -> None:
-    """Puts the rows into the page, in the place of earlier ones of the same environments."""
-    before, table, after = re.split('(?<=<!-- matrix -->\n)|(?=<!-- end of matrix -->)', PAGE.read_text())
+    """Writes the rows into the page, in the place of earlier ones of the same environments."""
+    before, start, rest = PAGE.read_text().partition('<!-- matrix -->\n')
+    table, end, after = rest.partition('<!-- end of matrix -->')
     known = {line.split('|')[1].strip(): line for line in table.splitlines()[2:]}
     known.update({name: f'| {" | ".join(map(str, row))} |' for name, row in rows.items()})
     rows = [known[name] for name in PYTHONS if name in known]
     lines = [f'| {" | ".join(HEADER)} |', '|---' * len(HEADER) + '|', *rows]
-    PAGE.write_text(before + '\n'.join(lines) + '\n' + after)
+    PAGE.write_text(before + start + '\n'.join(lines) + '\n' + end + after)
 
 
 def test(name: str) -> list | None:

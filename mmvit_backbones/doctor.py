@@ -9,7 +9,6 @@ from importlib.metadata import distributions
 
 import torch
 
-from .installation import PROVIDERS
 from .ops import (
     backends,
     library,
@@ -19,6 +18,7 @@ from .ops import (
     residual_window_attention,
 )
 from .ops.dispatch import OPERATORS, run_example
+from .utils.installation import PROVIDERS
 from .version import __version__
 
 # Operators in Triton, by the names and with the examples that they are checked by.

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from helpers import ROOT
 
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.engine import InterruptHook
+from mmvit_backbones.training import InterruptHook
+from mmvit_backbones.zoo.files import load_checkpoint_file
 
-TINY = ROOT / 'tests/cli/tiny_classifier.py'
+TINY = ROOT / 'tests/training/tiny_classifier.py'
 # The server is started with the first process.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine',
-                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.cli.memory'])
+                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.training.memory'])
 
 
 class Run:
@@ -151,7 +151,6 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
     if before is not None:
         before()
     sys.argv = arguments
-    sys.path.insert(0, str(ROOT / 'tools'))
     try:
         runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
     finally:

@@ -3,9 +3,9 @@ import argparse
 import sys
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
-from mmvit_backbones.cli.predict import Predictor, find_config, find_device, find_images, plan_drawings
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference.predictor import Predictor, find_config, find_device, find_images, plan_drawings
+from mmvit_backbones.training.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
 
 
 def get_parser() -> argparse.ArgumentParser:

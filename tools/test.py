@@ -4,13 +4,13 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvit_backbones.checkpoints.loading import use_safe_loading
-from mmvit_backbones.cli import frameworks, launch
-from mmvit_backbones.cli.config import load_config
-from mmvit_backbones.cli.data_check import check_data
-from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.run_care import set_work_dir
-from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
+from mmvit_backbones.data.checks import check_data
+from mmvit_backbones.data.custom_data import add_data_arguments, use_custom_data
+from mmvit_backbones.inference import frameworks
+from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
+from mmvit_backbones.training.run_setup import set_work_dir
+from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.zoo.loading import use_safe_loading
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
@@ -41,7 +41,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_own_data(cfg, args)
+    use_custom_data(cfg, args)
     if args.real:
         frameworks.use_real(cfg, args.real)
     if args.imagenet_variant:

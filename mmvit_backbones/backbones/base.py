@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints.loading import load_backbone
+from ..zoo.loading import load_backbone
 
 
 class Backbone(BaseModule):

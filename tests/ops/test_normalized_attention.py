@@ -4,8 +4,8 @@ import random
 import pytest
 import torch
 
-from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops.normalized_attention import normalized_attention, reference, scaled_logits
+from mmvit_backbones.utils.measure import SavedStorages
 
 
 def gradients(function, *inputs):

@@ -12,7 +12,6 @@ import torch
 from .ops import (
     backends,
     library,
-    normalized_attention,
     pooled_attention,
     residual_attention,
     residual_window_attention,
@@ -27,8 +26,6 @@ TRITON_OPERATORS = {
     'residual attention': residual_attention.example,
     'pooled attention': pooled_attention.example,
     'residual window attention': residual_window_attention.example,
-    'normalized attention': normalized_attention.example,
-    'scaled logits': normalized_attention.example_logits,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 

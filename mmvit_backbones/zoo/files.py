@@ -4,8 +4,8 @@ import os
 import os.path as osp
 import pickle
 import re
+import tarfile
 import zipfile
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from ..errors import CheckpointError, CheckpointNotFoundError
+from ..utils import versions
+from .archive import history_method, read_archive
 
+FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of what torch.save wrote before version 1.6
 DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
 
 
@@ -52,6 +55,11 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
     is_archive = zipfile.is_zipfile(path)
+    if versions.is_older('2.10'):
+        if not is_archive:
+            raise pickle.UnpicklingError
+        _check_sums(path)
+        return read_archive(path, map_location or 'cpu')
     if is_archive and not mmap:
         _check_sums(path)
     with torch.serialization.safe_globals(_training_state_types()):
@@ -71,6 +79,9 @@ def _what_is_wrong(path: str, error: Exception) -> str:
     with open(path, 'rb') as file:
         if file.read(256).lstrip().startswith(b'<'):
             return 'is a web page, not a checkpoint: the download went wrong'
+    if versions.is_older('2.10') and _is_of_former_format(path):
+        return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
+                'safely; PyTorch 2.10 and newer can, or save its weights as safetensors')
     if not isinstance(error, pickle.UnpicklingError):
         first_line = str(error).strip().split('\n')[0] or type(error).__name__
         return f'is truncated or corrupt: {first_line}'
@@ -79,20 +90,19 @@ def _what_is_wrong(path: str, error: Exception) -> str:
     return 'is truncated or corrupt, or torch.save did not write it'  # the error's text advises to allow code
 
 
+def _is_of_former_format(path: str) -> bool:
+    """Returns whether a file is a pickle that begins with torch's number, or a tar archive."""
+    with open(path, 'rb') as file:
+        return file.read(len(FORMER_START)) == FORMER_START or tarfile.is_tarfile(path)
+
+
 def _training_state_types() -> list:
     """What a training state of MMEngine (its log history) or timm (its options) holds in addition to tensors."""
     rebuild_array = np.empty(0).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
     return [
-        argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (_history_method, 'builtins.getattr'),
+        argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (history_method, 'builtins.getattr'),
         *((rebuild_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
         *((rebuild_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core'))
     ]
-
-
-def _history_method(owner: type, name: str) -> Callable:
-    """Stands in for getattr, by which a HistoryBuffer refers to its own methods, and allows nothing else."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise pickle.UnpicklingError('GLOBAL getattr')
-    return getattr(HistoryBuffer, name)

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -83,3 +84,12 @@ def test_mmengine_reads_safetensors(tmp_path, own_loaders):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='nothing.pth does not exist'):
         load_checkpoint_file(tmp_path / 'nothing.pth')
+
+
+def test_the_former_format_is_read_where_torch_reads_it_safely(tmp_path):
+    torch.save({'weight': torch.ones(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    if versions.is_older('2.10'):
+        with pytest.raises(CheckpointError, match='PyTorch 2.10 and newer can'):
+            load_checkpoint_file(tmp_path / 'a.pth')
+    else:
+        assert load_checkpoint_file(tmp_path / 'a.pth')['weight'].sum() == 3

@@ -40,7 +40,7 @@ PINS = [ROOT / 'requirements' / name
                      *(['adapters.txt', 'serve.txt'] if OPENMMLAB_KIND == 'forks' else []))]
 BUILD, TORCH, OPENMMLAB, *WHEELS = PINS
 OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
-PYTHON_VERSIONS = '3.11', '3.12', '3.13'  # those for which the pinned packages have wheels
+PYTHON_VERSIONS = '3.10', '3.11', '3.12', '3.13'  # those for which the pinned packages have wheels
 DISK_GB = 12
 HEARTBEAT_SECONDS = 20
 STEPS = 7
@@ -56,6 +56,9 @@ ADVICE = {
     '|Network is unreachable|Read timed out|Connection reset|Connection refused|incomplete-download':
         'the package index does not answer; check the network, set HTTPS_PROXY behind a proxy, '
         'PIP_INDEX_URL for an index of your own, and call again',
+    'Ignored the following versions that require a different python version':
+        'this Python cannot have a pinned version, which the message above names; install one of those that '
+        'docs/upstream.md lists, and name it: make setup PYTHON=/path/to/python3.12',
     'No matching distribution found':
         'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf names an index of your own, '
         'it has to mirror pypi.org, or let PIP_EXTRA_INDEX_URL name one that has it',
@@ -73,8 +76,8 @@ class SetupError(Exception):
 
 
 def read_pins(file):
-    """{package: version} of a requirements file."""
-    lines = (line.split('#')[0].strip() for line in file.read_text().splitlines())
+    """{package: version} of a requirements file; of several pins of a package that for the newest Python."""
+    lines = (re.split('[#;]', line)[0].strip() for line in reversed(file.read_text().splitlines()))
     return dict(re.split('={2,3}', line) for line in lines if line)
 
 
@@ -169,7 +172,7 @@ def find_python():
     """A Python that can create environments, and its version; that of an environment that is there comes first."""
     probe = ('import sys, venv, ensurepip; '
              'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
-    for name in (PYTHON, sys.executable, *(f'python{version}' for version in PYTHON_VERSIONS)):
+    for name in (PYTHON, sys.executable, *(f'python{version}' for version in PYTHON_VERSIONS[1:]), 'python3.10'):
         try:
             version, executable = output(name, '-c', probe).strip().split(' ', 1)
         except (OSError, subprocess.CalledProcessError):

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, RelativePositionBias
+from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_window_attention import residual_window_attention
 from ..ops.window import at_most, needs_padding, shifted_window_mask, to_multiple
 from .swin import NORM_EPS, SwinBase
@@ -90,7 +90,7 @@ class ReSwin(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         attn = WindowAttention(channels, num_heads, self.window_size)
-        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS)
+        return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

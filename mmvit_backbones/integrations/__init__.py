@@ -1,1 +1,1 @@
-"""Backbones as other libraries want them. Import the module of the library that you have; this one imports none."""
+"""Adapters for other libraries. Import the module of your library; this package imports none."""

@@ -1,4 +1,4 @@
-"""Command line, processes and checkpoints of the scripts in tools/."""
+"""Command line, processes and checkpoints of the training and test scripts."""
 import argparse
 import gc
 import os
@@ -23,7 +23,7 @@ from ..zoo.variants import VARIANTS, find_variant
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what training and testing have in common."""
+    """Adds the common arguments of training and testing."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
     add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
@@ -34,7 +34,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def output_file(path: str) -> str:
-    """Type of an argument that names a file to write: its folder is made and it can be written, before any work."""
+    """Argument type of an output file: creates its folder and checks that it is writable."""
     is_new = not osp.exists(path)
     try:
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
@@ -57,7 +57,7 @@ def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights of the backbone."""
+    """Returns the checkpoint of the command line: a file or address, or with --pretrained the authors' weights."""
     if bool(checkpoint) == bool(tag):
         raise UsageError('give either a checkpoint or --pretrained')
     if checkpoint:
@@ -75,13 +75,13 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
 
 
 def official_name(network: str, tag: str | bool) -> str:
-    """The name under which the authors' weights of a network are read."""
+    """Returns the ``official://`` name of a network's weights."""
     find_variant(network).find_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the command line and run main(args); a mistake of the user ends it with one line."""
+    """Parses the command line and runs ``main(args)``; errors of the user are printed in one line."""
     try:
         args = parser.parse_args()
     except ValueError:
@@ -109,7 +109,7 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
 
 
 def _lost_process(error: Exception) -> str | None:
-    """Say which process has gone, if that is what an error, or one that it came from, is about."""
+    """Returns the name of a lost process if it caused an error, else None."""
     chain = [error]
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
@@ -131,7 +131,7 @@ def _lost_process(error: Exception) -> str | None:
 
 
 def check_launcher(launcher: str) -> None:
-    """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
+    """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
@@ -140,7 +140,7 @@ def check_launcher(launcher: str) -> None:
 
 
 def set_slurm_ranks() -> None:
-    """Name rank and meeting point as torchrun does, from the start; mmengine does so when it connects the processes."""
+    """Sets torchrun's variables for rank and address; mmengine sets them only when it connects the processes."""
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ['SLURM_LOCALID'])
     hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
@@ -151,7 +151,7 @@ def set_slurm_ranks() -> None:
 
 
 def init_processes(cfg: Config, launcher: str) -> None:
-    """Tell mmengine about the launcher; without GPUs, connect the processes here, which it cannot do."""
+    """Sets the launcher in the config; without GPUs, connects the processes, which mmengine cannot do."""
     cfg.launcher = launcher
     if launcher == 'none' or torch.cuda.is_available():
         return
@@ -169,7 +169,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
 
 
 def use_sharding(cfg: Config) -> None:
-    """Have the processes share out weights and optimizer states (:class:`ShardedStrategy`)."""
+    """Shards weights and optimizer states over the processes (:class:`ShardedStrategy`)."""
     if cfg.launcher == 'none':
         raise UsageError('--strategy fsdp needs processes to share with: tools/dist_train.sh and slurm_train.sh '
                          'start them')
@@ -179,7 +179,7 @@ def use_sharding(cfg: Config) -> None:
 
 
 def check_backbone(cfg: Config) -> Backbone | None:
-    """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
+    """Builds a backbone of this package on the meta device and returns it; raises UsageError for bad arguments."""
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
     if not (backbone_type and issubclass(backbone_type, Backbone)):
@@ -198,7 +198,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files of a model's pretrained weights; those for ``backbone``, on the meta device, must fit its own."""
+    """Reads the files of a model's pretrained weights; those for ``backbone``, on the meta device, must match it."""
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
         if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
@@ -216,7 +216,7 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
 
 
 def check_checkpoint(filename: str) -> None:
-    """Read a checkpoint to see that it is one; names that others resolve are left to them."""
+    """Checks that a checkpoint can be read; names that other loaders resolve are skipped."""
     if _is_readable(filename):
         read_checkpoint(filename, mmap=True)
 

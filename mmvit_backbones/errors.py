@@ -1,20 +1,24 @@
-"""Errors of the package. Each message is one line that names the value and what is allowed."""
+"""Errors of the package. Each message is one line with what came, what is allowed or what to do."""
 
 
-class UsageError(Exception):
-    """An error in the user's input."""
+class MMViTError(Exception):
+    """Base of the errors of this package."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that can't be used; the message names it and the reason."""
+class UsageError(MMViTError, ValueError):
+    """A config, an argument or a file of the user's that can't be used."""
+
+
+class CheckpointError(MMViTError, ValueError):
+    """A checkpoint that can't be used."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """A checkpoint that does not exist."""
 
 
-class TrainingError(RuntimeError):
-    """A training that cannot continue; the message names the reason and remedies.
+class TrainingError(MMViTError, RuntimeError):
+    """A training that cannot go on; the message also names what to try.
 
     A data loader re-raises an error of its worker with the traceback in the message: only the line itself is kept.
     """
@@ -24,5 +28,5 @@ class TrainingError(RuntimeError):
 
 
 def first_line(error: Exception) -> str:
-    """Returns the type of an error and the first line of its message."""
+    """Returns the class of an error and the first line of its message."""
     return f'{type(error).__name__}: {error}'.strip().split('\n')[0]

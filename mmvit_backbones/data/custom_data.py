@@ -1,5 +1,4 @@
-"""Changes a config to custom data, or to another folder of its data set."""
-import argparse
+"""Point a config to data of one's own, or to the folder of a standard data set."""
 import os.path as osp
 from pathlib import Path
 
@@ -15,21 +14,13 @@ SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, o
 MASKS_TO_CHECK = 100  # more would take long
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument('--class-folder', metavar='FOLDER',
-                       help='data of your own for a classifier: train/CLASS/ and val/CLASS/ with images')
-    group.add_argument('--coco-folder', metavar='FOLDER',
-                       help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
-    group.add_argument('--seg-folder', metavar='FOLDER',
-                       help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
-    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
-
-
-def use_custom_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Applies the data options of the command line to the config, after checking the data."""
-    for use in (use_class_folder, use_coco_folder, use_seg_folder, use_data_root):
-        if folder := getattr(args, use.__name__.removeprefix('use_')):
+def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: str | None = None,
+                    seg_folder: str | None = None, data_root: str | None = None) -> None:
+    """Points a config to a folder of one of four kinds, after checking its content; without a folder, does nothing."""
+    folders = {use_class_folder: class_folder, use_coco_folder: coco_folder, use_seg_folder: seg_folder,
+               use_data_root: data_root}
+    for use, folder in folders.items():
+        if folder:
             use(cfg, folder)
 
 

@@ -5,10 +5,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..data import ImageNetVariant
 from ..errors import UsageError
-from ..utils.config import datasets_of, metrics_of
-
-VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
-                   mmpose='PoseLocalVisualizer')
+from ..utils.config import VISUALIZERS, datasets_of, metrics_of
 
 _VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook',
                             mmpose='PoseVisualizationHook')

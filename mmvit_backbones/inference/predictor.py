@@ -14,10 +14,10 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..errors import UsageError, first_line
+from ..utils.config import VISUALIZERS as VISUALIZER_TYPES
 from ..utils.config import config_of_checkpoint, datasets_of, load_config
 from ..utils.images import SUFFIXES, check_image
 from ..zoo.loading import load_from_safe, load_weights, read_checkpoint
-from . import frameworks
 
 _THRESHOLDS = dict(mmdet='pred_score_thr', mmpose='kpt_thr')
 
@@ -79,7 +79,7 @@ class Predictor:
         steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps)
         self.collate = default_collate if self.framework == 'mmpretrain' else pseudo_collate
-        self.visualizer = VISUALIZERS.build(dict(type=frameworks.VISUALIZERS[self.framework], name='predictions'))
+        self.visualizer = VISUALIZERS.build(dict(type=VISUALIZER_TYPES[self.framework], name='predictions'))
         # The names of the classes; of the data set, no files are read.
         metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
         meta = {**metainfo, **state.get('meta', {}).get('dataset_meta', {})}

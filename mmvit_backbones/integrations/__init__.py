@@ -1,1 +1,1 @@
-"""Adapters for other libraries. Import the module of your library; this package imports none."""
+"""Backbones with the interfaces of other libraries. Import the module of the library that you have."""

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from ..errors import UsageError
-from ..inference.frameworks import VISUALIZERS
+from ..utils.config import VISUALIZERS
 from . import RELIABLE_HOOKS
 
 BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
@@ -88,3 +88,19 @@ def set_precision(cfg: Config, dtype: str | None) -> None:
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             cfg.optim_wrapper.pop(key, None)
+
+
+def set_batch_size(cfg: Config, batch_size: int) -> None:
+    if batch_size < 1:
+        raise UsageError(f'--batch-size is {batch_size}; allowed is a whole number from 1')
+    loader = cfg.train_dataloader
+    target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
+    if 'batch_size' not in target:
+        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
+    target.batch_size = batch_size
+
+
+def use_auto_scale_lr(cfg: Config) -> None:
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise UsageError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+    cfg.auto_scale_lr.enable = True

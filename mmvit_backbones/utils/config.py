@@ -9,10 +9,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..errors import UsageError, first_line
-from ..training import RELIABLE_HOOKS
-from ..zoo.variants import list_models
 
 TUPLE = '_tuple_'
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
+                   mmpose='PoseLocalVisualizer')
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
@@ -22,14 +23,6 @@ _OTHER_KEYS = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
     'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
 }
-
-
-def find_names(patterns: Sequence[str]) -> list[str]:
-    """Returns the networks that match names or shell patterns."""
-    names = [name for pattern in patterns for name in list_models(pattern)]
-    if not names:
-        raise UsageError(f'no network is called {" or ".join(patterns)}; there are: {", ".join(list_models())}')
-    return names
 
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
@@ -57,9 +50,8 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
             cfg[key].persistent_workers = False
     hooks = cfg.get('default_hooks') or {}
-    for name in RELIABLE_HOOKS:  # mmengine leaves out those set to None of its own alone
-        if name in hooks and hooks[name] is None:
-            hooks.pop(name)
+    for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
+        hooks.pop(name)  # mmengine allows None for its own alone
     return cfg
 
 

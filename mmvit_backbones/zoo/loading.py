@@ -6,7 +6,7 @@ from difflib import get_close_matches
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import Tensor, nn
@@ -173,6 +173,17 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
     else:
         return
     _load(model, weights, source, variant.name, None if task == 'backbone' else '', new_head)
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone:
+    """``Pretrained`` of a backbone of this package: :func:`load_backbone` with its arguments."""
+
+    def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
+        self.checkpoint, self.prefix = checkpoint, prefix
+
+    def __call__(self, backbone: BaseModule) -> None:
+        load_backbone(backbone, self.checkpoint, self.prefix)
 
 
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:

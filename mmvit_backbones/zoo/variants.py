@@ -5,12 +5,12 @@ one row, one ``arch`` of its backbone, configs and goldens. ``published.csv`` ha
 sizes, ``weights.csv`` the addresses of checkpoints; ``tools/dev/make_metafiles.py`` writes the metafiles and the tables
 of the documentation from the three.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
 from .converters import refiner, regionvit, rest, revit, vitae
 from .weights import WEIGHTS, Weights
 
@@ -322,3 +322,11 @@ def list_models(pattern: str = '*') -> list[str]:
         ['reswin_tiny']
     """
     return sorted(name for name in VARIANTS if fnmatchcase(name, pattern))
+
+
+def find_names(patterns: Sequence[str]) -> list[str]:
+    """Returns the variants that match any of some names or shell patterns; UsageError is raised if none does."""
+    names = [name for pattern in patterns for name in list_models(pattern)]
+    if not names:
+        raise UsageError(f'no network is called {" or ".join(patterns)}; there are: {", ".join(list_models())}')
+    return names

@@ -1,4 +1,4 @@
-"""Point a config to data of one's own, or to the folder of a standard data set."""
+"""Changes a config to custom data, or to another folder of its data set."""
 import os.path as osp
 from pathlib import Path
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from .. import layers
 from ..layers import PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
-from ..ops.refined_attention import image_by_image, relu6_
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
@@ -81,8 +80,8 @@ class Refiner(nn.Module):
 
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
-        x = relu6_(self.norm1(self.expand(attn)))
-        x = relu6_(self.norm2(self.depthwise(x)))
+        x = F.relu6(self.norm1(self.expand(attn)))
+        x = F.relu6(self.norm2(self.depthwise(x)))
         return self.norm3(self.project(x)) + attn
 
 
@@ -117,7 +116,7 @@ class SharedAttention(nn.Module):
     def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to the same."""
         v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        x = self.norm(image_by_image(self.refiner, prev_attn)) @ v
+        x = self.norm(self.refiner(prev_attn)) @ v
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 

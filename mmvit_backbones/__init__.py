@@ -12,8 +12,6 @@ except ModuleNotFoundError:
 else:
     from . import backbones, data, heads, losses, necks, training  # noqa: F401
     from .accelerate import accelerate
-    from .integrations.mmpretrain import register_when_imported
     from .zoo import convert_state_dict, get_model, list_models
 
-    register_when_imported()
     __all__ = ['__version__', 'accelerate', 'convert_state_dict', 'get_model', 'list_models']

@@ -1,22 +1,26 @@
-"""The errors of the package: each message is one line that says what came and what is allowed."""
+"""Errors of the package. Each message is one line with what came, what is allowed or what to do."""
 
 
-class UsageError(Exception):
-    """A mistake of the user's; its text is one line that says what came and what is allowed."""
+class MMViTError(Exception):
+    """Base of the errors of this package."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that can't be used; the message is one line that names it and says why."""
+class UsageError(MMViTError, ValueError):
+    """A config, an argument or a file of the user's that can't be used."""
+
+
+class CheckpointError(MMViTError, ValueError):
+    """A checkpoint that can't be used."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """A checkpoint that is not there."""
+    """A checkpoint that does not exist."""
 
 
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message is one line that says why and what to try.
+class TrainingError(MMViTError, RuntimeError):
+    """A training that cannot go on; the message also names what to try.
 
-    A data loader raises an error of its worker again, with the traceback in the message: only the line itself is kept.
+    A data loader re-raises an error of its worker with the traceback in the message: only the line itself is kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -24,5 +28,5 @@ class TrainingError(RuntimeError):
 
 
 def first_line(error: Exception) -> str:
-    """The kind of an error, and the first line of what it says."""
+    """Returns the class of an error and the first line of its message."""
     return f'{type(error).__name__}: {error}'.strip().split('\n')[0]

@@ -117,13 +117,6 @@ def hold_signals(ready) -> None:
         time.sleep(0.01)
 
 
-def look_into_the_hub() -> None:
-    """Where mmpretrain was imported first, as in the server."""
-    import mmpretrain
-    assert list(sys.modules).index('mmpretrain') < list(sys.modules).index('mmvit_backbones')
-    assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
-
-
 def load_cuda_kernels(path: str) -> None:
     torch.ops.load_library(path)
     assert torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_attention', 'CUDA')

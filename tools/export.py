@@ -19,9 +19,10 @@ from mmvit_backbones.export.models import FORMATS, check_agreement, check_path, 
 from mmvit_backbones.export.parts import Half, Parts, check_exportable, split
 from mmvit_backbones.inference.load import Checkpoint, load
 from mmvit_backbones.inference.predictor import find_images
-from mmvit_backbones.training.launch import add_config_options, check_backbone, check_checkpoint, run_script
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import read_rgb
+from mmvit_backbones.utils.scripts import add_config_options, run_script
+from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 
 CHECKED_IMAGES = 8
 

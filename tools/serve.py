@@ -34,7 +34,7 @@ from mmvit_backbones.inference import load
 from mmvit_backbones.inference.findings import as_json, draw_findings, list_findings
 from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.training.launch import run_script
+from mmvit_backbones.utils.scripts import run_script
 
 sys.path.append(str(Path(__file__).parent / 'analysis'))
 import visualize_attention  # noqa: E402

@@ -7,12 +7,12 @@ from itertools import accumulate
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..utils import versions
-from ..zoo.loading import load_backbone
 
 
 class Backbone(BaseModule):
@@ -108,7 +108,7 @@ class Backbone(BaseModule):
         finally:
             self.init_cfg = init_cfg
         for entry in [] if is_repeated else pretrained:
-            load_backbone(self, entry['checkpoint'], entry.get('prefix'))
+            WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
@@ -194,6 +194,7 @@ class Backbone(BaseModule):
         """
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(*args)
+        # torch.compile takes no context managers here.
         context = {} if versions.is_compiling() else {
             'context_fn': lambda: (nullcontext(), without_tracking(block))}
         return checkpoint(block, *args, use_reentrant=False, **context)
@@ -230,7 +231,7 @@ class Backbone(BaseModule):
 
 @contextmanager
 def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Batch norms in training leave their running statistics as they are."""
+    """Batch norms leave their running statistics as they are, and save the same tensors as with tracking."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -9,9 +9,10 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, RelativePositionBias
+from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_window_attention import residual_window_attention
 from ..ops.window import at_most, needs_padding, shifted_window_mask, to_multiple
+from ..utils import versions
 from .swin import NORM_EPS, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
@@ -50,7 +51,7 @@ def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     if logits.shape[1:3] == (num_windows, num_heads):
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
-    if not torch.compiler.is_compiling() and logits.shape[1] % count == 0:
+    if not versions.is_compiling() and logits.shape[1] % count == 0:
         return logits[:, ::logits.shape[1] // count].unflatten(1, (num_windows, num_heads))
     index = torch.arange(count, device=logits.device) * logits.shape[1] // count
     return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
@@ -90,7 +91,7 @@ class ReSwin(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         attn = WindowAttention(channels, num_heads, self.window_size)
-        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS)
+        return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

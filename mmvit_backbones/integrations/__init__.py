@@ -1,1 +1,1 @@
-"""Backbones as other libraries want them. Import the module of the library that you have; this one imports none."""
+"""Backbones with the interfaces of other libraries. Import the module of the library that you have."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..utils import versions
 from . import backends
 from .residual_attention import TritonAttention, mean_of_cells, plain
 
@@ -38,7 +39,7 @@ def pooled_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None
     on_triton = backends.choose(backend, q, q.shape[-1], 'pooled attention', example) == 'triton'
     query_grid, key_grid = q.shape[2:4], k.shape[2:4]
     prev_cell, means = 1, None
-    if on_triton and not torch.compiler.is_compiling():  # a compiler need not ask whether a size is even
+    if on_triton and not versions.is_compiling():  # a compiler need not ask whether a size is even
         if prev_logits is not None:
             prev_cell = cell_side(key_grid, prev_logits.shape[4:]) or 1
         if next_shape is not None:
@@ -70,7 +71,7 @@ def pool_logits(logits: Tensor, next_shape: Sequence[int]) -> Tensor:
 
     The mean of the heads, where their number changes; averages of queries, and of keys where they become fewer.
     """
-    if not torch.compiler.is_compiling():
+    if not versions.is_compiling():
         shape = coarsest(logits.shape[1:], next_shape)
         if all(given % length == 0 for given, length in zip(logits.shape[1:], shape)):
             return mean_of_cells(logits, shape)
@@ -110,7 +111,7 @@ def upsample_keys(logits: Tensor, grid: Sequence[int]) -> Tensor:
         if logits.shape[dim] < length:
             index = torch.arange(length, device=logits.device)
             below, odd = logits.index_select(dim, index // 2), length - length // 2 * 2
-            if torch.compiler.is_compiling() or odd:
+            if versions.is_compiling() or odd:
                 below = (below + logits.index_select(dim, index // 2 + index % 2 * odd)) / 2
             logits = below
     return logits

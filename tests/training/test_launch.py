@@ -21,9 +21,10 @@ from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.predictor import find_images, plan_drawings
-from mmvit_backbones.training.launch import check_backbone, check_pretrained, choose_checkpoint, output_file
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import check_image
+from mmvit_backbones.utils.scripts import output_file
+from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
 
 HERE = Path(__file__).resolve().parent
 

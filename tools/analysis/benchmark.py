@@ -36,10 +36,10 @@ from mmvit_backbones import accelerate
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.load import load
 from mmvit_backbones.inference.predictor import find_images
-from mmvit_backbones.utils.config import find_names
 from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.variants import find_names
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'
 

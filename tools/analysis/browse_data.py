@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import add_data_arguments, use_custom_data
+from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.frameworks import VISUALIZERS as FRAMEWORKS_VISUALIZERS
-from mmvit_backbones.training.launch import add_config_options, output_file, run_script
+from mmvit_backbones.utils.config import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.scripts import add_config_options, add_data_arguments, output_file, run_script
 
 COLUMNS = 4
 CLASSES_SHOWN = 4
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     if cfg.default_scope == 'mmpose':
         raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn here')
-    use_custom_data(cfg, args)
+    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
     check_data(cfg, [args.split])
     init_default_scope(cfg.default_scope)
     images, samples, metainfo = read_batch(cfg, args.split, args.number, args.seed)

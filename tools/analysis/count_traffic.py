@@ -15,11 +15,10 @@ import json
 import torch
 from mmengine.registry import MODELS
 
-from mmvit_backbones.training.launch import run_script
-from mmvit_backbones.utils.config import find_names
 from mmvit_backbones.utils.measure import count
+from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.build import import_mmpretrain
-from mmvit_backbones.zoo.variants import VARIANTS
+from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 # Of the authors' classifiers, batch 64, 224 x 224, bfloat16: kernels and GB moved of forward and of a step.
 AUTHORS = {

@@ -15,7 +15,7 @@ from drawing import plt
 from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.launch import run_script
+from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.variants import find_variant
 
 matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text

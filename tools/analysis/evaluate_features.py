@@ -18,11 +18,13 @@ from torch import nn
 
 from mmvit_backbones import accelerate
 from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import add_data_arguments, use_custom_data
+from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.predictor import build_model, find_device
-from mmvit_backbones.training import launch
+from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import datasets_of, load_config
+from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe, load_weights
 
@@ -34,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a classifier's config; its head is not used")
     parser.add_argument('checkpoint', nargs='?', help="file or http(s) address, in the authors' layout or in ours")
-    launch.add_pretrained_argument(parser)
+    scripts.add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--neighbors', type=int, nargs='+', default=[20], metavar='K', help='default: 20')
     parser.add_argument('--regularization', type=float, nargs='+', default=[0.001, 0.01, 0.1, 1.], metavar='C',
@@ -42,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
                              'held out, three times (default: 0.001 0.01 0.1 1)')
     parser.add_argument('--save', metavar='FILE.npz', help='features and labels')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
-    launch.add_config_options(parser)
+    scripts.add_config_options(parser)
     return parser
 
 
@@ -52,10 +54,10 @@ def main(args: argparse.Namespace) -> None:
     if cfg.default_scope != 'mmpretrain':
         raise UsageError(f'{args.config} has default_scope={cfg.default_scope!r}; features are those of classifiers, '
                          'mmpretrain')
-    use_custom_data(cfg, args)
+    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
     check_data(cfg, ['train', 'test'])
-    launch.check_backbone(cfg)
-    checkpoint = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
+    checks.check_backbone(cfg)
+    checkpoint = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     model = accelerate(load_model(cfg, checkpoint).to(find_device(args.device)), inference=True)
     sets = {split: features_of(model, loader) for split, loader in find_loaders(cfg).items()}
     (train, labels), (test, truth) = sets.values()
@@ -134,4 +136,4 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth:
 
 
 if __name__ == '__main__':
-    launch.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main)

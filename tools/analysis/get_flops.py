@@ -16,10 +16,9 @@ from mmengine.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvit_backbones.ops.dispatch import plain_pytorch
-from mmvit_backbones.training.launch import run_script
-from mmvit_backbones.utils.config import find_names
+from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.build import import_mmpretrain
-from mmvit_backbones.zoo.variants import VARIANTS
+from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from pathlib import Path
 from drawing import plt, save_figure
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.launch import output_file, run_script
+from mmvit_backbones.utils.scripts import output_file, run_script
 
 COLUMNS = 3
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}

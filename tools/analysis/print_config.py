@@ -21,8 +21,9 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.launch import add_config_options, check_backbone, output_file, run_script
 from mmvit_backbones.utils.config import load_config, mark_tuples
+from mmvit_backbones.utils.scripts import add_config_options, output_file, run_script
+from mmvit_backbones.zoo.checks import check_backbone
 
 DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')

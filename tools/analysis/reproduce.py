@@ -18,9 +18,11 @@ from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_data_root
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference import frameworks
-from mmvit_backbones.training import CheckpointMatchHook, launch
+from mmvit_backbones.training import CheckpointMatchHook
 from mmvit_backbones.training.run_setup import set_work_dir
+from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 from mmvit_backbones.zoo.published import FIGURES
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
@@ -42,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
                         help="ImageNet's reassessed labels (default: %(default)s)")
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/CONFIG NAME)')
-    launch.add_config_options(parser)
+    scripts.add_config_options(parser)
     return parser
 
 
@@ -102,13 +104,13 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
     missing, checkpoint = [], ''
     try:
         cfg = make_config(args, path)
-        launch.check_backbone(cfg)
+        checks.check_backbone(cfg)
         check_data(cfg, ['test'])
     except UsageError as error:
         missing.append(str(error))
     try:
         checkpoint = args.checkpoint or published_checkpoint(path.stem)
-        launch.check_checkpoint(checkpoint)
+        checks.check_checkpoint(checkpoint)
     except CheckpointError as error:
         missing.append(f'{error}; --checkpoint takes another')
     if missing:
@@ -129,7 +131,7 @@ def published_checkpoint(config: str) -> str:
         task = '' if task == 'imagenet' else task
         wanted = '_'.join(filter(None, [task, *differences])) or str(variant.img_size)
         variant.find_weights(wanted)  # which fails and tells what there is
-    return launch.official_name(variant.name, tag)
+    return checks.official_name(variant.name, tag)
 
 
 def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
@@ -156,4 +158,4 @@ def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
 
 
 if __name__ == '__main__':
-    launch.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main)

@@ -20,15 +20,10 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.predictor import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.training.launch import (
-    add_pretrained_argument,
-    check_backbone,
-    choose_checkpoint,
-    output_file,
-    run_script,
-)
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import pixel, read_rgb
+from mmvit_backbones.utils.scripts import add_pretrained_argument, output_file, run_script
+from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD
 

@@ -13,7 +13,7 @@ from mmengine.utils import track_parallel_progress
 
 from mmvit_backbones.data.checks import annotation_errors, check_data, coco_left_out, sample_error
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training import launch
+from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
 
 
@@ -22,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=int, default=4, help='processes (default: %(default)s)')
-    launch.add_config_options(parser)
+    scripts.add_config_options(parser)
     return parser
 
 
@@ -55,4 +55,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    launch.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main)

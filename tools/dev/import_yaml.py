@@ -20,8 +20,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.launch import output_file, run_script
 from mmvit_backbones.utils.config import LOADERS, dicts_in, load_config
+from mmvit_backbones.utils.scripts import output_file, run_script
 
 # What the options of both are called below. PySlowFast's rates are per 512 images of one step and times the steps
 # accumulated, as ReViT's authors have it.

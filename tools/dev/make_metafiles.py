@@ -15,8 +15,9 @@ from itertools import groupby
 from pathlib import Path
 
 import yaml
+from mmengine.registry import MODELS
 
-from mmvit_backbones.backbones import NETWORKS
+import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.zoo.published import METRICS, RESULTS, sources_of
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 from mmvit_backbones.zoo.weights import Weights, host_of
@@ -201,7 +202,7 @@ def pages() -> str:
 
 def backbones() -> str:
     """What mkdocstrings documents."""
-    classes = dict.fromkeys(NETWORKS[family.backbone] for family in families().values())
+    classes = dict.fromkeys(MODELS.get(family.backbone) for family in families().values())
     options = '    options: {members: false}\n\n'
     return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
 

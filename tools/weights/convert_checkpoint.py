@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mmvit_backbones.training.launch import output_file
+from mmvit_backbones.utils.scripts import output_file
 from mmvit_backbones.zoo.loading import TASKS, convert_state_dict, read_checkpoint
 
 

@@ -13,7 +13,7 @@ import sys
 from fnmatch import fnmatchcase
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.training.launch import run_script
+from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
 from mmvit_backbones.zoo.loading import read_published
 from mmvit_backbones.zoo.published import RESULTS

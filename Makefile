@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream test-matrix test-exports chaos fuzz lint docs tutorials clean
+.PHONY: help setup demo test test-quick test-upstream test-matrix test-oldest test-exports chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-upstream:  ## run contract and goldens on the original OpenMMLab packages, 
 
 test-matrix:  ## test in the oldest, a middle and the newest environment, each in its own .venv-*; ENVIRONMENTS, WITH_MMDET=1
 	$(PYTHON) tools/dev/test_matrix.py --write $(ENVIRONMENTS)
+
+test-oldest:  ## of these the oldest alone, where there is a Python 3.10
+	$(PYTHON) tools/dev/test_matrix.py oldest
 
 test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in tests, one of each kind
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file

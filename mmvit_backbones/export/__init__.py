@@ -1,4 +1,4 @@
-"""Networks and whole models as files."""
+"""Exports networks and whole models."""
 from ..utils import versions
 
 versions.require('export')

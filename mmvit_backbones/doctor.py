@@ -11,13 +11,11 @@ import torch
 from .installation import PROVIDERS
 from .ops import (
     backends,
-    branches,
     library,
     normalized_attention,
     pooled_attention,
     residual_attention,
     residual_window_attention,
-    sigmoid_gate,
     varied_size_window,
 )
 from .version import __version__
@@ -30,8 +28,6 @@ TRITON_OPERATORS = {
     'residual window attention': residual_window_attention.example,
     'normalized attention': normalized_attention.example,
     'scaled logits': normalized_attention.example_logits,
-    'sigmoid gate': sigmoid_gate.example,
-    'branches': branches.example,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 

@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.loading import load_backbone
-from ..layers import LayerNorm
 
 
 class Backbone(BaseModule):
@@ -149,7 +148,7 @@ class Backbone(BaseModule):
         """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
         self.normed_stages = self.out_indices if stages is None else tuple(stages)
         for stage in self.normed_stages:
-            self.add_module(f'norm{stage}', LayerNorm(self.channels[stage], eps=eps))
+            self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
 
     def output_norm(self, stage: int) -> nn.Module:

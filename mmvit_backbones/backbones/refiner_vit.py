@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from .. import layers
 from ..layers import PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
-from ..ops.recompute import recomputable, recompute_input
 from ..ops.refined_attention import image_by_image, relu6_
 from ..ops.window import pad_to_multiple
 from .base import Backbone
@@ -82,7 +81,7 @@ class Refiner(nn.Module):
 
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
-        x = relu6_(recompute_input(self.norm1, recomputable(self.expand, attn)))
+        x = relu6_(self.norm1(self.expand(attn)))
         x = relu6_(self.norm2(self.depthwise(x)))
         return self.norm3(self.project(x)) + attn
 

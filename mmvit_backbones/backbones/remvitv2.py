@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DecomposedPosition, DropPath, Gate, LayerNorm, Mlp, drop_path_schedule, init_linear
+from ..layers import DecomposedPosition, DropPath, Gate, Mlp, drop_path_schedule, init_linear
 from ..ops.residual_attention import residual_attention
 from ..ops.window import needs_padding, pad_to_multiple
 from .base import Backbone, pyramid
@@ -129,11 +129,11 @@ class Block(nn.Module):
                  drop_path: float) -> None:
         super().__init__()
         self.query_stride, _ = attn.strides
-        self.norm1 = LayerNorm(in_channels, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(in_channels, eps=NORM_EPS)
         self.attn = attn
         self.proj = nn.Linear(in_channels, channels) if in_channels != channels else None
         self.drop_path = DropPath(drop_path)
-        self.norm2 = LayerNorm(channels, eps=NORM_EPS)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,8 +145,8 @@ class Block(nn.Module):
         if self.query_stride > 1:
             x = pad_to_multiple(x, 2, value=-torch.inf)  # a compiler need not ask whether a size is odd
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
-        x = self.drop_path(attn, x)
-        return self.drop_path(self.mlp(self.norm2(x)), x), logits
+        x = x + self.drop_path(attn)
+        return x + self.drop_path(self.mlp(self.norm2(x))), logits
 
 
 @MODELS.register_module()

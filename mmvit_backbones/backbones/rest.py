@@ -3,7 +3,6 @@
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 
 from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention, scaled_logits
-from ..ops.recompute import recomputable, recompute_input
-from ..ops.sigmoid_gate import sigmoid_gate
 from .base import Backbone, pyramid
 
 OUT_NORMS = (None, 'side', 'in_stream')
@@ -30,7 +27,7 @@ class PixelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same."""
-        return sigmoid_gate(x, self.conv(x))
+        return x * torch.sigmoid(self.conv(x))
 
 
 class Stem(nn.Module):
@@ -116,9 +113,7 @@ class EMSA(ReducedAttention):
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
         else:
-            attn = recomputable(partial(scaled_logits, scale=self.scale), q, k)
-            attn = recompute_input(self.mix_heads, attn)
-            out = normalized_attention(attn, v)
+            out = normalized_attention(self.mix_heads(scaled_logits(q, k, self.scale)), v)
         return self.proj(out.transpose(1, 2).reshape(x.shape))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, Gate, GlobalAttention, LayerNorm, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import Block, Gate, GlobalAttention, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
 from ..ops.residual_attention import residual_attention
 from .base import Backbone
 
@@ -60,7 +60,7 @@ class ReViT(Backbone):
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(
-            Block(Attention(channels, channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS, LayerNorm)
+            Block(Attention(channels, channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)

@@ -10,7 +10,7 @@ Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all
 - ``position`` (nn.Module | None): before attention and its norm alone, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention
-from .block import Block, LayerNorm, Mlp, init_linear, trunc_normal_
+from .block import Block, Mlp, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .patch_embed import PatchEmbed
@@ -20,7 +20,7 @@ from .varied_size_attention import VariedSizeWindowAttention, reset_projections
 from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 
 __all__ = [
-    'Block', 'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention', 'LayerNorm',
+    'Block', 'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
     'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention',
     'drop_path_schedule', 'init_linear', 'reset_projections', 'trunc_normal_'

@@ -4,7 +4,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32, without_autocast
-from ..ops.recompute import recomputable, recompute_input
 from ..ops.window import crop, needs_padding, to_multiple, window_partition, window_reverse
 
 
@@ -33,12 +32,8 @@ class WindowAttention(nn.Module):
         q, k, v = window_partition(qkv, self.num_heads, self.window_size)
         windows = q.shape[:2]
         x = F.scaled_dot_product_attention(*(y.flatten(0, 1) for y in (q, k, v)))
-
-        def reverse(x: Tensor) -> Tensor:
-            x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
-            return crop(x, height, width, top, left)
-
-        return recompute_input(self.proj, recomputable(reverse, x))
+        x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
+        return self.proj(crop(x, height, width, top, left))
 
 
 class GlobalAttention(nn.Module):

@@ -1,15 +1,7 @@
 """The block of most networks, its parts, and their initial weights."""
 from torch import Tensor, nn
 
-from ..ops.recompute import recomputable, recompute_input
 from .drop_path import DropPath
-
-
-class LayerNorm(nn.LayerNorm):
-    """``nn.LayerNorm`` whose output the next layer may recompute: see :mod:`mmvit_backbones.ops.recompute`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return recomputable(super().forward, x)
 
 
 class Mlp(nn.Module):
@@ -24,8 +16,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(..., channels)``."""
-        x = recompute_input(self.fc1, x)
-        return self.dropout(recompute_input(self.fc2, self.dropout(recomputable(self.act, x))))
+        return self.dropout(self.fc2(self.dropout(self.act(self.fc1(x)))))
 
 
 class Block(nn.Module):
@@ -34,25 +25,24 @@ class Block(nn.Module):
     Args:
         attn (nn.Module): Gets the normalized input and what else the block gets. Gives its output, or a tuple of its
             output and what the next block gets.
-        norm_layer (Callable): Makes a norm of ``channels`` and ``eps``.
     """
 
     def __init__(self, attn: nn.Module, channels: int, mlp_ratio: float, drop_path: float, eps: float,
-                 norm_layer: type[nn.Module] = nn.LayerNorm, position: nn.Module | None = None) -> None:
+                 position: nn.Module | None = None) -> None:
         super().__init__()
         self.position = position or nn.Identity()
-        self.norm1 = norm_layer(channels, eps=eps)
+        self.norm1 = nn.LayerNorm(channels, eps=eps)
         self.attn = attn
         self.drop_path = DropPath(drop_path)
-        self.norm2 = norm_layer(channels, eps=eps)
+        self.norm2 = nn.LayerNorm(channels, eps=eps)
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
     def forward(self, x: Tensor, *context) -> Tensor | tuple:
         """Keeps the shape ``(..., channels)``; a tuple where ``attn`` gives one."""
         out = self.attn(self.norm1(self.position(x)), *context)
         out, *state = out if isinstance(out, tuple) else (out, )
-        x = self.drop_path(out, x)
-        x = self.drop_path(self.mlp(self.norm2(x)), x)
+        x = x + self.drop_path(out)
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
         return (x, *state) if state else x
 
 

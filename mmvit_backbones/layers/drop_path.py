@@ -2,8 +2,6 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.branches import join
-
 
 class DropPath(nn.Module):
     """Drops the whole input of a sample with probability ``drop_prob`` in training, and scales that of the others."""
@@ -13,20 +11,13 @@ class DropPath(nn.Module):
         if not 0 <= drop_prob < 1:
             raise ValueError(f'drop_prob must be in [0, 1), got {drop_prob}')
         self.drop_prob = drop_prob
-        self.register_buffer('one', torch.ones(()), persistent=False)
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None, parallel: Tensor | None = None) -> Tensor:
-        """The input or what is left of it, plus ``shortcut`` where there is one, in the same pass.
-
-        ``parallel`` is a branch next to ``x``, dropped independently of it and added as well.
-        """
-        branches, keep = [x] if parallel is None else [x, parallel], None
-        if self.training and self.drop_prob > 0:
-            ones = self.one.to(x.dtype).expand(len(branches), x.shape[0])
-            keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # drawn and scaled by one kernel
-        if shortcut is None:
-            return x if keep is None else x * keep[0].view(-1, *(1, ) * (x.ndim - 1))
-        return join(shortcut, branches, keep)
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(B, ...)``."""
+        if not self.training or self.drop_prob == 0:
+            return x
+        keep_prob = 1 - self.drop_prob
+        return x * x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(keep_prob).div_(keep_prob)
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}'

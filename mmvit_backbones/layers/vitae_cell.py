@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.branches import fork
-from ..ops.recompute import recomputable, recompute_input
 from ..ops.window import pad_to_multiple
 from .block import Mlp
 from .drop_path import DropPath
@@ -38,8 +36,8 @@ class PyramidReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, out_channels)``."""
-        maps = (x.permute(0, 3, 1, 2) for x in fork(x, len(self.convs)))
-        return F.gelu(torch.cat([conv(x) for conv, x in zip(self.convs, maps)], dim=1).permute(0, 2, 3, 1))
+        x = x.permute(0, 3, 1, 2)
+        return F.gelu(torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1))
 
 
 class ConvBranch(nn.Module):
@@ -67,7 +65,7 @@ class ConvBranch(nn.Module):
         """From ``(B, H, W, channels[0])`` to ``(B, H / stride, W / stride, channels[-1])``."""
         x = self.convs[0](x.permute(0, 3, 1, 2))
         for norm, conv in zip(self.norms, self.convs[1:]):
-            x = recompute_input(conv, recomputable(F.silu, norm(x)))
+            x = conv(F.silu(norm(x)))
         return (F.silu(x) if self.last_act else x).permute(0, 2, 3, 1)
 
 
@@ -133,7 +131,6 @@ class NormalCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
-        shortcut, x, convolved = fork(x, 3)
         attended = self.dropout(self.attn(self.norm1(self.position(x))))
-        x = self.drop_path(attended, shortcut, self.conv_branch(convolved))
-        return self.drop_path(self.mlp(self.norm2(x)), x)
+        x = x + self.drop_path(attended) + self.drop_path(self.conv_branch(x))
+        return x + self.drop_path(self.mlp(self.norm2(x)))

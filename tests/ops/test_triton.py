@@ -11,12 +11,10 @@ from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
 from mmvit_backbones.ops import backends, varied_size_window_attention
-from mmvit_backbones.ops import branches as branches_of
 from mmvit_backbones.ops.normalized_attention import normalized_attention, scaled_logits
 from mmvit_backbones.ops.pooled_attention import pool_logits, pooled_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.residual_window_attention import residual_window_attention
-from mmvit_backbones.ops.sigmoid_gate import sigmoid_gate
 from mmvit_backbones.ops.window import shifted_window_mask
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -50,13 +48,6 @@ def scaled_logits_case(rng):
     place = layout(rng)
     return (lambda q, k, backend: scaled_logits(place(q), place(k), 0.3, backend)), (
         torch.randn(b, h, n, d), torch.randn(b, h, m, d))
-
-
-def sigmoid_gate_case(rng):
-    shape, place = (rng.randint(0, 2), size(rng, 70), rng.randint(1, 9), rng.randint(1, 9)), layout(rng)
-    maps = [torch.randn(shape) for _ in range(2)]
-    return (lambda x, gate, backend: sigmoid_gate(place(x), gate, backend)), [
-        x.to(memory_format=torch.channels_last) if rng.random() < 0.5 else x for x in maps]
 
 
 def residual_attention_case(rng):
@@ -119,20 +110,6 @@ def residual_window_attention_case(rng):
                       torch.randn(heads, area, area), torch.randn(b, rows * columns, heads, area, area))
 
 
-def branches_case(rng):
-    """Fork and join, with and without factors for images; left plain in graphs."""
-    shape, place = (rng.randint(0, 2), rng.randint(1, 9), rng.randint(1, 9), size(rng, 70)), layout(rng)
-    count, has_scales, scales = rng.randint(2, 4), rng.random() < 0.5, torch.rand(3, shape[0])
-
-    def function(x, other, backend):
-        first, *branches = branches_of.fork(x, count, backend)
-        scaled = scales[:count - 1].to(x) if has_scales else None
-        return branches_of.join(place(first), [branch * other for branch in branches], scaled, backend)
-
-    maps = [torch.randn(shape) for _ in range(2)]
-    return function, [x.transpose(1, 3).contiguous().transpose(1, 3) if rng.random() < 0.5 else x for x in maps]
-
-
 def varied_size_window_case(rng):
     """For compilers; ``test_varied_size_window_triton.py`` has random shapes."""
     shapes = *[(1, 2, 8, 5, 6)] * 3, *[(1, 2, 2, 2, 2)] * 2, (25, 2)
@@ -141,11 +118,11 @@ def varied_size_window_case(rng):
 
 
 CASES = [residual_attention_case, pooled_attention_case, residual_window_attention_case, normalized_attention_case,
-         scaled_logits_case, sigmoid_gate_case]
+         scaled_logits_case]
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize('case', [*CASES, branches_case])
+@pytest.mark.parametrize('case', CASES)
 def test_agrees_on_random_shapes(case, dtype):
     for number in range(6 * FACTOR):
         rng = random.Random(f'{case.__name__} {SEED} {number}')
@@ -208,11 +185,9 @@ def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
 
 def test_operators_are_registered_correctly():
     """For autograd, fake tensors and compilers."""
-    from mmvit_backbones.ops.kernels import residual_window_attention, sigmoid_gate  # registers them
-    assert sigmoid_gate.forward and residual_window_attention.forward
-    x, gate = torch.randn(2, 3, 4, 4, device=DEVICE), torch.randn(2, 3, 4, 4, device=DEVICE)
+    from mmvit_backbones.ops.kernels import residual_window_attention  # registers them
+    assert residual_window_attention.forward
     tests = ('test_schema', 'test_faketensor')
-    torch.library.opcheck(torch.ops.mmvit.sigmoid_gate.default, (x, gate), test_utils=tests)
     qkv, bias = torch.randn(1, 3, 4, 12, device=DEVICE), torch.randn(2, 4, 4, device=DEVICE)
     torch.library.opcheck(torch.ops.mmvit.residual_window_attention.default,
                           (qkv, qkv[0, 0, 0], None, bias, None, 2, 2, 0, 0.5, 0.7), test_utils=tests)
@@ -241,9 +216,9 @@ def test_windows_of_an_empty_batch():
 def test_a_request_that_cannot_run_says_why():
     x = torch.randn(1, 1, 4, 4, device=DEVICE)
     with pytest.raises(ValueError, match='no kernels for torch.float64'):
-        sigmoid_gate(x.double(), x.double(), backend='triton')
+        normalized_attention(x.double(), x.double(), backend='triton')
     with pytest.raises(ValueError, match="must be 'torch', 'triton' or None, got 'cuda'"):
-        sigmoid_gate(x, x, backend='cuda')
+        normalized_attention(x, x, backend='cuda')
 
 
 @pytest.mark.parametrize('fault, message', [('wrong', 'deviate'), ('nan', 'deviate'), ('raises', 'RuntimeError')])

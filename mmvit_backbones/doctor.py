@@ -3,29 +3,20 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from importlib import import_module
 from importlib.metadata import distributions
 
 import torch
 
 from .installation import PROVIDERS
-from .ops import (
-    backends,
-    library,
-    normalized_attention,
-    pooled_attention,
-    residual_attention,
-    residual_window_attention,
-    varied_size_window,
-)
+from .ops import backends, library, normalized_attention
+from .ops.dispatch import OPERATORS, run_example
 from .version import __version__
 
 # Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
-    'varied-size window attention (triton)': varied_size_window.example,
-    'residual attention': residual_attention.example,
-    'pooled attention': pooled_attention.example,
-    'residual window attention': residual_window_attention.example,
+    **{name: partial(run_example, name) for name in OPERATORS},
     'normalized attention': normalized_attention.example,
     'scaled logits': normalized_attention.example_logits,
 }

@@ -83,7 +83,7 @@ mkdir -p "$(dirname "$report")"
 
 if wanted build; then
   if [ "$device" = cuda ] && command -v nvcc >/dev/null; then
-    section 'Build of the CUDA library' 300 text "$python" mmvit_backbones/ops/build.py cuda
+    section 'Build of the CUDA library' 300 text "$python" -m mmvit_backbones.ops.build cuda
   else
     printf '\n### Build of the CUDA library\n\nLeft out: there is no nvcc, or no GPU is checked.\n' >>"$report"
   fi

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import mmvit_backbones
 from mmvit_backbones.cli.config import UsageError, find_names
-from mmvit_backbones.ops.backends import plain_pytorch
+from mmvit_backbones.ops.dispatch import plain_pytorch
 
 NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_tiny', 'regionvit_tiny', 'vitae_tiny',
             'vitaev2_small', 'vitaev2_vsa_small', 'swin_vsa_tiny', 'refiner_vit_small')

@@ -26,7 +26,9 @@ from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
 from mmvit_backbones.measure import storage_key, tensors_in
-from mmvit_backbones.ops import backends, kernels, residual_window_attention
+from mmvit_backbones.ops import backends
+from mmvit_backbones.ops import triton as kernels
+from mmvit_backbones.ops.triton.launch import warps_of
 
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
@@ -61,8 +63,6 @@ def main():
             faults += [f'{name} seems to write {sorted(found)}, not {sorted(launch.made)}' for launch in launches
                        if not launch.made <= (found := written(kernel, launch)) <= launch.made | launch.passed]
             for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0].constants else ['']:
-                if channels and channels > largest_head(module):
-                    continue
                 found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
                 cells = [f'{registers}, {shared}' for registers, shared, _ in found]
                 print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
@@ -79,11 +79,6 @@ def module_of(kernel):
     return kernel.__module__.split('.')[-1]
 
 
-def largest_head(module):
-    """Channels of the largest head that an operator's kernels get."""
-    return (residual_window_attention if module == 'residual_window_attention' else backends).MAX_HEAD_CHANNELS
-
-
 def most(kernel, launches, channels, target):
     """Registers per thread, bytes of shared memory and spills of a kernel: the most of all its launches."""
     found = []
@@ -91,7 +86,7 @@ def most(kernel, launches, channels, target):
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
         with contextlib.redirect_stdout(io.StringIO()) as log:
             compiled = triton.compile(source_of(kernel, values, constants), target=target,
-                                      options=dict(num_warps=backends.warps_of(constants, target.warp_size)))
+                                      options=dict(num_warps=warps_of(constants, target.warp_size)))
         registers, spills = resources(compiled, log.getvalue())
         found.append((registers, compiled.metadata.shared, spills))
     return [max(column) for column in zip(*found)]

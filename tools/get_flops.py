@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmvit_backbones.cli.config import find_names
 from mmvit_backbones.cli.launch import run_script
 from mmvit_backbones.models import import_mmpretrain
-from mmvit_backbones.ops.backends import plain_pytorch
+from mmvit_backbones.ops.dispatch import plain_pytorch
 from mmvit_backbones.zoo import VARIANTS
 
 

@@ -4,9 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
-from ..ops.varied_size_window import packed_attention
-from ..ops.window import at_least, to_multiple
-from ..ops.window_means import window_means
+from ..ops.varied_size_window import varied_size_window_attention
+from ..ops.window import at_least, needs_padding, to_multiple
 from .position_bias import RelativePositionTable
 
 
@@ -55,9 +54,11 @@ class VariedSizeWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
-        x, scale, offset, pad = self._predict_windows(x)
+        scale, offset, pad = self.predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
-        out = packed_attention(qkv, scale, offset, self.position_bias(), self.window_size, pad, self.softmax_scale)
+        q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
+        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size, pad,
+                                           self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -69,16 +70,16 @@ class VariedSizeWindowAttention(nn.Module):
             tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
             ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
-        return self._predict_windows(x)[1:]
-
-    def _predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """The map, too, for its other readers."""
         height, width = x.shape[1:3]
         # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
         pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
-        x, windows = window_means(x, self.window_size, (left, pad_w - left, top, pad_h - top))
+        if needs_padding(pad_h, pad_w):
+            x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
         with without_autocast(x.device.type):
+            windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
+            # In the dtype of parameters, of which this is the one that no quantization replaces.
+            windows = windows.mean((2, 4), dtype=self.position_bias.relative_position_bias_table.dtype)
             windows = F.leaky_relu(windows)  # (B, nh, nw, channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
@@ -88,7 +89,7 @@ class VariedSizeWindowAttention(nn.Module):
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((width + pad_w - 1) / 2 / num_x)
         offset_y = offset[:, :, 1] * ((height + pad_h - 1) / 2 / num_y)
-        return x, scale, torch.stack([offset_x, offset_y], 2), (top, left)
+        return scale, torch.stack([offset_x, offset_y], 2), (top, left)
 
 
 def reset_projections(model: nn.Module) -> None:

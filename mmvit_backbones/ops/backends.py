@@ -1,45 +1,14 @@
-"""Backends of the operators: which can run, and whether their results can be trusted.
-
-Triton compiles a kernel for the GPU at its first call. Before an operator relies on its kernels there, it
-compares them with plain PyTorch on a small input. Should they raise or deviate, one warning says so, and plain PyTorch
-serves.
-"""
+"""Dispatch of operators that don't go through :mod:`.dispatch` yet."""
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-try:
-    import triton
-except ImportError:
-    triton = None
+from . import dispatch
+from .dispatch import INTERPRETED, MAX_HEAD_CHANNELS, SELF_CHECK, TOLERANCES, is_exporting, triton
 
-INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
-SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
-MAX_HEAD_CHANNELS = 128
-# Largest deviation from float32, relative to the largest element; float32 itself is compared with float64.
-TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-
-# Why an operator's kernels are not used: (operator, device, dtype) to a reason, or None.
 checked: dict[tuple[str, torch.device, torch.dtype], str | None] = {}
-
-
-is_plain = False  # see plain_pytorch
-
-
-@contextmanager
-def plain_pytorch() -> Iterator[None]:
-    """In its scope operators run in plain PyTorch, unless they are asked for a backend."""
-    global is_plain
-    is_plain = True
-    try:
-        yield
-    finally:
-        is_plain = False
 
 
 def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check: Callable,
@@ -64,7 +33,7 @@ def choose(backend: str | None, x: Tensor, head_channels: int, name: str, check:
         if reason is not None:
             raise ValueError(f"backend 'triton' cannot run: {reason}")
         return backend
-    if (backend == 'torch' or is_plain or x.device.type == 'cpu' or is_exporting()
+    if (backend == 'torch' or dispatch.only_formulas or x.device.type == 'cpu' or is_exporting()
             or why_not_triton(x, head_channels, dtype) is not None):
         return 'torch'
     return 'torch' if not x.is_meta and why_not_trusted(name, check, x.device, dtype) else 'triton'
@@ -81,15 +50,6 @@ def why_not_triton(x: Tensor, head_channels: int, dtype: torch.dtype | None = No
     if head_channels > MAX_HEAD_CHANNELS:
         return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
     return None
-
-
-@torch.compiler.assume_constant_result
-def is_exporting() -> bool:
-    """Whether a program is recorded that must run without Triton's kernels.
-
-    Asked while ``torch.compile`` traces, ``torch.compiler.is_exporting`` itself would always agree.
-    """
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
 
 
 @torch.compiler.assume_constant_result
@@ -127,47 +87,3 @@ def example_inputs(device: torch.device, dtype: torch.dtype, *shapes: Sequence[i
     """Random leaves for a self-check, such as bfloat16 holds: in other dtypes the computation alone differs."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(shape, generator=generator).bfloat16().to(device, dtype).requires_grad_() for shape in shapes]
-
-
-def kernel_operator(name: str, mutates_args: Sequence[str] = ()) -> Callable:
-    """Decorator: an operator ``mmvit::name`` that launches one Triton kernel, for compilers and counters to see."""
-
-    def decorate(function: Callable) -> Callable:
-        if not INTERPRETED:
-            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=mutates_args)
-        # The interpreter has no graphs.
-        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=mutates_args)
-        operator.register_fake(function)  # which launches nothing for meta tensors
-        return operator
-
-    return decorate
-
-
-def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **constants) -> None:
-    """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
-    if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
-        return
-    kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
-    num_warps = warps_of(constants, 64 if torch.version.hip else 32)
-    kernel[tuple(grid)](first, *arguments, **constants, num_warps=num_warps)
-
-
-def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
-    """Tensors, each followed by its strides."""
-    for x in tensors:
-        yield from (x, *x.stride())
-
-
-def warps_of(constants: dict, warp_size: int) -> int:
-    """Warps of a kernel: 256 threads hold a block of a map next to one of a head's channels in registers."""
-    return (256 if 'BLOCK_D' in constants else 128) // warp_size
-
-
-def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
-    """Block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
-    return max(16, triton.next_power_of_2(min(size, largest)))
-
-
-def precision_of(x: Tensor) -> str:
-    """How matrix units multiply float32: by torch's own setting."""
-    return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'

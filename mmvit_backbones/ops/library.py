@@ -1,6 +1,4 @@
 """Loads the compiled operators, if they are built for the torch that runs."""
-import functools
-import logging
 from pathlib import Path
 
 import torch
@@ -33,12 +31,3 @@ def load(backend: str) -> str | None:
 # Why each compiled backend is missing, or None.
 MISSING = {'cpp': load('cpp')}
 MISSING['cuda'] = MISSING['cpp'] or load('cuda')  # which needs the schemas of the C++ library
-
-
-@functools.cache
-def log_missing(backend: str) -> None:
-    """One line, the first time the reference serves for a backend that is missing."""
-    if MISSING.get(backend) is not None:
-        logging.getLogger(__name__).warning(
-            'varied-size window attention runs in plain PyTorch; its %s backend is missing: %s; %s', backend,
-            MISSING[backend], HOW_TO_BUILD)

@@ -6,7 +6,8 @@ convolution between heads is a module of the network, so there is a function bef
 import torch
 from torch import Tensor
 
-from . import backends, kernels
+from . import backends
+from . import triton as kernels
 from .batched import flat, scaled_bmm
 from .precision import at_least_float32
 

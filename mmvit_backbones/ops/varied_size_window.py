@@ -2,21 +2,21 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), section
 3.2. A window of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an
-offset moves and a scale stretches. The functions below check their arguments and hand them to one of four backends,
-which agree: ``reference`` (plain PyTorch, the rest of this file), ``cpp`` and ``cuda`` (``csrc/``), and ``triton``
-(``kernels/``). ``docs/ops.md`` holds the derivatives.
+offset moves and a scale stretches. Kernels are in C++ and CUDA (``csrc/``), and in Triton (``triton/``);
+``docs/ops.md`` holds the derivatives.
 """
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, kernels, library
-from .batched import sum_parts
-from .precision import at_least_float32, product_dtype, without_autocast
+from . import triton
+from .dispatch import differentiable, operator, why_too_wide
+from .precision import at_least_float32, product_dtype
 from .window import crop, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-BACKENDS = ('reference', 'cpp', 'cuda', 'triton')
 # Bytes of one window's sampled keys in accumulators; the backward kernel holds four such arrays in shared memory.
 CUDA_WINDOW_BYTES = 20480
 
@@ -59,12 +59,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
     """
     check_windows('features', features, scale, offset, window_size, pad)
     scale, offset = to_position_dtype(features, scale, offset)
-    backend = choose_backend(backend, features, window_size)
-    if backend == 'reference':
-        return reference_sample(features, scale, offset, window_size, pad)
-    if backend == 'triton':
-        return _TritonSample.apply(features, scale, offset, window_size, *pad)
-    return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size, *pad)
+    return sample(features, scale, offset, window_size, *pad, backend=backend)
 
 
 def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
@@ -108,34 +103,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
     check_attention(q, k, v, scale, bias_table, window_size, pad)
     softmax_scale = q.shape[2]**-0.5 if softmax_scale is None else float(softmax_scale)
     scale, offset, bias_table = to_position_dtype(q, scale, offset, bias_table)
-    backend = choose_backend(backend, q, window_size)
-    if backend == 'reference':
-        return reference_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
-    if backend == 'triton':
-        return triton_attention(scale, offset, bias_table, window_size, pad, softmax_scale, q, k, v)
-    out, _ = torch.ops.mmvit.vsa_attention(q, k, v, scale, offset, bias_table, window_size, *pad, softmax_scale)
-    return out
-
-
-def packed_attention(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
-                     pad: tuple[int, int], softmax_scale: float) -> Tensor:
-    """:func:`varied_size_window_attention` of a packed projection ``(B, H, W, 3, heads, d)``, for layers.
-
-    Triton's kernels write its gradient whole; those of three views would have to be put together.
-    """
-    q, k, v = unpack(qkv)
-    if choose_backend(None, q, window_size) != 'triton':
-        return varied_size_window_attention(q, k, v, scale, offset, bias_table, window_size, pad, softmax_scale)
-    positions = to_position_dtype(q, scale, offset, bias_table)
-    return triton_attention(*positions, window_size, pad, softmax_scale, qkv)
-
-
-def unpack(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``(B, H, W, 3, heads, d)`` to three views ``(B, heads, d, H, W)``."""
-    return qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
-
-
-# ---- checks and choice
+    return attend(q, k, v, scale, offset, bias_table, window_size, *pad, softmax_scale, backend=backend)
 
 
 def check_windows(name: str, features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
@@ -170,154 +138,27 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
     return [x.to(at_least_float32(features), memory_format=torch.contiguous_format) for x in tensors]
 
 
-def choose_backend(backend: str | None, features: Tensor, window_size: int) -> str:
-    """The backend to run, from what is asked for and what can run."""
-    if backend is None:
-        if backends.is_plain or torch.onnx.is_in_onnx_export():
-            return 'reference'
-        # Tensors on the meta device are dispatched as on a GPU: the library's operators have fake implementations.
-        candidates = {'cpu': ['cpp'], 'cuda': ['cuda', 'triton'], 'meta': ['triton']}.get(features.device.type, [])
-        if backends.is_exporting():
-            candidates = [name for name in candidates if name != 'triton']  # whose kernels no exported program holds
-        for backend in candidates:
-            if why_not(backend, features, window_size) is None:
-                return backend if is_trusted(backend, features) else 'reference'
-        if features.is_meta and library.MISSING['cpp'] is None:
-            return 'cuda'
-        if candidates and not torch.compiler.is_compiling():
-            library.log_missing(candidates[0])
-        return 'reference'
-    if backend not in BACKENDS:
-        raise ValueError(f'backend must be one of {BACKENDS} or None, got {backend!r}')
-    reason = why_not(backend, features, window_size)
-    if reason is not None:
-        raise ValueError(f'backend {backend!r} cannot run: {reason}')
-    return backend
+# ---- formulas
 
 
-def why_not(backend: str, features: Tensor, window_size: int) -> str | None:
-    """Why a backend can't run on such features, or None if it can."""
-    if backend == 'reference':
-        return None
-    if backend == 'triton':
-        return backends.why_not_triton(features, features.shape[2])
-    if library.MISSING[backend] is not None:
-        return library.MISSING[backend]
-    device = 'cpu' if backend == 'cpp' else 'cuda'
-    if features.device.type != device:
-        return f'it needs tensors on {device}, got {features.device}'
-    window_bytes = window_size**2 * features.shape[2] * (8 if features.dtype == torch.float64 else 4)
-    if backend == 'cuda' and window_bytes > CUDA_WINDOW_BYTES:
-        return f'{window_size} x {window_size} tokens of {features.shape[2]} channels exceed shared memory'
-    return None
-
-
-def is_trusted(backend: str, features: Tensor) -> bool:
-    """Whether a backend for GPUs agrees with the reference on them; float64 has nothing to be compared with."""
-    if backend == 'cpp' or features.is_meta or features.dtype not in backends.TOLERANCES:
-        return True
-    return backends.why_not_trusted(f'varied-size window attention ({backend})', example, features.device,
-                                    features.dtype, backend) is None
-
-
-def example(backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Outputs and gradients on small inputs, whose windows are partly outside; one or several blocks of tokens each."""
-    backend, results = 'reference' if backend == 'torch' else backend, []
-    for window_size, grid in ((7, (2, 2)), (9, (1, 2))):
-        inputs = backends.example_inputs(device, dtype, *[(2, 2, 32, 9, 12)] * 3, *[(2, 2, 2, *grid)] * 2,
-                                         ((2 * window_size - 1)**2, 2))
-        q, k, v, scale, offset, bias_table = inputs
-        windows = 0.3 * scale, 2 * offset
-        out = varied_size_window_attention(q, k, v, *windows, bias_table, window_size, (0, 0), 0.2, backend)
-        sampled = varied_size_window_sample(k, *windows, window_size, (0, 0), backend)
-        loss = out.square().sum() + sampled.square().sum()
-        results += [out, sampled, *torch.autograd.grad(loss, inputs)]
-    return results
-
-
-# ---- Triton
-
-
-def triton_attention(scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, pad: tuple[int, int],
-                     softmax_scale: float, *maps: Tensor) -> Tensor:
-    """``maps`` are q, k and v, or one packed projection; they run in the dtype of autocast."""
-    maps = [x.to(product_dtype(x)) for x in maps]
-    with without_autocast(maps[0].device.type):
-        return _TritonAttention.apply(scale, offset, bias_table, window_size, *pad, softmax_scale, *maps)
-
-
-class _TritonSample(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, features: Tensor, scale: Tensor, offset: Tensor, *window: int) -> Tensor:
-        ctx.save_for_backward(features, scale, offset)
-        ctx.window = window
-        return kernels.window_sampling.sample(features, scale, offset, *window)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple:
-        features, scale, offset = ctx.saved_tensors
-        slopes = kernels.window_sampling.slopes(features, grad, scale, offset, *ctx.window)
-        grad_features = torch.empty_like(features)
-        kernels.window_sampling.grad_pixels(grad[None], scale, offset, grad_features[None], *ctx.window)
-        return grad_features, *map(sum_parts, slopes), None, None, None
-
-
-class _TritonAttention(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, top: int, left: int,
-                softmax_scale: float, *maps: Tensor) -> Tensor:
-        ctx.constants = window_size, top, left, softmax_scale
-        q, k, v = maps if len(maps) == 3 else unpack(*maps)
-        out, lse = kernels.varied_size_window.attention(q, k, v, scale, offset, bias_table, *ctx.constants)
-        ctx.save_for_backward(scale, offset, bias_table, lse, *maps)
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple:
-        scale, offset, bias_table, lse, *maps = ctx.saved_tensors
-        window_size, top, left, softmax_scale = ctx.constants
-        q, k, v = maps if len(maps) == 3 else unpack(*maps)
-        packed = q.new_empty((q.shape[0], *q.shape[3:], 3, *q.shape[1:3]))
-        grads = packed.permute(3, 0, 4, 5, 1, 2)
-        inputs = grad, q, k, v, scale, offset, bias_table, lse, grads[0]
-        delta = None
-        if kernels.window_sampling.num_blocks(window_size) > 1:
-            delta = kernels.varied_size_window.grad_rows(*inputs, *ctx.constants)
-        tokens, *slopes, tables = kernels.varied_size_window.grad_windows(*inputs, delta, *ctx.constants)
-        kernels.window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
-        return (*map(sum_parts, slopes), tables.sum((0, 2)).T, None, None, None, None,
-                *(grads if len(maps) == 3 else [packed]))
-
-
-# ---- the reference
-
-
-def reference_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, pad: tuple[int, int]) -> Tensor:
+def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Sampling by ``grid_sample``, in the dtype of ``scale``."""
-    x, y = window_positions(scale, offset, window_size, pad)
+    x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
-    b, heads, nh, nw, ws = x.shape
-    grid = torch.stack(torch.broadcast_tensors(x[:, :, :, :, None, :], y[:, :, :, :, :, None]), -1)
-    grid = grid.transpose(3, 4).reshape(b * heads, nh * ws, nw * ws, 2)
+    grid = torch.stack(torch.broadcast_tensors(x[..., None, :], y[..., :, None]), -1)
+    grid = grid.transpose(3, 4).flatten(4, 5).flatten(2, 3).flatten(0, 1)  # (B * heads, nh * ws, nw * ws, 2)
     sampled = F.grid_sample(features.flatten(0, 1).to(grid.dtype), grid, 'bilinear', 'zeros', align_corners=False)
-    return sampled.to(features.dtype).unflatten(0, (b, heads))
+    return sampled.to(features.dtype).unflatten(0, features.shape[:2])
 
 
-def window_positions(scale: Tensor, offset: Tensor, window_size: int, pad: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
     """Pixels that windows look at: x by column and y by row of tokens, each ``(B, heads, nh, nw, window_size)``."""
-    nh, nw = scale.shape[3:]
     center = (window_size - 1) / 2
-    token = torch.arange(window_size, dtype=scale.dtype, device=scale.device) - center
-    row = torch.arange(nh, dtype=scale.dtype, device=scale.device) * window_size + center - pad[0]
-    column = torch.arange(nw, dtype=scale.dtype, device=scale.device) * window_size + center - pad[1]
-    spacing, offset = 1 + scale[..., None], offset[..., None]
-    x = column[:, None] + spacing[:, :, 0] * token + offset[:, :, 0]
-    y = row[:, None, None] + spacing[:, :, 1] * token + offset[:, :, 1]
-    return x, y
+    row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
+                          for n in (*scale.shape[3:], window_size))
+    token = (1 + scale[..., None]) * (token - center) + offset[..., None]  # (B, heads, 2, nh, nw, window_size)
+    return (column[:, None] * window_size + center - left + token[:, :, 0],
+            row[:, None, None] * window_size + center - top + token[:, :, 1])
 
 
 def normalize(position: Tensor, size: int) -> Tensor:
@@ -329,20 +170,98 @@ def normalize(position: Tensor, size: int) -> Tensor:
     return (2 * position + 1) / size - 1
 
 
-def reference_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
-                        window_size: int, pad: tuple[int, int], softmax_scale: float) -> Tensor:
+def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
+                      window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
     """Sampling, then attention window by window."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
-    (top, left), bottom, right = pad, nh * ws - pad[0] - height, nw * ws - pad[1] - width
+    bottom, right = nh * ws - top - height, nw * ws - left - width
 
     def windows(x: Tensor) -> Tensor:
         """(B, heads, C, nh * ws, nw * ws) -> (B * nh * nw, heads, ws * ws, C)."""
         x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
         return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
-    key, value = windows(reference_sample(torch.cat([k, v], 2), scale, offset, ws, pad)).split(d, -1)
+    key, value = windows(sample_formula(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))
     bias = bias_table.T[:, relative_position_index(ws, q.device)].to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
     out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)
     return crop(out, height, width, top, left).unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)
+
+
+# ---- Triton
+
+
+def sample_forward(features: Tensor, scale: Tensor, offset: Tensor, *window: int) -> tuple[Tensor]:
+    return triton.window_sampling.sample(features, scale, offset, *window),
+
+
+def sample_backward(arguments: tuple, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
+    features, scale, offset, *window = arguments
+    grad_scale, grad_offset = triton.window_sampling.slopes(features, grad, scale, offset, *window)
+    grad_features = torch.empty_like(features)
+    triton.window_sampling.grad_pixels(grad[None], scale, offset, grad_features[None], *window)
+    return grad_features, grad_scale.sum(0), grad_offset.sum(0)
+
+
+def attention_forward(*arguments) -> tuple[Tensor, Tensor]:
+    return triton.varied_size_window.attention(*arguments)
+
+
+def attention_backward(arguments: tuple, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
+    *tensors, window_size, top, left, softmax_scale = arguments
+    (q, _, _, scale, offset, _), lse = tensors, outputs[1]
+    grads = q.new_empty((3, q.shape[0], *q.shape[3:], *q.shape[1:3])).permute(0, 1, 4, 5, 2, 3)
+    inputs = grad, *tensors, lse, grads[0]
+    delta = None
+    if triton.window_sampling.num_blocks(window_size) > 1:
+        delta = triton.varied_size_window.grad_rows(*inputs, window_size, top, left, softmax_scale)
+    tokens, grad_scale, grad_offset, tables = triton.varied_size_window.grad_windows(
+        *inputs, delta, window_size, top, left, softmax_scale)
+    triton.window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
+    return *grads, grad_scale.sum(0), grad_offset.sum(0), tables.sum((0, 2)).T
+
+
+attention_kernels = differentiable(attention_forward, attention_backward)
+
+
+def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
+    """In the dtype of autocast."""
+    return attention_kernels(*(x.to(product_dtype(x)) for x in (q, k, v)), *others)
+
+
+# ---- backends
+
+
+def sample_example(randn: Callable) -> list[tuple]:
+    """Windows that are partly outside; one or several blocks of tokens each."""
+    return [(randn(2, 2, 32, 9, 12), randn(2, 2, 2, *grid) / 4, 2 * randn(2, 2, 2, *grid), window_size, 0, 0)
+            for window_size, grid in ((7, (2, 2)), (9, (1, 2)))]
+
+
+def attention_example(randn: Callable) -> list[tuple]:
+    """The same windows."""
+    return [(k, randn(*k.shape), randn(*k.shape), scale, offset, randn((2 * ws - 1)**2, 2), ws, top, left, 0.2)
+            for k, scale, offset, ws, top, left in sample_example(randn)]
+
+
+def why_not(backend: str, features: Tensor, *others) -> str | None:
+    channels, size = features.shape[2], 8 if features.dtype == torch.float64 else 4
+    window_size = next(x for x in others if not torch.is_tensor(x))
+    if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:
+        return f'{window_size} x {window_size} tokens of {channels} channels exceed shared memory'
+    return why_too_wide(backend, channels)
+
+
+def compiled_sample(*arguments) -> Tensor:
+    return torch.ops.mmvit.vsa_sample(*arguments)
+
+
+def compiled_attention(*arguments) -> Tensor:
+    return torch.ops.mmvit.vsa_attention(*arguments)[0]
+
+
+sample = operator('varied-size window sampling', sample_formula, sample_example, why_not, cpp=compiled_sample,
+                  cuda=compiled_sample, triton=differentiable(sample_forward, sample_backward))
+attend = operator('varied-size window attention', attention_formula, attention_example, why_not, cpp=compiled_attention,
+                  cuda=compiled_attention, triton=attention_on_triton)

@@ -7,15 +7,14 @@ from golden_files import GOLDENS
 from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
 
 from mmvit_backbones.layers import RelativePositionBias, VariedSizeWindowAttention
-from mmvit_backbones.ops import backends as gpu_backends
-from mmvit_backbones.ops import library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
 from mmvit_backbones.ops.window import window_partition, window_reverse
 
 
 def why_missing(backend: str) -> str | None:
     if backend == 'triton':
-        return gpu_backends.why_not_triton(torch.empty(1, device=DEVICES[backend]), 1)
+        return dispatch.why_not_triton(torch.empty(1, device=DEVICES[backend]))
     reason = library.MISSING.get(backend)
     if backend == 'cuda' and reason is None and not torch.cuda.is_available():
         return 'no GPU'
@@ -431,7 +430,7 @@ def test_operators_check_their_arguments(backend):
 
 def test_missing_backend_is_logged_once(monkeypatch, caplog):
     monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
-    library.log_missing.cache_clear()
+    dispatch.log_missing.cache_clear()
     arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
     for _ in range(2):
         varied_size_window_attention(**arguments)

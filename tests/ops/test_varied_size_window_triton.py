@@ -9,18 +9,17 @@ import torch
 import torch._dynamo
 from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
 
-from mmvit_backbones.ops import backends, library, varied_size_window_attention, varied_size_window_sample
-from mmvit_backbones.ops.varied_size_window import choose_backend, triton_attention
+from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
 
 DEVICE = DEVICES['triton']
-why_missing = backends.why_not_triton(torch.empty(1, device=DEVICE), 1)
+why_missing = dispatch.why_not_triton(torch.empty(1, device=DEVICE))
 pytestmark = pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_random_shapes(dtype):
-    """Small ones, most of them; both operators, and the attention also of a packed projection."""
+    """Small ones, most of them."""
     generator = torch.Generator().manual_seed(int(os.environ.get('FUZZ_SEED', 0)))
 
     def integer(low: int, high: int) -> int:
@@ -73,23 +72,11 @@ def test_position_one_pixel_before_the_map():
     assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
 
 
-def test_packed_projection():
-    """One gradient for the whole projection, the same as three."""
-    arguments = problem(1, 2, 5, 3, 4, 4, dtype=torch.float32)
-    q, k, v, scale, offset, bias_table = (
-        x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
-    qkv = torch.stack([q, k, v]).permute(1, 4, 5, 0, 2, 3).contiguous().requires_grad_()
-    maps = [x.detach().requires_grad_() for x in (q, k, v)]
-    for inputs in ([qkv], maps):
-        triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, *inputs).square().sum().backward()
-    assert torch.equal(qkv.grad.permute(3, 0, 4, 5, 1, 2), torch.stack([x.grad for x in maps]))
-
-
 @pytest.mark.slow
 def test_operators_are_registered_correctly():
     """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
-    from mmvit_backbones.ops.kernels import varied_size_window as kernels
-    from mmvit_backbones.ops.kernels import window_sampling
+    from mmvit_backbones.ops.triton import varied_size_window as kernels
+    from mmvit_backbones.ops.triton import window_sampling
     arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
     q, k, v, scale, offset, bias_table = (
         x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
@@ -113,7 +100,8 @@ def test_operators_are_registered_correctly():
 @pytest.mark.slow
 def test_compiles_whole():
     def operator(qkv, scale, offset, bias_table):
-        return triton_attention(scale, offset, bias_table, 4, (0, 0), 0.5, qkv)
+        q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
+        return varied_size_window_attention(q, k, v, scale, offset, bias_table, 4, backend='triton')
 
     torch._dynamo.reset()
     compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend='aot_eager')
@@ -141,17 +129,26 @@ def test_autocast():
 
 
 def test_order_on_gpus(monkeypatch):
-    """The CUDA library where it is built, else Triton, else the reference; the meta device stands for a GPU."""
-    class OnGpu:
-        """What a backend is chosen by."""
-        device, shape, dtype = torch.device('cuda'), (1, 1, 32, 7, 7), torch.float32
-        is_cuda, is_meta = True, False
+    """Half precision takes Triton, float32 and float64 take CUDA where it is built; the meta device takes Triton."""
+    monkeypatch.setattr(dispatch, 'OPERATORS', {})
+    kernels = {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
+    operator = dispatch.operator('order', lambda x: 'reference', None, **kernels)
 
-    monkeypatch.setattr(backends, 'SELF_CHECK', False)
-    meta = torch.empty(1, 1, 32, 7, 7, device='meta')
-    for missing, expected in [(None, 'cuda'), ('not built', 'triton')]:
+    def chosen(dtype, missing=None, broken=()):
+        class OnGpu:
+            """What a backend is chosen by."""
+            device, is_cuda, is_meta = torch.device('cuda'), True, False
+
+        OnGpu.dtype = dtype
         monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
-        assert choose_backend(None, OnGpu, 7) == expected and choose_backend(None, meta, 7) == 'triton'
-    OnGpu.dtype = torch.float64  # for which Triton has no kernels
-    # The library's operators have fake implementations wherever it is built.
-    assert choose_backend(None, OnGpu, 7) == 'reference' and choose_backend(None, meta.double(), 7) == 'cuda'
+        monkeypatch.setattr(dispatch, 'self_check', lambda _, backend, *__: 'broken' if backend in broken else None)
+        monkeypatch.setattr(dispatch, 'checked', {})
+        return operator(OnGpu)
+
+    monkeypatch.setattr(dispatch, 'SELF_CHECK', True)
+    assert chosen(torch.float16) == chosen(torch.bfloat16, 'not built') == 'triton'
+    assert chosen(torch.bfloat16, broken=['triton']) == chosen(torch.float32) == chosen(torch.float64) == 'cuda'
+    assert chosen(torch.float32, 'not built') == chosen(torch.float32, broken=['cuda']) == 'triton'
+    assert chosen(torch.float64, 'not built') == chosen(torch.float16, broken=['cuda', 'triton']) == 'reference'
+    for dtype, backend in [(torch.float32, 'triton'), (torch.float64, 'cuda')]:
+        assert operator(torch.empty(1, dtype=dtype, device='meta')) == backend

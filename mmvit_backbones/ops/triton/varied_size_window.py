@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import kernel_operator, precision_of, with_strides
 from .blocks import dot, load_rows, store_rows
+from .launch import kernel_operator, precision_of, with_strides
 from .window_sampling import (
     FEW,
     add_slopes,

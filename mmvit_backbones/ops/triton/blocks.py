@@ -2,10 +2,10 @@
 import triton
 import triton.language as tl
 
-from .. import backends
+from ..dispatch import INTERPRETED
 
 # The interpreter multiplies the bits of bfloat16 as if they were integers.
-DOT_IN_FLOAT32 = tl.constexpr(backends.INTERPRETED)
+DOT_IN_FLOAT32 = tl.constexpr(INTERPRETED)
 
 
 @triton.jit

@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import dot
+from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
 BLOCK = 64  # tokens; windows of up to 8 x 8 are one block
 FEW = tl.constexpr(16)  # tokens, one after the other where a whole block takes too many registers

@@ -16,8 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends import block_of, kernel_operator, launch, precision_of, with_strides
 from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block, store_rows
+from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
 
 @triton.jit

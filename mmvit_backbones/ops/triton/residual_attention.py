@@ -1,0 +1,219 @@
+"""Triton kernels of :mod:`mmvit_backbones.ops.residual_attention`.
+
+Forward, with ``S = alpha * q k^T / sqrt(d) + (1 - alpha) * prev + bias`` and ``P = softmax(S + mask)``: the output
+``O = P v``, the logits S and the log-sum-exp of every row. Backward, for gradients G of the output and H of the logits::
+
+    L = P * (G v^T - sum over channels of G * O) + H        the gradient of S
+    grad_q = alpha * L k / sqrt(d),  grad_k = alpha * L^T q / sqrt(d),  grad_v = P^T G
+
+Arguments are ``(B, windows, heads, ...)`` with any strides, which are 0 where they are broadcast. Results for tokens
+are dense as ``(B, windows, tokens, heads, channels)``, what a linear layer takes; all others are dense as they are. A
+program of ``_grad_keys_kernel`` has a block of keys of one head, one of the other kernels a block of rows.
+"""
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
+from .launch import block_of, kernel_operator, launch, precision_of, with_strides
+
+BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
+
+
+@triton.jit
+def _head(x, windows, heads, stride_b, stride_w, stride_h):
+    """Where the program's head begins in an argument."""
+    image = tl.program_id(0)
+    return x + (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
+        tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
+
+
+@triton.jit
+def _head_of_tokens(x, heads, n, d):
+    """Where the program's head begins in a result ``(B, windows, n, heads, d)``."""
+    image = tl.program_id(0)
+    return x + (image // heads).to(tl.int64) * n * heads * d + (image % heads) * d
+
+
+@triton.jit
+def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK: tl.constexpr):
+    """A block of the softmax map of the program's head, zero outside."""
+    logits += tl.program_id(0).to(tl.int64) * n * m
+    block = load_block(logits, m, 1, row, key, rows, keys, n, m).to(tl.float32)
+    if HAS_MASK:
+        block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
+    return tl.where(is_inside(row, key, rows, keys, n, m), tl.exp(block - row_lse[:, None]), 0.)
+
+
+@triton.jit
+def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
+                    prev, prev_b, prev_w, prev_h, prev_n, prev_m, bias, bias_b, bias_w, bias_h, bias_n, bias_m,
+                    mask, mask_b, mask_w, mask_h, mask_n, mask_m, alpha, scale, out, logits, lse,
+                    windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
+                    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    row = tl.program_id(1) * BLOCK_N
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    q = _head(q, windows, heads, q_b, q_w, q_h)
+    k = _head(k, windows, heads, k_b, k_w, k_h)
+    v = _head(v, windows, heads, v_b, v_w, v_h)
+    prev = _head(prev, windows, heads, prev_b, prev_w, prev_h)
+    bias = _head(bias, windows, heads, bias_b, bias_w, bias_h)
+    mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
+    logits += tl.program_id(0).to(tl.int64) * n * m
+    weight = tl.load(alpha).to(tl.float32)
+    query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
+    highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
+    total = tl.zeros((BLOCK_N,), tl.float32)
+    result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for key in range(0, m, BLOCK_M):
+        k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
+        block = scale * dot(query, tl.trans(k_block), None, PRECISION)
+        if HAS_PREV:
+            before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
+            block = weight * block + (1 - weight) * before
+        if HAS_BIAS:
+            block += load_block(bias, bias_n, bias_m, row, key, rows, keys, n, m).to(tl.float32)
+        block = block.to(logits.dtype.element_ty)  # the softmax is that of the logits as they are handed on
+        store_block(logits, m, 1, row, key, rows, keys, n, m, block)
+        block = block.to(tl.float32)
+        if HAS_MASK:
+            block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
+        block = tl.where(keys[None, :] < m - key, block, -float('inf'))
+        new_highest = tl.maximum(highest, tl.max(block, 1))
+        attn = tl.exp(block - new_highest[:, None])
+        shrink = tl.exp(highest - new_highest)
+        total = total * shrink + tl.sum(attn, 1)
+        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, d)
+        result = dot(attn.to(value.dtype), value, result * shrink[:, None], PRECISION)
+        highest = new_highest
+    store_rows(lse, row, rows, n, highest + tl.log(total))
+    out = _head_of_tokens(out, heads, n, d)
+    store_block(out, heads * d, 1, row, 0, rows, channels, n, d, result / total[:, None])
+
+
+@triton.jit
+def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
+                      prev, prev_b, prev_w, prev_h, prev_n, prev_m, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
+                      grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, out, logits, lse, grad_next,
+                      grad_q, grad_logits, grad_alpha, windows, heads, n, m, d,
+                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr,
+                      BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    """Writes L, ``grad_q``, and each program's part of the gradient of alpha."""
+    image = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1) * BLOCK_N
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    q = _head(q, windows, heads, q_b, q_w, q_h)
+    k = _head(k, windows, heads, k_b, k_w, k_h)
+    v = _head(v, windows, heads, v_b, v_w, v_h)
+    prev = _head(prev, windows, heads, prev_b, prev_w, prev_h)
+    mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
+    grad = _head(grad, windows, heads, grad_b, grad_w, grad_h)
+    grad_next += image * n * m
+    grad_logits += image * n * m
+    g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
+    output = load_block(_head_of_tokens(out, heads, n, d), heads * d, 1, row, 0, rows, channels, n, d)
+    row_sum = tl.sum(g.to(tl.float32) * output.to(tl.float32), 1)
+    row_lse = load_rows(lse, row, rows, n)
+    result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for_prev = tl.zeros((BLOCK_N,), tl.float32)
+    for key in range(0, m, BLOCK_M):
+        attn = _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        value = load_block(v, v_m, v_d, key, 0, keys, channels, m, d)
+        block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
+        if HAS_NEXT:
+            block += load_block(grad_next, m, 1, row, key, rows, keys, n, m).to(tl.float32)
+        store_block(grad_logits, m, 1, row, key, rows, keys, n, m, block)
+        if HAS_PREV:
+            before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
+            for_prev += tl.sum(block * before, 1)
+        k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
+        result = dot(block.to(k_block.dtype), k_block, result, PRECISION)
+    result *= scale
+    if HAS_PREV:
+        query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
+        for_own = tl.sum(result * query.to(tl.float32), 1)
+        tl.store(grad_alpha + image * tl.num_programs(1) + tl.program_id(1), tl.sum(for_own - for_prev))
+        result *= tl.load(alpha).to(tl.float32)
+    store_block(_head_of_tokens(grad_q, heads, n, d), heads * d, 1, row, 0, rows, channels, n, d, result)
+
+
+@triton.jit
+def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
+                      grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, logits, lse, grad_logits,
+                      grad_k, grad_v, windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr,
+                      BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    key = tl.program_id(1) * BLOCK_M
+    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    q = _head(q, windows, heads, q_b, q_w, q_h)
+    mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
+    grad = _head(grad, windows, heads, grad_b, grad_w, grad_h)
+    grad_logits += tl.program_id(0).to(tl.int64) * n * m
+    for_key = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for_value = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for row in range(0, n, BLOCK_N):
+        row_lse = load_rows(lse, row, rows, n)
+        attn = _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
+        g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
+        for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
+        block = load_block(grad_logits, m, 1, row, key, rows, keys, n, m)
+        query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
+        for_key = dot(tl.trans(block), query, for_key, PRECISION)
+    for_key *= scale
+    if HAS_PREV:
+        for_key *= tl.load(alpha).to(tl.float32)
+    store_block(_head_of_tokens(grad_k, heads, m, d), heads * d, 1, key, 0, keys, channels, m, d, for_key)
+    store_block(_head_of_tokens(grad_v, heads, m, d), heads * d, 1, key, 0, keys, channels, m, d, for_value)
+
+
+@kernel_operator('residual_attention')
+def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, bias: Tensor | None,
+            mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, logits and log-sum-exp ``(B, windows, heads, N)``."""
+    (b, windows, heads, n, d), m = q.shape, k.shape[3]
+    out, logits = tokens(q, n), q.new_empty((b, windows, heads, n, m))
+    lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
+    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), *with_strides(q, k, v),
+           *optional(prev, logits), *optional(bias, logits), *optional(mask, logits), alpha, d**-0.5, out, logits, lse,
+           windows, heads, n, m, d, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
+           BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, BLOCK_D=block_of(d), PRECISION=precision_of(q))
+    return out, logits, lse
+
+
+@kernel_operator('residual_attention_grad_rows')
+def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, mask: Tensor | None, out: Tensor,
+              logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
+    (b, windows, heads, n, d), m = q.shape, k.shape[3]
+    grid = b * windows * heads, triton.cdiv(n, BLOCK_N)
+    grad_q, grad_logits, grad_alpha = tokens(q, n), torch.empty_like(logits), lse.new_empty(grid)
+    launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits), *optional(mask, logits),
+           *with_strides(grad), alpha, d**-0.5, out, logits, lse, logits if grad_next is None else grad_next,
+           grad_q, grad_logits, grad_alpha, windows, heads, n, m, d, HAS_PREV=prev is not None,
+           HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M,
+           BLOCK_D=block_of(d), PRECISION=precision_of(q))
+    return grad_q, grad_logits, grad_alpha
+
+
+@kernel_operator('residual_attention_grad_keys')
+def grad_keys(q: Tensor, alpha: Tensor, mask: Tensor | None, has_prev: bool, logits: Tensor, lse: Tensor, grad: Tensor,
+              grad_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of k and v."""
+    (b, windows, heads, n, d), m = q.shape, logits.shape[4]
+    grad_k, grad_v = tokens(q, m), tokens(q, m)
+    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), *with_strides(q),
+           *optional(mask, logits), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits, grad_k, grad_v,
+           windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M,
+           BLOCK_D=block_of(d), PRECISION=precision_of(q))
+    return grad_k, grad_v
+
+
+def tokens(q: Tensor, n: int) -> Tensor:
+    """``(B, windows, heads, n, d)``, dense as ``(B, windows, n, heads, d)``."""
+    b, windows, heads, _, d = q.shape
+    return q.new_empty((b, windows, n, heads, d)).transpose(2, 3)
+
+
+def optional(x: Tensor | None, logits: Tensor) -> tuple:
+    """A tensor and its strides as it is broadcast to the logits; where there is none, what the kernel never reads."""
+    return (logits, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())

@@ -74,7 +74,7 @@ def backward(arguments: Sequence, outputs: Sequence[Tensor], grad: Tensor | None
     grad_q, grad_logits, grad_alpha = kernels.residual_attention.grad_rows(
         q, k, v, prev_logits, alpha, mask, out, logits, lse, grad, grad_logits)
     grad_k, grad_v = kernels.residual_attention.grad_keys(
-        q, alpha, mask, prev_logits is not None, logits, lse, grad, grad_logits)
+        q, k, v, alpha, mask, prev_logits is not None, logits, lse, grad, grad_logits)
     grad_bias = None if bias is None else grad_logits.sum_to_size(bias.shape)
     if prev_logits is None:
         return grad_q, grad_k, grad_v, None, None, grad_bias

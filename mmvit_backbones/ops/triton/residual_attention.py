@@ -6,9 +6,9 @@ Forward, with ``S = alpha * q k^T / sqrt(d) + (1 - alpha) * prev + bias`` and ``
     L = P * (G v^T - sum over channels of G * O) + H        the gradient of S
     grad_q = alpha * L k / sqrt(d),  grad_k = alpha * L^T q / sqrt(d),  grad_v = P^T G
 
-Arguments are ``(B, windows, heads, ...)`` with any strides, which are 0 where they are broadcast. Results for tokens
-are dense as ``(B, windows, tokens, heads, channels)``, what a linear layer takes; all others are dense as they are. A
-program of ``_grad_keys_kernel`` has a block of keys of one head, one of the other kernels a block of rows.
+All are ``(B, windows, heads, ...)``: arguments with any strides, which are 0 where they are broadcast; maps and numbers
+of rows dense; O and grad_q dense as ``(B, windows, rows, heads, channels)``, which linear layers take. A program of
+``_grad_keys_kernel`` has a block of keys of one head, one of the other kernels a block of rows.
 """
 import torch
 import triton
@@ -31,7 +31,7 @@ def _head(x, windows, heads, stride_b, stride_w, stride_h):
 
 @triton.jit
 def _head_of_tokens(x, heads, n, d):
-    """Where the program's head begins in a result ``(B, windows, n, heads, d)``."""
+    """Where the program's head begins in O or grad_q."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * n * heads * d + (image % heads) * d
 
@@ -141,7 +141,8 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
 @triton.jit
 def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, logits, lse, grad_logits,
-                      grad_k, grad_v, windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr,
+                      grad_k, gk_b, gk_w, gk_h, gk_m, gk_d, grad_v, gv_b, gv_w, gv_h, gv_m, gv_d,
+                      windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr,
                       BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     key = tl.program_id(1) * BLOCK_M
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -162,8 +163,10 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, 
     for_key *= scale
     if HAS_PREV:
         for_key *= tl.load(alpha).to(tl.float32)
-    store_block(_head_of_tokens(grad_k, heads, m, d), heads * d, 1, key, 0, keys, channels, m, d, for_key)
-    store_block(_head_of_tokens(grad_v, heads, m, d), heads * d, 1, key, 0, keys, channels, m, d, for_value)
+    grad_k = _head(grad_k, windows, heads, gk_b, gk_w, gk_h)
+    store_block(grad_k, gk_m, gk_d, key, 0, keys, channels, m, d, for_key)
+    grad_v = _head(grad_v, windows, heads, gv_b, gv_w, gv_h)
+    store_block(grad_v, gv_m, gv_d, key, 0, keys, channels, m, d, for_value)
 
 
 @kernel_operator('residual_attention')
@@ -171,7 +174,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
             mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Output, logits and log-sum-exp ``(B, windows, heads, N)``."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
-    out, logits = tokens(q, n), q.new_empty((b, windows, heads, n, m))
+    out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
     launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), *with_strides(q, k, v),
            *optional(prev, logits), *optional(bias, logits), *optional(mask, logits), alpha, d**-0.5, out, logits, lse,
@@ -186,7 +189,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
     """Gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grid = b * windows * heads, triton.cdiv(n, BLOCK_N)
-    grad_q, grad_logits, grad_alpha = tokens(q, n), torch.empty_like(logits), lse.new_empty(grid)
+    grad_q, grad_logits, grad_alpha = tokens(q), torch.empty_like(logits), lse.new_empty(grid)
     launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits), *optional(mask, logits),
            *with_strides(grad), alpha, d**-0.5, out, logits, lse, logits if grad_next is None else grad_next,
            grad_q, grad_logits, grad_alpha, windows, heads, n, m, d, HAS_PREV=prev is not None,
@@ -196,21 +199,21 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
 
 
 @kernel_operator('residual_attention_grad_keys')
-def grad_keys(q: Tensor, alpha: Tensor, mask: Tensor | None, has_prev: bool, logits: Tensor, lse: Tensor, grad: Tensor,
-              grad_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of k and v."""
-    (b, windows, heads, n, d), m = q.shape, logits.shape[4]
-    grad_k, grad_v = tokens(q, m), tokens(q, m)
+def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | None, has_prev: bool, logits: Tensor,
+              lse: Tensor, grad: Tensor, grad_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of k and v, in memory as those."""
+    (b, windows, heads, n, d), m = q.shape, k.shape[3]
+    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
     launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), *with_strides(q),
-           *optional(mask, logits), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits, grad_k, grad_v,
-           windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None, BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M,
-           BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           *optional(mask, logits), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
+           *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
+           BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M, BLOCK_D=block_of(d), PRECISION=precision_of(q))
     return grad_k, grad_v
 
 
-def tokens(q: Tensor, n: int) -> Tensor:
-    """``(B, windows, heads, n, d)``, dense as ``(B, windows, n, heads, d)``."""
-    b, windows, heads, _, d = q.shape
+def tokens(q: Tensor) -> Tensor:
+    """An empty ``(B, windows, heads, n, d)``, dense as ``(B, windows, n, heads, d)``."""
+    b, windows, heads, n, d = q.shape
     return q.new_empty((b, windows, n, heads, d)).transpose(2, 3)
 
 

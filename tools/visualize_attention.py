@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones import get_model
 from mmvit_backbones.backbones.refiner_vit import Attention, RefinerViT, SharedAttention
-from mmvit_backbones.backbones.regionvit import RegionViT
+from mmvit_backbones.backbones.regionvit import RegionViT, region_partition, region_reverse
 from mmvit_backbones.checkpoints.layout import unwrap
 from mmvit_backbones.checkpoints.loading import load_from_safe
 from mmvit_backbones.cli.config import UsageError, find_names
@@ -30,7 +30,6 @@ from mmvit_backbones.cli.images import pixel, read_rgb
 from mmvit_backbones.cli.launch import add_pretrained_argument, official_name, output_file, run_script
 from mmvit_backbones.cli.predict import find_images
 from mmvit_backbones.layers.attention import WindowAttention
-from mmvit_backbones.ops.regional_attention import WindowGrid
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.zoo import VARIANTS
 
@@ -237,20 +236,15 @@ class RegionalWatcher(Watcher):
 
     def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         out, = inputs
-        (height, width), (rows, columns) = self.shapes
-        grid = WindowGrid(rows, columns, self.window_size, height, width)
-        weights, nothing = grid.partition(self.pool((height, width))[None, ..., None],
-                                          out.new_zeros(1, rows, columns, 1))
-        if len(self.inputs) == 1:  # (1, windows, C)
-            seen = self.gradient((weights.sum((1, 2)) * self.of_heads(out)).sum()).transpose(0, 1)
-            _, seen = grid.reverse(weights, seen)
+        size, grid = self.shapes
+        weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
+        if len(self.inputs) == 1:  # without a mask: (1, 1, windows, C)
+            seen = self.gradient((weights.sum(2) * self.of_heads(out[0])).sum())[0].unflatten(1, grid)
             seen = seen.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
-            self.keep('regional', seen[0, :height, :width].permute(2, 0, 1))
-        else:  # (windows, 1 + N, C), the regional token first
-            weights = F.pad(weights[:, 0], (0, 0, 1, 0))
-            seen = self.gradient((weights * self.of_heads(out)).sum())[:, None, 1:]
-            seen, _ = grid.reverse(seen, nothing)
-            self.keep('local', seen[0].permute(2, 0, 1))
+            self.keep('regional', seen[0, :size[0], :size[1]].permute(2, 0, 1))
+        else:  # (1, windows, 1 + w * w, C), the regional token first
+            seen = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.of_heads(out)).sum())[:, :, 1:]
+            self.keep('local', region_reverse(seen, grid, size)[0].permute(2, 0, 1))
         return out.detach()
 
 

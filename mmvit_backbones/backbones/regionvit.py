@@ -2,8 +2,10 @@
 
 RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and Fan, ICLR 2022, arXiv 2106.02689).
 """
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
-from ..ops.regional_attention import Group, WindowGrid, regional_attention
-from ..ops.window import needs_padding, relative_position_index
+from ..ops.window import crop, relative_position_index
 from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
@@ -73,16 +74,59 @@ class RegionEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         excess = [length % self.region_size for length in images.shape[2:]]
-        if needs_padding(*excess):
-            touched = -(-sum(excess) // (2 * self.region_size))  # 1 if there is any excess, else 0
-            bottom, right = [(length // self.region_size + touched) * self.region_size - length
-                             for length in images.shape[2:]]
-            images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+        extra = -(-sum(excess) // (2 * self.region_size))  # regions: 1 if there is any excess, else 0
+        bottom, right = [extra * self.region_size - length for length in excess]
+        images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
         return self.conv(images).permute(0, 2, 3, 1)
 
 
+def region_partition(local: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
+    """Pads a map with zeros, right and bottom, to a grid of windows: ``(B, H, W, C)`` to ``(B, windows, w * w, C)``."""
+    height, width = (count * window_size for count in grid)
+    local = F.pad(local, (0, 0, 0, width - local.shape[2], 0, height - local.shape[1]))
+    local = local.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
+    return local.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def region_reverse(windows: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Reverses :func:`region_partition`, to a map of ``size``."""
+    side = math.isqrt(windows.shape[2])
+    local = windows.unflatten(2, (side, side)).unflatten(1, grid).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return crop(local, *size)
+
+
+class WindowMask(NamedTuple):
+    """Which tokens of a window, the regional one first, attend to which; for all images of a batch.
+
+    ``sees`` ``(windows, 1, N, 1)`` is 0 where a query sees nothing, else 1; ``mask`` ``(windows, 1, N, N)`` is -inf at
+    the keys that other queries don't see, else 0.
+    """
+    sees: Tensor
+    mask: Tensor
+
+
+def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, like: Tensor) -> WindowMask:
+    """Mask of the windows of a map of ``size``, with the dtype and device of ``like``.
+
+    Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
+    allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
+    """
+    rows, columns = (torch.arange(count * window_size, device=like.device) for count in grid)
+    # Windows of padding alone come last; before them, nothing is masked, as in the authors' code.
+    rows = (rows < size[0]) | (rows < (grid[0] - 1) * window_size)
+    columns = (columns < size[1]) | (columns < (grid[1] - 1) * window_size)
+    inside = torch.stack(torch.broadcast_tensors(rows[:, None], columns), dim=-1).to(like.dtype)
+    inside = F.pad(region_partition(inside[None], grid, window_size)[0], (0, 0, 1, 0), value=1.)  # (windows, N, 2)
+    window = torch.arange(len(inside), device=like.device)[:, None, None]
+    num_axes = torch.where(window == len(inside) - 1, 1, 2)  # along which both tokens of a pair have to be inside
+    allowed = (inside @ inside.transpose(1, 2) >= num_axes)[:, None]
+    sees = allowed.any(-1, keepdim=True)
+    mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
+    return WindowMask(sees.to(like.dtype), mask)
+
+
 class Attention(nn.Module):
-    """Attention among the regional tokens of an image, or in a window, where local tokens have a position bias."""
+    """Attention in windows, the regional token of each first, with a position bias between local tokens."""
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -96,18 +140,20 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def position_bias(self) -> Tensor:
-        """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token, which comes first."""
+        """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token."""
         area = self.window_size**2
         return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
 
-    def forward(self, x: Tensor, groups: list[Group] | None = None) -> Tensor:
-        """Attends among the tokens of each sequence, ``(sequences, N, C)``; ``groups`` where sequences are windows."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        if groups is None:
-            x = F.scaled_dot_product_attention(q, k, v)
-        else:
-            x = regional_attention(q, k, v, self.position_bias(), groups)
-        return self.proj(x.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, mask: WindowMask | None = None) -> Tensor:
+        """Keeps the shape ``(B, windows, N, C)``; regional tokens are one window, without bias and mask."""
+        q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        attn_mask = None
+        if mask is not None:  # a query that sees nothing takes the mean of all values
+            q = q * mask.sees
+            attn_mask = (self.position_bias() * mask.sees + mask.mask).flatten(0, 1)[None]
+        q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
+        return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
 
 
 class Block(nn.Module):
@@ -125,16 +171,14 @@ class Block(nn.Module):
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, local: Tensor, regional: Tensor, groups: list[Group]) -> tuple[Tensor, Tensor]:
-        """Takes and gives what :meth:`WindowGrid.partition` gives."""
-        windows = regional.shape[:2]
-        regional = regional.transpose(0, 1)  # (B, windows, C), in any order: there are no positions
-        regional = regional + self.drop_path(self.attn(self.norm0(regional)))
-        x = torch.cat([regional.transpose(0, 1).unsqueeze(2), local], dim=2).flatten(0, 1)
-        x = x + self.drop_path(self.attn(self.norm1(x), groups))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        regional, local = x.unflatten(0, windows).split([1, x.shape[1] - 1], dim=2)
-        return local, regional.squeeze(2)
+    def forward(self, local: Tensor, regional: Tensor, mask: WindowMask) -> tuple[Tensor, Tensor]:
+        """Keeps the shapes ``(B, windows, w * w, C)`` and ``(B, windows, C)``."""
+        regional = regional + self.drop_path(self.attn(self.norm0(regional[:, None])))[:, 0]
+        x = torch.cat([regional[:, :, None], local], dim=2)
+        x = x + self.drop_path(self.attn(self.norm1(x), mask).flatten(0, 1)).view_as(x)
+        x = x + self.drop_path(self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
+        regional, local = x.split([1, local.shape[2]], dim=2)
+        return local, regional[:, :, 0]
 
 
 class Projection(nn.Module):
@@ -166,15 +210,16 @@ class Stage(nn.Module):
     def forward(self, local: Tensor, regional: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
         """Maps ``(B, H, W, C)`` and ``(B, Hr, Wr, C)``; ``run_block(block, *arguments)`` calls a block."""
         local, regional = self.projection(local), self.projection(regional)
-        grid = WindowGrid(*regional.shape[1:3], self.window_size, *local.shape[1:3])
-        groups = grid.groups(like=local)
-        local, regional = grid.partition(local, regional)  # zeros of the padding become tokens like any other
+        size, grid = local.shape[1:3], regional.shape[1:3]
+        mask = window_mask(size, grid, self.window_size, like=local)
+        local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
         for i, block in enumerate(self.blocks):
-            local, regional = run_block(block, local, regional, groups)
+            local, regional = run_block(block, local, regional, mask)
             if i == 0 and self.peg is not None:
-                maps = grid.reverse(local, regional)
-                local, regional = grid.partition(*(x + convolve(self.peg, x) for x in maps))
-        return grid.reverse(local, regional)
+                local, regional = region_reverse(local, grid, size), regional.unflatten(1, grid)
+                local, regional = (x + convolve(self.peg, x) for x in (local, regional))
+                local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
+        return region_reverse(local, grid, size), regional.unflatten(1, grid)
 
 
 @MODELS.register_module()

@@ -3,14 +3,12 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.backbones.regionvit import Stage
+from mmvit_backbones.backbones.regionvit import Stage, window_mask
 from mmvit_backbones.checkpoints import regionvit
-from mmvit_backbones.ops.regional_attention import WindowGrid, edge_masks
 
 
 @torch.no_grad()
 def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """One stage; also holds the golden's counts of allowed pairs against our masks."""
     kwargs = golden['variant_kwargs']
     stage = Stage(kwargs['channels'], kwargs['num_heads'], kwargs['window'], kwargs['mlp_ratio'], kwargs['peg'],
                   drop_paths=[0.] * kwargs['depth'], project=kwargs['downsample']).to(dtype)
@@ -24,20 +22,16 @@ def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
 
 
 def check_masks(case: dict, window: int) -> None:
-    local, regional = case['outputs']['local']['shape'], case['outputs']['regional']['shape']
-    grid = WindowGrid(*regional[2:], window, *local[2:])
-    assert grid.padding == (case['pad_bottom'], case['pad_right'])
+    """Holds the golden's counts of pairs that attention allows against the mask."""
+    size, grid = (tuple(case['outputs'][kind]['shape'][2:]) for kind in ('local', 'regional'))
+    sees, mask = window_mask(size, grid, window, like=torch.empty(0))
+    allowed = (sees.bool() & (mask == 0)).squeeze(1)  # (windows, N, N)
     if 'allowed_pairs_per_window' not in case:
-        assert grid.groups(like=torch.empty(1)) == [(grid.rows * grid.columns, None)]
+        assert allowed.all()
         return
-    pairs = torch.ones(1 + window**2, 1 + window**2, dtype=torch.bool)
-    masks = [None, *edge_masks(window, *grid.padding, torch.device('cpu'))]
-    inner, last_column, last_row, corner = (pairs if m is None else m[0] & ~m[1] for m in masks)
-    allowed = [[inner] * (grid.columns - 1) + [last_column]] * (grid.rows - 1) + [[last_row] * (grid.columns - 1) +
-                                                                                 [corner]]
-    assert [int(window.sum()) for row in allowed for window in row] == case['allowed_pairs_per_window']
-    assert last_column.sum(-1).tolist() == case['last_column_allowed_keys_per_query']
-    assert corner.sum(-1).tolist() == case['corner_allowed_keys_per_query']
+    assert allowed.sum((1, 2)).tolist() == case['allowed_pairs_per_window']
+    assert allowed[grid[1] - 1].sum(-1).tolist() == case['last_column_allowed_keys_per_query']
+    assert allowed[-1].sum(-1).tolist() == case['corner_allowed_keys_per_query']
 
 
 @torch.no_grad()

@@ -26,7 +26,6 @@ from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
 from mmvit_backbones.measure import storage_key, tensors_in
-from mmvit_backbones.ops import backends
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
 
@@ -55,7 +54,7 @@ def main():
     faults = []
     for dtype in args.dtypes:
         for kernel, launches in launches_of[dtype].items():
-            name, module = name_of(kernel), module_of(kernel)
+            name = name_of(kernel)
             if name not in wanted:
                 continue
             if args.quick:

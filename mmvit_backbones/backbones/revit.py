@@ -31,9 +31,9 @@ class Attention(GlobalAttention):
 class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
 
-    ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}`` with one learned ``alpha`` for all blocks. It has no class token;
-    the classifier reads the mean of the tokens after the last norm. The network gives one map:
-    ``SimpleFeaturePyramid`` makes a pyramid of it. Images are padded to whole patches with zeros, right and bottom.
+    ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}`` with one learned ``alpha`` for all blocks. It has no class
+    token; the classifier reads the mean of the tokens after the last norm. The network returns one map, of which
+    ``SimpleFeaturePyramid`` makes a pyramid. Images are padded to whole patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).

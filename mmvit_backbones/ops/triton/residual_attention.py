@@ -1,7 +1,8 @@
 """Triton kernels of :mod:`mmvit_backbones.ops.residual_attention`.
 
 Forward, with ``S = alpha * q k^T / sqrt(d) + (1 - alpha) * prev + bias`` and ``P = softmax(S + mask)``: the output
-``O = P v``, the logits S and the log-sum-exp of every row. Backward, for gradients G of the output and H of the logits::
+``O = P v``, the logits S and the log-sum-exp of every row. Backward, for gradients G of the output and H of the
+logits::
 
     L = P * (G v^T - sum over channels of G * O) + H        the gradient of S
     grad_q = alpha * L k / sqrt(d),  grad_k = alpha * L^T q / sqrt(d),  grad_v = P^T G
@@ -18,7 +19,7 @@ from torch import Tensor
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
-BLOCK_N, BLOCK_M = 64, 32  # as large as registers allow
+BLOCK = 32  # rows, and keys: as many as registers allow with heads of 128 channels
 
 
 @triton.jit
@@ -51,9 +52,9 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
                     prev, prev_b, prev_w, prev_h, prev_n, prev_m, bias, bias_b, bias_w, bias_h, bias_n, bias_m,
                     mask, mask_b, mask_w, mask_h, mask_n, mask_m, alpha, scale, out, logits, lse,
                     windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-                    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    row = tl.program_id(1) * BLOCK_N
-    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+                    BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    row = tl.program_id(1) * BLOCK
+    rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
     q = _head(q, windows, heads, q_b, q_w, q_h)
     k = _head(k, windows, heads, k_b, k_w, k_h)
     v = _head(v, windows, heads, v_b, v_w, v_h)
@@ -63,10 +64,10 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
     logits += tl.program_id(0).to(tl.int64) * n * m
     weight = tl.load(alpha).to(tl.float32)
     query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
-    highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
-    total = tl.zeros((BLOCK_N,), tl.float32)
-    result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for key in range(0, m, BLOCK_M):
+    highest = tl.full((BLOCK,), -float('inf'), tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
+    result = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+    for key in range(0, m, BLOCK):
         k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
         block = scale * dot(query, tl.trans(k_block), None, PRECISION)
         if HAS_PREV:
@@ -98,11 +99,11 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, out, logits, lse, grad_next,
                       grad_q, grad_logits, grad_alpha, windows, heads, n, m, d,
                       HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr,
-                      BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+                      BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Writes L, ``grad_q``, and each program's part of the gradient of alpha."""
     image = tl.program_id(0).to(tl.int64)
-    row = tl.program_id(1) * BLOCK_N
-    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    row = tl.program_id(1) * BLOCK
+    rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
     q = _head(q, windows, heads, q_b, q_w, q_h)
     k = _head(k, windows, heads, k_b, k_w, k_h)
     v = _head(v, windows, heads, v_b, v_w, v_h)
@@ -115,9 +116,9 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     output = load_block(_head_of_tokens(out, heads, n, d), heads * d, 1, row, 0, rows, channels, n, d)
     row_sum = tl.sum(g.to(tl.float32) * output.to(tl.float32), 1)
     row_lse = load_rows(lse, row, rows, n)
-    result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for_prev = tl.zeros((BLOCK_N,), tl.float32)
-    for key in range(0, m, BLOCK_M):
+    result = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+    for_prev = tl.zeros((BLOCK,), tl.float32)
+    for key in range(0, m, BLOCK):
         attn = _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
         value = load_block(v, v_m, v_d, key, 0, keys, channels, m, d)
         block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
@@ -143,16 +144,16 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, 
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, logits, lse, grad_logits,
                       grad_k, gk_b, gk_w, gk_h, gk_m, gk_d, grad_v, gv_b, gv_w, gv_h, gv_m, gv_d,
                       windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr,
-                      BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    key = tl.program_id(1) * BLOCK_M
-    rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+                      BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    key = tl.program_id(1) * BLOCK
+    rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
     q = _head(q, windows, heads, q_b, q_w, q_h)
     mask = _head(mask, windows, heads, mask_b, mask_w, mask_h)
     grad = _head(grad, windows, heads, grad_b, grad_w, grad_h)
     grad_logits += tl.program_id(0).to(tl.int64) * n * m
-    for_key = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-    for_value = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-    for row in range(0, n, BLOCK_N):
+    for_key = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+    for_value = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+    for row in range(0, n, BLOCK):
         row_lse = load_rows(lse, row, rows, n)
         attn = _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
         g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
@@ -176,10 +177,10 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
-    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK_N)), *with_strides(q, k, v),
-           *optional(prev, logits), *optional(bias, logits), *optional(mask, logits), alpha, d**-0.5, out, logits, lse,
-           windows, heads, n, m, d, HAS_PREV=prev is not None, HAS_BIAS=bias is not None, HAS_MASK=mask is not None,
-           BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, BLOCK_D=block_of(d), PRECISION=precision_of(q))
+    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK)), *with_strides(q, k, v),
+           *optional(prev, logits, q), *optional(bias, logits, q), *optional(mask, logits, q), alpha, d**-0.5,
+           out, logits, lse, windows, heads, n, m, d, HAS_PREV=prev is not None, HAS_BIAS=bias is not None,
+           HAS_MASK=mask is not None, BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=precision_of(q))
     return out, logits, lse
 
 
@@ -188,13 +189,14 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
               logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
-    grid = b * windows * heads, triton.cdiv(n, BLOCK_N)
-    grad_q, grad_logits, grad_alpha = tokens(q), torch.empty_like(logits), lse.new_empty(grid)
-    launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits), *optional(mask, logits),
+    grid = b * windows * heads, triton.cdiv(n, BLOCK)
+    grad_q, grad_logits = tokens(q), torch.empty_like(logits)
+    grad_alpha = lse.new_empty((0, ) if prev is None else grid)
+    launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits, q), *optional(mask, logits, q),
            *with_strides(grad), alpha, d**-0.5, out, logits, lse, logits if grad_next is None else grad_next,
            grad_q, grad_logits, grad_alpha, windows, heads, n, m, d, HAS_PREV=prev is not None,
-           HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M,
-           BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, BLOCK=BLOCK, BLOCK_D=block_of(d),
+           PRECISION=precision_of(q))
     return grad_q, grad_logits, grad_alpha
 
 
@@ -204,10 +206,10 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
     """Gradients of k and v, in memory as those."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
-    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK_M)), *with_strides(q),
-           *optional(mask, logits), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
+    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK)), *with_strides(q),
+           *optional(mask, logits, q), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
            *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
-           BLOCK_N=BLOCK_M, BLOCK_M=BLOCK_M, BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=precision_of(q))
     return grad_k, grad_v
 
 
@@ -217,6 +219,6 @@ def tokens(q: Tensor) -> Tensor:
     return q.new_empty((b, windows, n, heads, d)).transpose(2, 3)
 
 
-def optional(x: Tensor | None, logits: Tensor) -> tuple:
+def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
     """A tensor and its strides as it is broadcast to the logits; where there is none, what the kernel never reads."""
-    return (logits, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())
+    return (other, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())

@@ -14,7 +14,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## create .venv with everything in it; the first time takes long
-	@$(PYTHON) tools/setup_env.py
+	@$(PYTHON) tools/dev/setup_env.py
 
 demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
@@ -26,14 +26,14 @@ test-quick: setup  ## run the tests that take seconds
 	$(PYTEST) -m 'not slow and not training'
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
-	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/setup_env.py
+	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py
 	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
 
 test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in tests, one of each kind
-	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/test_export.py -k one_file
+	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file
 
 chaos: setup  ## kill trainings 100 times at random moments and resume them; CHAOS_KILLS, CHAOS_SEED
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/engine/chaos.py
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/training/chaos.py
 
 fuzz: setup  ## 50 times as much random input as in the tests; FUZZ_FACTOR, FUZZ_SEED
 	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py tests/ops/test_triton.py \
@@ -48,7 +48,7 @@ docs: .venv-docs/stamp  ## build the documentation into site/ and check its link
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 tutorials: setup .venv-docs/stamp  ## run the notebooks that the documentation shows
-	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/run_tutorials.py $(TUTORIALS)
+	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/dev/run_tutorials.py $(TUTORIALS)
 
 # Needs neither torch nor `make setup`; where that has been called, its Python is known to make environments.
 .venv-docs/stamp: requirements/docs.txt

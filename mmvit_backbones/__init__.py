@@ -10,12 +10,8 @@ try:
 except ModuleNotFoundError:
     __all__ = ['__version__']  # where there is torch alone, mmvit_backbones.ops can be imported
 else:
-    from . import backbones, datasets, engine, evaluation, heads, losses, necks  # noqa: F401
+    from . import backbones, data, heads, losses, necks, training  # noqa: F401
     from .accelerate import accelerate
-    from .adapters.mmpretrain import register_when_imported
-    from .checkpoints.loading import convert_state_dict
-    from .models import get_model
-    from .zoo import list_models
+    from .zoo import convert_state_dict, get_model, list_models
 
-    register_when_imported()
     __all__ = ['__version__', 'accelerate', 'convert_state_dict', 'get_model', 'list_models']

@@ -9,16 +9,14 @@ from importlib.metadata import distributions
 
 import torch
 
-from .installation import PROVIDERS
-from .ops import backends, library, normalized_attention
+from .ops import backends, library
 from .ops.dispatch import OPERATORS, run_example
+from .utils.installation import PROVIDERS
 from .version import __version__
 
 # Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
     **{name: partial(run_example, name) for name in OPERATORS},
-    'normalized attention': normalized_attention.example,
-    'scaled logits': normalized_attention.example_logits,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 

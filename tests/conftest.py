@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / 'goldens')]
 os.environ.setdefault('MPLBACKEND', 'Agg')
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
 
 ROOT = Path(__file__).resolve().parents[1]
+# Helpers of the tests, and modules that tools import from their own folder.
+sys.path[:0] = [str(ROOT / folder) for folder in ('tests', 'tests/goldens', 'tools/analysis')]
 
 
 def pytest_collection_modifyitems(items):

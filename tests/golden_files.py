@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from mmvit_backbones import list_models
-from mmvit_backbones.zoo import VARIANTS
+from mmvit_backbones.zoo.variants import VARIANTS
 
 SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 12e6}  # the others take seconds
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from helpers import ROOT
 
-from mmvit_backbones.checkpoints import load_checkpoint_file
-from mmvit_backbones.engine import InterruptHook
+from mmvit_backbones.training import InterruptHook
+from mmvit_backbones.zoo.files import load_checkpoint_file
 
-TINY = ROOT / 'tests/cli/tiny_classifier.py'
+TINY = ROOT / 'tests/training/tiny_classifier.py'
 # The server is started with the first process.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine',
-                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.cli.memory'])
+                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.training.memory'])
 
 
 class Run:
@@ -117,13 +117,6 @@ def hold_signals(ready) -> None:
         time.sleep(0.01)
 
 
-def look_into_the_hub() -> None:
-    """Where mmpretrain was imported first, as in the server."""
-    import mmpretrain
-    assert list(sys.modules).index('mmpretrain') < list(sys.modules).index('mmvit_backbones')
-    assert mmpretrain.list_models('reswin*') == ['reswin_tiny']
-
-
 def load_cuda_kernels(path: str) -> None:
     torch.ops.load_library(path)
     assert torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_attention', 'CUDA')
@@ -151,7 +144,6 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
     if before is not None:
         before()
     sys.argv = arguments
-    sys.path.insert(0, str(ROOT / 'tools'))
     try:
         runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
     finally:

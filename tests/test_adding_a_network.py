@@ -72,8 +72,10 @@ def add_network(tree: Path) -> None:
         shutil.copy(ROOT / name, tree)
     for name, text in FILES.items():
         path = tree / name
-        if path.exists():  # the zoo, to which a family and its rows are added
-            zoo = path.read_text().replace('from .checkpoints import ', 'from .checkpoints import patch_mixer, ')
+        if path.name == '__init__.py':
+            text = path.read_text() + text
+        elif path.exists():  # the zoo, to which a family and its rows are added
+            zoo = path.read_text().replace('from .converters import ', 'from .converters import patch_mixer, ')
             text = zoo.replace('\nVARIANTS = {', f'\n{text}VARIANTS = {{')
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -90,8 +92,8 @@ with open('tests/goldens/patch_mixer/state_dicts.txt', 'w') as file:
     for name, x in fresh_model('PatchMixer').state_dict().items():
         print(name, 'x'.join(map(str, x.shape)) or '()', file=file)
 sys.argv = ['make_metafiles.py']
-runpy.run_path('tools/make_metafiles.py', run_name='__main__')
-modules = ['test_contract', 'test_contract_modules', 'test_goldens', 'engine/test_layer_decay', 'test_zoo']
+runpy.run_path('tools/dev/make_metafiles.py', run_name='__main__')
+modules = ['test_contract', 'test_contract_modules', 'test_goldens', 'training/test_layer_decay', 'zoo/test_variants']
 chosen = '(PatchMixer or patch_mixer or left_out or metafiles) and not lora and not quantization and not int8'
 sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *(f'tests/{name}.py' for name in modules), '-k', chosen]))
 """

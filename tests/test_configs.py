@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.engine import RELIABLE_HOOKS
+from mmvit_backbones.training import RELIABLE_HOOKS
 
 
 def recipes() -> list:

@@ -7,8 +7,8 @@ from helpers import each_network, fresh_model, gradients, images, relative_error
 from tiny_configs import SAVED_MB, TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvit_backbones.measure import SavedStorages
-from mmvit_backbones.zoo import VARIANTS
+from mmvit_backbones.utils.measure import SavedStorages
+from mmvit_backbones.zoo.variants import VARIANTS
 
 SIZES = [(1, 1), (33, 50), (70, 97)]
 

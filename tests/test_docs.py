@@ -48,7 +48,7 @@ def test_examples(name, monkeypatch):
 
 
 def test_every_backbone_has_an_example():
-    from mmvit_backbones.zoo import VARIANTS
+    from mmvit_backbones.zoo.variants import VARIANTS
     shown = {test.name.rsplit('.', 1)[-1] for name in MODULES for test in examples(name)}
     assert {variant.backbone['type'] for variant in VARIANTS.values()} <= shown
 
@@ -134,11 +134,11 @@ def test_page_names_what_is_there(page):
 
 @pytest.mark.parametrize('page', PAGES)
 def test_tools_know_the_flags_of_page(page):
-    for name, arguments in re.findall(r'tools/(\w+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
+    for name, arguments in re.findall(r'tools/([\w/]+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
         tool = re.sub(r'^(dist|slurm)_', '', name)
         known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
-        for shared in ('launch', 'own_data'):
-            arguments_of = (ROOT / f'mmvit_backbones/cli/{shared}.py').read_text()
+        for shared in ('training/launch', 'data/custom_data'):
+            arguments_of = (ROOT / f'mmvit_backbones/{shared}.py').read_text()
             known += arguments_of if re.search(r'\badd_\w+_argument', known) else ''
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
 
@@ -157,7 +157,7 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
             line = Template(line).safe_substitute(variables)
             if match := re.fullmatch(r'(\w+)=(\S+|".*"|\'.*\')', line):
                 variables[match[1]] = shlex.split(match[2])[0]
-            elif match := re.match(r'(?!error).*\btools/((?:dist_|slurm_)?)(\w+)\.(py|sh) (.+)', line):
+            elif match := re.match(r'(?!error).*\btools/((?:dist_|slurm_)?)([\w/]+)\.(py|sh) (.+)', line):
                 words = shlex.split(match[4], comments=True)
                 skipped = {'dist_': words[:1] + words[2:], 'slurm_': words[2:3] + words[4:], '': words}
                 if (ROOT / f'tools/{match[2]}.py').exists():
@@ -175,7 +175,6 @@ def test_commands_on_page_are_taken(page, run, monkeypatch, tmp_path):
         raise ParsedError
 
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_only)
-    monkeypatch.syspath_prepend(ROOT / 'tools')  # where a tool finds another
     monkeypatch.chdir(tmp_path)
     for tool, arguments in commands(page):
         with pytest.raises(ParsedError):

@@ -4,9 +4,9 @@ import sys
 import pytest
 import torch
 
-from mmvit_backbones import installation
 from mmvit_backbones.doctor import TRITON_OPERATORS, describe, describe_check, describe_host, describe_triton
 from mmvit_backbones.ops import backends
+from mmvit_backbones.utils import installation
 
 
 @pytest.mark.slow

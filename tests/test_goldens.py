@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from operators import DETAILS, OPERATORS, TRAINING_PASSES
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.zoo import VARIANTS
+from mmvit_backbones.zoo.variants import VARIANTS
 
 # What varied-size window attention computes has tests of its own, by the name of the operator:
 # ops/test_varied_size_window.py and layers/test_vitae_cell.py.

@@ -11,7 +11,7 @@ from email.parser import Parser
 import pytest
 from helpers import ROOT
 
-from mmvit_backbones.installation import check_distributions
+from mmvit_backbones.utils.installation import check_distributions
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +44,7 @@ def test_wheel_carries_what_mim_expects(wheel):
     assert first_folder != 'mmvit_backbones'
     for place in ('mmvit_backbones/.mim', f'{first_folder}/.mim'):
         carried = {name.removeprefix(f'{place}/') for name in names if name.startswith(f'{place}/')}
-        expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/metafiles/*.yml'), *ROOT.glob('tools/*')]
+        expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/metafiles/*.yml'), *ROOT.glob('tools/**/*.py')]
         assert {str(path.relative_to(ROOT)) for path in expected if path.is_file()} | {'model-index.yml'} <= carried
         counts = Counter(name.split('/')[-1] for name in carried if name.startswith('configs/'))
         assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds them by name alone

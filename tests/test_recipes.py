@@ -15,9 +15,10 @@ from torch import nn
 
 import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
-from mmvit_backbones.cli import frameworks, run_care
+from mmvit_backbones.inference import frameworks
 from mmvit_backbones.layers import DropPath
-from mmvit_backbones.zoo import VARIANTS
+from mmvit_backbones.training import run_setup
+from mmvit_backbones.zoo.variants import VARIANTS
 
 
 @cache
@@ -78,14 +79,14 @@ def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
 def test_mixed_precision_is_the_default_where_the_authors_have_it(name):
     config = read(f'imagenet_{name}')
     assert config.optim_wrapper.type == 'AmpOptimWrapper'
-    run_care.set_precision(config, 'float32')
+    run_setup.set_precision(config, 'float32')
     assert type(build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)).__name__ == 'OptimWrapper'
 
 
 def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     config = read('imagenet_reswin_t')
-    run_care.set_precision(config, None)
+    run_setup.set_precision(config, None)
     assert config.optim_wrapper.type == 'OptimWrapper' and 'loss_scale' not in config.optim_wrapper
 
 
@@ -100,7 +101,7 @@ def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
 def test_norms_that_the_authors_decay(name, keys, count, decay):
     """Their names do not contain what exempts others; all other norms are exempt."""
     config = read(name)
-    run_care.set_precision(config, 'float32')
+    run_setup.set_precision(config, 'float32')
     init_default_scope(config.default_scope)
     with torch.device('meta'):
         model = nn.ModuleDict(dict(backbone=MODELS.build(dict(config.model.backbone, init_cfg=None))))

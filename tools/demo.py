@@ -217,8 +217,8 @@ def draw_curves(work_dir, plt):
 
 
 def load(work_dir, task):
-    from mmvit_backbones.cli.config import load_config
-    from mmvit_backbones.cli.predict import Predictor
+    from mmvit_backbones.inference.predictor import Predictor
+    from mmvit_backbones.utils.config import load_config
 
     os.chdir(ROOT)  # paths in configs are relative
     return Predictor(load_config(task.config), str(last_checkpoint(work_dir / task.name)), 'cpu')

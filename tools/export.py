@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 from mmengine.registry import init_default_scope
 
-from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.images import read_rgb
-from mmvit_backbones.cli.launch import add_config_options, check_backbone, check_checkpoint, run_script
-from mmvit_backbones.cli.predict import find_images
-from mmvit_backbones.deploy.export import FORMATS, check_agreement, check_path, compare, export_model
-from mmvit_backbones.deploy.load import Checkpoint, load
-from mmvit_backbones.deploy.parts import Half, Parts, check_exportable, split
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.models import FORMATS, check_agreement, check_path, compare, export_model
+from mmvit_backbones.export.parts import Half, Parts, check_exportable, split
+from mmvit_backbones.inference.load import Checkpoint, load
+from mmvit_backbones.inference.predictor import find_images
+from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.images import read_rgb
+from mmvit_backbones.utils.scripts import add_config_options, run_script
+from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 
 CHECKED_IMAGES = 8
 
@@ -72,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
         before = size(args.out)
         write(parts._replace(network=Half(parts.network)))
     elif args.int8:
-        from mmvit_backbones.deploy.quantize import to_int8
+        from mmvit_backbones.export.quantize import to_int8
         before = size(args.out)
         print(to_int8(args.out, calibration, args.bound))
     else:

@@ -12,10 +12,11 @@ from pathlib import Path
 import onnx
 
 from mmvit_backbones import get_model
-from mmvit_backbones.checkpoints.loading import TASKS
-from mmvit_backbones.cli.config import UsageError, find_names
-from mmvit_backbones.cli.launch import add_pretrained_argument, run_script
-from mmvit_backbones.export import OPSET, compare_onnx, export_onnx
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.networks import OPSET, compare_onnx, export_onnx
+from mmvit_backbones.utils.scripts import add_pretrained_argument, run_script
+from mmvit_backbones.zoo.loading import TASKS
+from mmvit_backbones.zoo.variants import find_names
 
 TOLERANCE = 1e-3  # ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # within what all networks take

@@ -30,7 +30,7 @@ run_distributed() {
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
     export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
     export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that wait give their core away
-    exec "$PYTHON" -m mmvit_backbones.cli.processes \
+    exec "$PYTHON" "$TOOLS/launch.py" \
         --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" \
         --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
         --nproc_per_node "$processes" "$script" "$@" --launcher pytorch

@@ -3,9 +3,10 @@ import argparse
 import sys
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.launch import add_pretrained_argument, check_backbone, choose_checkpoint, run_script
-from mmvit_backbones.cli.predict import Predictor, find_config, find_device, find_images, plan_drawings
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference.predictor import Predictor, find_config, find_device, find_images, plan_drawings
+from mmvit_backbones.utils.scripts import add_pretrained_argument, run_script
+from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,18 +25,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-import visualize_attention
-import visualize_windows
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.cli.config import UsageError
-from mmvit_backbones.cli.launch import run_script
-from mmvit_backbones.cli.predict import find_device
-from mmvit_backbones.deploy import load
-from mmvit_backbones.deploy.findings import as_json, draw_findings, list_findings
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference import load
+from mmvit_backbones.inference.findings import as_json, draw_findings, list_findings
+from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.layers import VariedSizeWindowAttention
+from mmvit_backbones.utils.scripts import run_script
+
+sys.path.append(str(Path(__file__).parent / 'analysis'))
+import visualize_attention  # noqa: E402
+import visualize_windows  # noqa: E402
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF')
 LARGEST_RATIO = 20  # of the sides: pipelines resize the short one, and the other with it

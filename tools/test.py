@@ -4,13 +4,16 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvit_backbones.checkpoints.loading import use_safe_loading
-from mmvit_backbones.cli import frameworks, launch
-from mmvit_backbones.cli.config import load_config
-from mmvit_backbones.cli.data_check import check_data
-from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.run_care import set_work_dir
-from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook
+from mmvit_backbones.data.checks import check_data
+from mmvit_backbones.data.custom_data import use_custom_data
+from mmvit_backbones.inference import frameworks
+from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
+from mmvit_backbones.training.run_setup import set_work_dir
+from mmvit_backbones.utils import scripts
+from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.zoo import checks
+from mmvit_backbones.zoo.loading import use_safe_loading
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
@@ -20,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
-    launch.add_pretrained_argument(parser)
+    scripts.add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
@@ -32,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
     labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
                         help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
-    launch.add_run_arguments(parser)
+    scripts.add_run_arguments(parser)
     return parser
 
 
@@ -41,7 +44,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_own_data(cfg, args)
+    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
     if args.real:
         frameworks.use_real(cfg, args.real)
     if args.imagenet_variant:
@@ -49,9 +52,9 @@ def prepare(args: argparse.Namespace) -> Config:
     if cfg.default_scope == 'mmpretrain':
         frameworks.add_metric(cfg, type='MeanCrossEntropy')
     check_data(cfg, ['test'])
-    launch.check_backbone(cfg)
-    cfg.load_from = launch.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
-    launch.check_checkpoint(cfg.load_from)
+    checks.check_backbone(cfg)
+    cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
+    checks.check_checkpoint(cfg.load_from)
     cfg.resume = False
     if args.show or args.show_dir:
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
@@ -76,4 +79,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    launch.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main)

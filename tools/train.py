@@ -8,15 +8,17 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmvit_backbones.checkpoints.loading import use_safe_loading
-from mmvit_backbones.cli import launch, run_care
-from mmvit_backbones.cli.config import load_config
-from mmvit_backbones.cli.data_check import check_data
-from mmvit_backbones.cli.memory import explained_shortage
-from mmvit_backbones.cli.own_data import add_data_arguments, use_own_data
-from mmvit_backbones.cli.resume import set_resume
-from mmvit_backbones.engine import AccelerateHook, CheckpointMatchHook, ProgressBarHook
-from mmvit_backbones.engine.bad_data import POLICIES
+from mmvit_backbones.data.checks import check_data
+from mmvit_backbones.data.custom_data import use_custom_data
+from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
+from mmvit_backbones.training.bad_data import POLICIES
+from mmvit_backbones.training.memory import explained_shortage
+from mmvit_backbones.training.resume import set_resume
+from mmvit_backbones.utils import scripts
+from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.zoo import checks
+from mmvit_backbones.zoo.loading import use_safe_loading
 
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
@@ -43,46 +45,46 @@ def get_parser() -> argparse.ArgumentParser:
                              'for networks that do not fit one GPU; modules are then not accelerated')
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard, too')
     parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases, too')
-    launch.add_pretrained_argument(parser)
+    scripts.add_pretrained_argument(parser)
     add_data_arguments(parser)
-    launch.add_run_arguments(parser)
+    scripts.add_run_arguments(parser)
     return parser
 
 
 def prepare(args: argparse.Namespace) -> Config:
     """Make the config of the run and see that all it needs is there."""
-    cfg = load_config(args.config, args.cfg_options, NEEDS, run_care.use_reliable_hooks)
-    run_care.set_work_dir(cfg, args.work_dir)
+    cfg = load_config(args.config, args.cfg_options, NEEDS, run_setup.use_reliable_hooks)
+    run_setup.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_own_data(cfg, args)
+    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
-        weights = launch.choose_checkpoint(cfg, None, args.pretrained)
+        weights = checks.choose_checkpoint(cfg, None, args.pretrained)
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
-    launch.check_pretrained(cfg.model, launch.check_backbone(cfg))
-    run_care.set_precision(cfg, args.precision)
-    for package in run_care.LOG_BACKENDS:
+    checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
+    run_setup.set_precision(cfg, args.precision)
+    for package in run_setup.LOG_BACKENDS:
         if getattr(args, package):
-            run_care.log_to(cfg, package)
+            run_setup.log_to(cfg, package)
     if args.auto_scale_lr:
-        launch.use_auto_scale_lr(cfg)
+        run_setup.use_auto_scale_lr(cfg)
     cfg.launcher = args.launcher
     if args.strategy == 'fsdp':
         launch.use_sharding(cfg)
     if args.batch_size is not None:
-        launch.set_batch_size(cfg, args.batch_size)
+        run_setup.set_batch_size(cfg, args.batch_size)
     if args.on_bad_data:
         cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
     set_resume(cfg, args.resume)
     if cfg.get('load_from') and not cfg.resume:
-        launch.check_checkpoint(cfg.load_from)
+        checks.check_checkpoint(cfg.load_from)
     return cfg
 
 
 def get_runner(cfg: Config) -> Runner | FlexibleRunner:
     if not cfg.get('strategy'):
         return Runner.from_cfg(cfg)
-    import_module('mmvit_backbones.engine.sharded')  # registers itself; needs PyTorch 2.7
+    import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7
     return FlexibleRunner.from_cfg(cfg)
 
 
@@ -90,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return
-    lock = run_care.lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
+    lock = run_setup.lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
     runner = get_runner(cfg)
@@ -108,4 +110,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    launch.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main)

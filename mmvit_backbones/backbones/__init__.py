@@ -1,16 +1,18 @@
-"""The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``.
-
-What a file here registers can be imported from the package, too: ``from mmvit_backbones.backbones import ReSwin``.
-"""
-import pkgutil
-from importlib import import_module
-
-from mmengine.registry import MODELS
-
+"""The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``."""
 from .base import Backbone
+from .refiner_vit import RefinerViT
+from .regionvit import RegionViT
+from .remvitv2 import ReMViTv2
+from .rest import ResT
+from .restv2 import ResTv2
+from .reswin import ReSwin
+from .revit import ReViT
+from .swin_vsa import SwinVSA
+from .vitae import ViTAE
+from .vitaev2 import ViTAEv2
+from .vitaev2_vsa import ViTAEv2VSA
 
-for _module in pkgutil.iter_modules(__path__):
-    import_module(f'{__name__}.{_module.name}')
-NETWORKS = {name: network for name, network in MODELS.module_dict.items() if network.__module__.startswith(__name__)}
-globals().update(NETWORKS)
-__all__ = ['Backbone', *NETWORKS]
+__all__ = [
+    'Backbone', 'ReMViTv2', 'ReSwin', 'ReViT', 'RefinerViT', 'RegionViT', 'ResT', 'ResTv2', 'SwinVSA', 'ViTAE',
+    'ViTAEv2', 'ViTAEv2VSA'
+]

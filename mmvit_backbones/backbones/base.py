@@ -7,11 +7,10 @@ from itertools import accumulate
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
-
-from ..checkpoints.loading import load_backbone
 
 
 class Backbone(BaseModule):
@@ -107,7 +106,7 @@ class Backbone(BaseModule):
         finally:
             self.init_cfg = init_cfg
         for entry in [] if is_repeated else pretrained:
-            load_backbone(self, entry['checkpoint'], entry.get('prefix'))
+            WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""

@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..checkpoints.regionvit import resize_bicubic, resize_position_bias
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
+from ..layers.position_bias import resize_bicubic, resize_position_bias
 from ..ops.window import crop, relative_position_index
 from .base import Backbone, pyramid
 

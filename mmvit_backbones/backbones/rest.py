@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import Block, drop_path_schedule, trunc_normal_
-from ..ops.normalized_attention import normalized_attention, scaled_logits
+from ..ops.normalized_attention import normalized_attention
 from .base import Backbone, pyramid
 
 OUT_NORMS = (None, 'side', 'in_stream')
@@ -113,7 +113,8 @@ class EMSA(ReducedAttention):
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
         else:
-            out = normalized_attention(self.mix_heads(scaled_logits(q, k, self.scale)), v)
+            logits = self.mix_heads(q @ (self.scale * k).transpose(-2, -1))
+            out = normalized_attention(logits, v)
         return self.proj(out.transpose(1, 2).reshape(x.shape))
 
 

@@ -48,3 +48,24 @@ class RelativePositionBias(RelativePositionTable):
         """The bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
         area = self.window_size**2
         return self.relative_position_bias_table.T.index_select(1, self.index).view(-1, area, area)
+
+
+def resize_bicubic(image: Tensor, side: int) -> Tensor:
+    """``(..., H, W)`` to ``(..., side, side)``, in float32 at least."""
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    resized = F.interpolate(image.to(dtype), size=(side, side), mode='bicubic', align_corners=False)
+    return resized.to(image.dtype)
+
+
+def resize_position_bias(table: Tensor, length: int, wrapped: bool) -> Tensor:
+    """Resizes a wrapped table of position biases, ``(heads, D * D)`` with ``D = 2 * window_size - 1``, to another
+    length: as it is (``wrapped``), or with its displacements put in order before and back after.
+    """
+    old_side, new_side = round(table.shape[1]**0.5), round(length**0.5)
+    image = table.unflatten(1, (old_side, old_side))
+    if wrapped:
+        return resize_bicubic(image[None], new_side)[0].flatten(1)
+    # Displacement 0 is at w // 2 and moves to the center, w - 1.
+    old_shift, new_shift = [side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
+    image = image.roll((old_shift, old_shift), dims=(1, 2))
+    return resize_bicubic(image[None], new_side)[0].roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)

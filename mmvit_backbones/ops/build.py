@@ -46,10 +46,13 @@ class BuildError(Exception):
 def torch_flags() -> tuple[list[str], list[str]]:
     """To compile the files that know torch, which hold no arithmetic, and to link them."""
     import torch  # pip's isolated build has none
+    if torch.__version__ < (2, 4):
+        raise BuildError(f'the operators need PyTorch 2.4 or newer, this is {torch.__version__}')
     folder = Path(torch.__file__).parent
     standard = 20 if torch.__version__ >= (2, 14) else 17  # which its headers ask for
     include = folder / 'include'
-    return (['-O1', f'-std=c++{standard}', f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
+    abi = f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}'
+    return (['-O1', f'-std=c++{standard}', abi, f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
             [f'-L{folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch'])
 
 

@@ -7,8 +7,8 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 from mmvit_backbones.backbones.refiner_vit import SharedAttention
-from mmvit_backbones.measure import SavedStorages
 from mmvit_backbones.ops import refined_attention
+from mmvit_backbones.utils.measure import SavedStorages
 
 
 def build(**arguments) -> nn.Module:

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.checkpoints.regionvit import resize_position_bias
+from mmvit_backbones.layers.position_bias import resize_position_bias
 
 TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
 

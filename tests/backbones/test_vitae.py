@@ -4,7 +4,7 @@ import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.measure import Counter
+from mmvit_backbones.utils.measure import Counter
 
 
 @pytest.mark.parametrize('network', ['ViTAE', 'ViTAEv2'])

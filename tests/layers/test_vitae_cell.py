@@ -4,8 +4,6 @@ import torch
 from golden import digest, fill_state_dict, make_input, mismatch
 from golden_files import GOLDENS
 
-from mmvit_backbones.checkpoints.layout import rename
-from mmvit_backbones.checkpoints.vitae import VSA_CELL
 from mmvit_backbones.layers import (
     ContextPosition,
     ConvBranch,
@@ -14,6 +12,8 @@ from mmvit_backbones.layers import (
     ReductionCell,
     VariedSizeWindowAttention,
 )
+from mmvit_backbones.zoo.converters.layout import rename
+from mmvit_backbones.zoo.converters.vitae import VSA_CELL
 
 CELLS = GOLDENS['golden_op_cells']
 

@@ -5,12 +5,12 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones.refiner_vit import Attention, Block, PatchEmbed, Refiner, SharedAttention
-from mmvit_backbones.checkpoints import refiner
-from mmvit_backbones.checkpoints.layout import rename
-from mmvit_backbones.datasets import PoolTokenLabels
+from mmvit_backbones.data import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
 from mmvit_backbones.losses import MapSimilarityLoss
+from mmvit_backbones.zoo.converters import refiner
+from mmvit_backbones.zoo.converters.layout import rename
 
 
 def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import RegionViT
 from mmvit_backbones.backbones.regionvit import Stage, window_mask
-from mmvit_backbones.checkpoints import regionvit
+from mmvit_backbones.zoo.converters import regionvit
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import ReMViTv2, ReSwin, ReViT
-from mmvit_backbones.checkpoints import revit
+from mmvit_backbones.zoo.converters import revit
 
 
 def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:

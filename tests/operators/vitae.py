@@ -3,8 +3,6 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones.vitae import PlainCell
-from mmvit_backbones.checkpoints.layout import rename
-from mmvit_backbones.checkpoints.vitae import NORMAL_CELL, PERFORMER_CELL, REDUCTION_CELL
 from mmvit_backbones.layers import (
     ConvBranch,
     GlobalAttention,
@@ -14,6 +12,8 @@ from mmvit_backbones.layers import (
     ReductionCell,
     WindowAttention,
 )
+from mmvit_backbones.zoo.converters.layout import rename
+from mmvit_backbones.zoo.converters.vitae import NORMAL_CELL, PERFORMER_CELL, REDUCTION_CELL
 
 
 def normal_cell(golden: dict) -> torch.nn.Module:

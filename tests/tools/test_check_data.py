@@ -10,8 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.cli.config import UsageError, load_config
-from mmvit_backbones.cli.data_check import check_data, coco_errors, coco_left_out, sample_error
+from mmvit_backbones.data.checks import check_data, coco_errors, coco_left_out, sample_error
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import load_config
 
 COCO = ROOT / 'data/coco_mini'
 BOX = [10., 10., 50., 40.]
@@ -180,8 +181,8 @@ def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
     for path in bad:
         os.truncate(path, 3000)
     with pytest.raises(SystemExit) as ended:
-        run('check_data.py', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2', '--cfg-options',
-            f'val_dataloader.dataset.data_root={tmp_path}')
+        run('data/check_data.py', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
+            '--cfg-options', f'val_dataloader.dataset.data_root={tmp_path}')
     printed = capsys.readouterr().out
     assert ended.value.code == 1 and '3 mistakes' in printed
     assert all(f'image {path} cannot be read' in printed for path in bad)

@@ -1,4 +1,4 @@
-"""tools/evaluate_features.py on the flowers, with a tiny network."""
+"""tools/analysis/evaluate_features.py on the flowers, with a tiny network."""
 import re
 from importlib.util import find_spec
 
@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 pytestmark = pytest.mark.skipif(not find_spec('sklearn'), reason='k-NN and linear probe need scikit-learn')
 
-CONFIG = str(ROOT / 'tests/cli/tiny_classifier.py')
+CONFIG = str(ROOT / 'tests/training/tiny_classifier.py')
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def checkpoint(tmp_path):
 def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     saved = tmp_path / 'features.npz'
-    printed = run('evaluate_features.py', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini', '--neighbors', '1',
-                  '5', '--regularization', '0.1', '--save', str(saved), '--cfg-options',
+    printed = run('analysis/evaluate_features.py', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini',
+                  '--neighbors', '1', '5', '--regularization', '0.1', '--save', str(saved), '--cfg-options',
                   'train_dataloader.dataset.indices=60', 'test_dataloader.dataset.indices=None')
     assert '60 images for training, 60 for testing, 96 features' in printed
     found = dict(re.findall(r'^(.*): top-1 ([\d.]+) %$', printed, flags=re.MULTILINE))
@@ -48,5 +48,5 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
 def test_mistakes_are_told(arguments, message, run, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit):
-        run('evaluate_features.py', *arguments)
+        run('analysis/evaluate_features.py', *arguments)
     assert message in capsys.readouterr().err

@@ -1,9 +1,9 @@
-"""tools/import_yaml.py: published recipes, written as their authors write them, are those of our configs."""
+"""tools/dev/import_yaml.py: published recipes, written as their authors write them, are those of our configs."""
 import pytest
 import yaml
 from helpers import ROOT
 
-from mmvit_backbones.cli.config import load_config
+from mmvit_backbones.utils.config import load_config
 
 # Rates of one step of 512 images.
 RESWIN = {
@@ -25,7 +25,7 @@ def convert(run, tmp_path):
     def convert(content: dict, config: str) -> tuple[str, dict]:
         (tmp_path / 'theirs.yaml').write_text(yaml.safe_dump(content))
         own = f'{tmp_path}/own.py'
-        told = run('import_yaml.py', f'{tmp_path}/theirs.yaml', f'{ROOT}/configs/{config}', '--out', own)
+        told = run('dev/import_yaml.py', f'{tmp_path}/theirs.yaml', f'{ROOT}/configs/{config}', '--out', own)
         return told, load_config(own).to_dict()
     return convert
 

@@ -1,4 +1,4 @@
-"""tools/print_config.py: what it prints is the config, and a misspelt type is named."""
+"""tools/analysis/print_config.py: what it prints is the config, and a misspelt type is named."""
 import json
 import re
 import runpy
@@ -10,10 +10,11 @@ import yaml
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmvit_backbones.cli.config import UsageError, load_config, restore_tuples
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import load_config, restore_tuples
 
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-TOOL = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))
+TOOL = runpy.run_path(str(ROOT / 'tools' / 'analysis/print_config.py'))
 
 
 def call(*arguments):

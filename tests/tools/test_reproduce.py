@@ -1,4 +1,4 @@
-"""tools/reproduce.py on four images in ImageNet's layout, with random weights in the authors' layout."""
+"""tools/analysis/reproduce.py on four images in ImageNet's layout, with random weights in the authors' layout."""
 import json
 import re
 import runpy
@@ -10,8 +10,8 @@ from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import ROOT
 
-from mmvit_backbones.checkpoints import download
-from mmvit_backbones.published import FIGURES
+from mmvit_backbones.zoo import download
+from mmvit_backbones.zoo.published import FIGURES
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def cache(tmp_path, monkeypatch):
 def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
     golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == 'vitae_tiny')
     torch.save(fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32), cache / 'vitae_tiny.pth')
-    printed = run('reproduce.py', 'vitae_tiny', '--data-root', str(imagenet), '--work-dir', str(tmp_path / 'work'),
-                  '--real', str(imagenet / 'real.json'), '--cfg-options', 'test_dataloader.batch_size=4',
-                  'test_dataloader.num_workers=0')
+    printed = run('analysis/reproduce.py', 'vitae_tiny', '--data-root', str(imagenet), '--work-dir',
+                  str(tmp_path / 'work'), '--real', str(imagenet / 'real.json'), '--cfg-options',
+                  'test_dataloader.batch_size=4', 'test_dataloader.num_workers=0')
     assert 'official://vitae_tiny/224' in printed
     rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.startswith(('top', 'real'))}
     assert [float(rows[key][1]) for key in ('top1', 'top5', 'real')] == [75.3, 92.7, 82.9]
@@ -66,13 +66,13 @@ def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
 ])
 def test_what_is_missing_is_said(arguments, missing, cache, run, capsys):
     with pytest.raises(SystemExit):
-        run('reproduce.py', *arguments)
+        run('analysis/reproduce.py', *arguments)
     error, = (line for line in capsys.readouterr().err.splitlines() if line.startswith('error: '))
     assert re.search(missing, error)
 
 
 def test_the_loss_and_contradicted_figures_are_compared():
-    tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
+    tool = runpy.run_path(str(ROOT / 'tools/analysis/reproduce.py'))
     lines = [line for line in FIGURES if line['config'] == 'imagenet_restv2_t_384']
     rows = [tool['compare'](line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})
             for line in lines if line['key'] in tool['MEASURED']]
@@ -81,7 +81,7 @@ def test_the_loss_and_contradicted_figures_are_compared():
 
 
 def test_a_detector_that_finds_nothing():
-    tool = runpy.run_path(str(ROOT / 'tools/reproduce.py'))
+    tool = runpy.run_path(str(ROOT / 'tools/analysis/reproduce.py'))
     line = next(line for line in FIGURES if line['key'] == 'box')
     with pytest.raises(tool['UsageError'], match='box cannot be measured: the model found nothing'):
         tool['compare'](line, {})

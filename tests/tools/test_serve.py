@@ -25,7 +25,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.deploy import load
+from mmvit_backbones.inference import load
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
 TIMEOUT = 300  # seconds, on a busy machine
@@ -144,8 +144,7 @@ def test_requests_at_once_and_memory(server):
         assert process.memory_info().rss - before < 20e6
 
 
-def test_workers_refuse_what_they_cannot_do(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+def test_workers_refuse_what_they_cannot_do():
     tool = runpy.run_path(str(ROOT / 'tools/serve.py'))
     workers, go = tool['Workers'](number=1, queue=2, timeout=0.2), threading.Event()
 

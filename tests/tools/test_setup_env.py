@@ -12,17 +12,18 @@ from helpers import ROOT
 
 @pytest.fixture
 def checkout(tmp_path):
-    """What tools/setup_env.py needs, in a folder whose name has a space."""
+    """What tools/dev/setup_env.py needs, in a folder whose name has a space."""
     checkout = tmp_path / 'a checkout'
     shutil.copytree(ROOT / 'requirements', checkout / 'requirements')
-    (checkout / 'tools').mkdir()
-    shutil.copy(ROOT / 'tools/setup_env.py', checkout / 'tools')
+    (checkout / 'tools/dev').mkdir(parents=True)
+    shutil.copy(ROOT / 'tools/dev/setup_env.py', checkout / 'tools/dev')
     return checkout
 
 
 def set_up(checkout, **env):
     env = {'XDG_CACHE_HOME': str(checkout / 'cache'), 'PATH': os.environ['PATH'], 'PIP_CONFIG_FILE': os.devnull, **env}
-    result = subprocess.run([sys.executable, checkout / 'tools/setup_env.py'], env=env, capture_output=True, text=True)
+    command = [sys.executable, checkout / 'tools/dev/setup_env.py']
+    result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 1 and result.stderr.startswith('setup: ') and result.stderr.count('\n') == 1
     return result.stderr
 
@@ -42,7 +43,7 @@ def test_index_out_of_reach(checkout):
 
 def test_wheels_go_into_the_checkout_where_the_cache_is_read_only(checkout, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', os.devnull)
-    setup_env = runpy.run_path(str(checkout / 'tools/setup_env.py'))
+    setup_env = runpy.run_path(str(checkout / 'tools/dev/setup_env.py'))
     assert setup_env['choose_cache']() == checkout / 'build/wheels'
 
 
@@ -51,7 +52,7 @@ def test_two_clones_compile_one_after_the_other(checkout, tmp_path):
     program = f"""
 import runpy, time
 from pathlib import Path
-setup_env = runpy.run_path({str(checkout / 'tools/setup_env.py')!r})
+setup_env = runpy.run_path({str(checkout / 'tools/dev/setup_env.py')!r})
 folder = Path({str(folder)!r})
 with setup_env['locked'](folder):
     if not folder.exists():
@@ -66,7 +67,7 @@ def test_an_interrupted_setup_ends_what_it_started(checkout):
     """So does the compiler that pip starts, which would go on in the folder that the next set-up writes into."""
     program = f"""
 import runpy
-setup_env = runpy.run_path({str(checkout / 'tools/setup_env.py')!r})
+setup_env = runpy.run_path({str(checkout / 'tools/dev/setup_env.py')!r})
 setup_env['VENV'].mkdir()
 setup_env['main'].__globals__['set_up'] = lambda: setup_env['run']('sh', '-c', 'sleep 600; true')
 setup_env['main']()

@@ -1,4 +1,4 @@
-"""tools/visualize_attention.py: what a block looks at."""
+"""tools/analysis/visualize_attention.py: what a block looks at."""
 import runpy
 
 import pytest
@@ -17,7 +17,7 @@ NOT_SHARED_OUT = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'Regi
 
 @pytest.fixture(scope='module')
 def visualize():
-    return runpy.run_path(str(ROOT / 'tools/visualize_attention.py'))
+    return runpy.run_path(str(ROOT / 'tools/analysis/visualize_attention.py'))
 
 
 @pytest.mark.parametrize('network', sorted(TINY_CONFIGS))

@@ -1,4 +1,4 @@
-"""tools/visualize_windows.py: frames are where the operator looks, and errors are named."""
+"""tools/analysis/visualize_windows.py: frames are where the operator looks, and errors are named."""
 import runpy
 
 import pytest
@@ -6,10 +6,10 @@ import torch
 from helpers import ROOT
 from PIL import Image
 
-from mmvit_backbones.cli.config import UsageError
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 
-TOOL = runpy.run_path(str(ROOT / 'tools' / 'visualize_windows.py'))
+TOOL = runpy.run_path(str(ROOT / 'tools' / 'analysis/visualize_windows.py'))
 
 
 def call(*arguments):

@@ -1,1 +1,0 @@
-"""Code that the scripts in tools/ share; import the modules one by one."""

@@ -1,0 +1,9 @@
+"""Data sets, samplers, transforms and metrics that OpenMMLab lacks; importing the package registers them."""
+from . import metrics  # noqa: F401
+from .imagenet_variant import ImageNetVariant
+from .repeated_augmentation import RepeatedAugmentationSampler
+from .resize_by_orientation import ResizeByOrientation
+from .token_labels import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
+
+__all__ = ['ImageNetVariant', 'LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler',
+           'ResizeByOrientation', 'TransformWithTokenLabels']

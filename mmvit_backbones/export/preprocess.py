@@ -1,0 +1,181 @@
+"""From an image of any size to what a network takes, as a graph: resizing and cropping are sums of weighted pixels.
+
+The weights depend on sizes by arithmetic alone, so one graph serves all sizes, in any format.
+"""
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+
+KERNELS = {('cv2', 'bilinear'), ('cv2', 'area'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
+KEPT_SIZES = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
+
+
+def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
+    """Weights ``(len(position), size)`` with which the pixels of a line make those of a line of ``out``."""
+    pixel = torch.arange(size, dtype=torch.float64, device=position.device)
+    ratio = size / out.double()
+    center = (position.double()[:, None] + 0.5) * ratio - 0.5
+    backend, interpolation = kernel
+    if backend == 'cv2':  # area: of shrunk images each pixel counts as far as it is covered
+        start = position.double()[:, None] * ratio
+        first = start.floor()
+        beyond = position.double()[:, None] + 1 - (first + 1) / ratio
+        beyond = torch.where(beyond > 0, beyond - beyond.floor(), 0.)
+        enlarged = (pixel == first) * (1 - beyond) + (pixel == (first + 1).clamp(max=size - 1)) * beyond
+        covered = (torch.minimum(pixel + 1, start + ratio) - torch.maximum(pixel, start)).clamp(min=0) / ratio
+        return torch.where(ratio > 1, covered, enlarged).float()
+    distance = ((pixel - center) / ratio.clamp(min=1)).abs()
+    if interpolation == 'bilinear':
+        weight = (1 - distance).clamp(min=0)
+    else:
+        near = (1.5 * distance - 2.5) * distance * distance + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        weight = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.))
+    return (weight / weight.sum(1, keepdim=True)).float()
+
+
+def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of OpenCV's bilinear interpolation: two pixels for each position, and the weight of the second in 1/2048."""
+    center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float().clamp(0, size - 1)
+    first = center.floor()
+    second = (first + 1).clamp(max=size - 1)
+    return first.long(), second.long(), torch.round((center - first) * 2048)
+
+
+def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
+    """Bytes as floats ``(C, H, W)``, in OpenCV's integer arithmetic, to the bit: products in float32 are exact."""
+    first, second, weight = columns
+    x = x[:, :, first] * (2048 - weight) + x[:, :, second] * weight
+    first, second, weight = rows
+    x = torch.floor(x / 16)
+    upper = torch.floor(x[:, first] * (2048 - weight)[:, None] / 65536)
+    lower = torch.floor(x[:, second] * weight[:, None] / 65536)
+    return torch.floor((upper + lower + 2) / 4)
+
+
+class Geometry:
+    """Sizes of images on their way through a test pipeline.
+
+    Args:
+        steps (Sequence[dict]): The pipeline, as in a config.
+        divisor (int): Height and width are padded to multiples of it.
+
+    Raises:
+        UsageError: If a step has no graph.
+    """
+
+    def __init__(self, steps: Sequence[dict], divisor: int = 1) -> None:
+        steps = [dict(step) for step in steps if not step['type'].startswith('Pack')
+                 and not step['type'].endswith(('LoadAnnotations', 'LoadImageFromFile'))]
+        resize = steps.pop(0) if steps and steps[0]['type'] in KEPT_SIZES else None
+        crop = steps.pop(0) if steps and steps[0]['type'] == 'CenterCrop' else None
+        if steps:
+            raise UsageError(f'step {steps[0]["type"]} of the test pipeline has no graph; allowed are one of '
+                             f'{", ".join(KEPT_SIZES)}, then CenterCrop')
+        self.resize, self.divisor = resize or dict(type=None), divisor
+        self.kernel = self.resize.get('backend', 'cv2'), self.resize.get('interpolation', 'bilinear')
+        if self.kernel not in KERNELS:
+            raise UsageError(f'{resize["type"]} by {" ".join(self.kernel)} has no graph; allowed are '
+                             f'{", ".join(" ".join(kernel) for kernel in sorted(KERNELS))}')
+        self.crop = None
+        if crop:
+            size = crop['crop_size']
+            self.crop = (size, size) if isinstance(size, int) else tuple(size)[::-1]
+            if self.resize['type'] == 'ResizeEdge' and self.resize['scale'] < max(self.crop):
+                raise UsageError(f'CenterCrop of {max(self.crop)} pixels from images of {self.resize["scale"]}')
+        scale = self.resize.get('scale')
+        if self.resize['type'] == 'Resize' and not isinstance(scale, (tuple, list)):
+            raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')
+        self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
+
+    def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Height and width after resizing of an image ``(H, W, 3)``, or of ``(1, 3, H, W)`` that is left as it is."""
+        height, width = (torch.full((), size, dtype=torch.float64) for size in size_of(image))
+        kind, scale = self.resize['type'], self.resize.get('scale')
+        if kind is None:
+            return height, width
+        if kind == 'ResizeEdge':
+            edge = self.resize.get('edge', 'short')
+            by_width = dict(short=width < height, long=width > height, width=width > 0).get(edge, width < 0)
+            return (torch.where(by_width, torch.floor(scale * height / width), scale),
+                    torch.where(by_width, scale, torch.floor(scale * width / height)))
+        if self.resize.get('keep_ratio'):
+            ratio = torch.minimum(max(scale) / torch.maximum(height, width), min(scale) / torch.minimum(height, width))
+            return torch.floor(height * ratio + 0.5), torch.floor(width * ratio + 0.5)
+        new_width, new_height = (torch.full((), float(size), dtype=torch.float64) for size in scale)
+        if kind == 'Resize':
+            return new_height, new_width
+        is_portrait = height > width
+        return torch.where(is_portrait, new_width, new_height), torch.where(is_portrait, new_height, new_width)
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Height and width of ``(H, W, 3)`` or ``(1, 3, H, W)``."""
+    return image.shape[:2] if image.ndim == 3 else image.shape[2:]
+
+
+class Preprocess(nn.Module):
+    """An image ``(H, W, 3)`` in RGB uint8 to ``(1, 3, height, width)``: resized, normalized and padded by zeros."""
+
+    def __init__(self, geometry: Geometry, mean: Tensor, std: Tensor, is_rgb: bool) -> None:
+        super().__init__()
+        self.geometry, self.is_rgb = geometry, is_rgb
+        self.register_buffer('mean', mean.detach().clone().view(3, 1, 1))
+        self.register_buffer('std', std.detach().clone().view(3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image.permute(2, 0, 1).float()
+        if not self.is_rgb:
+            x = x.flip(0)
+        sizes = self.geometry.resized(image)
+        rows, columns = (self._positions(size, axis) for axis, size in enumerate(sizes))
+        x = self._resize(x, rows, columns, sizes)
+        x = (x - self.mean) / self.std
+        if self.geometry.divisor > 1:
+            is_image = (rows < sizes[0])[:, None] & (columns < sizes[1])
+            x = torch.where(is_image, x, 0.)
+        return x[None]
+
+    def _resize(self, x: Tensor, rows: Tensor, columns: Tensor, sizes: tuple[Tensor, Tensor]) -> Tensor:
+        height, width = x.shape[1:]
+        if self.geometry.kernel == ('cv2', 'bilinear'):
+            return resize_as_opencv(x, taps(height, rows, sizes[0]), taps(width, columns, sizes[1]))
+        x = x @ matrix(width, columns, sizes[1], self.geometry.kernel).T
+        if self.geometry.kernel[0] == 'pillow':  # which keeps bytes between its two passes
+            x = x.round().clamp(0, 255)
+        return (matrix(height, rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
+
+    def _positions(self, size: Tensor, axis: int) -> Tensor:
+        """Which pixels of the resized image are taken; those of the padding are beyond its end."""
+        if self.geometry.crop:
+            return torch.arange(self.geometry.crop[axis]) + torch.round((size - self.geometry.crop[axis]) / 2)
+        divisor = self.geometry.divisor
+        if self.geometry.is_static:
+            length = self.geometry.resize['scale'][1 - axis]
+            return torch.arange(length + -length % divisor).double()
+        length = (torch.ceil(size / divisor) * divisor).long().item()
+        torch._check(length >= 2)
+        return torch.arange(length).double()
+
+
+class MatrixPool(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` as products with matrices, for any size in one graph."""
+
+    def __init__(self, output_size: int | tuple[int, int]) -> None:
+        super().__init__()
+        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (self._mean(size, out).to(x) for size, out in zip(x.shape[2:], self.output_size))
+        return rows @ x @ columns.T
+
+    @staticmethod
+    def _mean(size: int, out: int) -> Tensor:
+        pixel, bin_ = torch.arange(size), torch.arange(out)[:, None]
+        start = torch.div(bin_ * size, out, rounding_mode='floor')
+        end = torch.div((bin_ + 1) * size + out - 1, out, rounding_mode='floor')
+        is_inside = ((pixel >= start) & (pixel < end)).float()
+        return is_inside / (end - start)

@@ -1,0 +1,106 @@
+"""What differs between mmdet, mmseg, mmpretrain and mmpose when a model is tested."""
+import os.path as osp
+
+from mmengine.config import Config, ConfigDict
+
+from ..data import ImageNetVariant
+from ..errors import UsageError
+from ..utils.config import VISUALIZERS, datasets_of, metrics_of
+
+_VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook',
+                            mmpose='PoseVisualizationHook')
+
+_TTA_MODELS = {
+    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+    'mmseg': dict(type='SegTTAModel'),
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+}
+
+
+def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Let the visualization hook of the framework draw every prediction, in a window or into a folder."""
+    framework = cfg.default_scope
+    cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[framework]))
+    cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
+    hook = cfg.default_hooks.visualization
+    hook.update(show=show, interval=1, wait_time=wait_time)
+    hook['enable' if framework in ('mmpretrain', 'mmpose') else 'draw'] = True
+    if show_dir and framework == 'mmdet':
+        # A relative folder would end up in the work dir.
+        hook.test_out_dir = osp.abspath(show_dir)
+    elif show_dir and framework == 'mmseg':
+        cfg.visualizer.update(save_dir=show_dir, vis_backends=[dict(type='LocalVisBackend')])
+    elif show_dir:
+        hook.out_dir = show_dir
+
+
+def save_predictions(cfg: Config, out: str) -> None:
+    """Let the framework write its predictions: mmseg label images into a folder, the others a pickle file."""
+    if cfg.default_scope == 'mmseg':
+        for metric in metrics_of(cfg, 'test'):
+            metric.output_dir = out
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out {out}: the name must end with .pkl or .pickle')
+    add_metric(cfg, type='DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults', out_file_path=out)
+
+
+def use_real(cfg: Config, label_file: str) -> None:
+    """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
+    _check_imagenet(cfg, '--real')
+    add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
+
+
+def use_imagenet_variant(cfg: Config, folder: str) -> None:
+    """Test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C, as :class:`ImageNetVariant` finds it."""
+    _check_imagenet(cfg, '--imagenet-variant')
+    try:
+        ImageNetVariant(folder, lazy_init=True).load_data_list()
+    except ValueError as error:
+        raise UsageError(f'--imagenet-variant: {error}') from None
+    for dataset in datasets_of(cfg, 'test'):
+        pipeline = dataset.pipeline
+        dataset.clear()
+        dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
+    cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
+
+
+def add_metric(cfg: Config, **metric) -> None:
+    """Also measure this, in the place of a metric of the same type, if there is one."""
+    others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
+    cfg.test_evaluator = [*others, ConfigDict(metric)]
+
+
+def _check_imagenet(cfg: Config, option: str) -> None:
+    types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
+    if types != {'ImageNet'}:
+        raise UsageError(f'{option} needs a classifier of ImageNet, the config tests on {", ".join(sorted(types))}')
+
+
+def use_tta(cfg: Config) -> None:
+    """Test with the augmentations of the config, or with the image and its mirror image."""
+    framework = cfg.default_scope
+    if framework == 'mmpose':
+        raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')
+    datasets = datasets_of(cfg, 'test')
+    if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
+                         'a config with a tta_model of its own can be tested')
+    if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
+        raise UsageError('--tta: mmpretrain draws single images only; leave --show and --show-dir out')
+    tta_model = cfg.get('tta_model') or _TTA_MODELS[framework]
+    pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, framework)
+    for dataset in datasets:
+        dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def _mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
+    *steps, pack = pipeline
+    annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
+    if framework == 'mmdet' and 'meta_keys' in pack:
+        pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
+    # The image itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    views = dict(type='TestTimeAug', transforms=[flips, *([step] for step in annotations), [pack]])
+    return [*(step for step in steps if step not in annotations), views]

@@ -1,0 +1,1 @@
+"""Backbones with the interfaces of other libraries. Import the module of the library that you have."""

@@ -1,0 +1,62 @@
+"""A classifier of plain modules, for libraries other than mmpretrain; its weights have the same names."""
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..zoo.build import init_weights
+from ..zoo.variants import Variant
+
+
+class ClassifierHead(nn.Module):
+    """Logits of pooled features ``(B, C)``, or of tokens ``(B, 1 + N, C)``: the class token's and half of the highest
+    of the patches'.
+    """
+
+    def __init__(self, channels: int, num_classes: int, drop_rate: float, dense: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        self.dense = dense
+        self.drop = nn.Dropout(drop_rate)
+        self.reset(num_classes)
+
+    def reset(self, num_classes: int) -> None:
+        self.fc = nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
+        self.aux_fc = nn.Linear(self.channels, num_classes) if self.dense and num_classes else None
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.drop(x)
+        pooled = x[:, 0] if x.ndim == 3 else x
+        if pre_logits:
+            return pooled
+        logits = self.fc(pooled)
+        return logits if self.aux_fc is None else logits + 0.5 * self.aux_fc(x[:, 1:]).amax(1)
+
+
+class Classifier(nn.Module):
+    """A published classifier, with further arguments for its backbone; 0 ``num_classes`` leave its last layer out."""
+
+    def __init__(self, variant: Variant, num_classes: int = 1000, in_channels: int = 3, drop_rate: float = 0.,
+                 **arguments) -> None:
+        super().__init__()
+        config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_channels, **arguments}
+        self.backbone = MODELS.build(config)
+        init_weights(self.backbone)
+        channels = self.backbone.channels[-1]
+        self.has_tokens = config.get('out_type') == 'tokens'
+        neck = variant.neck_config(channels) or {}
+        self.neck = MODELS.build(neck) if neck.get('type') == 'LayerNormPooling' else None
+        dense = self.has_tokens and variant.head.get('dense', True)
+        self.head = ClassifierHead(channels, num_classes, drop_rate, dense)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to the last map ``(B, C, h, w)``; Refiner-ViT's tokens ``(B, 1 + h * w, C)``."""
+        last = self.backbone(images)[-1]
+        return last.tokens if self.has_tokens else last
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The last map or tokens to logits ``(B, num_classes)``, or to what the classifier sees of them, ``(B, C)``."""
+        if not self.has_tokens:
+            x = self.neck((x, ))[0] if self.neck else x.mean((2, 3))
+        return self.head(x, pre_logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(images))

@@ -1,0 +1,135 @@
+"""Backbones and classifiers for Hugging Face's Transformers.
+
+Importing registers them with ``AutoConfig``, ``AutoBackbone`` and ``AutoModelForImageClassification``.
+https://huggingface.co/docs/transformers/backbones (tested with 4.57)
+"""
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from transformers import AutoBackbone, AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
+from transformers.utils import can_return_tuple
+from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
+
+from ..zoo.build import init_weights
+from ..zoo.loading import load_variant
+from ..zoo.variants import find_variant
+from .classifier import Classifier
+
+
+class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
+    """Config of any backbone, and of a classifier with one.
+
+    Args:
+        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``; without, those of
+            ``network``.
+        out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
+        out_indices (list[int] | None): The same by number. Without either, the last.
+        network (str | None): One of :func:`mmvit_backbones.list_models`; a classifier needs it, to know its head.
+    """
+    model_type = 'mmvit'
+
+    def __init__(self, backbone: dict | None = None, out_features: list[str] | None = None,
+                 out_indices: list[int] | None = None, network: str | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+        self.backbone = backbone or find_variant(network or 'reswin_tiny').backbone
+        if 'out_indices' in self.backbone:
+            raise ValueError('out_indices belongs to the config itself, not into its backbone')
+        with torch.device('meta'):
+            num_stages = MODELS.build(dict(self.backbone)).num_stages
+        self.stage_names = [f'stage{i}' for i in range(num_stages)]
+        if out_features is not None:
+            out_indices = [self.stage_names.index(name) for name in out_features]
+        self._out_indices = [i % num_stages for i in ([-1] if out_indices is None else out_indices)]
+        self._out_features = [self.stage_names[i] for i in self._out_indices]
+
+
+class MMViTModel(PreTrainedModel):
+    """What the models have in common: their network is what ``build`` gives, under the name ``network_name``."""
+    config_class = MMViTConfig
+    main_input_name = 'pixel_values'
+
+    def post_init(self) -> None:
+        network = getattr(self, self.network_name)
+        for module in network.modules():
+            module._is_hf_initialized = not next(network.parameters()).is_meta  # else it is drawn already
+        super().post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Copies drawn weights, and the tables that no checkpoint holds; what was loaded stays."""
+        if module is getattr(self, self.network_name):
+            for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, self.build())), strict=True):
+                if not getattr(own, '_is_hf_initialized', False):
+                    own.copy_(drawn)
+
+
+class MMViTBackbone(BackboneMixin, MMViTModel):
+    """A backbone with Transformers' interface; ``from_pretrained`` reads what ``save_pretrained`` wrote."""
+    network_name = 'backbone'
+    has_attentions = False
+
+    def __init__(self, config: MMViTConfig) -> None:
+        super().__init__(config)
+        if hasattr(self, '_init_backbone'):  # version 4; since then the constructor does it
+            self._init_backbone(config)
+        self.backbone = self.build()
+        self.num_features = list(self.backbone.channels)
+        self.post_init()
+
+    def build(self) -> nn.Module:
+        backbone = MODELS.build({**self.config.backbone, 'out_indices': self.out_indices})
+        init_weights(backbone)
+        return backbone
+
+    @can_return_tuple
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
+        """``(B, in_channels, H, W)`` to ``feature_maps``, one NCHW map per entry of ``out_features``."""
+        if output_hidden_states:
+            raise ValueError('output_hidden_states must be False; out_features names the maps to return')
+        return BackboneOutput(feature_maps=self.backbone(pixel_values))
+
+
+class MMViTForImageClassification(MMViTModel):
+    """A classifier with Transformers' interface; ``model`` is the network, with the weights' names of this package.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.integrations.huggingface import MMViTConfig, MMViTForImageClassification
+        >>> model = MMViTForImageClassification(MMViTConfig(network='vitae_tiny', num_labels=5)).eval()
+        >>> model(torch.rand(1, 3, 64, 64)).logits.shape
+        torch.Size([1, 5])
+    """
+    network_name = 'model'
+
+    def __init__(self, config: MMViTConfig) -> None:
+        super().__init__(config)
+        if config.network is None:
+            raise ValueError('network must name one of mmvit_backbones.list_models(), got None')
+        self.model = self.build()
+        self.post_init()
+
+    @classmethod
+    def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
+        """The authors' weights of a network; further arguments are those of the config, such as ``num_labels``."""
+        model = cls(MMViTConfig(network=network, **{'num_labels': 1000, **kwargs}))
+        load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
+        return model
+
+    def build(self) -> Classifier:
+        arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
+        return Classifier(find_variant(self.config.network), self.config.num_labels, **arguments)
+
+    @can_return_tuple
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> ImageClassifierOutput:
+        """``(B, in_channels, H, W)`` to ``logits`` ``(B, num_labels)``, and with ``labels`` ``(B, )`` to ``loss``."""
+        logits = self.model(pixel_values)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
+
+
+AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)
+AutoBackbone.register(MMViTConfig, MMViTBackbone, exist_ok=True)
+AutoModelForImageClassification.register(MMViTConfig, MMViTForImageClassification, exist_ok=True)

@@ -1,0 +1,183 @@
+"""Networks with timm's interface: classifiers, and pyramids with ``features_only=True``.
+
+Importing registers all networks as ``mmvit_NAME``, so that timm's ``create_model``, ``train.py`` and ``validate.py``
+know them. https://huggingface.co/docs/timm
+"""
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
+
+import torch
+from timm.models import FeatureInfo, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..zoo.build import get_model
+from ..zoo.loading import load_variant
+from ..zoo.variants import VARIANTS, Variant, list_models
+from .classifier import Classifier
+
+# Tables of positions and the gate of attention residuals, which recipes do not decay; timm adds all of one dimension.
+NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
+
+
+class TimmFeatures(nn.Module):
+    """A backbone with timm's ``feature_info``.
+
+    Args:
+        backbone (Backbone): Any of this package; its ``out_indices`` are timm's.
+
+    Example:
+        >>> import timm, torch
+        >>> import mmvit_backbones.integrations.timm
+        >>> model = timm.create_model('mmvit_reswin_tiny', features_only=True, out_indices=(1, 3))
+        >>> model.feature_info.channels(), model.feature_info.reduction()
+        ([192, 768], [8, 32])
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.feature_info = FeatureInfo(stages_of(backbone), backbone.out_indices)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """``(B, in_chans, H, W)`` to one NCHW map per entry of ``out_indices``."""
+        return list(self.backbone(images))
+
+
+def stages_of(backbone: Backbone) -> list[dict]:
+    """What timm's ``feature_info`` says of every stage."""
+    return [dict(num_chs=channels, reduction=stride, module=f'stage{i}')
+            for i, (channels, stride) in enumerate(zip(backbone.channels, backbone.strides))]
+
+
+class TimmClassifier(Classifier):
+    """A network with the interface of timm's classifiers; its weights have the names of this package's.
+
+    Args:
+        variant (Variant), num_classes (int), in_chans (int), drop_rate (float): As for :class:`Classifier`.
+        arguments: Those of the backbone.
+
+    Raises:
+        ValueError: If an argument is outside of what is allowed.
+    """
+
+    def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
+                 **arguments) -> None:
+        super().__init__(variant, num_classes, in_chans, drop_rate, **arguments)
+        self.feature_info = stages_of(self.backbone)
+        self.num_features = self.head_hidden_size = self.head.channels
+        self.reset_classifier(num_classes)
+        cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
+        # RegionViT's classifier reads regional tokens, one for every window.
+        stride = self.backbone.strides[-1] * (
+            self.backbone.window_sizes[0] if getattr(self.backbone, 'out_tokens', '') == 'regional' else 1)
+        self.pretrained_cfg = self.default_cfg = cfg | dict(
+            architecture=f'mmvit_{variant.name}', num_classes=num_classes,
+            pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),
+            first_conv=next(f'backbone.{name}' for name, module in self.backbone.named_modules()
+                            if isinstance(module, nn.Conv2d) and module.in_channels == in_chans))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x if self.global_pool == '' else super().forward_head(x, pre_logits)
+
+    def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
+                              stop_early: bool = False, output_fmt: str = 'NCHW',
+                              intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Raw NCHW maps of stages, alone or after the result of :meth:`forward_features`, which is another pass."""
+        if output_fmt != 'NCHW' or norm:
+            raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
+        taken, _ = feature_take_indices(len(self.feature_info), indices)
+        stages = self.backbone.forward_stages(images)
+        maps = [stages[i] for i in taken]
+        return maps if intermediates_only else (self.forward_features(images), maps)
+
+    def get_classifier(self) -> nn.Module:
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new classifier, or none; then ``global_pool=''`` stands for maps or tokens in the place of logits."""
+        pool = 'token' if self.has_tokens else 'avg'
+        if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
+            raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "
+                             f'num_classes={num_classes}')
+        self.num_classes = num_classes
+        self.global_pool = pool if global_pool is None else global_pool
+        self.head.reset(num_classes)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass."""
+        self.backbone.with_cp = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if NO_WEIGHT_DECAY.search(name)}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Layer of a parameter for layer-wise decay: blocks, or stages if ``coarse``; the head is the last."""
+        depth_of = self.backbone.get_stage_depth if coarse else self.backbone.get_layer_depth
+        return lambda name: depth_of(name, 'backbone.')[0]
+
+
+def entry_point(name: str) -> Callable[..., nn.Module]:
+    """What timm calls to make the network ``mmvit_{name}``; further arguments are those of the backbone."""
+    variant = VARIANTS[name]
+
+    def create(pretrained: bool = False, pretrained_cfg: object = None, pretrained_cfg_overlay: dict | None = None,
+               cache_dir: str | None = None, features_only: bool = False, in_chans: int = 3, num_classes: int = 1000,
+               out_indices: Sequence[int] | None = None, checkpoint: str | None = None,
+               global_pool: str | None = None, **arguments) -> nn.Module:
+        if cache_dir:
+            raise ValueError(f'cache_dir must be None, the cache is set by $MMVIT_HOME; got {cache_dir!r}')
+        tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
+        checkpoint = checkpoint or (file if pretrained else None)
+        weights = tag if pretrained and checkpoint is None else False
+        if features_only:
+            if out_indices is not None:
+                arguments['out_indices'] = out_indices
+            for argument in ('drop_rate', 'feature_cls'):  # there is one way to the maps
+                arguments.pop(argument, None)
+            model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
+            model.pretrained_cfg = model.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
+            return model
+        # A checkpoint's head is left out where its number of classes is another.
+        model = TimmClassifier(variant, num_classes or 1000, in_chans, **arguments)
+        load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
+        if not num_classes or global_pool is not None:
+            model.reset_classifier(num_classes, global_pool)
+        return model
+
+    create.__name__ = f'mmvit_{name}'
+    return create
+
+
+def find_weights(pretrained_cfg: object, overlay: dict | None) -> tuple[str | bool, str | None]:
+    """Tag and file of the weights that timm's arguments name: ``NAME.TAG``, or a config with ``file``."""
+    if isinstance(pretrained_cfg, str):
+        return pretrained_cfg, (overlay or {}).get('file')
+    config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else pretrained_cfg
+    config = {**(config or {}), **(overlay or {})}
+    return config.get('tag') or True, config.get('file')
+
+
+def published_cfgs(variant: Variant) -> dict[str, dict]:
+    """timm's description of a network, by name and tag; our tag of the paper's size is timm's empty one."""
+    family = variant.family
+    common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
+                  classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,
+                  paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}')
+    cfgs = {f'mmvit_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
+    for tag, weights in variant.weights.items():
+        if variant.config_name(tag).startswith('imagenet'):
+            side = int(tag) if tag.isdigit() else variant.img_size
+            name = f'mmvit_{variant.name}' + ('' if tag == str(variant.img_size) else f'.{tag}')
+            cfgs[name] = dict(common, input_size=(3, side, side), url=weights.addresses[0])
+    return cfgs
+
+
+default_cfgs = generate_default_cfgs({name: cfg for variant in VARIANTS.values()
+                                      for name, cfg in published_cfgs(variant).items()})
+for _name in list_models():
+    register_model(entry_point(_name))

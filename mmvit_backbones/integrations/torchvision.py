@@ -1,0 +1,49 @@
+"""Backbones as torchvision's detectors want them: with a feature pyramid and ``out_channels``.
+
+https://pytorch.org/vision/stable/models.html#object-detection
+"""
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torchvision.models.detection import backbone_utils
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
+
+from ..backbones import Backbone
+
+
+class BackboneWithFPN(backbone_utils.BackboneWithFPN):
+    """torchvision's class of this name, around a backbone that is no sequence of modules.
+
+    torchvision normalizes images with the mean and standard deviation of ImageNet in RGB, for values from 0 to 1.
+
+    Args:
+        backbone (Backbone): A pyramid, whose strides double from map to map.
+        out_channels (int): Channels of the maps.
+        extra_blocks (ExtraFPNBlock | None): Makes further maps; None pools the last one.
+        norm_layer (Callable | None): Norm after each convolution of the pyramid.
+
+    Raises:
+        ValueError: If the strides don't double.
+
+    Example:
+        >>> import mmvit_backbones
+        >>> from torchvision.models.detection import MaskRCNN
+        >>> from mmvit_backbones.integrations.torchvision import BackboneWithFPN
+        >>> backbone = BackboneWithFPN(mmvit_backbones.get_model('rest_lite', 'backbone'), out_channels=64)
+        >>> detector = MaskRCNN(backbone, num_classes=91)
+    """
+
+    def __init__(self, backbone: Backbone, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
+                 norm_layer: Callable[..., nn.Module] | None = None) -> None:
+        nn.Module.__init__(self)  # that of torchvision takes a backbone apart
+        strides = [backbone.strides[i] for i in backbone.out_indices]
+        if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
+            raise ValueError(f'backbone must give maps whose strides double, got strides {strides}')
+        self.body = nn.ModuleDict(dict(backbone=backbone))
+        self.fpn = FeaturePyramidNetwork([backbone.channels[i] for i in backbone.out_indices], out_channels,
+                                         extra_blocks or LastLevelMaxPool(), norm_layer)
+        self.out_channels = out_channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``(B, in_channels, H, W)`` to the pyramid's maps, called ``'0'``, ``'1'`` and so on, as detectors ask for."""
+        return self.fpn({str(i): x for i, x in enumerate(self.body['backbone'](images))})

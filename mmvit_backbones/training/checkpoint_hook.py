@@ -1,0 +1,109 @@
+"""Checkpoints that are whole or not there, whatever happens while they are written."""
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..errors import TrainingError
+from .finite import check_finite
+
+ON_ERROR = ('stop', 'continue')
+TEMPORARY = '.tmp'
+
+
+@register_backend('atomic', force=True)
+class AtomicBackend(LocalBackend):
+    """MMEngine's local files, written under a temporary name, synced to the disk, and renamed."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        """Writes a file, or leaves what was there; then, an OSError says how much room is needed and free."""
+        filepath = Path(filepath)
+        filepath.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(f'{filepath}{TEMPORARY}')
+        try:
+            with open(temporary, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, filepath)
+            folder = os.open(filepath.parent, os.O_RDONLY)  # the new name is to last as well
+            os.fsync(folder)
+            os.close(folder)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            needed, free = (f'{size / 2**20:.1f} MiB' for size in (len(obj), shutil.disk_usage(filepath.parent).free))
+            raise OSError(error.errno, f'{error.strerror} ({needed} needed, {free} free)', str(filepath)) from error
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's hook, with checkpoints that can be relied on.
+
+    A file is written under a temporary name, synced and renamed, so that a machine that dies leaves no half of one.
+    Old checkpoints are removed after the new one is there. Weights that hold NaN or inf are not saved: the last
+    checkpoint stays one to go on from.
+
+    Args:
+        on_error (str): ``'stop'`` ends the training where a checkpoint can't be written, ``'continue'`` trains on
+            without it. Defaults to ``'stop'``.
+        **kwargs: MMEngine's.
+
+    Raises:
+        ValueError: ``on_error`` is neither.
+        TrainingError: Later, when a checkpoint can't be written or the weights are not finite.
+
+    Example:
+        >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
+    """
+
+    def __init__(self, *args, on_error: str = 'stop', **kwargs) -> None:
+        if on_error not in ON_ERROR:
+            raise ValueError(f'on_error must be one of {ON_ERROR}, got {on_error!r}')
+        if '://' not in str(kwargs.get('out_dir')) and 'file_client_args' not in kwargs:
+            kwargs.setdefault('backend_args', dict(backend='atomic'))
+        super().__init__(*args, **kwargs)
+        self.on_error = on_error
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if is_main_process():
+            for path in Path(self.out_dir).glob(f'*.pth{TEMPORARY}'):  # of a run that died
+                path.unlink(missing_ok=True)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        check_finite(runner)
+        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', None))
+        if not self._save(super()._save_checkpoint_with_step, runner, step, meta):
+            self.last_ckpt, self.keep_ckpt_ids = last, kept
+            runner.message_hub.update_info('last_ckpt', last)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        self._save(super()._save_best_checkpoint, runner, metrics)
+
+    def _save(self, save: Callable, runner: Runner, *args) -> bool:
+        """Call a method of MMEngine and remove what it would have removed before; tells whether it could save."""
+        outdated = []
+        remove, self.file_backend.remove = self.file_backend.remove, outdated.append
+        try:
+            save(runner, *args)
+        except OSError as error:
+            message = f'checkpoint cannot be written: {error}'
+            if self.on_error == 'stop':
+                raise TrainingError(f'{message}; older checkpoints are intact, and --cfg-options '
+                                    'default_hooks.checkpoint.on_error=continue trains on without it') from error
+            runner.logger.warning(f'{message}; the training goes on without it')
+            return False
+        finally:
+            self.file_backend.remove = remove
+        for path in outdated:
+            remove(path)
+        return True

@@ -1,0 +1,59 @@
+"""A training whose loss or weights are NaN or inf ends, with what to look at."""
+import math
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..errors import TrainingError
+from ..zoo.loading import unwrap_model
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Ends a training after a few steps in a row whose loss is NaN or inf.
+
+    A single one is none of its business: with a dynamic loss scale, mixed precision skips the step.
+
+    Args:
+        max_steps (int): The step in a row that ends the training. Defaults to 3.
+
+    Raises:
+        ValueError: ``max_steps`` is below 1.
+        TrainingError: In that step; it names iteration, learning rate and the first parameter that is not finite.
+    """
+
+    def __init__(self, max_steps: int = 3) -> None:
+        if max_steps < 1:
+            raise ValueError(f'max_steps must be at least 1, got {max_steps}')
+        self.max_steps, self.steps = max_steps, 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        loss = float(torch.as_tensor((outputs or {}).get('loss', 0.)).detach())
+        self.steps = 0 if math.isfinite(loss) else self.steps + 1
+        if self.steps >= self.max_steps:
+            raise _error(runner, f'the loss was {loss} for {self.steps} steps', first_non_finite(runner.model))
+
+
+def check_finite(runner: Runner) -> None:
+    """Raises a TrainingError if a parameter holds NaN or inf."""
+    if name := first_non_finite(runner.model):
+        raise _error(runner, 'the weights are not finite, and not saved', name)
+
+
+@torch.no_grad()
+def first_non_finite(model: torch.nn.Module) -> str | None:
+    """Name of the first parameter that holds NaN or inf."""
+    # Of what is sharded, each process looks at its own part.
+    return next((name for name, p in unwrap_model(model).named_parameters()
+                 if not getattr(p, '_local_tensor', p).isfinite().all()), None)
+
+
+def _error(runner: Runner, what: str, parameter: str | None) -> TrainingError:
+    rates = [rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates]
+    where = f'the first parameter with NaN or inf is {parameter}' if parameter else 'all parameters are still finite'
+    last = runner.message_hub.runtime_info.get('last_ckpt') or 'none'
+    return TrainingError(
+        f'iteration {runner.iter + 1}: {what}; learning rate {max(rates):.3g}; {where}; last checkpoint: {last}. Try a '
+        'lower learning rate, a longer warm-up, optim_wrapper.clip_grad, or bfloat16 instead of float16')

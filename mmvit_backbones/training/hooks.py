@@ -1,0 +1,53 @@
+"""Hooks of the training and test scripts."""
+import sys
+
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+from mmengine.utils import ProgressBar
+
+from ..accelerate import accelerate
+from ..zoo.loading import check_overlap, load_weights
+
+
+class CheckpointMatchHook(Hook):
+    """Stop when the loaded checkpoint is that of another network; mmengine only warns.
+
+    Args:
+        name (str): How to call the checkpoint in the message.
+        strict (bool): Ask for all weights of the model, and not only for one, as fine-tuning does.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, name: str, strict: bool) -> None:
+        self.name, self.strict = name, strict
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        check = load_weights if self.strict else check_overlap
+        check(runner.model, checkpoint, self.name)
+
+
+class AccelerateHook(Hook):
+    """Swap in the fastest modules for the device of the model (:func:`mmvit_backbones.accelerate`)."""
+
+    priority = 'LOWEST'  # after the weights are loaded
+
+    def before_train(self, runner: Runner) -> None:
+        accelerate(runner.model)
+
+    def before_test(self, runner: Runner) -> None:
+        # EMAHook exchanges all parameters with those of its copy, so that they have to stay as they are.
+        is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        accelerate(runner.model, inference=not is_averaged)
+
+
+class ProgressBarHook(Hook):
+    """Show on a terminal how far a training is, and for how long it will go on."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self.bar = ProgressBar(runner.max_iters - runner.iter, file=sys.stderr)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        self.bar.update()

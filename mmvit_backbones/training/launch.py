@@ -1,0 +1,45 @@
+"""Processes of a training or test."""
+import os
+
+import torch
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..utils.config import dicts_in
+
+
+def check_launcher(launcher: str) -> None:
+    """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
+    gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if gpus and processes > gpus:
+        raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
+    if not gpus and launcher == 'mpi':
+        raise UsageError('--launcher mpi needs GPUs; without them, tools/dist_train.sh works')
+
+
+def init_processes(cfg: Config, launcher: str) -> None:
+    """Tell mmengine about the launcher; without GPUs, connect the processes here, which it cannot do."""
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ:
+        started_by = 'tools/slurm_train.sh and srun' if launcher == 'slurm' else 'tools/dist_train.sh and torchrun'
+        raise UsageError(f'--launcher {launcher} is for the processes that {started_by} start')
+    torch.distributed.init_process_group('gloo')
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
+    # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
+    for node in dicts_in(cfg.model):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
+
+
+def use_sharding(cfg: Config) -> None:
+    """Have the processes share out weights and optimizer states (:class:`ShardedStrategy`)."""
+    if cfg.launcher == 'none':
+        raise UsageError('--strategy fsdp needs processes to share with: tools/dist_train.sh and slurm_train.sh '
+                         'start them')
+    if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
+        raise UsageError('--strategy fsdp cannot average weights; --cfg-options custom_hooks=[] leaves out EMAHook')
+    cfg.strategy = dict(type='ShardedStrategy')

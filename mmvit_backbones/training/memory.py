@@ -1,0 +1,73 @@
+"""What to do when the memory does not suffice."""
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from ..backbones import Backbone
+from ..errors import TrainingError, first_line
+from ..utils.measure import count
+from ..zoo.loading import unwrap_model
+
+
+@contextmanager
+def explained_shortage(runner: Runner) -> Iterator[None]:
+    """Turn an error for want of memory into a TrainingError with the model, its input, and what would fit."""
+    shapes = _ShapesHook()
+    runner.register_hook(shapes)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not is_shortage and 'DefaultCPUAllocator' not in str(error):
+            raise
+        raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({first_line(error)})') from error
+
+
+class _ShapesHook(Hook):
+    """Keeps how many images the batch in work has, and the largest height and width."""
+
+    priority = 'VERY_HIGH'
+    batch, size = 0, (0, 0)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        images = data_batch.get('inputs', ()) if isinstance(data_batch, dict) else ()
+        if len(images):
+            self.batch, self.size = len(images), tuple(max(x.shape[axis] for x in images) for axis in (-2, -1))
+
+
+def _describe(runner: Runner, shapes: _ShapesHook) -> str:
+    model = unwrap_model(runner.model)
+    backbone = getattr(model, 'backbone', None)
+    name = type(backbone or model).__name__
+    if not shapes.batch:
+        return f'{name}, before the first batch'
+    what = f'{name} on {shapes.batch} images of {shapes.size[0]} x {shapes.size[1]}'
+    if not isinstance(backbone, Backbone):
+        return f'{what}; try a smaller --batch-size, or --amp'
+    room, config = _memory(), dict(runner.cfg.model.backbone)
+    plain, recomputed = (_per_image(config, shapes.size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
+    return (f'{what}. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {room // plain} images, or '
+            f'{room // recomputed} with model.backbone.with_cp=True, and fewer for head, weights and optimizer. Try a '
+            'smaller --batch-size, --cfg-options model.backbone.with_cp=True, or --amp, which halves it on a GPU')
+
+
+def _per_image(config: dict, size: tuple[int, int], with_cp: bool) -> int:
+    """Bytes at the peak of a training step of the backbone, as tools/analysis/count_traffic.py counts them."""
+    with torch.device('meta'):
+        backbone = MODELS.build({**config, 'init_cfg': None, 'with_cp': with_cp})
+        return count(backbone, torch.empty(1, backbone.in_channels, *size))['step']['peak']
+
+
+def _memory() -> int:
+    """Bytes that the process may have."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[1]
+    limits = [resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return min([os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'),
+                *(limit for limit in limits if limit != resource.RLIM_INFINITY)])

@@ -1,0 +1,99 @@
+"""From the newest intact checkpoint of a work dir, and what has changed since it was written."""
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import CheckpointError, UsageError
+from ..utils.config import parse_config
+from ..zoo.loading import read_checkpoint
+
+TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
+
+# What differs in any resumed run, or says nothing about the training.
+_UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'model_wrapper_cfg', 'visualizer',
+           'default_hooks.logger', 'default_hooks.visualization')
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Resume from what --resume says, if there is a checkpoint, with the seed of the training that wrote it."""
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    path = find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+    cfg.resume = path is not None
+    if not cfg.resume:
+        return
+    checkpoint = read_checkpoint(path, mmap=True)
+    if not TRAINING_STATE <= checkpoint.keys():
+        raise UsageError(f'checkpoint {path} has no training state to resume; '
+                         f'--cfg-options load_from={path} starts from its weights')
+    meta = checkpoint['meta']
+    unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
+    length = cfg.train_cfg.get(f'max_{unit}s', inf)
+    if meta.get(unit, 0) >= length:
+        print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} is finished: '
+              'there is nothing to resume')
+    cfg.load_from = path
+    # The data loaders are built before mmengine reads the checkpoint.
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=meta.get('seed'))
+    changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
+    if changes and os.environ.get('RANK', '0') == '0':
+        print('the config has changed since the checkpoint was written:', *changes, sep='\n  ', file=sys.stderr)
+
+
+def find_intact_checkpoint(work_dir: str) -> str | None:
+    """The newest checkpoint with a training state in a work dir, or None if none was written.
+
+    Damaged ones that are newer get another name, which is said in a line each; that all are damaged is refused.
+    """
+    is_damaged = False
+    for path in _newest_first(work_dir):
+        try:
+            if TRAINING_STATE <= read_checkpoint(str(path)).keys():
+                return str(path)
+        except (CheckpointError, OSError) as error:
+            is_damaged, aside = True, path.with_name(f'{path.name}.damaged')
+            with suppress(FileNotFoundError):  # another process was quicker
+                path.rename(aside)
+            if os.environ.get('RANK', '0') == '0':
+                print(f'set aside as {aside.name}: {error}', file=sys.stderr)
+    if is_damaged:
+        raise UsageError(f'no checkpoint in {work_dir} is intact; leave out --resume to start from the beginning')
+    return None
+
+
+def config_changes(before: str, now: str) -> Iterator[str]:
+    """One line for each value that differs between two configs as texts, neither of which is run."""
+    try:
+        before, now = (dict(_leaves(parse_config(text))) for text in (before, now))
+    except ValueError as error:
+        yield f'it cannot be compared: {error}'
+        return
+    for name in dict.fromkeys([*before, *now]) if before else ():
+        if before.get(name) != now.get(name) and not name.startswith(_UNTOLD):
+            yield f'{name}: {before.get(name, "not set")} -> {now.get(name, "not set")}'
+
+
+def _leaves(node: dict | list, path: str = '') -> Iterator[tuple[str, str]]:
+    """The values in a config as texts, by their paths; of lists, those that hold dicts."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, dict) or isinstance(value, list) and any(isinstance(part, dict) for part in value):
+            yield from _leaves(value, f'{path}{key}.')
+        else:
+            yield f'{path}{key}', repr(value)
+
+
+def _newest_first(work_dir: str) -> list[Path]:
+    paths = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
+    with suppress(OSError):  # the checkpoints may be elsewhere
+        paths.append(Path(Path(work_dir, 'last_checkpoint').read_text().strip()))
+    times = {}
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process has set it aside
+            if path.is_file():
+                times[path.resolve()] = path.stat().st_mtime_ns
+    return sorted(times, key=times.get, reverse=True)

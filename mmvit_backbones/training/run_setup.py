@@ -1,0 +1,106 @@
+"""What the training script does so that a run looks after itself: work dir, hooks, logs, precision."""
+import fcntl
+import os
+import os.path as osp
+import socket
+from importlib.util import find_spec
+from typing import IO
+
+import torch
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..utils.config import VISUALIZERS
+from . import RELIABLE_HOOKS
+
+BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
+LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+
+
+def lock_work_dir(work_dir: str) -> IO:
+    """Make the work dir and keep other runs out of it until this process ends, in any way, or the file is closed."""
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+        file = open(osp.join(work_dir, '.lock'), 'a+')
+    except OSError as error:
+        raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: workers do not inherit it
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
+                         'give this run another --work-dir') from error
+    except OSError:
+        return file  # a file system without locks
+    file.truncate(0)
+    print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
+    return file
+
+
+def use_reliable_hooks(cfg: Config) -> None:
+    """Add the hooks that a training should not be without, and keep few checkpoints, where the config says nothing."""
+    hooks = cfg.setdefault('default_hooks', {})
+    for name, hook in RELIABLE_HOOKS.items():
+        hooks.setdefault(name, dict(hook))
+    if checkpoint := hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1)):
+        if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
+            checkpoint['type'] = 'AtomicCheckpointHook'
+        checkpoint.setdefault('max_keep_ckpts', 3)
+        if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+            checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
+    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
+
+
+def log_to(cfg: Config, package: str) -> None:
+    """Log losses and metrics for TensorBoard or Weights & Biases, too."""
+    if find_spec(package) is None:
+        raise UsageError(f'--{package} needs the package {package}: pip install {package}')
+    visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
+    backends = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
+    if LOG_BACKENDS[package] not in [backend['type'] for backend in backends]:
+        backends.append(dict(type=LOG_BACKENDS[package]))
+    visualizer['vis_backends'] = backends
+
+
+def set_precision(cfg: Config, dtype: str | None) -> None:
+    """Train in 'float16', with a loss that is scaled, in 'bfloat16', which needs none, or in 'float32'.
+
+    None leaves it to the config, and means float32 where there is no GPU.
+    """
+    has_gpu = torch.cuda.is_available()
+    if dtype in ('float16', 'bfloat16'):
+        option = '--amp' if dtype == 'float16' else '--bf16'
+        if not has_gpu:
+            raise UsageError(f'{option} needs a CUDA GPU, and this machine has none')
+        if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
+            raise UsageError('--bf16: this GPU has no bfloat16; --amp works')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if dtype == 'float16':
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        else:
+            cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)
+    elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (dtype == 'float32' or not has_gpu):
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            cfg.optim_wrapper.pop(key, None)
+
+
+def set_batch_size(cfg: Config, batch_size: int) -> None:
+    if batch_size < 1:
+        raise UsageError(f'--batch-size is {batch_size}; allowed is a whole number from 1')
+    loader = cfg.train_dataloader
+    target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
+    if 'batch_size' not in target:
+        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
+    target.batch_size = batch_size
+
+
+def use_auto_scale_lr(cfg: Config) -> None:
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise UsageError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+    cfg.auto_scale_lr.enable = True

@@ -1,0 +1,108 @@
+"""Train with weights, gradients and optimizer states that the processes share out among themselves (FSDP2).
+
+Not imported with the package, as it needs PyTorch 2.7.
+"""
+import time
+from collections.abc import Callable, Iterator
+
+import mmengine
+from mmengine._strategy import DDPStrategy
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import STRATEGIES
+from mmengine.runner.checkpoint import save_checkpoint
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
+
+
+@STRATEGIES.register_module()
+class ShardedStrategy(DDPStrategy):
+    """For MMEngine's FlexibleRunner: PyTorch's ``fully_shard`` for each block of the backbone, and for all the rest.
+
+    Checkpoints are those of other trainings: whole, in one file, and read with or without sharding by any number of
+    processes.
+
+    Example:
+        >>> custom_imports = dict(imports=['mmvit_backbones.training.sharded'])
+        >>> strategy = dict(type='ShardedStrategy')
+    """
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if isinstance(module, BaseDataPreprocessor):
+                module.to(get_device())  # it asks for its own device
+        model = self.convert_model(model)
+        for block in blocks(model.backbone if hasattr(model, 'backbone') else nn.Module()):
+            fully_shard(block)
+        fully_shard(model)
+        for module in model.modules():
+            module.register_load_state_dict_pre_hook(_share_out)
+        return model
+
+    def model_state_dict(self) -> dict:
+        return whole(self.model.state_dict())
+
+    def optim_state_dict(self) -> dict:
+        return whole(self.optim_wrapper.state_dict())
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        parameters = [p for group in self.optim_wrapper.param_groups for p in group['params']]
+        state = {index: {name: share_of(value, parameters[index]) for name, value in values.items()}
+                 for index, values in state_dict['state'].items()}
+        self.optim_wrapper.load_state_dict({**state_dict, 'state': state})
+
+    def load_checkpoint(self, filename: str, **kwargs) -> dict:
+        return super().load_checkpoint(filename, **{**kwargs, 'map_location': 'cpu'})  # a GPU has no room for the whole
+
+    def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, save_param_scheduler: bool = True,
+                        extra_ckpt: dict | None = None, callback: Callable | None = None) -> None:
+        """All processes gather, and the first writes."""
+        checkpoint = dict(extra_ckpt or {}, state_dict=self.model_state_dict())
+        if save_optimizer:
+            checkpoint['optimizer'] = self.optim_state_dict()
+        if not is_main_process():
+            return
+        if save_param_scheduler and hasattr(self, 'param_schedulers'):
+            checkpoint['param_schedulers'] = self.scheduler_state_dict()
+        checkpoint['meta'] = dict(checkpoint.get('meta', {}), seed=self.seed, mmengine_version=mmengine.__version__,
+                                  time=time.strftime('%Y%m%d_%H%M%S'))
+        if callback is not None:
+            callback(checkpoint)
+        save_checkpoint(checkpoint, filename, backend_args=None if '://' in filename else dict(backend='atomic'))
+
+
+def blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """Modules of lists that are called; of nested ones, the outer."""
+    for child in module.children():
+        if type(child).forward is nn.Module.forward:  # a list, or a stage whose parts the network calls itself
+            yield from blocks(child)
+        elif isinstance(module, nn.ModuleList):
+            yield child
+
+
+def whole(state):
+    """A state with all of each tensor on the CPU of the first process, and less elsewhere; all have to ask."""
+    def gather(tensor: Tensor) -> Tensor | None:
+        if isinstance(tensor, DTensor):
+            tensor = tensor.full_tensor()
+            return tensor.cpu() if is_main_process() else None
+        return tensor.cpu()
+
+    return tree_map_only(Tensor, gather, state)
+
+
+def share_of(value, parameter: nn.Parameter):
+    """The part of a tensor for this process, as it has that of a parameter; anything else is left as it is."""
+    if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
+        value = value.to(parameter.device)
+        return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return value
+
+
+def _share_out(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+    for name, parameter in module.named_parameters(recurse=False):
+        if prefix + name in state_dict:
+            state_dict[prefix + name] = share_of(state_dict[prefix + name], parameter)

@@ -1,0 +1,179 @@
+"""Read a config for the scripts and say in one line what is wrong with it."""
+import ast
+import inspect
+import os.path as osp
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..errors import UsageError, first_line
+
+TUPLE = '_tuple_'
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
+                   mmpose='PoseLocalVisualizer')
+FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
+SPLITS = ('train', 'val', 'test')
+LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
+
+# What mmengine reads from the config in addition to the arguments of the runner.
+_OTHER_KEYS = {
+    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
+    'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
+}
+
+
+def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
+                complete: Callable[[Config], None] | None = None) -> Config:
+    """Load a config file for a script: one that has what it needs, and is changed by `{'a.b.c': value}`.
+
+    ``complete`` adds to the config before these options are looked at; those without a target in it are refused.
+    """
+    if not osp.isfile(path):
+        raise UsageError(f'config {path} does not exist')
+    try:
+        cfg = Config.fromfile(path)
+    # A config is a program: it can fail in any way.
+    except Exception as error:
+        raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
+    if not path.endswith('.py'):  # json and yaml have no tuples
+        cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
+    _check(cfg, path, needs)
+    if complete is not None:
+        complete(cfg)
+    for key in options or {}:
+        _check_option(cfg, key)
+    cfg.merge_from_dict(options or {})
+    for key in LOADERS:
+        if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
+            cfg[key].persistent_workers = False
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
+        hooks.pop(name)  # mmengine allows None for its own alone
+    return cfg
+
+
+def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
+    """The config with which a training wrote a checkpoint; its text is parsed and not run."""
+    text = checkpoint.get('meta', {}).get('cfg')
+    if not isinstance(text, str):
+        raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
+    try:
+        cfg = Config(parse_config(text))
+    except ValueError as error:
+        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
+    _check(cfg, path)
+    return cfg
+
+
+def parse_config(text: str) -> dict:
+    """The values in a printed config, which is not run; raises a ValueError for any other text."""
+    try:
+        statements = ast.parse(text).body
+        return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
+    except (AttributeError, SyntaxError) as error:
+        raise ValueError(str(error)) from error
+
+
+class _Literals(ast.NodeTransformer):
+    """Makes literals of calls of ``dict`` with keywords, of inf and of nan."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if node.args or not isinstance(node.func, ast.Name) or node.func.id != 'dict':
+            return node
+        return ast.Dict([ast.Constant(word.arg) for word in node.keywords], [word.value for word in node.keywords])
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
+
+
+def mark_tuples(node):
+    """A config for formats without tuples; :func:`restore_tuples` gives it back."""
+    if isinstance(node, dict):
+        return {key: mark_tuples(value) for key, value in node.items()}
+    if isinstance(node, tuple):
+        return {TUPLE: [mark_tuples(value) for value in node]}
+    return [mark_tuples(value) for value in node] if isinstance(node, list) else node
+
+
+def restore_tuples(node):
+    if isinstance(node, dict):
+        if node.keys() == {TUPLE}:
+            return tuple(restore_tuples(value) for value in node[TUPLE])
+        return {key: restore_tuples(value) for key, value in node.items()}
+    return [restore_tuples(value) for value in node] if isinstance(node, list) else node
+
+
+def leaf_datasets(dataset: dict) -> list[dict]:
+    """List the datasets in a dataset config, without wrappers such as RepeatDataset and ConcatDataset."""
+    if 'datasets' in dataset:
+        return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
+    if 'dataset' in dataset:
+        return leaf_datasets(dataset['dataset'])
+    return [dataset]
+
+
+def datasets_of(cfg: Config, split: str) -> list[dict]:
+    """The datasets of 'train', 'val' or 'test', without wrappers; none where the config has no such split."""
+    loader = cfg.get(f'{split}_dataloader')
+    return leaf_datasets(loader['dataset']) if loader else []
+
+
+def metrics_of(cfg: Config, split: str) -> list[dict]:
+    """The evaluators of 'train', 'val' or 'test'."""
+    metrics = cfg.get(f'{split}_evaluator') or []
+    return metrics if isinstance(metrics, list) else [metrics]
+
+
+def dicts_in(config) -> Iterator[dict]:
+    """Go through all dicts in a config."""
+    if isinstance(config, dict):
+        yield config
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            yield from dicts_in(part)
+
+
+def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
+    """Refuse a config without what it needs, and complete one of mmpretrain, which leaves the batching to scripts."""
+    framework = cfg.get('default_scope')
+    if framework not in FRAMEWORKS:
+        raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
+    if find_spec(framework) is None:
+        raise UsageError(f'config {path} needs {framework}, which is not installed')
+    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
+        part = cfg.get(key)
+        if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
+            raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
+        if key in LOADERS:
+            if not isinstance(part.get('dataset'), dict):
+                raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
+            if framework == 'mmpretrain':
+                part.setdefault('collate_fn', dict(type='default_collate'))
+
+
+def _check_option(cfg: Config, key: str) -> None:
+    """Refuse an option whose target is not in the config: mmengine would add it and nobody would read it.
+
+    The last part of the key may be new: it can be an argument that the config leaves at its default.
+    """
+    parts = key.split('.')
+    if parts[0] not in cfg and parts[0] in {*_OTHER_KEYS, *inspect.signature(Runner.__init__).parameters}:
+        return
+    node = cfg.to_dict()
+    for depth, part in enumerate(parts):
+        name = '.'.join(parts[:depth]) or 'the config'
+        is_list = isinstance(node, (list, tuple))
+        if is_list:
+            node = {str(index): value for index, value in enumerate(node)}
+        if not isinstance(node, dict):
+            raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
+        if part not in node:
+            if 0 < depth == len(parts) - 1 and not is_list:
+                return
+            raise UsageError(f'--cfg-options {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
+        node = node[part]

@@ -1,0 +1,122 @@
+"""Command lines of the scripts in tools/; nothing else of the package imports this."""
+import argparse
+import gc
+import os
+import os.path as osp
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from mmengine.config import DictAction
+
+from ..errors import CheckpointError, TrainingError, UsageError
+from .installation import check_distributions
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what training and testing have in common."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
+    add_config_options(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='what started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
+    parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def output_file(path: str) -> str:
+    """Type of an argument that names a file to write: its folder is made and it can be written, before any work."""
+    is_new = not osp.exists(path)
+    try:
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        open(path, 'ab').close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{path} cannot be written ({error.strerror})') from error
+    if is_new:
+        os.remove(path)
+    return path
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+
+
+def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
+                        help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--class-folder', metavar='FOLDER',
+                       help='data of your own for a classifier: train/CLASS/ and val/CLASS/ with images')
+    group.add_argument('--coco-folder', metavar='FOLDER',
+                       help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
+    group.add_argument('--seg-folder', metavar='FOLDER',
+                       help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
+    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
+
+
+def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+    """Parse the command line and run main(args); a mistake of the user ends it with one line."""
+    try:
+        args = parser.parse_args()
+    except ValueError:
+        parser.error('--cfg-options takes pairs KEY=VALUE')
+    if getattr(args, 'launcher', None) == 'slurm' and 'SLURM_PROCID' in os.environ:
+        set_slurm_ranks()
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    try:
+        check_distributions()
+        main(args)
+    except Exception as error:  # the signal of a lost process interrupts whatever runs
+        raised_on_all_ranks = isinstance(error, (UsageError, CheckpointError))
+        reason = error if raised_on_all_ranks or isinstance(error, TrainingError) else _lost_process(error)
+        if reason is None:
+            raise
+        # One process of several ends the run, and need not wait for the others.
+        if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
+            rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
+            print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
+        sys.exit(1)
+    if torch.distributed.is_initialized():
+        # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
+        gc.collect()
+        torch.distributed.destroy_process_group()
+
+
+def _lost_process(error: Exception) -> str | None:
+    """Say which process has gone, if that is what an error, or one that it came from, is about."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    text = '\n'.join(map(str, chain))
+    if any(isinstance(link, (ConnectionError, EOFError)) for link in chain):
+        try:
+            time.sleep(5)  # the connection of a worker may be gone before the signal that it is lost
+        except RuntimeError as lost:  # from torch's handler of that signal
+            text += f'\n{lost}'
+    worker = re.search(
+        r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
+    if worker:
+        return (f'data loader worker {worker[1]} {worker[2]}; the system kills for want of memory, and a shared memory '
+                '(/dev/shm) that is full does, too: fewer train_dataloader.num_workers need less')
+    connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
+    if torch.distributed.is_initialized() and re.search(connection, text):
+        return f'lost the connection to another process: {text.splitlines()[0]}'
+    return None
+
+
+def set_slurm_ranks() -> None:
+    """Name rank and meeting point as torchrun does, from the start; mmengine does so when it connects the processes."""
+    os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+                      LOCAL_RANK=os.environ['SLURM_LOCALID'])
+    hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                           capture_output=True, text=True, check=True)
+    os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
+    # Jobs that share a node need a port each.
+    os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))

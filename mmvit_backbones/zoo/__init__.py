@@ -1,0 +1,17 @@
+"""Variants and their weights: the table, the authors' files and their conversion, downloads and safe reading."""
+from .build import get_model
+from .files import load_checkpoint_file
+from .loading import convert_state_dict
+from .variants import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    VARIANTS,
+    Family,
+    Variant,
+    find_variant,
+    list_models,
+    parse_config_name,
+)
+
+__all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'VARIANTS', 'Family', 'Variant', 'convert_state_dict', 'find_variant',
+           'get_model', 'list_models', 'load_checkpoint_file', 'parse_config_name']

@@ -1,0 +1,205 @@
+"""Reads the archives of ``torch.save`` where PyTorch's own reader is not safe.
+
+Before PyTorch 2.6, ``torch.load(weights_only=True)`` can be made to run code (CVE-2025-32434), before 2.10 to corrupt
+memory (GHSA-63cw-57p8-fm3p). Here, a closed list of operations and names builds tensors, plain values and the log
+history of MMEngine, and no tensor reaches beyond the bytes that are there.
+"""
+import argparse
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor, nn
+
+STORAGES = {
+    'torch DoubleStorage': torch.float64, 'torch FloatStorage': torch.float32, 'torch HalfStorage': torch.float16,
+    'torch BFloat16Storage': torch.bfloat16, 'torch LongStorage': torch.int64, 'torch IntStorage': torch.int32,
+    'torch ShortStorage': torch.int16, 'torch CharStorage': torch.int8, 'torch ByteStorage': torch.uint8,
+    'torch BoolStorage': torch.bool, 'torch.storage UntypedStorage': torch.uint8,
+}
+ARRAYS = ('b1', 'u1', 'i4', 'i8', 'f4', 'f8')  # dtypes
+HISTORY_METHODS = ('min', 'max', 'mean', 'current')
+OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
+    SHORT_BINUNICODE BINBYTES SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT
+    SETITEM SETITEMS GLOBAL STACK_GLOBAL BINPERSID REDUCE NEWOBJ BUILD BINPUT LONG_BINPUT MEMOIZE BINGET
+    LONG_BINGET""".split()
+
+
+class RefusedError(pickle.UnpicklingError):
+    """An archive holds more than weights and the states of a training; the message is as torch's own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'GLOBAL {name}')
+
+
+class Storage(NamedTuple):
+    """What tensors are views of."""
+    elements: Tensor
+
+
+def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
+    """Returns what ``torch.save`` wrote into an archive.
+
+    Raises:
+        BadZipFile: A checksum is wrong.
+        RefusedError: It would import what is not on the list, which the message names.
+        UnpicklingError: ``torch.save`` did not write it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return Reader(archive, device).load()
+
+
+def rebuild_tensor(storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...],
+                   requires_grad: bool = False, *ignored) -> Tensor:
+    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+        raise pickle.UnpicklingError('a tensor has impossible sizes')
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+    if prod(size) and last >= storage.elements.numel():
+        raise pickle.UnpicklingError('a tensor reaches beyond its storage')
+    return storage.elements.as_strided(size, stride, offset).requires_grad_(requires_grad is True)
+
+
+def rebuild_parameter(tensor: Tensor, requires_grad: bool, *ignored) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad is True)
+
+
+def numpy_dtype(name: str, *ignored) -> np.dtype:
+    if name not in ARRAYS:
+        raise RefusedError(f'numpy.dtype({name!r})')
+    return np.dtype(name)
+
+
+def numpy_scalar(dtype: np.dtype, content: bytes) -> np.generic:
+    return np.frombuffer(content, dtype)[0]
+
+
+def empty_array(*ignored) -> np.ndarray:
+    return np.empty(0)
+
+
+def history_method(owner: type, name: str) -> Callable:
+    """Stands in for getattr, by which a HistoryBuffer refers to its own methods, and allows nothing else."""
+    if owner is not HistoryBuffer or name not in HISTORY_METHODS:
+        raise RefusedError('getattr')
+    return getattr(HistoryBuffer, name)
+
+
+def encode(text: str, encoding: str) -> bytes:
+    return text.encode(encoding)
+
+
+CLASSES = {
+    'collections OrderedDict': OrderedDict,
+    'argparse Namespace': argparse.Namespace,
+    'mmengine.logging.history_buffer HistoryBuffer': HistoryBuffer,
+}
+CALLS = {
+    'torch._utils _rebuild_tensor_v2': rebuild_tensor,
+    'torch._utils _rebuild_parameter': rebuild_parameter,
+    'torch Size': torch.Size,
+    'torch device': torch.device,
+    'numpy dtype': numpy_dtype,
+    '_codecs encode': encode,
+    **{f'{module} getattr': history_method for module in ('builtins', '__builtin__')},
+    **{f'numpy.{core}.multiarray _reconstruct': empty_array for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray scalar': numpy_scalar for core in ('core', '_core')},
+}
+VALUES = {**{str(dtype).replace('.', ' '): dtype for dtype in STORAGES.values()}, 'numpy ndarray': np.ndarray}
+
+
+class Reader(pickle._Unpickler):
+    """Python's unpickler in Python, where what a pickle may do can be restricted."""
+
+    dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]]
+                for code in (getattr(pickle, name) for name in OPERATIONS)}
+
+    def __init__(self, archive: zipfile.ZipFile, device: str | torch.device) -> None:
+        names = archive.namelist()
+        pickles = [name for name in names if name.split('/')[1:] == ['data.pkl']]
+        if len(pickles) != 1 or any(name.endswith('/constants.pkl') for name in names):  # TorchScript has these
+            raise pickle.UnpicklingError('torch.save did not write it')
+        self.archive, self.folder, self.device = archive, pickles[0].partition('/')[0], device
+        if f'{self.folder}/byteorder' in names and self.record('byteorder') != b'little':
+            raise pickle.UnpicklingError('it was written on a big-endian machine')
+        self.storages = {}
+        super().__init__(io.BytesIO(self.record('data.pkl')))
+
+    def record(self, name: str) -> bytes:
+        return self.archive.read(f'{self.folder}/{name}')  # compares the checksum
+
+    def find_class(self, module: str, name: str) -> object:
+        key = f'{module} {name}'
+        for known in (CLASSES, CALLS, STORAGES, VALUES):
+            if key in known:
+                return known[key]
+        raise RefusedError(f'{module}.{name}')
+
+    def persistent_load(self, identifier: tuple) -> Storage:
+        kind, dtype, key, _, num_elements = identifier
+        if kind != 'storage' or not isinstance(dtype, torch.dtype):
+            raise pickle.UnpicklingError('torch.save did not write it')
+        if (key, dtype) not in self.storages:
+            content = self.record(f'data/{key}')
+            if len(content) != num_elements * dtype.itemsize:
+                raise pickle.UnpicklingError(f'storage {key} is not of the size that it announces')
+            elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            self.storages[key, dtype] = Storage(elements.to(self.device))
+        return self.storages[key, dtype]
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not any(function is known for known in (*CLASSES.values(), *CALLS.values())):
+            raise RefusedError(getattr(function, '__name__', repr(function)))
+        self.append(function(*arguments))
+
+    def load_newobj(self) -> None:
+        arguments, cls = self.stack.pop(), self.stack.pop()
+        if not any(cls is known for known in CLASSES.values()) or arguments:
+            raise RefusedError(getattr(cls, '__name__', repr(cls)))
+        self.append(cls.__new__(cls))
+
+    def load_build(self) -> None:
+        state, instance = self.stack.pop(), self.stack[-1]
+        if type(instance) in CLASSES.values():
+            instance.__dict__.update(state)
+        elif isinstance(instance, np.dtype):
+            if state[1] not in ('<', '|'):
+                raise pickle.UnpicklingError(f'an array has the byte order {state[1]!r}')
+        elif isinstance(instance, np.ndarray):
+            _, shape, dtype, is_fortran, content = state
+            array = np.frombuffer(content, dtype).reshape(shape, order='F' if is_fortran else 'C')
+            instance.__setstate__((1, array.shape, array.dtype, is_fortran is True, array.tobytes('A')))
+        else:
+            raise RefusedError(f'{type(instance).__name__}.__setstate__')
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        self.last_of(list).append(value)
+
+    def load_appends(self) -> None:
+        values = self.pop_mark()
+        self.last_of(list).extend(values)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.last_of(dict)[key] = value
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self.last_of(dict).update(zip(items[::2], items[1::2]))
+
+    def last_of(self, cls: type) -> list | dict:
+        if not isinstance(self.stack[-1], cls):
+            raise RefusedError(f'{type(self.stack[-1]).__name__}.__setitem__')
+        return self.stack[-1]
+
+
+for _name in ('reduce', 'newobj', 'build', 'append', 'appends', 'setitem', 'setitems'):
+    Reader.dispatch[getattr(pickle, _name.upper())[0]] = getattr(Reader, f'load_{_name}')

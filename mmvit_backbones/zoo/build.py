@@ -1,0 +1,87 @@
+"""Models by name."""
+import logging
+import sys
+from contextlib import redirect_stdout
+from inspect import signature
+
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+
+from .loading import check_task, load_variant
+from .variants import find_variant
+
+
+def get_model(name: str, task: str = 'classification', checkpoint: str | None = None, pretrained: bool | str = False,
+              num_classes: int | None = None, in_channels: int = 3, img_size: int | None = None,
+              **backbone_overrides) -> BaseModule:
+    """Builds a published network.
+
+    Args:
+        name (str): One of :func:`list_models`.
+        task (str): ``'classification'``, an mmpretrain ``ImageClassifier`` whose ``model(images)`` gives logits
+            ``(B, num_classes)`` and whose ``model.backbone`` is the backbone; or ``'backbone'``, the bare backbone.
+        checkpoint (str | None): File or address of the authors' weights or of ours, recognized by their keys.
+        pretrained (bool | str): True for the authors' weights, or a tag of others: ``'384'``, ``'22k'``, or with
+            ``task='backbone'`` ``'mask_rcnn_3x'``. Downloaded once, checked and cached. Defaults to False.
+        num_classes (int | None): Classes of the classifier. A checkpoint with another number keeps its backbone and
+            gets a new head. Defaults to None: 1000, and no other checkpoints.
+        in_channels (int): Channels of the images. The weights of three channels are summed for one, and repeated and
+            scaled for more, as timm does. Defaults to 3.
+        img_size (int | None): Side of the images that stored positions are for, in pixels; networks without such
+            positions are the same for all sizes, and every network takes any. Defaults to None: that of the paper.
+        backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``.
+
+    Raises:
+        ValueError: If name, task or an argument is unknown, or the checkpoint does not fit or cannot be had.
+
+    Example:
+        >>> import torch, mmvit_backbones
+        >>> backbone = mmvit_backbones.get_model('reswin_tiny', task='backbone').eval()
+        >>> [x.shape[1] for x in backbone(torch.rand(1, 3, 32, 32))]
+        [96, 192, 384, 768]
+    """
+    variant = find_variant(name)
+    check_task(task)
+    if checkpoint is not None and pretrained:
+        raise ValueError(f'checkpoint and pretrained exclude each other, got {checkpoint!r} and {pretrained!r}')
+    if num_classes is not None and (task == 'backbone' or num_classes < 1):
+        raise ValueError(f"num_classes must be at least 1, and task 'classification', got {num_classes} and {task!r}")
+    for argument, value in dict(in_channels=in_channels, img_size=img_size).items():
+        if value is not None and value < 1:
+            raise ValueError(f'{argument} must be at least 1, got {value}')
+    if in_channels != 3:
+        backbone_overrides['in_channels'] = in_channels
+    if img_size is not None and 'img_size' in signature(MODELS.get(variant.family.backbone)).parameters:
+        backbone_overrides['img_size'] = img_size
+    if pretrained:
+        variant.find_weights(pretrained)  # before anything is built
+    if task == 'classification':
+        import_mmpretrain()
+    model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))
+    init_weights(model)
+    load_variant(model, variant, task, checkpoint, pretrained, new_head=num_classes is not None)
+    return model
+
+
+def init_weights(model: BaseModule) -> None:
+    """Initializes without MMEngine's three lines for every parameter; on the meta device there is nothing to draw."""
+    if next(model.parameters()).is_meta:
+        return
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
+
+
+def import_mmpretrain() -> None:
+    """Registers mmpretrain's models."""
+    try:
+        with redirect_stdout(sys.stderr):  # it prints what optional parts it lacks, which is no result of a tool
+            import mmpretrain.models  # noqa: F401
+    except ImportError as error:
+        raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "
+                          "task='backbone'") from error

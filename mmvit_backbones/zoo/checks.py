@@ -1,0 +1,84 @@
+"""The backbone and the weights of a config, checked before anything is built."""
+import os.path as osp
+import warnings
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from ..backbones import Backbone
+from ..errors import CheckpointError, UsageError
+from ..utils.config import dicts_in
+from .loading import OFFICIAL, load_backbone, read_checkpoint
+from .variants import VARIANTS, find_variant
+
+
+def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
+    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights of the backbone."""
+    if bool(checkpoint) == bool(tag):
+        raise UsageError('give either a checkpoint or --pretrained')
+    if checkpoint:
+        return checkpoint
+    backbone = cfg.model.get('backbone') or {}
+    variants = [variant for variant in VARIANTS.values()
+                if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
+    if not variants:
+        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
+    # Sizes that differ in their windows share their weights in part: those of the config's name go first.
+    name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
+    best = max(variants, key=lambda variant: (
+        variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
+    return official_name(best.name, tag)
+
+
+def official_name(network: str, tag: str | bool) -> str:
+    """The name under which the authors' weights of a network are read."""
+    find_variant(network).find_weights(tag)
+    return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
+
+
+def check_backbone(cfg: Config) -> Backbone | None:
+    """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
+    arguments = dict(cfg.model.get('backbone') or {})
+    backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
+    if not (backbone_type and issubclass(backbone_type, Backbone)):
+        return None  # one of the framework
+    try:
+        with torch.device('meta'):
+            backbone = backbone_type(**{**arguments, 'init_cfg': None})
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'model.backbone: {error}') from error
+    preprocessor = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
+    channels = len(preprocessor.get('mean') or ())
+    if channels not in (0, 1, backbone.in_channels):
+        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean is that of '
+                         f'images with {channels} channels')
+    return backbone
+
+
+def check_pretrained(model: dict, backbone: Backbone | None) -> None:
+    """Read the files of a model's pretrained weights; those for ``backbone``, on the meta device, must fit its own."""
+    of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
+    for node in dicts_in(model):
+        if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
+            continue
+        try:
+            if any(node is own for own in of_backbone):
+                with warnings.catch_warnings():
+                    warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
+                    load_backbone(backbone, node['checkpoint'], node.get('prefix'))
+            else:
+                check_checkpoint(node['checkpoint'])
+        except CheckpointError as error:
+            raise UsageError(f'pretrained weights: {error}; docs/zoo.md tells where weights are, and '
+                             '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
+
+
+def check_checkpoint(filename: str) -> None:
+    """Read a checkpoint to see that it is one; names that others resolve are left to them."""
+    if _is_readable(filename):
+        read_checkpoint(filename, mmap=True)
+
+
+def _is_readable(filename: str) -> bool:
+    return '://' not in filename or filename.startswith(('http', OFFICIAL))

@@ -1,0 +1,1 @@
+"""Converters from the authors' checkpoints, one file per family."""

@@ -1,0 +1,28 @@
+"""RegionViT: from the layout of github.com/IBM/RegionViT, classifiers and detectors."""
+from torch import Tensor
+
+from .layout import THREE_CONVS, converter, from_zero
+
+LAYOUT = {
+    r'patch_embed\.proj': 'backbone.local_embed.conv',
+    **{rf'patch_embed\.proj\.{k}': f'backbone.local_embed.{name}' for k, name in THREE_CONVS.items()},
+    r'cls_token\.proj': 'backbone.region_embed.conv',
+    r'layers\.(\d+)\.block\.0\.proj\.0': r'backbone.stages.\1.projection.norm',
+    r'layers\.(\d+)\.block\.0\.proj\.2': r'backbone.stages.\1.projection.conv',
+    r'layers\.\d+\.block\.0\.proj_cls\.[02]': None,  # the same tensors as proj under a second name
+    r'layers\.(\d+)\.block\.([1-9]\d*)\.(norm[012]|attn\.(?:rel_pos|qkv|proj)|mlp\.fc[12])':
+    from_zero(r'backbone.stages.\1.blocks.{}.\3', group=2),  # block 0 is the projection
+    r'layers\.(\d+)\.peg': r'backbone.stages.\1.peg',
+    r'norm(\d)': r'backbone.norm\1',
+    'norm': 'neck.norm',
+    'head': 'head.fc',
+}
+
+
+def flatten_norm(key: str, x: Tensor) -> Tensor:
+    """Their norms of maps have parameters of (1, C, 1, 1)."""
+    return x.flatten() if 'norm' in key and x.ndim == 4 else x
+
+
+# Of a classifier also ``neck.norm.*``; what detectron2 puts before the backbone's names is left out.
+convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)

@@ -1,0 +1,235 @@
+"""Download checkpoints once into a cache, from any of the authors' drives, and check the files.
+
+The cache is ``$MMVIT_HOME``, else the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR``, an address under which
+files have the names of the cache, is asked first.
+"""
+import base64
+import glob
+import hashlib
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote, urlparse
+
+import torch
+from filelock import FileLock
+from mmengine.logging import print_log
+
+from ..errors import CheckpointError
+from .weights import Weights, host_of
+
+RETRIES = 5
+TIMEOUT = 30  # seconds in which a server must send something
+# What requests say when there is none.
+NO_CONNECTION = ('Unable to connect to proxy', 'Failed to resolve', 'Connection refused', 'Network is unreachable',
+                 'timed out')
+
+
+def cache_folder() -> Path:
+    home = os.environ.get('MMVIT_HOME')
+    return Path(home).expanduser() if home else Path(torch.hub.get_dir(), 'checkpoints')
+
+
+def cached_file(weights: Weights) -> Path:
+    """Path of the file of published weights in the cache, whether it is there or not."""
+    return cache_folder() / weights.file_name
+
+
+def fetch(weights: Weights, use_mirror: bool = True) -> Path:
+    """The file of published weights, downloaded if it is not there; other processes wait for the one that does it.
+
+    Raises:
+        CheckpointError: If no address gives the file, or it is not what it was; the message says what to do.
+    """
+    target = cached_file(weights)
+    mirror = os.environ.get('MMVIT_MIRROR') if use_mirror else None
+    mirrored = [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else []
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{target}.lock'):
+        if not target.exists():
+            _download(target, weights, [*mirrored, *weights.addresses])
+        check_unchanged(target)
+    return target
+
+
+def fetch_address(address: str) -> Path:
+    """The file at an http(s) address, as by :func:`fetch`; in the cache it is in a folder named after its host."""
+    parts = urlparse(address)
+    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
+    return fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix), use_mirror=False)
+
+
+def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
+    problems = []
+    if weights.remark:
+        print_log(f'{weights.name}: {weights.remark}', logger='current')
+    for address in addresses:
+        try:
+            incoming = _download_from(address, target, weights)
+            _check_file(incoming, weights.sha256, target)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        os.replace(incoming, target)
+        if problems:
+            print_log(f'{target.name} is from {address}: {"; ".join(problems)}', logger='current')
+        return
+    raise CheckpointError(f'checkpoint {weights.name} cannot be downloaded: {"; ".join(problems)}. '
+                          f'A file that you fetch yourself belongs at {target}')
+
+
+def _download_from(address: str, target: Path, weights: Weights) -> Path:
+    """The file as it came, not yet under its name."""
+    host = host_of(address)
+    if host == 'Baidu':
+        raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
+    try:
+        import gdown
+    except ImportError as error:
+        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+    incoming, link = target.with_name(f'{target.name}.download'), address
+    failures = gdown.exceptions.DownloadError, OSError
+    try:
+        if host == 'Google Drive' and '/folders/' in address:
+            link = _find_in_folder(address, weights.member)
+        elif host == 'OneDrive':
+            try:
+                return _get(_onedrive_api(address), incoming)
+            except failures:
+                link = _onedrive_page(address)
+        return _get(link, incoming)
+    except failures as error:
+        arrived = _arrived(incoming)
+        kept = f'; the next call goes on from {arrived:,} bytes' if arrived else ''
+        raise CheckpointError(f'{address}: {_reason(error)}{kept}') from error
+
+
+def _get(link: str, incoming: Path) -> Path:
+    """Downloads, goes on with what an earlier attempt has left, and shows a progress bar on a terminal."""
+    import gdown
+    options = dict(quiet=not sys.stderr.isatty(), use_cookies=False, timeout=TIMEOUT, retries=RETRIES, resume=True)
+    while True:
+        before = _arrived(incoming)
+        try:
+            gdown.download(link, str(incoming), **options)
+            return incoming
+        except gdown.exceptions.DownloadError:
+            if not before or _arrived(incoming) != before:
+                raise
+            _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
+
+
+def _parts(incoming: Path) -> list[Path]:
+    """What gdown has left of an unfinished download."""
+    return sorted(incoming.parent.glob(f'{glob.escape(incoming.name)}????????.part'))
+
+
+def _arrived(incoming: Path) -> int:
+    return sum(part.stat().st_size for part in _parts(incoming))
+
+
+def _reason(error: Exception) -> str:
+    """An error of a request in a few words, where it only says at length that there is no connection."""
+    text = ' '.join(str(error).split())
+    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
+    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
+    return f'no connection to {host[1]} ({cause})' if host and cause else text
+
+
+def _find_in_folder(address: str, member: str) -> str:
+    """The address of the one checkpoint in a folder of Google Drive whose name has ``member`` in it."""
+    import gdown
+    files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
+    named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
+             and member in file.path.lower()]
+    if len(named) != 1:
+        wanted = f'one checkpoint with {member!r} in its name' if member else 'one checkpoint'
+        raise CheckpointError(f'{address} should have {wanted}, it has {[file.path for file in files]}')
+    return f'https://drive.google.com/uc?id={named[0].id}'
+
+
+def _onedrive_api(address: str) -> str:
+    """Where OneDrive's documented interface has the content of a share."""
+    token = base64.urlsafe_b64encode(address.encode()).decode().rstrip('=')
+    return f'https://api.onedrive.com/v1.0/shares/u!{token}/root/content'
+
+
+def _onedrive_page(address: str) -> str:
+    """A share leads to a page of the file, which links to its content."""
+    import requests
+    with requests.get(address, stream=True, timeout=TIMEOUT) as response:
+        return response.url.replace('/redir?', '/download?')
+
+
+# ---- what is wrong with a file
+
+
+def _check_file(path: Path, sha256: str, target: Path) -> None:
+    """Looks at a file before anything reads it; a bad one is set aside."""
+    with open(path, 'rb') as file:
+        start = file.read(4096)
+    if start.lstrip()[:1] == b'<':
+        title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
+        name = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
+        problem = f'a web page came instead of the file ("{name}")'
+    elif start[:2] == b'PK' and not zipfile.is_zipfile(path):
+        problem = 'the file is truncated'
+    elif not start:
+        problem = 'the file is empty'
+    elif sha256 and hash_of(path) != sha256:
+        problem = f'the file has the SHA-256 {hash_of(path)}, not {sha256}'
+    else:
+        return
+    raise CheckpointError(f'{problem}; it was set aside as {set_aside(path, target)}')
+
+
+def set_aside(path: Path, target: Path) -> Path:
+    """Renames what came in the place of a file, so that nothing reads it again and it can be looked at."""
+    bad = target.with_name(f'{target.name}.bad')
+    os.replace(path, bad)
+    return bad
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def first_reading(path: Path, title: str = '') -> Iterator[None]:
+    """Sets a file aside where what reads it raises CheckpointError or KeyError, and says so after ``title``; notes the
+    hash of any other, in the form of ``sha256sum``.
+    """
+    try:
+        yield
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f'{title}{error.args[0]}; it was set aside as {set_aside(path, path)}') from None
+    if not is_recorded(path):
+        partial = path.with_name(f'{path.name}.{os.getpid()}')
+        partial.write_text(f'{hash_of(path)}  {path.name}\n')
+        os.replace(partial, _note(path))
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether a file has been loaded before."""
+    return _note(path).exists()
+
+
+def check_unchanged(path: Path) -> None:
+    """Raises CheckpointError for a file that is not the one that was recorded."""
+    note = _note(path)
+    if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
+        raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '
+                              f'{then}. Delete {note.name} to take it as it is, or both files to download it again')
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f'{path.name}.sha256')

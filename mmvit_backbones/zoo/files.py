@@ -1,0 +1,108 @@
+"""Read checkpoint files without running code that may hide in them."""
+import argparse
+import os
+import os.path as osp
+import pickle
+import re
+import tarfile
+import zipfile
+from functools import partial
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from ..errors import CheckpointError, CheckpointNotFoundError
+from ..utils import versions
+from .archive import history_method, read_archive
+
+FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of what torch.save wrote before version 1.6
+DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
+
+
+def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
+                         mmap: bool = False) -> dict:
+    """Load a checkpoint file (torch or safetensors) as a dict.
+
+    Args:
+        path (str | os.PathLike): A file.
+        map_location (str | torch.device): Where the tensors go.
+        mmap (bool): Leave the tensors on disk until they are used. For looking at a file or copying from it
+            at once: the tensors break when the file is overwritten, and their checksums are not looked at.
+
+    Raises:
+        CheckpointNotFoundError: There is no such file.
+        CheckpointError: The file is truncated, corrupt, or holds anything else than weights.
+    """
+    path = osp.expanduser(str(path))
+    if not osp.exists(path):
+        raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
+    if not osp.isfile(path):
+        raise CheckpointError(f'checkpoint {path} is a folder, not a file')
+    if path.endswith('.safetensors'):
+        from safetensors.torch import load_file
+        read = partial(load_file, device=str(map_location or 'cpu'))
+    else:
+        read = partial(_load_torch, map_location=map_location, mmap=mmap)
+    try:
+        checkpoint = read(path)
+    except Exception as error:  # a damaged pickle can make the reader fail in any way
+        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
+    return checkpoint
+
+
+def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
+    is_archive = zipfile.is_zipfile(path)
+    if versions.is_older('2.10'):
+        if not is_archive:
+            raise pickle.UnpicklingError
+        _check_sums(path)
+        return read_archive(path, map_location or 'cpu')
+    if is_archive and not mmap:
+        _check_sums(path)
+    with torch.serialization.safe_globals(_training_state_types()):
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
+
+
+def _check_sums(path: str) -> None:
+    """Compares the checksums of an archive, which torch does not; raises BadZipFile for what is not as written."""
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+        folders = [info.filename for info in archive.infolist() if info.external_attr & DOS_FOLDER]
+    if part or folders:
+        raise zipfile.BadZipFile(f'the checksum of {part} is wrong' if part else f'{folders[0]} is marked as a folder')
+
+
+def _what_is_wrong(path: str, error: Exception) -> str:
+    with open(path, 'rb') as file:
+        if file.read(256).lstrip().startswith(b'<'):
+            return 'is a web page, not a checkpoint: the download went wrong'
+    if versions.is_older('2.10') and _is_of_former_format(path):
+        return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
+                'safely; PyTorch 2.10 and newer can, or save its weights as safetensors')
+    if not isinstance(error, pickle.UnpicklingError):
+        first_line = str(error).strip().split('\n')[0] or type(error).__name__
+        return f'is truncated or corrupt: {first_line}'
+    if refused := re.search(r'GLOBAL (\S+)', str(error)):
+        return f'is refused: it holds more than weights (it would import {refused[1]})'
+    return 'is truncated or corrupt, or torch.save did not write it'  # the error's text advises to allow code
+
+
+def _is_of_former_format(path: str) -> bool:
+    """Returns whether a file is a pickle that begins with torch's number, or a tar archive."""
+    with open(path, 'rb') as file:
+        return file.read(len(FORMER_START)) == FORMER_START or tarfile.is_tarfile(path)
+
+
+def _training_state_types() -> list:
+    """What a training state of MMEngine (its log history) or timm (its options) holds in addition to tensors."""
+    rebuild_array = np.empty(0).__reduce__()[0]
+    rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
+    dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
+    return [
+        argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (history_method, 'builtins.getattr'),
+        *((rebuild_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+        *((rebuild_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core'))
+    ]

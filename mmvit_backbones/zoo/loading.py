@@ -1,0 +1,256 @@
+"""From a checkpoint to the weights of a model: the authors' files, ours, and what the frameworks save."""
+import os.path as osp
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, CheckpointNotFoundError
+from .adapt import adapt
+from .converters.layout import strip_prefix, unwrap
+from .download import fetch, fetch_address, first_reading
+from .files import load_checkpoint_file
+from .variants import VARIANTS, Variant, find_variant
+
+TASKS = ('classification', 'backbone')
+OFFICIAL = 'official://'
+IMAGENET_CLASSES = 1000
+MAX_UNEXPECTED_KEYS = 5  # a few left-over buffers do not make a checkpoint another network's
+
+_ADDRESS_LISTS = {
+    'torchvision': get_torchvision_models,
+    'modelzoo': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+}
+
+
+# ---- reading
+
+
+def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
+    """Reads a checkpoint without running code that may hide in it.
+
+    Args:
+        filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` or ``official://FILE`` for the authors'
+            weights, which come back converted, a name such as ``torchvision://resnet50``, or one with a scheme that the
+            user has registered with MMEngine, whose loader then reads it.
+        map_location (str | None): Where the tensors go.
+        mmap (bool): See :func:`load_checkpoint_file`.
+
+    Raises:
+        CheckpointError: If it is missing or holds anything else than weights.
+    """
+    if filename.startswith(OFFICIAL):
+        return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
+    scheme, is_address, name = filename.partition('://')
+    if not is_address:
+        return load_checkpoint_file(filename, map_location, mmap)
+    loader = CheckpointLoader._get_checkpoint_loader(filename)
+    if not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.')):
+        return loader(filename, map_location=map_location)
+    address = _ADDRESS_LISTS[scheme]().get(name, '') if scheme in _ADDRESS_LISTS else filename
+    if not address.startswith(('http://', 'https://')):
+        raise CheckpointError(f'checkpoint {filename} cannot be loaded: give a file or an http(s) address')
+    path = fetch_address(address)
+    with first_reading(path):
+        return load_checkpoint_file(path, map_location, mmap)
+
+
+def _read_official(name: str) -> dict[str, Tensor]:
+    """The authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``."""
+    variant, _, tag = name.partition('/')
+    if variant in VARIANTS and not osp.exists(name):
+        return read_published(VARIANTS[variant], tag or True)
+    try:
+        return convert_state_dict(None, read_checkpoint(name))
+    except CheckpointNotFoundError:
+        near = get_close_matches(variant, VARIANTS)
+        hint = f"; near are {', '.join(near)}" if near else ', see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names neither a network nor a file{hint}') from None
+    except KeyError as error:
+        raise CheckpointError(f'{name}: {error.args[0]}') from None
+
+
+def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
+    """The published weights of a variant, converted; downloaded the first time. CheckpointError is raised where they
+    cannot be had, or are another network's; then the file is set aside.
+    """
+    path = fetch(variant.find_weights(tag))
+    with first_reading(path, f'checkpoint {path} is not that of {variant.name}: '):
+        weights = variant.family.convert(load_checkpoint_file(path))
+        _check_sizes(variant, weights)
+    return weights
+
+
+def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
+    """Refuses the weights of another size of the family, by the linear layers: tables are resized where it is right."""
+    with torch.device('meta'):
+        own = MODELS.build(variant.backbone).state_dict()
+    for key, weight in own.items():
+        found = weights.get(f'backbone.{key}')
+        if key.endswith('.weight') and weight.ndim == 2 and (found is None or found.shape != weight.shape):
+            shape = 'is missing' if found is None else f'has the shape {tuple(found.shape)}'
+            raise CheckpointError(f'its {key} {shape} instead of {tuple(weight.shape)}')
+
+
+def use_safe_loading() -> None:
+    """Lets MMEngine read all checkpoints through :func:`load_from_safe`; its own loaders may unpickle any code."""
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        if loader.__module__.startswith('mmengine.'):
+            CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
+
+
+@CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
+def load_from_safe(filename: str, map_location: str | None = None) -> dict:
+    """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for."""
+    checkpoint = read_checkpoint(filename, map_location)
+    try:
+        return dict(state_dict=convert_state_dict(None, checkpoint))
+    except KeyError:
+        are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
+        return dict(state_dict=checkpoint) if are_weights else checkpoint
+
+
+# ---- converting
+
+
+def convert_state_dict(name: str | None, state_dict: Mapping, task: str = 'classification') -> dict[str, Tensor]:
+    """Converts the authors' weights to ours.
+
+    Args:
+        name (str | None): One of :func:`list_models`; None tries all.
+        state_dict (Mapping): The authors' checkpoint, with or without the training state around it.
+        task (str): ``'classification'`` or ``'backbone'``, which leaves the classifier's tensors out.
+
+    Returns:
+        dict[str, Tensor]: What ``get_model(name, task).load_state_dict(..., strict=True)`` takes.
+
+    Raises:
+        KeyError: If a key is unknown; the message names it, for every family that was tried.
+    """
+    check_task(task)
+    if not state_dict:
+        raise KeyError('not a published checkpoint of any network here: the file holds no weights')
+    reasons = []
+    for convert in dict.fromkeys(find_variant(each).family.convert for each in (VARIANTS if name is None else [name])):
+        try:
+            weights = convert(state_dict)
+            return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
+        except KeyError as error:
+            reasons.append(error.args[0])
+    raise KeyError(f'not a published checkpoint of {name or "any network here"}: {"; ".join(reasons)}')
+
+
+def check_task(task: str) -> None:
+    if task not in TASKS:
+        raise ValueError(f'task must be one of {TASKS}, got {task!r}')
+
+
+# ---- loading
+
+
+def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
+                 pretrained: str | bool = False, new_head: bool = False) -> None:
+    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds; with
+    ``new_head``, a classifier for another number of classes keeps its own head.
+
+    Raises:
+        CheckpointError: If it cannot be had or does not fit; the message names the first keys.
+    """
+    if pretrained:
+        source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
+        if task == 'classification' and not any(key.startswith('head.') for key in weights):
+            raise CheckpointError(f"pretrained={pretrained!r}, {source}, has no classifier: task must be 'backbone'")
+    elif checkpoint is not None:
+        source, weights = checkpoint, read_checkpoint(checkpoint)
+    else:
+        return
+    _load(model, weights, source, variant.name, None if task == 'backbone' else '', new_head)
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone:
+    """``Pretrained`` of a backbone of this package: :func:`load_backbone` with its arguments."""
+
+    def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
+        self.checkpoint, self.prefix = checkpoint, prefix
+
+    def __call__(self, backbone: BaseModule) -> None:
+        load_backbone(backbone, self.checkpoint, self.prefix)
+
+
+def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
+    """Loads what ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` of a backbone names, strictly.
+
+    ``prefix`` is what precedes the backbone's names in the file: ``'backbone.'`` where such names are, or nothing.
+
+    Raises:
+        CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
+    """
+    _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
+
+
+def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None = None, prefix: str | None = None,
+          new_head: bool = False) -> None:
+    """Loads the authors' checkpoint of the network ``name`` or of any, or what frameworks or our tools saved."""
+    try:
+        weights, reason = convert_state_dict(name, checkpoint), ''
+    except KeyError as error:
+        weights, reason = unwrap(checkpoint), f'; {error.args[0]}'
+    if prefix is None:
+        prefix = 'backbone.' if any(key.startswith('backbone.') for key in weights) else ''
+    check_overlap(model, weights, source, prefix, reason)
+    head = weights.get('head.fc.weight')
+    if prefix and head is not None and len(head) != IMAGENET_CLASSES:
+        print_log(f'{source}: its head of {len(head)} classes was left out', logger='current')
+    load_weights(model, adapt(strip_prefix(weights, prefix), model, source, new_head), source, strict=True)
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
+    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not; with ``strict``, unknown keys are
+    refused, too, else a few are left out with a log line.
+
+    Raises:
+        CheckpointError: If weights are missing or of another shape.
+    """
+    model = unwrap_model(model)
+    try:
+        keys = model.load_state_dict(unwrap(checkpoint), strict=False)
+    except RuntimeError as error:
+        shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
+        raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
+    missing = [key for key in keys.missing_keys if strict or not key.endswith('num_batches_tracked')]
+    unexpected = keys.unexpected_keys
+    if missing or len(unexpected) > (0 if strict else MAX_UNEXPECTED_KEYS):
+        counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} are unknown to it'
+        raise _other_network(source, counts, [*missing[:2], *unexpected[:2]])
+    if unexpected:
+        print_log(f'checkpoint {source}: not in the model, left out: {", ".join(unexpected)}', logger='current')
+
+
+def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
+    """Raises CheckpointError if none of a model's weights is there, under a prefix; ``reason`` ends the message."""
+    model = unwrap_model(model)
+    own, given = model.state_dict(), unwrap(checkpoint)
+    if not any(prefix + key in given for key in own):
+        where = f' with {prefix=}' if prefix else ''
+        raise CheckpointError(f'checkpoint {source} is of another network: it has no weights of '
+                              f'{type(model).__name__}{where}, its keys are {", ".join(list(given)[:2])}, ...{reason}')
+
+
+def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
+    return CheckpointError(f'checkpoint {source} is of another network: {counts} ({", ".join(examples)}, ...)')
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside of those that wrap it for several processes or for test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

@@ -1,0 +1,181 @@
+"""`--class-folder`, `--coco-folder`, `--seg-folder` and `--data-root`: configs on data of one's own."""
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+from mmvit_backbones.data.custom_data import use_class_folder, use_coco_folder, use_data_root, use_seg_folder
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import config_of_checkpoint, dicts_in, load_config
+
+
+def config(name: str):
+    return load_config(str(ROOT / 'configs' / f'{name}.py'))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of two classes, whose ids in the file are neither from 0 nor in a row."""
+    (tmp_path / 'annotations').mkdir()
+    shape = dict(bbox=[2, 3, 20, 30], area=600, iscrowd=0, segmentation=[[2, 3, 22, 3, 22, 33]])
+    for split in ('train', 'val'):
+        (tmp_path / split).mkdir()
+        shutil.copy(next((ROOT / 'data/coco_mini' / split).glob('*.jpg')), tmp_path / split / 'a.jpg')
+        content = dict(
+            images=[dict(id=1, file_name='a.jpg', width=640, height=480)],
+            annotations=[dict(shape, id=1, image_id=1, category_id=7), dict(shape, id=2, image_id=1, category_id=3)],
+            categories=[dict(id=3, name='cat'), dict(id=7, name='dog')])
+        (tmp_path / f'annotations/instances_{split}.json').write_text(json.dumps(content))
+    return tmp_path
+
+
+def change(folder: Path, split: str, key: str, value) -> None:
+    file = folder / f'annotations/instances_{split}.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+
+
+@pytest.mark.parametrize('name, heads', [
+    ('mask_rcnn_reswin_t', 2), ('cascade_mask_rcnn_reswin_t', 4), ('retinanet_rest_s', 1)])
+def test_heads_and_data_take_the_folders_classes(folder, name, heads):
+    from mmdet.registry import DATASETS
+    cfg = config(name)
+    use_coco_folder(cfg, str(folder))
+    assert [node['num_classes'] for node in dicts_in(cfg.model) if 'num_classes' in node] == [2] * heads
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == str(folder / 'annotations/instances_val.json')
+    for split in ('train', 'val', 'test'):
+        dataset = DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, _scope_='mmdet'))
+        labels = [instance['bbox_label'] for instance in dataset.get_data_info(0)['instances']]
+        assert dataset.metainfo['classes'] == ('cat', 'dog') and labels == [1, 0]
+        assert Path(dataset.get_data_info(0)['img_path']).is_file()
+
+
+def test_mistakes_are_told(folder):
+    with pytest.raises(UsageError, match="default_scope='mmseg'"):
+        use_coco_folder(config('upernet_reswin_t'), str(folder))
+    with pytest.raises(UsageError, match='annotations/instances_train.json is missing'):
+        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder / 'train'))
+    change(folder, 'val', 'categories', [dict(id=3, name='cow')])
+    with pytest.raises(UsageError, match=r"also \['cow'\]"):
+        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder))
+    (folder / 'annotations/instances_val.json').write_text('[]')
+    with pytest.raises(UsageError, match='instances_val.json is not in COCO format'):
+        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder))
+
+
+def test_boxes_alone_are_for_detectors_without_masks(folder):
+    change(folder, 'train', 'annotations', [dict(id=1, image_id=1, category_id=3, bbox=[2, 3, 20, 30], area=600)])
+    use_coco_folder(config('retinanet_rest_s'), str(folder))
+    with pytest.raises(UsageError, match='no segmentation.*configs/retinanet'):
+        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder))
+
+
+# ---- classifiers
+
+
+def test_a_classifier_takes_folders_as_classes():
+    from mmpretrain.registry import DATASETS
+    cfg = config('imagenet_reswin_t')
+    use_class_folder(cfg, str(ROOT / 'data/flowers_mini'))
+    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 5
+    assert cfg.val_evaluator.topk == (1, 5)
+    for split, number in (('train', 240), ('val', 60), ('test', 60)):
+        dataset = DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, _scope_='mmpretrain'))
+        assert dataset.CLASSES == ('daisy', 'dandelion', 'roses', 'sunflowers', 'tulips') and len(dataset) == number
+        assert dataset[0]['data_samples'].gt_label == 0
+
+
+@pytest.mark.parametrize('folders, message', [
+    ([], 'it has no folder train/'), (['train'], 'train/ has no folders'), (['train/cat'], 'train/cat/ has no image'),
+    (['train/cat/a.jpg'], 'no folder val/'), (['train/cat/a.jpg', 'val/dog/a.jpg'], r"val/ has the classes \['dog'\]")])
+def test_mistakes_in_a_class_folder_are_told(tmp_path, folders, message):
+    for name in folders:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir()
+    with pytest.raises(UsageError, match=message):
+        use_class_folder(config('imagenet_reswin_t'), str(tmp_path))
+
+
+# ---- segmenters
+
+
+@pytest.fixture
+def seg_folder(tmp_path):
+    """The small images of COCO with their semantic masks of five classes."""
+    for split in ('train', 'val'):
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        (tmp_path / 'masks' / split).mkdir(parents=True)
+        (tmp_path / 'images' / split).symlink_to(ROOT / 'data/coco_mini' / split)
+        for mask in (ROOT / 'data/coco_mini/semantic' / split).iterdir():
+            shutil.copy(mask, tmp_path / 'masks' / split)
+    (tmp_path / 'classes.txt').write_text('background\nperson\nvehicle\nanimal\nother\n')
+    return tmp_path
+
+
+def test_a_segmenter_takes_masks(seg_folder):
+    from mmseg.registry import DATASETS
+    cfg = config('upernet_reswin_t')
+    use_seg_folder(cfg, str(seg_folder))
+    assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 5
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmseg'))
+    sample = dataset[0]['data_samples'].gt_sem_seg.data
+    assert len(dataset) == 32 and dataset.metainfo['classes'][1] == 'person'
+    assert 0 in sample and set(sample.unique().tolist()) <= {0, 1, 2, 3, 4, 255}
+
+
+def test_mistakes_in_a_seg_folder_are_told(seg_folder):
+    cfg = config('upernet_reswin_t')
+    (seg_folder / 'classes.txt').write_text('background\nperson\n')
+    with pytest.raises(UsageError, match='allowed are 0 to 1 and 255'):
+        use_seg_folder(cfg, str(seg_folder))
+    next((seg_folder / 'masks/train').iterdir()).unlink()
+    (seg_folder / 'classes.txt').write_text('\n'.join('abcde'))
+    with pytest.raises(UsageError, match='has no mask .*png'):
+        use_seg_folder(cfg, str(seg_folder))
+    (seg_folder / 'classes.txt').unlink()
+    with pytest.raises(UsageError, match='classes.txt'):
+        use_seg_folder(cfg, str(seg_folder))
+
+
+# ---- all
+
+
+@pytest.mark.parametrize('name', ['imagenet_reswin_t', 'mask_rcnn_reswin_t', 'upernet_reswin_t'])
+def test_a_data_set_lies_elsewhere(name):
+    cfg = config(name)
+    ann_file = cfg.val_evaluator.get('ann_file')
+    use_data_root(cfg, '/mnt/here')
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/mnt/here/'
+    if ann_file:
+        assert cfg.val_evaluator.ann_file == '/mnt/here/' + ann_file.removeprefix('data/coco/')
+
+
+@pytest.mark.parametrize('name', ['imagenet_reswin_t', 'mask_rcnn_reswin_t', 'upernet_reswin_t'])
+def test_a_checkpoint_carries_its_config(name):
+    cfg = config(name)
+    read = config_of_checkpoint(dict(meta=dict(cfg=cfg.pretty_text)), 'file.pth')
+    assert read.to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize('text', ['a = print(1)', 'import os', "default_scope = __import__('os').name", 'a = ['])
+def test_a_config_in_a_checkpoint_is_not_run(text):
+    with pytest.raises(UsageError, match='cannot be read .*give --config'):
+        config_of_checkpoint(dict(meta=dict(cfg=text)), 'file.pth')
+    with pytest.raises(UsageError, match='has no config'):
+        config_of_checkpoint({}, 'file.pth')
+
+
+@pytest.mark.parametrize('name, options', [
+    ('imagenet_reswin_t', ['--class-folder', 'data/flowers_mini']), ('demo/upernet_reswin_t', ['--split', 'val'])])
+@pytest.mark.filterwarnings('ignore:You must call')
+def test_what_a_model_is_fed_is_drawn(run, tmp_path, monkeypatch, name, options):
+    from PIL import Image
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / 'data.png'
+    printed = run('analysis/browse_data.py', f'configs/{name}.py', *options, '--number', '2', '--out', str(out))
+    assert printed.splitlines()[-1] == f'2 of {"val" if "--split" in options else "train"} -> {out}'
+    with Image.open(out) as sheet:
+        assert len(sheet.convert('L').getcolors()) > 100

@@ -1,0 +1,105 @@
+"""ImageNet-V2, -A, -R, -Sketch and -C in their authors' folders, with made predictions."""
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import DATASETS, METRICS
+
+import mmvit_backbones
+from mmvit_backbones.data.metrics.imagenet_variant import ALEXNET_ERRORS
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference import frameworks
+
+
+def make(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return str(folder)
+
+
+def evaluate(folder: str, best: list[list[int]]) -> dict[str, float]:
+    """Metrics of predictions, given by the classes in falling order of their scores, of the images by name."""
+    dataset = DATASETS.build(dict(type='ImageNetVariant', data_root=folder, test_mode=True))
+    metric = METRICS.build(dict(type='ImageNetVariantAccuracy'))
+    metric.dataset_meta = dataset.metainfo
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    for info, classes in zip(infos, best, strict=True):
+        scores = torch.zeros(1000)
+        scores[classes] = torch.arange(len(classes), 0, -1.)
+        metric.process({}, [dict(img_path=info['img_path'], gt_label=torch.tensor([info['gt_label']]),
+                                 pred_score=scores)])
+    return metric.evaluate(size=len(infos))
+
+
+def test_classes_by_number(tmp_path):
+    """ImageNet-V2's folders, which do not sort by their classes."""
+    folder = make(tmp_path, '0/a.jpeg', '10/b.jpeg', '2/c.jpeg', '999/d.jpeg')
+    assert evaluate(folder, [[0], [10], [999], [999]])['accuracy/top1'] == 75.
+
+
+def test_classes_that_do_not_occur_do_not_count(tmp_path):
+    """As ImageNet-A and -R are meant; n01498041 is class 6, n01443537 class 1."""
+    folder = make(tmp_path, 'n01443537/a.jpg', 'n01498041/b.jpg', 'README.txt')
+    assert evaluate(folder, [[500, 1], [1, 6]]) == {'accuracy/top1': 50., 'accuracy/top5': 100.}
+
+
+def test_mean_corruption_error(tmp_path):
+    """An error of 50 % in each corruption, over AlexNet's."""
+    names = [f'{name}/{severity}/n01440764/1.JPEG' for name in sorted(ALEXNET_ERRORS) for severity in (1, 5)]
+    metrics = evaluate(make(tmp_path, *names, 'snow/1/n01443537/3.JPEG'),
+                       [[0], [1]] * 13 + [[0], [1], [1]] + [[0], [1]])
+    assert metrics['accuracy/fog'] == 50. and metrics['accuracy/snow'] == pytest.approx(200 / 3)
+    errors = dict.fromkeys(ALEXNET_ERRORS, 50.) | dict(snow=100 / 3)
+    expected = sum(100 * errors[name] / error for name, error in ALEXNET_ERRORS.items()) / 15
+    assert metrics['accuracy/mCE'] == pytest.approx(expected)
+
+
+def test_other_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='has no images'):
+        evaluate(str(tmp_path), [])
+    with pytest.raises(ValueError, match='roses, which is not called after a class'):
+        evaluate(make(tmp_path, 'roses/a.jpg'), [])
+
+
+def test_every_classifier_of_imagenet_can_be_tested_so(tmp_path):
+    config = Config.fromfile(ROOT / 'configs/imagenet_vitae_t.py')
+    pipeline = config.test_dataloader.dataset.pipeline
+    frameworks.use_imagenet_variant(config, make(tmp_path, '7/a.jpeg'))
+    dataset = config.test_dataloader.dataset
+    assert (dataset.type, dataset.pipeline) == ('ImageNetVariant', pipeline)
+    with pytest.raises(UsageError, match='--imagenet-variant needs a classifier of ImageNet'):
+        frameworks.use_imagenet_variant(config, 'elsewhere')
+
+
+@pytest.mark.parametrize('folder', ['data/flowers_mini/val', 'elsewhere'])
+def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypatch, folder):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit):
+        run('test.py', 'configs/imagenet_vitae_t.py', '--imagenet-variant', folder)
+    assert re.match(f'error: --imagenet-variant: {folder} has (images in|no images)', capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_tool_prints_figures(run, tmp_path, monkeypatch):
+    """Random weights, flowers in the layout of ImageNet-A; the config is one with averaged weights."""
+    monkeypatch.chdir(ROOT)
+    torch.save(mmvit_backbones.get_model('vitae_tiny').state_dict(), tmp_path / 'random.pth')
+    for wnid, image in zip(('n01443537', 'n01498041'), ROOT.glob('data/flowers_mini/val/*/*.jpg'), strict=False):
+        (tmp_path / 'a' / wnid).mkdir(parents=True)
+        shutil.copy(image, tmp_path / 'a' / wnid)
+    run('test.py', 'configs/imagenet_vitae_t.py', str(tmp_path / 'random.pth'), '--imagenet-variant',
+        str(tmp_path / 'a'), '--work-dir', str(tmp_path / 'work'), '--cfg-options', 'test_dataloader.num_workers=0')
+    metrics, = (json.loads(path.read_text()) for path in tmp_path.glob('work/*/*.json'))
+    assert metrics['accuracy/top1'] in (0, 50, 100) and metrics['accuracy/top5'] == 100 and metrics['loss'] > 0
+
+
+def test_loss():
+    metric = METRICS.build(dict(type='MeanCrossEntropy'))
+    for score in (0.5, 0.25):
+        metric.process({}, [dict(pred_score=torch.tensor([score, 1 - score]), gt_label=torch.tensor([0]))])
+    assert metric.evaluate(2) == {'loss': pytest.approx(1.5 * torch.tensor(2.).log().item())}

@@ -1,0 +1,103 @@
+"""The embedded example data is complete, consistent and attributed."""
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+DATA = ROOT / 'data'
+COCO = DATA / 'coco_mini'
+FLOWERS = DATA / 'flowers_mini'
+FLOWER_CLASSES = ['daisy', 'dandelion', 'roses', 'sunflowers', 'tulips']
+ALLOWED_LICENCES = {4, 5, 7, 8}  # COCO's ids: CC BY, CC BY-SA, no known restrictions, US government
+SPLITS = pytest.mark.parametrize('split', ['train', 'val'])
+SIZE_LIMIT = 15_000_000
+
+
+def instances(split):
+    return json.loads((COCO / 'annotations' / f'instances_{split}.json').read_text())
+
+
+def attribution(folder):
+    with open(folder / 'attribution.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def image_files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.jpg'))
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@pytest.mark.parametrize('split, count', [('train', 32), ('val', 20)])
+def test_coco_images_exist_with_stated_size_and_allowed_license(split, count):
+    images = instances(split)['images']
+    assert len(images) == count
+    assert sorted(image['file_name'] for image in images) == image_files(COCO / split)
+    for image in images:
+        assert image['license'] in ALLOWED_LICENCES
+        with Image.open(COCO / split / image['file_name']) as opened:
+            assert opened.size == (image['width'], image['height'])
+
+
+@SPLITS
+def test_coco_annotations_refer_to_listed_images_and_categories(split):
+    content = instances(split)
+    assert len(content['categories']) == 80
+    annotations = content['annotations']
+    assert {a['category_id'] for a in annotations} <= {c['id'] for c in content['categories']}
+    assert {a['image_id'] for a in annotations} == {image['id'] for image in content['images']}
+
+
+def test_every_coco_image_is_attributed():
+    rows = attribution(COCO)
+    assert sorted(f'{row["split"]}/{row["file"]}' for row in rows) == image_files(COCO)
+    assert all(all(row.values()) for row in rows)
+    listed = {(row['file'], row['licence_url'], row['flickr_picture_url'], row['coco_url']) for row in rows}
+    for content in map(instances, ('train', 'val')):
+        urls = {licence['id']: licence['url'] for licence in content['licenses']}
+        for image in content['images']:
+            licence_url = urls[image['license']]
+            assert (image['file_name'], licence_url, image['flickr_url'], image['coco_url']) in listed
+
+
+def test_every_flower_image_is_attributed():
+    rows = attribution(FLOWERS)
+    assert sorted(row['file'] for row in rows) == image_files(FLOWERS)
+    for row in rows:
+        photo_id = Path(row['file']).name.split('_')[0]
+        assert row['flickr_photo'] == f'https://www.flickr.com/photo.gne?id={photo_id}'
+        assert row['licence'] == 'CC BY 2.0'
+
+
+@SPLITS
+def test_semantic_masks_follow_from_the_instances(split, tmp_path):
+    pytest.importorskip('pycocotools')
+    tool = ROOT / 'tools' / 'data/make_semantic_masks.py'
+    source = COCO / 'annotations' / f'instances_{split}.json'
+    subprocess.run([sys.executable, str(tool), str(source), str(tmp_path)], check=True)
+    committed = sorted((COCO / 'semantic' / split).iterdir())
+    assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
+    assert [path.stem for path in committed] == [Path(name).stem for name in image_files(COCO / split)]
+    for path in committed:
+        np.testing.assert_array_equal(pixels(path), pixels(tmp_path / path.name), err_msg=path.name)
+
+
+@pytest.mark.parametrize('split, count', [('train', 48), ('val', 12)])
+def test_flowers_have_five_equal_classes(split, count):
+    assert (FLOWERS / 'classes.txt').read_text().split() == FLOWER_CLASSES
+    assert sorted(path.name for path in (FLOWERS / split).iterdir()) == FLOWER_CLASSES
+    for name in FLOWER_CLASSES:
+        assert len(image_files(FLOWERS / split / name)) == count
+
+
+def test_data_is_small():
+    assert sum(path.stat().st_size for path in DATA.rglob('*') if path.is_file()) < SIZE_LIMIT

@@ -1,0 +1,253 @@
+"""Token labelling: files, geometry of labels and images, targets, the head, and the tool that makes labels."""
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
+from PIL import Image
+
+from mmvit_backbones.backbones.refiner_vit import TokenFeatures
+from mmvit_backbones.data import PoolTokenLabels
+from mmvit_backbones.data.token_labels import read_token_labels
+from mmvit_backbones.heads import TokenLabelHead
+from mmvit_backbones.losses import MapSimilarityLoss
+from mmvit_backbones.zoo.build import import_mmpretrain
+
+
+@pytest.fixture(autouse=True)
+def in_mmpretrain_with_a_seed():
+    import_mmpretrain()
+    import mmpretrain.datasets  # noqa: F401
+    init_default_scope('mmpretrain')
+    np.random.seed(0)
+
+
+def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:
+    scores = torch.randn(num_classes, size, size).topk(5, dim=0)
+    return torch.stack([scores.values, scores.indices.float()])
+
+
+@pytest.mark.parametrize('content, told', [
+    (torch.zeros(2, 4, 3, 3), r'\(2, 5, H, W\), got \(2, 4, 3, 3\)'),
+    (dict(weights=torch.zeros(1)), 'got dict'),
+    (torch.full((2, 5, 3, 3), 10.), 'from 0 to 9, got 10'),
+    (torch.full((2, 5, 3, 3), 0.5), 'from 0 to 9'),
+    (torch.full((2, 5, 3, 3), float('nan')), 'finite'),
+    (Path, 'more than a tensor'),
+], ids=['shape', 'dict', 'range', 'fractions', 'nan', 'code'])
+def test_bad_files_are_named(content, told, tmp_path):
+    torch.save(content, tmp_path / 'rose.pt')
+    with pytest.raises(ValueError, match=rf'rose\.pt.*{told}'):
+        read_token_labels(tmp_path / 'rose.pt', 10)
+
+
+def test_broken_and_missing_files_are_named(tmp_path):
+    torch.save(labels(), tmp_path / 'rose.pt')
+    (tmp_path / 'half.pt').write_bytes((tmp_path / 'rose.pt').read_bytes()[:500])
+    with pytest.raises(ValueError, match=r'half\.pt.*truncated'):
+        read_token_labels(tmp_path / 'half.pt', 10)
+    with pytest.raises(FileNotFoundError, match='none.pt.*make_token_labels'):
+        read_token_labels(tmp_path / 'none.pt', 10)
+
+
+def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
+    """An image of one color per position of its labels, whose score is that color."""
+    colors = torch.arange(1, rows * columns + 1).view(rows, columns)
+    colored = colors.repeat_interleave(side, 0).repeat_interleave(side, 1)
+    return dict(img=np.repeat(colored.numpy().astype(np.uint8)[..., None], 3, axis=2),
+                token_scores=colors.float().repeat(5, 1, 1), token_classes=colors.repeat(5, 1, 1))
+
+
+def seen_at_centres(image: np.ndarray, rows: int, columns: int) -> torch.Tensor:
+    height, width = image.shape[:2]
+    return torch.from_numpy(image[..., 0])[(2 * torch.arange(rows)[:, None] + 1) * height // (2 * rows),
+                                           (2 * torch.arange(columns) + 1) * width // (2 * columns)]
+
+
+POLICIES = [dict(type='Rotate', magnitude_range=(0, 30), prob=1.),
+            dict(type='Shear', magnitude_range=(0, 0.3), prob=1., direction='horizontal', interpolation='nearest'),
+            dict(type='Shear', magnitude_range=(0, 0.3), prob=1., direction='vertical', interpolation='nearest'),
+            dict(type='Translate', magnitude_range=(0, 0.45), prob=1., direction='horizontal'),
+            dict(type='Translate', magnitude_range=(0, 0.45), prob=1., direction='vertical')]
+
+
+@pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'])
+def test_labels_move_with_the_image(policy):
+    """The image is not square, and has 0 where something comes from outside: so do the scores."""
+    transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
+        dict(type='RandomFlip', prob=1., direction='horizontal'),
+        dict(type='RandAugment', policies=[policy], num_policies=1, magnitude_level=7, hparams=dict(pad_val=0))]))
+    before = checkerboard()
+    results = transform(checkerboard())
+    scores = results['token_scores']
+    assert torch.equal(scores[0], seen_at_centres(results['img'], 6, 8).float())
+    assert (scores == 0).any() and not torch.equal(scores, before['token_scores'].flip(-1))
+    assert torch.equal(scores, results['token_classes'].float())
+
+
+def test_colors_do_not_move_labels():
+    transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
+        dict(type='RandAugment', policies=[dict(type='Invert', prob=1.)], num_policies=1, magnitude_level=7)]))
+    results = transform(checkerboard())
+    assert torch.equal(results['token_scores'], checkerboard()['token_scores'])
+    assert not np.array_equal(results['img'], checkerboard()['img'])
+
+
+def test_crop_and_pooled_labels_see_the_same_place():
+    """The color at the center of each patch of the crop is the class of its target."""
+    transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
+        dict(type='RandomResizedCrop', scale=80, crop_ratio_range=(0.2, 0.5), interpolation='nearest')]))
+    pool = TRANSFORMS.build(dict(type='PoolTokenLabels', num_classes=49, grid_size=16))
+    for _ in range(3):
+        results = checkerboard()
+        results['token_scores'] = torch.cat([torch.full((1, 6, 8), 50.), torch.zeros(4, 6, 8)])
+        results['token_classes'] = torch.cat([results['token_classes'][:1], torch.zeros(4, 6, 8).long()])
+        results = pool(transform(results))
+        seen = seen_at_centres(results['img'], 16, 16).flatten()
+        told = results['gt_score'].view(49, 257)[:, 1:].argmax(0)
+        assert (seen == told).float().mean() > 0.6  # bins that straddle two positions may tell either
+        assert len(seen.unique()) > 3
+
+
+def test_transposed_boxes_are_a_switch():
+    scores, classes = labels()[0], labels()[1].long()
+    results = dict(token_scores=scores, token_classes=classes, token_box=(0.1, 0.4, 0.3, 0.6))
+    turned = dict(token_scores=scores.mT, token_classes=classes.mT, token_box=(0.4, 0.1, 0.6, 0.3))
+    expected = PoolTokenLabels(10, 1)(turned)['gt_score']
+    torch.testing.assert_close(PoolTokenLabels(10, 1)(results)['gt_score'], expected)
+    assert not torch.allclose(PoolTokenLabels(10, 1, transposed_boxes=True)(results)['gt_score'], expected)
+
+
+@pytest.mark.parametrize('transforms, told', [
+    (['RandomResizedCrop', 'RandomFlip'], 'last'), (['ColorJitter'], 'ColorJitter')])
+def test_transforms_that_would_lose_labels_are_refused(transforms, told):
+    arguments = dict(RandomResizedCrop=dict(scale=8), RandomFlip=dict(prob=0.5))
+    with pytest.raises(ValueError, match=told):
+        TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
+            dict(type=name, **arguments.get(name, {})) for name in transforms]))
+
+
+@pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
+def test_targets_pass_through_mmpretrain(augment):
+    """Packed, collated and mixed like any score; the losses read them."""
+    samples = []
+    for label in range(4):
+        results = dict(img=np.zeros((32, 32, 3), np.uint8), gt_label=label, token_scores=labels()[0],
+                       token_classes=labels()[1].long())
+        samples.append(TRANSFORMS.build(dict(type='PackInputs'))(PoolTokenLabels(10, 2)(results)))
+    preprocess = MODELS.build(dict(
+        type='ClsDataPreprocessor', num_classes=10, batch_augments=dict(augments=[dict(type=augment, alpha=1.)])))
+    data = dict(inputs=torch.stack([s['inputs'] for s in samples]), data_samples=[s['data_samples'] for s in samples])
+    data = preprocess(data, training=True)
+    head = TokenLabelHead(10, 8, map_loss=dict(type='MapSimilarityLoss', num_pairs=1))
+    maps = tuple(torch.rand(4, 2, 5, 5) for _ in range(2))
+    losses = head.loss((TokenFeatures(torch.randn(4, 5, 8), (2, 2), (0, 0, 1, 2), maps), ), data['data_samples'])
+    assert losses.keys() == {'loss_class', 'loss_dense', 'loss_maps'} and all(x.isfinite() for x in losses.values())
+    assert head.targets(data['data_samples']).sum(1).allclose(torch.tensor(1.01))  # 1 + 0.1 / 10 classes
+
+
+def test_logits_of_class_and_patches():
+    head, tokens = TokenLabelHead(10, 8), torch.randn(2, 7, 8)
+    features = TokenFeatures(tokens, (2, 3), (0, 0, 0, 0), ())
+    expected = head.fc(tokens[:, 0]) + 0.5 * head.aux_fc(tokens[:, 1:]).max(1).values
+    torch.testing.assert_close(head((features, )), expected)
+    sample, = head.predict((features._replace(tokens=tokens[:1]), ))
+    assert sample.pred_label.item() == expected[0].argmax() and sample.pred_score.shape == (10, )
+
+
+def test_labels_of_another_grid_are_told():
+    head = TokenLabelHead(10, 8)
+    with pytest.raises(ValueError, match='grid_size'):
+        head.losses(torch.randn(2, 10), torch.randn(2, 4, 10), torch.rand(2, 10, 10), (2, 2), (0, 0, 0, 0))
+
+
+def test_too_many_pairs_are_told():
+    with pytest.raises(ValueError, match='num_pairs'):
+        MapSimilarityLoss(2)([torch.rand(1, 2, 3, 3)] * 2)
+
+
+@pytest.mark.parametrize('name, grid, border', [
+    ('imagenet_refiner_vit_s', 14, 0), ('imagenet_refiner_vit_m_384', 24, 0), ('imagenet_refiner_vit_l_448', 28, 26)])
+def test_pipelines_of_the_recipes(name, grid, border, tmp_path):
+    """Training gives a target per patch; L is tested in a black frame, as published."""
+    colored = tmp_path / 'roses/1.png'
+    colored.parent.mkdir()
+    Image.fromarray(np.random.randint(1, 256, (90, 120, 3), np.uint8)).save(colored)
+    torch.save(labels(1000, 18), colored.with_suffix('.pt'))
+    config = Config.fromfile(ROOT / f'configs/{name}.py')
+    pipeline = config.train_dataloader.dataset.pipeline
+    pipeline[1].root = str(tmp_path)
+    packed = Compose(pipeline)(dict(img_path=str(colored), gt_label=2))
+    assert packed['inputs'].shape == (3, 16 * grid, 16 * grid)
+    assert packed['data_samples'].gt_score.shape == (1000 * (1 + grid**2), )
+    packed = Compose(config.test_dataloader.dataset.pipeline)(dict(img_path=str(colored), gt_label=2))
+    rows = packed['inputs'].float().amax((0, 2))
+    assert packed['inputs'].shape == (3, 16 * grid, 16 * grid)
+    assert (rows[:border] == 0).all() and (rows[border:16 * grid - border] > 0).all()
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('make_token_labels', ROOT / 'tools/data/make_token_labels.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('backbone, neck', [
+    (dict(type='ResNet', depth=18, num_stages=4, out_indices=(3, ), style='pytorch'),
+     dict(type='GlobalAveragePooling')),
+    (dict(type='RefinerViT', arch=dict(embed_dims=512, depth=8, num_heads=4, mlp_ratio=1), out_indices=3),
+     dict(type='LayerNormPooling', order='norm_first', in_channels=512)),
+], ids=['convolutions', 'tokens'])
+@torch.no_grad()
+def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
+    """Where the head is linear after a mean, the mean of its scores is the score of the mean."""
+    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
+        type='LinearClsHead', num_classes=7, in_channels=512))).eval()
+    images = torch.randn(2, 3, 64, 96)
+    scores = tool.dense_scores(model, images)
+    assert scores.shape[:2] == (2, 7) and scores.shape[2] < scores.shape[3]
+    torch.testing.assert_close(scores.mean((2, 3)), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, to_map', [
+    ('resnet18', lambda features: features.permute(0, 2, 3, 1)),
+    ('swin_tiny_patch4_window7_224', lambda features: features),
+    ('vit_tiny_patch16_224', lambda features: features[:, 1:].unflatten(1, (14, 14))),
+], ids=['channels first', 'channels last', 'tokens'])
+@torch.no_grad()
+def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
+    """The classifier's linear layer on every position of what is before it."""
+    model = timm.create_model(name).eval()
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    scores = tool.build(f'timm:{name}', str(tmp_path / 'weights.pth'), 'cpu')(images)
+    mean, std = (torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))
+    expected = model.get_classifier()(to_map(model.forward_features((images / 255 - mean) / std)))
+    torch.testing.assert_close(scores, expected.permute(0, 3, 1, 2), rtol=1e-4, atol=1e-4)
+
+
+def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
+    """A second run makes what is missing or broken, and nothing else."""
+    for name in ('a/1', 'a/2', 'b/1'):
+        (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'images' / f'{name}.png')
+    monkeypatch.setattr(tool, 'build', lambda *args: lambda images: images[:, :1, :2, :3].float().repeat(1, 6, 1, 1))
+    monkeypatch.setattr('sys.argv', ['', str(tmp_path / 'images'), str(tmp_path / 'out'), 'any', '--size', '8'])
+    tool.main()
+    files = sorted((tmp_path / 'out').rglob('*.*'))
+    assert [str(file.relative_to(tmp_path / 'out')) for file in files] == ['a/1.pt', 'a/2.pt', 'b/1.pt']
+    assert read_token_labels(files[0], 6)[0].shape == (5, 2, 3)
+    files[1].write_bytes(b'half')
+    inodes = [file.stat().st_ino for file in files]  # a clock may be too coarse
+    tool.main()
+    assert '3 images, 2 have labels' in capsys.readouterr().out
+    assert [file.stat().st_ino == inode for file, inode in zip(files, inodes)] == [True, False, True]

@@ -1,0 +1,171 @@
+"""Exported files predict what the framework does, for each task and kind of network."""
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+from tiny_configs import TINY_CONFIGS
+from torch.utils.cpp_extension import include_paths, library_paths
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.models import check_agreement, compare, examples_of, export_model
+from mmvit_backbones.export.networks import ignore_deprecations
+from mmvit_backbones.export.parts import check_exportable, split
+from mmvit_backbones.inference import load
+from mmvit_backbones.inference.load import Checkpoint
+from mmvit_backbones.inference.predictor import build_model
+from mmvit_backbones.ops.library import FOLDER, library_name
+
+IMAGES = [np.array(Image.open(path).convert('RGB')) for path in sorted(ROOT.glob('data/coco_mini/val/*.jpg'))[:2]]
+OPERATORS = FOLDER / library_name('cpp', torch.__version__)
+
+
+def shrunk(name: str, network: str) -> Config:
+    """A demonstration's config with a tiny network and small images."""
+    cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
+    cfg.model.backbone = {'type': network, **TINY_CONFIGS[network]}
+    return cfg
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(model=dict(type='DINO')), 'DINO cannot be exported; of mmdet, allowed are RetinaNet'),
+    (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms has no graph'),
+    (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
+])
+def test_what_has_no_graph_is_refused(change, message):
+    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
+    cfg.merge_from_dict(change)
+    with pytest.raises(UsageError, match=message):
+        check_exportable(cfg)
+
+
+@pytest.mark.parametrize('name, file_format, message', [
+    ('mask_rcnn_reswin_t', 'pt2', 'must have Resize with keep_ratio=False'),
+    ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid is exported in format pt2 for one size'),
+    ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 is exported in format pt2 for one size'),
+    ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
+])
+def test_what_only_onnx_serves_is_refused(name, file_format, message):
+    cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
+    cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': True})
+    check_exportable(cfg)
+    with pytest.raises(UsageError, match=message):
+        check_exportable(cfg, file_format)
+    cfg.merge_from_dict(ONE_SIZE)
+    check_exportable(cfg, file_format)  # at one size
+
+
+def test_comparison_sees_other_boxes():
+    prediction = dict(labels=np.array([0, 1]), scores=np.array([.9, .8], 'f'),
+                      boxes=np.array([[0, 0, 9, 9], [5, 5, 20, 30]], 'f'))
+    assert check_agreement(compare(prediction, prediction))
+    for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
+                   dict(labels=prediction['labels'][::-1])):
+        assert not check_agreement(compare(prediction, {**prediction, **change}))
+
+
+# By task and kind of network: a demonstration's config, a tiny network, and changes of the model around it.
+CASES = {
+    'classification, plain': ('imagenet_vitae_t', 'ViTAE, plain', dict(head=dict(in_channels=32))),
+    'segmentation, pyramid': ('upernet_reswin_t', 'ReSwin', dict(
+        decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64))),
+    'detection, varied-size windows': ('mask_rcnn_swin_vsa_t', 'SwinVSA', dict(
+        neck=dict(in_channels=[16, 32, 64, 128], out_channels=32), rpn_head=dict(in_channels=32, feat_channels=32),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=32), mask_roi_extractor=dict(out_channels=32),
+            bbox_head=dict(in_channels=32, fc_out_channels=64), mask_head=dict(in_channels=32, conv_out_channels=32)))),
+}
+
+
+ONE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': False}
+# So that it compiles in less than a minute.
+TWO_STAGES = dict(
+    backbone=dict(arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2),
+                  out_indices=(0, 1)),
+    decode_head=dict(_delete_=True, type='FCNHead', in_channels=32, in_index=1, channels=16, num_convs=1, num_classes=5,
+                     concat_input=False),
+    auxiliary_head=None)
+
+
+def model_of(name: str, network: str, model: dict, folder: Path, **changes) -> tuple[Config, Checkpoint]:
+    """A small model with weights."""
+    cfg = shrunk(name, network)
+    cfg.merge_from_dict({'model': model, **changes})
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    for parameter in model.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    path = folder / 'model.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return cfg, Checkpoint(cfg, str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
+@pytest.mark.parametrize('case', CASES)
+def test_onnx_predicts_what_the_framework_does(case, tmp_path):
+    cfg, reference = model_of(*CASES[case], tmp_path)
+    path = tmp_path / 'model.onnx'
+    export_model(split(reference.module, cfg), path, 'onnx', reference.task, reference.classes, IMAGES[0])
+    model = load(path)
+    assert model.classes == reference.classes
+    for image in IMAGES:
+        assert check_agreement(compare(reference.predict(image), model.predict(image)))
+    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
+    with pytest.raises(ValueError, match='image must be a uint8 array'):
+        model.predict(IMAGES[0].astype('float32'))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_boxes_without_masks_have_one_graph():
+    """Faster R-CNN's, which are scaled to the image before non-maximum suppression, for images of all sizes."""
+    cfg = shrunk('mask_rcnn_reswin_t', 'ReSwin')
+    cfg.merge_from_dict(dict(model=CASES['detection, varied-size windows'][2]))
+    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
+    init_default_scope('mmdet')
+    parts = split(build_model(cfg).eval(), cfg)
+    (module, inputs, shapes, *_), (_, others, *_) = (
+        examples_of(parts, torch.from_numpy(image))['postprocess'] for image in IMAGES)
+    with ignore_deprecations():
+        graph = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False).module()
+    for expected, actual in zip(module(*others), graph(*others), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+def build_example(folder: Path) -> Path:
+    """docs/cpp/predict.cpp, compiled as its page says."""
+    program = folder / 'predict'
+    subprocess.run([
+        'g++', '-std=c++17', ROOT / 'docs/cpp/predict.cpp', '-o', program,
+        *(f'-isystem{path}' for path in include_paths()),
+        *(flag for path in library_paths() for flag in (f'-L{path}', f'-Wl,-rpath,{path}')),
+        '-ltorch', '-ltorch_cpu', '-lc10', '-ldl'], check=True)
+    return program
+
+
+@pytest.mark.slow
+def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
+    """A segmenter on varied-size windows, which run in the fused operator."""
+    cfg, reference = model_of('upernet_swin_vsa_t', 'SwinVSA', TWO_STAGES, tmp_path, **ONE_SIZE)
+    check_exportable(cfg, 'aoti')
+    path, image_path = tmp_path / 'model.pt2', tmp_path / 'image.ppm'
+    export_model(split(reference.module, cfg), path, 'aoti', reference.task, reference.classes, IMAGES[0])
+    model, program = load(path, trust_code=True), build_example(tmp_path)
+    for image in IMAGES:
+        expected = reference.predict(image)
+        assert len(np.unique(expected['segmentation'])) > 1
+        assert check_agreement(compare(expected, model.predict(image)))
+        Image.fromarray(image).save(image_path)
+        shape, values = subprocess.run([program, path, image_path, OPERATORS], check=True, capture_output=True,
+                                       text=True).stdout.split('] ')
+        assert shape == '[{}, {}'.format(*image.shape)
+        segmentation = np.array(values.split(), float).reshape(image.shape[:2])
+        assert check_agreement(compare(expected, dict(segmentation=segmentation)))

@@ -1,0 +1,77 @@
+"""ONNX files: one for all sizes of images, with the results of the network."""
+import os
+
+import onnx
+import pytest
+import torch
+from helpers import fresh_model
+from tiny_configs import TINY_CONFIGS
+from torch import Tensor, nn
+
+from mmvit_backbones.export.networks import compare_onnx, export_onnx
+
+# Of nothing, of some and of all that a network pads; sides that fit one window and none; portrait and landscape.
+SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
+
+# One network of each kind, with two stages where sizes would take long to derive; ``make test-exports`` runs all.
+TWO_STAGES = dict(arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2),
+                  out_indices=(0, 1))
+SHIFTED = dict(TWO_STAGES, arch=dict(TWO_STAGES['arch'], depths=[2, 1]))
+KINDS = {'ReSwin': SHIFTED, 'ViTAE, plain': {}, 'SwinVSA': TWO_STAGES}
+CHOSEN = dict.fromkeys(sorted(TINY_CONFIGS), {}) if os.environ.get('EXPORT_ALL') else KINDS
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
+@pytest.mark.parametrize('network', CHOSEN)
+def test_one_file_serves_all_sizes(network, tmp_path):
+    model, path = fresh_model(network, **CHOSEN[network]), tmp_path / 'network.onnx'
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))  # what starts as zeros would hide mistakes
+    export_onnx(model, path)
+    # ResT's instance norm magnifies rounding where attention is nearly uniform.
+    tolerance = 1e-3 if network == 'ResT' else 1e-4
+    assert all(difference < tolerance for difference in compare_onnx(model, path, SIZES).values())
+    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
+
+
+class OneConvolution(nn.Conv2d):
+    """As small as a backbone can be."""
+
+    out_indices = (0, )
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return super().forward(images),
+
+
+@pytest.mark.parametrize('change', [0.01, float('nan')])
+def test_differences_are_seen(change, tmp_path):
+    model, path = OneConvolution(3, 4, 3), tmp_path / 'network.onnx'
+    export_onnx(model, path)
+    assert compare_onnx(model, path, [(9, 7)])[9, 7] < 1e-4
+    model.bias.data.add_(change)
+    assert not compare_onnx(model, path, [(9, 7)])[9, 7] < 1e-4
+
+
+def test_models_in_half_precision_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='float32 on a CPU, got torch.float16'):
+        export_onnx(fresh_model('ResTv2').half(), tmp_path / 'network.onnx')
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
+def test_classifier_by_the_tool(run, tmp_path):
+    out = tmp_path / 'new'
+    assert 'rest_lite.onnx' in run('export_onnx.py', 'rest_lite', '--task', 'classification', '--out', str(out))
+    output, = onnx.load(out / 'rest_lite.onnx').graph.output
+    assert output.name == 'logits' and output.type.tensor_type.shape.dim[1].dim_value == 1000
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
+    (['rest_*', '--checkpoint', 'x.pth'], '--checkpoint is for one network'),
+])
+def test_mistakes_take_one_line(run, capsys, tmp_path, arguments, message):
+    with pytest.raises(SystemExit):
+        run('export_onnx.py', *arguments, '--out', str(tmp_path))
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -1,0 +1,80 @@
+"""Imports of the package point one way, and importing it changes nothing outside of MMEngine's registries."""
+import ast
+import subprocess
+import sys
+from importlib.util import resolve_name
+
+from helpers import ROOT
+
+PACKAGE = ROOT / 'mmvit_backbones'
+# From the ground up. A module imports from its own room and from floors below its own.
+FLOORS = [
+    ['version', 'errors'],
+    ['utils'],
+    ['ops'],
+    ['layers'],
+    ['backbones', 'necks', 'heads', 'losses'],
+    ['accelerate'],
+    ['zoo'],
+    ['data'],
+    ['training', 'inference'],
+    ['export'],
+    ['integrations'],
+    ['doctor'],
+    [''],  # the package itself
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
+           for path in sorted(PACKAGE.rglob('*.py'))}
+
+
+def imported(module: str) -> set[str]:
+    """Returns the modules of the package that a module imports, in functions as well."""
+    path, found = MODULES[module], set()
+    package = module if path.name == '__init__.py' else module.rpartition('.')[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name('.' * node.level + (node.module or ''), package)
+            found |= {f'{base}.{name.name}' if f'{base}.{name.name}' in MODULES else base for name in node.names}
+    return found & MODULES.keys()
+
+
+def room(module: str) -> str:
+    return [*module.split('.'), ''][1]
+
+
+def test_imports_point_down():
+    wrong = [f'{module} imports {other}' for module in MODULES for other in imported(module)
+             if room(module) != room(other) and FLOOR[room(module)] <= FLOOR[room(other)]]
+    assert not wrong
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {module: imported(module) - {module} for module in MODULES}
+    while leaves := [module for module, others in graph.items() if not others & graph.keys()]:
+        for module in leaves:
+            del graph[module]
+    assert not graph
+
+
+def test_library_imports_no_command_line():
+    assert not [module for module in MODULES if 'mmvit_backbones.utils.scripts' in imported(module)]
+
+
+CODE = """
+import sys
+import torch, mmengine.model
+hooks, modules = [list(sys.meta_path), list(sys.path_hooks)], set(sys.modules)
+import mmvit_backbones
+assert hooks == [list(sys.meta_path), list(sys.path_hooks)]
+print(*{name.split('.')[0] for name in sys.modules.keys() - modules})
+"""
+
+
+def test_import_needs_torch_and_mmengine_alone():
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    others = {'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'timm', 'transformers', 'torchvision', 'gdown', 'matplotlib'}
+    assert not others & set(done.stdout.split())

@@ -1,0 +1,24 @@
+"""What `tools/analysis/benchmark.py --runtime` prints."""
+import runpy
+from functools import partial
+
+import torch
+from helpers import ROOT
+from torch import nn
+
+TOOL = runpy.run_path(str(ROOT / 'tools/analysis/runtimes.py'))
+compare_runtimes, prepare = TOOL['compare_runtimes'], TOOL['prepare']
+
+
+class Branches(nn.Module):
+    """Runs, but has no graph."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images if images.sum() > 0 else -images
+
+
+def test_a_runtime_that_fails_says_why():
+    images = torch.rand(2, 3, 8, 8)
+    figures = compare_runtimes(partial(prepare, model=Branches(), images=images), images, ['onnxruntime', 'eager'], 1)
+    assert figures['eager']['speedup'] == 1 and figures['eager']['p50_ms'] <= figures['eager']['p95_ms']
+    assert list(figures['onnxruntime']) == ['error'] and 'data-dependent' in figures['onnxruntime']['error']

@@ -1,0 +1,122 @@
+"""Kills at random moments: `make chaos`. Not among the tests, as it takes long."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT
+from runs import TINY, assert_same_weights, train
+
+KILLS = int(os.environ.get('CHAOS_KILLS', 100))
+SEED = int(os.environ.get('CHAOS_SEED', 0))
+# A run is long enough to be killed while it starts, steps, validates, saves and ends.
+OPTIONS = ['train_dataloader.num_workers=1', 'train_cfg.max_epochs=6', 'default_hooks.checkpoint.max_keep_ckpts=2']
+
+
+def test_killed_trainings_end_with_the_same_weights(tmp_path):
+    """Two of three kills by SIGKILL, the third by SIGTERM; a finished training starts again."""
+    undisturbed = tmp_path / 'undisturbed'
+    run = train(undisturbed, *OPTIONS)
+    assert run.wait() == 0, run.text
+    duration = 10.  # follows the speed of the machine, so that about one of ten ends before it is killed
+    moments, work_dir, finished, codes = random.Random(SEED), tmp_path / 'work', 0, []
+    while len(codes) < KILLS or work_dir.exists():
+        run = train(work_dir, '--resume', *OPTIONS)
+        if len(codes) < KILLS:
+            run.process.join(moments.uniform(0.1, 0.9) * duration)
+            if run.process.exitcode is None:
+                run.signal(signal.SIGTERM if len(codes) % 3 == 2 else signal.SIGKILL)
+                code = run.wait()
+                codes += [code] if code else []
+        code = run.wait()
+        assert code in (0, 143, -signal.SIGTERM, -signal.SIGKILL), run.text
+        duration *= 1.02 if code else 0.8
+        if code == 0:
+            assert_same_weights(undisturbed / 'epoch_6.pth', work_dir / 'epoch_6.pth')
+            finished += 1
+            shutil.rmtree(work_dir)
+    print(f'{len(codes)} kills with exit codes {sorted(set(codes))}; {finished} trainings ended with the same weights')
+
+
+def launch(work_dir, *arguments, processes=2, options=(), **variables):
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests/training')])
+    env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29613',
+           'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONUNBUFFERED': '1', **variables}
+    return subprocess.Popen(
+        [str(ROOT / 'tools/dist_train.sh'), str(TINY), str(processes), '--work-dir', str(work_dir), *arguments,
+         '--cfg-options', 'randomness.seed=7', 'find_unused_parameters=True', *options],
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def end(run, code=0, timeout=600):
+    output, _ = run.communicate(timeout=timeout)
+    assert run.returncode == code, output
+    return output
+
+
+def ranks_of(launcher):
+    """Process ids by rank."""
+    ranks = {}
+    for process in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{process}/environ') as file:
+                variables = dict(entry.split('=', 1) for entry in file.read().split('\0') if '=' in entry)
+            with open(f'/proc/{process}/stat') as file:
+                parent = int(file.read().rsplit(')', 1)[1].split()[1])
+        except OSError:
+            continue
+        if parent == launcher and 'RANK' in variables:
+            ranks[int(variables['RANK'])] = int(process)
+    return ranks
+
+
+def read_until(process, text):
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return ''.join(lines)
+    raise AssertionError(''.join(lines))
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
+def test_one_of_two_ranks(number, code, tmp_path):
+    """One that is told to stop makes both save and stop; one that is killed ends the run, which names it."""
+    end(launch(tmp_path / 'whole'))
+    run = launch(tmp_path / 'work')
+    read_until(run, 'Epoch(train) [2][1/2]')
+    ranks = ranks_of(run.pid)
+    os.kill(ranks[1], number)
+    start = time.monotonic()
+    output = end(run, code, timeout=60)
+    print(f'ended after {time.monotonic() - start:.1f} s:', *output.splitlines()[-4:], sep='\n')
+    assert 'Traceback' not in output, output
+    assert ('rank 1' in output and 'SIGKILL' in output) == (number == signal.SIGKILL)
+    assert not any(os.path.exists(f'/proc/{process}/cwd') for process in ranks.values())
+    end(launch(tmp_path / 'work', '--resume'))
+    assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')
+
+
+def test_two_machines(tmp_path):
+    """Two launches of two processes do what one of four does, although one of the processes is killed."""
+    options = ['train_dataloader.dataset.indices=48']
+
+    def launch_both(*arguments):
+        return [launch(tmp_path / 'work', *arguments, options=options, NNODES='2', NODE_RANK=rank) for rank in '01']
+
+    end(launch(tmp_path / 'whole', processes=4, options=options))
+    machines = launch_both()
+    read_until(machines[0], 'Epoch(train) [2][1/3]')
+    os.kill(ranks_of(machines[1].pid)[3], signal.SIGKILL)
+    start = time.monotonic()
+    outputs = [end(machine, code, timeout=60) for machine, code in zip(machines, (1, 137))]
+    print(f'ended after {time.monotonic() - start:.1f} s:', *(output.splitlines()[-1] for output in outputs), sep='\n')
+    assert all('Traceback' not in output for output in outputs), outputs
+    assert 'rank 3' in outputs[1] and 'SIGKILL' in outputs[1]
+    for machine in launch_both('--resume'):
+        end(machine)
+    assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')

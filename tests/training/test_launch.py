@@ -1,0 +1,315 @@
+"""The command-line tools: what they refuse, safe loading, several processes, and resuming."""
+import argparse
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+from runs import end, train_together
+
+from mmvit_backbones.data.checks import check_data
+from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.inference import frameworks
+from mmvit_backbones.inference.predictor import find_images, plan_drawings
+from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.images import check_image
+from mmvit_backbones.utils.scripts import output_file
+from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
+
+HERE = Path(__file__).resolve().parent
+
+TINY = HERE / 'tiny_classifier.py'
+
+
+def environment(**variables):
+    path = os.pathsep.join([str(ROOT), str(HERE)])
+    return {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
+
+
+def run_main(script, *args):
+    """Run a tool in this process, whose imports are done."""
+    tool = runpy.run_path(str(ROOT / 'tools' / script))
+    tool['main'](tool['get_parser']().parse_args([str(arg) for arg in args]))
+
+
+def run(*args, cwd=ROOT, **variables):
+    return subprocess.run(args, cwd=cwd, env=environment(**variables), capture_output=True, text=True)
+
+
+def test_output_is_tried_before_any_work(tmp_path):
+    path = str(tmp_path / 'new' / 'sheet.png')
+    assert output_file(path) == path and os.listdir(tmp_path / 'new') == []
+    for bad in (tmp_path, '/proc/sheet.png'):
+        with pytest.raises(argparse.ArgumentTypeError, match=f'{bad} cannot be written'):
+            output_file(str(bad))
+
+
+def tiny_model():
+    cfg = Config.fromfile(TINY)
+    init_default_scope('mmpretrain')
+    return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+
+
+@pytest.fixture(scope='module')
+def tiny_checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'tiny.pth'
+    torch.save(dict(state_dict=tiny_model().state_dict(), meta={}), path)
+    return path
+
+
+def test_missing_data_is_told_before_any_work(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / 'tiny.py'
+    config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
+    (tmp_path / 'demo').mkdir()
+    shutil.copy(TINY, tmp_path / 'demo/tiny.py')
+    with pytest.raises(SystemExit) as ended:
+        run('train.py', str(config))
+    error, = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and not (tmp_path / 'work_dirs').exists()
+    for words in (str(tmp_path / 'nowhere'), 'train/<class>/', str(tmp_path / 'demo/tiny.py')):
+        assert words in error
+
+
+@pytest.mark.parametrize('processes', ['0', 'two'])
+def test_number_of_processes(processes):
+    result = run(str(ROOT / 'tools' / 'dist_train.sh'), str(TINY), processes)
+    assert result.returncode == 2
+    assert processes in result.stderr
+
+
+@pytest.mark.parametrize('framework, dataset, layout', [
+    ('mmdet', dict(type='CocoDataset', data_root='coco', ann_file='annotations/instances_train2017.json',
+                   data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),
+    ('mmseg', dict(type='ADE20KDataset', data_root='ade', data_prefix=dict(
+        img_path='images/training', seg_map_path='annotations/training')), 'images/training/, annotations/training/'),
+    ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<wnid>/*.JPEG'),
+])
+def test_layout_in_message(framework, dataset, layout):
+    wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset]))
+    cfg = Config(dict(default_scope=framework, train_dataloader=dict(dataset=wrapped)))
+    with pytest.raises(UsageError, match='data set not found') as error:
+        check_data(cfg, ['train'])
+    assert str(error.value).endswith(layout)
+
+
+def test_config_that_does_not_exist(run, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run('train.py', 'configs/nothing.py')
+    error, = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and error.startswith('error: ') and 'configs/nothing.py does not exist' in error
+
+
+def test_config_that_is_no_config(tmp_path):
+    config = tmp_path / 'bad.py'
+    config.write_text('model = dict(')
+    with pytest.raises(UsageError, match='bad.py cannot be read: SyntaxError'):
+        load_config(str(config))
+
+
+@pytest.mark.parametrize('key', ['modle.head', 'model.hed.num_classes', 'model.head.num_classes.x',
+                                 'param_scheduler.7.begin'])
+def test_unknown_option(key):
+    with pytest.raises(UsageError, match=f'--cfg-options {key}'):
+        load_config(str(TINY), {key: 1})
+
+
+@pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
+                                        ('depth', 3)])
+def test_bad_backbone_arguments(key, value):
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    check_backbone(cfg)
+    cfg.model.backbone[key] = value
+    with pytest.raises(UsageError, match=f'^model.backbone.*{key}'):
+        check_backbone(cfg)
+
+
+def test_known_options():
+    cfg = load_config(str(TINY), {'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
+    assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
+
+
+def test_truncated_checkpoint_stops_before_the_work(tiny_checkpoint, tmp_path):
+    path = tmp_path / 'half.pth'
+    path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=f'{path} is truncated'):
+        run_main('test.py', TINY, path, '--work-dir', tmp_path / 'work')
+    assert not (tmp_path / 'work').exists()
+
+
+def test_tta_of_masks_is_refused():
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    with pytest.raises(UsageError, match='boxes only'):
+        frameworks.use_tta(cfg)
+
+
+@pytest.mark.slow
+def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
+    monkeypatch.chdir(ROOT)
+    run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work',
+             '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown')
+    assert (tmp_path / 'out.pkl').stat().st_size
+    assert len(list((tmp_path / 'shown').glob('*.png'))) == 4
+
+
+def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
+    monkeypatch.chdir(ROOT)
+    run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path, '--tta')
+    assert 'accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
+    image = tmp_path / 'green.jpg'
+    Image.new('RGB', (60, 40), 'green').save(image)
+    run_main('predict.py', image, '--config', TINY, '--checkpoint', tiny_checkpoint,
+             '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert printed.startswith(f'{image} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
+    with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
+        assert drawing.size == (60, 40)
+
+
+def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
+    """Nine are drawn, and each of the others has its line."""
+    images = sorted((ROOT / 'data/flowers_mini/val/roses').glob('*.jpg'))
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        shutil.copy(image, tmp_path / 'images')
+    bad = [tmp_path / 'images' / image.name for image in images[:3]]
+    os.truncate(bad[0], 5000)
+    bad[1].write_bytes(b'text')
+    bad[2].write_bytes(b'')
+    with pytest.raises(SystemExit) as ended:
+        run_main('predict.py', tmp_path / 'images', '--config', TINY, '--checkpoint', tiny_checkpoint,
+                 '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    captured = capsys.readouterr()
+    assert ended.value.code == 1
+    assert len(list((tmp_path / 'drawn').iterdir())) == captured.out.count(' -> ') == len(images) - 3
+    errors = [line for line in captured.err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 3 and all(str(path) in line for path, line in zip(bad, errors))
+
+
+@pytest.mark.parametrize('prefix, own, is_right', [
+    ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
+def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
+    cfg = load_config(str(TINY))
+    weights = tiny_model().backbone.state_dict()
+    torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix=prefix)
+    with nullcontext() if is_right else pytest.raises(UsageError, match='has no weights of ReSwin'):
+        check_pretrained(cfg.model, check_backbone(cfg))
+
+
+@pytest.mark.parametrize('checkpoint, message', [
+    ('official://{ours}', 'not a published checkpoint'), ('mystore://weights.pth', None)])
+def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
+    """`official://` is for files of the authors; a prefix of the user's own is left to who registered it."""
+    cfg = load_config(str(TINY))
+    cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
+    with pytest.raises(UsageError, match=message) if message else nullcontext():
+        check_pretrained(cfg.model, check_backbone(cfg))
+
+
+@pytest.mark.parametrize('config, tag, name', [
+    ('upernet_regionvit_s_plus', 'mask_rcnn_3x', 'official://regionvit_small_plus/mask_rcnn_3x'),
+    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the nearest that was published
+    ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
+    ('imagenet_vitae_h', True, 'official://vitae_huge')])
+def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
+    assert choose_checkpoint(load_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
+
+
+def test_a_checkpoint_is_named_once():
+    cfg = load_config(str(TINY))
+    for checkpoint, tag in ((None, None), ('a.pth', True)):
+        with pytest.raises(UsageError, match='either a checkpoint or --pretrained'):
+            choose_checkpoint(cfg, checkpoint, tag)
+    cfg.model.backbone.arch = dict(cfg.model.backbone.arch) if isinstance(cfg.model.backbone.arch, dict) else 'other'
+    with pytest.raises(UsageError, match='is none of mmvit_backbones'):
+        choose_checkpoint(cfg, None, True)
+
+
+def test_bad_images(tmp_path):
+    with pytest.raises(UsageError, match='does not exist'):
+        find_images([tmp_path / 'nothing.jpg'])
+    with pytest.raises(UsageError, match='has no image'):
+        find_images([tmp_path])
+    (tmp_path / 'bad.jpg').write_bytes(b'text')
+    with pytest.raises(UsageError, match='bad.jpg cannot be read'):
+        check_image(tmp_path / 'bad.jpg')
+    with pytest.raises(UsageError, match='two images'):
+        plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
+
+
+@pytest.mark.parametrize('variables, calls', [
+    ({}, ['srun', 'srun --resume']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+    (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume', 'scontrol requeue 7'])])
+def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
+    """Programs in the place of Slurm's: srun ends as a training does that got SIGTERM, then as one that is done."""
+    notes = tmp_path / 'notes'
+    for name in ('srun', 'scontrol'):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '
+                                     f'[ $(grep -c . {notes}) -gt 1 ] || exit 143\n')
+        (tmp_path / name).chmod(0o755)
+    result = run(str(ROOT / 'tools/slurm_train.sh'), 'gpu', 'job', 'config.py', 'work', '--amp',
+                 PATH=f'{tmp_path}:{os.environ["PATH"]}', **variables)
+    assert result.returncode == 0, result.stderr
+    for call, expected in zip(notes.read_text().splitlines(), calls, strict=True):
+        is_training = expected.startswith('srun')
+        assert call.startswith('srun ') and '--amp' in call if is_training else call == expected
+        assert ('--resume' in call) == ('--resume' in expected)
+
+
+@pytest.mark.training
+def test_two_processes_take_the_same_step(tmp_path):
+    runs = train_together(tmp_path / 'work', config=HERE / 'two_processes.py')
+    end(runs)
+    assert [run.text.count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
+    assert (tmp_path / 'work/epoch_1.pth').exists()
+
+
+# In the place of train.py, since frameworks take long to import: its second process fails once the first was there.
+RANKS = """
+import os, pathlib, sys, time
+notes, rank = pathlib.Path(__file__).parents[1], os.environ.get('RANK', 'check')
+(notes / f'rank_{rank}').write_text(' '.join(sys.argv[1:]))
+if rank == 'check' and sys.argv[1] == 'bad.py':
+    sys.exit('error: bad.py')
+while rank == '1' and not (notes / 'rank_0').exists():
+    time.sleep(0.01)
+sys.exit(3 if rank == '1' else 0)
+"""
+
+
+@pytest.fixture
+def dist_train(tmp_path):
+    """The script in a copy of the tools, which finds no .venv."""
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    (tmp_path / 'tools/train.py').write_text(RANKS)
+    return str(tmp_path / 'tools/dist_train.sh')
+
+
+def test_no_process_starts_where_the_check_fails(dist_train, tmp_path):
+    result = run(dist_train, 'bad.py', '2', cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (1, '', 'error: bad.py\n')
+    assert [note.name for note in tmp_path.glob('rank_*')] == ['rank_check']
+
+
+@pytest.mark.slow
+def test_processes_start_after_one_check_and_the_one_that_fails_is_named(dist_train, tmp_path):
+    result = run(dist_train, 'config.py', '2', '--amp', cwd=tmp_path, PORT='29611')
+    assert result.returncode == 3 and 'Traceback' not in result.stderr, result.stderr
+    assert re.search(r'^error: rank 1 \(process \d+\) failed with exit code 3$', result.stderr, flags=re.MULTILINE)
+    options = 'config.py --amp --launcher pytorch'
+    assert {note.name: note.read_text() for note in tmp_path.glob('rank_*')} == {
+        'rank_check': f'{options} --check', 'rank_0': options, 'rank_1': options}

@@ -1,0 +1,127 @@
+"""The reader for torch's archives where torch's own is not safe: it reads the same, and refuses what would harm."""
+import argparse
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+
+from mmvit_backbones.zoo.archive import RefusedError, read_archive
+
+
+class Reduced:
+    """Pickles as a call, which unpickling makes."""
+
+    def __init__(self, *call) -> None:
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+def written(value: object, path) -> str:
+    torch.save(value, path)
+    return str(path)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.uint8], ids=str)
+def test_tensors(dtype, tmp_path):
+    x = (10 * torch.randn(4, 6)).to(dtype)
+    value = dict(whole=x, view=x.t()[1::2], empty=x[:0], scalar=x[0, 0], parameter=torch.nn.Parameter(torch.rand(3)))
+    got = read_archive(written(value, tmp_path / 'a.pth'))
+    for name, expected in value.items():
+        assert torch.equal(got[name], expected) and got[name].dtype == expected.dtype
+    assert isinstance(got['parameter'], torch.nn.Parameter) and got['parameter'].requires_grad
+    assert got['view'].untyped_storage().data_ptr() == got['whole'].untyped_storage().data_ptr()
+
+
+def test_state_of_a_training(tmp_path):
+    hub = MessageHub.get_instance('test_state_of_a_training')
+    for loss in (3., 2., 1.):
+        hub.update_scalar('train/loss', loss)
+    hub.update_info('iter', 3)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.rand(4, 2)).sum().backward()
+    optimizer.step()
+    value = dict(meta=dict(cfg='text', time=np.float64(2.5), seed=7, best=None, names=('a', 'b')),
+                 state_dict=model.state_dict(), optimizer=optimizer.state_dict(), message_hub=hub.state_dict(),
+                 args=argparse.Namespace(lr=0.1), array=np.arange(6.).reshape(2, 3).T, size=torch.Size([2, 3]))
+    got = read_archive(written(value, tmp_path / 'a.pth'))
+    assert got['meta'] == value['meta'] and got['args'] == value['args'] and got['size'] == value['size']
+    assert isinstance(got['state_dict'], OrderedDict) and got['state_dict']._metadata == value['state_dict']._metadata
+    torch.testing.assert_close(got['optimizer'], value['optimizer'])
+    assert np.array_equal(got['array'], value['array'])
+    assert got['message_hub']['log_scalars']['train/loss'].mean() == 2.
+    assert got['message_hub']['runtime_info']['iter'] == 3
+
+
+@pytest.mark.parametrize('call', [
+    (os.mkdir, ('ran', )), (getattr, (torch.Tensor, '__init__')), (eval, ('1', )), (torch.load, ('a', )),
+    (torch.hub.load, ('a', 'b')), (np.dtype, ('O', )),
+], ids=lambda call: call[0].__name__)
+def test_other_calls_are_refused(call, tmp_path):
+    with pytest.raises(RefusedError, match='GLOBAL'):
+        read_archive(written(dict(extra=Reduced(*call)), tmp_path / 'a.pth'))
+
+
+def rewritten(source: str, target: str, changes: dict[str, bytes]) -> str:
+    """A copy of an archive in which records have another content."""
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, 'w') as after:
+        for name in before.namelist():
+            after.writestr(name, changes.get(name.partition('/')[2], before.read(name)))
+    return target
+
+
+def test_storages_are_as_long_as_announced(tmp_path):
+    path = written(dict(x=torch.rand(100)), tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError, match='size'):
+        read_archive(rewritten(path, str(tmp_path / 'b.pth'), {'data/0': bytes(4)}))
+
+
+@pytest.mark.parametrize('numbers', [(0, (200, ), (1, )), (90, (20, ), (1, )), (0, (2, ), (200, )), (-1, (2, ), (1, )),
+                                     (0, (2**62, 4), (1, 1)), (0, (2, ), (-1, ))], ids=str)
+def test_tensors_stay_within_their_storage(numbers, tmp_path):
+    storage = torch.rand(100)._typed_storage()
+    extra = Reduced(torch._utils._rebuild_tensor_v2, (storage, *numbers, False, OrderedDict()))
+    with pytest.raises(pickle.UnpicklingError, match='tensor'):
+        read_archive(written(dict(extra=extra), tmp_path / 'a.pth'))
+
+
+# What a pickle may do to the tensor that it has made, none of which torch.save writes.
+HARMFUL = {
+    'state of a tensor': b'}b',
+    'item of a tensor': b'K\x00K\x07s',
+    'items of a tensor': b'(K\x00K\x07u',
+    'call of a tensor': b')R',
+    'object of a tensor': b')\x81',
+}
+
+
+@pytest.mark.parametrize('name', HARMFUL)
+def test_tensors_and_classes_take_nothing(name, tmp_path):
+    path = written(torch.rand(3), tmp_path / 'a.pth')
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read('a/data.pkl')
+    assert content.endswith(b'.')
+    with pytest.raises(RefusedError):
+        read_archive(rewritten(path, str(tmp_path / 'b.pth'), {'data.pkl': content[:-1] + HARMFUL[name] + b'.'}))
+
+
+@pytest.mark.parametrize('state', [b'}b', b'N}\x86b'])
+@pytest.mark.parametrize('cls', ['mmengine.logging.history_buffer\nHistoryBuffer', 'argparse\nNamespace'])
+def test_classes_take_no_attributes(cls, state, tmp_path):
+    path = written(torch.rand(3), tmp_path / 'a.pth')
+    with pytest.raises(RefusedError):
+        read_archive(rewritten(path, str(tmp_path / 'b.pth'),
+                               {'data.pkl': b'\x80\x02c' + cls.encode() + b'\n' + state + b'.'}))
+
+
+def test_scripts_are_refused(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError, match='did not write'):
+        read_archive(tmp_path / 'a.pth')

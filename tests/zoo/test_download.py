@@ -1,0 +1,290 @@
+"""Downloads, from servers that behave like the drives on which the authors' checkpoints lie."""
+import hashlib
+import io
+import os
+import pickle
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+pytest.importorskip('gdown')
+
+import drives  # noqa: E402
+from golden import fill_state_dict  # noqa: E402
+from golden_files import NETWORKS  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+
+from mmvit_backbones import convert_state_dict, get_model  # noqa: E402
+from mmvit_backbones.errors import CheckpointError  # noqa: E402
+from mmvit_backbones.zoo import download  # noqa: E402
+from mmvit_backbones.zoo.download import cached_file, fetch, fetch_address  # noqa: E402
+from mmvit_backbones.zoo.loading import read_checkpoint  # noqa: E402
+from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
+from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
+
+RELEASE = WEIGHTS['regionvit_small']
+RELEASE_URL = RELEASE.addresses[0]
+QUOTA = '<html><title>Google Drive - Quota exceeded</title><p class="uc-error-subcaption">Too many users</p></html>'
+
+
+def file_of(state_dict: dict) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state_dict, buffer)
+    return buffer.getvalue()
+
+
+CONTENT = file_of({'weight': torch.arange(600_000.)})
+
+
+@pytest.fixture(scope='module')
+def all_drives(tmp_path_factory):
+    servers = drives.Drives(tmp_path_factory.mktemp('drives'))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def servers(all_drives, tmp_path, monkeypatch):
+    """The drives, with nothing on them, and an empty cache."""
+    for name in ('NO_PROXY', 'no_proxy', 'MMVIT_MIRROR'):
+        monkeypatch.delenv(name, raising=False)
+    for name in ('HTTP_PROXY', 'http_proxy', 'HTTPS_PROXY', 'https_proxy'):
+        monkeypatch.setenv(name, all_drives.address)
+    monkeypatch.setenv('REQUESTS_CA_BUNDLE', str(all_drives.certificate))
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'home'))
+    monkeypatch.setattr(download, 'RETRIES', 1)
+    all_drives.answers.clear()
+    all_drives.asked.clear()
+    return all_drives
+
+
+def put_on_drive(servers, content: bytes) -> None:
+    """A large file of Google Drive, after the page that says it was not scanned for viruses."""
+    form = ('<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
+            '<input type="hidden" name="confirm" value="t"></form></html>')
+    servers.answers['https://drive.google.com/uc'] = drives.page(form)
+    servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(content)
+
+
+def folder_page(*names: str) -> str:
+    """What Google Drive shows of a folder."""
+    links = (f'<a href="https://drive.google.com/file/d/{number:030}/view">{name}</a>'
+             for number, name in enumerate(names))
+    return f'<html><title>weights</title>{"".join(links)}</html>'
+
+
+# ---- each drive
+
+
+def test_google_drives_confirm_page_is_passed(servers):
+    put_on_drive(servers, CONTENT)
+    path = fetch(WEIGHTS['reswin_tiny'])
+    assert path.read_bytes() == CONTENT and path.name == 'reswin_tiny.pth'
+    asked = len(servers.asked)
+    assert fetch(WEIGHTS['reswin_tiny']) == path and len(servers.asked) == asked  # from the cache
+
+
+def test_the_checkpoint_in_a_folder_of_google_drive_is_found(servers):
+    put_on_drive(servers, CONTENT)
+    view = 'https://drive.google.com/embeddedfolderview'
+    servers.answers[view] = drives.page(folder_page('log.txt', 'ViTAE-T.pth.tar'))
+    assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == CONTENT
+    servers.answers[view] = drives.page(folder_page('rest_lite.pth', 'rest_small.pth'))
+    assert fetch(WEIGHTS['rest_small']).read_bytes() == CONTENT
+    with pytest.raises(CheckpointError, match=r"'base' in its name, it has .*rest_lite.*pan\.baidu\.com.*code rest"):
+        fetch(WEIGHTS['rest_base'])
+
+
+def test_a_release_redirects(servers):
+    there = 'https://release-assets.githubusercontent.com/github/RegionViT-S.pth'
+    servers.answers.update({RELEASE_URL: drives.redirect(f'{there}?signed=1'), there: drives.serve(CONTENT)})
+    assert fetch(RELEASE).read_bytes() == CONTENT
+
+
+def test_onedrives_shares(servers):
+    weights = WEIGHTS['vitaev2_small']
+    api = download._onedrive_api(weights.addresses[0])
+    assert re.fullmatch(r'https://api\.onedrive\.com/v1\.0/shares/u![\w-]+/root/content', api)
+    there = 'https://my.storage.live.com/file'
+    servers.answers.update({api: drives.redirect(there), there: drives.serve(CONTENT)})
+    assert fetch(weights).read_bytes() == CONTENT
+    # Without the interface, the page of a share tells where its file is.
+    weights = WEIGHTS['vitaev2_base']
+    share = weights.addresses[0].split('?')[0]
+    servers.answers.update({
+        share: drives.redirect('https://onedrive.live.com/redir?resid=1&authkey=2'),
+        'https://onedrive.live.com/redir': drives.page('<html>a page</html>'),
+        'https://onedrive.live.com/download': drives.serve(CONTENT)})
+    assert fetch(weights).read_bytes() == CONTENT
+
+
+def test_baidu_is_for_the_user(servers):
+    weights = WEIGHTS['restv2_tiny_384']
+    with pytest.raises(CheckpointError) as error:
+        fetch(weights)
+    assert all(part in str(error.value) for part in (weights.addresses[0], 'access code rest',
+                                                     str(cached_file(weights))))
+    cached_file(weights).write_bytes(CONTENT)
+    assert fetch(weights).read_bytes() == CONTENT and not servers.asked
+
+
+def test_a_mirror_is_asked_first(servers, monkeypatch):
+    monkeypatch.setenv('MMVIT_MIRROR', f'{servers.address}/files/')
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    mirrored = WEIGHTS['restv2_tiny']
+    servers.answers.update({f'{servers.address}/files/{mirrored.file_name}': drives.serve(CONTENT),
+                            RELEASE_URL: drives.serve(CONTENT)})
+    assert fetch(mirrored).read_bytes() == CONTENT
+    assert fetch(RELEASE).read_bytes() == CONTENT  # which the mirror lacks
+    assert servers.times(f'{servers.address}/files/{RELEASE.file_name}') == 1
+
+
+def test_files_of_one_name_from_two_addresses_are_two(servers):
+    first, second = 'https://github.com/a/model.pth', 'https://github.com/b/model.pth'
+    servers.answers.update({first: drives.serve(CONTENT), second: drives.serve(file_of({'weight': torch.zeros(2)}))})
+    assert len(read_checkpoint(first)['weight']) == 600_000 and len(read_checkpoint(second)['weight']) == 2
+    assert fetch_address(first).name == fetch_address(second).name == 'model.pth'
+
+
+# ---- what goes wrong on the way
+
+
+def test_a_broken_connection_is_resumed(servers):
+    servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
+    assert fetch(RELEASE).read_bytes() == CONTENT
+    (_, first), (_, second) = servers.asked
+    assert first is None and 0 < int(second[6:-1]) <= len(CONTENT) // 2
+
+
+def test_the_next_call_goes_on(servers, monkeypatch):
+    monkeypatch.setattr(download, 'RETRIES', 0)
+    servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
+    with pytest.raises(CheckpointError, match='the next call goes on from') as error:
+        fetch(RELEASE)
+    arrived = re.search(r'goes on from ([\d,]+) bytes', str(error.value))[1].replace(',', '')
+    assert not cached_file(RELEASE).exists()
+    assert fetch(RELEASE).read_bytes() == CONTENT
+    assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0
+    assert {path.name for path in cached_file(RELEASE).parent.iterdir()} == {RELEASE.file_name,
+                                                                             f'{RELEASE.file_name}.lock'}
+
+
+def test_a_server_without_ranges_starts_again(servers, monkeypatch):
+    monkeypatch.setattr(download, 'RETRIES', 0)
+    servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1, ranges=False)
+    with pytest.raises(CheckpointError):
+        fetch(RELEASE)
+    assert fetch(RELEASE).read_bytes() == CONTENT
+
+
+def test_what_is_not_there_is_told(servers):
+    with pytest.raises(CheckpointError, match=rf'404.*{re.escape(str(cached_file(RELEASE)))}'):
+        fetch(RELEASE)
+    with pytest.raises(CheckpointError, match=r'no address .*swin_vsa_tiny.*github\.com/ViTAE-Transformer/ViTAE-VSA'):
+        get_model('swin_vsa_tiny', 'backbone', pretrained=True)
+    with pytest.raises(CheckpointError, match=r"with the tag '512', but with '224', '384', 'mask_rcnn', 'upernet'"):
+        get_model('restv2_tiny', 'backbone', pretrained='512')
+    with pytest.raises(ValueError, match='checkpoint and pretrained exclude each other'):
+        get_model('restv2_tiny', 'backbone', pretrained=True, checkpoint='file.pth')
+
+
+def test_a_server_that_says_nothing_is_left(servers, monkeypatch):
+    monkeypatch.setattr(download, 'TIMEOUT', 0.2)
+    monkeypatch.setattr(download, 'RETRIES', 0)
+    servers.answers[RELEASE_URL] = drives.slow(1.)
+    with pytest.raises(CheckpointError, match='timed out'):
+        fetch(RELEASE)
+
+
+@pytest.mark.parametrize('answer, message', [
+    (drives.page(QUOTA), r'web page .*"Google Drive - Quota exceeded"'),
+    (drives.serve(CONTENT[:len(CONTENT) // 2], length=False), 'truncated'),
+    (drives.serve(b''), 'empty'),
+    (drives.serve(file_of({'weight': torch.zeros(3)})), 'SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}')])
+def test_what_is_no_checkpoint_is_set_aside(servers, answer, message):
+    servers.answers[RELEASE_URL] = answer
+    with pytest.raises(CheckpointError, match=message):
+        fetch(replace(RELEASE, sha256=hashlib.sha256(CONTENT).hexdigest()))
+    assert not cached_file(RELEASE).exists()
+    assert cached_file(RELEASE).with_name(f'{RELEASE.file_name}.bad').exists()
+
+
+def test_google_drives_quota_is_told(servers):
+    servers.answers['https://drive.google.com/uc'] = drives.page(QUOTA)
+    with pytest.raises(CheckpointError, match='Too many users'):
+        fetch(WEIGHTS['reswin_tiny'])
+
+
+def test_one_of_several_downloads(servers):
+    servers.answers[RELEASE_URL] = drives.serve(CONTENT)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(fetch, [RELEASE] * 4))) == 1
+    assert servers.times(RELEASE_URL) == 1
+
+
+# ---- models
+
+
+@pytest.fixture(scope='module')
+def published():
+    """The smallest network's checkpoint in its authors' layout, with made numbers."""
+    return fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
+
+
+@pytest.fixture
+def vitae(servers, published):
+    """What it is called, where it lies, and a function that publishes something there."""
+    servers.answers['https://drive.google.com/embeddedfolderview'] = drives.page(folder_page('model.pth'))
+    put_on_drive(servers, file_of(dict(state_dict_ema=published)))
+    return cached_file(WEIGHTS['vitae_tiny'])
+
+
+def test_a_model_is_pretrained_in_one_call(vitae, published):
+    model = get_model('vitae_tiny', 'backbone', pretrained=True)
+    expected = convert_state_dict('vitae_tiny', published, 'backbone')
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items() if key in expected)
+    note = vitae.with_name(f'{vitae.name}.sha256').read_text()
+    assert note == f'{hashlib.sha256(vitae.read_bytes()).hexdigest()}  {vitae.name}\n'
+
+
+def test_a_backbones_config_names_its_weights(vitae, published):
+    backbone = MODELS.build(dict(type='ViTAE', arch='tiny', init_cfg=dict(
+        type='Pretrained', checkpoint='official://vitae_tiny')))
+    backbone.init_weights()
+    expected = convert_state_dict('vitae_tiny', published, 'backbone')
+    assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items() if key in expected)
+
+
+def test_a_file_that_changes_later_is_reported(vitae):
+    get_model('vitae_tiny', 'backbone', pretrained=True)
+    vitae.write_bytes(vitae.read_bytes() + b'\0')
+    with pytest.raises(CheckpointError, match='has changed since it was first loaded'):
+        get_model('vitae_tiny', 'backbone', pretrained=True)
+    assert vitae.exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (os.environ['MMVIT_HOME'] + '/ran', )
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda weights: {'layer1.0.conv1.weight': torch.zeros(3)}, r'layer1\.0\.conv1\.weight'),
+    (lambda weights: {key: x[:8] if key.endswith('mlp.fc1.weight') else x for key, x in weights.items()},
+     r'fc1\.weight has the shape \(8, 256\) instead of'),
+    (lambda weights: dict(weights, more=Evil()), r'is refused: it holds more than weights')])
+def test_another_file_than_the_networks_is_set_aside(vitae, servers, published, change, message):
+    servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(
+        file_of(change(published)) if change(published) else pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match=message):
+        get_model('vitae_tiny', 'backbone', pretrained=True)
+    assert not vitae.exists() and vitae.with_name(f'{vitae.name}.bad').exists()
+    assert not (vitae.parent / 'ran').exists()
+
+
+def test_every_address_is_of_a_variant():
+    named = {weights.name for variant in VARIANTS.values() for weights in variant.weights.values()}
+    assert named == WEIGHTS.keys() and not named & OTHER_FILES.keys()

@@ -1,0 +1,95 @@
+"""Reading files: what is damaged is named, and code that hides in them does not run."""
+import os
+import pickle
+
+import pytest
+import torch
+from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
+
+from mmvit_backbones import get_model
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.utils import versions
+from mmvit_backbones.zoo.files import load_checkpoint_file
+from mmvit_backbones.zoo.loading import use_safe_loading
+
+
+def load_for_mmengine(path: str) -> dict:
+    use_safe_loading()
+    return CheckpointLoader.load_checkpoint(path)
+
+
+each_way = pytest.mark.parametrize('load', [
+    load_checkpoint_file, load_for_mmengine, lambda path: get_model('rest_lite', 'backbone', checkpoint=path)
+], ids=['file', 'mmengine', 'get_model'])
+
+
+class Reduced:
+    """Pickles as a call, which unpickling makes."""
+
+    def __init__(self, *call) -> None:
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@each_way
+def test_code_does_not_run(load, tmp_path, own_loaders):
+    path = str(tmp_path / 'bad.pth')
+    torch.save(dict(state_dict={}, extra=Reduced(os.mkdir, (str(tmp_path / 'ran'), ))), path)
+    with pytest.raises(CheckpointError, match=r'bad\.pth .*more than weights .*mkdir'):
+        load(path)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_getattr_is_for_log_histories_alone(tmp_path):
+    torch.save(dict(extra=Reduced(getattr, (torch.Tensor, '__init__'))), tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match='more than weights'):
+        load_checkpoint_file(tmp_path / 'bad.pth')
+
+
+@each_way
+def test_truncated_files_are_named(load, tmp_path, own_loaders):
+    torch.save(dict(model={'norm.weight': torch.rand(100_000)}), tmp_path / 'whole.pth')
+    (tmp_path / 'half.pth').write_bytes((tmp_path / 'whole.pth').read_bytes()[:50_000])
+    with pytest.raises(CheckpointError, match=r'half\.pth is truncated'):
+        load(str(tmp_path / 'half.pth'))
+
+
+@pytest.mark.parametrize('name, content', [('a.pth', b''), ('a.pth', b'text'), ('a.safetensors', b'text')])
+def test_other_files_are_named(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f'{name} is truncated or corrupt'):
+        load_checkpoint_file(tmp_path / name)
+
+
+@pytest.mark.parametrize('content, message', [
+    (pickle.dumps(Reduced(os.getcwd, ())), 'torch.save did not write it'),  # not torch's archive
+    (b'<!DOCTYPE html><title>Quota exceeded</title>', 'is a web page'),
+])
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_nobody_is_advised_to_allow_code(content, message, tmp_path):
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert 'weights_only' not in str(caught.value)
+
+
+def test_mmengine_reads_safetensors(tmp_path, own_loaders):
+    save_file({'weight': torch.ones(3)}, tmp_path / 'a.safetensors')
+    assert load_for_mmengine(str(tmp_path / 'a.safetensors'))['state_dict']['weight'].sum() == 3
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing.pth does not exist'):
+        load_checkpoint_file(tmp_path / 'nothing.pth')
+
+
+def test_the_former_format_is_read_where_torch_reads_it_safely(tmp_path):
+    torch.save({'weight': torch.ones(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    if versions.is_older('2.10'):
+        with pytest.raises(CheckpointError, match='PyTorch 2.10 and newer can'):
+            load_checkpoint_file(tmp_path / 'a.pth')
+    else:
+        assert load_checkpoint_file(tmp_path / 'a.pth')['weight'].sum() == 3

@@ -1,0 +1,166 @@
+"""The authors' layouts, family by family: what training scripts put around the weights, detectors, left-over keys."""
+import re
+
+import pytest
+import torch
+from golden_files import GOLDENS, NETWORKS
+from mmengine.registry import MODELS
+
+from mmvit_backbones import convert_state_dict, get_model, list_models
+from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.variants import VARIANTS
+
+# Under which keys the authors' scripts save weights, by golden and variant; of several, the first counts.
+AVERAGED = ('state_dict_ema', 'state_dict', 'model')
+WRAPPERS = {
+    ('golden_reswin_tiny', 'reswin_tiny'): ('model', 'model_state_dict'),
+    ('golden_remvitv2_tiny', 'remvitv2_tiny'): ('model', 'model_state_dict'),
+    ('golden_op_revit_blocks', 'revit_base'): ('model', 'model_state_dict'),
+    ('golden_rest_lite', 'rest_lite'): ('model', 'state_dict'),
+    ('golden_restv2_tiny', 'restv2_tiny'): ('model', 'state_dict'),
+    ('golden_regionvit_tiny', 'regionvit_tiny'): ('model_ema', 'model'),
+    ('golden_refiner_vit_s', 'refiner_vit_small'): AVERAGED,
+    ('golden_vitae_t', 'vitae_tiny'): AVERAGED,
+    ('golden_vitaev2_s', 'vitaev2_small'): AVERAGED,
+    ('golden_vitaev2_vsa_s', 'vitaev2_vsa_small'): AVERAGED,
+}
+
+
+def weights_of(golden: str) -> dict[str, torch.Tensor]:
+    """A tensor of one element for every key, no two alike."""
+    return {key: torch.tensor([float(i)]) for i, key in enumerate(GOLDENS[golden]['state_dict'], start=1)}
+
+
+def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert actual.keys() == expected.keys() and all(torch.equal(actual[key], expected[key]) for key in expected)
+
+
+def test_no_layout_is_left_out():
+    published = {v.family.convert for v in VARIANTS.values() if not v.name.startswith('swin_vsa')}
+    assert {VARIANTS[name].family.convert for _, name in WRAPPERS} == published
+
+
+@pytest.mark.parametrize('golden, name', WRAPPERS, ids=[name for _, name in WRAPPERS])
+def test_weights_in_a_training_state(golden, name):
+    weights, wrappers = weights_of(golden), WRAPPERS[golden, name]
+    expected = convert_state_dict(name, weights)
+    others = {key: -value for key, value in weights.items()}
+    for i, wrapper in enumerate(wrappers):
+        saved = {'epoch': 3, 'optimizer': {}, wrapper: weights, **dict.fromkeys(wrappers[i + 1:], others)}
+        assert_same(convert_state_dict(name, saved), expected)
+        in_parallel = {wrapper: {f'module.{key}': value for key, value in weights.items()}}
+        assert_same(convert_state_dict(name, in_parallel), expected)
+
+
+@pytest.mark.parametrize('golden, name', WRAPPERS, ids=[name for _, name in WRAPPERS])
+def test_unknown_keys_are_named(golden, name):
+    with pytest.raises(KeyError, match=r'blocks\.0\.extra'):
+        convert_state_dict(name, {**weights_of(golden), 'blocks.0.extra': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('golden, prefix, others', [
+    ('golden_rest_lite_det', 'backbone.bottom_up.', [
+        'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'roi_heads.box_head.fc1.weight']),
+    ('golden_restv2_tiny_det', 'backbone.bottom_up.', [
+        'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'pixel_std']),
+    ('golden_regionvit_tiny_det', 'backbone.bottom_up.model.', [
+        'backbone.fpn_lateral2.weight', 'proposal_generator.rpn_head.conv.weight', 'pixel_mean',
+        'roi_heads.box_head.fc1.weight', 'head.cls_subnet.0.weight', 'backbone.top_block.p6.weight']),
+])
+def test_detectors(golden, prefix, others):
+    """The backbone of what detectron2 saves, every stage with its norm; pyramid and heads are left out."""
+    name, weights = NETWORKS[golden]['variant'], weights_of(golden)
+    file = dict(model={**{prefix + key: value for key, value in weights.items()}, **dict.fromkeys(others)})
+    converted = convert_state_dict(name, file, 'backbone')
+    assert_same(converted, convert_state_dict(name, weights, 'backbone'))
+    assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()
+    for key in others[:1]:  # without the prefix, it is no detector's file
+        with pytest.raises(KeyError, match='fpn_lateral2'):
+            convert_state_dict(name, {**weights, key: torch.zeros(1)})
+
+
+def test_segmenters():
+    """All of what mmseg saves, whose heads go by the same names; of the backbone, every stage with its norm."""
+    weights = weights_of('golden_restv2_tiny_seg')
+    file = {f'backbone.{key}': value for key, value in weights.items()}
+    file |= dict.fromkeys(['decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'])
+    converted = convert_state_dict('restv2_tiny', dict(state_dict=file), 'backbone')
+    assert_same(converted, convert_state_dict('restv2_tiny', weights, 'backbone'))
+    assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()
+    heads = convert_state_dict('restv2_tiny', dict(state_dict=file)).keys() - {f'backbone.{key}' for key in converted}
+    assert heads == {'decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'}
+
+
+def test_generations_of_rest_are_told_apart():
+    with pytest.raises(KeyError, match=r'stem\.conv1\.weight'):
+        convert_state_dict('restv2_tiny', weights_of('golden_rest_lite'))
+    with pytest.raises(KeyError, match=r'stem\.proj\.0\.weight'):
+        convert_state_dict('rest_lite', weights_of('golden_restv2_tiny'))
+
+
+def test_learned_gate_of_reswin_is_refused():
+    with pytest.raises(KeyError, match='alpha'):
+        convert_state_dict('reswin_tiny', {**weights_of('golden_reswin_tiny'), 'alpha': torch.zeros(1)})
+
+
+def test_tied_tensors_of_regionvit_are_dropped():
+    tied, weights = GOLDENS['golden_regionvit_tiny']['tied_keys'], weights_of('golden_regionvit_tiny')
+    file = {**weights, **{second: weights[first] for second, first in tied.items()}}
+    assert tied
+    assert_same(convert_state_dict('regionvit_tiny', file), convert_state_dict('regionvit_tiny', weights))
+
+
+def test_buffers_of_early_vsa_checkpoints_are_left_out():
+    weights = weights_of('golden_vitaev2_vsa_s')
+    early = {f'layers.1.NC.0.attn.{name}': torch.zeros(1) for name in ('base_coords', 'coords')}
+    assert_same(convert_state_dict('vitaev2_vsa_small', {**weights, **early}),
+                convert_state_dict('vitaev2_vsa_small', weights))
+
+
+# ---- ViTAE: only some of the published sizes are recorded
+
+
+PLAIN = ('vitae_base', 'vitae_large', 'vitae_huge')
+PYRAMIDS = tuple(sorted({*list_models('vitae_*'), *list_models('vitaev2_*')} - {*PLAIN, *list_models('*vsa*')}))
+
+
+def authors_keys(name: str) -> set[str]:
+    """Names in the authors' file: those of a recorded network, with as many cells as this one has."""
+    arch = MODELS.get(VARIANTS[name].backbone['type']).arch_zoo[VARIANTS[name].backbone['arch']]
+    if name in PLAIN:
+        cell = GOLDENS['golden_op_normal_v1_class_token']['state_dict']
+        stem = ['layers.0.RC.pos_embed', 'layers.0.RC.cls_token', 'layers.0.RC.PRM.proj.weight',
+                'layers.0.RC.PRM.proj.bias', 'fc_norm.weight', 'fc_norm.bias', 'head.weight', 'head.bias']
+        return {*stem, *(f'layers.2.NC.{j}.{key}' for j in range(arch['depth']) for key in cell)}
+    golden = GOLDENS['golden_vitae_t' if name.startswith('vitae_') else
+                     'golden_vitaev2_s_window' if name.endswith('window') else 'golden_vitaev2_s']
+    depths = arch['depths'] if 'depths' in arch else [0, 0, arch['depth']]
+    keys = set()
+    for key in golden['state_dict']:
+        cell = re.fullmatch(r'layers\.(\d)\.NC\.(\d+)\.(.*)', key)
+        if cell is None:
+            keys.add(key)
+        elif cell[2] == '0':
+            keys |= {f'layers.{cell[1]}.NC.{j}.{cell[3]}' for j in range(depths[int(cell[1])])}
+    return keys
+
+
+@pytest.mark.parametrize('name', PYRAMIDS + PLAIN)
+def test_every_published_layout_of_vitae_fills_the_model(name):
+    import_mmpretrain()
+    with torch.device('meta'):
+        model = MODELS.build(VARIANTS[name].model_config('classification'))
+    converted = convert_state_dict(name, {key: torch.empty(0) for key in authors_keys(name)})
+    assert converted.keys() == model.state_dict().keys()
+
+
+# ---- Swin-VSA
+
+
+def test_that_none_is_published_is_told(tmp_path):
+    other = {'layers.0.blocks.0.attn.qkv.weight': torch.zeros(1)}
+    torch.save(other, tmp_path / 'authors.pth')
+    with pytest.raises(ValueError, match='no checkpoint of Swin-VSA is published'):
+        get_model('swin_vsa_tiny', 'backbone', str(tmp_path / 'authors.pth'))
+    with pytest.raises(KeyError, match='no checkpoint of Swin-VSA is published'):
+        convert_state_dict('swin_vsa_tiny', other)

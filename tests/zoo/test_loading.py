@@ -1,0 +1,115 @@
+"""What a checkpoint is loaded into: strictly, without running code, and with another head or other channels."""
+import os
+
+import pytest
+import torch
+from helpers import each_network, fresh_model, trained_model
+
+from mmvit_backbones import get_model
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.zoo.adapt import adapt
+from mmvit_backbones.zoo.loading import load_backbone
+
+
+def pretrained(path, **arguments) -> torch.nn.Module:
+    """As a user's own program builds a backbone."""
+    backbone = fresh_model('ReSwin', init_cfg=dict(type='Pretrained', checkpoint=str(path), **arguments))
+    backbone.init_weights()
+    return backbone
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path), )
+
+
+@pytest.mark.parametrize('prefix', [{}, dict(prefix='backbone.')])
+@pytest.mark.parametrize('scheme', ['', 'official://'])
+def test_pretrained_runs_no_code(tmp_path, prefix, scheme):
+    torch.save(dict(state_dict=Evil(tmp_path / 'ran')), tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match='holds more than weights'):
+        pretrained(f'{scheme}{tmp_path}/evil.pth', **prefix)
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('wrap, arguments', [
+    (lambda key: key, {}), (lambda key: f'backbone.{key}', {}),
+    (lambda key: f'backbone.{key}', dict(prefix='backbone')),
+    (lambda key: f'model.student.{key}', dict(prefix='model.student.'))])
+def test_pretrained_takes_our_layouts(tmp_path, wrap, arguments):
+    weights = trained_model('ReSwin').state_dict()
+    torch.save(dict(state_dict={wrap(key): x for key, x in weights.items()}, meta={}), tmp_path / 'own.pth')
+    own = pretrained(tmp_path / 'own.pth', **arguments).state_dict()
+    assert all(torch.equal(own[key], weight) for key, weight in weights.items())
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda weights: {'layer1.0.weight': torch.zeros(3)}, r'no weights of ReSwin, its keys are layer1\.0\.weight'),
+    (lambda weights: weights | {'more.weight': torch.zeros(3)}, r'0 weights .* missing, 1 are unknown .*more\.weight'),
+    (lambda weights: {key: x for key, x in weights.items() if 'patch_embed.proj' not in key},
+     r'2 weights of the model are missing, 0 are unknown .*patch_embed\.proj\.weight'),
+    (lambda weights: weights | {'patch_embed.norm.bias': torch.zeros(3)}, r'patch_embed\.norm\.bias')])
+def test_pretrained_takes_nothing_else(tmp_path, change, message):
+    torch.save(change(fresh_model('ReSwin').state_dict()), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=rf'other\.pth.*{message}'):
+        pretrained(tmp_path / 'other.pth')
+
+
+def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
+    """It stays with a model for its classes, is left out of a backbone, and is an error elsewhere."""
+    path = str(tmp_path / '22k.pth')
+    weights = get_model('vitae_tiny', num_classes=21842).state_dict()
+    torch.save(weights, path)
+    model = get_model('vitae_tiny', checkpoint=path, num_classes=21842)
+    assert torch.equal(model.head.fc.weight, weights['head.fc.weight'])
+    with pytest.raises(CheckpointError, match=r'22k.pth is for 21842 classes, the model for 1000: .*num_classes=1000'):
+        get_model('vitae_tiny', checkpoint=path)
+    backbone = get_model('vitae_tiny', 'backbone')
+    load_backbone(backbone, path)
+    assert '22k.pth: its head of 21842 classes was left out' in logged.text
+
+
+def test_a_new_head_keeps_the_backbone(tmp_path):
+    path = str(tmp_path / 'thousand.pth')
+    weights = get_model('vitae_tiny').state_dict()
+    torch.save(weights, path)
+    model = get_model('vitae_tiny', checkpoint=path, num_classes=5)
+    own = model.state_dict()
+    assert own['head.fc.weight'].shape == (5, 256)
+    assert all(torch.equal(own[key], x) for key, x in weights.items() if key.startswith('backbone.'))
+    torch.save(own, path)
+    again = get_model('vitae_tiny', checkpoint=path, num_classes=5).state_dict()  # a head that fits stays
+    assert torch.equal(again['head.fc.weight'], own['head.fc.weight'])
+    with pytest.raises(CheckpointError, match='is for 5 classes, the model for 1000'):
+        get_model('vitae_tiny', checkpoint=path)
+
+
+@each_network
+@torch.no_grad()
+def test_weights_of_rgb_serve_other_channels(network):
+    """One channel sees what three equal ones see, and six see twice the same image as one of three does."""
+    rgb = trained_model(network).eval()
+    x = torch.randn(1, 1, 64, 64)
+    for channels, of_rgb, of_other in [(1, x.expand(-1, 3, -1, -1), x), (6, (y := torch.randn(1, 3, 64, 64)),
+                                                                        y.repeat(1, 2, 1, 1))]:
+        other = fresh_model(network, in_channels=channels).eval()
+        other.load_state_dict(adapt(rgb.state_dict(), other, 'rgb'), strict=True)
+        for ours, theirs in zip(other(of_other), rgb(of_rgb)):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_arguments_of_a_model_are_checked():
+    with pytest.raises(ValueError, match='num_classes must be .* got 5'):
+        get_model('reswin_tiny', 'backbone', num_classes=5)
+    for name in ('num_classes', 'in_channels', 'img_size'):
+        with pytest.raises(ValueError, match=f'{name} must be at least 1, .*got 0'):
+            get_model('vitae_tiny', **{name: 0})
+
+
+def test_a_model_for_other_images():
+    model = get_model('vitae_tiny', num_classes=3, in_channels=1, img_size=64).eval()
+    images = model.data_preprocessor(dict(inputs=torch.full((2, 1, 64, 64), 128.)))['inputs']
+    assert model(images).shape == (2, 3)

@@ -1,0 +1,103 @@
+"""Checkpoints by name of a variant: the authors', ours, and those of other networks."""
+import argparse
+from functools import lru_cache
+
+import pytest
+import torch
+from golden import fill_state_dict
+from golden_files import NETWORKS, SMALL
+from mmengine.registry import MODELS
+from safetensors.torch import save_file
+
+from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.variants import VARIANTS
+
+
+@lru_cache(maxsize=1)
+def filled(golden: str) -> dict:
+    """A made checkpoint in the authors' layout."""
+    return fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
+
+
+AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.items())
+                  if not golden.get('overrides')}.items())
+
+
+# Of each family, the smallest.
+FAMILIES = {
+    VARIANTS[name].family.name: pytest.param(name, golden, id=name, marks=[] if name in SMALL else [pytest.mark.slow])
+    for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)
+}
+
+
+def same_weights(model, state_dict) -> bool:
+    own = model.state_dict()
+    return all(torch.equal(own[key], value) for key, value in state_dict.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task', ['backbone', 'classification'])
+def test_our_own_weights_are_not_taken_for_the_authors(task):
+    import_mmpretrain()
+    for variant in VARIANTS.values():
+        with torch.device('meta'):
+            model = MODELS.build(variant.model_config(task))
+        with pytest.raises(KeyError, match='not a published checkpoint'):
+            convert_state_dict(None, model.state_dict())
+
+
+@pytest.mark.parametrize('name, golden', FAMILIES.values())
+def test_authors_file_and_ours_are_taken(name, golden, tmp_path):
+    """By path, and as ``official://`` in a config."""
+    weights, path = filled(golden), str(tmp_path / 'authors.pth')
+    torch.save(weights, path)
+    from_authors = get_model(name, checkpoint=path)
+    save_file(from_authors.state_dict(), tmp_path / 'ours.safetensors')
+    from_ours = get_model(name, 'backbone', checkpoint=str(tmp_path / 'ours.safetensors'))
+    assert same_weights(from_authors, convert_state_dict(name, weights))
+    backbone_weights = convert_state_dict(name, weights, 'backbone')
+    assert same_weights(from_ours, backbone_weights) and not any(key.startswith('head') for key in backbone_weights)
+    init_cfg = dict(type='Pretrained', checkpoint=f'official://{path}')
+    backbone = MODELS.build(VARIANTS[name].model_config('backbone', init_cfg=init_cfg))
+    backbone.init_weights()
+    assert same_weights(backbone, backbone_weights)
+
+
+@pytest.mark.slow
+def test_other_window_size_is_resized():
+    weights = convert_state_dict('reswin_tiny', filled('golden_reswin_tiny'), 'backbone')
+    model = get_model('reswin_tiny', 'backbone', window_size=12)
+    model.load_state_dict(weights)
+    name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
+    table, resized = weights[name], model.state_dict()[name]
+    assert resized.shape == (23 * 23, 3)
+    # The same function, sampled more densely: its center stays, and so does its mean but for the borders.
+    torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
+
+
+def test_options_beside_the_weights_are_read_over(tmp_path):
+    """timm's training script, which made some of the published files, saves its command line, too."""
+    weights, options = filled('golden_reswin_tiny'), argparse.Namespace(lr=1e-3, mean=None, data='imagenet')
+    torch.save(dict(model=weights, args=options), tmp_path / 'training.pth')
+    model = get_model('reswin_tiny', 'backbone', checkpoint=str(tmp_path / 'training.pth'))
+    assert same_weights(model, convert_state_dict('reswin_tiny', weights, 'backbone'))
+
+
+@pytest.mark.slow
+def test_other_networks_checkpoint_is_named(tmp_path):
+    torch.save({'layer1.0.conv1.weight': torch.rand(3)}, tmp_path / 'resnet.pth')
+    for build in (lambda path: get_model('reswin_tiny', checkpoint=path),
+                  lambda path: MODELS.build(dict(type='ReSwin', init_cfg=dict(
+                      type='Pretrained', checkpoint=f'official://{path}'))).init_weights()):
+        with pytest.raises(ValueError, match=r'resnet\.pth.*layer1\.0\.conv1'):
+            build(str(tmp_path / 'resnet.pth'))
+
+
+@pytest.mark.slow
+def test_other_number_of_classes_is_told(tmp_path):
+    weights = {**filled('golden_reswin_tiny'), 'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)}
+    torch.save(weights, tmp_path / 'five.pth')
+    with pytest.raises(ValueError, match=r'five\.pth is for 5 classes, the model for 1000'):
+        get_model('reswin_tiny', checkpoint=str(tmp_path / 'five.pth'))

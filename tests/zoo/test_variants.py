@@ -1,0 +1,115 @@
+"""The zoo's table, and what is written from it: metafiles, tables, names and first lines of configs."""
+import json
+import re
+import runpy
+
+import pytest
+import yaml
+from helpers import ROOT
+
+from mmvit_backbones.zoo.published import FIGURES, METRICS, RESULTS
+from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
+
+CONFIGS = sorted(ROOT.glob('configs/*.py'))
+DIFFERENCES = {
+    '3x', '80k',  # schedules
+    '384', '448', '769', 'dagger',  # sizes of images
+    '22k', 'ade20k', 'camvid', 'cityscapes', 'real', 'relabel',  # data and labels
+    'peg',  # position encoding
+    'pretrain',  # what others start from
+}
+# Key of a figure -> its metric in published.json, where they differ.
+METRIC_OF = {'top1_22k': 'top1', 'top5_22k': 'top5', 'real_22k': 'real', 'box': 'box_ap', 'mask': 'mask_ap',
+             **dict.fromkeys(['ade20k', 'ade20k_ms', 'cityscapes', 'cityscapes_ms'], 'miou'),
+             'ap10k': 'ap', 'images_per_s': 'images/s'}
+
+
+@pytest.mark.parametrize('path', [*CONFIGS, *sorted(ROOT.glob('configs/demo/*.py'))], ids=lambda path: path.stem)
+def test_a_config_is_a_short_leaf_with_a_regular_name(path):
+    assert len(path.read_text().splitlines()) <= 12
+    _, _, differences = parse_config_name(path.stem)
+    assert set(differences) <= DIFFERENCES
+
+
+def test_configs_name_the_authors_weights():
+    named = [found for path in CONFIGS for found in re.findall(r'official://(\w+)/?(\w*)', path.read_text())]
+    assert len(named) > 100 and {name for name, _ in named} <= VARIANTS.keys()
+    assert all(VARIANTS[name].has_weights(tag) for name, tag in named if tag)
+
+
+def test_names_of_configs_are_checked():
+    with pytest.raises(ValueError, match=r"TASK_VARIANT.*'semantic_fpn'.*'reswin_t', got 'upernet_resnet_50'"):
+        parse_config_name('upernet_resnet_50')
+
+
+@pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
+def test_every_size_has_its_three_recipes(variant):
+    names = {path.stem for path in CONFIGS}
+    assert f'imagenet_{variant.short_name}' in names
+    # Those that differ in their head alone are one backbone.
+    backbone = next(other for other in VARIANTS.values() if other.backbone == variant.backbone)
+    assert {f'mask_rcnn_{backbone.short_name}', f'upernet_{backbone.short_name}'} <= names
+
+
+@pytest.fixture(scope='module')
+def written() -> dict[str, str]:
+    files = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))['make_files']()
+    return {str(path.relative_to(ROOT)): text for path, text in files.items()}
+
+
+def test_metafiles_and_tables_are_those_of_the_zoo(written):
+    different = [name for name, text in written.items() if (ROOT / name).read_text() != text]
+    superfluous = {f'configs/metafiles/{path.name}' for path in ROOT.glob('configs/metafiles/*')} - written.keys()
+    assert not different and not superfluous, 'run python tools/dev/make_metafiles.py'
+
+
+def test_mim_gets_what_it_needs_of_every_config(written):
+    index = yaml.safe_load(written['model-index.yml'])
+    metafiles = [yaml.safe_load(written[name]) for name in index['Import']]
+    models = [model for metafile in metafiles for model in metafile['Models']]
+    assert sorted(model['Config'] for model in models) == [f'configs/{path.name}' for path in CONFIGS]
+    weights = [model['Weights'] for model in models if 'Weights' in model]
+    assert weights and all(re.fullmatch(r'https://github\.com/\S+/releases/download/\S+\.pth', x) for x in weights)
+    # Without weights, mim takes this; a slash at the end keeps it from fetching anything, a comma would not.
+    for metafile in metafiles:
+        assert re.fullmatch('[^,]+/', metafile['Collections'][0]['Metadata']['Weight'])
+
+
+def test_published_figures_have_a_config():
+    assert RESULTS.keys() <= {path.stem for path in CONFIGS}
+    assert {key for result in RESULTS.values() for key in result} <= METRICS.keys()
+    stated = {v.name: RESULTS.get(f'imagenet_{v.short_name}', {}).get('top1', v.top1) for v in VARIANTS.values()}
+    assert stated == {v.name: v.top1 for v in VARIANTS.values()}
+
+
+def test_every_published_figure_is_there_with_its_source():
+    """``published.json`` lists them as they were read, once more and independently."""
+    ours = {(line['variant'], line['setting'], METRIC_OF.get(line['key'], line['key']), float(line['value']),
+             line['source']) for line in FIGURES}
+    read = json.loads((ROOT / 'tests/published.json').read_text())
+    assert len(read) == 349
+    assert not [x for x in read if tuple(x[key] for key in ('variant', 'setting', 'metric', 'value', 'source'))
+                not in ours]
+
+
+def test_contradictions_are_told():
+    """Two figures of one config and metric differ only where their lines say so."""
+    figures = {}
+    for line in FIGURES:
+        figures.setdefault((line['config'], line['key']), []).append(line)
+    for (config, key), lines in figures.items():
+        if config and len({line['value'] for line in lines}) > 1:
+            assert any(line['note'] for line in lines), (config, key)
+
+
+@pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
+def test_pages_state_what_the_zoo_does(variant):
+    page = (ROOT / variant.family.docs).read_text()
+    row, = re.findall(rf'^\| `{variant.name}` .*$', page, flags=re.MULTILINE)
+    stated = {float(number.replace(',', '')) for number in re.findall(r'\d[\d,.]*\b', row)}
+    assert {variant.num_params, variant.gmacs, variant.top1} - {None} <= stated
+    assert variant.family.paper in page and variant.family.code in page
+
+
+def test_tasks_are_those_of_the_configs():
+    assert {parse_config_name(path.stem)[0] for path in CONFIGS} == set(CONFIG_TASKS)

@@ -1,0 +1,58 @@
+"""Find all files of a config's data sets that cannot be used, before a training meets them.
+
+    python tools/data/check_data.py configs/mask_rcnn_reswin_t.py --jobs 8
+
+Reads every image and every segmentation mask, and the annotations. Prints a line for each mistake; the exit code is 1
+if there is one.
+"""
+import argparse
+import sys
+
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.utils import track_parallel_progress
+
+from mmvit_backbones.data.checks import annotation_errors, check_data, coco_left_out, sample_error
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils import scripts
+from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
+    parser.add_argument('--jobs', type=int, default=4, help='processes (default: %(default)s)')
+    scripts.add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config, args.cfg_options)
+    if args.jobs < 1:
+        raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
+    check_data(cfg, args.splits, content=False)
+    init_default_scope(cfg.default_scope)
+    datasets = [dataset for split in args.splits for dataset in datasets_of(cfg, split)]
+    if not datasets:
+        raise UsageError(f'config {args.config} has no data set for {" or ".join(args.splits)}')
+    errors = []
+    for config in datasets:
+        found = list(annotation_errors(config))
+        if not found:
+            dataset = DATASETS.build(dict(config, pipeline=[]))
+            classes = dataset.metainfo.get('classes') or ()
+            samples = [(dataset.get_data_info(index), len(classes)) for index in range(len(dataset))]
+            checked = track_parallel_progress(sample_error, samples, args.jobs, chunksize=8, file=sys.stderr)
+            found = [error for error in checked if error]
+            if config['type'].startswith('Coco'):
+                left_out = coco_left_out(dataset.ann_file)
+                print(''.join(f'{dataset.ann_file}: mmdet leaves out {count} annotations: {reason}\n'
+                              for reason, count in left_out.items()), end='')
+        errors += found
+    print(*errors, f'{len(errors)} mistakes', sep='\n')
+    if errors:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    scripts.run_script(get_parser(), main)

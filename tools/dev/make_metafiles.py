@@ -1,0 +1,253 @@
+"""Writes what follows from the zoo: metafiles, tables of the documentation, its list of pages, and NOTICE.
+
+    python tools/dev/make_metafiles.py
+    python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file is not as it would be written
+
+Metafiles are in OpenMMLab's format, which mim reads, and made for it in two respects. It takes text in Metadata to
+lower case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model
+without Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
+"""
+import argparse
+import sys
+import textwrap
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+from mmengine.registry import MODELS
+
+import mmvit_backbones  # noqa: F401  registers the networks
+from mmvit_backbones.zoo.published import METRICS, RESULTS, sources_of
+from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
+from mmvit_backbones.zoo.weights import Weights, host_of
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTE = '# Written by tools/dev/make_metafiles.py from mmvit_backbones/zoo/ (variants.py and published.csv).\n'
+DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
+            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
+            cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')
+SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # by what configs are called after
+TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
+TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
+BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
+PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
+NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='write nothing, fail if a file differs')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    files = make_files()
+    superfluous = set(ROOT.glob('configs/metafiles/*')) - files.keys()
+    different = {path for path, text in files.items() if not path.exists() or path.read_text() != text}
+    if not args.check:
+        for path in superfluous:
+            path.unlink()
+        for path in different:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(files[path])
+    elif superfluous or different:
+        names = ', '.join(sorted(str(path.relative_to(ROOT)) for path in superfluous | different))
+        sys.exit(f'error: not as tools/dev/make_metafiles.py writes them: {names}')
+
+
+def make_files() -> dict[Path, str]:
+    """All that is written: contents by path."""
+    models = {family: [] for family in families()}
+    for path in sorted(ROOT.glob('configs/*.py'), key=place):
+        task, variant, _ = parse_config_name(path.stem)
+        models[variant.family.name].append(model(path.stem, task, variant))
+    metafiles = {ROOT / 'configs/metafiles' / f'{name.lower().replace("-", "_")}.yml':
+                 dict(Collections=[collection(family)], Models=models[name]) for name, family in families().items()}
+    index = dict(Import=[str(path.relative_to(ROOT)) for path in metafiles])
+    files = {path: NOTE + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+             for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
+    page = ROOT / 'docs/zoo.md'
+    files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
+    for name, marks, new in (('README.md', TABLE, numbers_of_networks()), ('docs/index.md', TABLE, networks()),
+                             ('docs/api/backbones.md', BACKBONES, backbones()), ('mkdocs.yml', PAGES, pages()),
+                             ('NOTICE', NOTICE, sources())):
+        files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
+    return files
+
+
+def between(text: str, start: str, end: str, new: str) -> str:
+    before, rest = text.split(start)
+    return before + start + new + end + rest.split(end)[1]
+
+
+def families() -> dict[str, Family]:
+    return {variant.family.name: variant.family for variant in VARIANTS.values()}
+
+
+def place(config: Path) -> tuple:
+    """By task, then as the zoo has them."""
+    task, variant, differences = parse_config_name(config.stem)
+    return CONFIG_TASKS.index(task), list(VARIANTS).index(variant.name), differences
+
+
+def collection(family: Family) -> dict:
+    return {
+        'Name': family.name,
+        'Metadata': {'Architecture': list(family.architecture), 'Weight': f'see {family.code}/'},
+        'Paper': {'Title': family.title, 'URL': family.paper},
+        'README': family.docs,
+        'Code': {'URL': family.code, 'License': family.license},
+    }
+
+
+def model(name: str, task: str, variant: Variant) -> dict:
+    is_classifier = name == f'imagenet_{variant.short_name}'
+    data = next((title for word, title in SEGMENTATION_DATA.items() if word in name), DATA[task])
+    metadata = {'Variant': variant.name, 'Training Data': data}
+    if is_classifier:
+        metadata.update({'Parameters': variant.num_params, 'FLOPs': round(variant.gmacs * 1e9)})
+    entry = {'Name': name, 'In Collection': variant.family.name, 'Config': f'configs/{name}.py', 'Metadata': metadata}
+    if published := figures(name, variant):
+        metadata['Source of Results'] = source(name, variant)
+        entry['Results'] = results(published)
+    weights = {variant.config_name(tag): weights for tag, weights in variant.weights.items()}.get(name)
+    if weights and is_classifier and weights.host == 'GitHub':
+        entry['Weights'] = weights.addresses[0]
+    elif weights:
+        metadata['Authors Checkpoint'] = place_of_checkpoint(weights, variant)
+    return entry
+
+
+def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
+    place = {'Address': ' or '.join(weights.addresses), 'Linked From': variant.family.code,
+             'Access Code': weights.access_code, 'Remark': weights.remark}
+    return {key: value for key, value in place.items() if value}
+
+
+def figures(name: str, variant: Variant) -> dict[str, float]:
+    """What is published of a config, by the keys of ``METRICS``."""
+    found = dict(RESULTS.get(name, {}))
+    if name == f'imagenet_{variant.short_name}' and variant.top1 is not None:
+        found['top1'] = variant.top1
+    return {key: found[key] for key in METRICS if key in found}
+
+
+def source(name: str, variant: Variant) -> str:
+    stated = ', '.join(sources_of(name)) or variant.source or variant.family.code
+    return f'{stated}: {variant.family.remark}' if variant.family.remark else stated
+
+
+def results(published: dict[str, float]) -> list[dict]:
+    """The metrics of one task and data set together."""
+    groups = groupby(published.items(), key=lambda item: METRICS[item[0]][:2])
+    return [{'Task': task, 'Dataset': data, 'Metrics': {METRICS[key][2]: value for key, value in metrics}}
+            for (task, data), metrics in groups]
+
+
+def tables() -> str:
+    return '\n'.join([
+        '## Families\n',
+        table(['family', 'paper', "authors' code, its license", 'page'], family_rows()),
+        '## Classifiers\n',
+        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"],
+              variant_rows()),
+        '## Other published results\n',
+        table(['config', 'published'], result_rows()),
+    ])
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows]) + '\n'
+
+
+def networks() -> str:
+    """The table of the first page of the documentation: a row for each family."""
+    rows = [[name, ', '.join(f'`{variant.name}`' for variant in variants), *sizes_and_top1(variants),
+             f'[{Path(family.docs).stem}]({Path(family.docs).name}), [paper]({family.paper})']
+            for name, family, variants in members()]
+    return table(['family', 'networks', 'parameters, millions', 'top-1, %', 'more'], rows)
+
+
+def numbers_of_networks() -> str:
+    """The shorter one of the README."""
+    rows = [[f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)), *sizes_and_top1(variants)]
+            for name, family, variants in members()]
+    return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
+
+
+def members() -> list[tuple[str, Family, list[Variant]]]:
+    return [(name, family, [variant for variant in VARIANTS.values() if variant.family is family])
+            for name, family in families().items()]
+
+
+def sizes_and_top1(variants: list[Variant]) -> list[str]:
+    return [span([round(variant.num_params / 1e6) for variant in variants]),
+            span([variant.top1 for variant in variants if variant.top1 is not None])]
+
+
+def grouped(*attributes: str) -> dict[tuple, str]:
+    """Names of the families that share some attributes."""
+    names = {}
+    for name, family in families().items():
+        names.setdefault(tuple(getattr(family, attribute) for attribute in attributes), []).append(name)
+    return {key: ', '.join(members) for key, members in names.items()}
+
+
+def pages() -> str:
+    """The networks in the list of pages of mkdocs.yml."""
+    return ''.join(f'      - {names}: {Path(page).name}\n' for (page, ), names in grouped('docs').items())
+
+
+def backbones() -> str:
+    """What mkdocstrings documents."""
+    classes = dict.fromkeys(MODELS.get(family.backbone) for family in families().values())
+    options = '    options: {members: false}\n\n'
+    return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
+
+
+def sources() -> str:
+    """The networks in NOTICE: paper, code and its license."""
+    fill = partial(textwrap.fill, width=118, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)
+    families = grouped('authors', 'title', 'paper', 'code', 'license').items()
+    return '\n'.join('\n'.join([f'  {names}', fill(f'{authors}: {title}, {paper}'), fill(f'{code}: {license}'), ''])
+                     for (authors, title, paper, code, license), names in families)
+
+
+def span(numbers: list[float]) -> str:
+    """From the smallest to the greatest."""
+    return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)}))
+
+
+def family_rows() -> list[list[str]]:
+    return [[family.name, f'[{family.title}]({family.paper})',
+             f'[{family.code.removeprefix("https://github.com/")}]({family.code}), {family.license}',
+             f'[{Path(family.docs).name}]({Path(family.docs).name})'] for family in families().values()]
+
+
+def variant_rows() -> list[list[str]]:
+    return [[f'`{variant.name}`', f'{variant.num_params:,}', f'{variant.gmacs:.2f} / {variant.published_gmacs or "–"}',
+             '–' if variant.top1 is None else f'{variant.top1} %', links(variant)]
+            for variant in VARIANTS.values()]
+
+
+def links(variant: Variant) -> str:
+    """By tag, where a variant's checkpoints lie."""
+    return ', '.join(f'`{tag}`: ' + ' or '.join(f'[{host_of(address)}]({address})' for address in weights.addresses)
+                     for tag, weights in variant.weights.items()) or '–'
+
+
+def result_rows() -> list[list[str]]:
+    rows = []
+    for path in sorted(ROOT.glob('configs/*.py'), key=place):
+        published = figures(path.stem, parse_config_name(path.stem)[1])
+        told = [f'{METRICS[key][2].removeprefix("published ")} {value}' for key, value in published.items()
+                if key != 'top1' or path.stem.endswith(('384', '448'))]  # the others stand above
+        if told:
+            rows.append([f'`{path.stem}`', ', '.join(told)])
+    return rows
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,64 @@
+"""Run the notebooks in docs/tutorials; `--save` keeps their outputs, which are what the documentation shows.
+
+Needs nbclient and ipykernel (requirements/docs.txt) in addition to what `make setup` installs: call `make tutorials`.
+"""
+import argparse
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS_PER_CELL = 900
+JOBS = 2  # of one thread each, which is quicker than one after the other
+LONGEST = 'detect', 'segment', 'classify'  # first, so that one does not run alone at the end
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('names', nargs='*', help='of tutorials (default: all)')
+    parser.add_argument('--save', action='store_true', help='keep the outputs in the notebooks')
+    args = parser.parse_args()
+    paths = sorted((ROOT / 'docs/tutorials').glob('*.ipynb'), key=lambda path: path.stem not in LONGEST)
+    there = {path.stem: path for path in paths}
+    for name in args.names or there:
+        if name not in there:
+            parser.error(f'there is no tutorial {name}; there are {", ".join(there)}')
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # of other packages, in the outputs
+    with ProcessPoolExecutor(JOBS) as pool:
+        for line in pool.map(partial(run, save=args.save), [there[name] for name in args.names or there]):
+            print(line, flush=True)
+
+
+def run(path, save):
+    start = time.monotonic()
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        # Not by TCP: two kernels that start at once may choose the same port.
+        ipc = Config(KernelManager=dict(transport='ipc', connection_file=f'{folder}/kernel.json'))
+        client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False, coalesce_streams=True,
+                                resources={'metadata': {'path': str(ROOT)}}, config=ipc)
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            sys.exit(f'{path}: {error}')
+    if save:
+        for cell in notebook.cells:
+            if cell.cell_type == 'code':  # without what frameworks say when they are imported
+                cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr']
+        notebook.metadata = {'kernelspec': notebook.metadata.kernelspec}  # not which Python it was
+        nbformat.write(notebook, path)
+    return f'{path.stem}: {time.monotonic() - start:.0f} s'
+
+
+if __name__ == '__main__':
+    main()

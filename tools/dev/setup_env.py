@@ -1,0 +1,383 @@
+#!/usr/bin/env python3
+"""Creates .venv with the pinned versions of everything and compiles mmcv's operators once per machine.
+
+``MMVIT_OPENMMLAB=upstream``: .venv-upstream, with the original OpenMMLab packages in the place of their forks.
+``MMVIT_BUILD_OPS=cuda``: operators for GPUs even if there is none, as where an image is built.
+
+Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME; in the checkout
+where that is read-only), because pip's own cache does not tell apart wheels that were compiled against different
+versions of torch.
+"""
+import contextlib
+import fcntl
+import filecmp
+import functools
+import hashlib
+import os
+import platform
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SUFFIXES = {'forks': '', 'upstream': '-upstream'}
+OPENMMLAB_KIND = os.environ.get('MMVIT_OPENMMLAB', 'forks')  # setup.py reads it too
+SUFFIX = SUFFIXES.get(OPENMMLAB_KIND)
+VENV = ROOT / f'.venv{SUFFIX}'
+PYTHON = VENV / 'bin' / 'python'
+LOG = VENV / 'setup.log'
+STAMP = VENV / 'setup.stamp'
+PINS = [ROOT / 'requirements' / name
+        for name in ('build.txt', f'torch{SUFFIX}.txt', f'openmmlab{SUFFIX}.txt', 'runtime.txt',
+                     *(['adapters.txt', 'serve.txt'] if OPENMMLAB_KIND == 'forks' else []))]
+BUILD, TORCH, OPENMMLAB, *WHEELS = PINS
+OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
+PYTHON_VERSIONS = '3.10', '3.11', '3.12', '3.13'  # those for which the pinned packages have wheels
+DISK_GB = 12
+HEARTBEAT_SECONDS = 20
+STEPS = 7
+FULL_DISK = 'a disk is full; make room, or let TMPDIR and XDG_CACHE_HOME name folders on another disk'
+# What the log of a failed command contains, and what to do then.
+ADVICE = {
+    'No space left on device|Disk quota exceeded': FULL_DISK,
+    '407 Proxy Authentication Required|Cannot connect to proxy':
+        'the proxy refused; HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT has to be right',
+    'CERTIFICATE_VERIFY_FAILED':
+        'the certificate of the index or proxy is not known; let PIP_CERT name the file of your authority',
+    'Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ConnectTimeout'
+    '|Network is unreachable|Read timed out|Connection reset|Connection refused|incomplete-download':
+        'the package index does not answer; check the network, set HTTPS_PROXY behind a proxy, '
+        'PIP_INDEX_URL for an index of your own, and call again',
+    'Ignored the following versions that require a different python version':
+        'this Python cannot have a pinned version, which the message above names; install one of those that '
+        'docs/upstream.md lists, and name it: make setup PYTHON=/path/to/python3.12',
+    'No matching distribution found':
+        'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf names an index of your own, '
+        'it has to mirror pypi.org, or let PIP_EXTRA_INDEX_URL name one that has it',
+    'fatal error: Python.h': 'the development files of Python are missing (Debian, Ubuntu: apt install python3-dev)',
+    'Killed signal|cc1plus: out of memory': 'there is too little memory; close something and call again',
+}
+SIGNALS = {
+    -9: 'it was killed, most likely for want of memory; close something and call again',
+    -4: "this CPU lacks instructions that torch's wheels use; a newer machine is needed",
+}
+
+
+class SetupError(Exception):
+    """What stops the setup, in words for the user."""
+
+
+def read_pins(file):
+    """{package: version} of a requirements file; of several pins of a package that for the newest Python."""
+    lines = (re.split('[#;]', line)[0].strip() for line in reversed(file.read_text().splitlines()))
+    return dict(re.split('={2,3}', line) for line in lines if line)
+
+
+def fingerprint():
+    """Changes with the pins and with the folder that .venv refers to."""
+    return hashlib.sha256(b'\0'.join([str(ROOT).encode(), *(file.read_bytes() for file in PINS)])).hexdigest()
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def minutes(seconds):
+    return f'{int(seconds) // 60} min {int(seconds) % 60:02d} s'
+
+
+def choose_cache():
+    """The folder for wheels, in the user's cache or, where that can't be written, in the checkout."""
+    try:
+        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except (OSError, RuntimeError):  # read-only, or there is no home
+        return ROOT / 'build' / 'wheels'
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Only one process at a time makes a folder of the cache, whatever clone it works for."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + '.lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f'      waiting for another setup that is making {folder.name}')
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def advise(text, code):
+    """What to do about a command that failed, or ''."""
+    if code in SIGNALS:
+        return f'{SIGNALS[code]}; '
+    # To pip, a full disk is an interrupted connection.
+    if any(shutil.disk_usage(folder).free < 1e9 for folder in (ROOT, tempfile.gettempdir())):
+        return f'{FULL_DISK}; '
+    return next((f'{advice}; ' for pattern, advice in ADVICE.items() if re.search(pattern, text)), '')
+
+
+def run(*command, **env):
+    """Run a command into the log with a sign of life now and then; show the log's end if it fails."""
+    start = time.monotonic()
+    with LOG.open('a') as log:
+        begin = log.tell()
+        print('$', *command, file=log, flush=True)
+        process = subprocess.Popen([str(part) for part in command], cwd=VENV, env={**os.environ, **env},
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        while True:
+            try:
+                code = process.wait(timeout=HEARTBEAT_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                say(f'      ... {minutes(time.monotonic() - start)}')
+            except BaseException:
+                os.killpg(process.pid, signal.SIGTERM)  # the compilers that it started, too
+                process.wait()
+                raise
+    if code:
+        text = LOG.read_bytes()[begin:].decode(errors='replace')
+        say('\n'.join(text.splitlines()[-15:]))
+        raise SetupError(advise(text, code) + f'the last command failed with the messages above; all are in {LOG}')
+
+
+def pip(*arguments, **env):
+    run(PYTHON, '-m', 'pip', '--disable-pip-version-check', *arguments, **env)
+
+
+def install(*arguments):
+    # Byte-compiling torch takes minutes; Python compiles what is imported anyway.
+    pip('install', '--no-deps', '--no-compile', '--progress-bar=off', *arguments)
+
+
+def output(*command):
+    # As old Pythons know it, which have to get as far as to say that they are too old.
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True).stdout
+
+
+def find_python():
+    """A Python that can create environments, and its version; that of an environment that is there comes first."""
+    probe = ('import sys, venv, ensurepip; '
+             'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
+    for name in (PYTHON, sys.executable, *(f'python{version}' for version in PYTHON_VERSIONS[1:]), 'python3.10'):
+        try:
+            version, executable = output(name, '-c', probe).strip().split(' ', 1)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        if version in PYTHON_VERSIONS:
+            return executable, version
+    raise SetupError(
+        f'Python {", ".join(PYTHON_VERSIONS[:-1])} or {PYTHON_VERSIONS[-1]} with the modules venv and ensurepip was '
+        f'not found (this is {platform.python_version()}); install one (Debian, Ubuntu: apt install python3.11-venv '
+        'python3.11-dev) and, if it is not on PATH, name it: make setup PYTHON=/path/to/python3.11')
+
+
+def check_machine(python):
+    if not shutil.which('c++'):
+        raise SetupError('a C++ compiler is needed to build mmcv: install g++ so that `c++` starts it '
+                         '(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)')
+    include = output(python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))').strip()
+    if not Path(include, 'Python.h').exists():
+        raise SetupError(f'{include}/Python.h is needed to build mmcv: install the development files of {python} '
+                         '(Debian, Ubuntu: apt install python3.11-dev)')
+    free_gb = shutil.disk_usage(ROOT).free / 1e9
+    if free_gb < DISK_GB and not VENV.exists():
+        raise SetupError(f'{DISK_GB} GB of free disk are needed in {ROOT}, there are {free_gb:.1f} GB')
+
+
+def check_distributions():
+    """Refuse an environment that mixes the original OpenMMLab packages with their forks."""
+    check = runpy.run_path(str(ROOT / 'mmvit_backbones' / 'utils' / 'installation.py'))['check_distributions']
+    try:
+        check(path=[str(folder) for folder in VENV.glob('lib/python3*/site-packages')])
+    except ImportError as error:
+        raise SetupError(f'{VENV}: {error}') from None
+
+
+def create_venv(python):
+    """A new environment unless the one of an earlier, perhaps interrupted call works."""
+    try:
+        output(PYTHON, '-m', 'pip', '--version')
+    except (OSError, subprocess.CalledProcessError):
+        shutil.rmtree(VENV, ignore_errors=True)
+        VENV.mkdir()
+        run(python, '-m', 'venv', VENV)
+    install('--requirement', BUILD)
+
+
+def choose_device():
+    """'cuda' where there are a GPU and nvcc of torch's CUDA version (13), or where MMVIT_BUILD_OPS asks for it."""
+    asked = os.environ.get('MMVIT_BUILD_OPS', 'auto')
+    if asked not in ('auto', 'cuda') or asked == 'auto' and not shutil.which('nvidia-smi'):
+        return 'cpu'
+    if shutil.which('nvcc') and 'release 13.' in output('nvcc', '--version'):
+        return 'cuda'
+    if asked == 'cuda':
+        raise SetupError('MMVIT_BUILD_OPS=cuda needs nvcc of CUDA 13: put it on PATH')
+    return 'cpu'
+
+
+def wheel_folder(cache, package, version, python, device):
+    torch, python = read_pins(TORCH)['torch'], python.replace('.', '')
+    return cache / f'{package}-{version}-torch{torch}-cp{python}-{platform.machine()}-{device}'
+
+
+def cached_wheel(folder):
+    """The wheel in the folder, or None if there is none or it is damaged."""
+    for wheel in folder.glob('*.whl'):
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                if archive.testzip() is None:
+                    return wheel
+        except (OSError, zipfile.BadZipFile, zlib.error):
+            pass
+        say(f'      {wheel} is damaged and will be built again')
+    return None
+
+
+def build_wheel(requirement, folder, **env):
+    """Build next to the folder and move the result there at once: a folder is complete or it does not exist."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
+        options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel']
+        pip('wheel', *options, requirement, **env)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(f'{build}/wheel', folder)
+
+
+def merge_sources(folder, parts, alone):
+    """Replace the C++ files of a folder by a few that include them, except those whose name matches ``alone``.
+
+    Nearly all the time of a compilation goes into torch's headers, once per file.
+    """
+    files = [file for file in sorted(folder.glob('*.cpp')) if not re.search(alone, file.stem)]
+    for file in files:
+        file.rename(file.with_suffix('.inc'))
+    for part in range(parts):
+        lines = [f'#include "{file.stem}.inc"\n' for file in files[part::parts]]
+        (folder / f'merged{part}.cpp').write_text(''.join(lines))
+
+
+def build_mmcv(requirement, folder, device):
+    jobs = len(os.sched_getaffinity(0))
+    env = {'MMCV_WITH_OPS': '1', 'MAX_JOBS': str(jobs), 'CFLAGS': '-g0 -O2 -w'}
+    if device == 'cuda':
+        build_wheel(requirement, folder, FORCE_CUDA='1', **env)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        options = ['--no-build-isolation', '--no-deps', '--no-binary=:all:', '--dest', temporary]
+        pip('download', *options, requirement)
+        archive, = Path(temporary).glob('*.tar.gz')
+        shutil.unpack_archive(str(archive), temporary)
+        source = Path(str(archive)[:-len('.tar.gz')])
+        operators = source / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
+        merge_sources(operators, parts=2, alone='pybind')
+        merge_sources(operators / 'cpu', parts=1, alone='align|psamask')  # they reuse names or redefine min
+        build_wheel(source, folder, CUDA_VISIBLE_DEVICES='', **env)
+
+
+def provide_wheels(folders, build, duration):
+    """The wheels of the packages, out of the folders of the cache or freshly built."""
+    wheels = []
+    for requirement, folder in folders.items():
+        with locked(folder):
+            if not cached_wheel(folder):
+                say(f'      building {requirement}, {duration}, once per machine')
+                build(requirement, folder)
+            wheels.append(cached_wheel(folder))
+    return wheels
+
+
+def provide_operators(cache, device):
+    """This package's own operators into the checkout, out of the cache or freshly compiled."""
+    builder, sources = OPERATORS / 'build.py', sorted((OPERATORS / 'csrc').iterdir())
+    what = [read_pins(TORCH)['torch'].encode(), platform.machine().encode(), device.encode()]
+    key = hashlib.sha256(b'\0'.join(what + [file.read_bytes() for file in [builder, *sources]])).hexdigest()[:16]
+    folder = cache.parent / 'operators' / key
+    with locked(folder):
+        if not folder.exists():
+            say('      compiling the operators, about 2 minutes on 2 cores, once per machine and change')
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
+                run(PYTHON, builder, device, '--folder', f'{build}/libraries')
+                os.rename(f'{build}/libraries', folder)
+    for library in folder.glob('*.so'):
+        own = OPERATORS / library.name
+        if not (own.exists() and filecmp.cmp(library, own)):
+            shutil.copy(library, own)
+
+
+def verify():
+    # yapf caches its grammar when it is first imported; two processes of a training must not do so at once.
+    modules = 'torch, mmcv.ops, mmdet.apis, mmseg.apis, mmpretrain.apis, yapf, mmvit_backbones'
+    run(PYTHON, '-c', f'import {modules}')
+
+
+def set_up():
+    if SUFFIX is None:
+        raise SetupError(f'MMVIT_OPENMMLAB must be one of {sorted(SUFFIXES)}, got {OPENMMLAB_KIND!r}')
+    start = time.monotonic()
+    if VENV.exists():
+        check_distributions()
+    device, cache = choose_device(), choose_cache()
+    if STAMP.exists() and PYTHON.exists() and STAMP.read_text() == fingerprint():
+        provide_operators(cache, device)
+        return
+    python, version = find_python()
+    check_machine(python)
+    packages = read_pins(OPENMMLAB)
+    mmcv = {name: packages.pop(name) for name in ('onedl-mmcv', 'mmcv') if name in packages}
+
+    def folders(packages, device):
+        return {f'{name}=={pin}': wheel_folder(cache, name, pin, version, device) for name, pin in packages.items()}
+
+    def step(number, text):
+        say(f'[{number}/{STEPS}] {text} (after {minutes(time.monotonic() - start)})')
+
+    step(1, f'creating {VENV}')
+    create_venv(python)
+    STAMP.unlink(missing_ok=True)
+    step(2, 'installing torch and other wheels: 3 GB to download, about 5 minutes')
+    install(*(argument for file in (TORCH, *WHEELS) for argument in ('--requirement', file)))
+    step(3, f'providing mmcv with compiled operators ({device})')
+    compile_mmcv = functools.partial(build_mmcv, device=device)
+    wheels = provide_wheels(folders(mmcv, device), compile_mmcv, 'about 8 minutes on 2 cores')
+    step(4, 'providing the other OpenMMLab packages')
+    wheels += provide_wheels(folders(packages, 'any'), build_wheel, 'less than a minute')
+    step(5, 'installing OpenMMLab and this package')
+    install('--no-index', '--force-reinstall', *wheels)
+    install('--no-build-isolation', '--editable', ROOT)
+    step(6, "providing this package's operators")
+    provide_operators(cache, device)
+    step(7, 'checking that everything can be imported')
+    check_distributions()
+    verify()
+    STAMP.write_text(fingerprint())
+    say(f'ready after {minutes(time.monotonic() - start)}: {VENV}')
+
+
+def main():
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)  # as Ctrl-C
+    try:
+        set_up()
+    except (SetupError, OSError) as error:
+        sys.exit(f'setup: {error}')
+    except KeyboardInterrupt:
+        sys.exit('setup: interrupted; the next call goes on from here')
+
+
+if __name__ == '__main__':
+    main()

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, RelativePositionBias
+from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
 from ..ops.window import (
     at_most,
@@ -104,7 +104,7 @@ class ReSwin(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         attn = WindowAttention(channels, num_heads, self.window_size)
-        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS)
+        return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

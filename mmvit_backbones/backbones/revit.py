@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, Gate, GlobalAttention, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import (
+    Gate,
+    GlobalAttention,
+    ResidualAttentionBlock,
+    TokenEmbed,
+    drop_path_schedule,
+    init_linear,
+    trunc_normal_,
+)
 from ..ops.residual_attention import residual_attention
 from .base import Backbone
 
@@ -56,11 +64,12 @@ class ReViT(Backbone):
         channels, num_heads = arch['embed_dims'], arch['num_heads']
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
-        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
+        self.patch_embed = TokenEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(
-            Block(Attention(channels, channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS)
+            ResidualAttentionBlock(
+                channels, Attention(channels, channels, num_heads), arch['mlp_ratio'], rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)

@@ -1,4 +1,4 @@
-"""One way to predict, for checkpoints and for exported files."""
+"""Loads checkpoints and exported files for prediction."""
 import json
 import os
 import pickle
@@ -32,19 +32,19 @@ class Model:
     """
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """What the model sees in one image.
+        """Predicts one image.
 
         Args:
             image (np.ndarray): RGB, uint8 ``(height, width, 3)``.
 
         Returns:
-            dict[str, np.ndarray]: Of a classifier ``labels (classes)`` int64, likeliest first, and their ``scores``
-            float32; of a detector ``labels (N)``, ``scores (N)``, likeliest first, ``boxes (N, 4)`` float32 as x1, y1,
-            x2, y2 in pixels of the image, and from one for instances ``masks (N, height, width)`` bool; of a segmenter
+            dict[str, np.ndarray]: For a classifier ``labels (classes)`` int64, most likely first, and ``scores``
+            float32; for a detector ``labels (N)``, ``scores (N)``, highest first, ``boxes (N, 4)`` float32 as x1, y1,
+            x2, y2 in pixels of the image, for Mask R-CNN also ``masks (N, height, width)`` bool; for a segmenter
             ``segmentation (height, width)`` int64.
 
         Raises:
-            ValueError: If the image is of another dtype or shape, or of a size that the file does not serve.
+            ValueError: If the image has another dtype or shape, or a size that the file does not support.
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
                 or 0 in image.shape:
@@ -83,7 +83,7 @@ class Checkpoint(Model):
 
 
 class Exported(Model):
-    """A file that ``tools/export.py`` wrote."""
+    """A file written by ``tools/export.py``."""
 
     def __init__(self, details: str) -> None:
         details = json.loads(details)
@@ -108,7 +108,7 @@ class OnnxFile(Exported):
 
 
 def session_of(path: Path):
-    """ONNX Runtime with as many threads as torch has."""
+    """Returns a session of ONNX Runtime with torch's number of threads."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -116,7 +116,7 @@ def session_of(path: Path):
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, or what AOTInductor compiled of them, one after the other."""
+    """Graphs of ``torch.export``, or their compiled code by AOTInductor, run in sequence."""
 
     def __init__(self, path: Path, trust_code: bool) -> None:
         from torch.export.pt2_archive._package import load_pt2
@@ -155,7 +155,7 @@ class Pt2File(Exported):
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
+    """Restricts ``torch.load`` to weights, although torch's reader of archives asks for all objects."""
     before = os.environ.get(WEIGHTS_ONLY)
     os.environ[WEIGHTS_ONLY] = '1'
     try:
@@ -171,20 +171,20 @@ def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tenso
 
 def load(path: str | PathLike, config: str | None = None, device: str | torch.device = 'cpu',
          trust_code: bool = False) -> Model:
-    """Loads a model for prediction, by the suffix of its file.
+    """Loads a model for prediction. The suffix selects the file format.
 
     Args:
         path (str | PathLike): ``.onnx`` or ``.pt2`` of ``tools/export.py``, or a checkpoint for PyTorch.
-        config (str | None): Config file of a checkpoint; by default what a training's checkpoint has with it.
-        device (str | torch.device): Where a checkpoint's model runs; exported files run on the CPU.
-        trust_code (bool): Whether a file of ``--format aoti`` is loaded. It holds compiled code, which runs with the
-            rights of this process; nothing in the other files can run.
+        config (str | None): Config file of a checkpoint. Defaults to None: the config in the checkpoint.
+        device (str | torch.device): Device of a checkpoint's model; exported files run on the CPU.
+        trust_code (bool): Load files of ``--format aoti``. They contain compiled code, which runs with the
+            rights of this process; the other files contain no code.
 
     Returns:
         Model: With ``predict(image)``.
 
     Raises:
-        UsageError: If the file is missing, not what its suffix says, or holds compiled code that is not trusted.
+        UsageError: If the file is missing, does not match its suffix, or contains compiled code that is not trusted.
     """
     path = Path(path)
     if not path.is_file():

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
 from ..ops.varied_size_window import varied_size_window_attention
-from ..ops.window import at_least, needs_padding, to_multiple
+from ..ops.window import at_least, needs_padding
 from .position_bias import RelativePositionTable
 
 
@@ -71,8 +71,9 @@ class VariedSizeWindowAttention(nn.Module):
             ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
-        # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
-        pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))
+        # Divisions of positive numbers: torch simplifies fractions of numbers of windows, wrongly for negative ones.
+        rows, columns = ((length + self.window_size - 1) // self.window_size for length in (height, width))
+        pad_h, pad_w = rows * self.window_size - height, columns * self.window_size - width
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         if needs_padding(pad_h, pad_w):
             x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))

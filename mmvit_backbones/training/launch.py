@@ -9,7 +9,7 @@ from ..utils.config import dicts_in
 
 
 def check_launcher(launcher: str) -> None:
-    """Refuse more processes than GPUs, and launchers that need GPUs where there are none."""
+    """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
@@ -18,7 +18,7 @@ def check_launcher(launcher: str) -> None:
 
 
 def init_processes(cfg: Config, launcher: str) -> None:
-    """Tell mmengine about the launcher; without GPUs, connect the processes here, which it cannot do."""
+    """Sets the launcher in the config; without GPUs, connects the processes, which mmengine cannot do."""
     cfg.launcher = launcher
     if launcher == 'none' or torch.cuda.is_available():
         return
@@ -36,7 +36,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
 
 
 def use_sharding(cfg: Config) -> None:
-    """Have the processes share out weights and optimizer states (:class:`ShardedStrategy`)."""
+    """Shards weights and optimizer states over the processes (:class:`ShardedStrategy`)."""
     if cfg.launcher == 'none':
         raise UsageError('--strategy fsdp needs processes to share with: tools/dist_train.sh and slurm_train.sh '
                          'start them')

@@ -1,4 +1,4 @@
-"""Weights for another number of classes or of image channels than they were trained with."""
+"""Adapts weights to another number of classes or image channels."""
 from collections.abc import Mapping
 
 from mmengine.logging import print_log
@@ -10,8 +10,9 @@ RGB = 3
 
 
 def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool = False) -> dict[str, Tensor]:
-    """Weights of the checkpoint ``source`` that fit a model in the channels of its images; where their head is for
-    another number of classes, they have the model's own with ``new_head``, else CheckpointError is raised.
+    """Adapts the weights of the checkpoint ``source`` to the model's input channels and classes.
+
+    If the number of classes differs, the model keeps its own head with ``new_head``, else CheckpointError is raised.
     """
     own = model.state_dict()
     stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
@@ -33,13 +34,13 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
 
 
 def is_stem(weight: Tensor, own: Tensor) -> bool:
-    """Whether a convolution's weight differs from the model's in that it is for RGB, and in nothing else."""
+    """Returns whether a convolution's weight has RGB input channels and otherwise the model's shape."""
     are_convolutions = weight.ndim == own.ndim == 4
     return are_convolutions and weight.shape[1] == RGB != own.shape[1] and weight[:, 0].shape == own[:, 0].shape
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """``(O, 3, h, w)`` to ``(O, channels, h, w)``: summed for one channel, else repeated, with the same total."""
+    """Converts ``(O, 3, h, w)`` to ``(O, channels, h, w)``: sums for one channel, else repeats with the same total."""
     if channels == 1:
         return weight.sum(1, keepdim=True)
     repeated = weight.repeat(1, -(-channels // RGB), 1, 1)[:, :channels]

@@ -82,5 +82,5 @@ setup_env['main']()
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert errors == 'setup: interrupted; the next call goes on from here\n'
+    assert errors == 'setup: interrupted; the next call continues from here\n'
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

@@ -162,9 +162,9 @@ def test_a_broken_connection_is_resumed(servers):
 def test_the_next_call_goes_on(servers, monkeypatch):
     monkeypatch.setattr(download, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
-    with pytest.raises(CheckpointError, match='the next call goes on from') as error:
+    with pytest.raises(CheckpointError, match='the next call continues from') as error:
         fetch(RELEASE)
-    arrived = re.search(r'goes on from ([\d,]+) bytes', str(error.value))[1].replace(',', '')
+    arrived = re.search(r'continues from ([\d,]+) bytes', str(error.value))[1].replace(',', '')
     assert not cached_file(RELEASE).exists()
     assert fetch(RELEASE).read_bytes() == CONTENT
     assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0

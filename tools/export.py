@@ -4,7 +4,7 @@
     python tools/export.py CONFIG CHECKPOINT model.pt2 --format pt2      graphs of torch.export
     python tools/export.py CONFIG CHECKPOINT model.pt2 --format aoti     compiled for this machine, for Python and C++
 
-The file takes `image` (height, width, 3), RGB uint8 of any size. It returns `scores` of a classifier, `segmentation`, or
+The file takes `image` (height, width, 3), RGB uint8 of any size, and returns `scores`, `segmentation`, or
 `labels`, `scores`, `boxes` and `masks` in pixels of that image. tools/export_onnx.py exports bare backbones.
 """
 import argparse

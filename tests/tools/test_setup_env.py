@@ -1,4 +1,4 @@
-"""What stops a set-up is said in one line with what to do; in a copy, as this checkout is set up."""
+"""Errors of the setup are one line with a solution; tested in a copy of this checkout."""
 import os
 import runpy
 import shutil
@@ -12,7 +12,7 @@ from helpers import ROOT
 
 @pytest.fixture
 def checkout(tmp_path):
-    """What tools/dev/setup_env.py needs, in a folder whose name has a space."""
+    """Copies the files for tools/dev/setup_env.py to a folder with a space in its name."""
     checkout = tmp_path / 'a checkout'
     shutil.copytree(ROOT / 'requirements', checkout / 'requirements')
     (checkout / 'tools/dev').mkdir(parents=True)

@@ -123,9 +123,9 @@ class SharedAttention(nn.Module):
 class Block(layers.Block):
     """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
 
-    def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
         # The norm of x / 2 is that of x, but for its epsilon.
-        super().__init__(attention, channels, mlp_ratio, drop_path, eps=4 * NORM_EPS)
+        super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.full((channels, ), 1e-5))
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -194,7 +194,7 @@ class RefinerViT(Backbone):
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
         self.blocks = nn.ModuleList(
-            Block((SharedAttention if i % 2 else Attention)(channels, num_heads), channels, arch['mlp_ratio'], rate)
+            Block(channels, (SharedAttention if i % 2 else Attention)(channels, num_heads), arch['mlp_ratio'], rate)
             for i, rate in enumerate(drop_paths))
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)

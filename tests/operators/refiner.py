@@ -62,7 +62,7 @@ def refine(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
     modules = torch.nn.ModuleList(
-        Block((SharedAttention if i % 2 else Attention)(kwargs['dim'], kwargs['num_heads']), kwargs['dim'],
+        Block(kwargs['dim'], (SharedAttention if i % 2 else Attention)(kwargs['dim'], kwargs['num_heads']),
               kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
     load(modules, converted(golden, '', 'blocks.', dtype), dtype)
     x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None

@@ -25,7 +25,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
-from mmvit_backbones.ops import backends, residual_window_attention
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
 from mmvit_backbones.utils.measure import storage_key, tensors_in
@@ -55,7 +54,7 @@ def main():
     faults = []
     for dtype in args.dtypes:
         for kernel, launches in launches_of[dtype].items():
-            name, module = name_of(kernel), module_of(kernel)
+            name = name_of(kernel)
             if name not in wanted:
                 continue
             if args.quick:
@@ -63,8 +62,6 @@ def main():
             faults += [f'{name} seems to write {sorted(found)}, not {sorted(launch.made)}' for launch in launches
                        if not launch.made <= (found := written(kernel, launch)) <= launch.made | launch.passed]
             for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0].constants else ['']:
-                if channels and channels > largest_head(module):
-                    continue
                 found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
                 cells = [f'{registers}, {shared}' for registers, shared, _ in found]
                 print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
@@ -79,11 +76,6 @@ def name_of(kernel):
 
 def module_of(kernel):
     return kernel.__module__.split('.')[-1]
-
-
-def largest_head(module):
-    """Returns the channels of the largest head in an operator's kernels."""
-    return (residual_window_attention if module == 'residual_window_attention' else backends).MAX_HEAD_CHANNELS
 
 
 def most(kernel, launches, channels, target):

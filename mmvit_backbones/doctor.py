@@ -10,13 +10,7 @@ from importlib.metadata import distributions, version
 
 import torch
 
-from .ops import (
-    backends,
-    library,
-    pooled_attention,
-    residual_attention,
-    residual_window_attention,
-)
+from .ops import backends, library
 from .ops.dispatch import OPERATORS, run_example
 from .utils.installation import PROVIDERS, check_distributions
 from .version import __version__
@@ -24,9 +18,6 @@ from .version import __version__
 # Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
     **{name: partial(run_example, name) for name in OPERATORS},
-    'residual attention': residual_attention.example,
-    'pooled attention': pooled_attention.example,
-    'residual window attention': residual_window_attention.example,
 }
 # What an import says in environments of versions that don't fit together, and the command that cures it.
 CURES = {

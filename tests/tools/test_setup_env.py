@@ -102,10 +102,11 @@ def test_a_python_can_have_every_pin(python):
     installed = {(d.metadata['Name'].lower().replace('_', '-'), d.version): d.metadata['Requires-Python'] for d in
                  distributions()}
     environment = dict(python_version=python.rpartition('.')[0], python_full_version=python)
-    for file in ROOT.glob('requirements/*.txt'):
+    narrower = {'oldest', 'oldest-mmdet', 'middle', 'newest', *(['docs'] if python.startswith('3.10') else [])}
+    for file in (file for file in ROOT.glob('requirements/*.txt') if file.stem not in narrower):
         for line in file.read_text().splitlines():
             pin = Requirement(line.split('#')[0]) if line.split('#')[0].strip() else None
             if pin is None or pin.marker and not pin.marker.evaluate(environment):
                 continue
             needed = installed.get((pin.name.lower().replace('_', '-'), str(pin.specifier).lstrip('=')))
-            assert not needed or python in SpecifierSet(needed) or file.stem in ('middle', 'newest'), line
+            assert not needed or python in SpecifierSet(needed), line

@@ -93,7 +93,7 @@ def read_image(data: bytes, max_megapixels: float) -> np.ndarray:
     except Image.DecompressionBombError:
         raise Refused(413, f'the image has too many pixels; allowed are {max_megapixels:g} million') from None
     except (OSError, SyntaxError, ValueError) as error:
-        reason = 'is no image' if isinstance(error, UnidentifiedImageError) else 'is damaged'
+        reason = 'is not an image' if isinstance(error, UnidentifiedImageError) else 'is damaged'
         raise Refused(400, f'the file {reason}; allowed are {", ".join(FORMATS)}') from error
 
 

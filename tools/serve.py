@@ -111,7 +111,7 @@ class Workers:
 
     async def call(self, function: Callable, *args):
         if not self.places.acquire(blocking=False):
-            raise Refused(503, f'{self.queue} requests are already waiting; try again later')
+            raise Refused(503, f'{self.queue} requests are waiting; try again later')
         future = self.pool.submit(function, *args)
         future.add_done_callback(lambda _: self.places.release())
         return await self.in_time(asyncio.wrap_future(future))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_window_attention import residual_window_attention
-from ..ops.window import at_most, needs_padding, shifted_window_mask, to_multiple
+from ..ops.window import needs_padding, shifted_window_mask, to_multiple
 from .swin import NORM_EPS, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
@@ -107,7 +107,7 @@ class ReSwin(SwinBase):
         height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
         for length in (height, width):
-            shift = shift * at_most(length // self.window_size - 1, 1)
+            shift = shift * torch.sym_min(length // self.window_size - 1, 1)
         if not needs_padding(shift):
             return None
         return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -9,13 +9,7 @@ from importlib.metadata import distributions
 
 import torch
 
-from .ops import (
-    backends,
-    library,
-    pooled_attention,
-    residual_attention,
-    residual_window_attention,
-)
+from .ops import backends, library
 from .ops.dispatch import OPERATORS, run_example
 from .utils.installation import PROVIDERS
 from .version import __version__
@@ -23,9 +17,6 @@ from .version import __version__
 # Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
     **{name: partial(run_example, name) for name in OPERATORS},
-    'residual attention': residual_attention.example,
-    'pooled attention': pooled_attention.example,
-    'residual window attention': residual_window_attention.example,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 

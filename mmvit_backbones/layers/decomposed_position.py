@@ -29,19 +29,16 @@ class DecomposedPosition(nn.Module):
             trunc_normal_(table)
             resize_on_load(self, name, resize_table, dims=[0])
 
-    def forward(self, query: Tensor, key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What rows and columns of a ``key_grid`` of h' and w' add to the logits.
+    def forward(self, query: Tensor, key_grid: tuple[int, int]) -> Tensor:
+        """What is added to the logits.
 
-        From queries ``(B, num_heads, h, w, channels)``, not scaled, to ``(B, num_heads, h * w, h')`` for the rows of
-        the keys and ``(B, num_heads, h * w, w')`` for their columns.
+        From queries ``(B, num_heads, h, w, channels)``, not scaled, and the rows and columns of the keys, ``(h', w')``,
+        to ``(B, num_heads, h * w, h' * w')``.
         """
-        return self.along(2, query, self.rel_pos_h, key_grid[0]), self.along(3, query, self.rel_pos_w, key_grid[1])
-
-    def along(self, dim: int, query: Tensor, table: Tensor, num_keys: int) -> Tensor:
-        """Rows are dimension 2 of the queries, columns 3: ``(B, num_heads, h * w, num_keys)``."""
-        vectors = self.vectors(table, query.shape[dim], num_keys).transpose(1, 2)
-        products = query.movedim(dim, 0).flatten(1, 3) @ vectors
-        return products.unflatten(1, query.movedim(dim, 0).shape[1:4]).movedim(0, dim).flatten(2, 3)
+        (height, width), (key_height, key_width) = query.shape[2:4], key_grid
+        rows = torch.einsum('bnyxc,ykc->bnyxk', query, self.vectors(self.rel_pos_h, height, key_height))
+        columns = torch.einsum('bnyxc,xkc->bnyxk', query, self.vectors(self.rel_pos_w, width, key_width))
+        return (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(4).flatten(2, 3)
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:

@@ -23,7 +23,7 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
 
 
 def needs_padding(*amounts: int) -> bool:
-    """Whether any amount is not 0; in a compiled graph always: one graph serves all sizes, those without padding too."""
+    """Whether any amount is not 0; in a compiled graph always, as one graph serves all sizes."""
     return torch.compiler.is_compiling() or any(amounts)
 
 

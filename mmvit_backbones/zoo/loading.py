@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
@@ -15,6 +16,7 @@ from ..errors import CheckpointError, CheckpointNotFoundError
 from .adapt import adapt
 from .converters.layout import strip_prefix, unwrap
 from .download import fetch, fetch_address, first_reading
+from .file_configs import check_config, parse_config
 from .files import load_checkpoint_file
 from .variants import VARIANTS, Variant, find_variant
 
@@ -109,13 +111,34 @@ def use_safe_loading() -> None:
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for."""
+    """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for.
+
+    MMEngine runs the text of configs in checkpoints, so what is left of them holds values alone.
+    """
     checkpoint = read_checkpoint(filename, map_location)
     try:
         return dict(state_dict=convert_state_dict(None, checkpoint))
     except KeyError:
         are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
-        return dict(state_dict=checkpoint) if are_weights else checkpoint
+        return dict(state_dict=checkpoint) if are_weights else _without_code(checkpoint, filename)
+
+
+def _without_code(checkpoint: dict, filename: str) -> dict:
+    """Returns the checkpoint with its configs printed anew where they can be trusted, else without them."""
+    meta, message_hub = (checkpoint.get(key) for key in ('meta', 'message_hub'))
+    holders = [meta, message_hub.get('runtime_info') if isinstance(message_hub, dict) else None]
+    for holder in (holder for holder in holders if isinstance(holder, dict)):
+        for key in ('cfg', 'config'):
+            if key not in holder:
+                continue
+            try:
+                config = parse_config(holder[key])
+                check_config(config)
+                holder[key] = Config(config).pretty_text
+            except (TypeError, ValueError) as error:
+                print_log(f'{filename}: its config is left out: {error}', logger='current')
+                del holder[key]
+    return checkpoint
 
 
 # ---- converting

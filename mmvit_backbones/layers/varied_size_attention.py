@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
 from ..ops.varied_size_window import varied_size_window_attention
-from ..ops.window import at_least, needs_padding, to_multiple
+from ..ops.window import needs_padding
 from .position_bias import RelativePositionTable
 
 
@@ -71,8 +71,9 @@ class VariedSizeWindowAttention(nn.Module):
             ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
-        # Whole windows, without the operator % that torch.compile cannot follow into numbers that scale tensors.
-        pad_h, pad_w = (to_multiple(length, self.window_size) - length for length in (height, width))
+        # Divisions of positive numbers: torch simplifies fractions of numbers of windows, wrongly for negative ones.
+        rows, columns = ((length + self.window_size - 1) // self.window_size for length in (height, width))
+        pad_h, pad_w = rows * self.window_size - height, columns * self.window_size - width
         top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
         if needs_padding(pad_h, pad_w):
             x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
@@ -84,7 +85,7 @@ class VariedSizeWindowAttention(nn.Module):
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
-        num_x, num_y = at_least(width // self.window_size, 1), at_least(height // self.window_size, 1)
+        num_x, num_y = (torch.sym_max(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((width + pad_w - 1) / 2 / num_x)

@@ -135,7 +135,7 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
     """Half precision cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
-    return [x.to(at_least_float32(features), memory_format=torch.contiguous_format) for x in tensors]
+    return [x.to(at_least_float32(features)).contiguous() for x in tensors]
 
 
 # ---- formulas
@@ -192,42 +192,41 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
 # ---- Triton
 
 
-def sample_forward(features: Tensor, scale: Tensor, offset: Tensor, *window: int) -> tuple[Tensor]:
-    return triton.window_sampling.sample(features, scale, offset, *window),
+def sample_forward(features: Tensor, *others) -> tuple[Tensor]:
+    return triton.window_sampling.sample(features, *others),
 
 
-def sample_backward(arguments: tuple, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
-    features, scale, offset, *window = arguments
-    grad_scale, grad_offset = triton.window_sampling.slopes(features, grad, scale, offset, *window)
-    grad_features = torch.empty_like(features)
-    triton.window_sampling.grad_pixels(grad[None], scale, offset, grad_features[None], *window)
-    return grad_features, grad_scale.sum(0), grad_offset.sum(0)
+def sample_backward(arguments: list, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
+    features, *windows = arguments
+    grad = triton.window_sampling.stored(grad)
+    grad_scale, grad_offset = triton.window_sampling.slopes(features, grad, *windows)
+    grad_features = triton.window_sampling.grad_pixels(grad[None], *windows[:2], *features.shape[3:], *windows[2:])
+    return grad_features[0], grad_scale.sum(0), grad_offset.sum(0)
 
 
-def attention_forward(*arguments) -> tuple[Tensor, Tensor]:
-    return triton.varied_size_window.attention(*arguments)
-
-
-def attention_backward(arguments: tuple, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
+def attention_backward(arguments: list, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
     *tensors, window_size, top, left, softmax_scale = arguments
-    (q, _, _, scale, offset, _), lse = tensors, outputs[1]
-    grads = q.new_empty((3, q.shape[0], *q.shape[3:], *q.shape[1:3])).permute(0, 1, 4, 5, 2, 3)
-    inputs = grad, *tensors, lse, grads[0]
-    delta = None
+    (q, _, _, scale, offset, _), (_, lse) = tensors, outputs
+    grad_q, delta = triton.window_sampling.empty_map(q, *q.shape), None
+    inputs = triton.window_sampling.stored(grad), *tensors, lse, grad_q
     if triton.window_sampling.num_blocks(window_size) > 1:
-        delta = triton.varied_size_window.grad_rows(*inputs, window_size, top, left, softmax_scale)
-    tokens, grad_scale, grad_offset, tables = triton.varied_size_window.grad_windows(
-        *inputs, delta, window_size, top, left, softmax_scale)
-    triton.window_sampling.grad_pixels(tokens, scale, offset, grads[1:], window_size, top, left)
-    return *grads, grad_scale.sum(0), grad_offset.sum(0), tables.sum((0, 2)).T
+        delta = triton.varied_size_window.grad_rows(*inputs, *arguments[6:])
+    tokens, grad_scale, grad_offset, tables = triton.varied_size_window.grad_windows(*inputs, delta, *arguments[6:])
+    grad_k, grad_v = triton.window_sampling.grad_pixels(
+        tokens, scale, offset, *q.shape[3:], window_size, top, left).unbind(0)
+    return grad_q, grad_k, grad_v, grad_scale.sum(0), grad_offset.sum(0), tables.sum((0, 2)).T
 
 
-attention_kernels = differentiable(attention_forward, attention_backward)
+attention_kernels = differentiable(lambda *arguments: triton.varied_size_window.attention(*arguments),
+                                   attention_backward)
 
 
 def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
-    """In the dtype of autocast."""
-    return attention_kernels(*(x.to(product_dtype(x)) for x in (q, k, v)), *others)
+    """In the dtype of autocast; of maps with the same strides."""
+    q, k, v = (x.to(product_dtype(x)) for x in (q, k, v))
+    if not q.stride() == k.stride() == v.stride():
+        q, k, v = map(triton.window_sampling.stored, (q, k, v))
+    return attention_kernels(q, k, v, *others)
 
 
 # ---- backends

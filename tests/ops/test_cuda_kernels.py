@@ -59,7 +59,7 @@ def check_resources(architecture: str, said: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_emulated_kernels_are_right(tmp_path):
-    """Goldens, dtypes (tensor cores included), far and non-finite windows, from the kernels' own code.
+    """Goldens, dtypes, far and non-finite windows, from the kernels' own code.
 
     Fibers run forward, some tests also in reverse: a barrier that is missing would show as a difference.
     """

@@ -72,6 +72,16 @@ def test_position_one_pixel_before_the_map():
     assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
 
 
+def test_arguments_of_any_strides():
+    """Positions as a linear layer gives them; q, k and v that lie differently in memory."""
+    arguments = problem(1, 2, 5, 7, 9, 4, dtype=torch.float32)
+    expected = evaluate(arguments, 'reference')
+    for name in ('scale', 'offset'):
+        arguments[name] = arguments[name].permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
+    arguments.update(k=arguments['k'].contiguous(), bias_table=arguments['bias_table'].T.contiguous().T)
+    assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
+
+
 @pytest.mark.slow
 def test_operators_are_registered_correctly():
     """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
@@ -82,14 +92,14 @@ def test_operators_are_registered_correctly():
         x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
     window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
     out, lse = kernels.attention(*inputs, *window, 0.5)
-    grads = torch.zeros(3, *q.shape, device=DEVICE)
-    delta = kernels.grad_rows(out, *inputs, lse, grads[0], *window, 0.5)
-    tokens = kernels.grad_windows(out, *inputs, lse, grads[0], delta, *window, 0.5)[0]
+    grad_q = window_sampling.empty_map(q, *q.shape)
+    delta = kernels.grad_rows(out, *inputs, lse, grad_q, *window, 0.5)
+    tokens = kernels.grad_windows(out, *inputs, lse, grad_q, delta, *window, 0.5)[0]
     for operator, call in [
         (kernels.attention, (*inputs, *window, 0.5)),
-        (kernels.grad_rows, (out, *inputs, lse, grads[0], *window, 0.5)),
-        (kernels.grad_windows, (out, *inputs, lse, grads[0], delta, *window, 0.5)),
-        (window_sampling.grad_pixels, (tokens, scale, offset, grads[1:], *window)),
+        (kernels.grad_rows, (out, *inputs, lse, grad_q, *window, 0.5)),
+        (kernels.grad_windows, (out, *inputs, lse, grad_q, delta, *window, 0.5)),
+        (window_sampling.grad_pixels, (tokens, scale, offset, 2, 3, *window)),
         (window_sampling.sample, (k, scale, offset, *window)),
         (window_sampling.slopes, (k, tokens[0], scale, offset, *window)),
     ]:

@@ -246,7 +246,6 @@ bool reads_wide(const AttentionProblem& p, int64_t item_bytes) {
 }  // namespace
 
 cudaError_t launch_attention(const Launch& launch, const AttentionProblem& p, const Map<void>& out) {
-  if (fits_tensor_cores(launch, p)) return launch_attention_tensor_cores(launch, p, out);
   return with_type(launch.type, [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulator<T>;
@@ -266,26 +265,21 @@ cudaError_t launch_attention_backward(const Launch& launch, const AttentionGradi
     const bool deterministic = g.grad_sampled_k != nullptr;
     const BufferGradient<A> sampled_k = {static_cast<A*>(g.grad_sampled_k)};
     const BufferGradient<A> sampled_v = {static_cast<A*>(g.grad_sampled_v)};
-    cudaError_t error;
-    if (fits_tensor_cores(launch, p) && is_wide(g.grad_out, p.shape.channels, 2)) {
-      error = launch_attention_backward_tensor_cores(launch, g);
-    } else {
-      const size_t bytes = Tiles<A>().place(p.shape, true, nullptr);
-      if (bytes > size_t(launch.shared_limit)) return cudaErrorInvalidConfiguration;
-      const auto kernel = reads_wide(p, sizeof(T)) ? attention_backward<GROUP<T>, T, A> : attention_backward<1, T, A>;
-      const AttentionGradients<T, A> gradients = {typed<const T>(g.grad_out),
-                                                  typed<T>(g.grad_q),
-                                                  deterministic ? Map<A>{} : typed<A>(g.grad_k),
-                                                  deterministic ? Map<A>{} : typed<A>(g.grad_v),
-                                                  static_cast<A*>(g.grad_scale),
-                                                  static_cast<A*>(g.grad_offset),
-                                                  static_cast<A*>(g.grad_bias),
-                                                  g.slots,
-                                                  sampled_k,
-                                                  sampled_v};
-      error = launch_kernel(kernel, blocks_for(p.shape.windows()), THREADS, bytes, launch.stream,
-                            typed_problem<T, A>(p), gradients);
-    }
+    const size_t bytes = Tiles<A>().place(p.shape, true, nullptr);
+    if (bytes > size_t(launch.shared_limit)) return cudaErrorInvalidConfiguration;
+    const auto kernel = reads_wide(p, sizeof(T)) ? attention_backward<GROUP<T>, T, A> : attention_backward<1, T, A>;
+    const AttentionGradients<T, A> gradients = {typed<const T>(g.grad_out),
+                                                typed<T>(g.grad_q),
+                                                deterministic ? Map<A>{} : typed<A>(g.grad_k),
+                                                deterministic ? Map<A>{} : typed<A>(g.grad_v),
+                                                static_cast<A*>(g.grad_scale),
+                                                static_cast<A*>(g.grad_offset),
+                                                static_cast<A*>(g.grad_bias),
+                                                g.slots,
+                                                sampled_k,
+                                                sampled_v};
+    cudaError_t error = launch_kernel(kernel, blocks_for(p.shape.windows()), THREADS, bytes, launch.stream,
+                                      typed_problem<T, A>(p), gradients);
     if (error != cudaSuccess || !deterministic) return error;
     const auto *scale = static_cast<const A*>(p.scale), *offset = static_cast<const A*>(p.offset);
     error = launch_scatter_in_order(launch.stream, p.shape, scale, offset, sampled_k, typed<A>(g.grad_k));

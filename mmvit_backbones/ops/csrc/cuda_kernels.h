@@ -57,9 +57,4 @@ cudaError_t launch_sample_backward(const Launch&, const SampleGradientProblem&);
 cudaError_t launch_attention(const Launch&, const AttentionProblem&, const Map<void>& out);
 cudaError_t launch_attention_backward(const Launch&, const AttentionGradientProblem&);
 
-// The kernels for 16-bit features and windows up to 8 x 8, which the two launches above take where it fits.
-bool fits_tensor_cores(const Launch&, const AttentionProblem&);
-cudaError_t launch_attention_tensor_cores(const Launch&, const AttentionProblem&, const Map<void>& out);
-cudaError_t launch_attention_backward_tensor_cores(const Launch&, const AttentionGradientProblem&);
-
 }  // namespace mmvit

@@ -7,7 +7,8 @@ and the log-sum-exp of every query::
     dQ = softmax_scale dS K,   dK = softmax_scale dS^T Q,   dV = P^T dO
 
 dK and dV belong to tokens between pixels. They are written once, as maps of tokens ``(B, heads, d, nh * ws, nw * ws)``,
-from which :func:`.window_sampling.grad_pixels` gathers. A program has one window of one head and a block of its tokens.
+from which :func:`.window_sampling.grad_pixels` gathers. Query, key and value have the same strides, as views of one
+projection do; else all is as in :mod:`.window_sampling`.
 """
 import torch
 import triton
@@ -15,14 +16,13 @@ import triton.language as tl
 from torch import Tensor
 
 from .blocks import dot, load_rows, store_rows
-from .launch import kernel_operator, precision_of, with_strides
+from .launch import kernel_operator, precision_of
 from .window_sampling import (
     FEW,
     add_slopes,
     empty_map,
     find_place,
     find_window,
-    head_map,
     launch_windows,
     load_pixels,
     num_blocks,
@@ -30,6 +30,8 @@ from .window_sampling import (
     sample_both,
     store_pixels,
     store_slopes,
+    stored_head,
+    strided_head,
 )
 
 
@@ -42,21 +44,21 @@ def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
 
 
 @triton.jit
-def _logits(queries, keys, bias, bias_r, query, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
+def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
     """A block of the logits of one head, whose biases begin at ``bias``."""
     side: tl.constexpr = 2 * WINDOW - 1
     before = query // WINDOW * side + query % WINDOW + (WINDOW - 1) * (side + 1)
     index = before[:, None] - (token // WINDOW * side + token % WINDOW)[None, :]
     inside = (query < WINDOW * WINDOW)[:, None] & (token < WINDOW * WINDOW)[None, :]
     logits = softmax_scale * dot(queries, tl.trans(keys), None, PRECISION)
-    return logits + tl.load(bias + index * bias_r, mask=inside, other=0.)
+    return logits + tl.load(bias + index * heads, mask=inside, other=0.)
 
 
 @triton.jit
-def _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale, WINDOW: tl.constexpr,
+def _attend(queries, g, keys, values, bias, heads, query, token, row_lse, valid, softmax_scale, WINDOW: tl.constexpr,
             PRECISION: tl.constexpr):
     """A block of the softmax map, zero outside of the map and the window, and of its gradient."""
-    logits = _logits(queries, keys, bias, bias_r, query, token, softmax_scale, WINDOW, PRECISION)
+    logits = _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW, PRECISION)
     inside = valid[:, None] & (token < WINDOW * WINDOW)[None, :]
     return tl.where(inside, tl.exp(logits - row_lse[:, None]), 0.), dot(g, tl.trans(values), None, PRECISION)
 
@@ -83,24 +85,25 @@ def _add_to_table(table, block, queries, key, WHOLE: tl.constexpr, WINDOW: tl.co
 
 
 @triton.jit
-def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, scale, offset,
-                      bias, bias_r, bias_h, out, o_b, o_h, o_d, o_y, o_x, lse, softmax_scale, heads, height, width,
-                      rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-                      PRECISION: tl.constexpr):
+def _attention_kernel(q, k, v, x_b, x_h, x_d, x_y, x_x, scale, offset, bias, out, lse, softmax_scale, heads, height,
+                      width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr,
+                      BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-    k, v = head_map(k, k_b, k_h, k_d, k_y, k_x, image, head), head_map(v, v_b, v_h, v_d, v_y, v_x, image, head)
+    q = strided_head(q, x_b, x_h, x_d, x_y, x_x, image, head)
+    k = strided_head(k, x_b, x_h, x_d, x_y, x_x, image, head)
+    v = strided_head(v, x_b, x_h, x_d, x_y, x_x, image, head)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     query = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     y, x, valid = _queries(query, row, column, top, left, size, WINDOW)
-    queries = load_pixels(head_map(q, q_b, q_h, q_d, q_y, q_x, image, head), y, x, valid, channels, d)
+    queries = load_pixels(q, y, x, valid, channels, d)
     highest = tl.full((BLOCK_N,), -float('inf'), tl.float32)
     total = tl.zeros((BLOCK_N,), tl.float32)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     for first in range(0, WINDOW * WINDOW, BLOCK_N):
         token = first + tl.arange(0, BLOCK_N)
         keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
-        logits = _logits(queries, keys, bias + head * bias_h, bias_r, query, token, softmax_scale, WINDOW, PRECISION)
+        logits = _logits(queries, keys, bias + head, heads, query, token, softmax_scale, WINDOW, PRECISION)
         logits = tl.where((token < WINDOW * WINDOW)[None, :], logits, -float('inf'))
         new_highest = tl.maximum(highest, tl.max(logits, 1))
         attn = tl.exp(logits - new_highest[:, None])
@@ -109,24 +112,26 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
         result = dot(attn.to(values.dtype), values, result * shrink[:, None], PRECISION)
         highest = new_highest
     store_rows(lse, 0, query, WINDOW * WINDOW, highest + tl.log(total))
-    store_pixels(head_map(out, o_b, o_h, o_d, o_y, o_x, image, head), y, x, valid, channels, d, result / total[:, None])
+    out = stored_head(out, image, head, heads, height, width, d)
+    store_pixels(out, y, x, valid, channels, d, result / total[:, None])
 
 
 @triton.jit
-def _rows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x,
-                 grad, g_b, g_h, g_d, g_y, g_x, scale, offset, bias, bias_r, bias_h, lse,
-                 grad_q, o_b, o_h, o_d, o_y, o_x, delta, softmax_scale, heads, height, width, rows, columns, top, left,
-                 d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+def _rows_kernel(q, k, v, x_b, x_h, x_d, x_y, x_x, grad, scale, offset, bias, lse, grad_q, delta, softmax_scale, heads,
+                 height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr,
+                 BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Of windows of several blocks: the gradient of q, and the sums over keys of ``P * dP``."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-    k, v = head_map(k, k_b, k_h, k_d, k_y, k_x, image, head), head_map(v, v_b, v_h, v_d, v_y, v_x, image, head)
+    q = strided_head(q, x_b, x_h, x_d, x_y, x_x, image, head)
+    k = strided_head(k, x_b, x_h, x_d, x_y, x_x, image, head)
+    v = strided_head(v, x_b, x_h, x_d, x_y, x_x, image, head)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     query = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     y, x, valid = _queries(query, row, column, top, left, size, WINDOW)
-    queries = load_pixels(head_map(q, q_b, q_h, q_d, q_y, q_x, image, head), y, x, valid, channels, d)
-    g = load_pixels(head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head), y, x, valid, channels, d)
-    bias += head * bias_h
+    queries = load_pixels(q, y, x, valid, channels, d)
+    g = load_pixels(stored_head(grad, image, head, heads, height, width, d), y, x, valid, channels, d)
+    bias += head
     row_lse = load_rows(lse, 0, query, WINDOW * WINDOW)
     row_sum = tl.zeros((BLOCK_N,), tl.float32)
     result = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
@@ -134,31 +139,32 @@ def _rows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
         for first in range(0, WINDOW * WINDOW, BLOCK_N):
             token = first + tl.arange(0, BLOCK_N)
             keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
-            attn, grad_attn = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid,
+            attn, grad_attn = _attend(queries, g, keys, values, bias, heads, query, token, row_lse, valid,
                                       softmax_scale, WINDOW, PRECISION)
             if sweep == 0:
                 row_sum += tl.sum(attn * grad_attn, 1)
             else:
                 result = dot((attn * (grad_attn - row_sum[:, None])).to(keys.dtype), keys, result, PRECISION)
     store_rows(delta, 0, query, WINDOW * WINDOW, row_sum)
-    grad_q = head_map(grad_q, o_b, o_h, o_d, o_y, o_x, image, head)
+    grad_q = stored_head(grad_q, image, head, heads, height, width, d)
     store_pixels(grad_q, y, x, valid, channels, d, softmax_scale * result)
 
 
 @triton.jit
-def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x,
-                    grad, g_b, g_h, g_d, g_y, g_x, scale, offset, bias, bias_r, bias_h, lse, delta,
-                    grad_q, o_b, o_h, o_d, o_y, o_x, tokens, t_p, t_b, t_h, t_d, t_y, t_x, grad_scale, grad_offset,
-                    table, softmax_scale, heads, height, width, rows, columns, top, left, d, WHOLE: tl.constexpr,
-                    WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+def _windows_kernel(q, k, v, x_b, x_h, x_d, x_y, x_x, grad, scale, offset, bias, lse, delta, grad_q, tokens, grad_scale,
+                    grad_offset, table, images, softmax_scale, heads, height, width, rows, columns, top, left, d,
+                    WHOLE: tl.constexpr, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+                    PRECISION: tl.constexpr):
     """Gradients of sampled keys and values, of scale and offset, of biases, and of q if the window is one block."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-    k, v = head_map(k, k_b, k_h, k_d, k_y, k_x, image, head), head_map(v, v_b, v_h, v_d, v_y, v_x, image, head)
-    q, grad = head_map(q, q_b, q_h, q_d, q_y, q_x, image, head), head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head)
-    grad_q = head_map(grad_q, o_b, o_h, o_d, o_y, o_x, image, head)
+    q = strided_head(q, x_b, x_h, x_d, x_y, x_x, image, head)
+    k = strided_head(k, x_b, x_h, x_d, x_y, x_x, image, head)
+    v = strided_head(v, x_b, x_h, x_d, x_y, x_x, image, head)
+    grad = stored_head(grad, image, head, heads, height, width, d)
+    grad_q = stored_head(grad_q, image, head, heads, height, width, d)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
-    bias += head * bias_h
+    bias += head
     program = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
     table += program * ((2 * WINDOW - 1) * (2 * WINDOW - 1))
     key = tl.program_id(1) * BLOCK_N
@@ -171,7 +177,7 @@ def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v
         y, x, valid = _queries(query, row, column, top, left, size, WINDOW)
         queries, g = load_pixels(q, y, x, valid, channels, d), load_pixels(grad, y, x, valid, channels, d)
         row_lse = load_rows(lse, 0, query, WINDOW * WINDOW)
-        attn, block = _attend(queries, g, keys, values, bias, bias_r, query, token, row_lse, valid, softmax_scale,
+        attn, block = _attend(queries, g, keys, values, bias, heads, query, token, row_lse, valid, softmax_scale,
                               WINDOW, PRECISION)
         for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
         if WHOLE:
@@ -184,8 +190,8 @@ def _windows_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v
         for_key = dot(tl.trans(block), queries, for_key, PRECISION)
         if WHOLE:
             store_pixels(grad_q, y, x, valid, channels, d, softmax_scale * dot(block, keys, None, PRECISION))
-    grad_k = head_map(tokens, t_b, t_h, t_d, t_y, t_x, image, head)
-    grad_v = head_map(tokens + t_p, t_b, t_h, t_d, t_y, t_x, image, head)
+    grad_k = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
+    grad_v = stored_head(tokens, image + images, head, heads, rows * WINDOW, columns * WINDOW, d)
     y, x = positions(token, row, column, WINDOW)
     valid = token < WINDOW * WINDOW
     store_pixels(grad_k, y, x, valid, channels, d, softmax_scale * for_key)
@@ -203,7 +209,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
     """Output, and the log-sum-exp of every query ``(B, nh, nw, heads, window_size ** 2)``."""
     (b, heads), (rows, columns) = q.shape[:2], scale.shape[3:]
     out, lse = empty_map(q, *q.shape), scale.new_empty((b, rows, columns, heads, window_size**2))
-    arguments = *with_strides(q, k, v), scale, offset, *with_strides(bias_table, out), lse, softmax_scale
+    arguments = q, k, v, *q.stride(), scale, offset, bias_table, out, lse, softmax_scale
     launch_windows(_attention_kernel, arguments, q, scale, window_size, top, left, PRECISION=precision_of(q))
     return out, lse
 
@@ -211,10 +217,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
 @kernel_operator('window_attention_rows', mutates_args=('grad_q', ))
 def grad_rows(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
               lse: Tensor, grad_q: Tensor, window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
-    """Writes the gradient of q, and returns the sums of ``P * dP``."""
+    """Writes the gradient of q, and returns the sums of ``P * dP``. ``grad`` and ``grad_q`` are stored."""
     delta = torch.empty_like(lse)
-    arguments = (*with_strides(q, k, v, grad), scale, offset, *with_strides(bias_table), lse, *with_strides(grad_q),
-                 delta, softmax_scale)
+    arguments = q, k, v, *q.stride(), grad, scale, offset, bias_table, lse, grad_q, delta, softmax_scale
     launch_windows(_rows_kernel, arguments, q, scale, window_size, top, left, PRECISION=precision_of(q))
     return delta
 
@@ -231,9 +236,8 @@ def grad_windows(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, o
     grad_scale, grad_offset = (scale.new_empty((blocks, *scale.shape)) for _ in range(2))
     tables = (scale.new_empty if delta is None else scale.new_zeros)(
         (b * rows * columns, heads, blocks, (2 * window_size - 1)**2))
-    arguments = (*with_strides(q, k, v, grad), scale, offset, *with_strides(bias_table), lse,
-                 lse if delta is None else delta, *with_strides(grad_q, tokens), grad_scale, grad_offset, tables,
-                 softmax_scale)
+    arguments = (q, k, v, *q.stride(), grad, scale, offset, bias_table, lse, lse if delta is None else delta, grad_q,
+                 tokens, grad_scale, grad_offset, tables, b, softmax_scale)
     launch_windows(_windows_kernel, arguments, q, scale, window_size, top, left, WHOLE=delta is None,
                    PRECISION=precision_of(q))
     return tokens, grad_scale, grad_offset, tables

@@ -4,8 +4,9 @@ Backward, a token between pixels gives each of them its gradient: at distance ``
 with the weight ``(1 - a) (1 - b)``, which is bilinear interpolation read backwards. Every pixel gathers from the
 windows that reach it, in their order: no atomic additions, and the same bits in every run.
 
-A program has one window of one head and a block of its tokens; ``_pixels_kernel`` a tile of the map. Maps are
-``(B, heads, d, H, W)`` with any strides, windows ``(B, nh, nw, heads)`` with the last fastest.
+A program has one window of one head and a block of its tokens; ``_pixels_kernel`` a tile of the map. Windows are
+``(B, nh, nw, heads)`` with the last fastest. Maps ``(B, heads, d, H, W)`` that kernels sample have any strides; all
+others are stored as ``(B, H, W, heads, d)``, see :func:`empty_map`. Scale and offset are contiguous.
 """
 from collections.abc import Callable
 
@@ -22,9 +23,15 @@ TILE = tl.constexpr(8)  # pixels along a side
 
 
 @triton.jit
-def head_map(x, x_b, x_h, x_d, x_y, x_x, image, head):
+def strided_head(x, x_b, x_h, x_d, x_y, x_x, image, head):
     """A map of one head: where it begins, and its strides."""
     return x + image.to(tl.int64) * x_b + head.to(tl.int64) * x_h, x_d, x_y, x_x
+
+
+@triton.jit
+def stored_head(x, image, head, heads, height, width, d):
+    """The same of a map that is stored as ``(B, H, W, heads, d)``."""
+    return x + (image.to(tl.int64) * height * width * heads + head) * d, 1, width * heads * d, heads * d
 
 
 @triton.jit
@@ -178,12 +185,12 @@ def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
 
 
 @triton.jit
-def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, o_b, o_h, o_d, o_y, o_x, heads, height, width,
-                   rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads, height, width, rows, columns, top,
+                   left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-    features = head_map(features, f_b, f_h, f_d, f_y, f_x, image, head)
-    out = head_map(out, o_b, o_h, o_d, o_y, o_x, image, head)
+    features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
+    out = stored_head(out, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     for first in range(0, BLOCK_N, FEW):
         token = tl.program_id(1) * BLOCK_N + first + tl.arange(0, FEW)
@@ -194,17 +201,17 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, o_b, o
 
 
 @triton.jit
-def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, g_b, g_h, g_d, g_y, g_x, scale, offset, grad_scale,
-                   grad_offset, heads, height, width, rows, columns, top, left, d,
-                   WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_scale, grad_offset, heads, height,
+                   width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr,
+                   BLOCK_D: tl.constexpr):
     """Gradients of scale and offset, from those of sampled features."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-    features = head_map(features, f_b, f_h, f_d, f_y, f_x, image, head)
-    grad = head_map(grad, g_b, g_h, g_d, g_y, g_x, image, head)
+    features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
+    grad = stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     zero = tl.zeros((FEW,), tl.float32)
     sums = add_slopes(features, grad, place, row, column, tl.arange(0, BLOCK_D), (height, width, d),
-                       (zero, zero, zero, zero), WINDOW, BLOCK_N)
+                      (zero, zero, zero, zero), WINDOW, BLOCK_N)
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
@@ -223,21 +230,20 @@ def _reaches(center, spacing, first, WINDOW: tl.constexpr):
 
 
 @triton.jit
-def _pixels_kernel(tokens, t_p, t_b, t_h, t_d, t_y, t_x, scale, offset, out, o_p, o_b, o_h, o_d, o_y, o_x, images,
-                   tiles_y, tiles_x, heads, height, width, rows, columns, top, left, d,
-                   WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, height, width, rows, columns, top, left,
+                   d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Sums over tokens of their weight in a pixel times their gradient; several maps that sampled alike."""
     plane, tile = tl.program_id(0) // (tiles_y * tiles_x), tl.program_id(0) % (tiles_y * tiles_x)
-    part, image, head = plane // heads // images, plane // heads % images, plane % heads
-    tokens = head_map(tokens + part.to(tl.int64) * t_p, t_b, t_h, t_d, t_y, t_x, image, head)
-    out = head_map(out + part.to(tl.int64) * o_p, o_b, o_h, o_d, o_y, o_x, image, head)
+    image, head = plane // heads, plane % heads  # of all maps
+    tokens = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
+    out = stored_head(out, image, head, heads, height, width, d)
     tile_y, tile_x = tile // tiles_x * TILE, tile % tiles_x * TILE
     pixel, channels = tl.arange(0, TILE * TILE), tl.arange(0, BLOCK_D)
     pixel_y, pixel_x = tile_y + pixel // TILE, tile_x + pixel % TILE
     result = tl.zeros((TILE * TILE, BLOCK_D), tl.float32)
     for window in range(0, rows * columns):
         row, column = window // columns, window % columns
-        index = _parameters(image, row, column, head, heads, rows, columns)
+        index = _parameters(image % images, row, column, head, heads, rows, columns)
         y, spacing_y, x, spacing_x = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
         if _reaches(y, spacing_y, tile_y, WINDOW) & _reaches(x, spacing_x, tile_x, WINDOW):
             for first in range(0, WINDOW * WINDOW, BLOCK_N):
@@ -251,9 +257,14 @@ def _pixels_kernel(tokens, t_p, t_b, t_h, t_d, t_y, t_x, scale, offset, out, o_p
 
 
 def empty_map(like: Tensor, *shape: int) -> Tensor:
-    """``(..., heads, C, H, W)``, laid out as ``(..., H, W, heads, C)``."""
-    *first, heads, channels, height, width = shape
-    return like.new_empty((*first, height, width, heads, channels)).movedim((-2, -1), (-4, -3))
+    """``(..., heads, d, H, W)``, stored as ``(..., H, W, heads, d)``."""
+    *first, heads, d, height, width = shape
+    return like.new_empty((*first, height, width, heads, d)).movedim((-2, -1), (-4, -3))
+
+
+def stored(x: Tensor) -> Tensor:
+    """The map ``(..., heads, d, H, W)``, or a copy of it, stored as :func:`empty_map` does."""
+    return x.movedim((-4, -3), (-2, -1)).contiguous().movedim((-2, -1), (-4, -3))
 
 
 def block_size(window_size: int) -> int:
@@ -281,30 +292,31 @@ def launch_windows(kernel: Callable, arguments: tuple, x: Tensor, scale: Tensor,
 
 @kernel_operator('window_sample')
 def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
-    """``(B, heads, C, nh * window_size, nw * window_size)``; scale and offset are contiguous, here and below."""
+    """``(B, heads, d, nh * window_size, nw * window_size)``."""
     rows, columns = scale.shape[3:]
     out = empty_map(features, *features.shape[:3], rows * window_size, columns * window_size)
-    launch_windows(_sample_kernel, (*with_strides(features), scale, offset, *with_strides(out)), features, scale,
-                   window_size, top, left)
+    launch_windows(_sample_kernel, (*with_strides(features), scale, offset, out), features, scale, window_size, top,
+                   left)
     return out
 
 
 @kernel_operator('window_sample_slopes')
 def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
            left: int) -> tuple[Tensor, Tensor]:
-    """Gradients of scale and offset, a part of each for every block of tokens."""
+    """Gradients of scale and offset, a part of each for every block of tokens. ``grad`` is :func:`stored`."""
     grads = [scale.new_empty((num_blocks(window_size), *scale.shape)) for _ in range(2)]
-    launch_windows(_slopes_kernel, (*with_strides(features, grad), scale, offset, *grads), features, scale,
+    launch_windows(_slopes_kernel, (*with_strides(features), grad, scale, offset, *grads), features, scale,
                    window_size, top, left)
     return grads[0], grads[1]
 
 
-@kernel_operator('window_pixels', mutates_args=('out', ))
-def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, out: Tensor, window_size: int, top: int,
-                left: int) -> None:
-    """From gradients of what several maps sampled, ``(maps, B, heads, d, ...)``, to theirs: ``out``."""
-    parts, images, heads, _, *size = out.shape
-    tiles = [triton.cdiv(length, TILE.value) for length in size]
-    launch_windows(_pixels_kernel, (*with_strides(tokens), scale, offset, *with_strides(out), images, *tiles), out,
-                   scale, window_size, top, left, parts * images * heads * tiles[0] * tiles[1],
-                   PRECISION=precision_of(out))
+@kernel_operator('window_pixels')
+def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, width: int, window_size: int, top: int,
+                left: int) -> Tensor:
+    """Gradients of maps ``(maps, B, heads, d, height, width)``, from those of what was sampled, which are stored."""
+    parts, images, heads, d = tokens.shape[:4]
+    out = empty_map(tokens, parts, images, heads, d, height, width)
+    tiles = [triton.cdiv(length, TILE.value) for length in (height, width)]
+    launch_windows(_pixels_kernel, (tokens, scale, offset, out, images, *tiles), out, scale, window_size, top, left,
+                   parts * images * heads * tiles[0] * tiles[1], PRECISION=precision_of(out))
+    return out

@@ -38,7 +38,7 @@ inline ucontext_t scheduler;
 inline std::vector<Fiber> fibers;
 inline std::function<void()> body;
 inline std::vector<unsigned char> shared;
-inline uint64_t exchange[1024][8];  // what the lanes of warps show each other
+inline uint64_t exchange[1024];  // what the lanes of warps show each other
 
 inline void run_body() {
   body();
@@ -111,23 +111,15 @@ using std::min;
 
 inline unsigned char* shared_memory() { return emulated::shared.data() + (64 - uintptr_t(emulated::shared.data()) % 64); }
 
-// Shows a value to the warp, waits, and lets every lane look before the next exchange.
-template <typename Value, typename Look>
-void with_lanes(const Value& value, Look look) {
-  static_assert(sizeof(value) <= sizeof(emulated::exchange[0]), "too large");
-  std::memcpy(emulated::exchange[threadIdx.x], &value, sizeof(value));
-  emulated::wait(emulated::Wait::WARP);
-  look([](unsigned lane) -> const Value& {
-    return *reinterpret_cast<const Value*>(emulated::exchange[threadIdx.x / 32 * 32 + lane]);
-  });
-  emulated::wait(emulated::Wait::WARP);
-}
-
+// Shows a value to the warp, waits, looks, and lets every lane look before the next exchange.
 template <typename A>
 A shuffle_xor(A value, int lanes) {
-  A result;
-  with_lanes(value, [&](auto lane) { result = lane(threadIdx.x % 32 ^ lanes); });
-  return result;
+  static_assert(sizeof(value) <= sizeof(emulated::exchange[0]), "too large");
+  memcpy(&emulated::exchange[threadIdx.x], &value, sizeof(value));
+  emulated::wait(emulated::Wait::WARP);
+  memcpy(&value, &emulated::exchange[threadIdx.x ^ lanes], sizeof(value));
+  emulated::wait(emulated::Wait::WARP);
+  return value;
 }
 
 template <typename A>
@@ -135,56 +127,8 @@ void atomic_add(A* sum, A value) {
   *sum += value;
 }
 
-inline float fast_exponential(float x) { return std::exp(x); }
 inline float exponential(float x) { return std::exp(x); }
 inline double exponential(double x) { return std::exp(x); }
-
-// The two 16-bit elements of a register.
-template <typename T>
-float half_of(uint32_t bits, int which) {
-  T values[2];
-  std::memcpy(values, &bits, sizeof(bits));
-  return float(values[which]);
-}
-
-// PTX manual, matrix fragments for mma.m16n8k16: "groupID" is lane / 4, "threadID_in_group" lane % 4.
-template <typename T>
-void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], T) {
-  struct Fragments {
-    uint32_t a[4], b[2];
-  } own;
-  std::memcpy(own.a, a, sizeof(a));
-  std::memcpy(own.b, b, sizeof(b));
-  const unsigned lane = threadIdx.x % 32;
-  with_lanes(own, [&](auto fragments) {
-    for (int i = 0; i < 4; ++i) {
-      const unsigned row = lane / 4 + (i >= 2 ? 8 : 0), column = lane % 4 * 2 + i % 2;
-      for (unsigned k = 0; k < 16; ++k) {
-        const auto& left = fragments(row % 8 * 4 + k % 8 / 2);
-        const auto& right = fragments(column * 4 + k % 8 / 2);
-        c[i] += half_of<T>(left.a[(row >= 8 ? 1 : 0) + (k >= 8 ? 2 : 0)], k % 2) *
-                half_of<T>(right.b[k >= 8 ? 1 : 0], k % 2);
-      }
-    }
-  });
-}
-
-// PTX manual, ldmatrix with .trans: lane n holds of each matrix rows 2 * (n % 4) and the next, of column n / 4.
-template <int COUNT>
-void load_transposed(uint32_t (&x)[COUNT], const void* row) {
-  const unsigned lane = threadIdx.x % 32;
-  with_lanes(row, [&](auto rows) {
-    for (int matrix = 0; matrix < COUNT; ++matrix) {
-      uint16_t values[2];
-      for (int i = 0; i < 2; ++i) {
-        const void* address = rows(matrix * 8 + lane % 4 * 2 + i);
-        if (uintptr_t(address) % 16) std::abort();
-        std::memcpy(values + i, static_cast<const uint16_t*>(address) + lane / 4, 2);
-      }
-      std::memcpy(x + matrix, values, 4);
-    }
-  });
-}
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,

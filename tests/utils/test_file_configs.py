@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.zoo.file_configs import check_config, parse_config
+from mmvit_backbones.utils.file_configs import check_config, parse_config
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.loading import use_safe_loading
 

@@ -63,7 +63,7 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
         config = parse_config(text)
         check_config(config)
     except ValueError as error:
-        raise UsageError(f'the config in checkpoint {path} cannot be used ({error}): give --config') from error
+        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
     cfg = Config(config)
     _check(cfg, path)
     return cfg

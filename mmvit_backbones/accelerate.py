@@ -3,28 +3,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones import Backbone
-from .backbones.refiner_vit import SharedAttention
-from .ops.refined_attention import affine, fold_refiner, refined_attention_in_chunks
+from .backbones.refiner_vit import Refiner
 
-EXAMPLE_SIZE = 64  # pixels; of the pass that finds which norm follows which convolution
+# Elements of the refiner's wide maps at a time: what stays in the caches of a CPU.
+CHUNK_ELEMENTS = 2**19
+MIN_ROWS = 8  # of a chunk: the rows above and below it are computed for two chunks
+MAPS = 16  # with fewer images in a batch and a single thread, torch leaves 1 x 1 convolutions to MKL
 
 
 def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
-    """Swaps in the modules that are fastest on the device of the model, in place.
+    """Replaces modules by the fastest ones for the device of the model, in place.
 
-    Parameters, buffers and ``state_dict`` stay those of the plain model, and results agree in float32 within 1e-5.
+    Parameters, buffers, hooks and ``state_dict`` stay those of the plain model, and results agree in float32 within
+    1e-5.
 
     On CPUs, in float32, linear layers run in oneDNN as 1 x 1 convolutions: torch hands their products to MKL, which on
     processors of AMD takes twice the time. With ``inference``, their weights are stored a second time, in the layout
-    that oneDNN reads, batch norms are folded into the convolution before them, and Refiner-ViT refines its attention
-    maps in chunks that fit the caches. What was measured is in ``docs/benchmarks.md``. On other devices the model is
-    returned as it is: nothing else is proven.
+    that oneDNN reads, and Refiner-ViT refines its attention maps in chunks that fit the caches. What was measured is in
+    ``docs/benchmarks.md``. On other devices the model is returned as it is: nothing else is proven.
 
     Args:
         model (nn.Module): A backbone or a model that holds one.
-        inference (bool): Also what only works in evaluation mode, which it sets. Training such a model again raises an
-            error.
+        inference (bool): Sets evaluation mode, and uses what is faster without gradients.
 
     Returns:
         nn.Module: The same model.
@@ -45,46 +45,53 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
         raise ValueError(f'model must be on one device, got {sorted(devices)}')
     if inference:
         model.eval()
-    if devices != {'cpu'}:
+    if devices != {'cpu'} or not torch.backends.mkldnn.is_available():
         return model
-    if torch.backends.mkldnn.is_available():
-        for module in model.modules():
-            if type(module) in (nn.Linear, OneDNNLinear):  # not those of adapters and quantizers, nor parametrized ones
-                module.__class__ = PackedLinear if inference else OneDNNLinear
-    if inference:
-        for backbone in [module for module in model.modules() if isinstance(module, Backbone)]:
-            fold_batch_norms(backbone)
+    linear = PackedLinear if inference else OneDNNLinear
+    # By exact type: linear layers of adapters and quantizers, and parametrized ones, stay as they are.
+    fastest = {nn.Linear: linear, OneDNNLinear: linear, Refiner: ChunkedRefiner if inference else Refiner}
+    replaced = {}  # a module that is used at two places has one replacement
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in fastest:
+                setattr(parent, name, replaced.setdefault(child, with_class(child, fastest[type(child)])))
     return model
 
 
-# ---- linear layers
+def with_class(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """Returns a module of a class without state of its own, with the parameters, children and hooks of another."""
+    new = kind.__new__(kind)
+    vars(new).update(vars(module))
+    return new
+
+
+def is_fast_in_onednn(x: Tensor) -> bool:
+    """Not in a graph, which is to hold the formula, nor under autocast, where oneDNN serves anyway."""
+    return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0 and x.ndim > 1
+            and not torch.compiler.is_compiling() and not torch.is_autocast_enabled('cpu'))
 
 
 class OneDNNLinear(nn.Linear):
-    """``nn.Linear`` as a 1 x 1 convolution of a channels-last map, which oneDNN reads and writes without a copy."""
+    """``nn.Linear`` as a 1 x 1 convolution of channels-last maps, which oneDNN reads and writes without a copy."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or not is_for_onednn(x):
-            return F.linear(x, self.weight, self.bias)
-        maps = x.contiguous().view(len(x), -1, *x.shape[-2:]).permute(0, 3, 1, 2)
+        if not is_fast_in_onednn(x) or x.shape[:-1].numel() % MAPS:
+            return super().forward(x)
+        maps = x.reshape(MAPS, -1, 1, self.in_features).permute(0, 3, 1, 2)
         out = F.conv2d(maps, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
-        return out.contiguous().view(*x.shape[:-1], len(self.weight))
+        return out.reshape(*x.shape[:-1], self.out_features)
 
 
 class PackedLinear(OneDNNLinear):
-    """With the weight in the layout that oneDNN reads, made again when the weight has changed; for inference.
-
-    A convolution reorders its weight at every call and, on one thread, is left to MKL.
-    """
+    """With the weight in the layout that oneDNN reads, made again when the weight has changed; without gradients."""
     packed_weight, packed_from = None, None
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.ndim < 2 or not is_for_onednn(x):
+        if torch.is_grad_enabled() or not is_fast_in_onednn(x):
             return super().forward(x)
-        weight = self.weight
-        source = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        source = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
         if self.packed_from != source:
-            self.packed_weight, self.packed_from = torch.ops.mkldnn._reorder_linear_weight(weight), source
+            self.packed_weight, self.packed_from = torch.ops.mkldnn._reorder_linear_weight(self.weight), source
         return torch.ops.mkldnn._linear_pointwise(x, self.packed_weight, self.bias, 'none', [], '')
 
     def __getstate__(self) -> dict:
@@ -92,94 +99,17 @@ class PackedLinear(OneDNNLinear):
         return {**self.__dict__, 'packed_weight': None, 'packed_from': None}
 
 
-def is_for_onednn(x: Tensor) -> bool:
-    """Not while a graph is recorded, which should say what is meant, nor under autocast, where oneDNN serves anyway."""
-    return (not torch.compiler.is_compiling() and x.device.type == 'cpu' and x.dtype == torch.float32
-            and x.numel() > 0 and not torch.is_autocast_enabled('cpu'))
+class ChunkedRefiner(Refiner):
+    """Refines some rows of one image at a time: batch norms in evaluation mode mix neither images nor rows."""
 
-
-# ---- batch norms
-
-
-class Folded(nn.Module):
-    """Computes with what :meth:`fold` made of the weights, which evaluation alone allows."""
-    folded: tuple[Tensor, ...] = ()
-
-    def _apply(self, function, *args, **kwargs) -> nn.Module:
-        self.folded = tuple(function(x) for x in self.folded)
-        return super()._apply(function, *args, **kwargs)
-
-    def train(self, mode: bool = True) -> nn.Module:
-        if mode:
-            raise RuntimeError('the model was accelerated with inference=True and cannot be trained: build it again')
-        return super().train(mode)
-
-
-class FoldedConv2d(Folded, nn.Conv2d):
-    """A convolution with the batch norm after it, whose forward is :class:`FoldedBatchNorm2d`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, *self.folded)
-
-    def fold(self) -> None:
-        scale, shift = affine(*self.norm_after)
-        bias = shift if self.bias is None else scale * self.bias + shift
-        self.folded = (scale[:, None, None, None] * self.weight).to(self.weight.dtype), bias.to(self.weight.dtype)
-
-
-class FoldedBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm that the convolution before it has applied already."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-class ChunkedSharedAttention(Folded, SharedAttention):
-    """Refines its maps with folded norms, in chunks."""
-
-    def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
-        v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        x = refined_attention_in_chunks(prev_attn, v, *self.folded)
-        return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
-
-    def fold(self) -> None:
-        self.folded = fold_refiner(self.refiner, self.norm)
-
-
-def fold_batch_norms(backbone: Backbone) -> None:
-    """Folds every batch norm that reads the output of a convolution and nothing else."""
-    pairs, made = [], {}
-
-    def after_conv(conv: nn.Module, inputs: tuple, out: Tensor) -> None:
-        made[id(out)] = conv, out  # the tensor is kept, so that no other takes its id
-
-    def before_norm(norm: nn.Module, inputs: tuple) -> None:
-        if id(inputs[0]) in made and norm.track_running_stats and norm.affine:
-            pairs.append((made[id(inputs[0])][0], norm))
-
-    shared = [module for module in backbone.modules() if type(module) is SharedAttention]
-    inside = {module for attention in shared for module in attention.modules()}
-    others = [module for module in backbone.modules() if module not in inside]
-    hooks = [module.register_forward_hook(after_conv) for module in others if type(module) is nn.Conv2d]
-    hooks += [module.register_forward_pre_hook(before_norm) for module in others if type(module) is nn.BatchNorm2d]
-    with torch.no_grad():
-        weight = next(backbone.parameters())
-        backbone.forward_stages(weight.new_zeros(1, backbone.in_channels, EXAMPLE_SIZE, EXAMPLE_SIZE))
-    for hook in hooks:
-        hook.remove()
-    for conv, norm in pairs:
-        conv.__class__, norm.__class__ = FoldedConv2d, FoldedBatchNorm2d
-        conv.norm_after = (norm, )  # in a tuple, so that it is no submodule
-    for attention in shared:
-        attention.__class__ = ChunkedSharedAttention
-    if pairs or shared:
-        fold_again(backbone)
-        backbone.register_load_state_dict_post_hook(fold_again)
-
-
-@torch.no_grad()
-def fold_again(backbone: Backbone, *args) -> None:
-    """After weights were loaded."""
-    for module in backbone.modules():
-        if isinstance(module, Folded):
-            module.fold()
+    def forward(self, attn: Tensor) -> Tensor:
+        if self.training or torch.is_grad_enabled() or not is_fast_in_onednn(attn):
+            return super().forward(attn)
+        num_rows, out = attn.shape[2], torch.empty_like(attn)
+        step = max(MIN_ROWS, CHUNK_ELEMENTS // (self.norm1.num_features * num_rows))
+        for image in range(len(attn)):
+            for first in range(0, num_rows, step):
+                last, top = min(first + step, num_rows), max(first - 1, 0)  # the convolution sees a row above and below
+                refined = super().forward(attn[image:image + 1, :, top:last + 1])
+                out[image, :, first:last] = refined[0, :, first - top:last - top]
+        return out

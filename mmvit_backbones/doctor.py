@@ -1,4 +1,4 @@
-"""``python -m mmvit_backbones.doctor``: which frameworks and operator backends run here, and what the others lack."""
+"""``python -m mmvit_backbones.doctor``: checks frameworks and operator backends."""
 import platform
 import sys
 from collections.abc import Callable
@@ -9,13 +9,7 @@ from importlib.metadata import distributions
 
 import torch
 
-from .ops import (
-    backends,
-    library,
-    pooled_attention,
-    residual_attention,
-    residual_window_attention,
-)
+from .ops import backends, library
 from .ops.dispatch import OPERATORS, run_example
 from .utils.installation import PROVIDERS
 from .version import __version__
@@ -23,15 +17,12 @@ from .version import __version__
 # Operators in Triton, by the names and with the examples that they are checked by.
 TRITON_OPERATORS = {
     **{name: partial(run_example, name) for name in OPERATORS},
-    'residual attention': residual_attention.example,
-    'pooled attention': pooled_attention.example,
-    'residual window attention': residual_window_attention.example,
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
 
 def describe_host(package: str) -> str:
-    """Whether a package of OpenMMLab is installed, by which distribution, and whether it can be imported."""
+    """Returns whether a package of OpenMMLab is installed, its distribution, and whether it can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
         more = ' and what docs/pose.md says' if package == 'mmpose' else ''  # pip alone cannot install it
@@ -47,7 +38,7 @@ def describe_host(package: str) -> str:
 
 
 def describe() -> list[str]:
-    """The findings, one line each."""
+    """Returns the findings, one line each."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     lines = [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
@@ -66,7 +57,7 @@ def describe() -> list[str]:
 
 
 def describe_triton(name: str, example: Callable) -> str:
-    """What runs an operator that has Triton kernels."""
+    """Returns the implementation that runs an operator with Triton kernels."""
     if backends.triton is None:
         return 'plain PyTorch on GPUs, since Triton is not installed'
     if not torch.cuda.is_available():
@@ -75,7 +66,7 @@ def describe_triton(name: str, example: Callable) -> str:
 
 
 def describe_check(name: str, example: Callable, device: torch.device) -> str:
-    """What an operator's check says on a GPU, by dtype."""
+    """Returns the result of an operator's self-check on a GPU, by dtype."""
     found = []
     for dtype in backends.TOLERANCES:
         reason = backends.why_not_trusted(name, example, device, dtype)

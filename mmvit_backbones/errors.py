@@ -20,7 +20,7 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 class TrainingError(MMViTError, RuntimeError):
     """A training that cannot go on; the message also names what to try.
 
-    A data loader raises an error of its worker again, with the traceback in the message: only the line itself is kept.
+    A data loader re-raises an error of its worker with the traceback in the message: only the line itself is kept.
     """
 
     def __init__(self, message: str) -> None:

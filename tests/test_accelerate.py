@@ -44,10 +44,11 @@ def test_results_and_state_dict_are_those_of_the_plain_model(network, inference)
             assert close(accelerate(copy.deepcopy(fast), inference=inference)(images), expected, network)
 
 
+@pytest.mark.parametrize('inference', [False, True])
 @pytest.mark.parametrize('network', ['ReSwin', 'RefinerViT', 'ViTAEv2'])
-def test_gradients_are_those_of_the_plain_model(network):
+def test_gradients_are_those_of_the_plain_model(network, inference):
     plain = build(network)
-    fast = accelerate(copy.deepcopy(plain))
+    fast = accelerate(copy.deepcopy(plain), inference)
     images = torch.randn(2, 3, 64, 96)
     for model in (plain, fast):
         sum(out.square().mean() for out in model(images)).backward()
@@ -55,25 +56,29 @@ def test_gradients_are_those_of_the_plain_model(network):
         torch.testing.assert_close(a.grad, e.grad, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize('network', ['ResT', 'RefinerViT', 'ViTAEv2'])
 @torch.no_grad()
-def test_weights_loaded_later_are_folded_too(network):
-    plain = build(network)
-    fast = accelerate(MODELS.build({'type': network, **TINY_CONFIGS[network]}), inference=True)
-    assert any('Folded' in kind.__name__ for kind in kinds(fast)), 'not folded'
+def test_weights_loaded_later_are_used():
+    plain = build('RefinerViT')
+    fast = accelerate(MODELS.build({'type': 'RefinerViT', **TINY_CONFIGS['RefinerViT']}), inference=True)
     images = torch.randn(2, 3, 64, 96)
     fast(images)
     fast.load_state_dict(plain.state_dict())
-    assert close(fast(images), plain(images), network)
+    assert close(fast(images), plain(images), 'RefinerViT')
 
 
-def test_large_maps_are_refined_in_chunks(monkeypatch):
-    from mmvit_backbones.ops import refined_attention
-    plain, images = build('RefinerViT'), torch.randn(2, 3, 160, 96)
-    with torch.no_grad():
-        expected = plain(images)
-        monkeypatch.setattr(refined_attention, 'CHUNK_ELEMENTS', 6 * 61 * 10)
-        assert close(accelerate(plain, inference=True)(images), expected, 'RefinerViT')
+@torch.no_grad()
+def test_large_maps_are_refined_in_chunks():
+    """241 x 241 pairs of tokens, and a chunk at the end that is smaller than the others."""
+    plain, images = build('RefinerViT'), torch.randn(2, 3, 160, 384)
+    assert close(accelerate(copy.deepcopy(plain), inference=True)(images), plain(images), 'RefinerViT')
+
+
+def test_hooks_and_shared_modules_are_kept():
+    linear, calls = torch.nn.Linear(8, 8), []
+    linear.register_forward_hook(lambda *_: calls.append(1))
+    model = accelerate(torch.nn.Sequential(linear, torch.nn.Sequential(linear)))
+    model(torch.randn(16, 8))
+    assert len(calls) == 2 and model[0] is model[1][0] is not linear and model[0].weight is linear.weight
 
 
 def test_what_it_cannot_do_is_refused():
@@ -82,8 +87,6 @@ def test_what_it_cannot_do_is_refused():
     model = build('ResT')
     with pytest.raises(TypeError, match='not compiled'):
         accelerate(torch.compile(model))
-    with pytest.raises(RuntimeError, match='cannot be trained'):
-        accelerate(copy.deepcopy(model), inference=True).train()
     model.norm0.to('meta')
     with pytest.raises(ValueError, match=r"one device, got \['cpu', 'meta'\]"):
         accelerate(model)

@@ -192,6 +192,7 @@ class Backbone(BaseModule):
         """
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(*args)
+        # torch.compile takes no context managers here.
         context = {} if torch.compiler.is_compiling() else {
             'context_fn': lambda: (nullcontext(), without_tracking(block))}
         return checkpoint(block, *args, use_reentrant=False, **context)
@@ -228,7 +229,7 @@ class Backbone(BaseModule):
 
 @contextmanager
 def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Batch norms in training leave their running statistics as they are."""
+    """Batch norms leave their running statistics as they are, and save the same tensors as with tracking."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from .. import layers
 from ..layers import PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
-from ..ops.refined_attention import image_by_image, relu6_
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
@@ -81,8 +80,8 @@ class Refiner(nn.Module):
 
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
-        x = relu6_(self.norm1(self.expand(attn)))
-        x = relu6_(self.norm2(self.depthwise(x)))
+        x = F.relu6(self.norm1(self.expand(attn)))
+        x = F.relu6(self.norm2(self.depthwise(x)))
         return self.norm3(self.project(x)) + attn
 
 
@@ -117,16 +116,16 @@ class SharedAttention(nn.Module):
     def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to the same."""
         v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        x = self.norm(image_by_image(self.refiner, prev_attn)) @ v
+        x = self.norm(self.refiner(prev_attn)) @ v
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
 class Block(layers.Block):
     """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
 
-    def __init__(self, attention: nn.Module, channels: int, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
         # The norm of x / 2 is that of x, but for its epsilon.
-        super().__init__(attention, channels, mlp_ratio, drop_path, eps=4 * NORM_EPS)
+        super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.full((channels, ), 1e-5))
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -195,7 +194,7 @@ class RefinerViT(Backbone):
         self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
         self.blocks = nn.ModuleList(
-            Block((SharedAttention if i % 2 else Attention)(channels, num_heads), channels, arch['mlp_ratio'], rate)
+            Block(channels, (SharedAttention if i % 2 else Attention)(channels, num_heads), arch['mlp_ratio'], rate)
             for i, rate in enumerate(drop_paths))
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)

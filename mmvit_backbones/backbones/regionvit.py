@@ -5,6 +5,7 @@ RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and 
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
-from ..layers.position_bias import resize_bicubic, resize_position_bias
+from ..layers.position_bias import resize_wrapped_table
+from ..layers.resize import interpolate, resize_on_load
 from ..ops.window import crop, relative_position_index
 from .base import Backbone, pyramid
 
@@ -123,6 +125,11 @@ def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, 
     sees = allowed.any(-1, keepdim=True)
     mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
     return WindowMask(sees.to(like.dtype), mask)
+
+
+def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
+    """Convolution of another region, bicubic."""
+    return interpolate(weight, shape[2:], 'bicubic')
 
 
 class Attention(nn.Module):
@@ -283,7 +290,6 @@ class RegionViT(Backbone):
         if len(self.window_sizes) != self.num_stages or min(self.window_sizes) < 1:
             raise ValueError(
                 f'window_size must be one size of at least 1 or {self.num_stages} of them, got {window_size}')
-        self.resize_wrapped = resize_wrapped
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
         self.min_size = self.local_embed.min_size
@@ -296,6 +302,10 @@ class RegionViT(Backbone):
             for i, channels in enumerate(self.channels):
                 self.add_module(f'norm{i}', nn.LayerNorm(channels, eps=MAP_NORM_EPS))
         self.apply(init_linear)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                resize_on_load(module, 'rel_pos', partial(resize_wrapped_table, wrapped=resize_wrapped), dims=[1])
+        resize_on_load(self.region_embed.conv, 'weight', resize_kernel, dims=[2, 3])
         self._register_load_state_dict_pre_hook(self._match_checkpoint)
         self.freeze()
 
@@ -333,22 +343,10 @@ class RegionViT(Backbone):
         return layers
 
     def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
-        """Lets weights of other windows load, and those of a classifier where PEG or stage norms are new."""
+        """Lets weights of a classifier load where PEG or stage norms are new."""
         own = {f'{prefix}{name}': parameter.detach() for name, parameter in self.named_parameters()}
         if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
             return  # a checkpoint of something else: load_state_dict reports what is missing
-        resized = {}
-        for key in own.keys() & state_dict.keys():
-            old, new = state_dict[key], own[key]
-            if old.shape == new.shape or old.shape[0] != new.shape[0]:
-                continue  # nothing to resize, or another network, which load_state_dict reports
-            if key.endswith('.attn.rel_pos'):
-                resized[key] = resize_position_bias(old, new.shape[1], self.resize_wrapped)
-            elif key.endswith('region_embed.conv.weight'):
-                resized[key] = resize_bicubic(old, new.shape[-1])
-        if resized:
-            print_log(f'RegionViT: {len(resized)} tensors resized to windows of {self.window_sizes}', logger='current')
-            state_dict.update(resized)
         for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
             keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
             if keys and not state_dict.keys() & set(keys):

@@ -12,9 +12,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DecomposedPosition, DropPath, Gate, Mlp, drop_path_schedule, init_linear
-from ..ops.pooled_attention import pool_logits, pooled_attention
-from ..ops.split_heads import split_heads
-from ..ops.window import pad_to_multiple
+from ..ops.residual_attention import residual_attention
+from ..ops.window import needs_padding, pad_to_multiple
 from .base import Backbone, pyramid
 
 PATCH_STRIDE = 4
@@ -66,7 +65,6 @@ class PooledAttention(nn.Module):
         super().__init__()
         head_dim = channels // num_heads
         self.num_heads = num_heads
-        self.scale = head_dim**-0.5
         self.strides = query_stride, key_stride
         self.qkv = nn.Linear(in_channels, 3 * channels)
         self.pool_q = HeadPooling(head_dim, query_stride)
@@ -75,24 +73,53 @@ class PooledAttention(nn.Module):
         self.positions = DecomposedPosition(head_dim, pooled(grid, query_stride), pooled(grid, key_stride))
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
-                next_shape: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
 
-        ``prev_logits`` are those of the block before, after :func:`pool_logits`; ``alpha`` is the weight of this
-        block's own. The logits are ``(B, num_heads, h, w, h', w')``, or pooled for a next block whose
-        :meth:`logits_shape` is ``next_shape``.
+        Both logits have the shape ``(B, num_heads, h, w, h', w')``, those of the block before perhaps with one head for
+        all; ``alpha`` weights the own ones.
         """
-        qkv = split_heads(self.qkv(x), self.num_heads)
-        q, k, v = (pool(part) for pool, part in zip((self.pool_q, self.pool_k, self.pool_v), qkv))
-        positions = self.positions(q, k.shape[2:4])
-        x, logits = pooled_attention(q, k, v, prev_logits, alpha, self.scale, positions, next_shape)
-        return self.proj(x.permute(0, 2, 3, 1, 4).flatten(3)), logits
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4)
+                   for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = self.pool_q(q), self.pool_k(k), self.pool_v(v)
+        query_grid, key_grid = q.shape[2:4], k.shape[2:4]
+        bias = self.positions(q, key_grid)
+        q, k, v = (part.flatten(2, 3) for part in (q, k, v))
+        if prev_logits is not None:
+            prev_logits = prev_logits.flatten(4).flatten(2, 3)
+        out, logits = residual_attention(q, k, v, prev_logits, alpha, bias)
+        out = self.proj((out + q).transpose(1, 2).flatten(2)).unflatten(1, query_grid)
+        return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
         """Heads, rows and columns of queries, and of keys, for an input of that grid."""
         query_stride, key_stride = self.strides
         return self.num_heads, *pooled(grid, query_stride), *pooled(grid, key_stride)
+
+
+def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
+    """Logits ``(B, heads, h, w, h', w')`` for a block whose own logits have the shape ``(B, *shape)``.
+
+    Where the number of heads changes, their mean, as one head. Queries and keys by adaptive average pooling.
+    """
+    if logits.shape[1] != shape[0]:
+        logits = logits.mean(1, keepdim=True)
+    for dim, length in enumerate(shape[1:], start=2):
+        logits = adaptive_average(logits, dim, length)
+    return logits
+
+
+def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
+    """Adaptive average pooling along one axis, which may also become longer: from n to 2 n, each twice."""
+    given = x.shape[dim]
+    if given == length:
+        return x
+    if not needs_padding(given % length):
+        return x.unflatten(dim, (length, -1)).mean(dim + 1)
+    # Output i averages what overlaps with it, where both fill the same line. Deterministic, with sizes of any kind.
+    offset = (torch.arange(length, device=x.device) * given)[:, None] - torch.arange(given, device=x.device) * length
+    overlaps = ((offset < length) & (offset > -given)).to(x.dtype)
+    return (x.transpose(dim, -1) @ (overlaps / overlaps.sum(1, keepdim=True)).T).transpose(dim, -1)
 
 
 class Block(nn.Module):
@@ -109,11 +136,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor,
-                next_shape: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits, or pooled."""
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits."""
         y = self.norm1(x)
-        attn, logits = self.attn(y, prev_logits, alpha, next_shape)
+        attn, logits = self.attn(y, prev_logits, alpha)
         if self.proj is not None:
             x = self.proj(y)  # of the normalized input, as published
         if self.query_stride > 1:
@@ -127,8 +153,8 @@ class Block(nn.Module):
 class ReMViTv2(Backbone):
     """ReMViTv2, an MViTv2 that blends each block's attention logits with those of the block before.
 
-    ``S_i = g q k^T / sqrt(d) + (1 - g) resize(S_{i-1}) + P_i`` with one learned ``g`` for all blocks and the
-    decomposed relative positions ``P_i``, which are handed on with the rest.
+    ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i`` with one learned ``alpha`` for all blocks and
+    the decomposed relative positions ``P_i``, which are handed on with the rest.
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
@@ -172,13 +198,11 @@ class ReMViTv2(Backbone):
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
-        logits, shape, alpha = None, None, self.gate()
+        logits, alpha = None, self.gate()
         for number, block in enumerate(self.blocks, start=1):
             if logits is not None:  # before the block, so that the map of the block before is free to go
-                logits = pool_logits(logits, shape)
-            grid = pooled(x.shape[1:3], block.query_stride)
-            shape = self.blocks[number].attn.logits_shape(grid) if number < len(self.blocks) else None
-            x, logits = self.run_block(block, x, logits, alpha, shape)
+                logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
+            x, logits = self.run_block(block, x, logits, alpha)
             if number in self.stage_ends:
                 yield x
 

@@ -51,7 +51,7 @@ class Stem(nn.Module):
         return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
 
 
-class PatchEmbed(nn.Module):
+class Downsample(nn.Module):
     """Halves the grid between two stages: convolution, batch norm, pixel attention."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -68,10 +68,10 @@ class PatchEmbed(nn.Module):
 class ReducedAttention(nn.Module):
     """What the attention of both versions has in common: queries of all tokens, keys and values of a smaller map.
 
-    Its sides are smaller by ``reduction``, which is 1 or even; ``norm_eps`` is that of the LayerNorm after it.
+    Its sides are smaller by ``reduction``, which is 1 or even; ``eps`` is that of the LayerNorm after it.
     """
 
-    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
+    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.reduction = reduction
@@ -79,7 +79,7 @@ class ReducedAttention(nn.Module):
         if reduction > 1:
             self.sr = nn.Conv2d(
                 channels, channels, reduction + 1, stride=reduction, padding=reduction // 2, groups=channels)
-            self.sr_norm = nn.LayerNorm(channels, eps=norm_eps)
+            self.sr_norm = nn.LayerNorm(channels, eps=eps)
         self.kv = nn.Linear(channels, 2 * channels)
         self.proj = nn.Linear(channels, channels)
 
@@ -101,8 +101,8 @@ class EMSA(ReducedAttention):
     ``IN(softmax(conv(q k^T / sqrt(d)))) v``.
     """
 
-    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
-        super().__init__(channels, num_heads, reduction, norm_eps)
+    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
+        super().__init__(channels, num_heads, reduction, eps)
         self.scale = (channels // num_heads)**-0.5
         if num_heads > 1:
             self.mix_heads = nn.Conv2d(num_heads, num_heads, 1)
@@ -150,7 +150,7 @@ class ResT(Backbone):
     }
     stem = ('patch_embeds.0', )
     # What version 2 replaces.
-    stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSA
+    stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
 
     def __init__(self, arch: str | dict = 'lite', *, out_norm: str | None = 'in_stream', drop_path_rate: float = 0.1,
@@ -164,11 +164,11 @@ class ResT(Backbone):
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
-        self.patch_embeds.extend(self.patch_embed_type(before, after) for before, after in pairwise(self.channels))
+        self.patch_embeds.extend(self.downsample_type(before, after) for before, after in pairwise(self.channels))
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                Block(self.attention_type(c, num_heads, reduction, self.norm_eps), c, arch['mlp_ratio'], drop_path,
+                Block(c, self.attention_type(c, num_heads, reduction, self.norm_eps), arch['mlp_ratio'], drop_path,
                       self.norm_eps) for drop_path in stage_drop_paths)
             for c, num_heads, reduction, stage_drop_paths in zip(
                 self.channels, arch['num_heads'], arch['reductions'], drop_paths))

@@ -34,7 +34,7 @@ class Stem(nn.Module):
         return self.norm3(self.pos(self.conv3(x)).permute(0, 2, 3, 1))
 
 
-class PatchEmbed(nn.Module):
+class Downsample(nn.Module):
     """Halves the grid between two stages: convolution, pixel attention, LayerNorm."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -55,10 +55,10 @@ class EMSAv2(ReducedAttention):
     convolution and a pixel shuffle.
     """
 
-    def __init__(self, channels: int, num_heads: int, reduction: int, norm_eps: float) -> None:
-        super().__init__(channels, num_heads, reduction, norm_eps)
+    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
+        super().__init__(channels, num_heads, reduction, eps)
         self.up = nn.Conv2d(channels, channels * reduction**2, 3, padding=1, groups=channels)
-        self.up_norm = nn.LayerNorm(channels, eps=norm_eps)
+        self.up_norm = nn.LayerNorm(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized map ``(B, H, W, C)`` to the same."""
@@ -103,7 +103,7 @@ class ResTv2(ResT):
         'base': dict(embed_dims=96, depths=[1, 3, 16, 3], **HEADS),
         'large': dict(embed_dims=128, depths=[2, 3, 16, 2], **{**HEADS, 'num_heads': [2, 4, 8, 16]}),
     }
-    stem_type, patch_embed_type, attention_type = Stem, PatchEmbed, EMSAv2
+    stem_type, downsample_type, attention_type = Stem, Downsample, EMSAv2
     norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 
     def __init__(self, arch: str | dict = 'tiny', *, out_norm: str | None = 'side', **kwargs) -> None:

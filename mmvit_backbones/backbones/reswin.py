@@ -9,9 +9,19 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, RelativePositionBias
-from ..ops.residual_window_attention import residual_window_attention
-from ..ops.window import at_most, needs_padding, shifted_window_mask, to_multiple
+from ..layers import RelativePositionBias, ResidualAttentionBlock
+from ..ops.residual_attention import residual_attention
+from ..ops.window import (
+    at_most,
+    crop,
+    cyclic_shift,
+    needs_padding,
+    pad_to_multiple,
+    shifted_window_mask,
+    to_multiple,
+    window_partition,
+    window_reverse,
+)
 from .swin import NORM_EPS, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
@@ -24,25 +34,31 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
-        self.scale = (channels // num_heads)**-0.5
         self.qkv = nn.Linear(channels, 3 * channels)
         self.position_bias = RelativePositionBias(window_size, num_heads)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None,
-                shifted: tuple[int, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Keeps the shape ``(B, H, W, C)``; gives the logits, too, ``(B, windows, num_heads, N, N)``, without mask.
+    def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
+                mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``(B, H, W, C)`` and the logits of the block before to the same.
 
-        ``prev_logits`` are those of the block before, with its numbers of windows and heads. ``shifted`` says by how
-        many tokens the windows are shifted, and has their mask ``(windows, 1, N, N)``.
+        Logits are ``(B, windows, num_heads, N, N)``. The windows are shifted by ``shift`` tokens where there is a
+        ``mask`` ``(windows, 1, N, N)``, which is not handed on.
         """
+        height, width = x.shape[1:3]
+        x = pad_to_multiple(x, self.window_size)  # padded tokens are attended to, as in the authors' code
+        padded = x.shape[1:3]
+        if mask is not None:
+            x = cyclic_shift(x, shift)
+        q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         bias = self.position_bias()
         if prev_logits is not None:
-            rows, columns = (to_multiple(n, self.window_size) // self.window_size for n in x.shape[1:3])
-            prev_logits, bias = select_maps(prev_logits, rows * columns, self.num_heads), ALPHA * bias
-        x, logits = residual_window_attention(x, self.qkv, prev_logits, ALPHA, self.scale, bias, self.window_size,
-                                              shifted)
-        return self.proj(x), logits
+            prev_logits, bias = select_maps(prev_logits, *q.shape[1:3]), ALPHA * bias
+        out, logits = residual_attention(q, k, v, prev_logits, ALPHA, bias, mask)
+        x = window_reverse(out, self.window_size, *padded)
+        if mask is not None:
+            x = cyclic_shift(x, -shift)
+        return self.proj(crop(x, height, width)), logits
 
 
 def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
@@ -50,8 +66,6 @@ def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     if logits.shape[1:3] == (num_windows, num_heads):
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
-    if not torch.compiler.is_compiling() and logits.shape[1] % count == 0:
-        return logits[:, ::logits.shape[1] // count].unflatten(1, (num_windows, num_heads))
     index = torch.arange(count, device=logits.device) * logits.shape[1] // count
     return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
 
@@ -90,24 +104,24 @@ class ReSwin(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         attn = WindowAttention(channels, num_heads, self.window_size)
-        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS)
+        return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
         logits = None
         for stage in self.stages:
-            shifted = self.shifted_windows(x)
+            shift, mask = self.shifted_windows(x)
             for i, block in enumerate(stage.blocks):
-                x, logits = self.run_block(block, x, logits, shifted if i % 2 else None)
+                x, logits = self.run_block(block, x, logits, shift, mask if i % 2 else None)
             yield x
             x = stage.downsample(x)
 
-    def shifted_windows(self, x: Tensor) -> tuple[int, Tensor] | None:
-        """Shift and mask of every second block of a stage; none where one window spans a side."""
+    def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
+        """Shift and mask of every second block of a stage; no mask where one window spans a side."""
         height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
         for length in (height, width):
             shift = shift * at_most(length // self.window_size - 1, 1)
         if not needs_padding(shift):
-            return None
+            return 0, None
         return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, Gate, GlobalAttention, PatchEmbed, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import (
+    Gate,
+    GlobalAttention,
+    ResidualAttentionBlock,
+    TokenEmbed,
+    drop_path_schedule,
+    init_linear,
+    trunc_normal_,
+)
 from ..ops.residual_attention import residual_attention
 from .base import Backbone
 
@@ -23,7 +31,7 @@ class Attention(GlobalAttention):
         """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        x, logits = residual_attention(q, k, v, prev_logits, alpha, self.scale)
+        x, logits = residual_attention(q, k, v, prev_logits, alpha)
         return self.proj(x.transpose(1, 2).flatten(2)), logits
 
 
@@ -31,9 +39,9 @@ class Attention(GlobalAttention):
 class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
 
-    ``S_i = g q k^T / sqrt(d) + (1 - g) S_{i-1}`` with one learned ``g`` for all blocks. It has no class token;
-    the classifier reads the mean of the tokens after the last norm. The network gives one map:
-    ``SimpleFeaturePyramid`` makes a pyramid of it. Images are padded to whole patches with zeros, right and bottom.
+    ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}`` with one learned ``alpha`` for all blocks. It has no class
+    token; the classifier reads the mean of the tokens after the last norm. The network returns one map, of which
+    ``SimpleFeaturePyramid`` makes a pyramid. Images are padded to whole patches with zeros, right and bottom.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
@@ -56,11 +64,12 @@ class ReViT(Backbone):
         channels, num_heads = arch['embed_dims'], arch['num_heads']
         super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
 
-        self.patch_embed = PatchEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
+        self.patch_embed = TokenEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.gate = Gate()
         self.blocks = nn.ModuleList(
-            Block(Attention(channels, channels, num_heads), channels, arch['mlp_ratio'], rate, NORM_EPS)
+            ResidualAttentionBlock(
+                channels, Attention(channels, channels, num_heads), arch['mlp_ratio'], rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)

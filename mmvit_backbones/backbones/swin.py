@@ -6,25 +6,12 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from ..layers import drop_path_schedule
+from ..layers import PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
 from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
-
-
-class PatchEmbed(nn.Module):
-    """Pixels to tokens: convolution with kernel and stride 4, then LayerNorm."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, PATCH_SIZE, stride=PATCH_SIZE)
-        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
-
-    def forward(self, images: Tensor) -> Tensor:
-        images = pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2)
-        return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
 
 class PatchMerging(nn.Module):
@@ -55,7 +42,7 @@ class SwinBase(Backbone):
         super().__init__(**pyramid(arch), **kwargs)
 
         self.window_size = window_size
-        self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
+        self.patch_embed = PatchEmbed(self.in_channels, self.channels[0], PATCH_SIZE, NORM_EPS)
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList()
         for channels, num_heads, rates in zip(self.channels, arch['num_heads'], drop_paths):

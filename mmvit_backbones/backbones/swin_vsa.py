@@ -5,10 +5,28 @@ frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors
 neither code nor weights: how the two are put together here is this package's own definition.
 """
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
-from ..layers import Block, ContextPosition, VariedSizeWindowAttention, init_linear, reset_projections
+from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear, reset_projections
 from .swin import NORM_EPS, SwinBase
+
+
+class VSABlock(nn.Module):
+    """Swin's block with a position encoding before attention and its norm."""
+
+    def __init__(self, channels: int, position: nn.Module, attn: nn.Module, mlp_ratio: int, drop_path: float) -> None:
+        super().__init__()
+        self.position = position
+        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.attn = attn
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.mlp = Mlp(channels, mlp_ratio * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(B, H, W, channels)``."""
+        x = x + self.drop_path(self.attn(self.norm1(self.position(x))))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -48,5 +66,5 @@ class SwinVSA(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         attn = VariedSizeWindowAttention(channels, channels, num_heads, self.window_size)
-        position = ContextPosition(channels) if self.context_position else None
-        return Block(attn, channels, mlp_ratio, drop_path, NORM_EPS, position=position)
+        position = ContextPosition(channels) if self.context_position else nn.Identity()
+        return VSABlock(channels, position, attn, mlp_ratio, drop_path)

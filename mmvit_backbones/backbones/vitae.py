@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import GlobalAttention, LinearAttention, PatchEmbed, drop_path_schedule, init_linear
+from ..layers import GlobalAttention, LinearAttention, TokenEmbed, drop_path_schedule, init_linear
 from ..layers.vitae_cell import PYRAMIDS, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from ..ops.window import pad_to_multiple
 from .base import Backbone
@@ -35,10 +35,10 @@ def reduction_cell(stage: int, in_channels: int, width: int, channels: int) -> n
     pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
-    return ReductionCell(
-        pyramid, LinearAttention(pyramid.out_channels, channels, REDUCTION_DROP_RATE),
-        ConvBranch([in_channels, width, width, channels], groups=1, strides=[2, pyramid.stride // 2, 1],
-                   norms=[False, True], last_act=True), channels, REDUCTION_DROP_RATE)
+    attn = LinearAttention(pyramid.out_channels, channels, REDUCTION_DROP_RATE)
+    conv_branch = ConvBranch([in_channels, width, width, channels], groups=1, strides=[2, pyramid.stride // 2, 1],
+                             norms=[False, True], last_act=True)
+    return ReductionCell(channels, pyramid, attn, conv_branch, REDUCTION_DROP_RATE)
 
 
 class PlainCell(NormalCell):
@@ -111,7 +111,7 @@ class ViTAE(Backbone):
                 map(reduction_cell, range(self.num_stages), [self.in_channels, *channels], widths, channels))
             self.stem = ('reductions.0', )
         else:
-            self.patch_embed = PatchEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
+            self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         c, hidden = channels[-1], arch['mlp_ratio'] * channels[-1]
         kind, conv_channels = (NormalCell, [c, hidden, c, c]) if widths else (PlainCell, [c, hidden, c])

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
-from ..layers.vitae_cell import PYRAMIDS, ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import PYRAMIDS, ConvBranch, NormalCell, PyramidReduction, ReductionCell
 from .base import Backbone, pyramid
 
 NORMAL_GROUPS = [1, 32, 64, 128]
@@ -62,15 +62,12 @@ class ViTAEv2(Backbone):
     }
 
     stem = ('stages.0.reduction', )
-    context_position = False  # a setting of ViTAEv2VSA, as is ``wide_conv``
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         if len(arch['depths']) != len(PYRAMIDS):
             raise ValueError(f'arch: every list needs {len(PYRAMIDS)} entries, got {arch}')
-        if not set(arch.get('attention', ())) <= {'window', 'global'}:
-            raise ValueError(f"arch: attention must be 'window' or 'global', got {arch['attention']}")
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(**pyramid(arch), **kwargs)
@@ -88,25 +85,35 @@ class ViTAEv2(Backbone):
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
         channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]
         pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
-        attn = self.attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
-        conv_width = 2 * channels if self.arch.get('wide_conv') else width
-        conv_branch = ConvBranch([in_channels, conv_width, conv_width, channels], REDUCTION_GROUPS[stage],
+        attn = self.make_attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
+        width = self.reduction_width(stage)
+        conv_branch = ConvBranch([in_channels, width, width, channels], REDUCTION_GROUPS[stage],
                                  strides=[2, pyramid.stride // 2, 1])
-        position = ContextPosition(pyramid.out_channels) if self.context_position else None
-        return ReductionCell(pyramid, attn, conv_branch, channels, position=position)
+        return ReductionCell(channels, pyramid, attn, conv_branch, position=self.make_position(pyramid.out_channels))
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
         channels = self.channels[stage]
-        attn = self.attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
+        attn = self.make_attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
         conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
-        position = ContextPosition(channels) if self.context_position else None
-        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path, position)
+        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path, self.make_position(channels))
 
-    def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
+    def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         """From ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
-        if self.arch['attention'][stage] == 'window':
-            return WindowAttention(in_channels, self.channels[stage], num_heads, self.window_size)
-        return GlobalAttention(in_channels, self.channels[stage], num_heads, qkv_bias=not reduces, value_skip=reduces)
+        channels, kind = self.channels[stage], self.arch['attention'][stage]
+        if kind == 'window':
+            return WindowAttention(in_channels, channels, num_heads, self.window_size)
+        if kind == 'global':
+            return GlobalAttention(in_channels, channels, num_heads, qkv_bias=not reduces, value_skip=reduces)
+        raise ValueError(f"arch: attention must be 'window' or 'global', got {kind!r}")
+
+    def make_position(self, channels: int) -> nn.Module:
+        """Position encoding before attention and its norm: none."""
+        return nn.Identity()
+
+    def reduction_width(self, stage: int) -> int:
+        """Channels inside the convolutions of a reduction cell."""
+        return self.arch['pyramid_dims'][stage]
+
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)

@@ -5,7 +5,7 @@ VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al.,
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..layers import VariedSizeWindowAttention, reset_projections
+from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
 from .vitaev2 import SETTINGS, ViTAEv2
 
 
@@ -54,6 +54,12 @@ class ViTAEv2VSA(ViTAEv2):
         super().__init__(arch, **kwargs)
         reset_projections(self)
 
-    def attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
+    def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,
                                          self.window_padding, self.offset_divisor)
+
+    def make_position(self, channels: int) -> nn.Module:
+        return ContextPosition(channels) if self.context_position else nn.Identity()
+
+    def reduction_width(self, stage: int) -> int:
+        return 2 * self.channels[stage] if self.arch['wide_conv'] else super().reduction_width(stage)

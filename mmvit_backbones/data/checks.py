@@ -1,4 +1,4 @@
-"""See that the data of a config is there and can be trained on, before anything starts."""
+"""Checks the data of a config before training starts."""
 import json
 import math
 import os
@@ -20,7 +20,7 @@ IGNORED = 255  # mmseg's label for what belongs to no class
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """Refuse a config whose data, of some of 'train', 'val' and 'test', is missing or, with ``content``, wrong."""
+    """Raises UsageError if the data of a split ('train', 'val', 'test') is missing or, with ``content``, invalid."""
     for split in splits:
         for dataset in datasets_of(cfg, split):
             if dataset.get('backend_args'):
@@ -36,7 +36,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
 
 
 def _paths(dataset: dict) -> list[str]:
-    """List the files and folders (these end with a slash) that a dataset reads, annotations first."""
+    """Returns the files and folders (with a trailing slash) of a data set, annotations first."""
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     folders = prefix.values() if isinstance(prefix, dict) else [prefix]
     names = [dataset['ann_file']] if dataset.get('ann_file') else []
@@ -45,7 +45,7 @@ def _paths(dataset: dict) -> list[str]:
 
 
 def annotation_errors(dataset: dict) -> Iterator[str]:
-    """Go through the mistakes in the annotations of a dataset config; one process looks for them."""
+    """Yields the errors in the annotations of a data set config, in the first process only."""
     is_coco = dataset['type'].startswith('Coco') and str(dataset.get('ann_file')).endswith('.json')
     if is_coco and os.environ.get('RANK', '0') == '0':
         file, *folders = map(osp.expanduser, _paths(dataset))
@@ -53,7 +53,7 @@ def annotation_errors(dataset: dict) -> Iterator[str]:
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
-    """What is wrong with the files of a sample, of which the data set's entry and number of classes come, or ''."""
+    """Returns the error in the files of a sample (data set entry, number of classes), or ''."""
     info, num_classes = sample
     try:
         image = _read(info['img_path'], flag='color')
@@ -73,7 +73,7 @@ def sample_error(sample: tuple[dict, int]) -> str:
 
 
 def _read(path: str, **how: str) -> np.ndarray:
-    """Read an image as the frameworks do, and refuse what they complete with gray."""
+    """Reads an image like the frameworks, but refuses truncated files, which they fill with gray."""
     import mmcv
     check_image(path)
     image = mmcv.imread(path, **how)
@@ -83,7 +83,7 @@ def _read(path: str, **how: str) -> np.ndarray:
 
 
 def check_mask(path: str | Path, mask: np.ndarray, last: float) -> None:
-    """Refuse a mask of several channels, or with labels above the last class."""
+    """Raises UsageError if a mask has several channels, or labels above the last class."""
     if mask.ndim > 2:
         raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')
     if wrong := [int(label) for label in np.unique(mask) if label > last and label != IGNORED]:
@@ -125,7 +125,7 @@ def _layout(path: str, dataset: dict, root: str) -> str:
 
 
 def read_coco(file: str) -> dict:
-    """What a COCO file holds; one in another format is refused."""
+    """Returns the content of a COCO file; raises UsageError for other formats."""
     try:
         with open(file, encoding='utf-8') as stream:
             content = json.load(stream)
@@ -139,7 +139,7 @@ def read_coco(file: str) -> dict:
 
 
 def coco_errors(file: str, folder: str) -> Iterator[str]:
-    """One line for each kind of mistake in a COCO file, whose images are in a folder, that would stop a training."""
+    """Yields one line per kind of error in a COCO file, with images in ``folder``, that would stop training."""
     try:
         content = read_coco(file)
     except UsageError as error:
@@ -167,7 +167,7 @@ def coco_errors(file: str, folder: str) -> Iterator[str]:
 
 
 def coco_left_out(file: str) -> Counter:
-    """How many annotations of a sound COCO file mmdet leaves out, by the reason."""
+    """Counts the annotations of a valid COCO file that mmdet leaves out, by reason."""
     content = read_coco(file)
     sizes = {image['id']: (image.get('width', math.inf), image.get('height', math.inf)) for image in content['images']}
     categories = {category['id'] for category in content['categories']}
@@ -188,7 +188,7 @@ def coco_left_out(file: str) -> Counter:
 
 
 def _missing(folder: str, names: list[str]) -> list[str]:
-    """The files that are not in a folder; each folder in it is listed once."""
+    """Returns the files that are not in a folder, listing each subfolder once."""
     there = dict.fromkeys((osp.dirname(name) for name in names), ())
     for part in there:
         with suppress(OSError), os.scandir(osp.join(folder, part)) as entries:
@@ -206,7 +206,7 @@ def _are_finite(values) -> bool:
 
 
 def _is_segmentation(segmentation, size: list[int] | None) -> bool:
-    """Polygons, a run-length encoding of the image's size, or nothing."""
+    """Returns whether this is polygons, a run-length encoding of the image's size, or None."""
     if isinstance(segmentation, dict):
         return 'counts' in segmentation and (size is None or segmentation.get('size') == size)
     return segmentation is None or isinstance(segmentation, list) and all(map(_are_finite, segmentation))

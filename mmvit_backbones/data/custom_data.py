@@ -1,4 +1,4 @@
-"""Point a config to data of one's own, or to the folder of a standard data set."""
+"""Changes a config to custom data, or to another folder of its data set."""
 import os.path as osp
 from pathlib import Path
 
@@ -25,14 +25,14 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
 
 
 def use_class_folder(cfg: Config, folder: str) -> None:
-    """Train a classifier on images in `train/CLASS/` and `val/CLASS/` of a folder."""
+    """Sets the data of a classifier to images in ``train/CLASS/`` and ``val/CLASS/`` of a folder."""
     _check_scope(cfg, 'mmpretrain', '--class-folder is for classifiers')
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
         raise UsageError(f'--class-folder: {cfg.filename} needs token labels next to the images; tools/'
                          'make_token_labels.py makes them, and --cfg-options names their folders')
     classes = _class_folders(folder, 'train')
     if unknown := set(_class_folders(folder, 'val')) - set(classes):
-        raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
+        raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ lacks')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
             _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part)
@@ -44,7 +44,7 @@ def use_class_folder(cfg: Config, folder: str) -> None:
 
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
-    """Train a detector on `train/` and `val/` with `annotations/instances_{train,val}.json`, which name the classes."""
+    """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``."""
     _check_scope(cfg, 'mmdet', '--coco-folder is for detectors')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
@@ -60,9 +60,9 @@ def use_coco_folder(cfg: Config, folder: str) -> None:
 
 
 def use_seg_folder(cfg: Config, folder: str) -> None:
-    """Train a segmenter on `images/{train,val}/`, `masks/{train,val}/` and `classes.txt`, with a name in each line.
+    """Sets the data of a segmenter to ``images/{train,val}/``, ``masks/{train,val}/`` and the names in ``classes.txt``.
 
-    A mask is a PNG of the image's name, whose values are the numbers of the classes from 0 (255 is ignored).
+    Masks are PNG files with the images' names and class indices from 0 as values (255 is ignored).
     """
     _check_scope(cfg, 'mmseg', '--seg-folder is for segmenters')
     classes = _read_class_names(folder)
@@ -79,7 +79,7 @@ def use_seg_folder(cfg: Config, folder: str) -> None:
 
 
 def use_data_root(cfg: Config, folder: str) -> None:
-    """Look for the data set of a config in FOLDER."""
+    """Sets the folder of a config's data set."""
     for split, _ in SPLITS:
         for dataset in datasets_of(cfg, split):
             old = dataset.get('data_root') or ''
@@ -99,7 +99,7 @@ def _check_scope(cfg: Config, scope: str, reason: str) -> None:
 
 
 def _replace(dataset: dict, **new) -> None:
-    """Make another data set of one, which takes over what is done with the images and which are taken."""
+    """Replaces a data set config in place; pipeline and selection of samples are kept."""
     kept = {key: dataset[key] for key in ('pipeline', 'indices') if key in dataset}
     dataset.clear()
     dataset.update(kept, **new)
@@ -119,7 +119,7 @@ def _set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
 
 
 def _class_folders(folder: str, part: str) -> tuple[str, ...]:
-    """The classes in a part, each of which has an image."""
+    """Returns the classes in a split; raises UsageError if one has no image."""
     root = Path(folder, part)
     if not root.is_dir():
         raise UsageError(f'--class-folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
@@ -142,7 +142,7 @@ def _read_class_names(folder: str) -> tuple[str, ...]:
 
 
 def _check_masks(folder: str, part: str, num_classes: int) -> str:
-    """Every image has a mask, whose values are numbers of classes; returns the suffix of the images."""
+    """Checks that every image has a mask of class indices, and returns the suffix of the images."""
     images = sorted(path for path in Path(folder, 'images', part).glob('*') if path.suffix.lower() in SUFFIXES)
     if not images:
         raise UsageError(f'--seg-folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
@@ -161,7 +161,7 @@ def _check_masks(folder: str, part: str, num_classes: int) -> str:
 
 
 def _read_coco_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
-    """The names of the classes, which both splits must share, in the order of the training annotations."""
+    """Returns the names of the classes, which both splits must share, in the order of the training annotations."""
     train, val = (read_coco(osp.join(folder, f'annotations/instances_{split}.json')) for split in ('train', 'val'))
     classes = tuple(category['name'] for category in train['categories'])
     missing = {category['name'] for category in val['categories']} - set(classes)

@@ -1,4 +1,4 @@
-"""ImageNet's classes in other images: ImageNet-V2, -A, -R, -Sketch and -C, as their authors pack them."""
+"""Data sets with ImageNet's classes: ImageNet-V2, -A, -R, -Sketch and -C, in their authors' layouts."""
 import os
 from pathlib import Path
 
@@ -10,13 +10,13 @@ SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 @DATASETS.register_module()
 class ImageNetVariant(BaseDataset):
-    """Images in folders that are called after ImageNet-1k's classes, of which some may be missing.
+    """Images in folders named after ImageNet-1k's classes, some of which may be missing.
 
-    An image is, at any depth, in a folder with the class's WordNet number (``n01440764``) or its number from 0 (as in
-    ImageNet-V2). ``metainfo['labels']`` lists the classes that there are.
+    An image is, at any depth, in a folder named by the class's WordNet id (``n01440764``) or its index from 0 (as in
+    ImageNet-V2). ``metainfo['labels']`` lists the classes that occur.
 
     Args:
-        data_root (str): A folder with such folders.
+        data_root (str): Root of these folders.
         **kwargs: MMEngine's.
 
     Raises:

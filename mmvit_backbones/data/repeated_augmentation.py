@@ -1,4 +1,4 @@
-"""Repeated augmentation (Hoffer et al., CVPR 2020, arXiv 1901.09335), as DeiT and RegionViT use it."""
+"""Repeated augmentation (Hoffer et al., CVPR 2020, arXiv 1901.09335) of DeiT and RegionViT."""
 from collections.abc import Iterator, Sized
 
 import torch
@@ -10,15 +10,15 @@ BATCH = 256  # an epoch is cut to whole batches of this size, whatever the batch
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugmentationSampler(DefaultSampler):
-    """Shows each image several times in a row, augmented differently, and never twice to one of several processes.
+    """Repeats each image, to be augmented differently; with several processes, the repetitions go to different ones.
 
-    An epoch has as many samples as the data set, cut to whole batches of 256, from a third of its images. That cut is
-    what differs from mmpretrain's ``RepeatAugSampler``, which shows some more of the same sequence.
+    An epoch has as many samples as the data set, rounded down to a multiple of 256, from a third of its images.
+    mmpretrain's ``RepeatAugSampler`` keeps some more of the same sequence.
 
     Args:
         dataset (Sized): At least 256 images.
-        num_repeats (int): How often an image is shown.
-        seed (int | None): Added to the number of the epoch, the same for all processes; None draws one.
+        num_repeats (int): Number of repetitions of an image.
+        seed (int | None): Seed, the same for all processes, added to the epoch; None draws one.
 
     Raises:
         ValueError: If the data set is too small.

@@ -1,10 +1,10 @@
-"""Images of one size, or of two: one for landscape and one for portrait ones."""
+"""Resizing of landscape and portrait images to different sizes."""
 from mmengine.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
 class ResizeByOrientation:
-    """Resizes an image to ``scale``, and one that is taller than wide to ``scale`` turned.
+    """Resizes landscape images to ``scale``, and portrait images to ``scale`` with width and height exchanged.
 
     Args:
         scale (tuple[int, int]): Width and height, in pixels.
@@ -17,6 +17,6 @@ class ResizeByOrientation:
             for size in (scale, scale[::-1]))
 
     def __call__(self, results: dict) -> dict | None:
-        """Takes and gives what the framework's ``Resize`` does, masks and boxes included."""
+        """Has the inputs and outputs of the framework's ``Resize``, including masks and boxes."""
         height, width = results['img'].shape[:2]
         return (self.portrait if height > width else self.landscape)(results)

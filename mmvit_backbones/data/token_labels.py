@@ -1,7 +1,7 @@
-"""Token labels: for every image of the training set, a map of the classes that another network saw where.
+"""Token labels: for every training image, a map of the classes that another network predicts at each position.
 
 Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
-arXiv 2104.10858) uses it. ``tools/data/make_token_labels.py`` makes such maps.
+arXiv 2104.10858) uses it. ``tools/data/make_token_labels.py`` computes the maps.
 """
 import copy
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ TOP_K = 5  # classes per position
 
 
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Reads a tensor ``(2, 5, H, W)``: the five highest scores of each position (or of all classes), and their classes.
+    """Reads a tensor ``(2, 5, H, W)``: the five highest scores of each position (all, if fewer), and their classes.
 
     Returns:
         tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or holds something else; the message names it.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read, or has other content.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'token labels {path} do not exist; tools/data/make_token_labels.py makes them')
@@ -48,7 +48,7 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
 class LoadTokenLabels:
     """Reads the token labels of an image, ``ROOT/<folder of the image>/<its name>.pt``.
 
-    Adds ``token_scores`` and ``token_classes``, see :func:`read_token_labels`.
+    Adds ``token_scores`` and ``token_classes``; see :func:`read_token_labels`.
 
     Args:
         root (str): Folder with a folder per class.
@@ -67,14 +67,14 @@ class LoadTokenLabels:
 
 @TRANSFORMS.register_module()
 class TransformWithTokenLabels:
-    """Transforms of mmpretrain that move pixels, for the image and its token labels together.
+    """Applies mmpretrain's geometric transforms to an image and its token labels.
 
-    Labels are flipped, and moved by the geometric operations of ``RandAugment``: each position takes what the nearest
-    one had, and what comes from outside the image has no score. ``RandomResizedCrop`` leaves them as they are and
-    notes ``token_box``: top, left, height and width of the crop in shares of the image.
+    Labels are flipped, and moved by the geometric operations of ``RandAugment``: each position takes the label of the
+    nearest one; positions from outside the image have no score. ``RandomResizedCrop`` does not change the labels and
+    adds ``token_box``: top, left, height and width of the crop as fractions of the image.
 
     Args:
-        transforms (list[dict]): Of ``RandomFlip``, ``RandAugment`` and ``RandomResizedCrop``; a crop comes last.
+        transforms (list[dict]): Any of ``RandomFlip``, ``RandAugment`` and, as the last one, ``RandomResizedCrop``.
     """
 
     def __init__(self, transforms: Sequence[dict]) -> None:
@@ -123,7 +123,7 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """A geometric operation of mmpretrain, on the image and on an image of positions, which tells what went where."""
+    """Applies a geometric operation of mmpretrain to the image and to an image of positions, which moves the labels."""
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
@@ -142,24 +142,24 @@ def move_labels(operation, results: dict) -> dict:
 
 
 def centers(parts: int, length: int) -> Tensor:
-    """The pixels in the middle of each of ``parts`` equal parts of a side."""
+    """Returns the center pixels of ``parts`` equal parts of a side."""
     return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
 
 
 @TRANSFORMS.register_module()
 class PoolTokenLabels:
-    """Token labels to targets, as ``gt_score``: one for the class token, from the whole crop, and one for each patch.
+    """Pools token labels to targets ``gt_score``: one for the class token, from the whole crop, and one for each patch.
 
-    Scores are averaged under the crop and under each patch of it; classes that are not among a position's five have
+    Scores are averaged over the crop and over each of its patches; classes not among a position's five have
     score 0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
-    ``(num_classes * (1 + grid_size ** 2), )``, as mmpretrain's samples hold vectors alone; its ``Mixup`` and ``CutMix``
-    mix it like any score, and ``TokenLabelHead`` gives it its shape back.
+    ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's samples need vectors; its ``Mixup`` and ``CutMix``
+    mix it like any score, and ``TokenLabelHead`` restores its shape.
 
     Args:
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width: 14 at 224 pixels, 24 at 384, 28 at 448.
-        label_smooth_val (float): Share of the score that is spread over all classes.
-        transposed_boxes (bool): Read the box of the crop with rows and columns exchanged, as the authors' code does.
+        label_smooth_val (float): Fraction of the score that is spread over all classes.
+        transposed_boxes (bool): Exchange rows and columns of the crop's box, as the authors' code does.
     """
 
     def __init__(self, num_classes: int, grid_size: int, label_smooth_val: float = 0.1,

@@ -1,4 +1,4 @@
-"""Networks and whole models as files."""
+"""Exports networks and whole models."""
 from .networks import compare_onnx, export_onnx
 
 __all__ = ['compare_onnx', 'export_onnx']

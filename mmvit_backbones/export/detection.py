@@ -1,4 +1,4 @@
-"""What RetinaNet and Mask R-CNN do after their networks, for one image and as a graph: the formulas are mmdet's."""
+"""Postprocessing of RetinaNet and Mask R-CNN as graphs, for one image, with mmdet's formulas."""
 import torch
 from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import onnx_delta2bbox
 from mmengine.config import ConfigDict
@@ -9,7 +9,7 @@ from .preprocess import Geometry, size_of
 
 
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
-    """Boxes ``(N, 4)`` moved by deltas ``(N, 4)`` and clipped to the image."""
+    """Applies deltas ``(N, 4)`` to boxes ``(N, 4)`` and clips them to the image."""
     # The coder's own method asks whether there are boxes, which a graph cannot.
     boxes = onnx_delta2bbox(boxes, deltas, coder.means, coder.stds).clamp(min=0)
     height, width = size
@@ -17,21 +17,21 @@ def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) ->
 
 
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: ConfigDict) -> Tensor:
-    """Indices of the boxes that are kept, best first: by non-maximum suppression within each group."""
+    """Returns the indices of the boxes kept by non-maximum suppression within each group, best first."""
     extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # of no box, too
     keep = nms(boxes + groups.to(boxes)[:, None] * (extent + 1), scores, cfg.nms.iou_threshold)
     return keep[torch.arange(keep.shape[0]) < cfg.max_per_img]
 
 
 class Dense(nn.Module):
-    """Boxes of a head with anchors (RetinaNet's, or an RPN's), before or after they are scaled to the image."""
+    """Boxes of a dense head with anchors (RetinaNet's, or an RPN's)."""
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, geometry: Geometry) -> None:
         super().__init__()
         self.head, self.cfg, self.geometry = [head], cfg, geometry  # in a list: its weights are the network's
 
     def candidates(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Boxes, scores, classes and levels of the best anchors of each level."""
+        """Returns boxes, scores, classes and levels of the best anchors of each level."""
         head, = self.head
         limit, classes, found = self.cfg.get('nms_pre', -1), head.cls_out_channels, []
         for level, (score, delta) in enumerate(zip(scores, deltas)):
@@ -46,7 +46,7 @@ class Dense(nn.Module):
 
 
 class RetinaNetBoxes(Dense):
-    """The maps of RetinaNet's head to labels, scores and boxes of the image."""
+    """Converts the maps of RetinaNet's head to labels, scores and boxes."""
 
     def __init__(self, model: nn.Module, geometry: Geometry) -> None:
         super().__init__(model.bbox_head, model.test_cfg, geometry)
@@ -62,7 +62,7 @@ class RetinaNetBoxes(Dense):
 
 
 class MaskRCNNInstances(Dense):
-    """Pyramid and RPN's maps to labels, scores, boxes and, with a mask head, masks of the image."""
+    """Converts the pyramid and the RPN's maps to labels, scores, boxes and, with a mask head, masks."""
 
     def __init__(self, model: nn.Module, geometry: Geometry) -> None:
         super().__init__(model.rpn_head, model.test_cfg.rpn, geometry)
@@ -99,7 +99,7 @@ class MaskRCNNInstances(Dense):
 
     @staticmethod
     def pool(extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level of its size."""
+        """Pools features ``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level of its size."""
         rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
         levels = extractor.map_roi_levels(rois, extractor.num_inputs)
         order, pooled = [], []
@@ -114,13 +114,13 @@ class MaskRCNNInstances(Dense):
 
 
 def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
-    """By how much x1, y1, x2, y2 of the image were multiplied."""
+    """Returns the scale factors of x1, y1, x2, y2."""
     height, width = size_of(image)
     return torch.stack([size[1] / width, size[0] / height] * 2).float()
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks ``(N, m, m)`` of boxes sampled at the pixels of an image, ``(N, H, W)``: bilinear, zeros outside."""
+    """Samples masks ``(N, m, m)`` of boxes at the pixels of an image, ``(N, H, W)``: bilinear, zeros outside."""
     def line(start: Tensor, end: Tensor, length: int, count: int) -> Tensor:
         pixel = torch.arange(length).float() + 0.5
         position = (pixel - start[:, None]) / (end - start)[:, None] * count - 0.5

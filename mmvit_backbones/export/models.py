@@ -1,4 +1,4 @@
-"""Whole models as files: ONNX, ``torch.export`` and AOTInductor."""
+"""Exports whole models: ONNX, ``torch.export`` and AOTInductor."""
 import json
 from os import PathLike
 from pathlib import Path
@@ -24,15 +24,15 @@ INDUCTOR_OPTIONS = dict(freezing=True)
 @torch.no_grad()
 def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str, classes: list[str],
                  example: np.ndarray | None = None) -> None:
-    """Writes the parts of a model, with its task and the names of its classes.
+    """Exports a model with its task and class names.
 
     Args:
         path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
         file_format (str): One of ``FORMATS``.
-        example (np.ndarray | None): An image ``(height, width, 3)`` in which something is found; by default noise.
+        example (np.ndarray | None): Image ``(height, width, 3)`` with detections. Defaults to None: noise.
 
     Raises:
-        UsageError: If the suffix is another than the format's, preprocessing is missing where it must be inside, or
+        UsageError: If the suffix does not match the format, the format needs preprocessing inside, or
             AOTInductor cannot compile the model.
     """
     check_path(path, file_format)
@@ -73,7 +73,7 @@ def check_path(path: str | PathLike, file_format: str) -> None:
 
 
 def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
-    """By part: the module, example inputs, which of their dimensions are free, and names of inputs and outputs."""
+    """Returns for each part: module, example inputs, their dynamic shapes, and names of inputs and outputs."""
     free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     image_name, image_free = ('image', {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}) if parts.preprocess else ('images', free)
     result, images = {}, image
@@ -89,7 +89,7 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
 
 
 def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
-    """Parts as one graph: an input of a part is what has its name in the parts before. Nodes are ``PART/NAME``."""
+    """Joins parts to one graph. Inputs take the values of that name in earlier parts. Nodes are named ``PART/NAME``."""
     first, *others = programs.values()
     for part, program in programs.items():
         graph = program.model.graph
@@ -113,10 +113,10 @@ def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
 
 
 def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> dict[str, float]:
-    """How well two predictions of one image agree.
+    """Compares two predictions of one image.
 
-    Of a classifier the largest difference of ``scores``; of a segmenter the share of equal ``pixels``; of a detector,
-    over pairs of instances with the same class and the boxes that overlap most, the share that has a pair with IoU from
+    For a classifier, the largest difference of ``scores``; for a segmenter, the fraction of equal ``pixels``; for a
+    detector, over pairs of instances of a class whose boxes overlap most, the fraction with a pair with IoU from
     0.99 on (``matched``), the largest difference of ``scores``, and the smallest IoU of ``boxes`` and ``masks``.
     """
     if 'segmentation' in expected:
@@ -142,6 +142,6 @@ def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> d
 
 
 def check_agreement(figures: dict[str, float]) -> bool:
-    """Whether figures of :func:`compare` are those of the same model, but for rounding."""
+    """Returns whether figures of :func:`compare` show the same model up to rounding."""
     at_least = dict(pixels=0.999, matched=0.99, boxes=0.99, masks=0.99)
     return figures.get('scores', 0) <= 1e-3 and all(figures.get(name, 1) >= least for name, least in at_least.items())

@@ -1,4 +1,4 @@
-"""Networks as ONNX files, one for images of all sizes."""
+"""Exports networks as ONNX files for images of all sizes."""
 import operator
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ FREE_AXES = dict(images=('batch', '', 'height', 'width'), image=('height', 'widt
 
 @torch.no_grad()
 def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
-    """Writes a network of :func:`get_model` in evaluation mode, by torch's exporter on ``torch.export``.
+    """Exports a network of :func:`get_model` in evaluation mode, by ``torch.onnx.export(dynamo=True)``.
 
     The input is ``images (batch, 3, height, width)``, all but the channels of any length; the outputs are ``map0``,
     ``map1``, ... ``(batch, C, h, w)``, numbered by stage, or a classifier's ``logits (batch, classes)``. The operators
@@ -27,11 +27,11 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
-        path (str | PathLike): File to write; beyond 1.5 GB, the weights are in a file ``PATH.data`` next to it.
+        path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         opset (int): Version of the standard, at least 18.
 
     Raises:
-        ValueError: If the opset is too old, or the model elsewhere or of another dtype.
+        ValueError: If the opset is too old, or the model is not in float32 on a CPU.
         ImportError: If onnx or onnxscript is not installed.
     """
     if opset < 18:
@@ -48,7 +48,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """A module as a graph of ONNX; free axes of its inputs and outputs are called as in ``FREE_AXES``, or NAME_AXIS."""
+    """Converts a module to an ONNX graph. Free axes are named as in ``FREE_AXES``, or NAME_AXIS."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -67,21 +67,21 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
-    """Writes a file; torch puts weights of more than 1.5 GB into a file next to it."""
+    """Saves a graph; weights of more than 1.5 GB are written to a file next to it."""
     Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
     program.save(path)
 
 
 @contextmanager
 def ignore_deprecations() -> Iterator[None]:
-    """Those that torch and torchvision cause themselves: in trees of inputs, and in non-maximum suppression."""
+    """Ignores deprecation warnings caused by torch and torchvision: in pytrees and non-maximum suppression."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.*LeafSpec|.create_unbacked_symint. is deprecated', FutureWarning)
         yield
 
 
 def translations() -> dict:
-    """Arithmetic of sizes in ONNX: torch's exporter rounds floor divisions to zero and has no minimum and maximum."""
+    """Returns ONNX translations for sizes: torch's exporter rounds ``//`` to zero, and lacks min and max."""
     from onnxscript import opset18 as op
     return {
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
@@ -95,12 +95,12 @@ def translations() -> dict:
 @torch.no_grad()
 def compare_onnx(model: nn.Module, path: str | PathLike,
                  sizes: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """How far ONNX Runtime's results are from those of the network, on random images.
+    """Compares ONNX Runtime with PyTorch on random images.
 
     Args:
-        model (nn.Module): What :func:`export_onnx` wrote.
-        path (str | PathLike): The file.
-        sizes (Sequence[tuple[int, int]]): Heights and widths to try.
+        model (nn.Module): The exported network.
+        path (str | PathLike): File of :func:`export_onnx`.
+        sizes (Sequence[tuple[int, int]]): Heights and widths of the images.
 
     Returns:
         dict[tuple[int, int], float]: For each size the largest difference in any output, relative to its largest
@@ -122,7 +122,7 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
-    """Largest difference, relative to the largest element; infinite between shapes, and for NaN or inf."""
+    """Returns the largest difference relative to the largest element; inf for different shapes, NaN or inf."""
     if actual.shape != expected.shape or not (actual.isfinite().all() and expected.isfinite().all()):
         return float('inf')
     return float((actual - expected).abs().max() / expected.abs().max())

@@ -1,4 +1,4 @@
-"""A model of a framework as three modules, each of which has a graph for all sizes of images."""
+"""Splits a model of a framework into three modules with graphs for all image sizes."""
 import copy
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 
 class Parts(NamedTuple):
-    """``postprocess(image, *network(preprocess(image)))`` is what the model sees in one image ``(H, W, 3)``.
+    """Parts of a model: ``postprocess(image, *network(preprocess(image)))`` predicts one image ``(H, W, 3)``.
 
-    Without ``preprocess``, the image is ``(1, 3, H, W)`` as the network takes it, and results are in its pixels.
+    Without ``preprocess``, the image is the network's input ``(1, 3, H, W)``, and results are in its pixels.
     """
 
     preprocess: nn.Module | None
@@ -31,10 +31,10 @@ class Parts(NamedTuple):
 
 
 def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
-    """Refuses what has no graph, before weights are read.
+    """Checks that a model can be exported, before its weights are read.
 
     Raises:
-        UsageError: With the reason.
+        UsageError: If it cannot; the message names the reason.
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
@@ -90,7 +90,7 @@ def _check_detector(model: dict) -> None:
 
 
 def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
-    """The parts of a copy of a model, which is on a CPU in float32; resizing and normalization are in the graph or not.
+    """Returns the parts of a copy of a model on a CPU in float32, with or without resizing and normalization.
 
     Raises:
         UsageError: As :func:`check_exportable`.
@@ -128,14 +128,14 @@ class Part(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """Logits ``(1, classes)`` to scores."""
+    """Converts logits ``(1, classes)`` to scores."""
 
     def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
         return maps[0][0].softmax(0)
 
 
 class Segment(Part):
-    """Images ``(1, 3, H, W)`` to logits ``(1, classes, h, w)`` of the decode head."""
+    """Computes logits ``(1, classes, h, w)`` of the decode head from images ``(1, 3, H, W)``."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.model.decode_head(self.model.extract_feat(images))
@@ -143,7 +143,7 @@ class Segment(Part):
 
 
 class Segmentation(nn.Module):
-    """Logits resized to the image, and the likeliest class of each pixel."""
+    """Resizes logits to the image and selects the most likely class of each pixel."""
 
     def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
         logits = F.interpolate(maps[0], tuple(size_of(image)), mode='bilinear', align_corners=False)
@@ -151,7 +151,7 @@ class Segmentation(nn.Module):
 
 
 class Detect(Part):
-    """Images to the maps of RetinaNet's head, or to the pyramid and the maps of the RPN."""
+    """Computes the maps of RetinaNet's head, or the pyramid and the maps of the RPN."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pyramid = self.model.extract_feat(images)
@@ -163,7 +163,7 @@ class Detect(Part):
 
 
 class Half(Part):
-    """A network in float16, from and to float32."""
+    """Runs a network in float16, with inputs and outputs in float32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(copy.deepcopy(network).half())

@@ -1,6 +1,6 @@
-"""From an image of any size to what a network takes, as a graph: resizing and cropping are sums of weighted pixels.
+"""Preprocessing of images of any size as a graph: resizing and cropping are sums of weighted pixels.
 
-The weights depend on sizes by arithmetic alone, so one graph serves all sizes, in any format.
+The weights are arithmetic functions of the sizes, so one graph takes all sizes, in any format.
 """
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ KEPT_SIZES = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
 
 
 def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
-    """Weights ``(len(position), size)`` with which the pixels of a line make those of a line of ``out``."""
+    """Returns interpolation weights ``(len(position), size)`` from ``size`` pixels to those of a line of ``out``."""
     pixel = torch.arange(size, dtype=torch.float64, device=position.device)
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5
@@ -38,7 +38,7 @@ def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) ->
 
 
 def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of OpenCV's bilinear interpolation: two pixels for each position, and the weight of the second in 1/2048."""
+    """Returns OpenCV's bilinear taps: two pixels for each position, and the weight of the second in 1/2048."""
     center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float().clamp(0, size - 1)
     first = center.floor()
     second = (first + 1).clamp(max=size - 1)
@@ -46,7 +46,7 @@ def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
-    """Bytes as floats ``(C, H, W)``, in OpenCV's integer arithmetic, to the bit: products in float32 are exact."""
+    """Resizes bytes as floats ``(C, H, W)`` bitwise like OpenCV's integer arithmetic: products in float32 are exact."""
     first, second, weight = columns
     x = x[:, :, first] * (2048 - weight) + x[:, :, second] * weight
     first, second, weight = rows
@@ -57,11 +57,11 @@ def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor,
 
 
 class Geometry:
-    """Sizes of images on their way through a test pipeline.
+    """Image sizes in a test pipeline.
 
     Args:
         steps (Sequence[dict]): The pipeline, as in a config.
-        divisor (int): Height and width are padded to multiples of it.
+        divisor (int): Height and width are padded to multiples of this.
 
     Raises:
         UsageError: If a step has no graph.
@@ -92,7 +92,7 @@ class Geometry:
         self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
 
     def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Height and width after resizing of an image ``(H, W, 3)``, or of ``(1, 3, H, W)`` that is left as it is."""
+        """Returns height and width of an image ``(H, W, 3)`` after resizing, or of ``(1, 3, H, W)`` unchanged."""
         height, width = (torch.full((), size, dtype=torch.float64) for size in size_of(image))
         kind, scale = self.resize['type'], self.resize.get('scale')
         if kind is None:
@@ -113,12 +113,12 @@ class Geometry:
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
-    """Height and width of ``(H, W, 3)`` or ``(1, 3, H, W)``."""
+    """Returns height and width of ``(H, W, 3)`` or ``(1, 3, H, W)``."""
     return image.shape[:2] if image.ndim == 3 else image.shape[2:]
 
 
 class Preprocess(nn.Module):
-    """An image ``(H, W, 3)`` in RGB uint8 to ``(1, 3, height, width)``: resized, normalized and padded by zeros."""
+    """Resizes, normalizes and zero-pads an image ``(H, W, 3)`` in RGB uint8 to ``(1, 3, height, width)``."""
 
     def __init__(self, geometry: Geometry, mean: Tensor, std: Tensor, is_rgb: bool) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Preprocess(nn.Module):
         return (matrix(height, rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
 
     def _positions(self, size: Tensor, axis: int) -> Tensor:
-        """Which pixels of the resized image are taken; those of the padding are beyond its end."""
+        """Returns the pixels of the resized image that are kept; those of the padding are beyond its end."""
         if self.geometry.crop:
             return torch.arange(self.geometry.crop[axis]) + torch.round((size - self.geometry.crop[axis]) / 2)
         divisor = self.geometry.divisor

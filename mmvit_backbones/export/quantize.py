@@ -1,4 +1,4 @@
-"""ONNX files in int8, by ONNX Runtime's static quantization; preprocessing and postprocessing stay in float32."""
+"""Quantizes ONNX files to int8 by ONNX Runtime; preprocessing and postprocessing stay in float32."""
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ WEIGHTED = 'Conv', 'MatMul', 'Gemm'
 
 def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0.05,
             source: str = 'image') -> str:
-    """Rewrites a file of :func:`export_model` with convolutions and products of the network in int8.
+    """Quantizes convolutions and matrix products of a file of :func:`export_model` to int8, in place.
 
-    Weights are quantized per channel and symmetrically, activations by what they reach on the images. A layer whose
-    output is farther than the bound from that in float, as the norm of the difference relative to the norm, stays in
-    float; layers are held against their float output one by one, on the first image.
+    Weights are quantized symmetrically per channel, activations by their range on the images. A layer whose
+    output differs from that in float by more than the bound, as the relative norm of the difference, stays in
+    float. Layers are compared on the first image.
 
     Args:
-        images (Sequence[np.ndarray]): What the input ``source`` takes, like what the model will see.
+        images (Sequence[np.ndarray]): Representative values of the input ``source``, for calibration.
 
     Returns:
-        str: How many layers are in int8.
+        str: Number of layers in int8.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -58,7 +58,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], bound: float = 0
 
 
 def layer_errors(before: Path, after: Path, layers: Sequence, inputs: dict) -> dict[str, float]:
-    """Relative error of the output of each node, by its name; errors of the nodes before it are in it."""
+    """Returns the relative error of each node's output by name, including errors of earlier nodes."""
     float_values, int8_values = (run_with_outputs(path, [layer.output[0] for layer in layers], inputs)
                                  for path in (before, after))
     return {layer.name: float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), 1e-12))

@@ -1,4 +1,4 @@
-"""Classes from the class token and from every patch: training with token labels.
+"""Classifies the class token and every patch, for training with token labels.
 
 All Tokens Matter: Token Labeling for Training Better Vision Transformers (Jiang et al., NeurIPS 2021,
 arXiv 2104.10858), with the losses of Refiner (arXiv 2106.03714).
@@ -18,19 +18,19 @@ from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 class TokenLabelHead(BaseModule):
     """A linear layer for the class token and, if ``dense``, one for the patches.
 
-    The logits of an image are those of its class token and half of the highest of its patches, class by class.
+    The logits of an image are those of its class token plus half of the highest of its patches, for each class.
 
-    A sample's ``gt_score`` is either ``(num_classes, )``, which patches are then taught as well, or what
-    ``PoolTokenLabels`` makes: ``(num_classes, 1 + patches)``, flattened, the class token's target first.
+    A sample's ``gt_score`` is either ``(num_classes, )``, for all tokens, or the output of
+    ``PoolTokenLabels``: ``(num_classes, 1 + patches)``, flattened, the class token's target first.
 
     Args:
         num_classes (int): Number of classes.
         in_channels (int): Channels of the tokens.
-        dense (bool): Whether patches are classified too.
-        loss (dict | None): mmpretrain's loss for logits and soft targets, ``(rows, num_classes)`` each. Defaults to
+        dense (bool): Also classify patches.
+        loss (dict | None): Loss of mmpretrain for logits and soft targets, ``(rows, num_classes)`` each. Defaults to
             None, ``CrossEntropyLoss`` with ``use_soft=True``.
         dense_weight (float): Weight of the patches' loss.
-        map_loss (dict | None): A loss of the attention maps, such as ``MapSimilarityLoss``.
+        map_loss (dict | None): Loss of the attention maps, such as ``MapSimilarityLoss``.
         init_cfg (dict | list[dict] | None): MMEngine's. Defaults to truncated normal (0.02).
     """
 
@@ -52,9 +52,9 @@ class TokenLabelHead(BaseModule):
         return feats[-1]
 
     def logits(self, feats: tuple[TokenFeatures]) -> tuple[Tensor, Tensor | None]:
-        """Of the class token, ``(B, num_classes)``, and of the patches, ``(B, h * w, num_classes)``.
+        """Returns logits of the class token ``(B, num_classes)`` and of the patches ``(B, h * w, num_classes)``.
 
-        Patches that were mixed between images are given back.
+        Patches that were mixed between images are swapped back.
         """
         features = self.pre_logits(feats)
         class_logits = self.fc(features.tokens[:, 0])
@@ -64,12 +64,12 @@ class TokenLabelHead(BaseModule):
         return class_logits, mix_tokens(patches, features.bbox).flatten(1, 2)
 
     def forward(self, feats: tuple[TokenFeatures]) -> Tensor:
-        """Logits ``(B, num_classes)``."""
+        """Returns logits ``(B, num_classes)``."""
         class_logits, patch_logits = self.logits(feats)
         return class_logits if patch_logits is None else class_logits + 0.5 * patch_logits.amax(1)
 
     def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
-        """Losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""
+        """Returns the losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""
         features = self.pre_logits(feats)
         losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.bbox)
         if self.map_loss is not None and features.maps:
@@ -78,7 +78,7 @@ class TokenLabelHead(BaseModule):
 
     def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
                bbox: BBox) -> dict[str, Tensor]:
-        """From logits, the targets of :meth:`targets`, grid and mixed box."""
+        """Returns the losses of logits with the targets of :meth:`targets`, the grid and the mixed box."""
         class_target = target[:, :, 0]
         share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (grid[0] * grid[1])
         mixed = torch.lerp(class_target, class_target.flip(0), share) if share else class_target
@@ -94,7 +94,7 @@ class TokenLabelHead(BaseModule):
         return losses
 
     def targets(self, data_samples: Sequence) -> Tensor:
-        """``(B, num_classes, 1)``, which patches are taught as well, or ``(B, num_classes, 1 + patches)``."""
+        """Returns targets ``(B, num_classes, 1)``, for all tokens, or ``(B, num_classes, 1 + patches)``."""
         if 'gt_score' in data_samples[0]:
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
@@ -105,7 +105,7 @@ class TokenLabelHead(BaseModule):
         return target.unflatten(1, (self.num_classes, -1))
 
     def predict(self, feats: tuple[TokenFeatures], data_samples: Sequence | None = None) -> list:
-        """mmpretrain's ``DataSample`` of every image, with ``pred_score`` and ``pred_label``."""
+        """Returns mmpretrain's ``DataSample`` of every image, with ``pred_score`` and ``pred_label``."""
         from mmpretrain.structures import DataSample
         scores = self(feats).softmax(1)
         data_samples = [DataSample() for _ in scores] if data_samples is None else data_samples

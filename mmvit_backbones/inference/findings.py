@@ -1,4 +1,4 @@
-"""What a model found in an image, one by one: to be drawn, listed or sent."""
+"""Lists, draws and serializes the predictions for an image."""
 import math
 
 import numpy as np
@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def list_findings(prediction: dict[str, np.ndarray], classes: list[str], threshold: float) -> list[dict]:
-    """What :meth:`Model.predict` gives, as a list: five classes, objects of at least a score, or segments.
+    """Lists the results of :meth:`Model.predict`: five classes, objects from a score threshold on, or segments.
 
     Each has ``number``, ``label`` (the number, if the class has no name) and ``score`` (of a segment its share of the
     image); objects have ``box (4,)``, objects and segments ``mask (height, width)``. The largest score comes first.
@@ -27,7 +27,7 @@ def list_findings(prediction: dict[str, np.ndarray], classes: list[str], thresho
 
 
 def as_json(found: list[dict]) -> list[dict]:
-    """Boxes as x1, y1, x2, y2 in pixels, masks in COCO's run-length encoding."""
+    """Converts findings to JSON: boxes x1, y1, x2, y2 in pixels, masks in COCO's run-length encoding."""
     from pycocotools.mask import encode
     results = []
     for one in found:
@@ -42,7 +42,7 @@ def as_json(found: list[dict]) -> list[dict]:
 
 
 def draw_findings(image: np.ndarray, found: list[dict]) -> Image.Image:
-    """Masks and boxes over an image ``(height, width, 3)``, with labels at the boxes, or else one below the other."""
+    """Draws masks, boxes and labels over an image ``(height, width, 3)``; without boxes, labels form a list."""
     from matplotlib import colormaps
     from matplotlib.font_manager import findfont
     image = image.copy()

@@ -1,4 +1,4 @@
-"""What differs between mmdet, mmseg, mmpretrain and mmpose when a model is tested."""
+"""Differences between mmdet, mmseg, mmpretrain and mmpose in testing."""
 import os.path as osp
 
 from mmengine.config import Config, ConfigDict
@@ -18,7 +18,7 @@ _TTA_MODELS = {
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Let the visualization hook of the framework draw every prediction, in a window or into a folder."""
+    """Enables the framework's visualization hook for every prediction, in a window or a folder."""
     framework = cfg.default_scope
     cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[framework]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
@@ -35,7 +35,7 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Let the framework write its predictions: mmseg label images into a folder, the others a pickle file."""
+    """Makes the framework save its predictions: mmseg label images in a folder, the others a pickle file."""
     if cfg.default_scope == 'mmseg':
         for metric in metrics_of(cfg, 'test'):
             metric.output_dir = out
@@ -46,13 +46,13 @@ def save_predictions(cfg: Config, out: str) -> None:
 
 
 def use_real(cfg: Config, label_file: str) -> None:
-    """Also measure by ImageNet's reassessed labels, as :class:`ImageNetReaL` does."""
+    """Adds accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
     _check_imagenet(cfg, '--real')
     add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 
 
 def use_imagenet_variant(cfg: Config, folder: str) -> None:
-    """Test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C, as :class:`ImageNetVariant` finds it."""
+    """Sets the test data of an ImageNet classifier to ImageNet-V2, -A, -R, -Sketch or -C (:class:`ImageNetVariant`)."""
     _check_imagenet(cfg, '--imagenet-variant')
     try:
         ImageNetVariant(folder, lazy_init=True).load_data_list()
@@ -66,7 +66,7 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
 
 
 def add_metric(cfg: Config, **metric) -> None:
-    """Also measure this, in the place of a metric of the same type, if there is one."""
+    """Adds a metric, replacing one of the same type."""
     others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
     cfg.test_evaluator = [*others, ConfigDict(metric)]
 
@@ -78,7 +78,7 @@ def _check_imagenet(cfg: Config, option: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Test with the augmentations of the config, or with the image and its mirror image."""
+    """Enables test-time augmentation of the config, or averages the image and its mirror image."""
     framework = cfg.default_scope
     if framework == 'mmpose':
         raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')

@@ -1,4 +1,4 @@
-"""One way to predict, for checkpoints and for exported files."""
+"""Loads checkpoints and exported files for prediction."""
 import json
 import os
 import pickle
@@ -32,19 +32,19 @@ class Model:
     """
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """What the model sees in one image.
+        """Predicts one image.
 
         Args:
             image (np.ndarray): RGB, uint8 ``(height, width, 3)``.
 
         Returns:
-            dict[str, np.ndarray]: Of a classifier ``labels (classes)`` int64, likeliest first, and their ``scores``
-            float32; of a detector ``labels (N)``, ``scores (N)``, likeliest first, ``boxes (N, 4)`` float32 as x1, y1,
-            x2, y2 in pixels of the image, and from one for instances ``masks (N, height, width)`` bool; of a segmenter
+            dict[str, np.ndarray]: For a classifier ``labels (classes)`` int64, most likely first, and ``scores``
+            float32; for a detector ``labels (N)``, ``scores (N)``, highest first, ``boxes (N, 4)`` float32 as x1, y1,
+            x2, y2 in pixels of the image, for Mask R-CNN also ``masks (N, height, width)`` bool; for a segmenter
             ``segmentation (height, width)`` int64.
 
         Raises:
-            ValueError: If the image is of another dtype or shape, or of a size that the file does not serve.
+            ValueError: If the image has another dtype or shape, or a size that the file does not support.
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
                 or 0 in image.shape:
@@ -83,7 +83,7 @@ class Checkpoint(Model):
 
 
 class Exported(Model):
-    """A file that ``tools/export.py`` wrote."""
+    """A file written by ``tools/export.py``."""
 
     def __init__(self, details: str) -> None:
         details = json.loads(details)
@@ -97,10 +97,10 @@ class OnnxFile(Exported):
         try:
             self.session = session_of(path)
         except Exception as error:  # of classes that are ONNX Runtime's own
-            raise UsageError(f'{path} is no ONNX file that can be run: {error}') from error
+            raise UsageError(f'{path} is not a valid ONNX file: {error}') from error
         details = self.session.get_modelmeta().custom_metadata_map.get(DETAILS)
         if not details or [value.name for value in self.session.get_inputs()] != ['image']:
-            raise UsageError(f'{path} takes no images as they are: write it by tools/export.py with its preprocessing')
+            raise UsageError(f'{path} has no preprocessing: export it by tools/export.py with preprocessing inside')
         super().__init__(details)
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,7 +108,7 @@ class OnnxFile(Exported):
 
 
 def session_of(path: Path):
-    """ONNX Runtime with as many threads as torch has."""
+    """Returns a session of ONNX Runtime with torch's number of threads."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -116,14 +116,14 @@ def session_of(path: Path):
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, or what AOTInductor compiled of them, one after the other."""
+    """Graphs of ``torch.export``, or their compiled code by AOTInductor, run in sequence."""
 
     def __init__(self, path: Path, trust_code: bool) -> None:
         from torch.export.pt2_archive._package import load_pt2
         try:
             is_compiled = any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist())
             if is_compiled and not trust_code:
-                raise UsageError(f'{path} holds compiled code, which can do all that you can: if you trust its author, '
+                raise UsageError(f'{path} contains compiled code, which runs with your rights: if you trust it, '
                                  'load it with trust_code=True, or --trust-code')
             self.runtime = 'aoti' if is_compiled else 'pt2'
             with warnings.catch_warnings(), weights_only():
@@ -132,13 +132,13 @@ class Pt2File(Exported):
                 archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
         except pickle.UnpicklingError as error:
-            raise UsageError(f'{path} holds objects that could run code, which are not loaded') from error
+            raise UsageError(f'{path} contains objects that could run code, and is not loaded') from error
         except (KeyError, RuntimeError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise UsageError(f'{path} is no file of tools/export.py: {str(error).splitlines()[0]}') from error
+            raise UsageError(f'{path} is not a file of tools/export.py: {str(error).splitlines()[0]}') from error
         super().__init__(details)
         parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
         if parts.keys() != set(PARTS):
-            raise UsageError(f'{path} takes no images as they are: write it with its preprocessing')
+            raise UsageError(f'{path} has no preprocessing: export it by tools/export.py with preprocessing inside')
         self.parts = [parts[name] for name in PARTS]
 
     @torch.inference_mode()
@@ -149,13 +149,13 @@ class Pt2File(Exported):
             found = postprocess(image, *as_tuple(network(*as_tuple(preprocess(image)))))
         except AssertionError as error:  # a guard: for this size, the network takes a path that the graph lacks
             raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is of a size that this file does '
-                             f'not serve; an ONNX file does ({error})') from error
+                             f'not support; an ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Lets ``torch.load`` unpickle tensors alone, though torch's reader of archives asks for all objects."""
+    """Restricts ``torch.load`` to weights, although torch's reader of archives asks for all objects."""
     before = os.environ.get(WEIGHTS_ONLY)
     os.environ[WEIGHTS_ONLY] = '1'
     try:
@@ -171,20 +171,20 @@ def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tenso
 
 def load(path: str | PathLike, config: str | None = None, device: str | torch.device = 'cpu',
          trust_code: bool = False) -> Model:
-    """Loads a model for prediction, by the suffix of its file.
+    """Loads a model for prediction. The suffix selects the file format.
 
     Args:
         path (str | PathLike): ``.onnx`` or ``.pt2`` of ``tools/export.py``, or a checkpoint for PyTorch.
-        config (str | None): Config file of a checkpoint; by default what a training's checkpoint has with it.
-        device (str | torch.device): Where a checkpoint's model runs; exported files run on the CPU.
-        trust_code (bool): Whether a file of ``--format aoti`` is loaded. It holds compiled code, which runs with the
-            rights of this process; nothing in the other files can run.
+        config (str | None): Config file of a checkpoint. Defaults to None: the config in the checkpoint.
+        device (str | torch.device): Device of a checkpoint's model; exported files run on the CPU.
+        trust_code (bool): Load files of ``--format aoti``. They contain compiled code, which runs with the
+            rights of this process; the other files contain no code.
 
     Returns:
         Model: With ``predict(image)``.
 
     Raises:
-        UsageError: If the file is missing, not what its suffix says, or holds compiled code that is not trusted.
+        UsageError: If the file is missing, does not match its suffix, or contains compiled code that is not trusted.
     """
     path = Path(path)
     if not path.is_file():

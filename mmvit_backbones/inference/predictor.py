@@ -1,4 +1,4 @@
-"""Draw the predictions of a model for single images."""
+"""Predicts and draws single images."""
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +23,14 @@ _THRESHOLDS = dict(mmdet='pred_score_thr', mmpose='kpt_thr')
 
 
 def find_config(config: str | None, checkpoint: str | None) -> Config:
-    """The config of a file, or the one that a training's checkpoint has with it."""
+    """Returns the config of a file, or the one in a checkpoint of a training."""
     if config:
         return load_config(config, needs=('model', 'test_dataloader'))
     return config_of_checkpoint(read_checkpoint(checkpoint, mmap=True), checkpoint)
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """List the image files among files and folders."""
+    """Returns the image files among files and folders."""
     images = []
     for path in map(Path, paths):
         if not path.exists():
@@ -43,7 +43,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
 
 
 def plan_drawings(images: Sequence[Path], out_dir: str) -> dict[Path, Path]:
-    """Make the folder and map each image file to the file for its drawing."""
+    """Creates the folder and returns the output file of each image file."""
     drawings = {image: Path(out_dir, f'{image.stem}.png') for image in images}
     (drawing, count), = Counter(drawings.values()).most_common(1)
     if count > 1:
@@ -56,7 +56,7 @@ def plan_drawings(images: Sequence[Path], out_dir: str) -> dict[Path, Path]:
 
 
 def find_device(name: str | None) -> str | torch.device:
-    """Return the device of that name, or the best there is."""
+    """Returns the device of that name, or the best available one."""
     if not name:
         return get_device()
     try:
@@ -66,7 +66,7 @@ def find_device(name: str | None) -> str | torch.device:
 
 
 class Predictor:
-    """A model with its pipeline and visualizer; ``checkpoint`` may be in the layout of a classifier's authors, too."""
+    """A model with its pipeline and visualizer; ``checkpoint`` may be an authors' classifier."""
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
         self.framework = cfg.default_scope
@@ -89,7 +89,7 @@ class Predictor:
 
     @torch.no_grad()
     def predict(self, path: Path) -> BaseDataElement:
-        """The data sample of the framework for an image file; raises UsageError if that cannot be read."""
+        """Returns the framework's data sample for an image file; raises UsageError if it cannot be read."""
         width, height = check_image(path).size
         info = dict(img_path=str(path), img_id=0)
         if self.framework == 'mmpose':  # the image is one animal's box
@@ -104,7 +104,7 @@ class Predictor:
 
     @torch.no_grad()
     def predict_array(self, image: np.ndarray) -> BaseDataElement:
-        """The same for an image (height, width, 3) in RGB uint8."""
+        """Returns the framework's data sample for an image (height, width, 3) in RGB uint8."""
         bgr, size = np.ascontiguousarray(image[..., ::-1]), image.shape[:2]
         data = dict(img=bgr, img_shape=size, ori_shape=size, img_path='', img_id=0)
         for transform in self.pipeline.transforms[1:]:  # all but the first, which reads a file
@@ -112,7 +112,7 @@ class Predictor:
         return self.model.test_step(self.collate([data]))[0]
 
     def describe(self, sample: BaseDataElement) -> str:
-        """Return the likeliest classes of a classifier's prediction as text; of others, nothing."""
+        """Returns the most likely classes of a classifier's prediction as text, else ''."""
         if self.framework != 'mmpretrain':
             return ''
         classes = self.visualizer.dataset_meta.get('classes') or range(len(sample.pred_score))
@@ -120,7 +120,7 @@ class Predictor:
         return ', '.join(f'{classes[i]} {score:.1%}' for score, i in zip(scores.tolist(), indices.tolist()))
 
     def draw(self, path: Path, sample: BaseDataElement, out_file: Path, score_thr: float) -> None:
-        """Draw a prediction over the image of a file into another."""
+        """Draws a prediction over an image file and saves it."""
         import mmcv
         image = mmcv.imread(str(path), channel_order='rgb')
         name, out_file = Path(path).stem, str(out_file)
@@ -133,7 +133,7 @@ class Predictor:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """The model of a config, for one process."""
+    """Builds the model of a config, for one process."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return revert_sync_batchnorm(MODELS.build(cfg.model))

@@ -1,4 +1,4 @@
-"""A classifier of plain modules, for libraries other than mmpretrain; its weights have the same names."""
+"""A classifier for libraries other than mmpretrain, with the same names of weights."""
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -7,8 +7,8 @@ from ..zoo.variants import Variant
 
 
 class ClassifierHead(nn.Module):
-    """Logits of pooled features ``(B, C)``, or of tokens ``(B, 1 + N, C)``: the class token's and half of the highest
-    of the patches'.
+    """Computes logits of pooled features ``(B, C)``, or of tokens ``(B, 1 + N, C)``: the class token's plus half of
+    the patches' highest.
     """
 
     def __init__(self, channels: int, num_classes: int, drop_rate: float, dense: bool) -> None:
@@ -32,7 +32,7 @@ class ClassifierHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A published classifier, with further arguments for its backbone; 0 ``num_classes`` leave its last layer out."""
+    """A published classifier, with further arguments for its backbone; ``num_classes=0`` omits the last layer."""
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_channels: int = 3, drop_rate: float = 0.,
                  **arguments) -> None:
@@ -48,12 +48,12 @@ class Classifier(nn.Module):
         self.head = ClassifierHead(channels, num_classes, drop_rate, dense)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to the last map ``(B, C, h, w)``; Refiner-ViT's tokens ``(B, 1 + h * w, C)``."""
+        """Returns the last map ``(B, C, h, w)`` of images ``(B, in_channels, H, W)``, or tokens ``(B, 1 + N, C)``."""
         last = self.backbone(images)[-1]
         return last.tokens if self.has_tokens else last
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last map or tokens to logits ``(B, num_classes)``, or to what the classifier sees of them, ``(B, C)``."""
+        """Returns logits ``(B, num_classes)`` of the last map or tokens, or with ``pre_logits`` features ``(B, C)``."""
         if not self.has_tokens:
             x = self.neck((x, ))[0] if self.neck else x.mean((2, 3))
         return self.head(x, pre_logits)

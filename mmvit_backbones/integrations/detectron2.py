@@ -1,8 +1,8 @@
-"""Backbones as detectron2 wants them: named maps, and ``output_shape()`` that describes them.
+"""Backbones with detectron2's interface: named maps and ``output_shape()``.
 
 https://detectron2.readthedocs.io/en/latest/modules/modeling.html#detectron2.modeling.Backbone
 
-Where detectron2 is installed, the class is one of its backbones, for images of any size. Elsewhere it is a module.
+If detectron2 is installed, the class is a detectron2 ``Backbone`` for images of any size, otherwise a module.
 """
 from collections import namedtuple
 
@@ -19,7 +19,7 @@ except ImportError:
 
 
 class Detectron2Backbone(Base):
-    """A backbone whose maps have names, ``'stage0'`` and so on, as its ``out_indices`` say.
+    """A backbone with named maps, ``'stage0'`` and so on, for its ``out_indices``.
 
     Args:
         backbone (Backbone): Any of this package.
@@ -37,10 +37,10 @@ class Detectron2Backbone(Base):
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``(B, in_channels, H, W)`` to NCHW maps by name."""
+        """Returns NCHW maps by name, from images ``(B, in_channels, H, W)``."""
         return dict(zip(self.output_shape(), self.backbone(images), strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of every map."""
+        """Returns the channels and stride of every map."""
         return {f'stage{i}': ShapeSpec(channels=self.backbone.channels[i], stride=self.backbone.strides[i])
                 for i in self.backbone.out_indices}

@@ -22,11 +22,11 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
     """Config of any backbone, and of a classifier with one.
 
     Args:
-        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``; without, those of
-            ``network``.
+        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``. Defaults to
+            those of ``network``.
         out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
-        out_indices (list[int] | None): The same by number. Without either, the last.
-        network (str | None): One of :func:`mmvit_backbones.list_models`; a classifier needs it, to know its head.
+        out_indices (list[int] | None): The same by index. Defaults to the last stage.
+        network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
     """
     model_type = 'mmvit'
 
@@ -47,7 +47,7 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
 
 
 class MMViTModel(PreTrainedModel):
-    """What the models have in common: their network is what ``build`` gives, under the name ``network_name``."""
+    """Base class of the models; ``build`` returns their network, named ``network_name``."""
     config_class = MMViTConfig
     main_input_name = 'pixel_values'
 
@@ -59,7 +59,7 @@ class MMViTModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Copies drawn weights, and the tables that no checkpoint holds; what was loaded stays."""
+        """Initializes weights and buffers that were not loaded."""
         if module is getattr(self, self.network_name):
             for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, self.build())), strict=True):
                 if not getattr(own, '_is_hf_initialized', False):
@@ -67,7 +67,7 @@ class MMViTModel(PreTrainedModel):
 
 
 class MMViTBackbone(BackboneMixin, MMViTModel):
-    """A backbone with Transformers' interface; ``from_pretrained`` reads what ``save_pretrained`` wrote."""
+    """A backbone with Transformers' interface, including ``save_pretrained`` and ``from_pretrained``."""
     network_name = 'backbone'
     has_attentions = False
 
@@ -86,14 +86,14 @@ class MMViTBackbone(BackboneMixin, MMViTModel):
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
-        """``(B, in_channels, H, W)`` to ``feature_maps``, one NCHW map per entry of ``out_features``."""
+        """Returns ``feature_maps`` of ``(B, in_channels, H, W)``, one NCHW map per entry of ``out_features``."""
         if output_hidden_states:
             raise ValueError('output_hidden_states must be False; out_features names the maps to return')
         return BackboneOutput(feature_maps=self.backbone(pixel_values))
 
 
 class MMViTForImageClassification(MMViTModel):
-    """A classifier with Transformers' interface; ``model`` is the network, with the weights' names of this package.
+    """A classifier with Transformers' interface; the weights of its network ``model`` have this package's names.
 
     Example:
         >>> import torch
@@ -113,7 +113,7 @@ class MMViTForImageClassification(MMViTModel):
 
     @classmethod
     def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
-        """The authors' weights of a network; further arguments are those of the config, such as ``num_labels``."""
+        """Loads the authors' weights of a network; further arguments, such as ``num_labels``, go to the config."""
         model = cls(MMViTConfig(network=network, **{'num_labels': 1000, **kwargs}))
         load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
         return model
@@ -124,7 +124,7 @@ class MMViTForImageClassification(MMViTModel):
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> ImageClassifierOutput:
-        """``(B, in_channels, H, W)`` to ``logits`` ``(B, num_labels)``, and with ``labels`` ``(B, )`` to ``loss``."""
+        """Returns ``logits`` ``(B, num_labels)`` and, with ``labels`` ``(B, )``, ``loss``."""
         logits = self.model(pixel_values)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)

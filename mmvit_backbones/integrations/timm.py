@@ -1,7 +1,7 @@
-"""Networks with timm's interface: classifiers, and pyramids with ``features_only=True``.
+"""Networks with timm's interface: classifiers, and feature pyramids with ``features_only=True``.
 
-Importing registers all networks as ``mmvit_NAME``, so that timm's ``create_model``, ``train.py`` and ``validate.py``
-know them. https://huggingface.co/docs/timm
+Importing registers all networks as ``mmvit_NAME`` for timm's ``create_model``, ``train.py`` and ``validate.py``.
+https://huggingface.co/docs/timm
 """
 import re
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class TimmFeatures(nn.Module):
     """A backbone with timm's ``feature_info``.
 
     Args:
-        backbone (Backbone): Any of this package; its ``out_indices`` are timm's.
+        backbone (Backbone): Any of this package, with timm's ``out_indices``.
 
     Example:
         >>> import timm, torch
@@ -42,25 +42,25 @@ class TimmFeatures(nn.Module):
         self.feature_info = FeatureInfo(stages_of(backbone), backbone.out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``(B, in_chans, H, W)`` to one NCHW map per entry of ``out_indices``."""
+        """Returns one NCHW map per entry of ``out_indices``, from images ``(B, in_chans, H, W)``."""
         return list(self.backbone(images))
 
 
 def stages_of(backbone: Backbone) -> list[dict]:
-    """What timm's ``feature_info`` says of every stage."""
+    """Returns timm's ``feature_info`` of every stage."""
     return [dict(num_chs=channels, reduction=stride, module=f'stage{i}')
             for i, (channels, stride) in enumerate(zip(backbone.channels, backbone.strides))]
 
 
 class TimmClassifier(Classifier):
-    """A network with the interface of timm's classifiers; its weights have the names of this package's.
+    """A network with the interface of timm's classifiers; its weights have this package's names.
 
     Args:
-        variant (Variant), num_classes (int), in_chans (int), drop_rate (float): As for :class:`Classifier`.
-        arguments: Those of the backbone.
+        variant (Variant), num_classes (int), in_chans (int), drop_rate (float): See :class:`Classifier`.
+        arguments: Arguments of the backbone.
 
     Raises:
-        ValueError: If an argument is outside of what is allowed.
+        ValueError: If an argument is not allowed.
     """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
@@ -85,7 +85,7 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Raw NCHW maps of stages, alone or after the result of :meth:`forward_features`, which is another pass."""
+        """Returns raw NCHW maps of stages, alone or after the result of :meth:`forward_features`, in a second pass."""
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
@@ -97,7 +97,7 @@ class TimmClassifier(Classifier):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier, or none; then ``global_pool=''`` stands for maps or tokens in the place of logits."""
+        """Replaces or removes the classifier; without it, ``global_pool=''`` returns maps or tokens."""
         pool = 'token' if self.has_tokens else 'avg'
         if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
             raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "
@@ -107,7 +107,7 @@ class TimmClassifier(Classifier):
         self.head.reset(num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks in the backward pass."""
+        """Recomputes blocks in the backward pass."""
         self.backbone.with_cp = enable
 
     @torch.jit.ignore
@@ -116,13 +116,13 @@ class TimmClassifier(Classifier):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Layer of a parameter for layer-wise decay: blocks, or stages if ``coarse``; the head is the last."""
+        """Returns a function from parameter names to layers: blocks, or stages if ``coarse``; the head is last."""
         depth_of = self.backbone.get_stage_depth if coarse else self.backbone.get_layer_depth
         return lambda name: depth_of(name, 'backbone.')[0]
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
-    """What timm calls to make the network ``mmvit_{name}``; further arguments are those of the backbone."""
+    """Returns timm's entry point of the network ``mmvit_{name}``; further arguments are those of the backbone."""
     variant = VARIANTS[name]
 
     def create(pretrained: bool = False, pretrained_cfg: object = None, pretrained_cfg_overlay: dict | None = None,
@@ -154,7 +154,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
 
 def find_weights(pretrained_cfg: object, overlay: dict | None) -> tuple[str | bool, str | None]:
-    """Tag and file of the weights that timm's arguments name: ``NAME.TAG``, or a config with ``file``."""
+    """Returns tag and file of the weights in timm's arguments: ``NAME.TAG``, or a config with ``file``."""
     if isinstance(pretrained_cfg, str):
         return pretrained_cfg, (overlay or {}).get('file')
     config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else pretrained_cfg
@@ -163,7 +163,7 @@ def find_weights(pretrained_cfg: object, overlay: dict | None) -> tuple[str | bo
 
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:
-    """timm's description of a network, by name and tag; our tag of the paper's size is timm's empty one."""
+    """Returns timm's configs of a network by name and tag; the tag of the paper's image size is timm's empty one."""
     family = variant.family
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
                   classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,

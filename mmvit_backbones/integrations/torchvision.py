@@ -1,4 +1,4 @@
-"""Backbones as torchvision's detectors want them: with a feature pyramid and ``out_channels``.
+"""Backbones for torchvision's detectors: with a feature pyramid and ``out_channels``.
 
 https://pytorch.org/vision/stable/models.html#object-detection
 """
@@ -12,14 +12,14 @@ from ..backbones import Backbone
 
 
 class BackboneWithFPN(backbone_utils.BackboneWithFPN):
-    """torchvision's class of this name, around a backbone that is no sequence of modules.
+    """torchvision's class of this name, for backbones that are not sequences of modules.
 
     torchvision normalizes images with the mean and standard deviation of ImageNet in RGB, for values from 0 to 1.
 
     Args:
         backbone (Backbone): A pyramid, whose strides double from map to map.
         out_channels (int): Channels of the maps.
-        extra_blocks (ExtraFPNBlock | None): Makes further maps; None pools the last one.
+        extra_blocks (ExtraFPNBlock | None): Adds further maps. Defaults to None: pools the last one.
         norm_layer (Callable | None): Norm after each convolution of the pyramid.
 
     Raises:
@@ -38,12 +38,12 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
         nn.Module.__init__(self)  # that of torchvision takes a backbone apart
         strides = [backbone.strides[i] for i in backbone.out_indices]
         if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
-            raise ValueError(f'backbone must give maps whose strides double, got strides {strides}')
+            raise ValueError(f'backbone must return maps whose strides double, got strides {strides}')
         self.body = nn.ModuleDict(dict(backbone=backbone))
         self.fpn = FeaturePyramidNetwork([backbone.channels[i] for i in backbone.out_indices], out_channels,
                                          extra_blocks or LastLevelMaxPool(), norm_layer)
         self.out_channels = out_channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``(B, in_channels, H, W)`` to the pyramid's maps, called ``'0'``, ``'1'`` and so on, as detectors ask for."""
+        """Returns the pyramid's maps, named ``'0'``, ``'1'`` and so on, from images ``(B, in_channels, H, W)``."""
         return self.fpn({str(i): x for i, x in enumerate(self.body['backbone'](images))})

@@ -7,13 +7,13 @@ Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all
 - ``mlp_ratio`` (float): hidden channels of the MLP, relative to ``channels``.
 - ``drop_rate`` and ``drop_path`` (float): probability of dropout, and of dropping a branch (stochastic depth).
 - ``eps`` (float): epsilon of the norms.
-- ``position`` (nn.Module | None): before attention and its norm alone, such as :class:`ContextPosition`.
+- ``position`` (nn.Module | None): position encoding before attention and its norm, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention
-from .block import Block, Mlp, init_linear, trunc_normal_
+from .block import Block, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
-from .patch_embed import PatchEmbed
+from .patch_embed import PatchEmbed, TokenEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
 from .varied_size_attention import VariedSizeWindowAttention, reset_projections
@@ -22,6 +22,7 @@ from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReductio
 __all__ = [
     'Block', 'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention',
     'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
-    'RelativePositionBias', 'RelativePositionTable', 'VariedSizeWindowAttention', 'WindowAttention',
-    'drop_path_schedule', 'init_linear', 'reset_projections', 'trunc_normal_'
+    'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock', 'TokenEmbed',
+    'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear', 'reset_projections',
+    'trunc_normal_'
 ]

@@ -22,28 +22,35 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP, both residual; pre-norm.
 
-    Args:
-        attn (nn.Module): Gets the normalized input and what else the block gets. Gives its output, or a tuple of its
-            output and what the next block gets.
+    ``attn`` (nn.Module) keeps the shape of the normalized input.
     """
 
-    def __init__(self, attn: nn.Module, channels: int, mlp_ratio: float, drop_path: float, eps: float,
-                 position: nn.Module | None = None) -> None:
+    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, eps: float) -> None:
         super().__init__()
-        self.position = position or nn.Identity()
         self.norm1 = nn.LayerNorm(channels, eps=eps)
         self.attn = attn
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=eps)
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
-    def forward(self, x: Tensor, *context) -> Tensor | tuple:
-        """Keeps the shape ``(..., channels)``; a tuple where ``attn`` gives one."""
-        out = self.attn(self.norm1(self.position(x)), *context)
-        out, *state = out if isinstance(out, tuple) else (out, )
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape ``(..., channels)``."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class ResidualAttentionBlock(Block):
+    """A block whose attention blends its logits with those of the block before (ReViT, arXiv 2402.11301, figure 2).
+
+    ``attn`` takes the normalized input, the logits of the block before and what else the block is given, and returns
+    its output and its logits.
+    """
+
+    def forward(self, x: Tensor, prev_logits: Tensor | None, *context) -> tuple[Tensor, Tensor]:
+        """Returns a tensor of the same shape ``(..., channels)``, and the logits."""
+        out, logits = self.attn(self.norm1(x), prev_logits, *context)
         x = x + self.drop_path(out)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return (x, *state) if state else x
+        return x + self.drop_path(self.mlp(self.norm2(x))), logits
 
 
 def trunc_normal_(weight: Tensor) -> None:

@@ -1,12 +1,12 @@
 """Relative positions of pooled attention, decomposed into rows and columns (MViTv2, arXiv 2112.01526, equation 4)."""
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..ops.precision import at_least_float32
 from ..ops.window import needs_padding
 from .block import trunc_normal_
+from .resize import interpolate, resize_on_load
 
 
 class DecomposedPosition(nn.Module):
@@ -25,45 +25,33 @@ class DecomposedPosition(nn.Module):
         super().__init__()
         self.rel_pos_h, self.rel_pos_w = (
             nn.Parameter(torch.empty(2 * max(lengths) - 1, channels)) for lengths in zip(query_grid, key_grid))
-        for table in self.parameters():
+        for name, table in self.named_parameters():
             trunc_normal_(table)
-        self._register_load_state_dict_pre_hook(self._resize_on_load)
+            resize_on_load(self, name, resize_table, dims=[0])
 
-    def forward(self, query: Tensor, key_grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What rows and columns of a ``key_grid`` of h' and w' add to the logits.
+    def forward(self, query: Tensor, key_grid: tuple[int, int]) -> Tensor:
+        """What is added to the logits.
 
-        From queries ``(B, num_heads, h, w, channels)``, not scaled, to ``(B, num_heads, h * w, h')`` for the rows of
-        the keys and ``(B, num_heads, h * w, w')`` for their columns.
+        From queries ``(B, num_heads, h, w, channels)``, not scaled, and the rows and columns of the keys, ``(h', w')``,
+        to ``(B, num_heads, h * w, h' * w')``.
         """
-        return self.along(2, query, self.rel_pos_h, key_grid[0]), self.along(3, query, self.rel_pos_w, key_grid[1])
-
-    def along(self, dim: int, query: Tensor, table: Tensor, num_keys: int) -> Tensor:
-        """Rows are dimension 2 of the queries, columns 3: ``(B, num_heads, h * w, num_keys)``."""
-        vectors = self.vectors(table, query.shape[dim], num_keys).transpose(1, 2)
-        products = query.movedim(dim, 0).flatten(1, 3) @ vectors
-        return products.unflatten(1, query.movedim(dim, 0).shape[1:4]).movedim(0, dim).flatten(2, 3)
+        (height, width), (key_height, key_width) = query.shape[2:4], key_grid
+        rows = torch.einsum('bnyxc,ykc->bnyxk', query, self.vectors(self.rel_pos_h, height, key_height))
+        columns = torch.einsum('bnyxc,xkc->bnyxk', query, self.vectors(self.rel_pos_w, width, key_width))
+        return (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(4).flatten(2, 3)
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
         """The vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
         if needs_padding(len(table) - (2 * longer - 1)):
-            table = resize_table(table, 2 * longer - 1)
+            table = resize_table(table, (2 * longer - 1, table.shape[1]))
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
         distance = (query[:, None] + key) // (num_queries + num_keys - longer)
         return table.index_select(0, distance.flatten()).unflatten(0, (num_queries, num_keys))
 
-    def _resize_on_load(self, state_dict: dict, prefix: str, *args) -> None:
-        for name, own in self.named_parameters():
-            key = prefix + name
-            table = state_dict.get(key)
-            if table is not None and table.shape != own.shape and table.shape[1:] == own.shape[1:]:
-                state_dict[key] = resize_table(table, len(own))
-                print_log(f'{key}: resized from {len(table)} to {len(own)} distances', logger='current')
 
-
-def resize_table(table: Tensor, length: int) -> Tensor:
-    """Linear, along the distances; in float32 at least."""
-    resized = F.interpolate(table.T[None].to(at_least_float32(table)), length, mode='linear')
-    return resized[0].T.to(table.dtype)
+def resize_table(table: Tensor, shape: Sequence[int]) -> Tensor:
+    """Resizes ``(distances, channels)``: linear, along the distances."""
+    return interpolate(table.T[None], shape[:1], 'linear')[0].T

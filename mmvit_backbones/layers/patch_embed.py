@@ -7,10 +7,29 @@ from .position_embedding import PositionEmbedding
 
 
 class PatchEmbed(nn.Module):
-    """Square patches of pixels to tokens, with learned positions, and a class token before them where there is one.
+    """Square patches of pixels to a map of tokens.
 
     Args:
         patch_size (int): Side of a patch, in pixels.
+        norm_eps (float | None): Epsilon of a LayerNorm over the tokens; None: there is none.
+    """
+
+    def __init__(self, in_channels: int, channels: int, patch_size: int, norm_eps: float | None = None) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_channels, channels, patch_size, stride=patch_size)
+        self.norm = nn.Identity() if norm_eps is None else nn.LayerNorm(channels, eps=norm_eps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """From ``(B, in_channels, H, W)``, padded to whole patches, to ``(B, h, w, channels)``."""
+        images = pad_to_multiple(images.permute(0, 2, 3, 1), self.patch_size).permute(0, 3, 1, 2)
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+
+
+class TokenEmbed(PatchEmbed):
+    """Patches as a sequence of tokens, with learned positions, and a class token before them where there is one.
+
+    Args:
         img_size (int): Side of the images that the stored positions are for, in pixels.
 
     Raises:
@@ -18,19 +37,17 @@ class PatchEmbed(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:
-        super().__init__()
+        super().__init__(in_channels, channels, patch_size)
         if img_size < patch_size:
             raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
-        self.patch_size = patch_size
-        self.proj = nn.Conv2d(in_channels, channels, patch_size, patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, channels)) if class_token else None
         self.positions = PositionEmbedding(img_size // patch_size, channels, class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
         """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""
-        x = self.proj(pad_to_multiple(images.permute(0, 2, 3, 1), self.patch_size).permute(0, 3, 1, 2))
-        height, width = x.shape[2:]
-        tokens = x.flatten(2).transpose(1, 2)
+        x = super().forward(images)
+        height, width = x.shape[1:3]
+        tokens = x.flatten(1, 2)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         return tokens + self.positions(height, width), height, width

@@ -2,12 +2,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..ops.precision import at_least_float32
 from ..ops.window import needs_padding
+from .resize import interpolate, resize_on_load
 
 
 class PositionEmbedding(nn.Module):
@@ -28,7 +26,7 @@ class PositionEmbedding(nn.Module):
         self.num_extra = int(class_token)
         self.interpolation = interpolation
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + grid_size**2, channels))
-        self._register_load_state_dict_pre_hook(self._resize_on_load)
+        resize_on_load(self, 'pos_embed', self.resize_table, dims=[1])
 
     def forward(self, height: int, width: int) -> Tensor:
         """Positions ``(1, height * width, channels)``, after the class token's if there is one."""
@@ -36,23 +34,18 @@ class PositionEmbedding(nn.Module):
             return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
 
-    def _resize_on_load(self, state_dict: dict, prefix: str, *args) -> None:
-        key = f'{prefix}pos_embed'
-        table = state_dict.get(key)
-        if table is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
-            return
+    def resize_table(self, table: Tensor, shape: torch.Size) -> Tensor:
         given = table.shape[1] - self.num_extra
         if round(given**0.5)**2 != given:
-            raise ValueError(f'{key}: {table.shape[1]} positions are not those of a square grid after '
+            raise ValueError(f'pos_embed: {table.shape[1]} positions are not those of a square grid after '
                              f'{self.num_extra} others')
-        state_dict[key] = resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
-        print_log(f'{key}: resized from {given} to {self.grid_size**2} positions', logger='current')
+        return resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
 
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int, mode: str = 'bicubic') -> Tensor:
-    """The square grid after the first ``num_extra`` vectors, in float32 at least; bilinear has aligned corners."""
+    """The square grid after the first ``num_extra`` vectors in another size; bilinear has aligned corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))
-    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).to(at_least_float32(table))
-    grid = F.interpolate(grid, (height, width), mode=mode, align_corners=mode == 'bilinear')
-    return torch.cat([token, grid.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    grid = interpolate(grid, (height, width), mode, align_corners=mode == 'bilinear')
+    return torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)

@@ -92,7 +92,7 @@ class ReductionCell(nn.Module):
         drop_rate (float): Dropout after the MLP.
     """
 
-    def __init__(self, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch, channels: int,
+    def __init__(self, channels: int, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch,
                  drop_rate: float = 0., position: nn.Module | None = None) -> None:
         super().__init__()
         self.pyramid = pyramid

@@ -1,4 +1,4 @@
-"""Keeps the attention maps of successive blocks different (Zhou et al., 2021, arXiv 2106.03714)."""
+"""Penalizes similar attention maps of successive blocks (Zhou et al., 2021, arXiv 2106.03714)."""
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class MapSimilarityLoss(nn.Module):
-    """Mean cosine between the maps of successive blocks, along the heads, query by query and key by key.
+    """Computes the mean cosine similarity of the maps of successive blocks, along the heads, for each query and key.
 
     Args:
-        num_pairs (int): How many pairs of blocks, from the first on.
+        num_pairs (int): Number of pairs of blocks, from the first.
         loss_weight (float): Weight of the loss.
     """
 
@@ -24,7 +24,7 @@ class MapSimilarityLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps ``(B, heads, N, N)`` of the blocks, more than ``num_pairs``, to a scalar."""
+        """Returns a scalar from the blocks' maps ``(B, heads, N, N)``, of which there are more than ``num_pairs``."""
         if len(maps) <= self.num_pairs:
             raise ValueError(f'num_pairs must be less than the number of maps, got {self.num_pairs} and {len(maps)}')
         # Blocks that share a map hand on the same tensor: nothing to compute, and nothing to learn.

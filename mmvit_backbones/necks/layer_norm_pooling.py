@@ -1,4 +1,4 @@
-"""From the last map to one vector per image, with a LayerNorm before or after the mean."""
+"""Pools the last map to one vector per image, with a LayerNorm before or after the mean."""
 from collections.abc import Sequence
 
 from mmengine.registry import MODELS
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class LayerNormPooling(nn.Module):
-    """LayerNorm and mean over all positions, for networks whose backbone has no norm at its end.
+    """Applies LayerNorm and the mean over all positions, for backbones without a final norm.
 
     Args:
         in_channels (int): Channels of the map.
@@ -16,7 +16,7 @@ class LayerNormPooling(nn.Module):
         eps (float): Epsilon of the norm.
 
     Raises:
-        ValueError: If ``order`` is not one of these.
+        ValueError: If ``order`` is unknown.
 
     Example:
         >>> import torch
@@ -33,7 +33,7 @@ class LayerNormPooling(nn.Module):
         self.norm = nn.LayerNorm(in_channels, eps=eps)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
-        """Maps ``(B, C, H, W)``, of which the last is read, to ``(B, in_channels)``."""
+        """Returns ``(B, in_channels)`` from the last of the maps ``(B, C, H, W)``."""
         if self.order == 'pool_first':
             return self.norm(maps[-1].mean((2, 3))),
         return self.norm(maps[-1].permute(0, 2, 3, 1)).mean((1, 2)),

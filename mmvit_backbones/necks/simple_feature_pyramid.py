@@ -1,4 +1,4 @@
-"""A pyramid from the one map of a plain network."""
+"""Builds a feature pyramid from the map of a plain network."""
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -16,10 +16,10 @@ class ChannelNorm(nn.LayerNorm):
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Feature pyramid of a plain backbone: the last map, up and down, without connections between the scales.
+    """Feature pyramid of a plain backbone: the last map, upsampled and downsampled, without lateral connections.
 
-    ViTDet (Li et al., ECCV 2022, arXiv 2203.16527, figure 2c). From a map of stride 16: strides 4, 8, 16, 32, and more
-    by subsampling the last.
+    ViTDet (Li et al., ECCV 2022, arXiv 2203.16527, figure 2c). A map of stride 16 becomes maps of strides 4, 8, 16, 32,
+    and more by subsampling the last.
 
     Args:
         in_channels (int | Sequence[int]): Channels of the map; of several maps, the last is used.
@@ -59,7 +59,7 @@ class SimpleFeaturePyramid(BaseModule):
             for width in (channels // 4, channels // 2, channels, channels))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """From ``(B, in_channels, H, W)`` to ``num_outs`` maps, scaled by 4, 2, 1, 1/2, ... (rounded up)."""
+        """Returns ``num_outs`` maps of ``(B, in_channels, H, W)``, scaled by 4, 2, 1, 1/2, ... (rounded up)."""
         outs = [project(scale(maps[-1])).contiguous() for scale, project in zip(self.scales, self.projections)]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))

@@ -1,4 +1,4 @@
-"""What happens when a sample of the training data cannot be read."""
+"""Handles unreadable samples of the training data."""
 import logging
 
 import numpy as np
@@ -19,18 +19,18 @@ POLICIES = ('stop', 'skip')
 
 @HOOKS.register_module()
 class BadDataHook(Hook):
-    """Names the file of a training sample that cannot be read, and ends the training or takes another sample.
+    """Names the file of an unreadable training sample, and ends the training or takes another sample.
 
-    It also ends a training on labels that the head of a classifier or segmenter has no class for, and on no data.
+    It also ends a training on labels outside the classes of the head, and on an empty data set.
 
     Args:
         policy (str): ``'stop'`` or ``'skip'``, which logs each bad sample once and takes a random one instead.
             Defaults to ``'stop'``.
-        max_skipped (int): With more bad samples than that, ``'skip'`` stops, too. Defaults to 100.
+        max_skipped (int): Maximum number of bad samples for ``'skip'``. Defaults to 100.
 
     Raises:
-        ValueError: The policy is unknown.
-        TrainingError: Later, as the policy says.
+        ValueError: If the policy is unknown.
+        TrainingError: During training, according to the policy.
     """
 
     priority = 'VERY_HIGH'
@@ -54,7 +54,7 @@ class BadDataHook(Hook):
 
 
 class CheckedItems:
-    """Reads samples, and others for those that cannot be read."""
+    """Reads samples, and replaces unreadable ones."""
 
     def __init__(self, dataset: Dataset, max_skipped: int) -> None:
         self.dataset, self.max_skipped = dataset, max_skipped
@@ -86,7 +86,7 @@ class CheckedItems:
 
 
 def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
-    """Raises a TrainingError if a sample has a label that the head has no class for; CUDA would not name it."""
+    """Raises a TrainingError if a label of a sample is outside the head's classes; CUDA would not name it."""
     if 'gt_sem_seg' in sample and hasattr(model, 'decode_head'):
         heads = model.decode_head if isinstance(model.decode_head, nn.ModuleList) else [model.decode_head]
         labels, path = sample.gt_sem_seg.data, sample.get('seg_map_path')
@@ -102,7 +102,7 @@ def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
 
 
 def describe(dataset: Dataset, index: int) -> str:
-    """The files of a sample."""
+    """Returns the files of a sample."""
     try:
         info = dataset.get_data_info(index)
         return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whatever happens while they are written."""
+"""Checkpoints that are complete or absent, even if writing is interrupted."""
 import os
 import shutil
 from collections.abc import Callable
@@ -21,10 +21,10 @@ TEMPORARY = '.tmp'
 
 @register_backend('atomic', force=True)
 class AtomicBackend(LocalBackend):
-    """MMEngine's local files, written under a temporary name, synced to the disk, and renamed."""
+    """MMEngine's backend for local files, which writes a temporary file, syncs it to the disk, and renames it."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Writes a file, or leaves what was there; then, an OSError says how much room is needed and free."""
+        """Writes a file. On failure, keeps the previous file and raises an OSError with the space needed and free."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')
@@ -46,20 +46,20 @@ class AtomicBackend(LocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's hook, with checkpoints that can be relied on.
+    """MMEngine's hook with reliable checkpoints.
 
-    A file is written under a temporary name, synced and renamed, so that a machine that dies leaves no half of one.
-    Old checkpoints are removed after the new one is there. Weights that hold NaN or inf are not saved: the last
-    checkpoint stays one to go on from.
+    A file is written under a temporary name, synced and renamed, so that a crash leaves no partial file.
+    Old checkpoints are removed after the new one is complete. Weights with NaN or inf are not saved: the last
+    checkpoint can always be resumed.
 
     Args:
-        on_error (str): ``'stop'`` ends the training where a checkpoint can't be written, ``'continue'`` trains on
+        on_error (str): ``'stop'`` ends the training if a checkpoint can't be written, ``'continue'`` trains on
             without it. Defaults to ``'stop'``.
         **kwargs: MMEngine's.
 
     Raises:
-        ValueError: ``on_error`` is neither.
-        TrainingError: Later, when a checkpoint can't be written or the weights are not finite.
+        ValueError: If ``on_error`` is neither.
+        TrainingError: During training, if a checkpoint can't be written or the weights are not finite.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
@@ -90,7 +90,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._save(super()._save_best_checkpoint, runner, metrics)
 
     def _save(self, save: Callable, runner: Runner, *args) -> bool:
-        """Call a method of MMEngine and remove what it would have removed before; tells whether it could save."""
+        """Calls a method of MMEngine, then removes old checkpoints; returns whether it saved."""
         outdated = []
         remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
@@ -99,8 +99,8 @@ class AtomicCheckpointHook(CheckpointHook):
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
                 raise TrainingError(f'{message}; older checkpoints are intact, and --cfg-options '
-                                    'default_hooks.checkpoint.on_error=continue trains on without it') from error
-            runner.logger.warning(f'{message}; the training goes on without it')
+                                    'default_hooks.checkpoint.on_error=continue continues without it') from error
+            runner.logger.warning(f'{message}; the training continues without it')
             return False
         finally:
             self.file_backend.remove = remove

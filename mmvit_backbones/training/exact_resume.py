@@ -1,4 +1,4 @@
-"""A resumed training repeats what the uninterrupted one does."""
+"""Exact resuming of trainings."""
 import copy
 import random
 from itertools import islice
@@ -16,14 +16,14 @@ from ..errors import TrainingError
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Make a resumed training repeat what the uninterrupted one does, bit for bit where the kernels do.
+    """Makes a resumed training equal the uninterrupted one, bitwise if the kernels are deterministic.
 
-    MMEngine resumes no random states. Here these are a function of seed, rank and iteration, for the model and for the
-    data, with any number of workers, which are started again in each epoch, whatever `persistent_workers` says. A
-    checkpoint may be one from within an epoch.
+    MMEngine does not restore random states. This hook derives them from seed, rank and iteration, for the model and the
+    data, with any number of workers, which are restarted in each epoch, regardless of ``persistent_workers``.
+    Mid-epoch checkpoints are supported.
 
     Raises:
-        TrainingError: The checkpoint is of a training with another number of images per step: epochs and schedules
+        TrainingError: If the checkpoint is from a training with another number of images per step: epochs and schedules
             would not fit.
     """
 
@@ -81,7 +81,7 @@ class ExactResumeHook(Hook):
 
 
 class SeededBatches:
-    """Reads batches of a data set, with random states of their own for each ``iteration``."""
+    """Reads batches of a data set, with random states derived from the ``iteration``."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed

@@ -1,4 +1,4 @@
-"""A training whose loss or weights are NaN or inf ends, with what to look at."""
+"""Ends trainings with NaN or inf in the loss or the weights."""
 import math
 
 import torch
@@ -12,16 +12,16 @@ from ..zoo.loading import unwrap_model
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Ends a training after a few steps in a row whose loss is NaN or inf.
+    """Ends a training after several consecutive steps with a loss of NaN or inf.
 
-    A single one is none of its business: with a dynamic loss scale, mixed precision skips the step.
+    A single one is allowed: with a dynamic loss scale, mixed precision skips the step.
 
     Args:
-        max_steps (int): The step in a row that ends the training. Defaults to 3.
+        max_steps (int): Number of such steps that ends the training. Defaults to 3.
 
     Raises:
-        ValueError: ``max_steps`` is below 1.
-        TrainingError: In that step; it names iteration, learning rate and the first parameter that is not finite.
+        ValueError: If ``max_steps`` is below 1.
+        TrainingError: After these steps; it names iteration, learning rate and the first parameter that is not finite.
     """
 
     def __init__(self, max_steps: int = 3) -> None:
@@ -37,14 +37,14 @@ class FiniteLossHook(Hook):
 
 
 def check_finite(runner: Runner) -> None:
-    """Raises a TrainingError if a parameter holds NaN or inf."""
+    """Raises a TrainingError if a parameter has NaN or inf."""
     if name := first_non_finite(runner.model):
         raise _error(runner, 'the weights are not finite, and not saved', name)
 
 
 @torch.no_grad()
 def first_non_finite(model: torch.nn.Module) -> str | None:
-    """Name of the first parameter that holds NaN or inf."""
+    """Returns the name of the first parameter with NaN or inf, or None."""
     # Of what is sharded, each process looks at its own part.
     return next((name for name, p in unwrap_model(model).named_parameters()
                  if not getattr(p, '_local_tensor', p).isfinite().all()), None)

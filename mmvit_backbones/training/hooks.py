@@ -10,11 +10,11 @@ from ..zoo.loading import check_overlap, load_weights
 
 
 class CheckpointMatchHook(Hook):
-    """Stop when the loaded checkpoint is that of another network; mmengine only warns.
+    """Raises an error if the loaded checkpoint belongs to another network; mmengine only warns.
 
     Args:
-        name (str): How to call the checkpoint in the message.
-        strict (bool): Ask for all weights of the model, and not only for one, as fine-tuning does.
+        name (str): Name of the checkpoint in the message.
+        strict (bool): Require all weights of the model instead of one, which suffices for fine-tuning.
     """
 
     priority = 'LOWEST'
@@ -28,7 +28,7 @@ class CheckpointMatchHook(Hook):
 
 
 class AccelerateHook(Hook):
-    """Swap in the fastest modules for the device of the model (:func:`mmvit_backbones.accelerate`)."""
+    """Selects the fastest modules for the device of the model (:func:`mmvit_backbones.accelerate`)."""
 
     priority = 'LOWEST'  # after the weights are loaded
 
@@ -42,7 +42,7 @@ class AccelerateHook(Hook):
 
 
 class ProgressBarHook(Hook):
-    """Show on a terminal how far a training is, and for how long it will go on."""
+    """Shows the progress and remaining time of a training on a terminal."""
 
     priority = 'LOWEST'
 

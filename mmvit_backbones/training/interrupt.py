@@ -1,4 +1,4 @@
-"""At SIGTERM, which Slurm sends to preempt a job, and at SIGINT, a checkpoint is saved."""
+"""Saves a checkpoint at SIGTERM, which Slurm sends to preempt a job, and at SIGINT."""
 import os
 import signal
 import sys
@@ -22,10 +22,10 @@ SAME_SIGNAL_SECONDS = 5.
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
-    """At SIGTERM or SIGINT, saves ``interrupted.pth`` after the step and leaves with exit code 143 or 130.
+    """Saves ``interrupted.pth`` after the step at SIGTERM or SIGINT, and exits with code 143 or 130.
 
-    All processes stop after the same step, whichever of them got the signal. The file holds the whole training state;
-    resuming goes on with the next step. A second signal ends the process at once.
+    All processes stop after the same step, whichever got the signal. The file contains the whole training state;
+    resuming continues with the next step. A second signal ends the process at once.
     """
 
     priority = 'LOWEST'
@@ -69,7 +69,7 @@ class InterruptHook(Hook):
             self.stop(runner, number, runner.iter)
 
     def agree(self) -> int:
-        """The signal that any of the processes got, or 0."""
+        """Returns the signal that any of the processes got, or 0."""
         number = torch.tensor(self.received)
         all_reduce(number, 'max')
         return int(number)
@@ -82,13 +82,13 @@ class InterruptHook(Hook):
         if is_main_process():
             path.with_name('last_checkpoint').write_text(str(path))  # which mmengine reads
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
-                              f'--resume goes on from {path}')
+                              f'--resume continues from {path}')
         barrier()  # a process that leaves makes the launcher end the others
         raise SystemExit(128 + number)
 
 
 def _end_with_parent() -> None:
-    """Let a worker end at its own process's SIGTERM: one to all processes of a job is for those that save first."""
+    """Ends a worker at SIGTERM from its parent; ignores SIGTERM to all processes of a job, which have to save first."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Learning rates that fall from the head to the stem, for every backbone of the package and any framework.
+"""Learning rates that decay from the head to the stem, for every backbone of the package and any framework.
 
 Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: ConvNeXt's UperNet recipe (Liu et al.,
 CVPR 2022, arXiv 2201.03545), which ResTv2 follows.
@@ -17,9 +17,9 @@ DECAY_TYPES = ('layer_wise', 'stage_wise')
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Multiplies the learning rate of a parameter by ``decay_rate ** steps``, counted from the output of the backbone.
 
-    A step is a block (``'layer_wise'``) or a stage (``'stage_wise'``). Output norms, necks and heads take no step,
-    the last block or stage takes one, and the stem takes the most. Norms, biases and other vectors are not decayed
-    unless ``paramwise_cfg`` says otherwise. The groups are logged.
+    A step is a block (``'layer_wise'``) or a stage (``'stage_wise'``). Output norms, necks and heads have no step,
+    the last block or stage has one, the stem has the most. Norms, biases and other vectors have no weight decay,
+    unless set by ``paramwise_cfg``. The groups are logged.
 
     Args:
         optim_wrapper_cfg (dict): MMEngine's.
@@ -28,7 +28,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             ``bias_decay_mult`` and ``flat_decay_mult`` being 0 by default.
 
     Raises:
-        ValueError: If an option is missing or unknown, or the model has no backbone that it is made for.
+        ValueError: If an option is missing or unknown, or the model has no backbone of this package.
 
     Example:
         >>> optim_wrapper = dict(
@@ -52,7 +52,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             raise ValueError('optimizer.lr must be given: it is what decays')
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
-        """Adds one group per learning rate and set of options. MMEngine calls it for every submodule, too."""
+        """Adds one group per learning rate and set of options; MMEngine calls this for every submodule."""
         if prefix:
             super().add_params(params, module, prefix, **kwargs)
             return
@@ -74,7 +74,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
               f'{len(group["params"])} parameters' for group in params)]), logger='current')
 
     def scales(self, model: nn.Module) -> dict[int, float]:
-        """The factor of the learning rate, by the id of a parameter of a backbone."""
+        """Returns the factor of the learning rate by the id of a backbone's parameter."""
         backbones = [module for module in model.modules() if isinstance(module, Backbone)]
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '

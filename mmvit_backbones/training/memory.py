@@ -1,4 +1,4 @@
-"""What to do when the memory does not suffice."""
+"""Explains out-of-memory errors."""
 import os
 import resource
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from ..zoo.loading import unwrap_model
 
 @contextmanager
 def explained_shortage(runner: Runner) -> Iterator[None]:
-    """Turn an error for want of memory into a TrainingError with the model, its input, and what would fit."""
+    """Converts an out-of-memory error into a TrainingError that names the model, its input, and possible remedies."""
     shapes = _ShapesHook()
     runner.register_hook(shapes)
     try:
@@ -30,7 +30,7 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
 
 
 class _ShapesHook(Hook):
-    """Keeps how many images the batch in work has, and the largest height and width."""
+    """Stores the number of images of the current batch, and the largest height and width."""
 
     priority = 'VERY_HIGH'
     batch, size = 0, (0, 0)
@@ -58,14 +58,14 @@ def _describe(runner: Runner, shapes: _ShapesHook) -> str:
 
 
 def _per_image(config: dict, size: tuple[int, int], with_cp: bool) -> int:
-    """Bytes at the peak of a training step of the backbone, as tools/analysis/count_traffic.py counts them."""
+    """Returns the peak memory of a training step of the backbone in bytes, as ``tools/analysis/count_traffic.py``."""
     with torch.device('meta'):
         backbone = MODELS.build({**config, 'init_cfg': None, 'with_cp': with_cp})
         return count(backbone, torch.empty(1, backbone.in_channels, *size))['step']['peak']
 
 
 def _memory() -> int:
-    """Bytes that the process may have."""
+    """Returns the memory limit of the process in bytes."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[1]
     limits = [resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]

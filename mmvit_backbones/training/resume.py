@@ -1,4 +1,4 @@
-"""From the newest intact checkpoint of a work dir, and what has changed since it was written."""
+"""Resumes from the newest intact checkpoint of a work dir, and reports changes of the config."""
 import os
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'mo
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Resume from what --resume says, if there is a checkpoint, with the seed of the training that wrote it."""
+    """Sets the config to resume from ``--resume``, if there is a checkpoint, with its training's seed."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     path = find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
@@ -46,9 +46,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 
 def find_intact_checkpoint(work_dir: str) -> str | None:
-    """The newest checkpoint with a training state in a work dir, or None if none was written.
+    """Returns the newest checkpoint with a training state in a work dir, or None if there is none.
 
-    Damaged ones that are newer get another name, which is said in a line each; that all are damaged is refused.
+    Newer damaged ones are renamed, with one line each. If all are damaged, raises UsageError.
     """
     is_damaged = False
     for path in _newest_first(work_dir):
@@ -67,7 +67,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
 
 
 def config_changes(before: str, now: str) -> Iterator[str]:
-    """One line for each value that differs between two configs as texts, neither of which is run."""
+    """Yields one line per value that differs between two printed configs, without executing them."""
     try:
         before, now = (dict(_leaves(parse_config(text))) for text in (before, now))
     except ValueError as error:
@@ -79,7 +79,7 @@ def config_changes(before: str, now: str) -> Iterator[str]:
 
 
 def _leaves(node: dict | list, path: str = '') -> Iterator[tuple[str, str]]:
-    """The values in a config as texts, by their paths; of lists, those that hold dicts."""
+    """Yields the values in a config as text with their paths; only lists of dicts are traversed."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if isinstance(value, dict) or isinstance(value, list) and any(isinstance(part, dict) for part in value):
             yield from _leaves(value, f'{path}{key}.')

@@ -1,4 +1,4 @@
-"""What the training script does so that a run looks after itself: work dir, hooks, logs, precision."""
+"""Setup of a training run: work dir, hooks, logs, precision."""
 import fcntl
 import os
 import os.path as osp
@@ -23,7 +23,7 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def lock_work_dir(work_dir: str) -> IO:
-    """Make the work dir and keep other runs out of it until this process ends, in any way, or the file is closed."""
+    """Creates the work dir and locks it until this process ends or the file is closed."""
     try:
         os.makedirs(work_dir, exist_ok=True)
         file = open(osp.join(work_dir, '.lock'), 'a+')
@@ -43,7 +43,7 @@ def lock_work_dir(work_dir: str) -> IO:
 
 
 def use_reliable_hooks(cfg: Config) -> None:
-    """Add the hooks that a training should not be without, and keep few checkpoints, where the config says nothing."""
+    """Adds the hooks for reliable runs, and limits the number of checkpoints, unless set by the config."""
     hooks = cfg.setdefault('default_hooks', {})
     for name, hook in RELIABLE_HOOKS.items():
         hooks.setdefault(name, dict(hook))
@@ -57,7 +57,7 @@ def use_reliable_hooks(cfg: Config) -> None:
 
 
 def log_to(cfg: Config, package: str) -> None:
-    """Log losses and metrics for TensorBoard or Weights & Biases, too."""
+    """Also logs losses and metrics for TensorBoard or Weights & Biases."""
     if find_spec(package) is None:
         raise UsageError(f'--{package} needs the package {package}: pip install {package}')
     visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
@@ -68,9 +68,9 @@ def log_to(cfg: Config, package: str) -> None:
 
 
 def set_precision(cfg: Config, dtype: str | None) -> None:
-    """Train in 'float16', with a loss that is scaled, in 'bfloat16', which needs none, or in 'float32'.
+    """Sets the precision: 'float16' with loss scaling, 'bfloat16' without, or 'float32'.
 
-    None leaves it to the config, and means float32 where there is no GPU.
+    None keeps the config's, or float32 without a GPU.
     """
     has_gpu = torch.cuda.is_available()
     if dtype in ('float16', 'bfloat16'):

@@ -1,4 +1,4 @@
-"""Train with weights, gradients and optimizer states that the processes share out among themselves (FSDP2).
+"""Sharded training: weights, gradients and optimizer states are sharded over the processes (FSDP2).
 
 Not imported with the package, as it needs PyTorch 2.7.
 """
@@ -20,9 +20,9 @@ from torch.utils._pytree import tree_map_only
 
 @STRATEGIES.register_module()
 class ShardedStrategy(DDPStrategy):
-    """For MMEngine's FlexibleRunner: PyTorch's ``fully_shard`` for each block of the backbone, and for all the rest.
+    """Strategy for MMEngine's FlexibleRunner: PyTorch's ``fully_shard`` on each block of the backbone and on the rest.
 
-    Checkpoints are those of other trainings: whole, in one file, and read with or without sharding by any number of
+    Checkpoints are single files as without sharding, which can be loaded with or without it by any number of
     processes.
 
     Example:
@@ -59,7 +59,7 @@ class ShardedStrategy(DDPStrategy):
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, save_param_scheduler: bool = True,
                         extra_ckpt: dict | None = None, callback: Callable | None = None) -> None:
-        """All processes gather, and the first writes."""
+        """Gathers in all processes, and writes in the first."""
         checkpoint = dict(extra_ckpt or {}, state_dict=self.model_state_dict())
         if save_optimizer:
             checkpoint['optimizer'] = self.optim_state_dict()
@@ -75,7 +75,7 @@ class ShardedStrategy(DDPStrategy):
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Modules of lists that are called; of nested ones, the outer."""
+    """Yields the called modules in module lists; of nested ones, the outer."""
     for child in module.children():
         if type(child).forward is nn.Module.forward:  # a list, or a stage whose parts the network calls itself
             yield from blocks(child)
@@ -84,7 +84,7 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def whole(state):
-    """A state with all of each tensor on the CPU of the first process, and less elsewhere; all have to ask."""
+    """Gathers a state on the CPU of the first process; all processes must call it."""
     def gather(tensor: Tensor) -> Tensor | None:
         if isinstance(tensor, DTensor):
             tensor = tensor.full_tensor()
@@ -95,7 +95,7 @@ def whole(state):
 
 
 def share_of(value, parameter: nn.Parameter):
-    """The part of a tensor for this process, as it has that of a parameter; anything else is left as it is."""
+    """Returns this process's shard of a tensor, with the layout of a parameter; returns other values unchanged."""
     if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
         value = value.to(parameter.device)
         return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)

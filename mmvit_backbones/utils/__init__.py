@@ -1,1 +1,1 @@
-"""Configs, images, measuring and the environment: what the other rooms share."""
+"""Shared utilities: configs, images, measuring, installation."""

@@ -1,4 +1,4 @@
-"""Read a config for the scripts and say in one line what is wrong with it."""
+"""Loads and checks configs for the scripts."""
 import ast
 import inspect
 import os.path as osp
@@ -27,9 +27,9 @@ _OTHER_KEYS = {
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
                 complete: Callable[[Config], None] | None = None) -> Config:
-    """Load a config file for a script: one that has what it needs, and is changed by `{'a.b.c': value}`.
+    """Loads a config file, checks that it has the keys ``needs``, and applies ``options`` ``{'a.b.c': value}``.
 
-    ``complete`` adds to the config before these options are looked at; those without a target in it are refused.
+    ``complete`` changes the config before the options, which must exist in it.
     """
     if not osp.isfile(path):
         raise UsageError(f'config {path} does not exist')
@@ -56,10 +56,10 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
 
 
 def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
-    """The config with which a training wrote a checkpoint; its text is parsed and not run."""
+    """Returns the config in a checkpoint of a training, parsed without executing it."""
     text = checkpoint.get('meta', {}).get('cfg')
     if not isinstance(text, str):
-        raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
+        raise UsageError(f'checkpoint {path} contains no config of a training: give --config')
     try:
         cfg = Config(parse_config(text))
     except ValueError as error:
@@ -69,7 +69,7 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
 
 
 def parse_config(text: str) -> dict:
-    """The values in a printed config, which is not run; raises a ValueError for any other text."""
+    """Parses a printed config without executing it; raises ValueError for any other text."""
     try:
         statements = ast.parse(text).body
         return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
@@ -78,7 +78,7 @@ def parse_config(text: str) -> dict:
 
 
 class _Literals(ast.NodeTransformer):
-    """Makes literals of calls of ``dict`` with keywords, of inf and of nan."""
+    """Converts calls of ``dict`` with keywords, inf and nan to literals."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -91,7 +91,7 @@ class _Literals(ast.NodeTransformer):
 
 
 def mark_tuples(node):
-    """A config for formats without tuples; :func:`restore_tuples` gives it back."""
+    """Marks the tuples in a config for formats without tuples; :func:`restore_tuples` restores them."""
     if isinstance(node, dict):
         return {key: mark_tuples(value) for key, value in node.items()}
     if isinstance(node, tuple):
@@ -108,7 +108,7 @@ def restore_tuples(node):
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:
-    """List the datasets in a dataset config, without wrappers such as RepeatDataset and ConcatDataset."""
+    """Returns the data sets in a data set config, without wrappers such as RepeatDataset and ConcatDataset."""
     if 'datasets' in dataset:
         return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
     if 'dataset' in dataset:
@@ -117,19 +117,19 @@ def leaf_datasets(dataset: dict) -> list[dict]:
 
 
 def datasets_of(cfg: Config, split: str) -> list[dict]:
-    """The datasets of 'train', 'val' or 'test', without wrappers; none where the config has no such split."""
+    """Returns the data sets of 'train', 'val' or 'test', without wrappers; empty if the config lacks the split."""
     loader = cfg.get(f'{split}_dataloader')
     return leaf_datasets(loader['dataset']) if loader else []
 
 
 def metrics_of(cfg: Config, split: str) -> list[dict]:
-    """The evaluators of 'train', 'val' or 'test'."""
+    """Returns the evaluators of 'train', 'val' or 'test'."""
     metrics = cfg.get(f'{split}_evaluator') or []
     return metrics if isinstance(metrics, list) else [metrics]
 
 
 def dicts_in(config) -> Iterator[dict]:
-    """Go through all dicts in a config."""
+    """Yields all dicts in a config."""
     if isinstance(config, dict):
         yield config
         config = list(config.values())
@@ -139,7 +139,7 @@ def dicts_in(config) -> Iterator[dict]:
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
-    """Refuse a config without what it needs, and complete one of mmpretrain, which leaves the batching to scripts."""
+    """Raises UsageError if a config lacks required keys; adds the ``collate_fn`` that mmpretrain leaves to scripts."""
     framework = cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
@@ -157,9 +157,9 @@ def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
 
 
 def _check_option(cfg: Config, key: str) -> None:
-    """Refuse an option whose target is not in the config: mmengine would add it and nobody would read it.
+    """Raises UsageError if an option is not in the config: mmengine would add it without effect.
 
-    The last part of the key may be new: it can be an argument that the config leaves at its default.
+    The last part of the key may be new, such as an argument that the config leaves at its default.
     """
     parts = key.split('.')
     if parts[0] not in cfg and parts[0] in {*_OTHER_KEYS, *inspect.signature(Runner.__init__).parameters}:

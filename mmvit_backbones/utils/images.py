@@ -1,4 +1,4 @@
-"""Image files, and pixels of them."""
+"""Reads image files."""
 from pathlib import Path
 
 from PIL import Image
@@ -9,7 +9,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def check_image(path: str | Path) -> Image.Image:
-    """Read a whole image file; refused are those cut short, and of so many pixels that they may be an attack."""
+    """Reads an image file; raises UsageError if it is truncated, or so large that it may be an attack."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -19,11 +19,11 @@ def check_image(path: str | Path) -> Image.Image:
 
 
 def read_rgb(path: str | Path) -> Image.Image:
-    """The same in RGB."""
+    """Reads an image file in RGB; see :func:`check_image`."""
     return check_image(path).convert('RGB')
 
 
 def pixel(text: str) -> tuple[int, int]:
-    """``X,Y`` of a command line."""
+    """Parses ``X,Y``."""
     x, y = text.split(',')
     return int(x), int(y)

@@ -1,4 +1,4 @@
-"""Finds environments in which two distributions overwrite each other's files."""
+"""Detects distributions that overwrite each other's files."""
 from importlib.metadata import distributions
 
 # Import name: the distributions that provide it, the maintained fork first.
@@ -13,7 +13,7 @@ PROVIDERS = {
 
 
 def check_distributions(**where):
-    """Raise ImportError if a package comes from two distributions; ``path=[...]`` replaces sys.path."""
+    """Raises ImportError if two distributions provide one package; ``path=[...]`` replaces ``sys.path``."""
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]
         if len(installed) > 1:

@@ -1,4 +1,4 @@
-"""What a model takes, counted: kernels, bytes moved, saved activations, peak memory."""
+"""Counts kernels, bytes moved, saved activations and peak memory of models."""
 import weakref
 
 import torch
@@ -14,10 +14,10 @@ VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice selec
 
 
 class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
-    """Notes the storages that are saved for the backward pass, each once; those of ``ignored`` are not counted.
+    """Records the storages saved for the backward pass, once each, except those of ``ignored``.
 
     Attributes:
-        tensors (list[Tensor]): What was saved, one tensor for each storage, in the order of the forward pass.
+        tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.
     """
 
     def __init__(self, *ignored: nn.Module | Tensor) -> None:
@@ -45,16 +45,16 @@ def storage_key(tensor: Tensor) -> int:
 
 
 class Counter(TorchDispatchMode):
-    """Counts operators as a GPU launches them in eager mode, and the bytes that they move and hold.
+    """Counts the kernels that a GPU launches in eager mode, and the bytes that they move and allocate.
 
-    Each call that is no view counts as one kernel, which reads its tensor arguments and writes its results; so does
-    an operator of ``torch.library``, or writes arguments, where it returns nothing. A model of execution: it knows
-    nothing of caches, nor of what libraries take inside of one operation.
+    Each call except views counts as one kernel that reads its tensor arguments and writes its results, including
+    operators of ``torch.library``. A call without results writes its mutable arguments. This is a model of execution:
+    it ignores caches, and memory that libraries allocate within one operation.
 
     Attributes:
-        kernels (int): Calls.
+        kernels (int): Number of calls.
         moved (int): Bytes read and written.
-        live, peak (int): Bytes of the tensors that operators have made and that still live, now and at the most.
+        live, peak (int): Current and peak bytes of the tensors that operators have allocated.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Counter(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Lets ``F.scaled_dot_product_attention`` be one kernel forward and one backward, as it is on a GPU."""
+    """Counts ``F.scaled_dot_product_attention`` as one kernel forward and one backward, as on a GPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention:
@@ -99,21 +99,21 @@ class FusedAttention(TorchFunctionMode):
 
 def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                                dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
-    """torch's kernel for masks and all dtypes, which it does not choose for meta tensors itself."""
+    """Calls torch's kernel for masks and all dtypes, which torch does not select for meta tensors."""
     return torch.ops.aten._scaled_dot_product_efficient_attention(
         query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
 
 
 def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
-    """What a forward pass and a training step of a model on the meta device take, where nothing is computed.
+    """Counts a forward pass and a training step of a model on the meta device, without computing them.
 
     Args:
-        model (nn.Module): Gives a tensor or several; with its weights on the meta device.
+        model (nn.Module): Returns one or several tensors; its weights are on the meta device.
         images (Tensor): ``(B, C, H, W)``, on the meta device.
 
     Returns:
-        dict[str, dict[str, int]]: ``kernels``, and in bytes ``moved`` and ``peak``, as :class:`Counter` has them, of
-        ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, after which ``saved`` is left,
+        dict[str, dict[str, int]]: ``kernels``, and in bytes ``moved`` and ``peak``, see :class:`Counter`, of
+        ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, which leaves ``saved`` bytes,
         mean of squares of the results, backward.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():

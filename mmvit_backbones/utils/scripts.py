@@ -17,18 +17,18 @@ from .installation import check_distributions
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what training and testing have in common."""
+    """Adds the common arguments of training and testing."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
     add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
+    parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
 
 
 def output_file(path: str) -> str:
-    """Type of an argument that names a file to write: its folder is made and it can be written, before any work."""
+    """Argument type of an output file: creates its folder and checks that it is writable."""
     is_new = not osp.exists(path)
     try:
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
@@ -62,7 +62,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the command line and run main(args); a mistake of the user ends it with one line."""
+    """Parses the command line and runs ``main(args)``; errors of the user are printed in one line."""
     try:
         args = parser.parse_args()
     except ValueError:
@@ -90,7 +90,7 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
 
 
 def _lost_process(error: Exception) -> str | None:
-    """Say which process has gone, if that is what an error, or one that it came from, is about."""
+    """Returns the name of a lost process if it caused an error, else None."""
     chain = [error]
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
@@ -112,7 +112,7 @@ def _lost_process(error: Exception) -> str | None:
 
 
 def set_slurm_ranks() -> None:
-    """Name rank and meeting point as torchrun does, from the start; mmengine does so when it connects the processes."""
+    """Sets torchrun's variables for rank and address; mmengine sets them only when it connects the processes."""
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ['SLURM_LOCALID'])
     hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],

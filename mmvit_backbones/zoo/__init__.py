@@ -1,4 +1,4 @@
-"""Variants and their weights: the table, the authors' files and their conversion, downloads and safe reading."""
+"""Variants and their weights: the table, conversion of the authors' files, downloads and safe loading."""
 from .build import get_model
 from .files import load_checkpoint_file
 from .loading import convert_state_dict

@@ -40,12 +40,12 @@ class RefusedError(pickle.UnpicklingError):
 
 
 class Storage(NamedTuple):
-    """What tensors are views of."""
+    """Storage of tensors."""
     elements: Tensor
 
 
 def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
-    """Returns what ``torch.save`` wrote into an archive.
+    """Returns the object that ``torch.save`` wrote into an archive.
 
     Raises:
         BadZipFile: A checksum is wrong.

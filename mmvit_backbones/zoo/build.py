@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Builds models by name."""
 import logging
 import sys
 from contextlib import redirect_stdout
@@ -19,7 +19,7 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
 
     Args:
         name (str): One of :func:`list_models`.
-        task (str): ``'classification'``, an mmpretrain ``ImageClassifier`` whose ``model(images)`` gives logits
+        task (str): ``'classification'``, an mmpretrain ``ImageClassifier`` whose ``model(images)`` returns logits
             ``(B, num_classes)`` and whose ``model.backbone`` is the backbone; or ``'backbone'``, the bare backbone.
         checkpoint (str | None): File or address of the authors' weights or of ours, recognized by their keys.
         pretrained (bool | str): True for the authors' weights, or a tag of others: ``'384'``, ``'22k'``, or with
@@ -28,12 +28,12 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
             gets a new head. Defaults to None: 1000, and no other checkpoints.
         in_channels (int): Channels of the images. The weights of three channels are summed for one, and repeated and
             scaled for more, as timm does. Defaults to 3.
-        img_size (int | None): Side of the images that stored positions are for, in pixels; networks without such
-            positions are the same for all sizes, and every network takes any. Defaults to None: that of the paper.
+        img_size (int | None): Image side of the stored position embedding, in pixels. Networks without one ignore it;
+            images of other sizes resize it. Defaults to None: that of the paper.
         backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``.
 
     Raises:
-        ValueError: If name, task or an argument is unknown, or the checkpoint does not fit or cannot be had.
+        ValueError: If name, task or an argument is unknown, or the checkpoint does not match or is unavailable.
 
     Example:
         >>> import torch, mmvit_backbones
@@ -65,7 +65,7 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
 
 
 def init_weights(model: BaseModule) -> None:
-    """Initializes without MMEngine's three lines for every parameter; on the meta device there is nothing to draw."""
+    """Initializes the weights without MMEngine's log lines for every parameter, except on the meta device."""
     if next(model.parameters()).is_meta:
         return
     logger = MMLogger.get_current_instance()

@@ -14,7 +14,7 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """What a user names as checkpoint: a file or address, or by --pretrained the authors' weights of the backbone."""
+    """Returns the checkpoint of the command line: a file or address, or with --pretrained the authors' weights."""
     if bool(checkpoint) == bool(tag):
         raise UsageError('give either a checkpoint or --pretrained')
     if checkpoint:
@@ -23,7 +23,7 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
-        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
+        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is not one of mmvit_backbones.list_models()')
     # Sizes that differ in their windows share their weights in part: those of the config's name go first.
     name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
     best = max(variants, key=lambda variant: (
@@ -32,13 +32,13 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
 
 
 def official_name(network: str, tag: str | bool) -> str:
-    """The name under which the authors' weights of a network are read."""
+    """Returns the ``official://`` name of a network's weights."""
     find_variant(network).find_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
 
 
 def check_backbone(cfg: Config) -> Backbone | None:
-    """Refuse bad arguments of a backbone of this package; return the backbone, without memory for its weights."""
+    """Builds a backbone of this package on the meta device and returns it; raises UsageError for bad arguments."""
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
     if not (backbone_type and issubclass(backbone_type, Backbone)):
@@ -57,7 +57,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: dict, backbone: Backbone | None) -> None:
-    """Read the files of a model's pretrained weights; those for ``backbone``, on the meta device, must fit its own."""
+    """Reads the files of a model's pretrained weights; those for ``backbone``, on the meta device, must match it."""
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
         if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
@@ -70,12 +70,12 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
             else:
                 check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; docs/zoo.md tells where weights are, and '
+            raise UsageError(f'pretrained weights: {error}; docs/zoo.md lists available weights, and '
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
 
 
 def check_checkpoint(filename: str) -> None:
-    """Read a checkpoint to see that it is one; names that others resolve are left to them."""
+    """Checks that a checkpoint can be read; names that other loaders resolve are skipped."""
     if _is_readable(filename):
         read_checkpoint(filename, mmap=True)
 

@@ -1,7 +1,7 @@
-"""Download checkpoints once into a cache, from any of the authors' drives, and check the files.
+"""Downloads the authors' checkpoints once into a cache, and checks the files.
 
-The cache is ``$MMVIT_HOME``, else the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR``, an address under which
-files have the names of the cache, is asked first.
+The cache is ``$MMVIT_HOME``, or the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR``, a base URL of files named
+as in the cache, is tried first.
 """
 import base64
 import glob
@@ -35,15 +35,15 @@ def cache_folder() -> Path:
 
 
 def cached_file(weights: Weights) -> Path:
-    """Path of the file of published weights in the cache, whether it is there or not."""
+    """Returns the path of published weights in the cache, which may not exist."""
     return cache_folder() / weights.file_name
 
 
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
-    """The file of published weights, downloaded if it is not there; other processes wait for the one that does it.
+    """Returns the file of published weights, downloading it if missing. Only one process downloads, the others wait.
 
     Raises:
-        CheckpointError: If no address gives the file, or it is not what it was; the message says what to do.
+        CheckpointError: If no address provides the file, or it has changed; the message explains what to do.
     """
     target = cached_file(weights)
     mirror = os.environ.get('MMVIT_MIRROR') if use_mirror else None
@@ -57,7 +57,7 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
 
 
 def fetch_address(address: str) -> Path:
-    """The file at an http(s) address, as by :func:`fetch`; in the cache it is in a folder named after its host."""
+    """Returns the file at an http(s) address, cached in a folder named after its host; see :func:`fetch`."""
     parts = urlparse(address)
     path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
     return fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix), use_mirror=False)
@@ -79,11 +79,11 @@ def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
             print_log(f'{target.name} is from {address}: {"; ".join(problems)}', logger='current')
         return
     raise CheckpointError(f'checkpoint {weights.name} cannot be downloaded: {"; ".join(problems)}. '
-                          f'A file that you fetch yourself belongs at {target}')
+                          f'If you download the file yourself, save it as {target}')
 
 
 def _download_from(address: str, target: Path, weights: Weights) -> Path:
-    """The file as it came, not yet under its name."""
+    """Returns the downloaded file, under a temporary name."""
     host = host_of(address)
     if host == 'Baidu':
         raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
@@ -104,12 +104,12 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
         return _get(link, incoming)
     except failures as error:
         arrived = _arrived(incoming)
-        kept = f'; the next call goes on from {arrived:,} bytes' if arrived else ''
+        kept = f'; the next call continues from {arrived:,} bytes' if arrived else ''
         raise CheckpointError(f'{address}: {_reason(error)}{kept}') from error
 
 
 def _get(link: str, incoming: Path) -> Path:
-    """Downloads, goes on with what an earlier attempt has left, and shows a progress bar on a terminal."""
+    """Downloads a file, resuming an earlier attempt, with a progress bar on a terminal."""
     import gdown
     options = dict(quiet=not sys.stderr.isatty(), use_cookies=False, timeout=TIMEOUT, retries=RETRIES, resume=True)
     while True:
@@ -124,7 +124,7 @@ def _get(link: str, incoming: Path) -> Path:
 
 
 def _parts(incoming: Path) -> list[Path]:
-    """What gdown has left of an unfinished download."""
+    """Returns gdown's files of an unfinished download."""
     return sorted(incoming.parent.glob(f'{glob.escape(incoming.name)}????????.part'))
 
 
@@ -133,7 +133,7 @@ def _arrived(incoming: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """An error of a request in a few words, where it only says at length that there is no connection."""
+    """Returns the message of a request's error, shortened if there is no connection."""
     text = ' '.join(str(error).split())
     host = re.search(r"ConnectionPool\(host='([^']+)'", text)
     cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
@@ -141,7 +141,7 @@ def _reason(error: Exception) -> str:
 
 
 def _find_in_folder(address: str, member: str) -> str:
-    """The address of the one checkpoint in a folder of Google Drive whose name has ``member`` in it."""
+    """Returns the address of the only checkpoint in a Google Drive folder with ``member`` in its name."""
     import gdown
     files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
@@ -153,13 +153,13 @@ def _find_in_folder(address: str, member: str) -> str:
 
 
 def _onedrive_api(address: str) -> str:
-    """Where OneDrive's documented interface has the content of a share."""
+    """Returns the address of a share's content in OneDrive's API."""
     token = base64.urlsafe_b64encode(address.encode()).decode().rstrip('=')
     return f'https://api.onedrive.com/v1.0/shares/u!{token}/root/content'
 
 
 def _onedrive_page(address: str) -> str:
-    """A share leads to a page of the file, which links to its content."""
+    """Returns the download address of a share, from the address of its web page."""
     import requests
     with requests.get(address, stream=True, timeout=TIMEOUT) as response:
         return response.url.replace('/redir?', '/download?')
@@ -169,13 +169,13 @@ def _onedrive_page(address: str) -> str:
 
 
 def _check_file(path: Path, sha256: str, target: Path) -> None:
-    """Looks at a file before anything reads it; a bad one is set aside."""
+    """Checks a downloaded file, and sets a bad one aside."""
     with open(path, 'rb') as file:
         start = file.read(4096)
     if start.lstrip()[:1] == b'<':
         title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
         name = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
-        problem = f'a web page came instead of the file ("{name}")'
+        problem = f'the server sent a web page instead of the file ("{name}")'
     elif start[:2] == b'PK' and not zipfile.is_zipfile(path):
         problem = 'the file is truncated'
     elif not start:
@@ -188,14 +188,14 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Renames what came in the place of a file, so that nothing reads it again and it can be looked at."""
+    """Renames a bad file, so that it is not loaded again but can be inspected."""
     bad = target.with_name(f'{target.name}.bad')
     os.replace(path, bad)
     return bad
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Returns the SHA-256 of a file."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while block := file.read(1 << 20):
@@ -205,8 +205,8 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
-    """Sets a file aside where what reads it raises CheckpointError or KeyError, and says so after ``title``; notes the
-    hash of any other, in the form of ``sha256sum``.
+    """Sets a file aside if its reader raises CheckpointError or KeyError, with ``title`` before the message; otherwise
+    records its hash in the format of ``sha256sum``.
     """
     try:
         yield
@@ -219,12 +219,12 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
 
 
 def is_recorded(path: Path) -> bool:
-    """Whether a file has been loaded before."""
+    """Returns whether a file has been loaded before."""
     return _note(path).exists()
 
 
 def check_unchanged(path: Path) -> None:
-    """Raises CheckpointError for a file that is not the one that was recorded."""
+    """Raises CheckpointError if a file differs from its recorded hash."""
     note = _note(path)
     if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
         raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '

@@ -1,4 +1,4 @@
-"""Read checkpoint files without running code that may hide in them."""
+"""Loads checkpoint files without executing code in them."""
 import argparse
 import os
 import os.path as osp
@@ -22,17 +22,17 @@ DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
                          mmap: bool = False) -> dict:
-    """Load a checkpoint file (torch or safetensors) as a dict.
+    """Loads a checkpoint file (torch or safetensors) as a dict.
 
     Args:
         path (str | os.PathLike): A file.
-        map_location (str | torch.device): Where the tensors go.
-        mmap (bool): Leave the tensors on disk until they are used. For looking at a file or copying from it
-            at once: the tensors break when the file is overwritten, and their checksums are not looked at.
+        map_location (str | torch.device): Device of the tensors.
+        mmap (bool): Keep the tensors on disk until they are used, to inspect a file or copy from it at once. The
+            tensors become invalid when the file is overwritten, and their checksums are not verified.
 
     Raises:
-        CheckpointNotFoundError: There is no such file.
-        CheckpointError: The file is truncated, corrupt, or holds anything else than weights.
+        CheckpointNotFoundError: The file does not exist.
+        CheckpointError: The file is truncated, corrupt, or contains more than weights.
     """
     path = osp.expanduser(str(path))
     if not osp.exists(path):
@@ -67,7 +67,7 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
 
 
 def _check_sums(path: str) -> None:
-    """Compares the checksums of an archive, which torch does not; raises BadZipFile for what is not as written."""
+    """Verifies the checksums of an archive, which torch does not; raises BadZipFile if one is wrong."""
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
         folders = [info.filename for info in archive.infolist() if info.external_attr & DOS_FOLDER]
@@ -91,13 +91,13 @@ def _what_is_wrong(path: str, error: Exception) -> str:
 
 
 def _is_of_former_format(path: str) -> bool:
-    """Returns whether a file is a pickle that begins with torch's number, or a tar archive."""
+    """Returns whether a file is a pickle with torch's magic number, or a tar archive."""
     with open(path, 'rb') as file:
         return file.read(len(FORMER_START)) == FORMER_START or tarfile.is_tarfile(path)
 
 
 def _training_state_types() -> list:
-    """What a training state of MMEngine (its log history) or timm (its options) holds in addition to tensors."""
+    """Returns the types in training states of MMEngine (log history) and timm (options) besides tensors."""
     rebuild_array = np.empty(0).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}

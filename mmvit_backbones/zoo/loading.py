@@ -1,4 +1,4 @@
-"""From a checkpoint to the weights of a model: the authors' files, ours, and what the frameworks save."""
+"""Loads checkpoints into models: the authors' files, ours, and those of the frameworks."""
 import os.path as osp
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -35,17 +35,17 @@ _ADDRESS_LISTS = {
 
 
 def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
-    """Reads a checkpoint without running code that may hide in it.
+    """Reads a checkpoint without executing code in it.
 
     Args:
         filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` or ``official://FILE`` for the authors'
             weights, which come back converted, a name such as ``torchvision://resnet50``, or one with a scheme that the
             user has registered with MMEngine, whose loader then reads it.
-        map_location (str | None): Where the tensors go.
+        map_location (str | None): Device of the tensors.
         mmap (bool): See :func:`load_checkpoint_file`.
 
     Raises:
-        CheckpointError: If it is missing or holds anything else than weights.
+        CheckpointError: If it is missing or contains more than weights.
     """
     if filename.startswith(OFFICIAL):
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
@@ -64,7 +64,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
 
 def _read_official(name: str) -> dict[str, Tensor]:
-    """The authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``."""
+    """Returns the authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``."""
     variant, _, tag = name.partition('/')
     if variant in VARIANTS and not osp.exists(name):
         return read_published(VARIANTS[variant], tag or True)
@@ -79,8 +79,8 @@ def _read_official(name: str) -> dict[str, Tensor]:
 
 
 def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
-    """The published weights of a variant, converted; downloaded the first time. CheckpointError is raised where they
-    cannot be had, or are another network's; then the file is set aside.
+    """Returns the published weights of a variant, converted; downloads them the first time. Raises CheckpointError if
+    they are unavailable or belong to another network, in which case the file is set aside.
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} is not that of {variant.name}: '):
@@ -90,7 +90,7 @@ def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor
 
 
 def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
-    """Refuses the weights of another size of the family, by the linear layers: tables are resized where it is right."""
+    """Refuses weights of another size of the family, by the shapes of the linear layers."""
     with torch.device('meta'):
         own = MODELS.build(variant.backbone).state_dict()
     for key, weight in own.items():
@@ -101,7 +101,7 @@ def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
 
 
 def use_safe_loading() -> None:
-    """Lets MMEngine read all checkpoints through :func:`load_from_safe`; its own loaders may unpickle any code."""
+    """Makes MMEngine load all checkpoints by :func:`load_from_safe`; its own loaders may execute code in them."""
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         if loader.__module__.startswith('mmengine.'):
             CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
@@ -109,7 +109,7 @@ def use_safe_loading() -> None:
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine, the authors' converted to ours; bare weights get the key that hooks ask for."""
+    """Reads a checkpoint for MMEngine and converts the authors' layout; bare weights become ``state_dict``."""
     checkpoint = read_checkpoint(filename, map_location)
     try:
         return dict(state_dict=convert_state_dict(None, checkpoint))
@@ -125,15 +125,15 @@ def convert_state_dict(name: str | None, state_dict: Mapping, task: str = 'class
     """Converts the authors' weights to ours.
 
     Args:
-        name (str | None): One of :func:`list_models`; None tries all.
+        name (str | None): One of :func:`list_models`; None tries all of them.
         state_dict (Mapping): The authors' checkpoint, with or without the training state around it.
         task (str): ``'classification'`` or ``'backbone'``, which leaves the classifier's tensors out.
 
     Returns:
-        dict[str, Tensor]: What ``get_model(name, task).load_state_dict(..., strict=True)`` takes.
+        dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
 
     Raises:
-        KeyError: If a key is unknown; the message names it, for every family that was tried.
+        KeyError: If a key is unknown; the message names it for every family tried.
     """
     check_task(task)
     if not state_dict:
@@ -158,11 +158,11 @@ def check_task(task: str) -> None:
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
                  pretrained: str | bool = False, new_head: bool = False) -> None:
-    """Loads a checkpoint, or the authors' weights of a tag, strictly into what :func:`get_model` builds; with
-    ``new_head``, a classifier for another number of classes keeps its own head.
+    """Loads a checkpoint, or the authors' weights of a tag, strictly into a model of :func:`get_model`. With
+    ``new_head``, a classifier with another number of classes keeps its own head.
 
     Raises:
-        CheckpointError: If it cannot be had or does not fit; the message names the first keys.
+        CheckpointError: If it is unavailable or does not match; the message names the first keys.
     """
     if pretrained:
         source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
@@ -187,9 +187,9 @@ class PretrainedBackbone:
 
 
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
-    """Loads what ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` of a backbone names, strictly.
+    """Loads the checkpoint of ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` strictly into a backbone.
 
-    ``prefix`` is what precedes the backbone's names in the file: ``'backbone.'`` where such names are, or nothing.
+    ``prefix`` precedes the backbone's names in the file. Defaults to ``'backbone.'`` if such names exist, else none.
 
     Raises:
         CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
@@ -199,7 +199,7 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
 
 def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None = None, prefix: str | None = None,
           new_head: bool = False) -> None:
-    """Loads the authors' checkpoint of the network ``name`` or of any, or what frameworks or our tools saved."""
+    """Loads the authors' checkpoint of the network ``name`` or of any, or one of the frameworks or our tools."""
     try:
         weights, reason = convert_state_dict(name, checkpoint), ''
     except KeyError as error:
@@ -214,8 +214,8 @@ def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None =
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not; with ``strict``, unknown keys are
-    refused, too, else a few are left out with a log line.
+    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not. Unknown keys are refused with
+    ``strict``, else logged.
 
     Raises:
         CheckpointError: If weights are missing or of another shape.
@@ -236,7 +236,7 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
 
 
 def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
-    """Raises CheckpointError if none of a model's weights is there, under a prefix; ``reason`` ends the message."""
+    """Raises CheckpointError, with ``reason``, if a checkpoint has none of the model's weights under a prefix."""
     model = unwrap_model(model)
     own, given = model.state_dict(), unwrap(checkpoint)
     if not any(prefix + key in given for key in own):
@@ -250,7 +250,7 @@ def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointE
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model inside of those that wrap it for several processes or for test-time augmentation."""
+    """Returns the model without wrappers for several processes or test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model

@@ -1,6 +1,6 @@
-"""Published results: what the authors state. None is measured.
+"""Published results of the authors. None is measured here.
 
-``published.csv`` has one figure per line with its source; lines that contradict each other say so in their note.
+``published.csv`` has one figure per line with its source; notes name contradictions between lines.
 Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), rates of images as printed.
 """
 import csv
@@ -36,6 +36,6 @@ for _line in FIGURES:
 
 
 def sources_of(config: str) -> list[str]:
-    """Sources of a config's figures: addresses of repositories, or in words."""
+    """Returns the sources of a config's figures: addresses of repositories, or descriptions."""
     sources = [line['source'] for line in FIGURES if line['config'] == config]
     return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))

@@ -1,7 +1,7 @@
-"""The table of variants: the one place for everything that is known of a published classifier.
+"""The table of variants: all facts about the published classifiers.
 
-What networks of one kind share is a :class:`Family`; a row of the table below is a :class:`Variant`. A new variant is
-one row, one ``arch`` of its backbone, its configs and its goldens. ``published.csv`` has the figures of other tasks and
+A :class:`Family` holds what its networks share; a row of the table below is a :class:`Variant`. A new variant needs
+one row, one ``arch`` of its backbone, configs and goldens. ``published.csv`` has the figures of other tasks and
 sizes, ``weights.csv`` the addresses of checkpoints; ``tools/dev/make_metafiles.py`` writes the metafiles and the tables
 of the documentation from the three.
 """
@@ -20,7 +20,7 @@ IMAGENET_STD = [58.395, 57.12, 57.375]
 
 @dataclass(frozen=True)
 class Family:
-    """What networks of one paper and one class share."""
+    """Properties shared by the networks of one paper and class."""
     name: str  # what tables and metafiles group by
     backbone: str  # registered name of the class
     title: str  # of the paper
@@ -58,44 +58,44 @@ class Variant:
 
     @property
     def backbone(self) -> dict:
-        """Config of the backbone."""
+        """Returns the config of the backbone."""
         return dict(type=self.family.backbone, arch=self.arch, **self.settings)
 
     @property
     def short_name(self) -> str:
-        """What configs are called after: ``imagenet_reswin_t.py`` for ``reswin_tiny``."""
+        """Returns the name used in configs: ``reswin_t`` for ``reswin_tiny``."""
         return '_'.join(SHORT_SIZES.get(word, word) for word in self.name.split('_'))
 
     @property
     def weights(self) -> dict[str, Weights]:
-        """The authors' checkpoints by tag: the side of the images, ``'22k'``, ``'mask_rcnn_3x'`` and so on."""
+        """Returns the authors' checkpoints by tag: the image side, ``'22k'``, ``'mask_rcnn_3x'`` and so on."""
         return {weights.tag: weights for weights in WEIGHTS.values() if weights.variant == self.name}
 
     def config_name(self, tag: str) -> str:
-        """The config of a tag."""
+        """Returns the name of the config for a tag."""
         task = next((task for task in ('mask_rcnn', 'retinanet', 'upernet') if tag.startswith(task)), 'imagenet')
         difference = '' if tag == str(self.img_size) else tag.removeprefix(task).removeprefix('_')
         return '_'.join(filter(None, [task, self.short_name, difference]))
 
     def has_weights(self, tag: str | bool) -> bool:
-        """Whether an address of :meth:`find_weights` is known."""
+        """Returns whether an address for :meth:`find_weights` is known."""
         return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
 
     def find_weights(self, tag: str | bool = True) -> Weights:
-        """The authors' checkpoint of a tag; True is the classifier, the only one where it is of another size.
+        """Returns the authors' checkpoint of a tag. True selects that of the paper's image size, or the only one.
 
         Raises:
-            CheckpointError: If no address of it is known; the message lists the tags.
+            CheckpointError: If its address is unknown; the message lists the known tags.
         """
         weights, wanted = self.weights, str(self.img_size) if tag is True else tag
         if not self.has_weights(tag):
             known = f' with the tag {wanted!r}, but with {", ".join(map(repr, weights))}' if weights else ''
             raise CheckpointError(f'no address of published weights of {self.name} is known{known}; '
-                                  f'{self.family.code} is the page that would link them')
+                                  f'see {self.family.code}')
         return weights.get(wanted) or next(iter(weights.values()))
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
-        """Config of the mmpretrain classifier, or of the bare backbone."""
+        """Returns the config of the mmpretrain classifier, or of the bare backbone."""
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
         family = self.family
@@ -111,7 +111,7 @@ class Variant:
             head={**family.head, **self.head, 'num_classes': num_classes, 'in_channels': self.head_channels})
 
     def neck_config(self, channels: int) -> dict | None:
-        """Config of what makes a vector of the classifier's map, or None."""
+        """Returns the config of the neck that pools the classifier's map, or None."""
         neck = dict(self.family.neck or {})
         if neck.get('type') == 'LayerNormPooling':
             neck['in_channels'] = channels
@@ -282,10 +282,10 @@ VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
 
 def find_variant(name: str) -> Variant:
-    """The variant of that name.
+    """Returns the variant of that name.
 
     Raises:
-        ValueError: If there is none; the message names the nearest, or all.
+        ValueError: If there is none; the message lists the names, and the nearest.
     """
     if name not in VARIANTS:
         near = get_close_matches(name, VARIANTS)
@@ -314,7 +314,7 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Names of the variants that match a shell pattern, sorted.
+    """Returns the sorted names of the variants that match a shell pattern.
 
     Example:
         >>> import mmvit_backbones

@@ -1,7 +1,7 @@
-"""Addresses of the authors' checkpoints, as their documents print them. None of them was opened.
+"""Addresses of the authors' checkpoints, as published. The URLs are unverified.
 
-``weights.csv`` has one file per line; addresses are separated by blanks, and what no network here reads has no tag. No
-document states sizes or hashes, and no address is known for what is missing here: Swin-VSA, RegionViT's + models,
+``weights.csv`` has one file per line; addresses are separated by blanks, and files of no network here have no tag. No
+sizes or hashes are published, and no addresses are known for Swin-VSA, RegionViT's + classifiers,
 ViTAEv2's detectors and others.
 """
 import csv
@@ -31,12 +31,12 @@ class Weights:
 
     @property
     def name(self) -> str:
-        """What it is called where there are several networks; ``'224'`` is the rule and goes without saying."""
+        """Returns the network's name and the tag, which is omitted if it is ``'224'``."""
         return self.variant if self.tag in ('', '224') else f'{self.variant}_{self.tag}'
 
     @property
     def file_name(self) -> str:
-        """What the file is called in the cache and on a mirror."""
+        """Returns the file name in the cache and on a mirror."""
         return self.name + self.suffix
 
     @property
@@ -45,7 +45,7 @@ class Weights:
 
 
 def host_of(address: str) -> str:
-    """Who serves an address: one of ``HOSTS``, or the name of the machine."""
+    """Returns the host of an address: one of ``HOSTS``, or the host name."""
     machine = urlparse(address).hostname or ''
     return HOSTS.get(machine, machine)
 

@@ -7,8 +7,6 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 from mmvit_backbones.backbones.refiner_vit import SharedAttention
-from mmvit_backbones.ops import refined_attention
-from mmvit_backbones.utils.measure import SavedStorages
 
 
 def build(**arguments) -> nn.Module:
@@ -78,28 +76,6 @@ def test_synchronized_norms_in_evaluation():
     assert nn.SyncBatchNorm in kinds and nn.BatchNorm2d not in kinds
     for a, b in zip(converted(images), expected):
         torch.testing.assert_close(a, b)
-
-
-@torch.no_grad()
-def test_chunks_and_whole_agree(monkeypatch):
-    """What accelerate() puts in place of the refiner: some queries, or several images, at a time."""
-    attention, (x, prev_attn) = shared_attention().eval(), inputs()
-    whole, _ = attention(x, prev_attn)
-    weights = refined_attention.fold_refiner(attention.refiner, attention.norm)
-    v = (attention.value(x) * attention.scale).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-    for limit in (1, 6 * 21 * 10, 6 * 21 * 21 * 2, 10**9):
-        monkeypatch.setattr(refined_attention, 'CHUNK_ELEMENTS', limit)
-        out = refined_attention.refined_attention_in_chunks(prev_attn, v, *weights)
-        torch.testing.assert_close(attention.proj(out.transpose(1, 2).flatten(2)), whole)
-
-
-def test_few_wide_maps_are_saved():
-    """A plain refiner saves six maps of three times the heads; here it is half of that."""
-    attention = shared_attention().train()
-    x, prev_attn = inputs(1, 60)
-    with SavedStorages(attention) as saved:
-        out, _ = attention(x, prev_attn.requires_grad_())
-    assert out.requires_grad and saved.num_bytes < 5.5 * 6 * 60**2 * 8
 
 
 def test_statistics_are_updated_once_with_recomputation():

@@ -1,4 +1,4 @@
-"""What RegionViT has beyond the contract of all backbones: windows, masks, resized weights and its recipe."""
+"""RegionViT's windows, masks, resized weights and recipe."""
 import copy
 
 import pytest
@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.layers.position_bias import resize_position_bias
+from mmvit_backbones.layers.position_bias import resize_wrapped_table
 
 TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
 
@@ -95,7 +95,7 @@ def test_classifier_loads_into_a_detectors_backbone(logged):
     model.load_state_dict(weights)
     assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
-    for said in ('resized to windows of (14, 14, 14, 14)', 'peg is not in the checkpoint', 'stage_norm is not in'):
+    for said in ('resized from (2, 169) to (2, 729)', 'peg is not in the checkpoint', 'stage_norm is not in'):
         assert said in logged.text
 
 
@@ -131,8 +131,8 @@ def test_sound_resize_keeps_displacements_in_order(old, new):
         image = displacement[:, None] + 10 * displacement
         return image.roll((window // 2 - (window - 1), ) * 2, dims=(0, 1)).reshape(1, side**2)
 
-    sound = resize_position_bias(table(old), (2 * new - 1)**2, wrapped=False)
-    wrapped = resize_position_bias(table(old), (2 * new - 1)**2, wrapped=True)
+    sound = resize_wrapped_table(table(old), (1, (2 * new - 1)**2), wrapped=False)
+    wrapped = resize_wrapped_table(table(old), (1, (2 * new - 1)**2), wrapped=True)
     torch.testing.assert_close(sound, table(new), atol=0.5, rtol=0)
     assert (wrapped - table(new)).abs().max() > 2
 

@@ -32,9 +32,9 @@ def build_cell(case: dict) -> torch.nn.Module:
     pyramid = PyramidReduction(inside, width, settings['prm_kernel_size'], stride, settings['prm_dilations'])
     conv_width = 2 * channels if settings['wide_pcm'] else width
     return ReductionCell(
-        pyramid, VariedSizeWindowAttention(pyramid.out_channels, channels, heads, size, *windows),
+        channels, pyramid, VariedSizeWindowAttention(pyramid.out_channels, channels, heads, size, *windows),
         ConvBranch([inside, conv_width, conv_width, channels], group, strides=[2, stride // 2, 1]),
-        channels, position=ContextPosition(pyramid.out_channels))
+        position=ContextPosition(pyramid.out_channels))
 
 
 @pytest.mark.parametrize('case', CELLS['cases'], ids=lambda case: case['name'])

@@ -62,7 +62,7 @@ def refine(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
     modules = torch.nn.ModuleList(
-        Block((SharedAttention if i % 2 else Attention)(kwargs['dim'], kwargs['num_heads']), kwargs['dim'],
+        Block(kwargs['dim'], (SharedAttention if i % 2 else Attention)(kwargs['dim'], kwargs['num_heads']),
               kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
     load(modules, converted(golden, '', 'blocks.', dtype), dtype)
     x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None
@@ -94,7 +94,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
 
 
 def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What a golden of the classifier records in addition to logits and stages."""
+    """Returns what a golden of the classifier records besides logits and stages."""
     features, = model.backbone(images)
     class_logits, patch_logits = model.head.logits((features, ))
     norm = features.tokens[:, 1:].transpose(1, 2).unflatten(2, features.grid)

@@ -41,7 +41,7 @@ def reduction_cell(golden: dict) -> torch.nn.Module:
         attn = WindowAttention(pyramid.out_channels, channels, kwargs['heads'], kwargs['window_size'])
     else:
         attn = GlobalAttention(pyramid.out_channels, channels, kwargs['heads'], qkv_bias=False, value_skip=True)
-    return ReductionCell(pyramid, attn, ConvBranch([inside, width, width, channels], **conv), channels)
+    return ReductionCell(channels, pyramid, attn, ConvBranch([inside, width, width, channels], **conv))
 
 
 @torch.no_grad()

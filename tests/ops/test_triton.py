@@ -12,10 +12,7 @@ from torch._dynamo.backends.common import aot_autograd
 
 from mmvit_backbones.ops import backends, varied_size_window_attention
 from mmvit_backbones.ops.normalized_attention import normalized_attention
-from mmvit_backbones.ops.pooled_attention import pool_logits, pooled_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
-from mmvit_backbones.ops.residual_window_attention import residual_window_attention
-from mmvit_backbones.ops.window import shifted_window_mask
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or backends.INTERPRETED),
@@ -45,63 +42,22 @@ def normalized_attention_case(rng):
 
 
 def residual_attention_case(rng):
-    """Every subset of the optional arguments; one tensor holds both results."""
-    b, h, n, m, d = rng.randint(0, 2), rng.randint(1, 2), size(rng, 90), size(rng, 60), size(rng, 128)
-    place, (learned, skip, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.5 for _ in range(5))
-    prev = torch.randn(rng.choice([(b, h, n, m), (b, 1, n, m)]))
-    bias, mask = torch.randn(rng.choice([(b, h, n, m), (h, n, m)])), torch.randn(n, m)
+    """Tokens or windows, every subset of the optional arguments; one tensor holds both results."""
+    n, m, d = size(rng, 90), size(rng, 60), size(rng, 128)
+    lead = rng.randint(0, 2), *rng.choice([(), (rng.randint(1, 3), )]), rng.randint(1, 2)
+    place, (learned, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.6 for _ in range(4))
+    prev = torch.randn(rng.choice([(*lead, n, m), (*lead[:-1], 1, n, m)]))
+    bias, mask = torch.randn(rng.choice([(*lead, n, m), (lead[-1], n, m)])), torch.randn(*lead[1:-1], 1, n, m)
 
     def function(q, k, v, prev, bias, alpha, backend):
         out, logits = residual_attention(
-            place(q), place(k), place(v), place(prev) if has_prev else None, alpha if learned else 0.3, 0.4,
-            bias if has_bias else None, mask.to(q) if has_mask else None, skip, backend)
+            place(q), place(k), place(v), place(prev) if has_prev else None, alpha if learned else 0.3,
+            bias if has_bias else None, mask.to(q) if has_mask else None,
+            'reference' if backend == 'torch' else backend)
         return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + bias.sum() + alpha)[None]])
 
-    return function, (torch.randn(b, h, n, d), torch.randn(b, h, m, d), torch.randn(b, h, m, d), prev, bias,
+    return function, (torch.randn(*lead, n, d), torch.randn(*lead, m, d), torch.randn(*lead, m, d), prev, bias,
                       torch.tensor(0.7))
-
-
-def pooled_attention_case(rng):
-    """Logits that become coarser or finer, between even and odd grids."""
-    b, h, d, place = rng.randint(0, 2), rng.randint(1, 2), size(rng, 128), layout(rng)
-    queries = [rng.randint(1, 6), size(rng, 20)]
-    keys = [rng.randint(1, 6), size(rng, 40)]
-    if rng.random() < 0.7:
-        queries, keys = ([2 * side for side in grid] for grid in (queries, keys))
-    halves = [-(-side // 2) for side in keys]
-    prev = torch.randn(b, rng.choice([1, h]), *queries, *rng.choice([keys, halves]))
-    next_shape = rng.choice([None, (rng.choice([h, 2 * h]), *rng.choice([queries, [-(-side // 2) for side in queries]]),
-                                    *rng.choice([keys, halves, [2 * side for side in keys]]))])
-    positions = [torch.randn(b, h, queries[0] * queries[1], side) for side in keys]
-    has_prev = rng.random() < 0.8
-
-    def function(q, k, v, prev, alpha, *positions, backend):
-        out, logits = pooled_attention(place(q), place(k), place(v), place(prev) if has_prev else None, alpha, 0.4,
-                                       positions, next_shape, backend)
-        logits = logits if next_shape is None else pool_logits(logits, next_shape)
-        return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + alpha)[None]])
-
-    return function, (*(torch.randn(b, h, *grid, d) for grid in (queries, keys, keys)), prev, torch.tensor(0.7),
-                      *positions)
-
-
-def residual_window_attention_case(rng):
-    """Maps that windows do and don't divide."""
-    b, heads, d, side = rng.randint(0, 2), rng.randint(1, 3), size(rng, 64), rng.choice([1, 2, 3, 7, 8])
-    rows, columns = rng.randint(1, 2), rng.randint(1, 3)
-    height, width = (rng.randint((n - 1) * side + 1, n * side) for n in (rows, columns))
-    shift, has_prev, area = rng.choice([0, side // 2]), rng.random() < 0.5, side**2
-
-    def function(x, weight, bias, prev, backend):
-        mask = shifted_window_mask(rows * side, columns * side, side, shift, x)
-        out, logits = residual_window_attention(
-            x, lambda x: F.linear(x, weight, weight[:, 0]), prev if has_prev else None, 0.3, 0.4, bias, side,
-            (shift, mask) if shift else None, backend)
-        return torch.cat([out.flatten(), logits.flatten(), 0. * prev.sum()[None]])
-
-    weight = (heads * d)**-0.5 * torch.randn(3 * heads * d, heads * d)
-    return function, (torch.randn(b, height, width, heads * d), weight,
-                      torch.randn(heads, area, area), torch.randn(b, rows * columns, heads, area, area))
 
 
 def varied_size_window_case(rng):
@@ -111,7 +67,7 @@ def varied_size_window_case(rng):
         torch.randn(shape) for shape in shapes]
 
 
-CASES = [residual_attention_case, pooled_attention_case, residual_window_attention_case, normalized_attention_case]
+CASES = [residual_attention_case, normalized_attention_case]
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -178,32 +134,20 @@ def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
 
 def test_operators_are_registered_correctly():
     """For autograd, fake tensors and compilers."""
-    from mmvit_backbones.ops.triton import residual_window_attention  # registers them
-    assert residual_window_attention.forward
-    tests = ('test_schema', 'test_faketensor')
-    qkv, bias = torch.randn(1, 3, 4, 12, device=DEVICE), torch.randn(2, 4, 4, device=DEVICE)
-    torch.library.opcheck(torch.ops.mmvit.residual_window_attention.default,
-                          (qkv, qkv[0, 0, 0], None, bias, None, 2, 2, 0, 0.5, 0.7), test_utils=tests)
+    from mmvit_backbones.ops.triton import residual_attention as kernels  # registers them
+    assert kernels.forward
+    q, k, bias = (torch.randn(1, 2, 3, n, 4, device=DEVICE) for n in (5, 4, 5))
+    torch.library.opcheck(torch.ops.mmvit.residual_attention.default,
+                          (q, k, k, None, torch.full((), 0.5, device=DEVICE), bias, None),
+                          test_utils=('test_schema', 'test_faketensor'))
 
 
-def test_autocast():
-    """The kernels take what the projection gives, and so does the check of them."""
-    x, layer, bias = torch.randn(1, 4, 4, 8, device=DEVICE), nn.Linear(8, 24, device=DEVICE), torch.zeros(
-        2, 4, 4, device=DEVICE)
-    with torch.autocast(DEVICE.type, torch.bfloat16):
-        outs = [residual_window_attention(x, layer, None, 0.5, 0.5, bias, 2, backend=backend)
-                for backend in ('torch', 'triton')]
-    for expected, actual in zip(*outs):
-        assert actual.dtype == expected.dtype == torch.bfloat16
-        torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)
-
-
-def test_windows_of_an_empty_batch():
-    x, layer = torch.randn(0, 3, 4, 8, device=DEVICE, requires_grad=True), nn.Linear(8, 24, device=DEVICE)
-    prev_logits, bias = torch.zeros(0, 4, 2, 4, 4, device=DEVICE), torch.zeros(2, 4, 4, device=DEVICE)
-    out, logits = residual_window_attention(x, layer, prev_logits, 0.5, 0.5, bias, 2, backend='triton')
+def test_empty_batch():
+    q = torch.randn(0, 3, 2, 5, 4, device=DEVICE, requires_grad=True)
+    prev_logits, bias = torch.zeros(0, 3, 2, 5, 5, device=DEVICE), torch.zeros(2, 5, 5, device=DEVICE)
+    out, logits = residual_attention(q, q, q, prev_logits, 0.5, bias, backend='triton')
     out.sum().backward()
-    assert (out.shape, logits.shape, x.grad.shape) == (x.shape, prev_logits.shape, x.shape)
+    assert (out.shape, logits.shape, q.grad.shape) == (q.shape, prev_logits.shape, q.shape)
 
 
 def test_a_request_that_cannot_run_says_why():

@@ -25,7 +25,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mmvit_backbones.doctor import TRITON_OPERATORS
-from mmvit_backbones.ops import backends, residual_window_attention
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
 from mmvit_backbones.utils.measure import storage_key, tensors_in
@@ -55,7 +54,7 @@ def main():
     faults = []
     for dtype in args.dtypes:
         for kernel, launches in launches_of[dtype].items():
-            name, module = name_of(kernel), module_of(kernel)
+            name = name_of(kernel)
             if name not in wanted:
                 continue
             if args.quick:
@@ -63,8 +62,6 @@ def main():
             faults += [f'{name} seems to write {sorted(found)}, not {sorted(launch.made)}' for launch in launches
                        if not launch.made <= (found := written(kernel, launch)) <= launch.made | launch.passed]
             for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0].constants else ['']:
-                if channels and channels > largest_head(module):
-                    continue
                 found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
                 cells = [f'{registers}, {shared}' for registers, shared, _ in found]
                 print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
@@ -81,13 +78,8 @@ def module_of(kernel):
     return kernel.__module__.split('.')[-1]
 
 
-def largest_head(module):
-    """Channels of the largest head that an operator's kernels get."""
-    return (residual_window_attention if module == 'residual_window_attention' else backends).MAX_HEAD_CHANNELS
-
-
 def most(kernel, launches, channels, target):
-    """Registers per thread, bytes of shared memory and spills of a kernel: the most of all its launches."""
+    """Returns the maxima over a kernel's launches: registers per thread, bytes of shared memory, spills."""
     found = []
     for values, constants, *_ in launches:
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
@@ -100,7 +92,7 @@ def most(kernel, launches, channels, target):
 
 
 def size_of(launch):
-    """Larger for larger blocks."""
+    """Returns a sort key that grows with the block sizes."""
     return sum(value for value in launch.constants.values() if isinstance(value, int))
 
 
@@ -112,7 +104,7 @@ class Launch(NamedTuple):
 
 
 class Operator(TorchDispatchMode):
-    """Knows the storages that the operator at work gets, by whether it says that it writes to them."""
+    """Records the storages passed to the current operator, and whether it declares to write to them."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.namespace == 'mmvit':
@@ -122,7 +114,7 @@ class Operator(TorchDispatchMode):
 
 
 def recorded_launches(dtype):
-    """For every kernel, how the operators launch it, once per set of constants."""
+    """Returns the launches of every kernel by the operators, once per set of constants."""
     launches = {}
 
     def record(kernel, grid, first, *arguments, **constants):
@@ -141,13 +133,13 @@ def recorded_launches(dtype):
 
 
 def written(kernel, launch):
-    """Names of the arguments that torch takes for written."""
+    """Returns the names of the arguments that torch regards as written."""
     values = {name: torch.empty(2, dtype=x.dtype) if torch.is_tensor(x) else x for name, x in launch.values.items()}
     return set(identify_mutated_tensors(kernel, {**values, **launch.constants}, {}))
 
 
 def source_of(kernel, values, constants):
-    """As Triton specializes a launch: strides of 1 are constants, and what 16 divides is known to be so."""
+    """Returns the source as Triton specializes a launch: strides of 1 are constants, multiples of 16 are marked."""
     constants = {**constants, **{name: 1 for name, value in values.items() if isinstance(value, int) and value == 1}}
     signature, attributes = {}, {}
     for i, name in enumerate(kernel.arg_names):
@@ -165,7 +157,7 @@ def source_of(kernel, values, constants):
 
 
 def resources(compiled, log):
-    """Registers per thread and what is spilled, as NVIDIA's assembler and AMD's compiler tell."""
+    """Returns registers per thread and spills reported by NVIDIA's assembler and AMD's compiler."""
     if 'ptx' in compiled.asm:
         return int(re.search(r'(\d+) registers', log)[1]), int(re.search(r'(\d+) bytes spill stores', log)[1])
     told = compiled.asm['amdgcn']

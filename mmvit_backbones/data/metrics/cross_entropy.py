@@ -1,4 +1,4 @@
-"""The loss of a classifier's predictions."""
+"""Cross entropy of a classifier's predictions."""
 from collections.abc import Sequence
 
 from mmengine.evaluator import BaseMetric
@@ -7,9 +7,9 @@ from mmengine.registry import METRICS
 
 @METRICS.register_module()
 class MeanCrossEntropy(BaseMetric):
-    """Mean over the images of minus the logarithm of the right class's probability: ``loss``.
+    """Computes ``loss``: the mean over images of the negative log probability of the right class.
 
-    It is the loss that the authors' evaluations print: without label smoothing, whatever the training has.
+    The authors' evaluations print this loss: without label smoothing, even if training has it.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

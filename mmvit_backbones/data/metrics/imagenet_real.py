@@ -1,4 +1,4 @@
-"""Accuracy on ImageNet's validation images by their reassessed labels.
+"""Accuracy on ImageNet's validation images with reassessed labels.
 
 Are we done with ImageNet? (Beyer et al., 2020, arXiv 2006.07159); the labels are ``real.json`` of
 github.com/google-research/reassessed-imagenet.
@@ -17,18 +17,18 @@ NUM_IMAGES = 50_000
 
 @METRICS.register_module()
 class ImageNetReaL(BaseMetric):
-    """Top-k accuracy by ImageNet-ReaL: a hit if any of the k classes of highest score is among an image's labels.
+    """Computes top-k accuracy by ImageNet-ReaL: one of the k classes of highest score is among the image's labels.
 
     Images without labels are left out. Use it next to mmpretrain's ``Accuracy``, with images that keep their names
     ``ILSVRC2012_val_%08d``.
 
     Args:
-        label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images' numbers.
+        label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images.
         topk (int | Sequence[int]): One or more k.
         kwargs: MMEngine's.
 
     Raises:
-        ValueError: If the file is not such a list, or an image's name has no number in it.
+        ValueError: If the file is not such a list, or an image's name has no number.
     """
 
     default_prefix = 'real'
@@ -48,7 +48,7 @@ class ImageNetReaL(BaseMetric):
                 self.results.append([bool(torch.isin(best[:k], labels).any()) for k in self.topk])
 
     def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
-        """Percent of the images with labels, by ``top{k}``; nan if none has."""
+        """Returns the accuracy in percent of the images with labels, by ``top{k}``; nan if none has labels."""
         hits = torch.tensor(results, dtype=torch.float64).reshape(-1, len(self.topk))
         return {f'top{k}': 100 * rate for k, rate in zip(self.topk, hits.mean(0).tolist())}
 
@@ -66,7 +66,7 @@ def read_labels(path: str) -> list[list[int]]:
 
 
 def image_index(path: str) -> int:
-    """Position in the label file of ``ILSVRC2012_val_00000001`` and so on, which count from 1."""
+    """Returns the index in the label file of ``ILSVRC2012_val_00000001`` and so on, which count from 1."""
     match = re.search(r'ILSVRC2012_val_(\d{8})', Path(path).name)
     if match is None or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(f'img_path {path} has no number of a validation image (ILSVRC2012_val_00000001 and on)')

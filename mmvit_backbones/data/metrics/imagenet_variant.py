@@ -17,16 +17,16 @@ ALEXNET_ERRORS = dict(
 
 @METRICS.register_module()
 class ImageNetVariantAccuracy(BaseMetric):
-    """Top-1 and top-5 accuracy among the classes of the data set, ``ImageNetVariant``.
+    """Computes top-1 and top-5 accuracy among the classes of an ``ImageNetVariant`` data set.
 
-    As ImageNet-A and -R are meant, scores of classes that do not occur do not count. Of ImageNet-C, whose images are in
-    ``CORRUPTION/SEVERITY/CLASS/``, also the accuracy by corruption, and with all fifteen the mean corruption error
+    Scores of classes that do not occur are ignored, as defined for ImageNet-A and -R. ImageNet-C, with images in
+    ``CORRUPTION/SEVERITY/CLASS/``, has also accuracy by corruption and, with all fifteen, the mean corruption error
     ``mCE``: errors over AlexNet's, in percent.
     """
     default_prefix = 'accuracy'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps, per image, its corruption and whether the best and one of the five best classes are right."""
+        """Stores each image's corruption and whether its top-1 and top-5 classes are right."""
         labels = torch.tensor(self.dataset_meta['labels'])
         for sample in data_samples:
             best = labels[sample['pred_score'].cpu()[labels].topk(min(5, len(labels))).indices]
@@ -34,7 +34,7 @@ class ImageNetVariantAccuracy(BaseMetric):
             self.results.append((Path(sample['img_path']).parts[-4:-3], hits[0], any(hits)))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Percent."""
+        """Returns accuracies in percent."""
         corruptions = defaultdict(list)
         for folder, hit, _ in results:
             if folder and folder[0] in ALEXNET_ERRORS:

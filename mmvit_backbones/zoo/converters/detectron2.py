@@ -1,7 +1,7 @@
-"""Detectors that detectron2 saved, as mmdet's: pyramid and heads of its Mask R-CNN and RetinaNet.
+"""Converts the pyramid and heads of detectron2's Mask R-CNN and RetinaNet to mmdet's.
 
-Both libraries have the same layers under other names: anchors, box coding and order of classes are the same, too, but
-for the anchors of RetinaNet, which detectron2 orders by size and mmdet by ratio.
+The libraries have the same layers under different names, and the same anchors, box coding and order of classes, except
+that detectron2 orders the anchors of RetinaNet by size and mmdet by ratio.
 """
 import re
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ OTHER_PARTS = ('backbone.fpn_', 'backbone.top_block.', 'proposal_generator.', 'a
 
 
 def layout_of(names: Iterable[str]) -> dict[str, str | None]:
-    """How the parts of a detector other than its backbone are called in mmdet, as for :func:`layout.rename`."""
+    """Returns mmdet's names of a detector's parts other than the backbone, for :func:`layout.rename`."""
     levels = [int(match[1]) for name in names if (match := re.match(r'backbone\.fpn_lateral(\d)', name))]
     lowest = min(levels, default=0)  # detectron2 numbers the levels by the logarithm of their stride
     kinds = {'fpn_lateral': 'lateral', 'fpn_output': 'fpn', r'top_block\.p': 'fpn'}
@@ -43,5 +43,5 @@ def layout_of(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def order_by_ratio(x: Tensor) -> Tensor:
-    """``(sizes * ratios * C, ...)`` to ``(ratios * sizes * C, ...)``: outputs for a place's anchors."""
+    """Reorders the outputs for a position's anchors, ``(sizes * ratios * C, ...)`` to ``(ratios * sizes * C, ...)``."""
     return x.unflatten(0, (SIZES, RATIOS, -1)).transpose(0, 1).flatten(0, 2)

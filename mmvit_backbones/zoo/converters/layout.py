@@ -1,4 +1,4 @@
-"""Tools for reading other people's checkpoint layouts."""
+"""Converts the layouts of the authors' checkpoints."""
 import re
 from collections.abc import Callable, Mapping
 
@@ -15,14 +15,15 @@ AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are
 def converter(network: str, layout: dict[str, str | Callable | None], wrappers: tuple[str, ...],
               prefixes: tuple[str, ...] = (), first: str = '',
               reshape: Callable[[str, Tensor], Tensor] | None = None) -> Callable[[Mapping], dict[str, Tensor]]:
-    """A function from the authors' file to ``backbone.*`` and ``head.fc.*``; it raises KeyError if a key is unknown.
+    """Returns a function that converts the authors' file to ``backbone.*`` and ``head.fc.*``; it raises
+    KeyError if a key is unknown.
 
     Args:
-        network (str), layout (dict), wrappers (tuple[str, ...]): As for :func:`rename` and :func:`unwrap`.
-        prefixes (tuple[str, ...]): What detectors and segmenters put before the backbone's names, the longest first.
-            Detectors and segmenters come back whole, with the names of mmdet and mmseg.
-        first (str): How names go on after a prefix. Defaults to '': in any way.
-        reshape (Callable | None): From our name and a tensor of theirs to ours. Defaults to None: they are the same.
+        network (str), layout (dict), wrappers (tuple[str, ...]): See :func:`rename` and :func:`unwrap`.
+        prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first.
+            Detectors and segmenters are converted whole, to the names of mmdet and mmseg.
+        first (str): Beginning of the first name after a prefix. Defaults to '': any.
+        reshape (Callable | None): Maps our name and the authors' tensor to ours. Defaults to None: unchanged.
     """
     def convert(checkpoint: Mapping) -> dict[str, Tensor]:
         weights = unwrap(checkpoint, wrappers)
@@ -38,8 +39,8 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
 
 
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pyramid and heads of detectron2's Mask R-CNN or RetinaNet by mmdet's names: ``neck.*``, ``roi_head.*`` and so on;
-    those with other layers are left out, with a log line.
+    """Renames the pyramid and heads of detectron2's Mask R-CNN or RetinaNet to mmdet's ``neck.*``, ``roi_head.*`` etc.;
+    parts with other layers are dropped with a log line.
     """
     try:
         converted = rename(others, layout_of(others), 'detectron2')
@@ -50,13 +51,13 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
-    """A replacement whose ``{}`` is a group, a number that the authors count from 1 and we from 0."""
+    """Returns a replacement with ``{}`` set to a group, a number counted from 1, minus 1."""
     return lambda match: match.expand(template.format(int(match[group]) - 1))
 
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
-    """Finds the state dict in a training state, under one of some keys, of which the first is the best, and removes
-    the ``module.`` prefix that DataParallel leaves.
+    """Returns the state dict in a training state, under the first of ``wrappers`` that it has, without
+    DataParallel's prefix ``module.``.
     """
     for wrapper in wrappers:
         if isinstance(checkpoint.get(wrapper), Mapping):
@@ -65,14 +66,14 @@ def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) ->
 
 
 def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights whose names start with a prefix, without it."""
+    """Returns the weights whose names start with a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
            network: str) -> dict[str, Tensor]:
-    """Renames every key by the first pattern of ``layout`` that matches the whole name of its module; a parameter with
-    a name other than those of ``PARAMETERS`` is matched together with it. KeyError names a key that no pattern matches.
+    """Renames every key by the first pattern of ``layout`` that matches the full name of its module. Parameters with
+    names other than ``PARAMETERS`` are part of the matched name. Raises KeyError if no pattern matches a key.
 
     Replacements are strings or functions of the match, as in ``re.sub``; None drops the tensor.
     """

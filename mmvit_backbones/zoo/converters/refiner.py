@@ -1,11 +1,11 @@
-"""Refiner-ViT: from the layout of github.com/zhoudaquan/Refiner_ViT."""
+"""Converts Refiner-ViT from the layout of github.com/zhoudaquan/Refiner_ViT."""
 import re
 
 from .layout import AVERAGED, converter
 
 
 def projection(match: re.Match) -> str:
-    """In blocks with an odd index, what the authors call qkv makes values alone."""
+    """Maps the authors' ``qkv`` to ``value`` in blocks with an odd index."""
     return f'backbone.blocks.{match[1]}.attn.{"value" if int(match[1]) % 2 else "qkv"}'
 
 

@@ -1,4 +1,4 @@
-"""RegionViT: from the layout of github.com/IBM/RegionViT, classifiers and detectors."""
+"""Converts RegionViT's classifiers and detectors from the layout of github.com/IBM/RegionViT."""
 from torch import Tensor
 
 from .layout import THREE_CONVS, converter, from_zero
@@ -20,7 +20,7 @@ LAYOUT = {
 
 
 def flatten_norm(key: str, x: Tensor) -> Tensor:
-    """Their norms of maps have parameters of (1, C, 1, 1)."""
+    """Flattens the parameters (1, C, 1, 1) of the authors' norms of maps."""
     return x.flatten() if 'norm' in key and x.ndim == 4 else x
 
 

@@ -1,4 +1,4 @@
-"""ResT, both versions: from the layouts of github.com/wofmanaf/ResT, those of classifiers and of dense backbones."""
+"""Converts ResT and ResTv2 from the layouts of github.com/wofmanaf/ResT: classifiers and dense backbones."""
 from .layout import THREE_CONVS, converter, from_zero
 
 WRAPPERS = ('model', 'state_dict')

@@ -1,4 +1,4 @@
-"""ReViT, ReMViTv2 and ReSwin: from the layout of github.com/ADiko1997/ReViT."""
+"""Converts ReViT, ReMViTv2 and ReSwin from the layout of github.com/ADiko1997/ReViT."""
 import re
 
 from .layout import converter

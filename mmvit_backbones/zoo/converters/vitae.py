@@ -1,4 +1,4 @@
-"""ViTAE, ViTAEv2, with VSA too: from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
+"""Converts ViTAE, ViTAEv2 and ViTAEv2-VSA from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -45,12 +45,12 @@ PERFORMER_CELL = {
 
 
 def inside(theirs: str, ours: str, layout: dict[str, str | None]) -> dict[str, str | None]:
-    """A layout under a prefix."""
+    """Returns a layout with a prefix before all names."""
     return {theirs + pattern: replacement and ours + replacement for pattern, replacement in layout.items()}
 
 
 def of_stages(reduction: dict[str, str | None], normal: dict[str, str | None]) -> dict[str, str | None]:
-    """The layout of a network whose stages have a reduction cell and normal cells."""
+    """Returns the layout of a network with a reduction cell and normal cells in each stage."""
     return {
         **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', reduction),
         **inside(r'layers\.(\d+)\.NC\.(\d+)\.', r'backbone.stages.\1.cells.\2.', normal),
@@ -70,7 +70,7 @@ VITAE = {
 
 
 def flatten_projection(key: str, x: Tensor) -> Tensor:
-    """Their projections are 1 x 1 convolutions, ours linear layers."""
+    """Converts the authors' projections, 1 x 1 convolutions, to linear layers."""
     return x.flatten(1) if '.attn.' in key and x.ndim == 4 else x
 
 
@@ -80,5 +80,5 @@ convert_vitaev2_vsa = converter('ViTAEv2-VSA', of_stages(VSA_CELL, VSA_CELL), AV
 
 
 def convert_swin_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
-    """Refuses any file: no checkpoint of the authors exists, and one of ours needs no conversion."""
+    """Raises KeyError: the authors published no checkpoint, and ours need no conversion."""
     raise KeyError('no checkpoint of Swin-VSA is published')

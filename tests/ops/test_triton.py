@@ -10,12 +10,12 @@ from functorch.compile import make_boxed_func
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
-from mmvit_backbones.ops import backends, varied_size_window_attention
+from mmvit_backbones.ops import dispatch, varied_size_window_attention
 from mmvit_backbones.ops.normalized_attention import normalized_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or backends.INTERPRETED),
+pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or dispatch.INTERPRETED),
                                 reason='needs a GPU or TRITON_INTERPRET=1')
 SEED, FACTOR = int(os.environ.get('FUZZ_SEED', 0)), int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 300 shapes
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -87,10 +87,10 @@ def test_agrees_on_random_shapes(case, dtype):
             return [out, *torch.autograd.grad(out, x, weight.to(dtype))]
 
         if inputs[0].numel():
-            reason = backends.self_check(run, DEVICE, dtype)
+            reason = dispatch.self_check(run, 'triton', DEVICE, dtype)
             assert reason is None or rounding_deviates_alike(run, dtype), f'{number}: {reason}'
         else:
-            assert run('triton', DEVICE, dtype)[0].shape == run('torch', DEVICE, dtype)[0].shape
+            assert run('triton', DEVICE, dtype)[0].shape == run('reference', DEVICE, dtype)[0].shape
 
 
 def rounding_deviates_alike(run, dtype):
@@ -99,11 +99,11 @@ def rounding_deviates_alike(run, dtype):
     Where sums cancel, such as the gradient of alpha, and where the instance norm magnifies a flat map 316 times, no
     dtype holds its tolerance. Elements below 1 are rounded as 1 is, which the exponential makes of a logit of 0.
     """
-    exact, actual = run('torch', DEVICE, torch.float64), run('triton', DEVICE, dtype)
-    others = [run('torch', DEVICE, dtype),
-              *(run('torch', DEVICE, torch.float64, torch.finfo(dtype).eps / 2) for _ in range(3))]
+    exact, actual = run('reference', DEVICE, torch.float64), run('triton', DEVICE, dtype)
+    others = [run('reference', DEVICE, dtype),
+              *(run('reference', DEVICE, torch.float64, torch.finfo(dtype).eps / 2) for _ in range(3))]
     return all((a - e).abs().max() <= max(*(4 * (o - e).abs().max() for o in other),
-                                          backends.TOLERANCES[dtype] * e.abs().max())
+                                          dispatch.TOLERANCES[dtype] * e.abs().max())
                for e, a, *other in zip(exact, actual, *others))
 
 
@@ -159,49 +159,34 @@ def test_a_request_that_cannot_run_says_why():
 
 
 @pytest.mark.parametrize('fault, message', [('wrong', 'deviate'), ('nan', 'deviate'), ('raises', 'RuntimeError')])
-def test_broken_kernels_are_not_used(fault, message, caplog):
+def test_broken_kernels_are_not_used(fault, message, caplog, monkeypatch):
     """As if a driver had compiled them wrongly."""
+    monkeypatch.setattr(dispatch, 'OPERATORS', {})
 
-    def example(backend, device, dtype):
-        result = torch.ones(3, dtype=dtype)
-        if backend == 'triton' and fault == 'raises':
+    def kernel(x):
+        if fault == 'raises':
             raise RuntimeError('out of resource')
-        return [result * {'wrong': 1.5, 'nan': float('nan')}[fault] if backend == 'triton' else result]
+        return x * {'wrong': 1.5, 'nan': float('nan')}[fault]
 
+    for name, triton in [(fault, kernel), ('sound', lambda x: x * 1)]:
+        dispatch.operator(name, lambda x: x * 1, lambda randn: [(randn(3), )], triton=triton)
     for _ in range(2):
-        reason = backends.why_not_trusted(fault, example, DEVICE, torch.float32)
-        assert message in reason
+        assert message in dispatch.why_not_trusted(fault, 'triton', DEVICE, torch.float32)
     assert [fault in record.message for record in caplog.records] == [True]
-    assert backends.why_not_trusted('sound', lambda *_: [torch.ones(1)], DEVICE, torch.float32) is None
+    assert dispatch.why_not_trusted('sound', 'triton', DEVICE, torch.float32) is None
 
 
-def test_kernels_are_checked_while_a_graph_is_compiled():
+def test_kernels_are_checked_while_a_graph_is_compiled(monkeypatch):
     """Once, when it is traced."""
     calls = []
-
-    def example(backend, device, dtype):
-        calls.append(backend)
-        return [torch.ones(2, device=device, dtype=dtype)]
+    monkeypatch.setattr(dispatch, 'OPERATORS', {})
+    dispatch.operator('compiled', lambda x: x * 1, lambda randn: [(randn(2), )],
+                      triton=lambda x: calls.append('triton') or x * 1)
 
     @torch.compile(fullgraph=True, backend='eager')
     def network(x):
-        return x + 1 if backends.why_not_trusted('compiled', example, x.device, x.dtype) is None else x - 1
+        return x + 1 if dispatch.why_not_trusted('compiled', 'triton', x.device, x.dtype) is None else x - 1
 
     x = torch.zeros(3, device=DEVICE)
     assert network(x).tolist() == network(x).tolist() == [1, 1, 1]
-    assert calls == ['triton', 'torch']
-
-
-def test_a_gpu_without_built_operators_takes_triton(monkeypatch):
-    """As after an installation without a compiler: the kernels are chosen without being asked for."""
-
-    class OnGpu:
-        device, dtype, is_cuda, is_meta = torch.device('cuda'), torch.bfloat16, True, False
-
-    monkeypatch.setattr(backends, 'checked', {})
-    example = {'triton': torch.ones(3), 'torch': torch.ones(3)}
-    assert backends.choose(None, OnGpu, 32, 'sound', lambda backend, *_: [example[backend]]) == 'triton'
-    example['triton'] = torch.zeros(3)
-    assert backends.choose(None, OnGpu, 32, 'broken', lambda backend, *_: [example[backend]]) == 'torch'
-    monkeypatch.setattr(backends, 'triton', None)
-    assert backends.choose(None, OnGpu, 32, 'sound', None) == 'torch'
+    assert calls == ['triton']

@@ -30,10 +30,9 @@ def test_a_framework_that_is_missing_is_told_with_its_extra(monkeypatch):
 def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
     if not torch.cuda.is_available():
         assert all(describe_triton(name).startswith('Triton') for name in dispatch.OPERATORS)
-    monkeypatch.setattr(dispatch, 'checked', {})
-    monkeypatch.setattr(dispatch, 'OPERATORS', {})
-    dispatch.operator('gate', lambda x: x * 1, lambda randn: [(randn(2), )],
-                      triton=lambda x: x * (2 if x.dtype == torch.float16 else 1))
-    line = describe_check('gate', torch.device('cpu'))
-    assert 'float32 Triton, float16 plain PyTorch, since its kernels deviate by' in line
+    gpu, reasons = torch.device('cuda', 0), (None, 'its kernels deviate by 1.0e+00', None)
+    monkeypatch.setattr(dispatch, 'checked', {
+        ('gate', 'triton', gpu, dtype): reason for dtype, reason in zip(dispatch.TOLERANCES, reasons)})
+    line = describe_check('gate', gpu)
+    assert 'float32 Triton, float16 plain PyTorch, since its kernels deviate by 1.0e+00' in line
     assert line.endswith('bfloat16 Triton')

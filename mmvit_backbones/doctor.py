@@ -18,7 +18,7 @@ def describe_host(package: str) -> str:
     """Returns whether a package of OpenMMLab is installed, its distribution, and whether it can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        more = ' and what docs/pose.md says' if package == 'mmpose' else ''  # pip alone cannot install it
+        more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install it
         return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:

@@ -18,7 +18,7 @@ def describe_host(package: str) -> str:
     """Returns whether a package of OpenMMLab is installed, its distribution, and whether it can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        more = ' and what docs/pose.md says' if package == 'mmpose' else ''  # pip alone cannot install it
+        more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install it
         return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
@@ -44,8 +44,11 @@ def describe() -> list[str]:
             state = f'missing, {reason}; {library.HOW_TO_BUILD}'
         lines.append(f'varied-size windows, {title}: {state}')
     on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
-    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'reference' if dispatch.triton is None else 'triton'
-    return [*lines, f'CPU tensors take the backend {on_cpu!r}', f'CUDA tensors take the backend {on_gpu!r}',
+    triton = 'reference' if dispatch.triton is None else 'triton'
+    exact = 'cuda' if library.MISSING['cuda'] is None else triton
+    half = exact if dispatch.triton is None else triton
+    return [*lines, f'CPU tensors take the backend {on_cpu!r}',
+            f'CUDA tensors take the backend {half!r} in half precision, {exact!r} in float32',
             *(f'{name}: {describe_triton(name)}' for name in dispatch.OPERATORS)]
 
 

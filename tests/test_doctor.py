@@ -1,4 +1,4 @@
-"""`python -m mmvit_backbones.doctor` says what runs, and why the rest does not."""
+"""`python -m mmvit_backbones.doctor` lists what runs, and why the rest does not."""
 import sys
 
 import pytest

@@ -125,7 +125,7 @@ def test_config_on_page(text, tmp_path, monkeypatch):
 @pytest.mark.parametrize('page', PAGES)
 def test_page_names_what_is_there(page):
     text = PAGES[page].read_text()
-    named = set(re.findall(r'(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
+    named = set(re.findall(r'(?<!/)\b(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
     named -= set(re.findall(r' title="(.+?)"', text))  # files that the page shows
     assert not [path for path in named if not (ROOT / path).exists()]
     makefile = (ROOT / 'Makefile').read_text()

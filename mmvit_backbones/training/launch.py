@@ -14,7 +14,7 @@ def check_launcher(launcher: str) -> None:
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
     if not gpus and launcher == 'mpi':
-        raise UsageError('--launcher mpi needs GPUs; without them, tools/dist_train.sh works')
+        raise UsageError('launcher mpi needs GPUs; without them, tools/dist_train.sh works')
 
 
 def init_processes(cfg: Config, launcher: str) -> None:
@@ -24,7 +24,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
         return
     if 'RANK' not in os.environ:
         started_by = 'tools/slurm_train.sh and srun' if launcher == 'slurm' else 'tools/dist_train.sh and torchrun'
-        raise UsageError(f'--launcher {launcher} is for the processes that {started_by} start')
+        raise UsageError(f'launcher {launcher} is for the processes that {started_by} start')
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
@@ -38,8 +38,8 @@ def init_processes(cfg: Config, launcher: str) -> None:
 def use_sharding(cfg: Config) -> None:
     """Shards weights and optimizer states over the processes (:class:`ShardedStrategy`)."""
     if cfg.launcher == 'none':
-        raise UsageError('--strategy fsdp needs processes to share with: tools/dist_train.sh and slurm_train.sh '
+        raise UsageError('ShardedStrategy needs processes to share with: tools/dist_train.sh and slurm_train.sh '
                          'start them')
     if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
-        raise UsageError('--strategy fsdp cannot average weights; --cfg-options custom_hooks=[] leaves out EMAHook')
+        raise UsageError('ShardedStrategy cannot average weights: remove EMAHook from custom_hooks')
     cfg.strategy = dict(type='ShardedStrategy')

@@ -131,7 +131,7 @@ def size(path: Path) -> float:
 
 
 def report(path: Path, expected: list[dict], images: list[np.ndarray], strict: bool) -> None:
-    """One line with the worst figures; those of float must be within what rounding explains."""
+    """Prints the worst figures in one line; with ``strict``, they must be within rounding."""
     model = load(path, trust_code=True)
     try:
         figures = [compare(prediction, model.predict(image)) for prediction, image in zip(expected, images)]

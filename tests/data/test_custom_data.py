@@ -164,7 +164,7 @@ def test_a_checkpoint_carries_its_config(name):
 def test_a_config_in_a_checkpoint_is_not_run(text):
     with pytest.raises(UsageError, match='cannot be read .*give a config'):
         config_of_checkpoint(dict(meta=dict(cfg=text)), 'file.pth')
-    with pytest.raises(UsageError, match='has no config'):
+    with pytest.raises(UsageError, match='contains no config'):
         config_of_checkpoint({}, 'file.pth')
 
 

@@ -46,7 +46,7 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
         _check_option(cfg, key)
     cfg.merge_from_dict(options or {})
     for key in LOADERS:
-        if cfg.get(key) and cfg[key].get('num_workers') == 0:  # --cfg-options changes this alone, which torch refuses
+        if cfg.get(key) and cfg[key].get('num_workers') == 0:  # an option changes this alone, which torch refuses
             cfg[key].persistent_workers = False
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
@@ -58,12 +58,12 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
     """Returns the config in a checkpoint of a training, parsed without executing it."""
     text = checkpoint.get('meta', {}).get('cfg')
     if not isinstance(text, str):
-        raise UsageError(f'checkpoint {path} contains no config of a training: give --config')
+        raise UsageError(f'checkpoint {path} contains no config of a training: give a config')
     try:
         config = parse_config(text)
         check_config(config)
     except ValueError as error:
-        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
+        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give a config') from error
     cfg = Config(config)
     _check(cfg, path)
     return cfg
@@ -150,9 +150,9 @@ def _check_option(cfg: Config, key: str) -> None:
         if is_list:
             node = {str(index): value for index, value in enumerate(node)}
         if not isinstance(node, dict):
-            raise UsageError(f'--cfg-options {key}: {name} is {node!r}, it has no {part}')
+            raise UsageError(f'option {key}: {name} is {node!r}, it has no {part}')
         if part not in node:
             if 0 < depth == len(parts) - 1 and not is_list:
                 return
-            raise UsageError(f'--cfg-options {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
+            raise UsageError(f'option {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
         node = node[part]

@@ -125,7 +125,7 @@ def test_config_on_page(text, tmp_path, monkeypatch):
 @pytest.mark.parametrize('page', PAGES)
 def test_page_names_what_is_there(page):
     text = PAGES[page].read_text()
-    named = set(re.findall(r'(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
+    named = set(re.findall(r'(?<!/)\b(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
     named -= set(re.findall(r' title="(.+?)"', text))  # files that the page shows
     assert not [path for path in named if not (ROOT / path).exists()]
     makefile = (ROOT / 'Makefile').read_text()
@@ -137,9 +137,8 @@ def test_tools_know_the_flags_of_page(page):
     for name, arguments in re.findall(r'tools/([\w/]+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
         tool = re.sub(r'^(dist|slurm)_', '', name)
         known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
-        for shared in ('training/launch', 'data/custom_data'):
-            arguments_of = (ROOT / f'mmvit_backbones/{shared}.py').read_text()
-            known += arguments_of if re.search(r'\badd_\w+_argument', known) else ''
+        if re.search(r'\badd_\w+_argument', known):
+            known += (ROOT / 'mmvit_backbones/utils/scripts.py').read_text()
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
 
 

@@ -20,6 +20,11 @@ from mmvit_backbones.utils.scripts import add_data_arguments
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
+# In messages of the library: its arguments, and the flags that set them.
+FLAGS = {"policy='skip'": '--on-bad-data skip', 'smaller batch_size': 'smaller --batch-size',
+         'batch_size must': '--batch-size must', 'mixed precision': '--amp',
+         'another work_dir': 'another --work-dir', 'ShardedStrategy': '--strategy fsdp',
+         **{f'{name}_folder': f'--{name}-folder' for name in ('class', 'coco', 'seg')}}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
@@ -110,4 +115,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main, FLAGS)

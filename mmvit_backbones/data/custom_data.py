@@ -26,13 +26,13 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
 
 def use_class_folder(cfg: Config, folder: str) -> None:
     """Sets the data of a classifier to images in ``train/CLASS/`` and ``val/CLASS/`` of a folder."""
-    _check_scope(cfg, 'mmpretrain', '--class-folder is for classifiers')
+    _check_scope(cfg, 'mmpretrain', 'class_folder is for classifiers')
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
-        raise UsageError(f'--class-folder: {cfg.filename} needs token labels next to the images; tools/'
-                         'make_token_labels.py makes them, and --cfg-options names their folders')
+        raise UsageError(f'class_folder: {cfg.filename} needs token labels next to the images; '
+                         'tools/data/make_token_labels.py makes them')
     classes = _class_folders(folder, 'train')
     if unknown := set(_class_folders(folder, 'val')) - set(classes):
-        raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ lacks')
+        raise UsageError(f'class_folder {folder}: val/ has the classes {sorted(unknown)}, which train/ lacks')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
             _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part)
@@ -45,7 +45,7 @@ def use_class_folder(cfg: Config, folder: str) -> None:
 
 def use_coco_folder(cfg: Config, folder: str) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``."""
-    _check_scope(cfg, 'mmdet', '--coco-folder is for detectors')
+    _check_scope(cfg, 'mmdet', 'coco_folder is for detectors')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
             dataset.pop('data_prefix', None)  # update would keep other folders in it
@@ -64,7 +64,7 @@ def use_seg_folder(cfg: Config, folder: str) -> None:
 
     Masks are PNG files with the images' names and class indices from 0 as values (255 is ignored).
     """
-    _check_scope(cfg, 'mmseg', '--seg-folder is for segmenters')
+    _check_scope(cfg, 'mmseg', 'seg_folder is for segmenters')
     classes = _read_class_names(folder)
     for split, part in SPLITS:
         suffix = _check_masks(folder, part, len(classes))
@@ -122,22 +122,22 @@ def _class_folders(folder: str, part: str) -> tuple[str, ...]:
     """Returns the classes in a split; raises UsageError if one has no image."""
     root = Path(folder, part)
     if not root.is_dir():
-        raise UsageError(f'--class-folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
+        raise UsageError(f'class_folder {folder}: it has no folder {part}/; expected are train/CLASS/ and val/CLASS/')
     classes = sorted(path for path in root.iterdir() if path.is_dir())
     empty = [path.name for path in classes if not any(file.suffix.lower() in SUFFIXES for file in path.rglob('*'))]
     if not classes or empty:
         found = f'{part}/{empty[0]}/ has no image' if empty else f'{part}/ has no folders'
-        raise UsageError(f'--class-folder {folder}: {found}; the folders in it are the classes')
+        raise UsageError(f'class_folder {folder}: {found}; the folders in it are the classes')
     return tuple(path.name for path in classes)
 
 
 def _read_class_names(folder: str) -> tuple[str, ...]:
     file = Path(folder, 'classes.txt')
     if not file.is_file():
-        raise UsageError(f'--seg-folder {folder}: it has no classes.txt, which names a class in each line')
+        raise UsageError(f'seg_folder {folder}: it has no classes.txt, which names a class in each line')
     names = tuple(line.strip() for line in file.read_text(encoding='utf-8').splitlines() if line.strip())
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UsageError(f'--seg-folder {folder}: classes.txt must name two classes or more, each once, got {names}')
+        raise UsageError(f'seg_folder {folder}: classes.txt must name two classes or more, each once, got {names}')
     return names
 
 
@@ -145,16 +145,16 @@ def _check_masks(folder: str, part: str, num_classes: int) -> str:
     """Checks that every image has a mask of class indices, and returns the suffix of the images."""
     images = sorted(path for path in Path(folder, 'images', part).glob('*') if path.suffix.lower() in SUFFIXES)
     if not images:
-        raise UsageError(f'--seg-folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
+        raise UsageError(f'seg_folder {folder}: images/{part}/ has no image; expected are images/{{train,val}}/ and '
                          'masks/{train,val}/')
     suffixes = {image.suffix for image in images}
     if len(suffixes) > 1:
-        raise UsageError(f'--seg-folder {folder}: images/{part}/ has files of {sorted(suffixes)}, one suffix is '
+        raise UsageError(f'seg_folder {folder}: images/{part}/ has files of {sorted(suffixes)}, one suffix is '
                          'allowed')
     for number, image in enumerate(images):
         mask = Path(folder, 'masks', part, f'{image.stem}.png')
         if not mask.is_file():
-            raise UsageError(f'--seg-folder {folder}: images/{part}/{image.name} has no mask {mask}')
+            raise UsageError(f'seg_folder {folder}: images/{part}/{image.name} has no mask {mask}')
         if number < MASKS_TO_CHECK:
             check_mask(mask, np.array(check_image(mask)), num_classes - 1)
     return suffixes.pop()
@@ -166,9 +166,9 @@ def _read_coco_classes(folder: str, needs_masks: bool) -> tuple[str, ...]:
     classes = tuple(category['name'] for category in train['categories'])
     missing = {category['name'] for category in val['categories']} - set(classes)
     if not classes or missing:
-        raise UsageError(f'--coco-folder {folder}: the training annotations name the classes {classes}, '
+        raise UsageError(f'coco_folder {folder}: the training annotations name the classes {classes}, '
                          f'those of val also {sorted(missing)}')
     if needs_masks and not all(a.get('segmentation') for a in train['annotations'] if not a.get('iscrowd')):
-        raise UsageError(f'--coco-folder {folder}: some annotations have no segmentation, which this detector needs; '
+        raise UsageError(f'coco_folder {folder}: some annotations have no segmentation, which this detector needs; '
                          'configs/retinanet_*.py take boxes alone')
     return classes

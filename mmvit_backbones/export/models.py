@@ -37,7 +37,7 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
-        raise UsageError(f'--preprocessing outside is for onnx; {file_format} has it as a part of its own')
+        raise UsageError(f'parts.preprocess may be missing for onnx alone; {file_format} has it as a part of its own')
     if example is None:
         example = np.random.randint(256, size=(*EXAMPLE_SIZE, 3), dtype=np.uint8)
     image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)

@@ -75,7 +75,7 @@ def _check_segmenter(model: dict) -> None:
     if head.type not in DECODE_HEADS:
         raise UsageError(f'decode_head {head.type} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
     if model.get('test_cfg', {}).get('mode', 'whole') != 'whole':
-        raise UsageError('windows that slide over an image have no graph: --cfg-options model.test_cfg.mode=whole '
+        raise UsageError('windows that slide over an image have no graph: model.test_cfg.mode=whole '
                          'exports the model for whole images')
     if head.get('out_channels') == 1 or head.num_classes < 2:
         raise UsageError('a segmenter with one output channel cannot be exported')

@@ -41,23 +41,23 @@ def save_predictions(cfg: Config, out: str) -> None:
             metric.output_dir = out
         return
     if not out.endswith(('.pkl', '.pickle')):
-        raise UsageError(f'--out {out}: the name must end with .pkl or .pickle')
+        raise UsageError(f'out must end with .pkl or .pickle, got {out}')
     add_metric(cfg, type='DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults', out_file_path=out)
 
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Adds accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
-    _check_imagenet(cfg, '--real')
+    _check_imagenet(cfg, 'label_file')
     add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 
 
 def use_imagenet_variant(cfg: Config, folder: str) -> None:
     """Sets the test data of an ImageNet classifier to ImageNet-V2, -A, -R, -Sketch or -C (:class:`ImageNetVariant`)."""
-    _check_imagenet(cfg, '--imagenet-variant')
+    _check_imagenet(cfg, 'ImageNetVariant')
     try:
         ImageNetVariant(folder, lazy_init=True).load_data_list()
     except ValueError as error:
-        raise UsageError(f'--imagenet-variant: {error}') from None
+        raise UsageError(str(error)) from None
     for dataset in datasets_of(cfg, 'test'):
         pipeline = dataset.pipeline
         dataset.clear()
@@ -81,13 +81,13 @@ def use_tta(cfg: Config) -> None:
     """Enables test-time augmentation of the config, or averages the image and its mirror image."""
     framework = cfg.default_scope
     if framework == 'mmpose':
-        raise UsageError('--tta: pose estimators are tested with the mirror image as it is, model.test_cfg.flip_test')
+        raise UsageError('test-time augmentation: model.test_cfg.flip_test does it for pose estimators')
     datasets = datasets_of(cfg, 'test')
     if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
-        raise UsageError('--tta: mmdet merges boxes only and this model predicts masks; '
+        raise UsageError('test-time augmentation: mmdet merges boxes only and this model predicts masks; '
                          'a config with a tta_model of its own can be tested')
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
-        raise UsageError('--tta: mmpretrain draws single images only; leave --show and --show-dir out')
+        raise UsageError('test-time augmentation: mmpretrain draws single images only; turn its visualization off')
     tta_model = cfg.get('tta_model') or _TTA_MODELS[framework]
     pipeline = cfg.get('tta_pipeline') or _mirror_pipeline(datasets[0].pipeline, framework)
     for dataset in datasets:

@@ -124,7 +124,7 @@ class Pt2File(Exported):
             is_compiled = any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist())
             if is_compiled and not trust_code:
                 raise UsageError(f'{path} contains compiled code, which runs with your rights: if you trust it, '
-                                 'load it with trust_code=True, or --trust-code')
+                                 'load it with trust_code=True')
             self.runtime = 'aoti' if is_compiled else 'pt2'
             with warnings.catch_warnings(), weights_only():
                 # The reader's own, of weights that it only reads.
@@ -177,7 +177,7 @@ def load(path: str | PathLike, config: str | None = None, device: str | torch.de
         path (str | PathLike): ``.onnx`` or ``.pt2`` of ``tools/export.py``, or a checkpoint for PyTorch.
         config (str | None): Config file of a checkpoint. Defaults to None: the config in the checkpoint.
         device (str | torch.device): Device of a checkpoint's model; exported files run on the CPU.
-        trust_code (bool): Load files of ``--format aoti``. They contain compiled code, which runs with the
+        trust_code (bool): Load files of AOTInductor. They contain compiled code, which runs with the
             rights of this process; the other files contain no code.
 
     Returns:

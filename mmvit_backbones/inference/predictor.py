@@ -51,7 +51,7 @@ def plan_drawings(images: Sequence[Path], out_dir: str) -> dict[Path, Path]:
     try:
         Path(out_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'--out-dir {out_dir} cannot be made: {error}') from error
+        raise UsageError(f'out_dir {out_dir} cannot be created: {error}') from error
     return drawings
 
 
@@ -62,7 +62,7 @@ def find_device(name: str | None) -> str | torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'--device {name} cannot be used: {first_line(error)}') from error
+        raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
 
 
 class Predictor:

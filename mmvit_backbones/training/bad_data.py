@@ -80,7 +80,7 @@ class CheckedItems:
         if count > self.max_skipped:
             limit = f'; with it, {count} are bad, more than max_skipped={self.max_skipped}' if self.max_skipped else ''
             raise TrainingError(f'{message}{limit}. tools/data/check_data.py finds all bad files, '
-                                'and --on-bad-data skip trains without them') from error
+                                "and policy='skip' trains without them") from error
         if is_new:
             print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
 

@@ -98,7 +98,7 @@ class AtomicCheckpointHook(CheckpointHook):
         except OSError as error:
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
-                raise TrainingError(f'{message}; older checkpoints are intact, and --cfg-options '
+                raise TrainingError(f'{message}; older checkpoints are intact, and '
                                     'default_hooks.checkpoint.on_error=continue continues without it') from error
             runner.logger.warning(f'{message}; the training continues without it')
             return False

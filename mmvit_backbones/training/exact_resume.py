@@ -75,7 +75,7 @@ class ExactResumeHook(Hook):
         text = 'the checkpoint is of {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
         if np.prod(before) != np.prod(now):
             raise TrainingError(f'{text}: epochs and schedules would not fit. Take the same number of images per step, '
-                                'or start a new training from the weights with --cfg-options load_from=CHECKPOINT')
+                                'or start a new training from the weights by load_from')
         if before != now:
             runner.logger.warning(f'{text}: as many images per step, but other random numbers')
 

@@ -14,7 +14,7 @@ def check_launcher(launcher: str) -> None:
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes need a GPU each; this machine has {gpus}')
     if not gpus and launcher == 'mpi':
-        raise UsageError('--launcher mpi needs GPUs; without them, tools/dist_train.sh works')
+        raise UsageError('launcher mpi needs GPUs; without them, tools/dist_train.sh works')
 
 
 def init_processes(cfg: Config, launcher: str) -> None:
@@ -24,7 +24,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
         return
     if 'RANK' not in os.environ:
         started_by = 'tools/slurm_train.sh or srun' if launcher == 'slurm' else 'tools/dist_train.sh or torchrun'
-        raise UsageError(f'--launcher {launcher} needs processes started by {started_by}')
+        raise UsageError(f'launcher {launcher} needs processes started by {started_by}')
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
@@ -38,7 +38,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
 def use_sharding(cfg: Config) -> None:
     """Shards weights and optimizer states over the processes (:class:`ShardedStrategy`)."""
     if cfg.launcher == 'none':
-        raise UsageError('--strategy fsdp needs several processes: use tools/dist_train.sh or tools/slurm_train.sh')
+        raise UsageError('ShardedStrategy needs several processes: use tools/dist_train.sh or tools/slurm_train.sh')
     if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
-        raise UsageError('--strategy fsdp cannot average weights; --cfg-options custom_hooks=[] leaves out EMAHook')
+        raise UsageError('ShardedStrategy cannot average weights: remove EMAHook from custom_hooks')
     cfg.strategy = dict(type='ShardedStrategy')

@@ -49,12 +49,12 @@ def _describe(runner: Runner, shapes: _ShapesHook) -> str:
         return f'{name}, before the first batch'
     what = f'{name} on {shapes.batch} images of {shapes.size[0]} x {shapes.size[1]}'
     if not isinstance(backbone, Backbone):
-        return f'{what}; try a smaller --batch-size, or --amp'
+        return f'{what}; try a smaller batch_size, or mixed precision'
     room, config = _memory(), dict(runner.cfg.model.backbone)
     plain, recomputed = (_per_image(config, shapes.size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
     return (f'{what}. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {room // plain} images, or '
             f'{room // recomputed} with model.backbone.with_cp=True, and fewer for head, weights and optimizer. Try a '
-            'smaller --batch-size, --cfg-options model.backbone.with_cp=True, or --amp, which halves it on a GPU')
+            'smaller batch_size, model.backbone.with_cp=True, or mixed precision, which halves it on a GPU')
 
 
 def _per_image(config: dict, size: tuple[int, int], with_cp: bool) -> int:

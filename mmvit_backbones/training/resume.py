@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import CheckpointError, UsageError
-from ..utils.config import parse_config
+from ..utils.file_configs import parse_config
 from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
@@ -20,7 +20,7 @@ _UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'mo
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Sets the config to resume from ``--resume``, if there is a checkpoint, with its training's seed."""
+    """Sets the config to resume from a path, or from the newest checkpoint for ``'auto'``, with its training's seed."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     path = find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
@@ -30,7 +30,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     checkpoint = read_checkpoint(path, mmap=True)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
-                         f'--cfg-options load_from={path} starts from its weights')
+                         f'load_from={path} starts from its weights')
     meta = checkpoint['meta']
     unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
     length = cfg.train_cfg.get(f'max_{unit}s', inf)
@@ -62,7 +62,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
             if os.environ.get('RANK', '0') == '0':
                 print(f'set aside as {aside.name}: {error}', file=sys.stderr)
     if is_damaged:
-        raise UsageError(f'no checkpoint in {work_dir} is intact; leave out --resume to start from the beginning')
+        raise UsageError(f'no checkpoint in {work_dir} is intact: start from the beginning, without resuming')
     return None
 
 

@@ -34,7 +34,7 @@ def lock_work_dir(work_dir: str) -> IO:
     except (BlockingIOError, PermissionError) as error:
         file.seek(0)
         raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
-                         'give this run another --work-dir') from error
+                         'give this run another work_dir') from error
     except OSError:
         return file  # a file system without locks
     file.truncate(0)
@@ -59,7 +59,7 @@ def use_reliable_hooks(cfg: Config) -> None:
 def log_to(cfg: Config, package: str) -> None:
     """Also logs losses and metrics for TensorBoard or Weights & Biases."""
     if find_spec(package) is None:
-        raise UsageError(f'--{package} needs the package {package}: pip install {package}')
+        raise UsageError(f'logging to {package} needs the package {package}: pip install {package}')
     visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
     backends = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
     if LOG_BACKENDS[package] not in [backend['type'] for backend in backends]:
@@ -74,11 +74,10 @@ def set_precision(cfg: Config, dtype: str | None) -> None:
     """
     has_gpu = torch.cuda.is_available()
     if dtype in ('float16', 'bfloat16'):
-        option = '--amp' if dtype == 'float16' else '--bf16'
         if not has_gpu:
-            raise UsageError(f'{option} needs a CUDA GPU, and this machine has none')
+            raise UsageError(f'{dtype} needs a CUDA GPU, and this machine has none')
         if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
-            raise UsageError('--bf16: this GPU has no bfloat16; --amp works')
+            raise UsageError('this GPU has no bfloat16, but float16')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if dtype == 'float16':
             cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -92,15 +91,15 @@ def set_precision(cfg: Config, dtype: str | None) -> None:
 
 def set_batch_size(cfg: Config, batch_size: int) -> None:
     if batch_size < 1:
-        raise UsageError(f'--batch-size is {batch_size}; allowed is a whole number from 1')
+        raise UsageError(f'batch_size must be at least 1, got {batch_size}')
     loader = cfg.train_dataloader
     target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
     if 'batch_size' not in target:
-        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
+        raise UsageError(f'batch_size: train_dataloader of {cfg.filename} has no batch_size')
     target.batch_size = batch_size
 
 
 def use_auto_scale_lr(cfg: Config) -> None:
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-        raise UsageError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+        raise UsageError(f'the learning rate is scaled by auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
     cfg.auto_scale_lr.enable = True

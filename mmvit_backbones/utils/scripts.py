@@ -61,8 +61,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
 
 
-def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parses the command line and runs ``main(args)``; errors of the user are printed in one line."""
+def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None],
+               flags: dict[str, str] | None = None) -> None:
+    """Parses the command line and runs ``main(args)``; errors of the user are printed in one line.
+
+    ``flags`` are words of the library's messages, and the flags of the script that replace them.
+    """
     try:
         args = parser.parse_args()
     except ValueError:
@@ -81,6 +85,8 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         # One process of several ends the run, and need not wait for the others.
         if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
+            for words, flag in (flags or {}).items():
+                reason = str(reason).replace(words, flag)
             print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
         sys.exit(1)
     if torch.distributed.is_initialized():

@@ -14,16 +14,16 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns the checkpoint of the command line: a file or address, or with --pretrained the authors' weights."""
+    """Returns the checkpoint of the command line: a file or address, or with ``pretrained`` the authors' weights."""
     if bool(checkpoint) == bool(tag):
-        raise UsageError('give either a checkpoint or --pretrained')
+        raise UsageError('give either checkpoint or pretrained')
     if checkpoint:
         return checkpoint
     backbone = cfg.model.get('backbone') or {}
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
-        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is not one of mmvit_backbones.list_models()')
+        raise UsageError(f'pretrained: the backbone of {cfg.filename} is not one of mmvit_backbones.list_models()')
     # Sizes that differ in their windows share their weights in part: those of the config's name go first.
     name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
     best = max(variants, key=lambda variant: (
@@ -71,7 +71,7 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
                 check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; docs/zoo.md lists available weights, and '
-                             '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
+                             'model.backbone.init_cfg=None starts from random ones') from error
 
 
 def check_checkpoint(filename: str) -> None:

@@ -162,7 +162,7 @@ def test_a_checkpoint_carries_its_config(name):
 
 @pytest.mark.parametrize('text', ['a = print(1)', 'import os', "default_scope = __import__('os').name", 'a = ['])
 def test_a_config_in_a_checkpoint_is_not_run(text):
-    with pytest.raises(UsageError, match='cannot be read .*give --config'):
+    with pytest.raises(UsageError, match='cannot be read .*give a config'):
         config_of_checkpoint(dict(meta=dict(cfg=text)), 'file.pth')
     with pytest.raises(UsageError, match='contains no config'):
         config_of_checkpoint({}, 'file.pth')

@@ -72,7 +72,7 @@ def test_every_classifier_of_imagenet_can_be_tested_so(tmp_path):
     frameworks.use_imagenet_variant(config, make(tmp_path, '7/a.jpeg'))
     dataset = config.test_dataloader.dataset
     assert (dataset.type, dataset.pipeline) == ('ImageNetVariant', pipeline)
-    with pytest.raises(UsageError, match='--imagenet-variant needs a classifier of ImageNet'):
+    with pytest.raises(UsageError, match='ImageNetVariant needs a classifier of ImageNet'):
         frameworks.use_imagenet_variant(config, 'elsewhere')
 
 

@@ -60,18 +60,21 @@ def test_models_in_half_precision_are_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('symbolic_shapes')
-def test_classifier_by_the_tool(run, tmp_path):
-    out = tmp_path / 'new'
-    assert 'rest_lite.onnx' in run('export_onnx.py', 'rest_lite', '--task', 'classification', '--out', str(out))
-    output, = onnx.load(out / 'rest_lite.onnx').graph.output
+def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert 'rest_lite.onnx' in run('export.py', 'rest_lite', '--task', 'classification')
+    output, = onnx.load('rest_lite.onnx').graph.output
     assert output.name == 'logits' and output.type.tensor_type.shape.dim[1].dim_value == 1000
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
-    (['rest_*', '--checkpoint', 'x.pth'], '--checkpoint is for one network'),
+    (['rest_*'], 'name must be one of'),
+    (['rest_lite', 'missing.pth'], 'checkpoint missing.pth does not exist'),
+    (['configs/imagenet_rest_lite.py'], 'a config needs a checkpoint and a file to write'),
 ])
-def test_mistakes_take_one_line(run, capsys, tmp_path, arguments, message):
+def test_mistakes_take_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        run('export_onnx.py', *arguments, '--out', str(tmp_path))
+        run('export.py', *arguments)
     assert message in capsys.readouterr().err and not list(tmp_path.iterdir())

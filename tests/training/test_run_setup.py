@@ -35,7 +35,7 @@ def test_what_the_config_says_stays():
 
 def test_logs_go_to_what_is_installed(monkeypatch):
     cfg = config('upernet_reswin_t')
-    with pytest.raises(UsageError, match='--wandb needs the package wandb'):
+    with pytest.raises(UsageError, match='wandb needs the package wandb'):
         monkeypatch.setattr('mmvit_backbones.training.run_setup.find_spec', lambda name: None)
         log_to(cfg, 'wandb')
     monkeypatch.setattr('mmvit_backbones.training.run_setup.find_spec', lambda name: True)
@@ -46,7 +46,7 @@ def test_logs_go_to_what_is_installed(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='tells what is missing')
 def test_mixed_precision_needs_a_gpu():
-    with pytest.raises(UsageError, match='--bf16 needs a CUDA GPU'):
+    with pytest.raises(UsageError, match='bfloat16 needs a CUDA GPU'):
         set_precision(config('imagenet_reswin_t'), 'bfloat16')
 
 

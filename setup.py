@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot express: compiled operators, what mim expects inside the wheel, and which mmengine."""
+"""Build steps beyond pyproject.toml: compiled operators, files for mim, and the choice of mmengine."""
 import importlib.util
 import os
 import runpy
@@ -14,7 +14,7 @@ builder = runpy.run_path(str(Path(__file__).resolve().parent / OPS / 'build.py')
 
 
 class BuildPyWithMim(build_py):
-    """Compiles the operators where possible; copies configs, tools and the model index to where mim looks for them."""
+    """Compiles the operators if possible; copies configs, tools and the model index for mim."""
 
     def run(self) -> None:
         super().run()
@@ -33,7 +33,7 @@ class BuildPyWithMim(build_py):
 
 
 def build_operators(folder: Path) -> None:
-    """Without a compiler, or without torch in pip's build environment, the package comes with plain PyTorch alone."""
+    """Compiles the operators; without a compiler or torch in pip's build environment, plain PyTorch remains."""
     for library in folder.glob('*.so'):
         library.unlink()  # of a checkout, perhaps of another torch
     report = builder['build'](os.environ.get('MMVIT_BUILD_OPS', 'auto'), folder)
@@ -41,16 +41,16 @@ def build_operators(folder: Path) -> None:
 
 
 class Wheel(bdist_wheel):
-    """With libraries inside, a wheel is of one platform, but of any Python; mim finds its files in two places."""
+    """Builds a wheel for one platform, if it contains libraries, and any Python; mim finds its files in two places."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
         self.root_is_pure = not builds_operators()
 
     def write_wheelfile(self, wheelfile_base: str, *args, **kwargs) -> None:
-        """onedl-mim 0.5.1 looks where the first file of a distribution lies, others in the package.
+        """Writes mim's files twice: onedl-mim 0.5.1 looks next to a distribution's first file, others in the package.
 
-        pip sorts files by name, and ours come after the metadata, as the distribution is called like the package.
+        pip sorts files by name; ours come after the metadata, because distribution and package have the same name.
         """
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         mim = Path(self.bdist_dir) / 'mmvit_backbones' / '.mim'

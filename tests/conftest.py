@@ -1,4 +1,4 @@
-"""What all tests need: their helpers on the path, tools to run, and a fixed seed."""
+"""Fixtures of all tests: helpers on the path, tools to run, a fixed seed."""
 import os
 import runpy
 import sys
@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in ('tests', 'tests/goldens', 'too
 
 
 def pytest_collection_modifyitems(items):
-    """What trains comes first: a long test at the end would keep one of the processes waiting."""
+    """Runs trainings first: a long test at the end would keep the other processes waiting."""
     items.sort(key=lambda item: item.get_closest_marker('training') is None)
 
 
@@ -48,7 +48,7 @@ def own_loaders(monkeypatch):
 
 @pytest.fixture
 def logged(caplog):
-    """What MMEngine's logger says, which propagates to no other."""
+    """Captures MMEngine's logger, which does not propagate."""
     from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)

@@ -15,7 +15,7 @@ HOSTS = ('github.com', 'release-assets.githubusercontent.com', 'drive.google.com
 
 
 class Drives:
-    """What the servers answer, by address without its query, and what they were asked for.
+    """Responses of the servers, by address without its query, and a record of the requests.
 
     Args:
         folder (Path): For the certificate, which the client has to trust (``REQUESTS_CA_BUNDLE``).
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
 
     def do_CONNECT(self) -> None:
-        """Where a proxy would connect to the host, the host itself answers."""
+        """Answers for the host that a proxy would connect to."""
         self.origin = f'https://{self.path.split(":")[0]}'
         self.send_response(200)
         self.end_headers()

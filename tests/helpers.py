@@ -1,4 +1,4 @@
-"""What several test modules use: the checkout, tiny networks and comparisons."""
+"""Shared helpers of the tests: the checkout, tiny networks and comparisons."""
 from functools import cache
 from pathlib import Path
 

@@ -103,7 +103,7 @@ def limit_memory() -> None:
 
 
 def be_one_of(rank: int, processes: int, port: int) -> None:
-    """What a launcher tells each of the processes that it starts."""
+    """Sets the environment variables that a launcher sets for each process."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes),
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
 

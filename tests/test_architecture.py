@@ -1,5 +1,6 @@
 """Imports of the package point one way, and importing it changes nothing outside of MMEngine's registries."""
 import ast
+import re
 import subprocess
 import sys
 from importlib.util import resolve_name
@@ -61,6 +62,19 @@ def test_no_module_imports_itself_through_others():
 
 def test_library_imports_no_command_line():
     assert not [module for module in MODULES if 'mmvit_backbones.utils.scripts' in imported(module)]
+
+
+def test_page_names_what_is_there():
+    """Folders, files and functions of docs/architecture.md; each function is defined in the package."""
+    page = (ROOT / 'docs/architecture.md').read_text()
+    drawn = re.findall(r'(?:\["|, )((?:\w+/)+)', page)
+    assert drawn and not [name for name in drawn if not any((base / name).is_dir() for base in (ROOT, PACKAGE))]
+    named = re.findall(r'`((?:mmvit_backbones|tools|configs|docs|tests)[\w/.]*)`', page)
+    linked = [f'docs/{path}' for path in re.findall(r'\]\((\S+?)\)', page)]
+    assert not [name for name in (*named, *linked) if not (ROOT / name).exists()]
+    code = '\n'.join(path.read_text() for path in MODULES.values())
+    functions = re.findall(r'`([a-z]+(?:_[a-z]+)+|forward|fetch)`', page)
+    assert not [name for name in functions if f'def {name}(' not in code and name not in ('out_indices', 'init_cfg')]
 
 
 CODE = """

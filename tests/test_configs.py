@@ -187,7 +187,7 @@ def test_a_leaf_states_what_differs(tmp_path):
     ('revit_b', 8192, 1e-3, 1.6e-6, 4.8e-6, 30, 0.3, 1.),
 ])
 def test_recipes_of_attention_residuals(name, images, peak, first, last, warmup_epochs, decay, clip):
-    """As published, on 2 GPUs: images per update, learning rates, warm-up, weight decay, clipping."""
+    """Equals the published recipe on 2 GPUs: images per update, learning rates, warm-up, weight decay, clipping."""
     config = Config.fromfile(ROOT / f'configs/imagenet_{name}.py')
     warmup, cosine = config.param_scheduler
     optimizer = config.optim_wrapper.optimizer
@@ -202,7 +202,7 @@ def test_recipes_of_attention_residuals(name, images, peak, first, last, warmup_
 
 
 def learning_rates(config) -> list[float]:
-    """Of every epoch, at its start."""
+    """Returns the learning rates at the start of every epoch."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr)
     schedulers = [PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer, convert_to_iter_based=False))
                   for scheduler in config.param_scheduler]

@@ -1,4 +1,4 @@
-"""What every backbone promises: a new family brings a tiny config, and no test of its own for this."""
+"""The contract of every backbone; a new family only adds a tiny config."""
 import copy
 
 import pytest

@@ -1,4 +1,4 @@
-"""What every backbone promises to compilers: one graph, for all sizes of images, with the same gradients."""
+"""The contract of every backbone with compilers: one graph for all image sizes, with the same gradients."""
 import random
 
 import pytest

@@ -1,4 +1,4 @@
-"""What every backbone promises to libraries that change modules: a parameter is used by calling its module."""
+"""The contract of every backbone with libraries that change modules: parameters are used by calling their module."""
 import json
 import re
 import warnings
@@ -114,7 +114,7 @@ def test_fsdp_takes_the_same_steps(tmp_path):
 
 
 def agree(ranks: list[dict]) -> bool:
-    """What sharded_training.py reports of both processes."""
+    """Returns whether the reports of both processes of sharded_training.py agree."""
     if any('error' in rank for rank in ranks):
         return False
     alone = ranks[0]['alone']
@@ -124,7 +124,7 @@ def agree(ranks: list[dict]) -> bool:
 
 @each_network
 def test_names_and_shapes_in_checkpoints(network):
-    """As in ``goldens/*/state_dicts.txt``: files of earlier versions load, and so do those of the optimizer."""
+    """Equals ``goldens/*/state_dicts.txt``: files of earlier versions load, including those of the optimizer."""
     text = ''.join(file.read_text() for file in sorted(HERE.glob('goldens/*/state_dicts.txt')))
     section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
     expected = [line.split() for line in section[1].splitlines()]

@@ -1,4 +1,4 @@
-"""What the documentation shows is run: examples in docstrings and on pages; what commands and links name is there."""
+"""Runs the examples in docstrings and on pages, and checks that named files, commands and links exist."""
 import argparse
 import doctest
 import importlib
@@ -75,7 +75,7 @@ PROGRAMS = [param(page, page, id=page) for page in PAGES if any(not is_config(bl
 
 @pytest.fixture(scope='module')
 def published(tmp_path_factory) -> Path:
-    """A checkpoint in its authors' layout, also under its name in the cache."""
+    """Returns a checkpoint in its authors' layout, which is also in the cache."""
     path = tmp_path_factory.mktemp('published') / 'reswin_tiny.pth'
     weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
     torch.save(dict(model=weights), path)
@@ -101,7 +101,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
 @pytest.mark.parametrize('text', CONFIGS)
 @torch.no_grad()
 def test_config_on_page(text, tmp_path, monkeypatch):
-    """It can be copied: the model builds, its parts fit together, and the optimizer takes its parameters."""
+    """Builds the model, runs its parts together, and builds the optimizer."""
     monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # three lines for every parameter
     if base := re.search(r"'\./(.+)'", text):
         folder = next(folder for folder in CONFIG_FOLDERS if (folder / base[1]).exists())
@@ -144,11 +144,11 @@ def test_tools_know_the_flags_of_page(page):
 
 
 class ParsedError(BaseException):
-    """The arguments were taken; no tool catches it."""
+    """Raised after parsing the arguments; no tool catches it."""
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
-    """Tools and their arguments in blocks of commands; a launcher stands for the tool that it starts."""
+    """Returns the tools and their arguments in blocks of commands; launchers are replaced by the tools they start."""
     found = []
     blocks = re.findall(r'^```([^\n]*)\n(.*?)^```$', PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
     for block in (text for language, text in blocks if not language):
@@ -167,7 +167,7 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
 def test_commands_on_page_are_taken(page, run, monkeypatch, tmp_path):
-    """By the tools' own parsers: every option exists and takes these values."""
+    """Parses every command on the page by the tool's own parser."""
     parse = argparse.ArgumentParser.parse_args
 
     def parse_only(self, *args):
@@ -183,7 +183,7 @@ def test_commands_on_page_are_taken(page, run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)
 def test_notebook_was_run_after_its_last_change(notebook):
-    """From top to bottom and without an error: its outputs are what the site shows."""
+    """Checks that the notebook was run from top to bottom without errors: the site shows its outputs."""
     cells = [cell for cell in json.loads(notebook.read_text())['cells'] if cell['cell_type'] == 'code']
     assert [cell['execution_count'] for cell in cells] == list(range(1, len(cells) + 1))
     assert any('image/png' in output.get('data', {}) for cell in cells for output in cell['outputs'])

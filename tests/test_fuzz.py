@@ -45,7 +45,7 @@ def random_size(source: random.Random) -> int:
 
 
 def random_images(source: random.Random) -> torch.Tensor:
-    """Of any size and batch size, laid out in memory as slices, transposed, repeated or channels-last."""
+    """Returns images of any size and batch size, as slices, transposed, repeated or channels-last."""
     batch, height, width = source.choice([0, 1, 1, 2, 3]), random_size(source), random_size(source)
     generator = torch.Generator().manual_seed(source.randrange(2**31))
     layout = source.choice(['plain', 'channels_last', 'transposed', 'slice', 'repeated'])
@@ -171,7 +171,7 @@ def test_damaged_checkpoint_is_refused_or_loaded_exactly(tmp_path):
 
 
 def test_tensor_marked_as_a_folder_is_refused(tmp_path):
-    """As fuzzing found: torch would not read it, and give what happens to be in memory."""
+    """A file found by fuzzing: torch would skip the tensor and return uninitialized memory."""
     file, path = io.BytesIO(), tmp_path / 'folder.pth'
     torch.save(training_state(), file)
     content, name = bytearray(file.getvalue()), b'archive/data/0'

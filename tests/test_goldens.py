@@ -104,7 +104,7 @@ def test_outputs(golden, case, dtype):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
-    """Of the classifier, or of the backbone that the golden calls, where the authors' dense version has none."""
+    """Counts the parameters of the classifier, or of the backbone if the authors' dense version has no classifier."""
     golden = NETWORKS[name]
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
     config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)

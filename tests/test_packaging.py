@@ -1,4 +1,4 @@
-"""What is in the wheel and the sdist, what they require, and the check for distributions that overwrite each other."""
+"""Contents and requirements of wheel and sdist, and the check for distributions that overwrite each other."""
 import os
 import shutil
 import subprocess

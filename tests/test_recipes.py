@@ -192,7 +192,7 @@ def test_mlps_drop_inside_and_after(network):
 @pytest.mark.parametrize('name, base', [('upernet_restv2_t', 512),
                                         ('upernet_vitaev2_s_window_cityscapes', 1024)])
 def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
-    """As published: the scale that images are resized to, not the image, is multiplied by 0.5 to 1.75."""
+    """Multiplies the scale that images are resized to, not the image, by 0.5 to 1.75, as published."""
     from mmseg.registry import TRANSFORMS
     config = read(name)
     init_default_scope(config.default_scope)

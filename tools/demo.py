@@ -1,4 +1,4 @@
-"""Train a detector, a segmenter and a classifier on images, from random weights, and draw what they found.
+"""Trains a detector, a segmenter and a classifier from random weights, and draws their predictions.
 
 All three have a ReSwin-T backbone; everything comes from `data/`. Writes into work_dirs/demo: predictions.png,
 learning_curves.png, and per task a log and a folder with the checkpoint. Fails if a task stays near chance.
@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LINES = 20  # where the output is no terminal
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is trained, and the figures that it has to reach: {key in the log: (at least, chance, in words)}."""
+    """A training and the figures it must reach: {key in the log: (minimum, chance, description)}."""
     name: str
     config: str
     figures: dict[str, tuple[float, float, str]]
@@ -55,12 +55,12 @@ TASKS = [
 
 
 class DemoError(Exception):
-    """What went wrong, in words for the user."""
+    """An error shown to the user."""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where the results go')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='folder for the results')
     work_dir = parser.parse_args().work_dir.resolve()
     for number in (signal.SIGINT, signal.SIGTERM):  # the trainings end, too, also those of a demo in the background
         signal.signal(number, signal.default_int_handler)
@@ -81,7 +81,7 @@ def main():
 
 
 def train(work_dir):
-    """All tasks at once, each in a process of its own that writes into a log."""
+    """Trains all tasks at once, each in its own process with a log."""
     work_dir.mkdir(parents=True, exist_ok=True)
     threads = max(1, len(os.sched_getaffinity(0)) // len(TASKS))
     env = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'OMP_NUM_THREADS': str(threads)}
@@ -106,7 +106,7 @@ def log_file(work_dir, task):
 
 
 def watch(work_dir, processes):
-    """Say how far the processes are until all have ended."""
+    """Prints the progress of the processes until all have ended."""
     start = said = time.monotonic()
     running = True
     while running:
@@ -141,7 +141,7 @@ def progress(work_dir, codes, seconds):
 
 
 def scalars(folder):
-    """What mmengine logged in the newest run."""
+    """Returns mmengine's log of the newest run."""
     log = max(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
     return [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -161,7 +161,7 @@ def check_figures(work_dir, figures):
                 missed.append(f'{task.name} reached {reached[key]:.4g} instead of {least} ({words}); '
                               f'what happened stands in {log_file(work_dir, task)}')
     if missed:
-        raise DemoError('it did not learn what it should: ' + '; '.join(missed))
+        raise DemoError('the models did not learn enough: ' + '; '.join(missed))
 
 
 def last_checkpoint(folder):

@@ -1,11 +1,11 @@
-"""Export a trained model with its preprocessing, and compare the file with the framework's own predictions.
+"""Exports a trained model with its preprocessing, and compares the file with the framework's own predictions.
 
     python tools/export.py CONFIG CHECKPOINT model.onnx                  for ONNX Runtime, standard operators
     python tools/export.py CONFIG CHECKPOINT model.pt2 --format pt2      graphs of torch.export
     python tools/export.py CONFIG CHECKPOINT model.pt2 --format aoti     compiled for this machine, for Python and C++
 
-The file takes `image` (height, width, 3), RGB uint8 of any size, and gives `scores` of a classifier, `segmentation`, or
-`labels`, `scores`, `boxes` and `masks` in pixels of that image. Backbones alone are written by tools/export_onnx.py.
+The file takes `image` (height, width, 3), RGB uint8 of any size, and returns `scores`, `segmentation`, or
+`labels`, `scores`, `boxes` and `masks` in pixels of that image. tools/export_onnx.py exports bare backbones.
 """
 import argparse
 import sys
@@ -92,7 +92,7 @@ def size(path: Path) -> float:
 
 
 def report(path: Path, expected: list[dict], images: list[np.ndarray], strict: bool) -> None:
-    """One line with the worst figures; those of float must be within what rounding explains."""
+    """Prints the worst figures in one line; with ``strict``, they must be within rounding."""
     model = load(path, trust_code=True)
     try:
         figures = [compare(prediction, model.predict(image)) for prediction, image in zip(expected, images)]

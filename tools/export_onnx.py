@@ -1,10 +1,10 @@
-"""Write networks as ONNX files for images of all sizes, and check them against PyTorch with ONNX Runtime.
+"""Exports networks as ONNX files for images of all sizes, and compares them with PyTorch by ONNX Runtime.
 
     python tools/export_onnx.py reswin_tiny --checkpoint CHECKPOINT
     python tools/export_onnx.py 'rest*' --task classification --out folder
 
-A file takes `images` (batch, 3, height, width) and gives `map0`, `map1`, ..., or `logits`. If any element differs from
-PyTorch's by more than 1e-3 of the largest, at any of the sizes that are tried, this is an error.
+A file takes `images` (batch, 3, height, width) and returns `map0`, `map1`, ..., or `logits`. If an element differs from
+PyTorch's by more than 1e-3 of the largest, at any of the tested sizes, this is an error.
 """
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Start several processes as torchrun does, and say in one line which of them failed."""
+"""Starts several processes like torchrun, and names the failed one in one line."""
 import signal
 import sys
 
@@ -8,7 +8,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main() -> int:
-    """Runs torchrun's command line; the exit code is that of the first process that failed."""
+    """Runs torchrun's command line; returns the exit code of the first process that failed."""
     try:
         run.main(sys.argv[1:])
     except SignalException as error:

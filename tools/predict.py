@@ -1,4 +1,4 @@
-"""Draw what a model sees in images: boxes and masks, segments, or the class; classes are also printed."""
+"""Draws predictions on images: boxes and masks, segments, or the class; classes are also printed."""
 import argparse
 import sys
 
@@ -12,7 +12,7 @@ from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, or folders of them')
-    parser.add_argument('--config', help="config file (default: what a training's checkpoint has with it)")
+    parser.add_argument('--config', help="config file (default: the config in a training's checkpoint)")
     parser.add_argument('--checkpoint',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
     add_pretrained_argument(parser)
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     if not args.config and not args.checkpoint:
-        raise UsageError('give --config, or the --checkpoint of a training, which has its config with it')
+        raise UsageError('give --config, or the --checkpoint of a training, which contains its config')
     cfg = find_config(args.config, args.checkpoint)
     check_backbone(cfg)
     checkpoint = choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -1,11 +1,11 @@
-"""Show what models see, in a web page and over HTTP: classes, boxes and masks or segments, and what they look at.
+"""Serves models in a web page and over HTTP: classes, boxes and masks or segments, and attention.
 
     python tools/serve.py CHECKPOINT
-    python tools/serve.py FIRST SECOND                # next to each other
+    python tools/serve.py FIRST SECOND                # side by side
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?threshold=0.5'
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?format=png' -o drawing.png
 
-Everything stays on this machine: the page needs no other, and no other can reach it unless --host says so.
+The page works offline, and other machines can only reach it with --host.
 """
 import argparse
 import asyncio
@@ -51,17 +51,17 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='+', metavar='MODEL', help="a training's checkpoint, or an exported file")
     parser.add_argument('--config', nargs='+', default=[],
-                        help="config files of checkpoints, in their order (default: what a training's have with them)")
+                        help='config files of the checkpoints, in order (default: those in the checkpoints)')
     parser.add_argument('--trust-code', action='store_true',
-                        help='load files of --format aoti, whose compiled code can do all that you can')
+                        help='load files of --format aoti, which contain compiled code')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen at; 0.0.0.0 lets all in, without a password (default: %(default)s)')
+                        help='address to listen on; 0.0.0.0 lets all in without a password (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
-    parser.add_argument('--device', help='of checkpoints, e.g. cpu or cuda:1 (default: the GPU if there is one)')
-    parser.add_argument('--max-megabytes', type=float, default=20, help='of a file (default: %(default)s)')
-    parser.add_argument('--max-megapixels', type=float, default=16, help='of an image (default: %(default)s)')
+    parser.add_argument('--device', help='device of checkpoints, e.g. cpu or cuda:1 (default: the GPU if there is one)')
+    parser.add_argument('--max-megabytes', type=float, default=20, help='limit for a file (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=float, default=16, help='limit for an image (default: %(default)s)')
     parser.add_argument('--timeout', type=float, default=60,
-                        help='seconds for a request, waiting included (default: %(default)s)')
+                        help='seconds for a request, including the queue (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=1,
                         help='images in work at the same time (default: %(default)s)')
     parser.add_argument('--queue', type=int, default=64,
@@ -70,7 +70,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 class Refused(Exception):
-    """A request that is not answered, with its HTTP status."""
+    """A refused request, with its HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -81,7 +81,7 @@ class Refused(Exception):
 
 
 def read_image(data: bytes, max_megapixels: float) -> np.ndarray:
-    """The image of a file as RGB ``(H, W, 3)``; its size is looked at before its pixels are decoded."""
+    """Reads an image file as RGB ``(H, W, 3)``; its size is checked before its pixels are decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
@@ -98,9 +98,9 @@ def read_image(data: bytes, max_megapixels: float) -> np.ndarray:
 
 
 class Workers:
-    """Runs functions in a few threads, for requests that wait as long as they may, and no more than so many.
+    """Runs functions in a few threads, with a limited queue and a timeout.
 
-    A computation cannot be stopped: one that outlives its request keeps its place until it is done.
+    A computation cannot be stopped: one that exceeds its timeout keeps its thread until it ends.
     """
 
     def __init__(self, number: int, queue: int, timeout: float) -> None:
@@ -111,7 +111,7 @@ class Workers:
 
     async def call(self, function: Callable, *args):
         if not self.places.acquire(blocking=False):
-            raise Refused(503, f'{self.queue} requests are waiting already; try again later')
+            raise Refused(503, f'{self.queue} requests are already waiting; try again later')
         future = self.pool.submit(function, *args)
         future.add_done_callback(lambda _: self.places.release())
         return await self.in_time(asyncio.wrap_future(future))
@@ -127,7 +127,7 @@ class Workers:
 
 
 def find_look(backbone: nn.Module | None) -> str | None:
-    """Whether varied-size windows or attention maps of a backbone can be drawn."""
+    """Returns what can be drawn of a backbone: varied-size windows, attention maps or None."""
     modules = [] if backbone is None else list(backbone.modules())
     if any(isinstance(module, VariedSizeWindowAttention) for module in modules):
         return 'windows'
@@ -135,7 +135,7 @@ def find_look(backbone: nn.Module | None) -> str | None:
 
 
 class Served:
-    """A model with what requests ask of it; all of it runs in the threads of :class:`Workers`."""
+    """A model and its requests, which run in the threads of :class:`Workers`."""
 
     looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
 
@@ -153,7 +153,7 @@ class Served:
         return list_findings(self.model.predict(image), self.model.classes, threshold)
 
     def look(self, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
-        """What the backbone looks at from a pixel: its windows in every stage, or the attention of four blocks."""
+        """Draws the backbone's attention at a pixel: its windows in every stage, or the attention of four blocks."""
         small = Image.fromarray(image)
         small.thumbnail((LOOK_SIZE, LOOK_SIZE))
         x, y = (position * new // old for position, new, old in zip(place, small.size, reversed(image.shape[:2])))
@@ -179,7 +179,7 @@ class Served:
 
 
 def build_app(models: list[Served], workers: Workers, max_megabytes: float, max_megapixels: float):
-    """The page at / and the interface at /predict, as a FastAPI application."""
+    """Builds a FastAPI application with the page at / and the interface at /predict."""
     import gradio
     from fastapi import FastAPI, HTTPException, Query, Request, Response
     from starlette.datastructures import MutableHeaders
@@ -235,7 +235,7 @@ async def read_body(request, max_megabytes: float) -> bytes:
 
 
 def build_page(models: list[Served], workers: Workers, max_megabytes: float, max_megapixels: float):
-    """A gradio page: an image for all models, a column for each."""
+    """Builds a gradio page with one image for all models and a column for each."""
     import gradio
 
     async def call(function: Callable, *args):

@@ -1,4 +1,4 @@
-"""Test a detector, a segmenter or a classifier: what it is follows from the config."""
+"""Tests a detector, a segmenter or a classifier, selected by the config."""
 import argparse
 
 from mmengine.config import Config
@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def prepare(args: argparse.Namespace) -> Config:
-    """Make the config of the run and see that all it needs is there."""
+    """Returns the config of the run, after checking that everything it needs exists."""
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)

@@ -1,4 +1,4 @@
-"""Train a detector, a segmenter or a classifier: what it is follows from the config."""
+"""Trains a detector, a segmenter or a classifier, selected by the config."""
 import argparse
 import os
 import sys
@@ -32,19 +32,19 @@ def get_parser() -> argparse.ArgumentParser:
     precision.add_argument('--bf16', action='store_const', const='bfloat16', dest='precision',
                            help='the same with bfloat16')
     precision.add_argument('--no-amp', action='store_const', const='float32', dest='precision',
-                           help='train in float32; default: as the config has it, on a GPU')
+                           help='train in float32 (default: the precision of the config, on a GPU)')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
     parser.add_argument('--batch-size', type=int, help='images per process and step (default: as in the config)')
     parser.add_argument('--on-bad-data', choices=POLICIES,
                         help='what an unreadable sample does: stop the training (default), or skip the sample')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or from the newest intact one in the work dir')
+                        help='continue from this checkpoint, or from the newest intact one in the work dir')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='how several processes work: with all weights each (default), or with a share of them, '
                              'for networks that do not fit one GPU; modules are then not accelerated')
-    parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard, too')
-    parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases, too')
+    parser.add_argument('--tensorboard', action='store_true', help='also log for TensorBoard')
+    parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
     scripts.add_pretrained_argument(parser)
     add_data_arguments(parser)
     scripts.add_run_arguments(parser)
@@ -52,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def prepare(args: argparse.Namespace) -> Config:
-    """Make the config of the run and see that all it needs is there."""
+    """Returns the config of the run, after checking that everything it needs exists."""
     cfg = load_config(args.config, args.cfg_options, NEEDS, run_setup.use_reliable_hooks)
     run_setup.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)

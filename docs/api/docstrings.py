@@ -1,4 +1,4 @@
-"""For mkdocstrings: reads the docstrings as they are meant, in Markdown with the sections that griffe knows."""
+"""Extension of mkdocstrings that converts docstrings to Markdown with griffe's sections."""
 import re
 
 import griffe

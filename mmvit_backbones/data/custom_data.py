@@ -32,7 +32,7 @@ def use_class_folder(cfg: Config, folder: str) -> None:
                          'make_token_labels.py makes them, and --cfg-options names their folders')
     classes = _class_folders(folder, 'train')
     if unknown := set(_class_folders(folder, 'val')) - set(classes):
-        raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ has not')
+        raise UsageError(f'--class-folder {folder}: val/ has the classes {sorted(unknown)}, which train/ lacks')
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
             _replace(dataset, type='CustomDataset', data_root=folder, data_prefix=part)

@@ -97,10 +97,10 @@ class OnnxFile(Exported):
         try:
             self.session = session_of(path)
         except Exception as error:  # of classes that are ONNX Runtime's own
-            raise UsageError(f'{path} is no ONNX file that can be run: {error}') from error
+            raise UsageError(f'{path} is not a valid ONNX file: {error}') from error
         details = self.session.get_modelmeta().custom_metadata_map.get(DETAILS)
         if not details or [value.name for value in self.session.get_inputs()] != ['image']:
-            raise UsageError(f'{path} takes no images as they are: write it by tools/export.py with its preprocessing')
+            raise UsageError(f'{path} has no preprocessing: export it by tools/export.py with preprocessing inside')
         super().__init__(details)
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -123,7 +123,7 @@ class Pt2File(Exported):
         try:
             is_compiled = any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist())
             if is_compiled and not trust_code:
-                raise UsageError(f'{path} holds compiled code, which can do all that you can: if you trust its author, '
+                raise UsageError(f'{path} contains compiled code, which runs with your rights: if you trust it, '
                                  'load it with trust_code=True, or --trust-code')
             self.runtime = 'aoti' if is_compiled else 'pt2'
             with warnings.catch_warnings(), weights_only():
@@ -132,13 +132,13 @@ class Pt2File(Exported):
                 archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
         except pickle.UnpicklingError as error:
-            raise UsageError(f'{path} holds objects that could run code, which are not loaded') from error
+            raise UsageError(f'{path} contains objects that could run code, and is not loaded') from error
         except (KeyError, RuntimeError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise UsageError(f'{path} is no file of tools/export.py: {str(error).splitlines()[0]}') from error
+            raise UsageError(f'{path} is not a file of tools/export.py: {str(error).splitlines()[0]}') from error
         super().__init__(details)
         parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
         if parts.keys() != set(PARTS):
-            raise UsageError(f'{path} takes no images as they are: write it with its preprocessing')
+            raise UsageError(f'{path} has no preprocessing: export it by tools/export.py with preprocessing inside')
         self.parts = [parts[name] for name in PARTS]
 
     @torch.inference_mode()
@@ -149,7 +149,7 @@ class Pt2File(Exported):
             found = postprocess(image, *as_tuple(network(*as_tuple(preprocess(image)))))
         except AssertionError as error:  # a guard: for this size, the network takes a path that the graph lacks
             raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is of a size that this file does '
-                             f'not serve; an ONNX file does ({error})') from error
+                             f'not support; an ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 

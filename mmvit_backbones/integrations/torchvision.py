@@ -38,7 +38,7 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
         nn.Module.__init__(self)  # that of torchvision takes a backbone apart
         strides = [backbone.strides[i] for i in backbone.out_indices]
         if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
-            raise ValueError(f'backbone must give maps whose strides double, got strides {strides}')
+            raise ValueError(f'backbone must return maps whose strides double, got strides {strides}')
         self.body = nn.ModuleDict(dict(backbone=backbone))
         self.fpn = FeaturePyramidNetwork([backbone.channels[i] for i in backbone.out_indices], out_channels,
                                          extra_blocks or LastLevelMaxPool(), norm_layer)

@@ -99,8 +99,8 @@ class AtomicCheckpointHook(CheckpointHook):
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
                 raise TrainingError(f'{message}; older checkpoints are intact, and --cfg-options '
-                                    'default_hooks.checkpoint.on_error=continue trains on without it') from error
-            runner.logger.warning(f'{message}; the training goes on without it')
+                                    'default_hooks.checkpoint.on_error=continue continues without it') from error
+            runner.logger.warning(f'{message}; the training continues without it')
             return False
         finally:
             self.file_backend.remove = remove

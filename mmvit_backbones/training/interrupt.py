@@ -82,7 +82,7 @@ class InterruptHook(Hook):
         if is_main_process():
             path.with_name('last_checkpoint').write_text(str(path))  # which mmengine reads
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
-                              f'--resume goes on from {path}')
+                              f'--resume continues from {path}')
         barrier()  # a process that leaves makes the launcher end the others
         raise SystemExit(128 + number)
 

@@ -12,7 +12,7 @@ def check_launcher(launcher: str) -> None:
     """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
-        raise UsageError(f'{processes} processes were asked for; this machine has GPUs for {gpus}')
+        raise UsageError(f'{processes} processes need a GPU each; this machine has {gpus}')
     if not gpus and launcher == 'mpi':
         raise UsageError('--launcher mpi needs GPUs; without them, tools/dist_train.sh works')
 
@@ -23,8 +23,8 @@ def init_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none' or torch.cuda.is_available():
         return
     if 'RANK' not in os.environ:
-        started_by = 'tools/slurm_train.sh and srun' if launcher == 'slurm' else 'tools/dist_train.sh and torchrun'
-        raise UsageError(f'--launcher {launcher} is for the processes that {started_by} start')
+        started_by = 'tools/slurm_train.sh or srun' if launcher == 'slurm' else 'tools/dist_train.sh or torchrun'
+        raise UsageError(f'--launcher {launcher} needs processes started by {started_by}')
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
@@ -38,8 +38,7 @@ def init_processes(cfg: Config, launcher: str) -> None:
 def use_sharding(cfg: Config) -> None:
     """Shards weights and optimizer states over the processes (:class:`ShardedStrategy`)."""
     if cfg.launcher == 'none':
-        raise UsageError('--strategy fsdp needs processes to share with: tools/dist_train.sh and slurm_train.sh '
-                         'start them')
+        raise UsageError('--strategy fsdp needs several processes: use tools/dist_train.sh or tools/slurm_train.sh')
     if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
         raise UsageError('--strategy fsdp cannot average weights; --cfg-options custom_hooks=[] leaves out EMAHook')
     cfg.strategy = dict(type='ShardedStrategy')

@@ -59,7 +59,7 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
     """Returns the config in a checkpoint of a training, parsed without executing it."""
     text = checkpoint.get('meta', {}).get('cfg')
     if not isinstance(text, str):
-        raise UsageError(f'checkpoint {path} has no config of a training with it: give --config')
+        raise UsageError(f'checkpoint {path} contains no config of a training: give --config')
     try:
         cfg = Config(parse_config(text))
     except ValueError as error:

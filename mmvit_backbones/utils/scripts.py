@@ -23,7 +23,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
+    parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
 
 

@@ -18,16 +18,16 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
     stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
     adapted = dict(weights) | {name: adapt_channels(weights[name], own[name].shape[1]) for name in stem}
     if stem:
-        print_log(f'{source}: {", ".join(stem)} of {RGB} channels became those of {own[stem[0]].shape[1]}',
+        print_log(f'{source}: {", ".join(stem)} converted from {RGB} to {own[stem[0]].shape[1]} channels',
                   logger='current')
     head = {name: weight for name, weight in own.items() if name.startswith('head.')}
     others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
     if others and not new_head:
         theirs, ours = len(weights[others[0]]), len(head[others[0]])
         raise CheckpointError(f'checkpoint {source} is for {theirs} classes, the model for {ours}: get_model(..., '
-                              f'num_classes={ours}) takes the backbone alone and gives it a new head')
+                              f'num_classes={ours}) loads only the backbone and adds a new head')
     if others:
-        print_log(f'{source}: its head of another number of classes was left out, the new one is not trained',
+        print_log(f'{source}: the head has another number of classes and was replaced by an untrained one',
                   logger='current')
         adapted = {name: weight for name, weight in adapted.items() if not name.startswith('head.')} | head
     return adapted

@@ -23,7 +23,7 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
-        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is none of mmvit_backbones.list_models()')
+        raise UsageError(f'--pretrained: the backbone of {cfg.filename} is not one of mmvit_backbones.list_models()')
     # Sizes that differ in their windows share their weights in part: those of the config's name go first.
     name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
     best = max(variants, key=lambda variant: (
@@ -70,7 +70,7 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
             else:
                 check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; docs/zoo.md tells where weights are, and '
+            raise UsageError(f'pretrained weights: {error}; docs/zoo.md lists available weights, and '
                              '--cfg-options model.backbone.init_cfg=None starts from random ones') from error
 
 

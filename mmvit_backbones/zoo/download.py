@@ -104,7 +104,7 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
         return _get(link, incoming)
     except failures as error:
         arrived = _arrived(incoming)
-        kept = f'; the next call goes on from {arrived:,} bytes' if arrived else ''
+        kept = f'; the next call continues from {arrived:,} bytes' if arrived else ''
         raise CheckpointError(f'{address}: {_reason(error)}{kept}') from error
 
 
@@ -175,7 +175,7 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
     if start.lstrip()[:1] == b'<':
         title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
         name = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
-        problem = f'a web page came instead of the file ("{name}")'
+        problem = f'the server sent a web page instead of the file ("{name}")'
     elif start[:2] == b'PK' and not zipfile.is_zipfile(path):
         problem = 'the file is truncated'
     elif not start:

@@ -91,7 +91,7 @@ class Variant:
         if not self.has_weights(tag):
             known = f' with the tag {wanted!r}, but with {", ".join(map(repr, weights))}' if weights else ''
             raise CheckpointError(f'no address of published weights of {self.name} is known{known}; '
-                                  f'{self.family.code} is the page that would link them')
+                                  f'see {self.family.code}')
         return weights.get(wanted) or next(iter(weights.values()))
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:

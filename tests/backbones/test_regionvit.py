@@ -1,4 +1,4 @@
-"""What RegionViT has beyond the contract of all backbones: windows, masks, resized weights and its recipe."""
+"""RegionViT's windows, masks, resized weights and recipe."""
 import copy
 
 import pytest

@@ -1,4 +1,4 @@
-"""What is particular to attention residuals: memory, half precision, the gate."""
+"""Attention residuals: memory, half precision, the gate."""
 import copy
 
 import pytest

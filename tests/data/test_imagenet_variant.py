@@ -43,7 +43,7 @@ def test_classes_by_number(tmp_path):
 
 
 def test_classes_that_do_not_occur_do_not_count(tmp_path):
-    """As ImageNet-A and -R are meant; n01498041 is class 6, n01443537 class 1."""
+    """Ignores absent classes, as defined for ImageNet-A and -R; n01498041 is class 6, n01443537 class 1."""
     folder = make(tmp_path, 'n01443537/a.jpg', 'n01498041/b.jpg', 'README.txt')
     assert evaluate(folder, [[500, 1], [1, 6]]) == {'accuracy/top1': 50., 'accuracy/top5': 100.}
 

@@ -208,7 +208,7 @@ def tool():
 ], ids=['convolutions', 'tokens'])
 @torch.no_grad()
 def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
-    """Where the head is linear after a mean, the mean of its scores is the score of the mean."""
+    """For a head that is linear after a mean, the mean of its scores is the score of the mean."""
     model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
         type='LinearClsHead', num_classes=7, in_channels=512))).eval()
     images = torch.randn(2, 3, 64, 96)

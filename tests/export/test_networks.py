@@ -36,7 +36,7 @@ def test_one_file_serves_all_sizes(network, tmp_path):
 
 
 class OneConvolution(nn.Conv2d):
-    """As small as a backbone can be."""
+    """A minimal backbone."""
 
     out_indices = (0, )
 

@@ -75,5 +75,5 @@ def test_pickled_objects_are_refused(file, tmp_path):
 
 def test_compiled_code_is_refused(file):
     rewrite(file, lambda content: {**content, 'model/data/aotinductor/model/model.so': b''})
-    with pytest.raises(UsageError, match='holds compiled code.* load it with trust_code=True'):
+    with pytest.raises(UsageError, match='contains compiled code.* load it with trust_code=True'):
         load(file)

@@ -21,7 +21,7 @@ def test_simple_feature_pyramid_at_any_size(height, width):
 
 @torch.no_grad()
 def test_simple_feature_pyramid_keeps_places():
-    """What changes in one corner of the map changes that corner of every level."""
+    """A change in one corner of the map changes that corner of every level."""
     neck = MODELS.build(dict(type='SimpleFeaturePyramid', in_channels=16, out_channels=4, num_outs=4))
     x = torch.rand(1, 16, 16, 16)
     changed = x.clone()

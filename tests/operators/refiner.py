@@ -94,7 +94,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
 
 
 def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What a golden of the classifier records in addition to logits and stages."""
+    """Returns what a golden of the classifier records besides logits and stages."""
     features, = model.backbone(images)
     class_logits, patch_logits = model.head.logits((features, ))
     norm = features.tokens[:, 1:].transpose(1, 2).unflatten(2, features.grid)

@@ -21,7 +21,7 @@ def logits_of(network: torch.nn.Module, weights: dict[str, torch.Tensor], images
 
 
 def outputs_of(blocks: list[torch.nn.Module], network: torch.nn.Module, images: torch.Tensor) -> tuple[list, tuple]:
-    """What every block returns, and the network's raw maps."""
+    """Returns the outputs of every block, and the network's raw maps."""
     outputs = []
     hooks = [block.register_forward_hook(lambda *args: outputs.append(args[-1])) for block in blocks]
     stages = network.forward_stages(images)

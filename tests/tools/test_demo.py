@@ -1,4 +1,4 @@
-"""The demo says when a task has not learned, and how long it will take; that it learns, CI sees by running it."""
+"""The demo reports tasks that have not learned, and the remaining time; CI runs the demo itself."""
 import runpy
 import signal
 import subprocess

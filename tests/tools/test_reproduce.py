@@ -31,7 +31,7 @@ def imagenet(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Where downloads lie, without a way to any server."""
+    """Returns the cache folder, without access to any server."""
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'cache'))
     for name in ('HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')

@@ -1,4 +1,4 @@
-"""What `tools/analysis/benchmark.py --runtime` prints."""
+"""Output of `tools/analysis/benchmark.py --runtime`."""
 import runpy
 from functools import partial
 

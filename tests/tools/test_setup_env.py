@@ -1,4 +1,4 @@
-"""What stops a set-up is said in one line with what to do; in a copy, as this checkout is set up."""
+"""Errors of the setup are one line with a solution; tested in a copy of this checkout."""
 import os
 import runpy
 import shutil
@@ -12,7 +12,7 @@ from helpers import ROOT
 
 @pytest.fixture
 def checkout(tmp_path):
-    """What tools/dev/setup_env.py needs, in a folder whose name has a space."""
+    """Copies the files for tools/dev/setup_env.py to a folder with a space in its name."""
     checkout = tmp_path / 'a checkout'
     shutil.copytree(ROOT / 'requirements', checkout / 'requirements')
     (checkout / 'tools/dev').mkdir(parents=True)
@@ -82,5 +82,5 @@ setup_env['main']()
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert errors == 'setup: interrupted; the next call goes on from here\n'
+    assert errors == 'setup: interrupted; the next call continues from here\n'
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

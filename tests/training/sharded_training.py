@@ -14,7 +14,7 @@ RANKS, STEPS = 2, 3
 
 
 def blocks(model: nn.Module, x: Tensor) -> list[nn.Module]:
-    """What stands in lists of modules and is called; of nested ones, the outer."""
+    """Returns the called modules in module lists; of nested ones, the outer."""
     called = set()
     hooks = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in model.modules()]
     with torch.no_grad():

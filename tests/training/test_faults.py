@@ -82,7 +82,7 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
     run = train(work_dir, '--resume', *only_last, 'default_hooks.checkpoint.on_error=continue',
                 'default_hooks.bad_data=None', limits=limits)
-    assert run.wait() == 0 and run.text.count('the training goes on without it') == 2, run.text
+    assert run.wait() == 0 and run.text.count('the training continues without it') == 2, run.text
     assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
     assert_same_weights(whole / 'epoch_1.pth', work_dir / 'epoch_1.pth')
 

@@ -235,7 +235,7 @@ def test_a_checkpoint_is_named_once():
         with pytest.raises(UsageError, match='either a checkpoint or --pretrained'):
             choose_checkpoint(cfg, checkpoint, tag)
     cfg.model.backbone.arch = dict(cfg.model.backbone.arch) if isinstance(cfg.model.backbone.arch, dict) else 'other'
-    with pytest.raises(UsageError, match='is none of mmvit_backbones'):
+    with pytest.raises(UsageError, match='is not one of mmvit_backbones'):
         choose_checkpoint(cfg, None, True)
 
 

@@ -1,4 +1,4 @@
-"""What `tools/train.py` adds to a run, and `tools/analysis/plot_run.py`."""
+"""Setup of a run by `tools/train.py`, and `tools/analysis/plot_run.py`."""
 import json
 from pathlib import Path
 

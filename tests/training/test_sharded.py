@@ -31,7 +31,7 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
 
 def test_one_process_has_nobody_to_share_with(tmp_path):
     run = train(tmp_path / 'work', '--strategy=fsdp')
-    assert run.wait() == 1 and '--strategy fsdp needs processes to share with' in run.error
+    assert run.wait() == 1 and '--strategy fsdp needs several processes' in run.error
 
 
 @each_network

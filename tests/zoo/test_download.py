@@ -70,7 +70,7 @@ def put_on_drive(servers, content: bytes) -> None:
 
 
 def folder_page(*names: str) -> str:
-    """What Google Drive shows of a folder."""
+    """Returns Google Drive's page of a folder."""
     links = (f'<a href="https://drive.google.com/file/d/{number:030}/view">{name}</a>'
              for number, name in enumerate(names))
     return f'<html><title>weights</title>{"".join(links)}</html>'
@@ -162,9 +162,9 @@ def test_a_broken_connection_is_resumed(servers):
 def test_the_next_call_goes_on(servers, monkeypatch):
     monkeypatch.setattr(download, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
-    with pytest.raises(CheckpointError, match='the next call goes on from') as error:
+    with pytest.raises(CheckpointError, match='the next call continues from') as error:
         fetch(RELEASE)
-    arrived = re.search(r'goes on from ([\d,]+) bytes', str(error.value))[1].replace(',', '')
+    arrived = re.search(r'continues from ([\d,]+) bytes', str(error.value))[1].replace(',', '')
     assert not cached_file(RELEASE).exists()
     assert fetch(RELEASE).read_bytes() == CONTENT
     assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0
@@ -236,7 +236,7 @@ def published():
 
 @pytest.fixture
 def vitae(servers, published):
-    """What it is called, where it lies, and a function that publishes something there."""
+    """Publishes a checkpoint of ViTAE-T, and returns its path in the cache."""
     servers.answers['https://drive.google.com/embeddedfolderview'] = drives.page(folder_page('model.pth'))
     put_on_drive(servers, file_of(dict(state_dict_ema=published)))
     return cached_file(WEIGHTS['vitae_tiny'])

@@ -1,4 +1,4 @@
-"""What a checkpoint is loaded into: strictly, without running code, and with another head or other channels."""
+"""Loading of checkpoints: strict, without executing code, with another head or other input channels."""
 import os
 
 import pytest
@@ -12,7 +12,7 @@ from mmvit_backbones.zoo.loading import load_backbone
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
-    """As a user's own program builds a backbone."""
+    """Builds a backbone like a user's program."""
     backbone = fresh_model('ReSwin', init_cfg=dict(type='Pretrained', checkpoint=str(path), **arguments))
     backbone.init_weights()
     return backbone

@@ -1,8 +1,8 @@
-"""Time and memory of networks relative to another network, timed alternately in this process.
+"""Measures time and memory of networks relative to another network, timed alternately in this process.
 
     python tools/analysis/benchmark.py vitaev2_small reswin_tiny       classification, 224 x 224, batch 4
     python tools/analysis/benchmark.py vitaev2_small --dense           maps for dense prediction, 448 x 672, batch 1
-    python tools/analysis/benchmark.py vitaev2_small --against reswin_tiny  relative to that instead of timm's Swin-T
+    python tools/analysis/benchmark.py vitaev2_small --against reswin_tiny  relative to reswin_tiny
     python tools/analysis/benchmark.py reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     python tools/analysis/benchmark.py 'rest*' --throughput 224 384    images per second
     python tools/analysis/benchmark.py rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
@@ -13,9 +13,9 @@ mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`;
 `inference=True`), `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
 parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
 
-With --runtime, per network and runtime instead: latency of one image in ms (median and 95th percentile), images per
-second in batches, and how often an eager image fits into the runtime's time. A checkpoint of a training stands for its
-whole model, from image to results; it sees the files of --images one after the other.
+With --runtime, the output has per network and runtime the latency of one image in ms (median and 95th percentile),
+images per second in batches, and the speedup over eager mode. The checkpoint of a training is timed as a whole model,
+from image to results, on the files of --images.
 """
 import argparse
 import copy
@@ -49,9 +49,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models(); with '
                                                     '--runtime also checkpoints (.pth) of trainings')
     parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
-                        help='the other network; timm:NAME or mmpretrain:NAME (a classifier) for one of theirs')
+                        help='reference network: NAME, timm:NAME or mmpretrain:NAME (a classifier)')
     parser.add_argument('--override', nargs='+', action=DictAction, default={}, metavar='ARGUMENT=VALUE',
-                        help='arguments of the backbones to be measured, e.g. window_size=14 peg=True')
+                        help='arguments of the measured backbones, e.g. window_size=14 peg=True')
     parser.add_argument('--dense', action='store_true', help='the bare backbone with all its maps')
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='default: 224 224, dense 448 672')
     parser.add_argument('--batch-size', type=int, help='default: 4, dense 1; for --throughput 16')
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--throughput', type=int, nargs='+', metavar='SIZE', help='images per second, at these sizes')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='models as they are deployed, on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
-                        help='files or folders that whole models see (default: %(default)s)')
+                        help='images for whole models: files or folders (default: %(default)s)')
     return parser.parse_args()
 
 
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def ratios(args: argparse.Namespace, names: list[str]) -> dict:
-    """What `reference` figures hold, per network, relative to the other one."""
+    """Returns the relative figures per network."""
     size = args.size or ((448, 672) if args.dense else (224, 224))
     images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
     other = build_other(args.against, args.dense, size).to(args.device)
@@ -104,7 +104,7 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
-    """Images per second in evaluation, median of the timings, by network and side."""
+    """Returns images per second in evaluation, the median of the timings, by network and image side."""
     result = {}
     for name in names:
         model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)
@@ -119,7 +119,7 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def runtimes(args: argparse.Namespace) -> dict:
-    """What deployed models take, per model and runtime."""
+    """Returns the timings per model and runtime."""
     size, count, result = args.size or (224, 224), args.batch_size or 4, {}
 
     def compare(name: str, prepare_runtime: Callable, images: Sequence) -> None:
@@ -143,7 +143,7 @@ def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
 
 
 def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
-    """One of this package's networks, or of those of a library that stands before its name."""
+    """Builds a network of this package, or of the library before the colon."""
     library, _, plain_name = name.rpartition(':')
     if library not in LIBRARIES:
         raise UsageError(f'--against must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
@@ -208,7 +208,7 @@ def median_ratio(step: Callable, model: torch.nn.Module, other: torch.nn.Module,
 
 
 def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
-    """Bytes per image that autograd saves for the backward pass."""
+    """Returns the bytes per image that autograd saves for the backward pass."""
     model.train()
     with SavedStorages(model) as saved:
         outputs = model(images)  # alive while counting: freed storages would share addresses

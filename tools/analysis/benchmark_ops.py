@@ -31,7 +31,7 @@ FIELDS = ('shape', 'stage', 'method', 'mode', 'dtype', 'autocast', 'forward_ms',
 
 
 def window_parameters(batch: int, heads: int, height: int, width: int, device: str) -> list[torch.Tensor]:
-    """Scale, offset and biases such as a trained network has: windows half as large again, moved by some pixels."""
+    """Returns scale, offset and biases as in a trained network: windows 1.5 times as large, shifted by some pixels."""
     grid = -(-height // WINDOW), -(-width // WINDOW)
     scale = 0.5 * torch.randn(batch, heads, 2, *grid, device=device)
     offset = 3 * torch.randn(batch, heads, 2, *grid, device=device)
@@ -48,7 +48,7 @@ def varied(backend: str):
 
 
 def shifted(qkv: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Swin's shifted windows by SDPA, with partition, shift and reverse; offset and scale are not used."""
+    """Computes Swin's shifted windows by SDPA, with partition, shift and reverse; ignores offset and scale."""
     (height, width), heads, shift = qkv.shape[1:3], scale.shape[1], WINDOW // 2
     padded = pad_to_multiple(qkv, WINDOW)
     padded_height, padded_width = padded.shape[1:3]
@@ -65,7 +65,7 @@ def shifted(qkv: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor, bias: 
 
 
 def milliseconds(run, seconds: float) -> list[str]:
-    """Median, 10th and 90th percentile of a run; short ones are timed many at a time."""
+    """Returns median, 10th and 90th percentile of a run's time; short runs are timed in groups."""
     timer = Timer('run()', globals={'run': run}, num_threads=torch.get_num_threads())
     times = timer.blocked_autorange(min_run_time=seconds).times
     deciles = statistics.quantiles(times, n=10, method='inclusive') if len(times) > 1 else times

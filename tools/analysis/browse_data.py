@@ -1,4 +1,4 @@
-"""Draw what a model will be fed: images as they leave the data preprocessor, augmented and mixed, with their labels.
+"""Draws a model's inputs: images after the data preprocessor, augmented and mixed, with their labels.
 
     python tools/analysis/browse_data.py configs/demo/mask_rcnn_reswin_t.py
     python tools/analysis/browse_data.py configs/imagenet_reswin_t.py --class-folder data/flowers_mini --number 8
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np.ndarray], list, dict]:
-    """Images ``(H, W, 3)`` of 0 to 255 in RGB, and what the framework calls data samples."""
+    """Returns images ``(H, W, 3)`` from 0 to 255 in RGB, and their data samples."""
     np.random.seed(seed)
     torch.manual_seed(seed)
     dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
@@ -90,13 +90,13 @@ def to_rgb(image: Tensor, preprocessor: torch.nn.Module) -> np.ndarray:
 
 
 def to_first_size(image: np.ndarray, sample) -> np.ndarray:
-    """An image of a test as large as its labels."""
+    """Resizes a test image to the size of its labels."""
     height, width = sample.img_shape[:2]
     return np.array(Image.fromarray(image[:height, :width]).resize(sample.ori_shape[1::-1]))
 
 
 def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.ndarray, str]:
-    """The image with what is in it, and a title."""
+    """Returns the image with its labels drawn, and a title."""
     if framework == 'mmpretrain':
         return image, describe_classes(sample, metainfo.get('classes'))
     visualizer = VISUALIZERS.build(dict(type=FRAMEWORKS_VISUALIZERS[framework], name='data'))
@@ -106,7 +106,7 @@ def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.
 
 
 def count_classes(sample, classes: tuple | None) -> str:
-    """What a detector's labels name, as the labels in a large image are too small to be read; '' for others."""
+    """Returns the classes and counts of a detector's labels as text, '' for other models."""
     if 'gt_instances' not in sample or not classes:
         return ''
     counts = Counter(classes[label] for label in sample.gt_instances.labels.tolist()).most_common()
@@ -115,7 +115,7 @@ def count_classes(sample, classes: tuple | None) -> str:
 
 
 def describe_classes(sample, classes: tuple | None) -> str:
-    """The label, or the two largest of mixed ones."""
+    """Returns the label, or the two largest of mixed labels."""
     if 'gt_score' not in sample:
         labels = {int(label): None for label in sample.gt_label}
     else:

@@ -4,8 +4,8 @@
     python tools/analysis/compare_ops.py                        # on CPUs: reference and cpp
     python tools/analysis/compare_ops.py --device cuda          # on a GPU: reference and cuda
 
-Random data; 16-bit inputs are rounded first, so that what is left is the error of the computation. The figures are the
-largest deviation, in units of the root mean square of what is compared: the output, and the gradients of query, key and
+Random data; 16-bit inputs are rounded first, so that only errors of the computation remain. The figures are the
+largest deviation, relative to the root mean square, of the output and of the gradients of query, key and
 value, of scale, offset and biases. Needs torch alone.
 """
 import argparse
@@ -21,7 +21,7 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def inputs(dtype: torch.dtype, device: str) -> list[torch.Tensor]:
-    """Packed projection, scale, offset and biases, and the gradient of the output."""
+    """Returns packed projection, scale, offset and biases, and the gradient of the output."""
     torch.manual_seed(0)
     channels = HEADS * CHANNELS_PER_HEAD
     qkv = torch.randn(BATCH, HEIGHT, WIDTH, 3 * channels)
@@ -32,7 +32,7 @@ def inputs(dtype: torch.dtype, device: str) -> list[torch.Tensor]:
 
 
 def evaluate(backend: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The output and the gradients of all inputs, in float64."""
+    """Returns the output and the gradients of all inputs, in float64."""
     *leaves, grad = [x.detach().requires_grad_() for x in tensors]
     out = varied(backend)(*leaves)
     return [x.double() for x in (out, *torch.autograd.grad(out, leaves, grad))]

@@ -1,11 +1,11 @@
-"""Count what networks take on a GPU: kernels, bytes moved, and peak memory, without one and without computing anything.
+"""Counts kernels, bytes moved and peak memory of networks on a GPU, without a GPU and without computing anything.
 
     python tools/analysis/count_traffic.py reswin_tiny 'rest*'
     python tools/analysis/count_traffic.py remvitv2_tiny --backbone --size 800 1344 --batch-size 2 --with-cp
 
-Runs on PyTorch's meta device. Each operator that is no view is one kernel, which reads its arguments and writes its
-results. The peak is that of all tensors that live at the same time: activations and gradients, not parameters, nor what
-libraries take inside of one operation. A step is forward in training mode, after which `saved` is left, mean of squares
+Runs on PyTorch's meta device. Each operator except views is one kernel, which reads its arguments and writes its
+results. The peak counts all live tensors: activations and gradients, not parameters, nor memory that libraries
+allocate within one operation. A step is forward in training mode, which leaves `saved` bytes, mean of squares
 of the results, and backward. GB are 1e9 bytes. The authors' figures were counted in the same way on their
 implementations.
 """

@@ -1,8 +1,8 @@
-"""Draw a network as its code builds it: stages, their blocks, and the shapes of their maps.
+"""Draws a network as built: stages, their blocks, and the shapes of their maps.
 
     python tools/analysis/draw_network.py vitaev2_small docs/images/vitaev2_small.svg
 
-Nothing is computed but shapes; every box and number is read from the model.
+Every box and number is read from the model; only shapes are computed.
 """
 import argparse
 import textwrap
@@ -70,7 +70,7 @@ def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str
 
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
-    """Kinds of blocks in their order, with how many follow each other, and the layers of each kind."""
+    """Returns the kinds of blocks in order, with their number, and the layers of each kind."""
     blocks = [block for module in modules for block in flatten(module) if any(block.children())]
     lines = []
     for (kind, parts), group in groupby(blocks, key=kind_and_parts):
@@ -86,7 +86,7 @@ def kind_and_parts(block: torch.nn.Module) -> tuple[str, str]:
 
 
 def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The blocks of a stage: what its lists hold, and what stands next to them."""
+    """Returns the blocks of a stage, in its lists and next to them."""
     if isinstance(module, torch.nn.ModuleList):
         return list(module)
     children = list(module.children())

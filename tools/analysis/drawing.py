@@ -6,6 +6,6 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 
 def save_figure(figure: plt.Figure, path: str, **options) -> None:
-    """Write a figure to a file, and leave none of it in memory."""
+    """Saves a figure and closes it."""
     figure.savefig(path, **options)
     plt.close(figure)

@@ -1,10 +1,10 @@
-"""How well a network's features tell classes apart: k nearest neighbors and a linear probe, the network frozen.
+"""Evaluates the frozen features of a network by k nearest neighbors and a linear probe.
 
     python tools/analysis/evaluate_features.py configs/imagenet_vitaev2_s.py --pretrained --class-folder FOLDER
     python tools/analysis/evaluate_features.py configs/imagenet_reswin_t.py CHECKPOINT --save features.npz
 
-Features are what the classifier's linear layer sees. Those of the training images, without augmentation, predict the
-labels of the test images: by the nearest by cosine, weighted with exp(cosine / 0.07) as for DINO (arXiv 2104.14294),
+Features are the inputs of the classifier's linear layer. Those of the training images, without augmentation, predict
+the labels of the test images by nearest neighbors, weighted with exp(cosine / 0.07) as for DINO (arXiv 2104.14294),
 and by a logistic regression on standardized features. Both are scikit-learn's, and run on the CPU.
 """
 import argparse
@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_data_arguments(parser)
     parser.add_argument('--neighbors', type=int, nargs='+', default=[20], metavar='K', help='default: 20')
     parser.add_argument('--regularization', type=float, nargs='+', default=[0.001, 0.01, 0.1, 1.], metavar='C',
-                        help="of the probe, scikit-learn's C: of several, the best on a third of the training images "
+                        help="scikit-learn's C of the probe; of several, the best on a third of the training images "
                              'held out, three times (default: 0.001 0.01 0.1 1)')
     parser.add_argument('--save', metavar='FILE.npz', help='features and labels')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """See that all can be computed before anything is."""
+    """Checks the arguments before anything is computed."""
     for option, values in (('--neighbors', args.neighbors), ('--regularization', args.regularization)):
         if min(values) <= 0:
             raise UsageError(f'{option} must be greater than 0, got {min(values)}')
@@ -84,7 +84,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """The classifier with the weights of a checkpoint; the head, which may be for other classes, keeps its own."""
+    """Returns the classifier with the weights of a checkpoint, except those of the head."""
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     model = build_model(cfg)
@@ -96,7 +96,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 
 def find_loaders(cfg: Config) -> dict:
-    """Training and test images, both as for testing."""
+    """Returns loaders of the training and test images, both with the test pipeline."""
     train = dict(datasets_of(cfg, 'train')[0], pipeline=datasets_of(cfg, 'test')[0].pipeline)
     return {'train': Runner.build_dataloader(dict(cfg.test_dataloader, dataset=train)),
             'test': Runner.build_dataloader(cfg.test_dataloader)}
@@ -104,7 +104,7 @@ def find_loaders(cfg: Config) -> dict:
 
 @torch.inference_mode()
 def features_of(model: nn.Module, loader) -> tuple[np.ndarray, np.ndarray]:
-    """Features ``(N, C)`` and labels ``(N,)`` of all images."""
+    """Returns features ``(N, C)`` and labels ``(N,)`` of all images."""
     features, labels = [], []
     for batch in loader:
         batch = model.data_preprocessor(batch)
@@ -115,7 +115,7 @@ def features_of(model: nn.Module, loader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, number: int) -> float:
-    """Share of right predictions."""
+    """Returns the accuracy."""
     from sklearn.neighbors import KNeighborsClassifier
     classifier = KNeighborsClassifier(number, metric='cosine', weights=lambda distance: np.exp(-distance / TEMPERATURE))
     return classifier.fit(train, labels).score(test, truth)
@@ -123,7 +123,7 @@ def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, t
 
 def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray,
                  strengths: list[float]) -> tuple[float, float]:
-    """Share of right predictions, and the regularization."""
+    """Returns the accuracy and the regularization."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline

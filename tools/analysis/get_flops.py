@@ -1,11 +1,11 @@
-"""Parameters and multiply-adds of networks, at any size, without computing anything.
+"""Counts parameters and multiply-adds of networks, at any size, without computing anything.
 
     python tools/analysis/get_flops.py 'vitaev2*'
     python tools/analysis/get_flops.py reswin_tiny --size 800 1333 --backbone --json
 
-Counted are convolutions and matrix products, those of attention included (torch.utils.flop_counter), which is what
-papers call FLOPs; norms, activations and sums are left out. Next to them stands the published figure, where the size is
-the published one.
+This counts convolutions and matrix products, including attention (torch.utils.flop_counter), as papers count
+FLOPs, without norms, activations and sums. At the published image size, the output includes the
+published figure.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
-    """Figures of one network; ``gmacs`` in 1e9 multiply-adds for one image."""
+    """Returns the figures of one network; ``gmacs`` in 1e9 multiply-adds for one image."""
     variant = VARIANTS[name]
     height, width = size or (variant.img_size, variant.img_size)
     if task == 'classification':
@@ -54,7 +54,7 @@ def count(name: str, size: tuple[int, int] | None, task: str) -> dict:
 
 
 def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
-    """Operations of a matrix product that is added in place, by the shapes; torch counts those out of place alone."""
+    """Returns the operations of an in-place ``addmm`` by its shapes; torch counts only those out of place."""
     return 2 * math.prod(left) * right[-1]
 
 

@@ -1,4 +1,4 @@
-"""Draw losses, learning rates and metrics of one or several trainings.
+"""Plots losses, learning rates and metrics of trainings.
 
     python tools/analysis/plot_run.py work_dirs/imagenet_reswin_t work_dirs/imagenet_rest_lite --out runs.png
 """
@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_run(work_dir: Path) -> Curves:
-    """The curves of a run; what a resumed run did again replaces what came before."""
+    """Returns the curves of a run; repeated steps of a resumed run replace earlier ones."""
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))  # their folders are named by the time
     if not files:
         raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which a training writes')
@@ -69,7 +69,7 @@ def draw(runs: dict[str, Curves], path: str) -> None:
 
 
 def order_of(name: str) -> int:
-    """The loss first, its parts, learning rates, what is left of training; metrics last."""
+    """Sorts the loss first, then its parts, learning rates and other training values; metrics last."""
     if name == 'loss':
         return 0
     if 'loss' in name:

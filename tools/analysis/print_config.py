@@ -1,10 +1,10 @@
-"""Print a config with all that it inherits, as the other tools read it, after checking every `type` in it.
+"""Prints a config with all inherited settings, as the other tools read it, after checking every `type` in it.
 
     python tools/analysis/print_config.py configs/mask_rcnn_reswin_t.py
     python tools/analysis/print_config.py CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o it.yaml
 
-All tools take what it writes in place of the config. A tuple is `_tuple_: [...]` in json and yaml, which have lists
-alone.
+All tools accept the output as a config. json and yaml have no tuples: they are written as
+`_tuple_: [...]`.
 """
 import argparse
 import json
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def write(cfg: Config, kind: str) -> str:
-    """The config as text; json and yaml know no tuples, which are marked."""
+    """Returns the config as text, with tuples marked in json and yaml."""
     if kind == 'py':
         return cfg.pretty_text
     plain = mark_tuples(cfg.to_dict())
@@ -63,7 +63,7 @@ def write(cfg: Config, kind: str) -> str:
 
 
 def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:
-    """Raises a UsageError for a `type` that nobody has registered."""
+    """Raises UsageError for a `type` that is not registered."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
         here = f'{path}.{key}' if path else str(key)

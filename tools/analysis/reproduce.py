@@ -1,11 +1,11 @@
-"""Test a published checkpoint and print published and measured figures, their difference, and a verdict.
+"""Tests a published checkpoint and prints published and measured figures, their difference, and a verdict.
 
     python tools/analysis/reproduce.py restv2_tiny                          # its classifier, on ImageNet
     python tools/analysis/reproduce.py configs/upernet_restv2_t.py
     python tools/analysis/reproduce.py configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
-The authors' checkpoint is downloaded the first time (docs/zoo.md). Figures of several scales and flips are measured
-with test-time augmentation, ReaL accuracies where data/imagenet/real.json is. What is missing is said in one line.
+The authors' checkpoint is downloaded the first time (docs/zoo.md). Figures with several scales and flips are measured
+with test-time augmentation, ReaL accuracies if data/imagenet/real.json exists. Missing files are named in one line.
 """
 import argparse
 import os.path as osp
@@ -77,12 +77,12 @@ def find_config(name: str) -> Path:
 
 
 def plain(key: str) -> str:
-    """A key without what says how it was trained or tested."""
+    """Returns a key without its training or test setting."""
     return key.removesuffix('_22k').removesuffix('_ms')
 
 
 def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]] = ()) -> Config:
-    """The config, with what measures the figures."""
+    """Returns the config with the metrics of the published figures."""
     cfg = load_config(str(path), args.cfg_options)
     set_work_dir(cfg, args.work_dir)
     keys = {plain(line['key']) for line in lines}
@@ -96,10 +96,10 @@ def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]
 
 
 def prepare(args: argparse.Namespace, path: Path) -> str:
-    """See that data and checkpoint are there, which may be downloaded; return what the checkpoint is called.
+    """Checks that data and checkpoint exist, downloading the latter if needed; returns the checkpoint's name.
 
     Raises:
-        UsageError: Something is missing; the message names all of it.
+        UsageError: If anything is missing; the message names all of it.
     """
     missing, checkpoint = [], ''
     try:
@@ -119,10 +119,10 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
 
 
 def published_checkpoint(config: str) -> str:
-    """The name under which the authors' checkpoint of a config is read.
+    """Returns the ``official://`` name of the authors' checkpoint of a config.
 
     Raises:
-        CheckpointError: If no address of it is known, or it cannot be tested here.
+        CheckpointError: If its address is unknown, or it cannot be tested here.
     """
     task, variant, differences = parse_config_name(config)
     tags = {variant.config_name(tag): tag for tag in variant.weights}
@@ -145,7 +145,7 @@ def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
 
 
 def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
-    """A row of the table; a note tells what is odd about the published figure."""
+    """Returns a row of the table, with a note on contradictory published figures."""
     name, factor, tolerance = MEASURED[plain(line['key'])]
     if name not in metrics:  # as mmdet does where there is no box
         raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')

@@ -1,4 +1,4 @@
-"""One network, or a whole model, in several runtimes, timed side by side."""
+"""Times a network or a whole model in several runtimes."""
 import copy
 import statistics
 import tempfile
@@ -22,10 +22,10 @@ RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
 
 def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
-    """A function that predicts images ``(height, width, 3)``, RGB uint8, one after the other on the CPU.
+    """Returns a function that predicts images ``(height, width, 3)``, RGB uint8, one by one on the CPU.
 
-    ``path`` is a training's checkpoint, ``compile`` compiles its backbone, ``int8`` is calibrated on the images, and
-    files that the function needs are written into the folder.
+    ``path`` is a training's checkpoint. ``compile`` compiles its backbone, ``int8`` is calibrated on the images. Files
+    that the function needs are written into the folder.
     """
     model = load(path)
     if runtime == 'accelerate':
@@ -43,9 +43,9 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
-    """A function of images ``(B, 3, H, W)`` that runs a network, which stays as it is, on the CPU.
+    """Returns a function of images ``(B, 3, H, W)`` that runs a network, which is not changed, on the CPU.
 
-    The images given here, at least two of the size to be run, are examples, and calibrate ``int8``.
+    The images, at least two of the size to be run, are examples and calibrate ``int8``.
     """
     if runtime == 'eager':
         return model
@@ -71,9 +71,9 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 
 @torch.inference_mode()
 def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> dict[str, dict[str, float]]:
-    """Times functions in turns, so that what else the machine does meets all of them alike.
+    """Times functions in turns, so that other load of the machine affects all of them alike.
 
-    By name ``p50_ms`` and ``p95_ms`` of one image, ``images_per_second`` of all at once, and ``speedup`` of ``p50_ms``
+    Returns by name ``p50_ms`` and ``p95_ms`` of an image, ``images_per_second`` of all, and ``speedup`` of ``p50_ms``
     over the first function.
     """
     seconds = {name: ([], []) for name in functions}
@@ -94,9 +94,9 @@ def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> d
 
 def compare_runtimes(prepare: Callable[[str, Path], Callable], images: Sequence, runtimes: Sequence[str],
                      repeats: int) -> dict[str, dict]:
-    """:func:`measure` at least two images in several of ``RUNTIMES``; one that cannot run the model says why instead.
+    """Calls :func:`measure` on at least two images in several of ``RUNTIMES``; failed runtimes have the reason instead.
 
-    ``prepare`` is :func:`prepare` or :func:`prepare_whole` but for the runtime and the folder.
+    ``prepare`` is :func:`prepare` or :func:`prepare_whole` with all but the runtime and the folder bound.
     """
     functions, failed = {}, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,15 @@
-"""Draw what the blocks of a network look at, all of them on one sheet.
+"""Draws the attention of all blocks of a network on one sheet.
 
     python tools/analysis/visualize_attention.py IMAGE --network remvitv2_tiny --pretrained --query 120,80
     python tools/analysis/visualize_attention.py IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
-One row per block, with its name: its attention for the mean of the heads and for single heads. In addition, ReViT,
-ReMViTv2 and ReSwin have their residual, the logits that a block hands on; Refiner-ViT the maps of a pair of blocks, raw
+One row per block: its attention for the mean of the heads and for single heads. In addition, ReViT,
+ReMViTv2 and ReSwin show the residual, the logits passed to the next block; Refiner-ViT a pair's maps, raw
 and refined; RegionViT the attention of regional tokens and that of local tokens in their window.
 
-Drawn is what one pixel of the image looks at (`--query`), or what the places that speak for a class look at, in
-proportion to their part in its logit (`--evidence`; class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
-Red is positive and blue negative where there are both. Every panel has its own scale; what is not looked at stays grey.
+The maps are the attention of one pixel of the image (`--query`), or of the positions that support a class, in
+proportion to their part of its logit (`--evidence`; class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
+If a map has both signs, red is positive and blue negative. Every panel has its own scale; grey means no weight.
 """
 import argparse
 
@@ -48,13 +48,13 @@ def get_parser() -> argparse.ArgumentParser:
     add_pretrained_argument(parser)
     looking = parser.add_mutually_exclusive_group()
     looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
-    looking.add_argument('--evidence', type=int, metavar='CLASS', help='number of a class; -1 is the predicted one')
+    looking.add_argument('--evidence', type=int, metavar='CLASS', help='index of a class; -1 is the predicted one')
     parser.add_argument('--size', type=int, default=224,
                         help='short side of the image for the network, in pixels (default: %(default)s); both sides '
                              f'become multiples of {MULTIPLE}')
-    parser.add_argument('--blocks', type=int, nargs='+', help='which rows, from 0 (default: all)')
+    parser.add_argument('--blocks', type=int, nargs='+', help='rows to draw, from 0 (default: all)')
     parser.add_argument('--heads', type=int, nargs='+', default=[0, 1],
-                        help='which heads, next to their mean (default: 0 1)')
+                        help='heads to draw, next to their mean (default: 0 1)')
     parser.add_argument('--out', type=output_file, default='attention.png',
                         help='figure to write (default: %(default)s)')
     return parser
@@ -100,10 +100,10 @@ def resize(image: Image.Image, size: int) -> Tensor:
 
 
 def record(backbone: nn.Module, images: Tensor, looking: Tensor) -> dict[str, Maps]:
-    """What is seen from where ``looking`` ``(H, W)`` is in an image ``(1, 3, H, W)``, by name of the block.
+    """Returns the attention of the positions ``looking`` ``(H, W)`` in an image ``(1, 3, H, W)``, by name of the block.
 
-    What attention gives is a weighted sum of values; the weights are its gradient by them. So the maps are what a
-    network computes, however it does: with shifts, masks, pooled keys, refined maps, windows of varied size.
+    The output of attention is a weighted sum of values, so its gradient with respect to the values is the weights.
+    The maps therefore include shifts, masks, pooled keys, refined maps and varied-size windows.
     """
     blocks, watchers = {}, []
     patches = tuple(-(-side // backbone.strides[-1]) for side in images.shape[2:])
@@ -122,14 +122,14 @@ def record(backbone: nn.Module, images: Tensor, looking: Tensor) -> dict[str, Ma
 
 
 class Watcher:
-    """Hooks on an attention that put what it looks at into ``blocks[name]``.
+    """Hooks on an attention module that store its maps in ``blocks[name]``.
 
     Args:
-        attn (nn.Module): With a projection ``proj`` of what it attends to, and one of ``VALUES``.
-        name (str): Of its block.
-        looking (Tensor): From where it is looked, ``(H, W)``.
-        patches (tuple[int, int]): Rows and columns of tokens that come without their grid.
-        blocks (dict): Where the maps go.
+        attn (nn.Module): Module with an output projection ``proj`` and one of ``VALUES``.
+        name (str): Name of its block.
+        looking (Tensor): Query positions ``(H, W)``.
+        patches (tuple[int, int]): Rows and columns of flat tokens.
+        blocks (dict): Receives the maps.
     """
 
     def __init__(self, attn: nn.Module, name: str, looking: Tensor, patches: tuple[int, int],
@@ -164,23 +164,23 @@ class Watcher:
         return out.detach()
 
     def gradient(self, taken: Tensor) -> Tensor:
-        """By the values, where each head is asked for its first channel: ``(..., heads)``."""
+        """Returns the gradient of each head's first channel with respect to the values, ``(..., heads)``."""
         gradient, = torch.autograd.grad(taken, self.values)
         if gradient.ndim == 5:  # values by heads, (1, heads, h, w, d)
             return gradient[..., 0].permute(0, 2, 3, 1)
         return self.of_heads(gradient[..., -self.attn.proj.in_features:])
 
     def of_heads(self, x: Tensor) -> Tensor:
-        """The first channel of every head: ``(..., C)`` to ``(..., heads)``."""
+        """Returns the first channel of every head, ``(..., heads)`` of ``(..., C)``."""
         return x.unflatten(-1, (self.num_heads, -1))[..., 0]
 
     def pool(self, grid: tuple[int, int]) -> Tensor:
-        """Shares of the places of a grid in what is looked from."""
+        """Returns the query positions pooled to a grid."""
         weights = F.adaptive_avg_pool2d(self.looking[None], grid)[0]
         return weights / weights.sum()
 
     def place_values(self, x: Tensor) -> Tensor:
-        """Weights of values, in the order in which they were computed, as a map ``(heads, h, w)``."""
+        """Returns the weights of values, in their order of computation, as a map ``(heads, h, w)``."""
         x = to_map(x, tuple(x.shape[1:3]) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # padded to whole windows, and shifted in ReSwin
             x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
@@ -193,7 +193,7 @@ class Watcher:
         self.blocks.setdefault(self.name, {})[kind] = maps.detach()
 
     def see_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
-        """The logits that a block hands on."""
+        """Stores the logits passed to the next block."""
         if not isinstance(outputs, tuple) or isinstance(attn, (Attention, SharedAttention)):
             return  # none, or maps of Refiner-ViT
         logits = outputs[1][0]
@@ -205,7 +205,7 @@ class Watcher:
         self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(logits.shape[1:3]), logits))
 
     def in_windows(self, logits: Tensor, shift: int) -> Tensor:
-        """The mean of the logits ``(windows, heads, N, N)`` of each window, over what is looked from in it."""
+        """Returns the mean of the logits ``(windows, heads, N, N)`` of each window over its query positions."""
         side = self.attn.window_size
         (height, width), padded = self.grid, [-(-length // side) * side for length in self.grid]
         weights = F.pad(self.pool(self.grid), (0, padded[1] - width, 0, padded[0] - height))
@@ -217,7 +217,7 @@ class Watcher:
 
 
 def shift_of(inputs: tuple) -> int:
-    """By how many tokens the windows of an attention are shifted; ReSwin's alone take that as an argument."""
+    """Returns the shift of an attention's windows in tokens; only ReSwin's has this argument."""
     return inputs[2][0] if len(inputs) == 3 and inputs[2] is not None else 0
 
 
@@ -250,12 +250,12 @@ class RegionalWatcher(Watcher):
 
 
 def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """``(1, h, w, C)`` or tokens ``(1, N, C)``, with a class token or without, to ``(h, w, C)``."""
+    """Converts ``(1, h, w, C)`` or tokens ``(1, N, C)``, with or without a class token, to ``(h, w, C)``."""
     return x[0].flatten(0, -2)[-grid[0] * grid[1]:].unflatten(0, grid)
 
 
 def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
-    """Refiner-ViT's pairs of blocks, whose second refines the maps of the first."""
+    """Joins Refiner-ViT's pairs of blocks, whose second refines the maps of the first."""
     names = list(blocks)
     return {f'{raw}, {refined}': dict(raw=blocks[raw]['attention'], refined=blocks[refined]['attention'])
             for raw, refined in zip(names[::2], names[1::2])}
@@ -265,7 +265,7 @@ def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
 
 
 def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-    """1 at a pixel of the image file of that width and height, where it lies in the image of shape ``(H, W)``."""
+    """Returns a map ``(H, W)`` with 1 at the position of a pixel of the image file."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
         raise UsageError(f'--query {query[0]},{query[1]} is outside of the image of '
                          f'{image_size[0]} x {image_size[1]} pixels')
@@ -276,9 +276,9 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int,
 
 
 def classifier(checkpoint: str | None) -> Tensor:
-    """The weights of the last layer, ``(classes, C)``."""
+    """Returns the weights of the last layer, ``(classes, C)``."""
     if checkpoint is None:
-        raise UsageError('--evidence needs a --checkpoint that has a classifier')
+        raise UsageError('--evidence needs a --checkpoint with a classifier')
     weights = unwrap(load_from_safe(checkpoint, map_location='cpu'))
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
@@ -287,7 +287,7 @@ def classifier(checkpoint: str | None) -> Tensor:
 
 @torch.no_grad()
 def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) -> Tensor:
-    """What each place adds to the logit of a class, ``(H, W)``; what speaks against it counts nothing."""
+    """Returns the positive contribution of each position to the logit of a class, ``(H, W)``."""
     if not -1 <= number < len(weights):
         raise UsageError(f'--evidence must be from -1 to {len(weights) - 1}, got {number}')
     maps = backbone(images)[-1][0]  # (C, h, w), after its norm
@@ -327,7 +327,7 @@ def draw(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], heads: list[i
 
 
 def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, title: str) -> None:
-    """A map over the image, which is grey beneath it."""
+    """Draws a map over the image in grey."""
     axes.set_title(title, fontsize=7, pad=2)
     _, height, width = pixels.shape
     if heat is None:

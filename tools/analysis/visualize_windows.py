@@ -1,11 +1,11 @@
-"""Draw where varied-size windows look: a row per query, a column per stage, a colored frame per head.
+"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
 
     python tools/analysis/visualize_windows.py IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
     python tools/analysis/visualize_windows.py IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
 
-The white frame is the window that holds the query, a pixel marked by a cross; the colored ones are where its heads
-sample keys and values, in the last attention of each stage. Without a checkpoint the weights are random, which shows
-what a network starts from.
+The white frame is the window that contains the query, a pixel marked by a cross. The colored frames are the windows
+from which its heads sample keys and values, in the last attention of each stage. Without a checkpoint the weights are
+random.
 """
 import argparse
 
@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('image', metavar='IMAGE', help='image file')
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--network', help='name, see mmvit_backbones.list_models()')
-    source.add_argument('--config', help='config file whose backbone is taken')
+    source.add_argument('--config', help='config file with a backbone')
     parser.add_argument('--checkpoint', help='checkpoint file or http(s) address (default: random weights)')
     add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
@@ -80,7 +80,7 @@ def build_backbone(args: argparse.Namespace) -> nn.Module:
 
 @torch.no_grad()
 def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
-    """What the last attention of each stage looks at, in pixels of the image.
+    """Returns the windows of the last attention of each stage, in pixels of the image.
 
     Returns:
         list[Frames]: One entry per stage.
@@ -100,12 +100,12 @@ def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
 def last_attention(modules: list[nn.Module]) -> VariedSizeWindowAttention:
     layers = [m for module in modules for m in module.modules() if isinstance(m, VariedSizeWindowAttention)]
     if not layers:
-        raise UsageError('the network has no varied-size windows; vitaev2_vsa_* and swin_vsa_* have')
+        raise UsageError('the network has no varied-size windows; use vitaev2_vsa_* or swin_vsa_*')
     return layers[-1]
 
 
 def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: int, stride: int) -> Frames:
-    """One stage of :func:`predict_frames`; a token is a square of ``stride`` pixels."""
+    """Converts one stage of :func:`predict_frames` to pixels; a token is a square of ``stride`` pixels."""
     nh, nw = scale.shape[3:]
     x = (torch.arange(nw) + 0.5) * window_size - pad[1] + offset[0, :, 0]
     y = (torch.arange(nh)[:, None] + 0.5) * window_size - pad[0] + offset[0, :, 1]
@@ -130,7 +130,7 @@ def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames]
 
 
 def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
-    """The window that holds a query, and those of its heads."""
+    """Draws the window that contains a query, and those of its heads."""
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side
     own = [(column + 0.5) * side - pad[1], (row + 0.5) * side - pad[0], side, side]

@@ -1,9 +1,9 @@
-"""Find all files of a config's data sets that cannot be used, before a training meets them.
+"""Finds all unusable files of a config's data sets before training.
 
     python tools/data/check_data.py configs/mask_rcnn_reswin_t.py --jobs 8
 
-Reads every image and every segmentation mask, and the annotations. Prints a line for each mistake; the exit code is 1
-if there is one.
+Reads all images, segmentation masks and annotations. Prints one line per error; the exit code is 1
+if there are any.
 """
 import argparse
 import sys

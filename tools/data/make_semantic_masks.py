@@ -1,6 +1,6 @@
-"""Turn COCO instance annotations into semantic masks with five coarse classes.
+"""Converts COCO instance annotations to semantic masks with five coarse classes.
 
-Each image gives one 8-bit palette PNG of the same size and stem; the pixel value is the class id:
+For each image it writes an 8-bit palette PNG of the same size and stem; the pixel value is the class id:
 0 background, 1 person, 2 vehicle, 3 animal, 4 other thing. Crowd regions take their category's class.
 Where instances overlap, the one with the smaller area is on top.
 
@@ -18,13 +18,13 @@ PALETTE = ((0, 0, 0), (220, 20, 60), (0, 100, 230), (60, 180, 75), (250, 190, 60
 
 
 def class_id(category):
-    """Class of a COCO category, by its supercategory."""
+    """Returns the class of a COCO category, by its supercategory."""
     name = category['supercategory']
     return CLASSES.index(name if name in CLASSES else 'other thing')
 
 
 def draw_mask(coco, image):
-    """Array (height, width) of class ids; large instances are drawn first, equal ones by id."""
+    """Returns an array (height, width) of class ids; large instances are drawn first, equal ones by id."""
     mask = np.zeros((image['height'], image['width']), dtype=np.uint8)
     annotations = coco.imgToAnns[image['id']]
     for annotation in sorted(annotations, key=lambda a: (-a['area'], a['id'])):

@@ -1,14 +1,14 @@
-"""Make token labels: for every image of a folder, which classes a classifier sees where.
+"""Makes token labels: for every image of a folder, the classes that a classifier predicts at each position.
 
     python tools/data/make_token_labels.py IMAGES OUT timm:dm_nfnet_f6 --size 576
     python tools/data/make_token_labels.py IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
     python tools/data/make_token_labels.py IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
     python tools/data/make_token_labels.py IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
-Images are in one folder per class. An image CLASS/NAME.jpg, stretched to a square, gives OUT/CLASS/NAME.pt: one tensor
-(2, 5, H, W), the five highest scores of each position of the classifier's last map and their classes. To get them, the
-classifier's head is applied to each position instead of their mean. Started again, the tool makes what is missing or
-broken; a file is either whole or not there.
+Images are in one folder per class. For CLASS/NAME.jpg, stretched to a square, it writes OUT/CLASS/NAME.pt: one tensor
+(2, 5, H, W), the five highest scores of each position of the classifier's last map and their classes. The
+classifier's head is applied to each position instead of their mean. A second run writes only missing or broken
+files.
 """
 import argparse
 import logging
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('images', type=Path, help='folder with a folder of images per class')
     parser.add_argument('out', type=Path, help='folder for the labels')
     parser.add_argument('model', help='timm:NAME, mmpretrain:NAME, a network of this package, or a config')
-    parser.add_argument('--checkpoint', help='weights; by default those that timm or mmpretrain offer')
+    parser.add_argument('--checkpoint', help="weights (default: timm's or mmpretrain's)")
     parser.add_argument('--size', type=int, default=224, help='side of the square that images are stretched to')
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def plan(images: Path, out: Path) -> dict[Path, Path]:
-    """Every image and the file for its labels."""
+    """Returns the label file of every image."""
     found = sorted(path for path in images.glob('*/*') if path.suffix.lower() in SUFFIXES)
     if not found:
         raise UsageError(f'{images} has no images in folders of classes; allowed are {", ".join(SUFFIXES)}')
     targets = {path: out / path.parent.name / f'{path.stem}.pt' for path in found}
     if len(set(targets.values())) < len(targets):
-        raise UsageError(f'{images} has images of one class that differ in their suffix alone')
+        raise UsageError(f'{images} has images of one class that differ only in their suffix')
     return targets
 
 
@@ -83,13 +83,13 @@ def is_whole(file: Path, num_classes: int) -> bool:
 
 
 def read(path: Path, size: int) -> Tensor:
-    """RGB ``(3, size, size)``, uint8."""
+    """Reads an image as RGB ``(3, size, size)``, uint8."""
     image = read_rgb(path).resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def strongest(scores: Tensor) -> Iterator[Tensor]:
-    """``(B, num_classes, H, W)`` to ``(2, 5, H, W)`` per image."""
+    """Yields ``(2, 5, H, W)`` per image from scores ``(B, num_classes, H, W)``."""
     values, classes = scores.float().topk(min(TOP_K, scores.shape[1]), dim=1)
     return iter(torch.stack([values, classes.to(values.dtype)], dim=1).cpu())
 
@@ -102,7 +102,7 @@ def save(labels: Tensor, file: Path) -> None:
 
 
 def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
-    """A function from RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
+    """Returns a function from RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
     use_safe_loading()
     library, _, rest = name.rpartition(':')
     if library == 'timm':
@@ -133,14 +133,14 @@ def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], 
 
 
 def dense_scores(model: torch.nn.Module, inputs: Tensor) -> Tensor:
-    """Scores ``(B, num_classes, H, W)`` of a classifier of mmpretrain's."""
+    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier."""
     features = model.extract_feat(inputs, stage='backbone')[-1]
     if isinstance(features, TokenFeatures):
         patches = model.head.logits((features, ))[1]
         patches = model.head.fc(features.tokens[:, 1:]) if patches is None else patches
         return patches.transpose(1, 2).unflatten(2, features.grid)
     if features.ndim != 4:
-        raise UsageError(f'{type(model.backbone).__name__} gives {tuple(features.shape)}, not a map')
+        raise UsageError(f'{type(model.backbone).__name__} returns {tuple(features.shape)}, not a map')
     batch, _, height, width = features.shape
     positions = features.permute(0, 2, 3, 1).flatten(0, 2)
     vectors = model.neck((positions[:, :, None, None], )) if model.with_neck else (positions, )

@@ -1,4 +1,4 @@
-"""Check the backbones on a GPU against the CPU, and time them; each part prints a table in Markdown.
+"""Compares the backbones on a GPU with the CPU, and times them; each part prints a table in Markdown.
 
     python tools/dev/check_networks.py agreement                     one network of each kind, on the GPU
     python tools/dev/check_networks.py agreement 'rest*' --device cpu --size 64
@@ -6,7 +6,7 @@
 Parts: `agreement` (float32, bfloat16 and autocast against float32 on the CPU: outputs, gradients, memory), `compile`
 (torch.compile), `graphs` (a CUDA graph of the forward pass), `ddp` (a step on one and on all GPUs by NCCL against one
 process), `time` (milliseconds next to plain PyTorch and timm's Swin-T). Needs torch and MMEngine, not OpenMMLab. A
-network that fails gets a row with the reason, the others are checked nevertheless, and the exit code is 1.
+network that fails has a row with the reason; the others are still checked, and the exit code is 1.
 """
 import argparse
 import copy
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def build(name: str) -> nn.Module:
-    """A backbone with the same weights each time."""
+    """Builds a backbone with reproducible weights."""
     torch.manual_seed(0)
     if name == 'timm':
         import timm
@@ -87,14 +87,14 @@ def make_images(args: argparse.Namespace) -> Tensor:
 
 
 def step(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Outputs of a training step, whose gradients are left in the parameters."""
+    """Runs a training step and returns the outputs; the parameters keep the gradients."""
     outs = model(images)
     sum(out.float().square().mean() for out in outs).backward()
     return [out.detach() for out in outs]
 
 
 def deviation(actual: list[Tensor], expected: list[Tensor]) -> float:
-    """Of all tensors of a list together, by norm."""
+    """Returns the relative norm of the difference of two lists of tensors."""
     pairs = [(a.double().cpu(), e.double().cpu()) for a, e in zip(actual, expected, strict=True)]
     return (sum((a - e).square().sum() for a, e in pairs) / sum(e.square().sum() for _, e in pairs)).sqrt().item()
 
@@ -187,7 +187,7 @@ def distributed(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
 
 
 def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Namespace) -> None:
-    """A step on a part of the batch; its mean gradients are those of all images in one process."""
+    """Runs a step on a part of the batch; its mean gradients are those of all images in one process."""
     dist.init_process_group('nccl' if args.device == 'cuda' else 'gloo', init_method=f'file://{folder}/store',
                             rank=rank, world_size=world)
     device = torch.device('cuda', rank) if args.device == 'cuda' else torch.device('cpu')
@@ -209,7 +209,7 @@ def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Na
 
 
 def timed(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
-    """With the default backends, and with plain PyTorch alone."""
+    """Times the default backends and plain PyTorch."""
     row = []
     for backends in (nullcontext(), plain_pytorch()):
         with backends:
@@ -219,7 +219,7 @@ def timed(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
 
 
 def times(model: nn.Module, images: Tensor, args: argparse.Namespace) -> list[str]:
-    """Medians of forward and of a step, in ms, and the peak memory of a step, in MiB."""
+    """Returns the medians of forward and of a step in ms, and the peak memory of a step in MiB."""
     def forward() -> None:
         with torch.no_grad():
             model.eval()(images)

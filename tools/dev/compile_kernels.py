@@ -79,7 +79,7 @@ def module_of(kernel):
 
 
 def most(kernel, launches, channels, target):
-    """Registers per thread, bytes of shared memory and spills of a kernel: the most of all its launches."""
+    """Returns the maxima over a kernel's launches: registers per thread, bytes of shared memory, spills."""
     found = []
     for values, constants, *_ in launches:
         constants = {**constants, 'BLOCK_D': channels} if channels else constants
@@ -92,7 +92,7 @@ def most(kernel, launches, channels, target):
 
 
 def size_of(launch):
-    """Larger for larger blocks."""
+    """Returns a sort key that grows with the block sizes."""
     return sum(value for value in launch.constants.values() if isinstance(value, int))
 
 
@@ -104,7 +104,7 @@ class Launch(NamedTuple):
 
 
 class Operator(TorchDispatchMode):
-    """Knows the storages that the operator at work gets, by whether it says that it writes to them."""
+    """Records the storages passed to the current operator, and whether it declares to write to them."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.namespace == 'mmvit':
@@ -114,7 +114,7 @@ class Operator(TorchDispatchMode):
 
 
 def recorded_launches(dtype):
-    """For every kernel, how the operators launch it, once per set of constants."""
+    """Returns the launches of every kernel by the operators, once per set of constants."""
     launches = {}
 
     def record(kernel, grid, first, *arguments, **constants):
@@ -133,13 +133,13 @@ def recorded_launches(dtype):
 
 
 def written(kernel, launch):
-    """Names of the arguments that torch takes for written."""
+    """Returns the names of the arguments that torch regards as written."""
     values = {name: torch.empty(2, dtype=x.dtype) if torch.is_tensor(x) else x for name, x in launch.values.items()}
     return set(identify_mutated_tensors(kernel, {**values, **launch.constants}, {}))
 
 
 def source_of(kernel, values, constants):
-    """As Triton specializes a launch: strides of 1 are constants, and what 16 divides is known to be so."""
+    """Returns the source as Triton specializes a launch: strides of 1 are constants, multiples of 16 are marked."""
     constants = {**constants, **{name: 1 for name, value in values.items() if isinstance(value, int) and value == 1}}
     signature, attributes = {}, {}
     for i, name in enumerate(kernel.arg_names):
@@ -157,7 +157,7 @@ def source_of(kernel, values, constants):
 
 
 def resources(compiled, log):
-    """Registers per thread and what is spilled, as NVIDIA's assembler and AMD's compiler tell."""
+    """Returns registers per thread and spills reported by NVIDIA's assembler and AMD's compiler."""
     if 'ptx' in compiled.asm:
         return int(re.search(r'(\d+) registers', log)[1]), int(re.search(r'(\d+) bytes spill stores', log)[1])
     told = compiled.asm['amdgcn']

@@ -1,305 +1,150 @@
-"""Turn the authors' YAML file of a ReViT or Refiner-ViT training into changes to one of our configs.
+"""Turns an option file of ReViT's authors into a config that inherits from one of ours.
 
     python tools/dev/import_yaml.py THEIRS.yaml configs/imagenet_revit_b.py --out my_config.py
 
-Read are PySlowFast's options (nested, in capitals: ReViT, ReMViTv2, ReSwin) and those of timm's train.py (flat:
-Refiner-ViT). What comes out inherits from the config and has what differs. Every option that is not known here, or that
-says what our config cannot, is named: look at those by hand. An option that changes nothing is no difference.
+An option that this script does not understand, or a value that our networks do not have, is an error.
 """
 import argparse
 import re
-from collections.abc import Iterator
 from copy import deepcopy
-from inspect import signature
 from os.path import abspath
 from pathlib import Path
 from pprint import pformat
 
 import yaml
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import LOADERS, dicts_in, load_config
 from mmvit_backbones.utils.scripts import output_file, run_script
 
-# What the options of both are called below. PySlowFast's rates are per 512 images of one step and times the steps
-# accumulated, as ReViT's authors have it.
-PYSLOWFAST = {
-    'NUM_GPUS': 'gpus', 'RNG_SEED': 'seed', 'DATA_LOADER.NUM_WORKERS': 'workers', 'MODEL.NUM_CLASSES': 'num_classes',
-    'TRAIN.BATCH_SIZE': 'batch_size', 'TRAIN.MIXED_PRECISION': 'amp', 'DATA.TRAIN_CROP_SIZE': 'img_size',
-    'DATA.VAL_CROP_RATIO': 'crop_pct', 'MVIT.DROPPATH_RATE': 'drop_path', 'AUG.AA_TYPE': 'rand_augment',
-    'AUG.RE_PROB': 'erase_prob', 'MIXUP.ENABLE': 'mix', 'MIXUP.ALPHA': 'mixup', 'MIXUP.CUTMIX_ALPHA': 'cutmix',
-    'MIXUP.PROB': 'mix_prob', 'MIXUP.SWITCH_PROB': 'switch_prob', 'MIXUP.LABEL_SMOOTH_VALUE': 'smoothing',
-    'SOLVER.BASE_LR': 'lr', 'SOLVER.COSINE_END_LR': 'min_lr', 'SOLVER.WARMUP_START_LR': 'warmup_lr',
-    'SOLVER.WARMUP_EPOCHS': 'warmup_epochs', 'SOLVER.MAX_EPOCH': 'epochs', 'SOLVER.WEIGHT_DECAY': 'weight_decay',
-    'SOLVER.OPTIMIZING_METHOD': 'optimizer', 'SOLVER.CLIP_GRAD_L2NORM': 'clip_grad', 'SOLVER.LR_POLICY': 'schedule'}
-TIMM = {
-    'seed': 'seed', 'workers': 'workers', 'num_classes': 'num_classes', 'batch_size': 'batch_size', 'amp': 'amp',
-    'img_size': 'img_size', 'crop_pct': 'crop_pct', 'drop_path': 'drop_path', 'aa': 'rand_augment',
-    'reprob': 'erase_prob', 'mixup': 'mixup', 'cutmix': 'cutmix', 'mixup_prob': 'mix_prob',
-    'mixup_switch_prob': 'switch_prob', 'smoothing': 'smoothing', 'lr': 'lr', 'min_lr': 'min_lr',
-    'warmup_lr': 'warmup_lr', 'warmup_epochs': 'warmup_epochs', 'epochs': 'epochs', 'cooldown_epochs': 'cooldown',
-    'weight_decay': 'weight_decay', 'opt': 'optimizer', 'clip_grad': 'clip_grad', 'sched': 'schedule',
-    'model_ema_decay': 'ema_decay', 'cos_reg_component': 'map_pairs'}
-# Options that are one value of our configs; the others have a method each, or are read together.
-PLACES = {
-    'seed': 'randomness.seed', 'workers': 'train_dataloader.num_workers', 'drop_path': 'model.backbone.drop_path_rate',
-    'weight_decay': 'optim_wrapper.optimizer.weight_decay'}
-WORDS = {'rand_augment', 'optimizer', 'schedule'}  # all others are numbers, or switches
-OPTIMIZERS = {'adam': 'Adam', 'adamw': 'AdamW'}
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('yaml', metavar='YAML', help="the authors' file")
-    parser.add_argument('config', help='ImageNet config of the same network, to which the changes are made')
-    parser.add_argument('-o', '--out', type=output_file, help='config file to write (default: print it)')
-    return parser
+# Data, logs and processes of the authors' program, and options that it reads for other optimizers and schedules alone.
+# RandAugment replaces color jitter, and the authors' networks have no dropout.
+NO_MEANING = set("""
+    TRAIN.enable TRAIN.dataset TRAIN.eval_period TRAIN.auto_resume TRAIN.checkpoint_path
+    TEST.enable TEST.dataset TEST.batch_size TEST.checkpoint_file DATA.path
+    SOLVER.lrs SOLVER.step_size SOLVER.steps SOLVER.momentum SOLVER.dampening SOLVER.nesterov SOLVER.warmup_factor
+    SOLVER.load SOLVER.start_epoch SOLVER.summary SOLVER.fine_tune SOLVER.dist SOLVER.load_path SOLVER.checkpoint_path
+    SOLVER.save SOLVER.log_period SOLVER.log_model_info SOLVER.dist_backend DATALOADER.pin_memory
+    DEVICE.num_shards DEVICE.shard_id DEVICE.output_dir DEVICE.log_period DEVICE.log_model_info
+    DEVICE.dist_backend AUG.color_jitter MODEL.loss_func MODEL.loss_func_val MODEL.head_act MODEL.dropout_rate
+    ReViT.visualize""".split())
+# What our configs and networks fix. Other values need a change by hand.
+FIXED = {
+    'AUG.num_samples': 1, 'AUG.interpolation': 'bicubic', 'AUG.re_mode': 'pixel', 'AUG.re_count': 1,
+    'AUG.re_split': False, 'MODEL.act_checkpoint': False, 'DATA.mean': [0.485, 0.456, 0.406],
+    'DATA.std': [0.229, 0.224, 0.225], 'DATA.crop_size': 224, 'SOLVER.lr_policy': 'cosine',
+    'SOLVER.cosine_after_warmup': True, 'SOLVER.zero_wd_1D_param': True, 'SOLVER.clip_grad_val': False,
+    'SOLVER.layer_wise_decay': 1.0}
+COMMON = dict(mode='conv', pool_first=False, qkv_bias=True, mlp_ratio=4, zero_decay_pos=False, rel_pos_zero_init=False,
+              alpha=True, cls_embed_on=False)
+ARCHITECTURES = {  # by the type of our backbone, whose `arch` has these values
+    'ReViT': ('ReViT', dict(
+        COMMON, patch_kernel=[16, 16], patch_stride=[16, 16], patch_padding=[0, 0], embed_dim=768, num_heads=12,
+        depth=12, dim_mul=[], head_mul=[], pool_qkv_kernel=[], pool_kv_stride_adaptive=[], pool_q_stride=[],
+        use_abs_pos=True, use_rel_pos=False, residual_pooling=False, dim_mul_in_att=False)),
+    'ReMViTv2': ('ReViT', dict(
+        COMMON, patch_kernel=[7, 7], patch_stride=[4, 4], patch_padding=[3, 3], embed_dim=96, num_heads=1, depth=10,
+        dim_mul=[[1, 2.], [3, 2.], [8, 2.]], head_mul=[[1, 2.], [3, 2.], [8, 2.]], pool_qkv_kernel=[3, 3],
+        pool_kv_stride_adaptive=[4, 4], pool_q_stride=[[i, *2 * [2 if i in (1, 3, 8) else 1]] for i in range(10)],
+        use_abs_pos=False, use_rel_pos=True, residual_pooling=True, dim_mul_in_att=True)),
+    'ReSwin': ('ReSwin', dict(
+        patch_size=4, in_chans=3, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], windw_size=7,
+        mlp_ratio=4, qkv_bias=True, qk_scale=[], ape=False, patch_norm=True, drop_rate=0., attn_drop_rate=0.))}
 
 
 def main(args: argparse.Namespace) -> None:
-    options, names = read_options(args.yaml)
     cfg = load_config(args.config, needs=('model', 'optim_wrapper', 'train_dataloader'))
-    if cfg.default_scope != 'mmpretrain':
-        raise UsageError(f'{args.config} is no config of a classifier')
+    if cfg.model.backbone.type not in ARCHITECTURES:
+        raise UsageError(f'config {args.config} must have a backbone of {", ".join(ARCHITECTURES)}')
     before = deepcopy(cfg.to_dict())
-    left = Importer(cfg, {names[option]: (option, value) for option, value in options.items() if option in names}).run()
+    change(cfg, read_options(args.yaml, cfg.model.backbone.type))
     changes = difference(before, cfg.to_dict())
     text = f'# After {Path(args.yaml).name}.\n_base_ = {abspath(args.config)!r}\n'
-    text += ''.join(f'{key} = {pformat(value, width=110, sort_dicts=False)}\n' for key, value in changes.items())
+    text += ''.join(f'{key} = {pformat(value, width=110)}\n' for key, value in changes.items())
+    print(text)
     if args.out:
         Path(args.out).write_text(text)
-        print(f'{args.yaml} -> {args.out}')
-    else:
-        print(text, end='')
-    for option, value in options.items():
-        if option not in names:
-            print(f'# not known: {option} = {value!r}')
-        elif names[option] in left:
-            print(f'# not taken over: {option} = {value!r}: {left[names[option]]}')
 
 
-def read_options(file: str) -> tuple[dict, dict[str, str]]:
-    """All options of a file by their whole names, and what the known ones are called here."""
+def read_options(file: str, network: str) -> dict:
+    """Returns the options of a file that change a config, as ``SECTION.name``; the others are checked."""
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f'{file} cannot be read: {str(error).splitlines()[0]}') from error
-    if not isinstance(content, dict) or not content:
-        raise UsageError(f'{file} must hold options by name, got {type(content).__name__}')
-    options = dict(flatten(content))
-    return options, PYSLOWFAST if any(isinstance(value, dict) for value in content.values()) else TIMM
+        sections = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
+        options = {f'{section}.{name}': value for section, content in sections.items()
+                   for name, value in content.items()}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+        raise UsageError(f'{file} cannot be read as options in sections: {str(error).splitlines()[0]}') from error
+    section, values = ARCHITECTURES[network]
+    fixed = {**FIXED, 'MODEL.name': network, **{f'{section}.{name}': value for name, value in values.items()}}
+    for name in sorted(fixed.keys() & options.keys()):
+        if options[name] != fixed[name]:
+            raise UsageError(f'{file}: {name} must be {fixed[name]!r}, got {options[name]!r}')
+    return {name: value for name, value in options.items() if name not in NO_MEANING and name not in fixed}
 
 
-def flatten(node: dict, prefix: str = '') -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f'{prefix}{key}.')
-        else:
-            yield f'{prefix}{key}', value
+def change(cfg: Config, options: dict) -> None:
+    """Changes a config. Rates are those of 512 images in one step; UsageError names what is missing or left over."""
+    loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
 
-
-class Importer:
-    """Changes a config as options say.
-
-    Args:
-        cfg (mmengine.Config): Of a classifier; changed in place.
-        named (dict): By our names, the option's own name and its value.
-    """
-
-    def __init__(self, cfg: Config, named: dict[str, tuple[str, object]]) -> None:
-        self.cfg = cfg
-        self.values = {key: check(key, *pair) for key, pair in named.items()}
-        self.left = {}
-        self.rate_factor = 1
-        if any(option.isupper() for option, _ in named.values()):
-            accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
-            self.rate_factor = self.get('batch_size', self.loader.batch_size) * self.get('gpus', 2) / 512 * accumulated
-
-    @property
-    def loader(self) -> dict:
-        return self.cfg.train_dataloader
-
-    def get(self, key: str, default=None):
-        return self.values.get(key, default)
-
-    def run(self) -> dict[str, str]:
-        """What was not taken over, with the reason."""
-        for key, value in self.values.items():
-            if key in PLACES:
-                self.cfg.merge_from_dict({PLACES[key]: value})
-            elif hasattr(self, f'set_{key}'):
-                getattr(self, f'set_{key}')(value)
-        if 'erase_prob' in self.values:
-            self.update('erase_prob', self.steps('RandomErasing'), erase_prob=self.get('erase_prob'))
-        if self.values.keys() & {'mix', 'mixup', 'cutmix', 'mix_prob', 'switch_prob'}:
-            self.mix()
-        self.plan()
-        return self.left
-
-    def steps(self, kind: str) -> list[dict]:
-        """The steps of that type in all pipelines."""
-        return [step for loader in LOADERS for step in dicts_in(self.cfg.get(loader)) if step.get('type') == kind]
-
-    def update(self, key: str, nodes: list[dict], **values) -> None:
-        if not nodes:
-            self.left[key] = 'the config has no place for it'
-        for node in nodes:
-            node.update(values)
-
-    # ---- each option
-
-    def set_batch_size(self, value: float) -> None:
-        scale = self.cfg.auto_scale_lr
-        scale.base_batch_size = value * scale.base_batch_size // self.loader.batch_size
-        self.loader.batch_size = value
-
-    def set_amp(self, value: bool) -> None:
-        if value != (self.cfg.optim_wrapper.type == 'AmpOptimWrapper'):
-            self.left['amp'] = 'give train.py --amp or --no-amp'
-
-    def set_num_classes(self, value: float) -> None:
-        nodes = [*dicts_in(self.cfg.model), *dicts_in(self.cfg.get('data_preprocessor'))]
-        self.update('num_classes', [node for node in nodes if 'num_classes' in node], num_classes=value)
-
-    def set_img_size(self, value: float) -> None:
-        backbone = self.cfg.model.backbone
-        if 'img_size' in signature(MODELS.get(backbone.type)).parameters and value != backbone.get('img_size', 224):
-            backbone.img_size = value
-        shares = [step['scale'] / crop['crop_size'] for step, crop in zip(self.steps('ResizeEdge'),
-                                                                        self.steps('CenterCrop'))]
-        for step, share in zip(self.steps('ResizeEdge'), shares):
-            step['scale'] = round(share * value)
-        self.update('img_size', self.steps('CenterCrop'), crop_size=value)
-        self.update('img_size', self.steps('RandomResizedCrop'), scale=value)
-
-    def set_crop_pct(self, value: float) -> None:
-        side = self.steps('CenterCrop')[0]['crop_size']
-        if value > 1:
-            self.left['crop_pct'] = 'it makes images smaller than the crop'
-        else:
-            self.update('crop_pct', self.steps('ResizeEdge'), scale=int(side / value))
-
-    def set_rand_augment(self, value: str) -> None:
-        parts = dict(re.findall(r'-(mstd|inc|m|n)([\d.]+)', value))
-        if not value.startswith('rand-') or 'm' not in parts or parts.get('inc') != '1':
-            self.left['rand_augment'] = 'known is rand-mM-nN-mstdS-inc1'
-            return
-        self.update('rand_augment', self.steps('RandAugment'), magnitude_level=number(parts['m']),
-                    num_policies=int(parts.get('n', 2)), magnitude_std=number(parts.get('mstd', '0')))
-
-    def set_smoothing(self, value: float) -> None:
-        nodes = [node for node in dicts_in(self.cfg.model.head) if node.get('type') == 'LabelSmoothLoss']
-        for node in nodes + self.steps('PoolTokenLabels'):
-            if node.get('label_smooth_val', 0.1) != value:
-                node['label_smooth_val'] = value
-
-    def set_optimizer(self, value: str) -> None:
-        if value.lower() in OPTIMIZERS:
-            self.cfg.optim_wrapper.optimizer.type = OPTIMIZERS[value.lower()]
-        else:
-            self.left['optimizer'] = f'known are {", ".join(OPTIMIZERS)}'
-
-    def set_clip_grad(self, value: float) -> None:
-        self.cfg.optim_wrapper.clip_grad = dict(max_norm=value) if value else None
-
-    def set_schedule(self, value: str) -> None:
-        if value.lower() != 'cosine':
-            self.left['schedule'] = 'known is cosine'
-
-    def set_ema_decay(self, value: float) -> None:
-        hooks = [hook for hook in self.cfg.get('custom_hooks') or [] if hook['type'] == 'EMAHook']
-        self.update('ema_decay', hooks, momentum=rounded(1 - value))
-
-    def set_map_pairs(self, value: float) -> None:
-        head = self.cfg.model.head
-        if not head.get('dense', True):
-            self.left['map_pairs'] = "the authors' plain recipes count two, whatever their files say"
-        else:
-            self.update('map_pairs', [head.map_loss] if head.get('map_loss') else [], num_pairs=value)
-
-    # ---- options that belong together
-
-    def mix(self) -> None:
-        """Mixup and CutMix, and how often each."""
-        alphas = {} if self.get('mix') is False else {
-            'Mixup': self.get('mixup', 0.), 'CutMix': self.get('cutmix', 0.)}
-        augments = [dict(type=kind, alpha=alpha) for kind, alpha in alphas.items() if alpha]
-        share, switch = self.get('mix_prob', 1.), self.get('switch_prob', 0.5)
-        shares = [share] if len(augments) == 1 else [share * (1 - switch), share * switch]
-        plain = share == 1 and (len(augments) == 1 or switch == 0.5)
-        train_cfg = dict(augments=augments) if plain else dict(augments=augments, probs=shares)
-        old = dict(self.cfg.model.get('train_cfg') or dict(augments=[]))
-        if isinstance(old['augments'], dict):
-            old['augments'] = [old['augments']]
-        if train_cfg != old:
-            self.cfg.model.train_cfg = train_cfg if augments else None
-
-    def plan(self) -> None:
-        """Rates and epochs."""
-        optimizer = self.cfg.optim_wrapper.optimizer
-        if 'lr' in self.values:
-            optimizer.lr = rounded(self.get('lr') * self.rate_factor)
-        cosine = next((s for s in self.cfg.param_scheduler if s['type'] == 'CosineAnnealingLR'), None)
-        warmup = next((s for s in self.cfg.param_scheduler if s['type'] == 'LinearLR'), None)
-        for key, scheduler in dict(warmup_lr=warmup, warmup_epochs=warmup, min_lr=cosine).items():
-            if key in self.values and scheduler is None:
-                self.left[key] = 'the config has no such scheduler'
-        if warmup:
-            if 'warmup_lr' in self.values:
-                warmup['start_factor'] = rounded(self.get('warmup_lr') * self.rate_factor / optimizer.lr)
-            if 'warmup_epochs' in self.values:
-                if cosine and cosine.get('begin') == warmup['end']:
-                    cosine['begin'] = self.get('warmup_epochs')
-                warmup['end'] = self.get('warmup_epochs')
-        if cosine and 'min_lr' in self.values:
-            cosine['eta_min'] = rounded(self.get('min_lr') * self.rate_factor)
-        if 'epochs' in self.values:
-            if cosine:
-                cosine['end'] = self.get('epochs')
-            self.cfg.train_cfg.max_epochs = self.get('epochs') + self.get('cooldown', 0)
-
-
-def check(key: str, option: str, value):
-    """The value of an option, of the kind that it must have."""
-    if key in WORDS:
-        if isinstance(value, str):
-            return value
-    elif isinstance(value, str):  # YAML takes 1e-3 for a word
-        try:
-            return number(value)
-        except ValueError:
-            pass
-    elif isinstance(value, (bool, int, float)) and (value >= 0):
+    def take(name: str, kind: type | tuple = (int, float)):
+        value = options.pop(name, None)
+        if isinstance(value, str) and kind is not str:  # YAML reads 1e-3 as a word
+            value = float(value) if re.fullmatch(r'[\d.]+(e-?\d+)?', value) else value
+        if not isinstance(value, kind):
+            raise UsageError(f'{name} must be given as {kind}, got {value!r}')
         return value
-    elif value is None and key == 'clip_grad':
-        return 0
-    raise UsageError(f'{option} must be a {"word" if key in WORDS else "number, 0 or more"}, got {value!r}')
 
+    def update(kind: str, **values) -> None:
+        for step in dicts_in([cfg.get(split) for split in LOADERS]):
+            if step.get('type') == kind:
+                step.update(values)
 
-def number(text: str) -> float:
-    value = float(text)
-    return int(value) if value.is_integer() and 'e' not in text.lower() and '.' not in text else value
-
-
-def rounded(value: float) -> float:
-    return float(f'{value:.6g}')
+    loader.batch_size, loader.num_workers = take('TRAIN.batch_size', int), take('DATALOADER.num_worker', int)
+    cfg.auto_scale_lr.base_batch_size = loader.batch_size * take('DEVICE.num_gpu', int)
+    wrapper.accumulative_counts = take('SOLVER.accumulate_steps', int) if take('SOLVER.accumulate', bool) else 1
+    scale = cfg.auto_scale_lr.base_batch_size / 512 * wrapper.accumulative_counts
+    wrapper.type = 'AmpOptimWrapper' if take('TRAIN.mixed_precision', bool) else 'OptimWrapper'
+    rate, kind = take('SOLVER.base_lr') * scale, dict(adam='Adam', adamw='AdamW')[take('SOLVER.optimizing_method', str)]
+    wrapper.optimizer.update(type=kind, lr=round(rate, 12), weight_decay=take('SOLVER.weight_decay'))
+    wrapper.clip_grad = dict(max_norm=clip) if (clip := take('SOLVER.clip_grad_l2norm')) else None
+    warmup, cosine = cfg.param_scheduler
+    warmup.start_factor = round(take('SOLVER.warmup_start_lr') * scale / rate, 9)
+    warmup.end = cosine.begin = take('SOLVER.warmup_epochs')
+    cosine.eta_min = round(take('SOLVER.cosine_end_lr') * scale, 12)
+    cosine.end = cfg.train_cfg.max_epochs = take('SOLVER.max_epochs')
+    cfg.merge_from_dict({'randomness.seed': take('DEVICE.rng_seed', int)})
+    cfg.model.backbone.drop_path_rate = take(f'{ARCHITECTURES[cfg.model.backbone.type][0]}.drop_path')
+    cfg.model.head.update(num_classes=take('MODEL.num_classes', int))
+    cfg.model.head.loss.label_smooth_val = take('MIXUP.labels_smooth_value')
+    update('RandomErasing', erase_prob=take('AUG.re_prob'))
+    update('ResizeEdge', scale=int(FIXED['DATA.crop_size'] / take('DATA.VAL_CROP_RATIO')))
+    policy = take('AUG.AA_TYPE', str)
+    if not (level := re.fullmatch(r'rand-m(\d+)-n(\d+)-mstd([\d.]+)-inc1', policy)):
+        raise UsageError(f'AUG.AA_TYPE must be rand-mM-nN-mstdS-inc1, got {policy!r}')
+    update('RandAugment', magnitude_level=int(level[1]), num_policies=int(level[2]), magnitude_std=float(level[3]))
+    alphas = dict(Mixup=take('MIXUP.mixup_alpha'), CutMix=take('MIXUP.cutmix_alpha'))
+    augments = [dict(type=kind, alpha=alpha) for kind, alpha in alphas.items() if alpha]
+    share, switch = take('MIXUP.mixup_prob'), take('MIXUP.switch_prob')
+    probs = [share] if len(augments) == 1 else [share * (1 - switch), share * switch]
+    cfg.model.train_cfg = dict(augments=augments, probs=probs) if take('MIXUP.enable', bool) and augments else None
+    if options:
+        raise UsageError(f'options that are not understood: {", ".join(f"{k}={v!r}" for k, v in options.items())}')
 
 
 def difference(before: dict, after: dict) -> dict:
-    """What a config must say to make one dict of the other; lists are replaced."""
+    """Returns what a config has to override to make one dict of the other; lists are replaced."""
     changes = {}
     for key, value in after.items():
-        old = before.get(key)
-        if value == old and key in before:
-            continue
-        both = isinstance(value, dict) and isinstance(old, dict)
-        changes[key] = difference(old, value) if both and old.keys() <= value.keys() else value
-        if both and not old.keys() <= value.keys():
-            changes[key] = dict(_delete_=True, **value)
+        if key not in before or before[key] != value:
+            nested = isinstance(value, dict) and isinstance(before.get(key), dict)
+            changes[key] = difference(before[key], value) if nested else value
     return changes
 
 
 if __name__ == '__main__':
-    run_script(get_parser(), main)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('yaml', metavar='YAML', help="the authors' file")
+    parser.add_argument('config', help='ImageNet config of the same network, to which the changes are made')
+    parser.add_argument('-o', '--out', type=output_file, help='config file to write')
+    run_script(parser, main)

@@ -1,10 +1,10 @@
-"""Writes what follows from the zoo: metafiles, tables of the documentation, its list of pages, and NOTICE.
+"""Writes the files derived from the zoo: metafiles, tables and list of pages of the documentation, and NOTICE.
 
     python tools/dev/make_metafiles.py
-    python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file is not as it would be written
+    python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file differs
 
-Metafiles are in OpenMMLab's format, which mim reads, and made for it in two respects. It takes text in Metadata to
-lower case but leaves mappings alone, hence the mapping for ids of drives. And `mim download` breaks off at a model
+Metafiles are in OpenMMLab's format for mim, with two workarounds. mim converts text in Metadata to
+lower case, but not mappings, hence the mapping for ids of drives. `mim download` fails for a model
 without Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
 """
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def make_files() -> dict[Path, str]:
-    """All that is written: contents by path."""
+    """Returns the content of all files by path."""
     models = {family: [] for family in families()}
     for path in sorted(ROOT.glob('configs/*.py'), key=place):
         task, variant, _ = parse_config_name(path.stem)
@@ -87,7 +87,7 @@ def families() -> dict[str, Family]:
 
 
 def place(config: Path) -> tuple:
-    """By task, then as the zoo has them."""
+    """Returns the sort key of a config: by task, then in the order of the zoo."""
     task, variant, differences = parse_config_name(config.stem)
     return CONFIG_TASKS.index(task), list(VARIANTS).index(variant.name), differences
 
@@ -127,7 +127,7 @@ def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
 
 
 def figures(name: str, variant: Variant) -> dict[str, float]:
-    """What is published of a config, by the keys of ``METRICS``."""
+    """Returns the published figures of a config, by the keys of ``METRICS``."""
     found = dict(RESULTS.get(name, {}))
     if name == f'imagenet_{variant.short_name}' and variant.top1 is not None:
         found['top1'] = variant.top1
@@ -140,7 +140,7 @@ def source(name: str, variant: Variant) -> str:
 
 
 def results(published: dict[str, float]) -> list[dict]:
-    """The metrics of one task and data set together."""
+    """Groups the metrics by task and data set."""
     groups = groupby(published.items(), key=lambda item: METRICS[item[0]][:2])
     return [{'Task': task, 'Dataset': data, 'Metrics': {METRICS[key][2]: value for key, value in metrics}}
             for (task, data), metrics in groups]
@@ -163,7 +163,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def networks() -> str:
-    """The table of the first page of the documentation: a row for each family."""
+    """Returns the table on the first page of the documentation: a row for each family."""
     rows = [[name, ', '.join(f'`{variant.name}`' for variant in variants), *sizes_and_top1(variants),
              f'[{Path(family.docs).stem}]({Path(family.docs).name}), [paper]({family.paper})']
             for name, family, variants in members()]
@@ -171,7 +171,7 @@ def networks() -> str:
 
 
 def numbers_of_networks() -> str:
-    """The shorter one of the README."""
+    """Returns the shorter table of the README."""
     rows = [[f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)), *sizes_and_top1(variants)]
             for name, family, variants in members()]
     return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
@@ -188,7 +188,7 @@ def sizes_and_top1(variants: list[Variant]) -> list[str]:
 
 
 def grouped(*attributes: str) -> dict[tuple, str]:
-    """Names of the families that share some attributes."""
+    """Groups the names of families by attributes."""
     names = {}
     for name, family in families().items():
         names.setdefault(tuple(getattr(family, attribute) for attribute in attributes), []).append(name)
@@ -196,19 +196,19 @@ def grouped(*attributes: str) -> dict[tuple, str]:
 
 
 def pages() -> str:
-    """The networks in the list of pages of mkdocs.yml."""
+    """Returns the networks in the list of pages of mkdocs.yml."""
     return ''.join(f'      - {names}: {Path(page).name}\n' for (page, ), names in grouped('docs').items())
 
 
 def backbones() -> str:
-    """What mkdocstrings documents."""
+    """Returns the backbones for mkdocstrings."""
     classes = dict.fromkeys(MODELS.get(family.backbone) for family in families().values())
     options = '    options: {members: false}\n\n'
     return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
 
 
 def sources() -> str:
-    """The networks in NOTICE: paper, code and its license."""
+    """Returns the networks in NOTICE: paper, code and its license."""
     fill = partial(textwrap.fill, width=118, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)
     families = grouped('authors', 'title', 'paper', 'code', 'license').items()
     return '\n'.join('\n'.join([f'  {names}', fill(f'{authors}: {title}, {paper}'), fill(f'{code}: {license}'), ''])
@@ -216,7 +216,7 @@ def sources() -> str:
 
 
 def span(numbers: list[float]) -> str:
-    """From the smallest to the greatest."""
+    """Returns the range of numbers as text."""
     return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)}))
 
 
@@ -233,7 +233,7 @@ def variant_rows() -> list[list[str]]:
 
 
 def links(variant: Variant) -> str:
-    """By tag, where a variant's checkpoints lie."""
+    """Returns links to a variant's checkpoints by tag."""
     return ', '.join(f'`{tag}`: ' + ' or '.join(f'[{host_of(address)}]({address})' for address in weights.addresses)
                      for tag, weights in variant.weights.items()) or '–'
 

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: the notebooks in docs/ become pages, with the outputs that are stored in them."""
+"""Hook of mkdocs that converts the notebooks in docs/, with their stored outputs, to pages."""
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
 

@@ -1,6 +1,6 @@
-"""Run the notebooks in docs/tutorials; `--save` keeps their outputs, which are what the documentation shows.
+"""Runs the notebooks in docs/tutorials; `--save` saves their outputs for the documentation.
 
-Needs nbclient and ipykernel (requirements/docs.txt) in addition to what `make setup` installs: call `make tutorials`.
+Needs nbclient and ipykernel (requirements/docs.txt) in addition to `make setup`: call `make tutorials`.
 """
 import argparse
 import os

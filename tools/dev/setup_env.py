@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Creates .venv with the pinned versions of everything and compiles mmcv's operators once per machine.
 
-``MMVIT_OPENMMLAB=upstream``: .venv-upstream, with the original OpenMMLab packages in the place of their forks.
-``MMVIT_BUILD_OPS=cuda``: operators for GPUs even if there is none, as where an image is built.
+``MMVIT_OPENMMLAB=upstream``: creates .venv-upstream, with the original OpenMMLab packages instead of their forks.
+``MMVIT_BUILD_OPS=cuda``: compiles operators for GPUs even without one, as when building an image.
 
-Wheels of the source packages are kept in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME; in the checkout
-where that is read-only), because pip's own cache does not tell apart wheels that were compiled against different
+Wheels of the source packages are cached in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME; in the checkout
+if that is read-only), because pip's cache does not distinguish wheels compiled against different
 versions of torch.
 """
 import contextlib
@@ -72,17 +72,17 @@ SIGNALS = {
 
 
 class SetupError(Exception):
-    """What stops the setup, in words for the user."""
+    """An error of the setup, shown to the user."""
 
 
 def read_pins(file):
-    """{package: version} of a requirements file; of several pins of a package that for the newest Python."""
+    """Returns {package: version} of a requirements file; of several pins of a package, that for the newest Python."""
     lines = (re.split('[#;]', line)[0].strip() for line in reversed(file.read_text().splitlines()))
     return dict(re.split('={2,3}', line) for line in lines if line)
 
 
 def fingerprint():
-    """Changes with the pins and with the folder that .venv refers to."""
+    """Returns a hash of the pins and of the folder that .venv refers to."""
     return hashlib.sha256(b'\0'.join([str(ROOT).encode(), *(file.read_bytes() for file in PINS)])).hexdigest()
 
 
@@ -95,7 +95,7 @@ def minutes(seconds):
 
 
 def choose_cache():
-    """The folder for wheels, in the user's cache or, where that can't be written, in the checkout."""
+    """Returns the folder for wheels, in the user's cache or, if that can't be written, in the checkout."""
     try:
         cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
         cache.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def choose_cache():
 
 @contextlib.contextmanager
 def locked(folder):
-    """Only one process at a time makes a folder of the cache, whatever clone it works for."""
+    """Locks a folder of the cache against other processes, including those of other clones."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + '.lock').open('w') as lock:
         try:
@@ -119,7 +119,7 @@ def locked(folder):
 
 
 def advise(text, code):
-    """What to do about a command that failed, or ''."""
+    """Returns advice on a failed command, or ''."""
     if code in SIGNALS:
         return f'{SIGNALS[code]}; '
     # To pip, a full disk is an interrupted connection.
@@ -129,7 +129,7 @@ def advise(text, code):
 
 
 def run(*command, **env):
-    """Run a command into the log with a sign of life now and then; show the log's end if it fails."""
+    """Runs a command with output to the log and regular progress messages; prints the log's end if it fails."""
     start = time.monotonic()
     with LOG.open('a') as log:
         begin = log.tell()
@@ -169,7 +169,7 @@ def output(*command):
 
 
 def find_python():
-    """A Python that can create environments, and its version; that of an environment that is there comes first."""
+    """Returns a Python that can create environments, and its version, preferring that of an existing environment."""
     probe = ('import sys, venv, ensurepip; '
              'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
     for name in (PYTHON, sys.executable, *(f'python{version}' for version in PYTHON_VERSIONS[1:]), 'python3.10'):
@@ -199,7 +199,7 @@ def check_machine(python):
 
 
 def check_distributions():
-    """Refuse an environment that mixes the original OpenMMLab packages with their forks."""
+    """Raises SetupError if an environment mixes the original OpenMMLab packages with their forks."""
     check = runpy.run_path(str(ROOT / 'mmvit_backbones' / 'utils' / 'installation.py'))['check_distributions']
     try:
         check(path=[str(folder) for folder in VENV.glob('lib/python3*/site-packages')])
@@ -208,7 +208,7 @@ def check_distributions():
 
 
 def create_venv(python):
-    """A new environment unless the one of an earlier, perhaps interrupted call works."""
+    """Creates an environment, unless that of an earlier, perhaps interrupted call works."""
     try:
         output(PYTHON, '-m', 'pip', '--version')
     except (OSError, subprocess.CalledProcessError):
@@ -219,7 +219,7 @@ def create_venv(python):
 
 
 def choose_device():
-    """'cuda' where there are a GPU and nvcc of torch's CUDA version (13), or where MMVIT_BUILD_OPS asks for it."""
+    """Returns 'cuda' with a GPU and nvcc of torch's CUDA version (13), or if set by MMVIT_BUILD_OPS, else 'cpu'."""
     asked = os.environ.get('MMVIT_BUILD_OPS', 'auto')
     if asked not in ('auto', 'cuda') or asked == 'auto' and not shutil.which('nvidia-smi'):
         return 'cpu'
@@ -236,7 +236,7 @@ def wheel_folder(cache, package, version, python, device):
 
 
 def cached_wheel(folder):
-    """The wheel in the folder, or None if there is none or it is damaged."""
+    """Returns the wheel in the folder, or None if it is missing or damaged."""
     for wheel in folder.glob('*.whl'):
         try:
             with zipfile.ZipFile(wheel) as archive:
@@ -249,7 +249,7 @@ def cached_wheel(folder):
 
 
 def build_wheel(requirement, folder, **env):
-    """Build next to the folder and move the result there at once: a folder is complete or it does not exist."""
+    """Builds a wheel in a temporary folder and renames that: the cached folder is complete or does not exist."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
         options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel']
         pip('wheel', *options, requirement, **env)
@@ -258,9 +258,9 @@ def build_wheel(requirement, folder, **env):
 
 
 def merge_sources(folder, parts, alone):
-    """Replace the C++ files of a folder by a few that include them, except those whose name matches ``alone``.
+    """Replaces the C++ files of a folder by a few that include them, except those whose name matches ``alone``.
 
-    Nearly all the time of a compilation goes into torch's headers, once per file.
+    Compilation spends nearly all its time on torch's headers, once per file.
     """
     files = [file for file in sorted(folder.glob('*.cpp')) if not re.search(alone, file.stem)]
     for file in files:
@@ -289,7 +289,7 @@ def build_mmcv(requirement, folder, device):
 
 
 def provide_wheels(folders, build, duration):
-    """The wheels of the packages, out of the folders of the cache or freshly built."""
+    """Returns the wheels of the packages, from the cache or newly built."""
     wheels = []
     for requirement, folder in folders.items():
         with locked(folder):
@@ -301,7 +301,7 @@ def provide_wheels(folders, build, duration):
 
 
 def provide_operators(cache, device):
-    """This package's own operators into the checkout, out of the cache or freshly compiled."""
+    """Copies this package's operators into the checkout, from the cache or newly compiled."""
     builder, sources = OPERATORS / 'build.py', sorted((OPERATORS / 'csrc').iterdir())
     what = [read_pins(TORCH)['torch'].encode(), platform.machine().encode(), device.encode()]
     key = hashlib.sha256(b'\0'.join(what + [file.read_bytes() for file in [builder, *sources]])).hexdigest()[:16]
@@ -376,7 +376,7 @@ def main():
     except (SetupError, OSError) as error:
         sys.exit(f'setup: {error}')
     except KeyboardInterrupt:
-        sys.exit('setup: interrupted; the next call goes on from here')
+        sys.exit('setup: interrupted; the next call continues from here')
 
 
 if __name__ == '__main__':

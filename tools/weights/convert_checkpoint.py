@@ -1,7 +1,7 @@
-"""Convert an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, as mmpretrain names a classifier's weights,
-or a detector's and a segmenter's as mmdet and mmseg name them.
+"""Converts an authors' checkpoint to ours: `backbone.*` and `head.fc.*`, mmpretrain's names of a classifier's weights,
+or mmdet's and mmseg's names for detectors and segmenters.
 
-mmdet and mmseg take the result by `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
+In mmdet and mmseg, use `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
 """
 import argparse
 import sys
@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('input', help="the authors' file, or its address")
     parser.add_argument('output', type=output_file, help='file to write: .pth, or .safetensors')
-    parser.add_argument('--model', help='variant, e.g. reswin_tiny; by default recognized by the keys')
+    parser.add_argument('--model', help='variant, e.g. reswin_tiny (default: recognized by the keys)')
     parser.add_argument('--task', choices=TASKS, default=TASKS[0], help="'backbone' leaves the classifier out")
     return parser.parse_args()
 

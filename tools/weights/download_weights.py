@@ -1,12 +1,12 @@
-"""Download the authors' checkpoints, or tell which are there.
+"""Lists, downloads and checks the authors' checkpoints.
 
     python tools/weights/download_weights.py 'rest*' --list          # cached, missing, by hand (Baidu), not published
     python tools/weights/download_weights.py reswin_tiny restv2_tiny_384
-    python tools/weights/download_weights.py 'vitae*' --check        # reads the cached files and looks whether they fit
+    python tools/weights/download_weights.py 'vitae*' --check        # checks the cached files against the networks
 
-A pattern matches names of networks or of files. Those that no network here reads are called token_labels and
+A pattern matches names of networks or of files. Files of no network here are called token_labels and
 vitaev2_small_pose_ap10k.
-Files are cached in $MMVIT_HOME, by default in torch hub's folder; $MMVIT_MIRROR is a base address that is tried first.
+Files are cached in $MMVIT_HOME, by default in torch hub's folder; $MMVIT_MIRROR is a base URL that is tried first.
 """
 import argparse
 import sys
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('patterns', nargs='*', default=['*'], metavar='PATTERN', help='default: all')
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--list', action='store_true', help='download nothing, print a table')
-    kind.add_argument('--check', action='store_true', help='download nothing, read the cached files')
+    kind.add_argument('--check', action='store_true', help='download nothing, check the cached files')
     return parser
 
 
@@ -52,11 +52,11 @@ def main(args: argparse.Namespace) -> None:
             problems += 1
             print(f'error: {error}', file=sys.stderr)
     if problems:
-        raise UsageError(f'{problems} of {len(entries)} {"do not fit" if args.check else "could not be downloaded"}')
+        raise UsageError(f'{problems} of {len(entries)} {"do not match" if args.check else "could not be downloaded"}')
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:
-    """Networks, tags and checkpoints that match; a network without checkpoints has None."""
+    """Returns the networks, tags and checkpoints that match; a network without checkpoints has None."""
     entries = [(variant, tag, weights) for variant in VARIANTS.values()
                for tag, weights in (variant.weights or {'': None}).items()]
     entries += [(None, '', weights) for weights in OTHER_FILES.values()]
@@ -69,7 +69,7 @@ def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights
 
 
 def check(variant: Variant | None, tag: str, weights: Weights):
-    """Reads a cached file as a model would."""
+    """Reads a cached file and checks it against its network."""
     path = cached_file(weights)
     check_unchanged(path)
     if variant is not None:
@@ -97,7 +97,7 @@ def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]
 
 
 def published(variant: Variant | None, tag: str) -> dict[str, float]:
-    """What the authors state of a checkpoint."""
+    """Returns the authors' figures of a checkpoint."""
     if variant is None:
         return {}
     plain = str(variant.img_size)

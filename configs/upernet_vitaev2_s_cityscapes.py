@@ -1,4 +1,4 @@
-# Published on Cityscapes is the all-window variant alone; the recipe is its.
+# On Cityscapes, only the all-window variant is published; this is its recipe.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')

@@ -1,23 +1,16 @@
-"""``python -m mmvit_backbones.doctor``: checks frameworks and operator backends."""
+"""``python -m mmvit_backbones.doctor``: checks frameworks and operator dispatch."""
 import platform
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
-from functools import partial
 from importlib import import_module
 from importlib.metadata import distributions
 
 import torch
 
-from .ops import backends, library
-from .ops.dispatch import OPERATORS, run_example
+from .ops import dispatch, library
 from .utils.installation import PROVIDERS
 from .version import __version__
 
-# Operators in Triton, by the names and with the examples that they are checked by.
-TRITON_OPERATORS = {
-    **{name: partial(run_example, name) for name in OPERATORS},
-}
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
 
@@ -25,7 +18,7 @@ def describe_host(package: str) -> str:
     """Returns whether a package of OpenMMLab is installed, its distribution, and whether it can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        more = ' and what docs/pose.md says' if package == 'mmpose' else ''  # pip alone cannot install it
+        more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install it
         return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
@@ -51,25 +44,25 @@ def describe() -> list[str]:
             state = f'missing, {reason}; {library.HOW_TO_BUILD}'
         lines.append(f'varied-size windows, {title}: {state}')
     on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
-    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'reference' if backends.triton is None else 'triton'
+    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'reference' if dispatch.triton is None else 'triton'
     return [*lines, f'CPU tensors take the backend {on_cpu!r}', f'CUDA tensors take the backend {on_gpu!r}',
-            *(f'{name}: {describe_triton(name, example)}' for name, example in TRITON_OPERATORS.items())]
+            *(f'{name}: {describe_triton(name)}' for name in dispatch.OPERATORS)]
 
 
-def describe_triton(name: str, example: Callable) -> str:
+def describe_triton(name: str) -> str:
     """Returns the implementation that runs an operator with Triton kernels."""
-    if backends.triton is None:
+    if dispatch.triton is None:
         return 'plain PyTorch on GPUs, since Triton is not installed'
     if not torch.cuda.is_available():
-        return f'Triton {backends.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
-    return describe_check(name, example, torch.device('cuda', torch.cuda.current_device()))
+        return f'Triton {dispatch.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
+    return describe_check(name, torch.device('cuda', torch.cuda.current_device()))
 
 
-def describe_check(name: str, example: Callable, device: torch.device) -> str:
+def describe_check(name: str, device: torch.device) -> str:
     """Returns the result of an operator's self-check on a GPU, by dtype."""
     found = []
-    for dtype in backends.TOLERANCES:
-        reason = backends.why_not_trusted(name, example, device, dtype)
+    for dtype in dispatch.TOLERANCES:
+        reason = dispatch.why_not_trusted(name, 'triton', device, dtype)
         found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, since {reason}'))
     return f'on the GPU {", ".join(found)}'
 

@@ -1,4 +1,4 @@
-"""A hook for training with two processes; the config two_processes.py imports it."""
+"""Hook for training with two processes, imported by the config two_processes.py."""
 import torch
 from mmengine.dist import all_gather, get_world_size
 from mmengine.hooks import Hook

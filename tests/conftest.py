@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs a tool in this process, whose imports are done, and gives what it prints."""
+    """Runs a tool in this process, which saves imports, and returns its output."""
     def run(tool: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, 'argv', [tool, *arguments])
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
@@ -34,14 +34,14 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def symbolic_shapes():
-    """Turns off a cache of torch: to look up shapes with symbols in it takes longer than to derive them again."""
+    """Disables a cache of torch: looking up symbolic shapes takes longer than deriving them again."""
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         yield
 
 
 @pytest.fixture
 def own_loaders(monkeypatch):
-    """Leave the loaders of mmengine as they are after the test."""
+    """Restores the loaders of mmengine after the test."""
     from mmengine.runner import CheckpointLoader
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
 

@@ -1,4 +1,4 @@
-"""Servers of the drives on 127.0.0.1: a proxy that answers for them itself, so that their real addresses are asked."""
+"""Servers of the drives on 127.0.0.1: a proxy that answers requests to their real addresses."""
 import contextlib
 import re
 import ssl
@@ -18,7 +18,7 @@ class Drives:
     """Responses of the servers, by address without its query, and a record of the requests.
 
     Args:
-        folder (Path): For the certificate, which the client has to trust (``REQUESTS_CA_BUNDLE``).
+        folder (Path): Folder for the certificate, which the client must trust (``REQUESTS_CA_BUNDLE``).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,10 +107,10 @@ def serve(content: bytes, breaks: int = 0, ranges: bool = True, length: bool = T
     """A file.
 
     Args:
-        content (bytes): What is in it.
-        breaks (int): How many times the connection breaks at half of what was asked for.
-        ranges (bool): Whether parts can be asked for.
-        length (bool): Whether the server says how long it is.
+        content (bytes): Its content.
+        breaks (int): Number of times the connection breaks at half of the requested bytes.
+        ranges (bool): Support range requests.
+        length (bool): Send the length.
     """
     left = [breaks]
 

@@ -10,7 +10,7 @@ SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 1
 
 
 def read_goldens() -> dict[str, dict]:
-    """Every golden by its file's name; two files that differ are two goldens."""
+    """Returns every golden by its file's name; different files of one name are two goldens."""
     goldens = {}
     for folder in filter(None, (Path(__file__).parent / 'goldens', os.environ.get('MMVIT_GOLDENS'))):
         paths = sorted(Path(folder).rglob('golden_*.json'))

@@ -18,19 +18,19 @@ each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 
 def fresh_model(network: str, **arguments) -> nn.Module:
-    """A tiny network with the same weights at every call."""
+    """Builds a tiny network with the same weights at every call."""
     torch.manual_seed(0)
     return MODELS.build({'type': network, **TINY_CONFIGS[network], **arguments})
 
 
 @cache
 def shared_model(network: str) -> nn.Module:
-    """One model per network, in evaluation mode, for the tests that don't change it."""
+    """Returns one model per network, in evaluation mode, for tests that don't change it."""
     return fresh_model(network).eval()
 
 
 def trained_model(network: str, **arguments) -> nn.Module:
-    """A tiny network in which nothing is zero or one as it was initialized, so that every parameter matters."""
+    """Builds a tiny network without initial zeros and ones, so that every parameter matters."""
     model = fresh_model(network, **arguments)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -44,7 +44,7 @@ def trained_model(network: str, **arguments) -> nn.Module:
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """The model with every dropout at 0, so that two passes in training mode agree."""
+    """Sets every dropout of a model to 0, so that two passes in training mode agree."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.
@@ -56,7 +56,7 @@ def images(height: int = 64, width: int = 96, batch: int = 2) -> Tensor:
 
 
 def gradients(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Gradients of a loss on all maps, by parameter."""
+    """Returns the gradients of a loss on all maps, by parameter."""
     sum(out.square().mean() for out in model(x)).backward()
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own that are quick to start: they are forked from one whose imports are done."""
+"""Trainings in separate processes, which start quickly: they are forked after the imports."""
 import multiprocessing
 import os
 import resource
@@ -25,13 +25,13 @@ CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain
 
 
 class Run:
-    """A tool in a process of its own.
+    """A tool in a separate process.
 
     Args:
-        log (Path): The file for what it prints.
+        log (Path): File for its output.
         *arguments: The name of a tool and its arguments.
-        limits (dict[int, int]): Of the process, by the names of the module resource.
-        before (Callable): What to call in the process first, to do harm.
+        limits (dict[int, int]): Limits of the process, by the constants of the module resource.
+        before (Callable): Called first in the process, to inject a fault.
     """
 
     def __init__(self, log: Path, *arguments, limits: dict[int, int] | None = None,
@@ -43,7 +43,7 @@ class Run:
         self.process.start()
 
     def wait(self, timeout: float = 100) -> int:
-        """Exit code, negative for a signal."""
+        """Returns the exit code, negative for a signal."""
         self.process.join(timeout)
         if self.process.exitcode is None:
             self.process.kill()
@@ -65,14 +65,14 @@ class Run:
 
     @property
     def error(self) -> str:
-        """The one line that starts with error."""
+        """Returns the only line that starts with error."""
         line, = (line for line in self.text.splitlines() if line.startswith('error: '))
         assert 'Traceback' not in self.text, self.text
         return line
 
 
 def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
-    """Start a training of the tiny classifier; arguments with a = are options of the config."""
+    """Starts a training of the tiny classifier; arguments with a = are options of the config."""
     flags = [argument for argument in map(str, arguments) if '=' not in argument or argument.startswith('--')]
     settings = ['randomness.seed=7', *(argument for argument in map(str, arguments) if argument not in flags)]
     number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
@@ -81,7 +81,7 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
 
 
 def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
-    """Start two processes of one training."""
+    """Starts two processes of one training."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -90,13 +90,13 @@ def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
 
 
 def end(runs: list[Run], code: int = 0) -> None:
-    """Wait for the processes of one training, which end with this code."""
+    """Waits for the processes of one training and checks their exit code."""
     codes = [run.wait(200) for run in runs]
     assert codes == [code, code], [run.text[-2000:] for run in runs]
 
 
 def limit_memory() -> None:
-    """Leave half a GiB to this process."""
+    """Limits the memory of this process to half a GiB more."""
     with open('/proc/self/status') as file:
         used, = (line.split()[1] for line in file if line.startswith('VmData'))
     resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
@@ -109,7 +109,7 @@ def be_one_of(rank: int, processes: int, port: int) -> None:
 
 
 def hold_signals(ready) -> None:
-    """Receive signals as a training does that never ends its step."""
+    """Holds signals like a training that never ends its step."""
     hook = InterruptHook()
     signal.signal(signal.SIGTERM, hook.receive)
     ready.set()

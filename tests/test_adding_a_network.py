@@ -1,4 +1,4 @@
-"""A network that is added as docs/adding_a_network.md says passes the tests of a network."""
+"""A network added as in docs/adding_a_network.md passes the tests of a network."""
 import json
 import os
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def authors_shapes() -> dict[str, tuple[int, ...]]:
-    """A checkpoint as the authors of such a network would publish it."""
+    """Returns the shapes of a checkpoint in the authors' layout."""
     shapes, before = {}, 3
     for i, (depth, width) in enumerate(zip(DEPTHS, WIDTHS)):
         side = 4 if i == 0 else 2
@@ -36,7 +36,7 @@ def authors_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def authors_network(weights: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
-    """Their forward pass, on NCHW maps."""
+    """Runs the authors' forward pass, on NCHW maps."""
     def apply(function, name: str, x: Tensor, **options) -> Tensor:
         return function(x, weights[f'{name}.weight'], weights[f'{name}.bias'], **options)
 
@@ -65,7 +65,7 @@ def golden() -> dict:
 
 
 def add_network(tree: Path) -> None:
-    """A copy of the repository with the files of the page."""
+    """Copies the repository and adds the files of the page."""
     for name in ('mmvit_backbones', 'tests', 'tools', 'configs', 'docs'):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', 'csrc', 'golden_*.json'))
     for name in ('README.md', 'NOTICE', 'mkdocs.yml', 'model-index.yml', 'pyproject.toml'):

@@ -1,4 +1,4 @@
-"""Every config builds, with its backbone and the framework it is for, and says what was published."""
+"""Every config builds in its framework and states the published figures."""
 import ast
 import inspect
 import json
@@ -21,14 +21,14 @@ from mmvit_backbones.training import RELIABLE_HOOKS
 
 
 def recipes() -> list:
-    """Configs without the demonstrations, which test_training.py trains; slow but for one network."""
+    """Returns the configs except the demonstrations, which test_training.py trains; all but one network are slow."""
     return [pytest.param(path, id=path.stem, marks=[] if 'reswin_t' in path.stem else [pytest.mark.slow])
             for path in sorted(ROOT.glob('configs/*.py'))]
 
 
 @pytest.fixture(scope='module', params=recipes())
 def config(request) -> Config:
-    """Each one, read once for all tests of it."""
+    """Returns each config, read once for all its tests."""
     config = Config.fromfile(request.param)
     if find_spec(config.default_scope) is None:
         pytest.skip(f'{config.default_scope} is optional and not installed')
@@ -39,7 +39,7 @@ def config(request) -> Config:
 
 @cache
 def built_backbone(model: str, scope: str) -> tuple[str, float]:
-    """Type and drop path rate of the backbone in a model, written as JSON, that is built without memory."""
+    """Returns type and drop path rate of the backbone in a model given as JSON, built on the meta device."""
     init_default_scope(scope)
     with torch.device('meta'):
         backbone = MODELS.build(ConfigDict(json.loads(model))).backbone
@@ -48,7 +48,7 @@ def built_backbone(model: str, scope: str) -> tuple[str, float]:
 
 
 def test_builds(config):
-    """Models that several recipes have are built once."""
+    """Models that several recipes share are built once."""
     backbone = config.model.backbone
     network, rate = built_backbone(json.dumps(config.model.to_dict(), sort_keys=True), config.default_scope)
     assert network == backbone.type
@@ -60,7 +60,7 @@ def test_builds(config):
 
 @cache
 def without_gradient(model: str) -> list[str]:
-    """Trainable parameters of a model, written as JSON, that get no gradient from one loss on random images."""
+    """Returns the trainable parameters of a model, given as JSON, without a gradient of a loss on random images."""
     config = ConfigDict(json.loads(model))
     model = revert_sync_batchnorm(MODELS.build(config)).train()  # synchronized ones run on GPUs alone
     inputs = torch.randn(2, 3, 64, 64)
@@ -86,7 +86,7 @@ def without_gradient(model: str) -> list[str]:
 
 
 def shrunk(config: Config) -> dict:
-    """The model with a tiny backbone, narrow heads and few proposals."""
+    """Returns the model with a tiny backbone, narrow heads and few proposals."""
     model = json.loads(json.dumps(dict(config.model.to_dict(), _scope_=config.default_scope)))
     backbone, head = model['backbone'], model.get('decode_head', model.get('head', {}))
     zoo = MODELS.get(backbone['type']).arch_zoo[backbone['arch']]
@@ -138,14 +138,14 @@ def shrunk(config: Config) -> dict:
 
 @pytest.mark.slow
 def test_every_parameter_gets_a_gradient(config):
-    """DDP stops at the second iteration where one gets none. Recipes whose shrunk models are equal are run once."""
+    """DDP needs gradients of all parameters. Recipes whose reduced models are equal run once."""
     init_default_scope(config.default_scope)
     assert not config.get('find_unused_parameters')
     assert without_gradient(json.dumps(shrunk(config), sort_keys=True)) == []
 
 
 def repeated(own: dict, base: dict, path: str = '') -> list[str]:
-    """Keys to which a config gives the value that its bases give."""
+    """Returns the keys that a config sets to the value of its bases."""
     found = []
     for key, value in own.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict) and '_delete_' not in value:
@@ -157,7 +157,7 @@ def repeated(own: dict, base: dict, path: str = '') -> list[str]:
 
 @pytest.mark.slow
 def test_a_leaf_states_what_differs(tmp_path):
-    """Nothing that its bases know, nor a default of the backbone but drop path, which is always stated."""
+    """A leaf repeats no value of its bases and no default of the backbone, except drop path, which is always stated."""
     resolved, found = {}, {}
     for path in sorted(ROOT.glob('configs/*.py')):
         tree = ast.parse(path.read_text())

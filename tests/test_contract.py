@@ -101,7 +101,7 @@ def test_frozen_stages(network, frozen_stages):
 
 @each_network
 def test_norm_eval(network):
-    """Batch norms stay in evaluation mode, their running statistics as they are; all else trains."""
+    """Batch norms stay in evaluation mode with unchanged running statistics; all else trains."""
     model = fresh_model(network, norm_eval=True)
     statistics = {name: value.clone() for name, value in model.named_buffers()}
     parameter_gradients = gradients(model.train(), images())
@@ -113,7 +113,7 @@ def test_norm_eval(network):
 
 @each_network
 def test_stochastic_depth_rises_from_0_up_to_the_given_rate(network):
-    """Where it leads, and how, is the authors' rule, which differs."""
+    """The authors' rules differ in the final rate and the curve."""
     model = fresh_model(network, drop_path_rate=0.3)
     rates = [m.drop_prob for m in model.modules() if type(m).__name__ == 'DropPath']
     assert rates[0] == min(rates) == 0 and 0 < max(rates) < 0.3 + 1e-9

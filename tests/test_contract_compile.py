@@ -39,7 +39,7 @@ def small_model(network: str, **arguments) -> nn.Module:
 @pytest.mark.usefixtures('symbolic_shapes')
 @each_network
 def test_two_compilations_serve_all_sizes(network):
-    """Nothing is compiled to machine code or computed: meta tensors. For a batch of 1, torch always compiles again."""
+    """Uses meta tensors, so that nothing is computed. torch always compiles again for a batch of 1."""
     model, counter = small_model(network).train().to('meta'), CompileCounter()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
     for i, size in enumerate(SIZES):

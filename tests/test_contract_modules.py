@@ -19,7 +19,7 @@ with_and_without = pytest.mark.parametrize('size, mode', [((64, 96), 'eval'), ((
 
 
 def model_in(mode: str, network: str) -> nn.Module:
-    """In float64, so that what differs is no rounding."""
+    """Returns a model in float64, so that differences are not rounding."""
     return without_dropout(trained_model(network, drop_path_rate=0.)).double().train(mode == 'train')
 
 

@@ -1,11 +1,11 @@
-"""`python -m mmvit_backbones.doctor` says what runs, and why the rest does not."""
+"""`python -m mmvit_backbones.doctor` lists what runs, and why the rest does not."""
 import sys
 
 import pytest
 import torch
 
-from mmvit_backbones.doctor import TRITON_OPERATORS, describe, describe_check, describe_host, describe_triton
-from mmvit_backbones.ops import backends
+from mmvit_backbones.doctor import describe, describe_check, describe_host, describe_triton
+from mmvit_backbones.ops import dispatch
 from mmvit_backbones.utils import installation
 
 
@@ -29,12 +29,10 @@ def test_a_framework_that_is_missing_is_told_with_its_extra(monkeypatch):
 
 def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
     if not torch.cuda.is_available():
-        assert all(describe_triton(*operator).startswith('Triton') for operator in TRITON_OPERATORS.items())
-    monkeypatch.setattr(backends, 'checked', {})
-
-    def example(backend, device, dtype):
-        return [torch.full((2, ), 1. if backend == 'torch' or dtype != torch.float16 else 2., dtype=dtype)]
-
-    line = describe_check('gate', example, torch.device('cuda', 0))
+        assert all(describe_triton(name).startswith('Triton') for name in dispatch.OPERATORS)
+    gpu, reasons = torch.device('cuda', 0), (None, 'its kernels deviate by 1.0e+00', None)
+    monkeypatch.setattr(dispatch, 'checked', {
+        ('gate', 'triton', gpu, dtype): reason for dtype, reason in zip(dispatch.TOLERANCES, reasons)})
+    line = describe_check('gate', gpu)
     assert 'float32 Triton, float16 plain PyTorch, since its kernels deviate by 1.0e+00' in line
     assert line.endswith('bfloat16 Triton')

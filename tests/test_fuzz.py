@@ -1,4 +1,4 @@
-"""Random input under a fixed seed: a little here, much of it by `make fuzz` (FUZZ_FACTOR, FUZZ_SEED)."""
+"""Random input with a fixed seed; `make fuzz` runs more of it (FUZZ_FACTOR, FUZZ_SEED)."""
 import copy
 import io
 import os
@@ -29,7 +29,7 @@ SECONDS = 10 * FACTOR  # for each test, at most
 
 
 def cases(name: str, count: int) -> Iterator[random.Random]:
-    """Sources of random numbers, as many as there is time for; a failure names its own."""
+    """Yields sources of random numbers within a time limit; a failure names its own."""
     end = time.monotonic() + SECONDS
     for number in range(count * FACTOR):
         if time.monotonic() > end:
@@ -122,7 +122,7 @@ def training_state() -> dict:
 
 
 def mutated(content: bytes, source: random.Random) -> bytes:
-    """Bytes changed, removed, inserted, moved, or cut off."""
+    """Returns bytes with changes, removals, insertions, moves, or truncated."""
     data = bytearray(content)
     for _ in range(source.choice([1, 1, 2, 8])):
         start = source.randrange(max(len(data), 1))
@@ -209,7 +209,7 @@ class MakesFolder:
 
 
 def test_code_in_a_checkpoint_never_runs(tmp_path):
-    """Pickles that would make a folder, whole and mutated, in archives whose checksums are right."""
+    """Pickles that would create a folder, intact and mutated, in archives with valid checksums."""
     file, path, ran = io.BytesIO(), tmp_path / 'evil.pth', tmp_path / 'ran'
     torch.save(dict(training_state(), extra=MakesFolder(ran)), file)
     evil = pickle.dumps(MakesFolder(ran), protocol=2)

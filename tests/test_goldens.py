@@ -1,6 +1,6 @@
 """The authors' numbers: every golden in ``tests/goldens`` and in the folder that ``MMVIT_GOLDENS`` names.
 
-A golden of a network needs no code; one of an operator or block (``golden_op_*``) names what runs it in
+A golden of a network needs no code; one of an operator or block (``golden_op_*``) names its function in
 ``operators/``.
 """
 import json
@@ -23,7 +23,7 @@ RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS
 
 
 def cases() -> list:
-    """Every input of every golden in float64, and the first in float32; one golden after the other, for its weights."""
+    """Returns every input of every golden in float64, and the first in float32, ordered by golden to reuse weights."""
     found = []
     for name, golden in RUN_HERE.items():
         for i, case in enumerate(golden['inputs']):

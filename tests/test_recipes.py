@@ -1,4 +1,4 @@
-"""Recipes are their authors' to the last digit; the source of each figure stands in the config."""
+"""Recipes equal their authors' exactly; the config names the source of each figure."""
 from copy import deepcopy
 from functools import cache
 
@@ -99,7 +99,7 @@ def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
     ('mask_rcnn_restv2_t', ('backbone.norm0', 'backbone.norm1', 'backbone.norm2', 'backbone.norm3'), 8, 0.05),
 ])
 def test_norms_that_the_authors_decay(name, keys, count, decay):
-    """Their names do not contain what exempts others; all other norms are exempt."""
+    """Their names match no exemption from weight decay; all other norms are exempt."""
     config = read(name)
     run_setup.set_precision(config, 'float32')
     init_default_scope(config.default_scope)

@@ -1,4 +1,4 @@
-"""Every network in a size that builds and trains in a moment: arguments of the backbone, by its registered name.
+"""Small versions of every network: arguments of the backbone, by its registered name.
 
 ``goldens/FAMILY/tiny_configs.yml`` has them. All that a network can do must occur: several blocks and heads, every kind
 of layer, and as many stages as the real one. A network that comes in two kinds has a config of each; the second names

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COCO = ROOT / 'data/coco_mini'
 INTRODUCTION = """\
 Three networks with a ReSwin-T backbone learn from a few images, from random weights: Mask R-CNN finds people,
-vehicles, animals and food, UperNet labels every pixel of a street, a classifier tells five kinds of flowers apart.
+vehicles, animals and food, UperNet labels every pixel of a street, a classifier distinguishes five kinds of flowers.
 On two CPU cores this takes about five minutes, on a busy machine ten."""
 FARTHER = """\
 Next, an image of your own, or the tutorials in docs/tutorials:
@@ -159,7 +159,7 @@ def check_figures(work_dir, figures):
             print(f'{task.name}: {reached[key]:.4g} {words} (at least {least}; by chance {chance})')
             if not reached[key] >= least:
                 missed.append(f'{task.name} reached {reached[key]:.4g} instead of {least} ({words}); '
-                              f'what happened stands in {log_file(work_dir, task)}')
+                              f'see {log_file(work_dir, task)}')
     if missed:
         raise DemoError('the models did not learn enough: ' + '; '.join(missed))
 

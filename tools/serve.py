@@ -93,7 +93,7 @@ def read_image(data: bytes, max_megapixels: float) -> np.ndarray:
     except Image.DecompressionBombError:
         raise Refused(413, f'the image has too many pixels; allowed are {max_megapixels:g} million') from None
     except (OSError, SyntaxError, ValueError) as error:
-        reason = 'is no image' if isinstance(error, UnidentifiedImageError) else 'is damaged'
+        reason = 'is not an image' if isinstance(error, UnidentifiedImageError) else 'is damaged'
         raise Refused(400, f'the file {reason}; allowed are {", ".join(FORMATS)}') from error
 
 
@@ -111,7 +111,7 @@ class Workers:
 
     async def call(self, function: Callable, *args):
         if not self.places.acquire(blocking=False):
-            raise Refused(503, f'{self.queue} requests are already waiting; try again later')
+            raise Refused(503, f'{self.queue} requests are waiting; try again later')
         future = self.pool.submit(function, *args)
         future.add_done_callback(lambda _: self.places.release())
         return await self.in_time(asyncio.wrap_future(future))

@@ -1,2 +1,2 @@
-# What every config needs, whatever framework it is for.
+# Settings of every config, in all frameworks.
 custom_imports = dict(imports=['mmvit_backbones'])

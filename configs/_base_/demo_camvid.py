@@ -1,5 +1,5 @@
 # UperNet on 60 + 10 street scenes of CamVid, small images and a short schedule: from random weights, it learns within
-# minutes, on two CPU cores, what a street looks like. It is not a recipe.
+# minutes, on two CPU cores. It is not a recipe.
 _base_ = './demo_upernet.py'
 metainfo = dict(
     classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'),

@@ -1,5 +1,5 @@
-# What a training should not be without on machines that fail (docs/reliability.md). A variable, because mmengine takes
-# default_hooks from one base alone: the bases with those of the frameworks add it.
+# Hooks for reliable runs (docs/reliability.md). A variable of its own, because mmengine takes
+# default_hooks from one base only; the bases of the frameworks add it to theirs.
 reliable_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook'),
     bad_data=dict(type='BadDataHook'),

@@ -19,7 +19,7 @@ from .predictor import Predictor, find_config
 TASK_OF_FRAMEWORK = {'mmpretrain': 'classification', 'mmdet': 'detection', 'mmseg': 'segmentation'}
 PARTS = 'preprocess', 'network', 'postprocess'
 WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-DETAILS = 'mmvit_backbones'  # the entry of an exported file that says what it is, in JSON
+DETAILS = 'mmvit_backbones'  # entry of an exported file with its task and classes, in JSON
 
 
 class Model:

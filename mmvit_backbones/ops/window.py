@@ -15,26 +15,15 @@ def to_multiple(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-def at_most(size: int, limit: int) -> int:
-    """``min`` that decides nothing while ``torch.export`` records a size."""
-    return torch.sym_min(size, limit) if isinstance(size, torch.SymInt) else min(size, limit)
-
-
-def at_least(size: int, limit: int) -> int:
-    """``max`` that decides nothing while ``torch.export`` records a size."""
-    return torch.sym_max(size, limit) if isinstance(size, torch.SymInt) else max(size, limit)
-
-
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
-    """A part of a channels-last map ``(B, H, W, C)``: reverses padding."""
-    if torch.compiler.is_compiling():  # a slice would have the size min(H, height), which nests from block to block
-        bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
-        return F.pad(x, (0, 0, -left, -right, -top, -bottom))
-    return x[:, top:top + height, left:left + width]
+    """Returns a part of a channels-last map ``(B, H, W, C)``: reverses padding."""
+    bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
+    # No slice: to a compiler, its size would be min(H, height), which nests from block to block.
+    return F.pad(x, (0, 0, -left, -right, -top, -bottom)) if needs_padding(bottom, right) else x
 
 
 def needs_padding(*amounts: int) -> bool:
-    """Whether any amount is not 0; in a compiled graph always, since one graph serves all sizes."""
+    """Whether any amount is not 0; in a compiled graph always, as one graph serves all sizes."""
     return torch.compiler.is_compiling() or any(amounts)
 
 
@@ -59,15 +48,16 @@ def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tens
 
 
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
-    """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative."""
-    if torch.compiler.is_compiling():  # exporters know no torch.roll by a size-dependent shift
-        for dim in (1, 2):
-            length = x.shape[dim]
-            # Of numbers from 0 on, for which Inductor turns the index into arithmetic; both are tensors for ONNX.
-            index = torch.arange(length, device=x.device) + (length + shift)
-            x = x.index_select(dim, index % torch.full((), length, device=x.device))
-        return x
-    return torch.roll(x, (-shift, -shift), dims=(1, 2))
+    """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative.
+
+    In two parts, because exporters know no ``torch.roll`` by a shift that depends on the size.
+    """
+    for dim in (1, 2):
+        length = x.shape[dim]
+        start = shift % length
+        first, last = x.split([start, length - start], dim=dim)
+        x = torch.cat([last, first], dim=dim)
+    return x
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:

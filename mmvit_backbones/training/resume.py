@@ -14,7 +14,7 @@ from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
-# What differs in any resumed run, or says nothing about the training.
+# Differences of any resumed run, or without effect on the training.
 _UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'model_wrapper_cfg', 'visualizer',
            'default_hooks.logger', 'default_hooks.visualization')
 

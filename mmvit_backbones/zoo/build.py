@@ -80,7 +80,7 @@ def init_weights(model: BaseModule) -> None:
 def import_mmpretrain() -> None:
     """Registers mmpretrain's models."""
     try:
-        with redirect_stdout(sys.stderr):  # it prints what optional parts it lacks, which is no result of a tool
+        with redirect_stdout(sys.stderr):  # its messages on optional parts do not belong to a tool's output
             import mmpretrain.models  # noqa: F401
     except ImportError as error:
         raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "

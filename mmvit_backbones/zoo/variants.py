@@ -233,7 +233,7 @@ _PLAIN = dict(head=dict(dense=False))
 
 # Per row: name, family, arch, channels of the head; parameters, GMACs (ours, theirs), top-1; what else.
 # ResTv1's authors state fewer multiply-adds than their code does (1.54, 2.11, 4.65, 8.39). Those of ViTAE, VSA and
-# Refiner-ViT are stated by nobody and counted in the authors' code, to which Refiner-ViT's dense head is added.
+# Refiner-ViT are not published and are counted in the authors' code, to which Refiner-ViT's dense head is added.
 _VARIANTS = [
     Variant('revit_base', REVIT, 'base', 768, 86_566_121, 17.47, 17.5, 82.4),
     Variant('remvitv2_tiny', REMVITV2, 'tiny', 768, 24_173_321, 4.68, 4.7, 82.7),

@@ -10,7 +10,7 @@ from mmvit_backbones.backbones.refiner_vit import SharedAttention
 
 
 def build(**arguments) -> nn.Module:
-    """A tiny network whose batch norms have learned something."""
+    """Builds a tiny network with trained batch norms."""
     torch.manual_seed(0)
     model = MODELS.build(dict(type='RefinerViT', **{**TINY_CONFIGS['RefinerViT'], **arguments}))
     model.apply(randomize)
@@ -33,7 +33,7 @@ def shared_attention(num_heads: int = 2) -> SharedAttention:
 
 
 def as_published(attention: SharedAttention, x: torch.Tensor, prev_attn: torch.Tensor) -> torch.Tensor:
-    """Written out: three convolutions, each with its norm, and a norm of the sum."""
+    """Computes three convolutions with a norm each, and a norm of the sum."""
     refiner = attention.refiner
     inner = F.relu6(refiner.norm1(refiner.expand(prev_attn)))
     inner = F.relu6(refiner.norm2(refiner.depthwise(inner)))
@@ -48,7 +48,7 @@ def inputs(batch: int = 3, tokens: int = 21) -> tuple[torch.Tensor, torch.Tensor
 
 @pytest.mark.parametrize('training', [False, True])
 def test_shared_attention_as_published(training):
-    """Result, gradients and running statistics, of the weights as they are now."""
+    """Compares result, gradients and running statistics."""
     attention, expected = shared_attention().train(training), shared_attention().train(training)
     for change in (lambda norm: None, randomize):
         torch.manual_seed(1)

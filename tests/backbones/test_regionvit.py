@@ -37,7 +37,7 @@ def test_windows_that_cannot_cover_the_image_tell_what_they_can(local_embed, lar
 
 @torch.no_grad()
 def test_local_tokens_of_one_convolution():
-    """One less than a quarter, rounded up, where a single pixel is left over; 57 pixels leave a window of padding."""
+    """A single remaining pixel adds no token; 57 pixels leave a window of padding."""
     model = build('1conv', window_size=7).eval()
     for height, width in [(2, 3), (57, 29), (85, 113)]:
         maps = model(torch.rand(1, 3, height, width))
@@ -88,7 +88,7 @@ def authors_weights(golden: str) -> dict:
 
 
 def test_classifier_loads_into_a_detectors_backbone(logged):
-    """Larger windows are resized; position encoding and stage norms keep their initial values, which is said."""
+    """Larger windows are resized; position encoding and stage norms keep their initial values, with a log line."""
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
     before = model.state_dict()['stages.2.peg.weight'].clone()
@@ -150,7 +150,7 @@ def decays(config: str, **model) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_weight_decay_of_the_recipes():
-    """The authors' norms of maps, not 1-D in their layout, are decayed; those of tokens are not."""
+    """The authors' norms of maps, which are not 1-D in their layout, have weight decay; those of tokens have none."""
     for name, decay in decays('imagenet_regionvit_t.py').items():
         exempt = name.endswith('.bias') or '.norm' in name and 'projection' not in name and 'local_embed' not in name
         assert decay == (0 if exempt else 0.05), name

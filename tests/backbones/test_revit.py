@@ -18,7 +18,7 @@ def build(network: str, **arguments) -> torch.nn.Module:
 
 
 def without_residuals(model: torch.nn.Module) -> torch.nn.Module:
-    """The same network with plain attention."""
+    """Returns the same network with plain attention."""
     run = model.run_block
     model.run_block = lambda block, x, residual, *rest: run(block, x, None, *rest)
     return model

@@ -1,4 +1,4 @@
-"""Swin-VSA beyond the contract: what its definition promises."""
+"""Swin-VSA's definition."""
 import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS

@@ -1,4 +1,4 @@
-"""`--class-folder`, `--coco-folder`, `--seg-folder` and `--data-root`: configs on data of one's own."""
+"""`--class-folder`, `--coco-folder`, `--seg-folder` and `--data-root`: configs with custom data."""
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ def config(name: str):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Images of two classes, whose ids in the file are neither from 0 nor in a row."""
+    """Creates images of two classes, whose ids neither start at 0 nor are contiguous."""
     (tmp_path / 'annotations').mkdir()
     shape = dict(bbox=[2, 3, 20, 30], area=600, iscrowd=0, segmentation=[[2, 3, 22, 3, 22, 33]])
     for split in ('train', 'val'):
@@ -164,7 +164,7 @@ def test_a_checkpoint_carries_its_config(name):
 def test_a_config_in_a_checkpoint_is_not_run(text):
     with pytest.raises(UsageError, match='cannot be read .*give --config'):
         config_of_checkpoint(dict(meta=dict(cfg=text)), 'file.pth')
-    with pytest.raises(UsageError, match='has no config'):
+    with pytest.raises(UsageError, match='contains no config'):
         config_of_checkpoint({}, 'file.pth')
 
 

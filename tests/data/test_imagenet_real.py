@@ -20,7 +20,7 @@ def label_file(tmp_path):
 
 
 def sample(number: int, best: int, second: int = 9) -> dict:
-    """A prediction as mmpretrain's classifiers hand it to metrics."""
+    """Returns a prediction as mmpretrain's classifiers pass it to metrics."""
     scores = torch.zeros(10)
     scores[best], scores[second] = 2., 1.
     element = BaseDataElement(metainfo=dict(img_path=f'/val/n01440764/ILSVRC2012_val_{number:08d}.JPEG'))

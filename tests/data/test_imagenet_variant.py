@@ -23,7 +23,7 @@ def make(folder, *names):
 
 
 def evaluate(folder: str, best: list[list[int]]) -> dict[str, float]:
-    """Metrics of predictions, given by the classes in falling order of their scores, of the images by name."""
+    """Returns the metrics of predictions, given as classes by descending score for the images by name."""
     dataset = DATASETS.build(dict(type='ImageNetVariant', data_root=folder, test_mode=True))
     metric = METRICS.build(dict(type='ImageNetVariantAccuracy'))
     metric.dataset_meta = dataset.metainfo

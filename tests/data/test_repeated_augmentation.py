@@ -1,4 +1,4 @@
-"""Repeated augmentation: every process gets the indices that the authors' sampler would give it."""
+"""Repeated augmentation: every process gets the indices of the authors' sampler."""
 import pytest
 import torch
 from mmengine.dataset import sampler
@@ -7,7 +7,7 @@ from mmvit_backbones.data import RepeatedAugmentationSampler
 
 
 def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeats: int = 3) -> list[int]:
-    """Word by word: repeat, extend cyclically, every W-th from the rank on, cut."""
+    """Follows the specification: repeat, extend cyclically, every W-th from the rank on, cut."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch)).tolist()
     repeated = [index for index in order for _ in range(repeats)]
     total = world_size * -(-repeats * count // world_size)

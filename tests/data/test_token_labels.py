@@ -57,7 +57,7 @@ def test_broken_and_missing_files_are_named(tmp_path):
 
 
 def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
-    """An image of one color per position of its labels, whose score is that color."""
+    """Returns an image with one color per label position, whose score is that color."""
     colors = torch.arange(1, rows * columns + 1).view(rows, columns)
     colored = colors.repeat_interleave(side, 0).repeat_interleave(side, 1)
     return dict(img=np.repeat(colored.numpy().astype(np.uint8)[..., None], 3, axis=2),
@@ -79,7 +79,7 @@ POLICIES = [dict(type='Rotate', magnitude_range=(0, 30), prob=1.),
 
 @pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'])
 def test_labels_move_with_the_image(policy):
-    """The image is not square, and has 0 where something comes from outside: so do the scores."""
+    """Image and scores are 0 at positions from outside; the image is not square."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomFlip', prob=1., direction='horizontal'),
         dict(type='RandAugment', policies=[policy], num_policies=1, magnitude_level=7, hparams=dict(pad_val=0))]))
@@ -175,7 +175,7 @@ def test_too_many_pairs_are_told():
 @pytest.mark.parametrize('name, grid, border', [
     ('imagenet_refiner_vit_s', 14, 0), ('imagenet_refiner_vit_m_384', 24, 0), ('imagenet_refiner_vit_l_448', 28, 26)])
 def test_pipelines_of_the_recipes(name, grid, border, tmp_path):
-    """Training gives a target per patch; L is tested in a black frame, as published."""
+    """Training has a target per patch; L is tested in a black frame, as published."""
     colored = tmp_path / 'roses/1.png'
     colored.parent.mkdir()
     Image.fromarray(np.random.randint(1, 256, (90, 120, 3), np.uint8)).save(colored)
@@ -236,7 +236,7 @@ def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
 
 
 def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
-    """A second run makes what is missing or broken, and nothing else."""
+    """A second run writes only missing or broken files."""
     for name in ('a/1', 'a/2', 'b/1'):
         (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'images' / f'{name}.png')

@@ -1,4 +1,4 @@
-"""Exported files predict what the framework does, for each task and kind of network."""
+"""Exported files agree with the framework, for each task and kind of network."""
 import subprocess
 from pathlib import Path
 
@@ -27,7 +27,7 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
 
 
 def shrunk(name: str, network: str) -> Config:
-    """A demonstration's config with a tiny network and small images."""
+    """Returns a demonstration's config with a tiny network and small images."""
     cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
     cfg.model.backbone = {'type': network, **TINY_CONFIGS[network]}
     return cfg

@@ -1,4 +1,4 @@
-"""Reading exported files: what they are, and that nothing in them is run."""
+"""Exported files are recognized, and code in them is not executed."""
 import io
 import json
 import zipfile

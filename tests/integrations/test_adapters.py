@@ -1,4 +1,4 @@
-"""The adapters, each in the library that it is for."""
+"""The adapters in their libraries."""
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -132,7 +132,7 @@ def test_what_transformers_cannot_have_is_told(huggingface):
 
 
 def test_detectron2s_description_holds():
-    """The contract itself; there are no packages of detectron2 to be installed here."""
+    """Tests the documented interface, because detectron2 has no packages."""
     from mmvit_backbones.integrations.detectron2 import Detectron2Backbone
     backbone = Detectron2Backbone(tiny_reswin(out_indices=(0, 2, 3)))
     shapes, maps = backbone.output_shape(), backbone(torch.randn(1, 3, 65, 97))

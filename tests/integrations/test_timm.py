@@ -1,4 +1,4 @@
-"""The cases of timm's own tests/zoo/test_build.py, on a tiny network of every family."""
+"""The cases of timm's tests/test_models.py, on a tiny network of every family."""
 from functools import cache
 
 import pytest

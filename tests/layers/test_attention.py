@@ -9,7 +9,7 @@ from mmvit_backbones.layers import LinearAttention
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
 def test_linear_attention_sums_in_float32(dtype):
-    """Only what goes in and what comes out is rounded: with exponentials or sums of 4096 tokens, more would be lost."""
+    """Only inputs and outputs are rounded: exponentials and sums over 4096 tokens would lose more."""
     attention, seen = LinearAttention(32, 32), {}
     attention.kqv.register_forward_hook(lambda module, args, out: seen.update(projected=out.double().flatten(1, 2)))
     attention.proj.register_forward_pre_hook(lambda module, args: seen.update(attended=args[0]))

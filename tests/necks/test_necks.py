@@ -1,4 +1,4 @@
-"""Necks: shapes at any size, and that the pyramid's levels see what they should."""
+"""Necks: shapes at any size, and positions in the pyramid's levels."""
 import pytest
 import torch
 from mmengine.registry import MODELS

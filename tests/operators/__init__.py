@@ -1,8 +1,8 @@
-"""Runs the goldens of operators and blocks: a file per family, a function per ``model`` that such a golden names.
+"""Runs the goldens of operators and blocks: a file per family, a function per ``model`` of a golden.
 
 Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names. A file has them in
-``OPERATORS``; by the type of a backbone, ``DETAILS`` has what goldens of whole networks hold in addition to logits,
-stages and maps, and ``TRAINING_PASSES`` what they do in training.
+``OPERATORS``; by the type of a backbone, ``DETAILS`` has outputs of goldens of whole networks in addition to logits,
+stages and maps, and ``TRAINING_PASSES`` their training passes.
 """
 import pkgutil
 from importlib import import_module

@@ -22,7 +22,7 @@ def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
 
 
 def check_masks(case: dict, window: int) -> None:
-    """Holds the golden's counts of pairs that attention allows against the mask."""
+    """Compares the golden's counts of allowed pairs with the mask."""
     size, grid = (tuple(case['outputs'][kind]['shape'][2:]) for kind in ('local', 'regional'))
     sees, mask = window_mask(size, grid, window, like=torch.empty(0))
     allowed = (sees.bool() & (mask == 0)).squeeze(1)  # (windows, N, N)

@@ -32,7 +32,7 @@ def outputs_of(blocks: list[torch.nn.Module], network: torch.nn.Module, images: 
 
 @torch.no_grad()
 def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Tokens and logits after every block of a small ReSwin."""
+    """Returns tokens and logits after every block of a small ReSwin."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depths', 'num_heads', 'window_size', 'mlp_ratio')}
     weights = revit.convert_reswin(fill_state_dict(golden['state_dict'], dtype))
@@ -50,7 +50,7 @@ def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torc
 
 @torch.no_grad()
 def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The same of a small ReViT."""
+    """Returns tokens and logits after every block of a small ReViT."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')}
     weights = revit.convert_revit(fill_state_dict(golden['state_dict'], dtype))
@@ -66,7 +66,7 @@ def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch
 
 @torch.no_grad()
 def trace_remvitv2(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The same of a small ReMViTv2."""
+    """Returns tokens and logits after every block of a small ReMViTv2."""
     kwargs = golden['variant_kwargs']
     arch = dict(embed_dims=kwargs['embed_dims'], depths=kwargs['depths'], num_heads=kwargs['stage_heads'],
                 mlp_ratio=kwargs['mlp_ratio'])

@@ -1,4 +1,4 @@
-"""Data with injected faults: each works as the framework says, or is one line before the first step."""
+"""Data with injected faults: each works as in the framework, or is reported in one line before the first step."""
 import json
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Triton compiles every kernel for GPUs that need not be there."""
+"""Triton compiles every kernel for GPUs, without having them."""
 import os
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""tools/analysis/print_config.py: what it prints is the config, and a misspelt type is named."""
+"""tools/analysis/print_config.py prints the config, and names a misspelled type."""
 import json
 import re
 import runpy
@@ -34,7 +34,7 @@ def test_prints_what_is_inherited(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_configs_come_back(tmp_path):
-    """Written as json and yaml, one of every model: what is read again is the same run."""
+    """Configs written as json and yaml are equal after reading, one of every model."""
     bases = {re.search(r"_base_ = (\[?'.*?')", path.read_text())[1]: path for path in sorted(ROOT.glob('configs/*.py'))}
     for path in bases.values():
         if path.stem.startswith('pose') and find_spec('mmpose') is None:

@@ -113,8 +113,8 @@ def test_answers(server, models):
 @needs_gradio
 @pytest.mark.slow
 @pytest.mark.parametrize('data, query, status, message', [
-    (b'no image at all', '', 400, 'is no image; allowed are JPEG, PNG'),
-    (b'', '', 400, 'is no image'),
+    (b'no image at all', '', 400, 'is not an image; allowed are JPEG, PNG'),
+    (b'', '', 400, 'is not an image'),
     (IMAGE.read_bytes()[:5000], '', 400, 'is damaged'),
     (bytes(2_000_001), '', 413, 'more than 2 MB'),
     (png(1001, 1000), '', 413, '1001 x 1000 pixels; allowed are 1 million'),
@@ -192,6 +192,6 @@ def test_page(server, tmp_path):
         page.get_by_label('Clear').first.click()
         expect(drawings).to_have_count(0)
         page.locator('input[type=file]').first.set_input_files(text)
-        expect(page.get_by_text('the file is no image')).to_be_visible()
+        expect(page.get_by_text('the file is not an image')).to_be_visible()
         browser.close()
     assert not elsewhere

@@ -1,4 +1,4 @@
-"""tools/analysis/visualize_attention.py: what a block looks at."""
+"""tools/analysis/visualize_attention.py: attention of blocks."""
 import runpy
 
 import pytest
@@ -22,7 +22,7 @@ def visualize():
 
 @pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 def test_attention_is_shared_out(visualize, network):
-    """In every block, what one place sees adds up to 1, less class token and padding, and is where it can look."""
+    """In every block, the weights of a position sum to 1, less class token and padding, and respect its window."""
     model, image = fresh_model(network).eval(), torch.rand(1, 3, 96, 128)
     blocks = visualize['record'](model, image, visualize['place']((50, 60), (128, 96), (96, 128)))
     pairs = 2 if network == 'RefinerViT' else 1

@@ -1,4 +1,4 @@
-"""tools/analysis/visualize_windows.py: frames are where the operator looks, and errors are named."""
+"""tools/analysis/visualize_windows.py: frames match the operator's samples, and errors are clear."""
 import runpy
 
 import pytest
@@ -23,7 +23,7 @@ def image(tmp_path):
 
 
 def test_frames_are_where_the_operator_looks():
-    """A map that holds its own coordinates tells at which pixels a window in its middle samples."""
+    """A map of its own coordinates shows the pixels that a window in its center samples."""
     window_size, stride, pad = 4, 8, (1, 2)
     scale, offset = 0.1 * torch.randn(2, 1, 3, 2, 9, 9).double()
     x = torch.arange(40.).double().expand(1, 3, 40, 40)

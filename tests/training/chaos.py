@@ -1,4 +1,4 @@
-"""Kills at random moments: `make chaos`. Not among the tests, as it takes long."""
+"""Kills at random moments (`make chaos`), which takes too long for the tests."""
 import os
 import random
 import shutil
@@ -85,7 +85,7 @@ def read_until(process, text):
 
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
 def test_one_of_two_ranks(number, code, tmp_path):
-    """One that is told to stop makes both save and stop; one that is killed ends the run, which names it."""
+    """SIGTERM to one rank makes both save and stop; SIGKILL ends the run, which names the rank."""
     end(launch(tmp_path / 'whole'))
     run = launch(tmp_path / 'work')
     read_until(run, 'Epoch(train) [2][1/2]')

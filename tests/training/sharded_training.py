@@ -1,4 +1,4 @@
-"""One of two processes that train every tiny network with FSDP2; the first also trains it alone."""
+"""Trains every tiny network with FSDP2 in one of two processes; the first also trains it alone."""
 import copy
 import json
 from datetime import timedelta

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.training
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """The work dir of an undisturbed training."""
+    """Returns the work dir of an uninterrupted training."""
     work_dir = tmp_path_factory.mktemp('whole') / 'whole'
     run = train(work_dir)
     assert run.wait() == 0, run.text
@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
 
 
 def stopped_after(whole, work_dir, epochs):
-    """A work dir as a machine leaves it that died after some epochs."""
+    """Returns a work dir as after a crash of the machine, after some epochs."""
     work_dir.mkdir()
     for epoch in range(1, epochs + 1):
         shutil.copy2(whole / f'epoch_{epoch}.pth', work_dir)
@@ -164,7 +164,7 @@ def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
 
 
 def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
-    """Our configs have them on; mmengine resumes from what `last_checkpoint` names."""
+    """Our configs enable the hooks; mmengine resumes the file named in `last_checkpoint`."""
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')
@@ -210,7 +210,7 @@ def name_of(process):
 
 
 def test_killed_worker_ends_the_training(tmp_path):
-    """By iterations: the workers of an epoch may have done their work already, and nobody would miss them."""
+    """Trains by iterations: in an epoch, the workers may already have finished."""
     run = train(tmp_path / 'work', 'train_dataloader.num_workers=2', 'train_cfg.val_interval=100000',
                 config=config_by_iterations(tmp_path, 100000))
     run.wait_for('Iter(train) [     2/100000]')

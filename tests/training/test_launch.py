@@ -1,4 +1,4 @@
-"""The command-line tools: what they refuse, safe loading, several processes, and resuming."""
+"""The command-line tools: errors, safe loading, several processes, and resuming."""
 import argparse
 import os
 import re
@@ -37,7 +37,7 @@ def environment(**variables):
 
 
 def run_main(script, *args):
-    """Run a tool in this process, whose imports are done."""
+    """Runs a tool in this process, which saves imports."""
     tool = runpy.run_path(str(ROOT / 'tools' / script))
     tool['main'](tool['get_parser']().parse_args([str(arg) for arg in args]))
 
@@ -213,7 +213,7 @@ def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
 @pytest.mark.parametrize('checkpoint, message', [
     ('official://{ours}', 'not a published checkpoint'), ('mystore://weights.pth', None)])
 def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
-    """`official://` is for files of the authors; a prefix of the user's own is left to who registered it."""
+    """`official://` is for files of the authors; the loader of a user's prefix is left alone."""
     cfg = load_config(str(TINY))
     cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
     with pytest.raises(UsageError, match=message) if message else nullcontext():
@@ -255,7 +255,7 @@ def test_bad_images(tmp_path):
     ({}, ['srun', 'srun --resume']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
     (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume', 'scontrol requeue 7'])])
 def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
-    """Programs in the place of Slurm's: srun ends as a training does that got SIGTERM, then as one that is done."""
+    """Replaces Slurm's programs: srun ends like a training after SIGTERM, then like a finished one."""
     notes = tmp_path / 'notes'
     for name in ('srun', 'scontrol'):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '

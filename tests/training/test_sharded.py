@@ -1,4 +1,4 @@
-"""Trainings whose processes share out the weights (``--strategy fsdp``)."""
+"""Sharded trainings (``--strategy fsdp``)."""
 import signal
 
 import pytest
@@ -13,7 +13,7 @@ OPTIONS = ['find_unused_parameters=True', 'train_dataloader.dataset.indices=16']
 
 @pytest.mark.training
 def test_sharded_training_takes_the_same_steps(tmp_path):
-    """Interrupted, resumed, and compared with one whose processes have all weights; then loaded without sharding."""
+    """Interrupts, resumes, and compares with an unsharded training; then loads without sharding."""
     end(train_together(tmp_path / 'whole', *OPTIONS))
     runs = train_together(tmp_path / 'work', '--strategy=fsdp', *OPTIONS)
     runs[0].wait_for('Epoch(train) [2][1/2]')

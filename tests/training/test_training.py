@@ -1,4 +1,4 @@
-"""Training on real images through the tools, as a user would: each task, and a config of the user's own."""
+"""Training on real images with the tools: each task, and a user's config."""
 import json
 import subprocess
 import sys
@@ -21,7 +21,7 @@ DEMOS = sorted({path.name for path in (ROOT / 'configs/demo').glob('*.py')} - {'
 
 @pytest.fixture
 def train(run, own_loaders, monkeypatch):
-    """Trains by tools/train.py in this process, whose imports are done, and gives the log.
+    """Trains by tools/train.py in this process, which saves imports, and returns the log.
 
     Visualizers are global: where a config names its own, a test has to rename it to write to its own folder.
     """

@@ -1,4 +1,4 @@
-"""The reader for torch's archives where torch's own is not safe: it reads the same, and refuses what would harm."""
+"""The reader for torch's archives where torch's own is not safe: it reads the same, and refuses harmful files."""
 import argparse
 import os
 import pickle

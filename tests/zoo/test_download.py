@@ -1,4 +1,4 @@
-"""Downloads, from servers that behave like the drives on which the authors' checkpoints lie."""
+"""Downloads from servers that imitate the drives of the authors."""
 import hashlib
 import io
 import os
@@ -48,7 +48,7 @@ def all_drives(tmp_path_factory):
 
 @pytest.fixture
 def servers(all_drives, tmp_path, monkeypatch):
-    """The drives, with nothing on them, and an empty cache."""
+    """Returns empty drives, with an empty cache."""
     for name in ('NO_PROXY', 'no_proxy', 'MMVIT_MIRROR'):
         monkeypatch.delenv(name, raising=False)
     for name in ('HTTP_PROXY', 'http_proxy', 'HTTPS_PROXY', 'https_proxy'):
@@ -62,7 +62,7 @@ def servers(all_drives, tmp_path, monkeypatch):
 
 
 def put_on_drive(servers, content: bytes) -> None:
-    """A large file of Google Drive, after the page that says it was not scanned for viruses."""
+    """Publishes a large file on Google Drive, behind its warning page about viruses."""
     form = ('<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
             '<input type="hidden" name="confirm" value="t"></form></html>')
     servers.answers['https://drive.google.com/uc'] = drives.page(form)

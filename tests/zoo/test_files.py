@@ -1,4 +1,4 @@
-"""Reading files: what is damaged is named, and code that hides in them does not run."""
+"""Reading files: damage is named, and code in them is not executed."""
 import os
 import pickle
 

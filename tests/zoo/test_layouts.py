@@ -1,4 +1,4 @@
-"""The authors' layouts, family by family: what training scripts put around the weights, detectors, left-over keys."""
+"""The authors' layouts by family: training states around the weights, detectors, unused keys."""
 import re
 
 import pytest
@@ -27,7 +27,7 @@ WRAPPERS = {
 
 
 def weights_of(golden: str) -> dict[str, torch.Tensor]:
-    """A tensor of one element for every key, no two alike."""
+    """Returns a tensor of one distinct element for every key."""
     return {key: torch.tensor([float(i)]) for i, key in enumerate(GOLDENS[golden]['state_dict'], start=1)}
 
 

@@ -1,4 +1,4 @@
-"""The zoo's table, and what is written from it: metafiles, tables, names and first lines of configs."""
+"""The zoo's table, and files derived from it: metafiles, tables, names and first lines of configs."""
 import json
 import re
 import runpy

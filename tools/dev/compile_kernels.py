@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmvit_backbones.doctor import TRITON_OPERATORS
+from mmvit_backbones.ops import dispatch
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
 from mmvit_backbones.utils.measure import storage_key, tensors_in
@@ -127,8 +127,8 @@ def recorded_launches(dtype):
     for module in pkgutil.iter_modules(kernels.__path__):
         getattr(kernels, module.name).launch = record
     with Operator() as operator:
-        for example in TRITON_OPERATORS.values():
-            example('triton', torch.device('meta'), dtype)
+        for name in dispatch.OPERATORS:
+            dispatch.run_example(name, 'triton', torch.device('meta'), dtype)
     return {kernel: list(of_kernel.values()) for kernel, of_kernel in launches.items()}
 
 

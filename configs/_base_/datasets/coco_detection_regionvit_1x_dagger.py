@@ -1,4 +1,4 @@
-# The same images, evaluated by boxes alone.
+# The same images, evaluated by boxes only.
 _base_ = './coco_instance_regionvit_1x_dagger.py'
 val_evaluator = dict(metric='bbox')
 test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-# ReSwin: Mixup 0.8 alone, for 99 % of the batches. The published network was trained from PyTorch's initial values.
+# ReSwin: only Mixup 0.8, for 99 % of the batches. The published network was trained from PyTorch's initial values.
 _base_ = './classifier.py'
 model = dict(
     head=dict(init_cfg=None), train_cfg=dict(augments=dict(type='Mixup', alpha=0.8), probs=[0.99]))

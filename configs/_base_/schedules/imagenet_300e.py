@@ -1,4 +1,4 @@
-# What the ImageNet recipes of all networks have in common: AdamW, 300 epochs. No weight decay on 1-D tensors; bias
+# Shared by the ImageNet recipes of all networks: AdamW, 300 epochs. No weight decay on 1-D tensors; bias
 # tables are decayed.
 optim_wrapper = dict(
     type='OptimWrapper',

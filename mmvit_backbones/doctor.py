@@ -44,8 +44,11 @@ def describe() -> list[str]:
             state = f'missing, {reason}; {library.HOW_TO_BUILD}'
         lines.append(f'varied-size windows, {title}: {state}')
     on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
-    on_gpu = 'cuda' if library.MISSING['cuda'] is None else 'reference' if dispatch.triton is None else 'triton'
-    return [*lines, f'CPU tensors take the backend {on_cpu!r}', f'CUDA tensors take the backend {on_gpu!r}',
+    triton = 'reference' if dispatch.triton is None else 'triton'
+    exact = 'cuda' if library.MISSING['cuda'] is None else triton
+    half = exact if dispatch.triton is None else triton
+    return [*lines, f'CPU tensors take the backend {on_cpu!r}',
+            f'CUDA tensors take the backend {half!r} in half precision, {exact!r} in float32',
             *(f'{name}: {describe_triton(name)}' for name in dispatch.OPERATORS)]
 
 

@@ -12,6 +12,8 @@ from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 from transformers.utils import can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
+from .. import backbones
+from ..utils.file_configs import check_config
 from ..zoo.build import init_weights
 from ..zoo.loading import load_variant
 from ..zoo.variants import find_variant
@@ -35,8 +37,15 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
         super().__init__(**kwargs)
         self.network = network
         self.backbone = backbone or find_variant(network or 'reswin_tiny').backbone
-        if 'out_indices' in self.backbone:
-            raise ValueError('out_indices belongs to the config itself, not into its backbone')
+        networks = [name for name in backbones.__all__ if name != 'Backbone']
+        if self.backbone.get('type') not in networks:
+            raise ValueError(f'the type of backbone must be one of {", ".join(networks)}, got '
+                             f'{self.backbone.get("type")!r}')
+        for key in ('out_indices', 'init_cfg'):
+            if key in self.backbone:
+                raise ValueError(f'backbone must not have {key}: out_indices belongs to the config itself, weights '
+                                 'to from_pretrained')
+        check_config(self.backbone)
         with torch.device('meta'):
             num_stages = MODELS.build(dict(self.backbone)).num_stages
         self.stage_names = [f'stage{i}' for i in range(num_stages)]

@@ -11,13 +11,15 @@ class DropPath(nn.Module):
         if not 0 <= drop_prob < 1:
             raise ValueError(f'drop_prob must be in [0, 1), got {drop_prob}')
         self.drop_prob = drop_prob
+        self.register_buffer('one', torch.ones(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, ...)``."""
         if not self.training or self.drop_prob == 0:
             return x
-        keep_prob = 1 - self.drop_prob
-        return x * x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(keep_prob).div_(keep_prob)
+        ones = self.one.to(x.dtype).expand(len(x), *[1] * (x.ndim - 1))
+        keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # draws and scales in one kernel
+        return x * keep
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}'

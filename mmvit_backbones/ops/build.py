@@ -27,12 +27,12 @@ SOURCES = FOLDER / 'csrc'
 STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
 ALIASES = {'cpu': 'cpp'}  # what the C++ backend was called before
 LIBRARY_FLAGS = ['-fPIC', '-fvisibility=hidden', '-w']
-CPU_FLAGS = ['-O3', '-std=c++17', *LIBRARY_FLAGS, '-fno-math-errno']
+CPU_FLAGS = ['-O3', *LIBRARY_FLAGS, '-fno-math-errno']
 # cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
-CAPABILITIES = {'generic': []}
+CAPABILITIES = {'DEFAULT': []}
 if platform.machine() == 'x86_64':
-    CAPABILITIES['avx2'] = ['-mavx2', '-mfma']
-    CAPABILITIES['avx512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
+    CAPABILITIES['AVX2'] = ['-mavx2', '-mfma']
+    CAPABILITIES['AVX512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
                               '-mprefer-vector-width=512']
 CUDA_ARCHITECTURES = ('80', '86', '89', '90')  # and PTX of the last, for what comes later
 NVCC_LIBRARY_FLAGS = ['-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
@@ -102,8 +102,8 @@ def build_cpp(target: Path) -> str:
     objects = {name: [*compiler, *flags, *LIBRARY_FLAGS, '-c', SOURCES / f'{name}.cpp']
                for name in ('operators', 'cpu_operators')}
     for name, capability in CAPABILITIES.items():
-        objects[name] = [*compiler, *CPU_FLAGS, *capability, f'-DMMVIT_CAPABILITY={name}', '-c',
-                         SOURCES / 'cpu_kernels.cpp']
+        objects[name] = [*compiler, *flags, *CPU_FLAGS, *capability, f'-DCPU_CAPABILITY={name}',
+                         f'-DCPU_CAPABILITY_{name}', '-c', SOURCES / 'cpu_kernels.cpp']
     return build_library(objects, [*compiler, '-shared'], libraries, target)
 
 
@@ -124,7 +124,7 @@ def build_library(objects: dict[str, list], linker: list, libraries: list, targe
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        files = {name: Path(folder, f'{name}.o') for name in sorted(objects)}
+        files = {name: Path(folder, f'{name}.o') for name in objects}
         said = run_all([[*command, '-o', files[name]] for name, command in objects.items()])
         run([*linker, *files.values(), *libraries, '-o', Path(folder, target.name)])
         os.replace(Path(folder, target.name), target)

@@ -19,7 +19,7 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
     """Returns a part of a channels-last map ``(B, H, W, C)``: reverses padding."""
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
     # No slice: to a compiler, its size would be min(H, height), which nests from block to block.
-    return F.pad(x, (0, 0, -left, -right, -top, -bottom)) if needs_padding(bottom, right) else x
+    return F.pad(x, (0, 0, -left, -right, -top, -bottom)) if needs_padding(top, left, bottom, right) else x
 
 
 def needs_padding(*amounts: int) -> bool:
@@ -67,16 +67,11 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     and -100 between regions, with the dtype and device of ``like``.
     """
     s = window_size
-
-    def regions(length: int) -> Tensor:
-        """Of the windows along an axis, only the last one has two regions: ``(length // s, s)``."""
-        position = torch.arange(length, device=like.device).view(-1, s)
-        return position >= length - shift
-
-    rows, columns = regions(height), regions(width)
-    rows, columns = rows[:, :, None] ^ rows[:, None, :], columns[:, :, None] ^ columns[:, None, :]
-    differs = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]
-    return differs.reshape(-1, 1, s * s, s * s) * torch.full((), -100, dtype=like.dtype, device=like.device)
+    # Only windows of the last row and column hold tokens of two regions.
+    rows, columns = (torch.arange(length, device=like.device) >= length - shift for length in (height, width))
+    region = (2 * rows[:, None] + columns).view(height // s, s, width // s, s).transpose(1, 2).reshape(-1, s * s)
+    differs = region[:, :, None] != region[:, None, :]
+    return differs[:, None] * torch.full((), -100, dtype=like.dtype, device=like.device)
 
 
 def relative_position_index(window_size: int, device: torch.device | None = None, wrapped: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import CheckpointError, UsageError
-from ..utils.config import parse_config
+from ..utils.file_configs import parse_config
 from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}

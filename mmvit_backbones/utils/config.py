@@ -1,5 +1,4 @@
 """Loads and checks configs for the scripts."""
-import ast
 import inspect
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +8,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..errors import UsageError, first_line
+from .file_configs import FRAMEWORKS, check_config, parse_config
 
 TUPLE = '_tuple_'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
                    mmpose='PoseLocalVisualizer')
-FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
 SPLITS = ('train', 'val', 'test')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
@@ -61,33 +60,13 @@ def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
     if not isinstance(text, str):
         raise UsageError(f'checkpoint {path} contains no config of a training: give --config')
     try:
-        cfg = Config(parse_config(text))
+        config = parse_config(text)
+        check_config(config)
     except ValueError as error:
         raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give --config') from error
+    cfg = Config(config)
     _check(cfg, path)
     return cfg
-
-
-def parse_config(text: str) -> dict:
-    """Parses a printed config without executing it; raises ValueError for any other text."""
-    try:
-        statements = ast.parse(text).body
-        return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
-    except (AttributeError, SyntaxError) as error:
-        raise ValueError(str(error)) from error
-
-
-class _Literals(ast.NodeTransformer):
-    """Converts calls of ``dict`` with keywords, inf and nan to literals."""
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        if node.args or not isinstance(node.func, ast.Name) or node.func.id != 'dict':
-            return node
-        return ast.Dict([ast.Constant(word.arg) for word in node.keywords], [word.value for word in node.keywords])
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
 
 def mark_tuples(node):

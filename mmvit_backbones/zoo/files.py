@@ -55,6 +55,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
     is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        _check_members(path)
     if versions.is_older('2.10'):
         if not is_archive:
             raise pickle.UnpicklingError
@@ -70,9 +72,18 @@ def _check_sums(path: str) -> None:
     """Verifies the checksums of an archive, which torch does not; raises BadZipFile if one is wrong."""
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
-        folders = [info.filename for info in archive.infolist() if info.external_attr & DOS_FOLDER]
-    if part or folders:
-        raise zipfile.BadZipFile(f'the checksum of {part} is wrong' if part else f'{folders[0]} is marked as a folder')
+    if part:
+        raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
+
+
+def _check_members(path: str) -> None:
+    """Raises BadZipFile for an archive that torch.save did not write: a small one could fill the memory."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.external_attr & DOS_FOLDER:
+                raise zipfile.BadZipFile(f'{info.filename} is marked as a folder')
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > os.path.getsize(path):
+                raise zipfile.BadZipFile(f'{info.filename} is compressed')
 
 
 def _what_is_wrong(path: str, error: Exception) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
@@ -12,6 +13,7 @@ from mmengine.runner.checkpoint import get_external_models, get_torchvision_mode
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError
+from ..utils.file_configs import check_config, parse_config
 from .adapt import adapt
 from .converters.layout import strip_prefix, unwrap
 from .download import fetch, fetch_address, first_reading
@@ -109,13 +111,34 @@ def use_safe_loading() -> None:
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine and converts the authors' layout; bare weights become ``state_dict``."""
+    """Reads a checkpoint for MMEngine and converts the authors' layout; bare weights become ``state_dict``.
+
+    MMEngine executes the text of configs in checkpoints, so only checked values are left in it.
+    """
     checkpoint = read_checkpoint(filename, map_location)
     try:
         return dict(state_dict=convert_state_dict(None, checkpoint))
     except KeyError:
         are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
-        return dict(state_dict=checkpoint) if are_weights else checkpoint
+        return dict(state_dict=checkpoint) if are_weights else _without_code(checkpoint, filename)
+
+
+def _without_code(checkpoint: dict, filename: str) -> dict:
+    """Replaces the configs in a checkpoint by their checked values, and removes those that are refused."""
+    meta, message_hub = (checkpoint.get(key) for key in ('meta', 'message_hub'))
+    holders = [meta, message_hub.get('runtime_info') if isinstance(message_hub, dict) else None]
+    for holder in (holder for holder in holders if isinstance(holder, dict)):
+        for key in ('cfg', 'config'):
+            if key not in holder:
+                continue
+            try:
+                config = parse_config(holder[key])
+                check_config(config)
+                holder[key] = Config(config).pretty_text
+            except (TypeError, ValueError) as error:
+                print_log(f'{filename}: its config is left out: {error}', logger='current')
+                del holder[key]
+    return checkpoint
 
 
 # ---- converting

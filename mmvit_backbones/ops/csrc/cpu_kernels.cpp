@@ -1,81 +1,35 @@
-// The CPU backend, in plain C++: compiled once per instruction set, which MMVIT_CAPABILITY (generic, avx2, avx512) names.
-// No header with inline functions of others may come in: they would be compiled for instructions that not all have.
+// The CPU backend, on ATen's vectors: compiled once per instruction set, which CPU_CAPABILITY (DEFAULT, AVX2, AVX512)
+// names for ATen as well. Inline functions of other headers are linked from the files compiled for any processor, which
+// come first.
+#include <ATen/cpu/vec/functional.h>
+#include <ATen/cpu/vec/vec.h>
+
 #include <initializer_list>
 
 #include "cpu_kernels.h"
 
-#if defined(__AVX512F__)
-#define MMVIT_VECTOR_BYTES 64
-#elif defined(__AVX2__)
-#define MMVIT_VECTOR_BYTES 32
-#else
-#define MMVIT_VECTOR_BYTES 16
-#endif
-
 namespace mmvit {
-namespace MMVIT_CAPABILITY {
+namespace CPU_CAPABILITY {
 namespace {
 
 // ---- vectors
 
-template <typename A> struct Vectors;
-template <> struct Vectors<float> {
-  typedef float Vector __attribute__((vector_size(MMVIT_VECTOR_BYTES)));
-  typedef int32_t Integers __attribute__((vector_size(MMVIT_VECTOR_BYTES)));
-};
-template <> struct Vectors<double> {
-  typedef double Vector __attribute__((vector_size(MMVIT_VECTOR_BYTES)));
-};
-template <typename A> using Vector = typename Vectors<A>::Vector;
-template <typename A> constexpr int LANES = MMVIT_VECTOR_BYTES / sizeof(A);
+template <typename A> using Vector = at::vec::Vectorized<A>;
+template <typename A> constexpr int LANES = Vector<A>::size();
 
 template <typename A>
 MMVIT_INLINE Vector<A> load(const A* data) {
-  Vector<A> x;
-  __builtin_memcpy(&x, data, sizeof(x));
-  return x;
+  return Vector<A>::loadu(data);
 }
 
 template <typename A>
-MMVIT_INLINE void store(A* data, Vector<A> x) {
-  __builtin_memcpy(data, &x, sizeof(x));
-}
-
-template <typename A>
-MMVIT_INLINE A sum(Vector<A> x) {
-  A total = 0;
-  for (int i = 0; i < LANES<A>; ++i) total += x[i];
-  return total;
+MMVIT_INLINE A sum(const Vector<A>& x) {
+  return at::vec::vec_reduce_all<A>([](const Vector<A>& a, const Vector<A>& b) { return a + b; }, x);
 }
 
 template <typename A>
 MMVIT_INLINE int64_t padded(int64_t count) {
   return (count + LANES<A> - 1) / LANES<A> * LANES<A>;
-}
-
-// exp of values that are at most a little above 0: 2^n (n whole) times a polynomial on [-ln 2 / 2, ln 2 / 2].
-MMVIT_INLINE Vector<float> exponential(Vector<float> x) {
-  x = x < -87.f ? Vector<float>{} - 87.f : x;
-  const Vector<float> shifter = Vector<float>{} + 12582912.f;  // 1.5 * 2^23: adding it rounds to whole numbers
-  const Vector<float> n = (x * 1.44269504f + shifter) - shifter;
-  const Vector<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vector<float> p = r * (1.f / 5040) + 1.f / 720;
-  p = p * r + 1.f / 120;
-  p = p * r + 1.f / 24;
-  p = p * r + 1.f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.f;
-  p = p * r + 1.f;
-  typedef Vectors<float>::Integers Integers;
-  const Integers exponent = (__builtin_convertvector(n, Integers) + 127) << 23;
-  Vector<float> power;
-  __builtin_memcpy(&power, &exponent, sizeof(power));
-  return p * power;
-}
-
-MMVIT_INLINE Vector<double> exponential(Vector<double> x) {
-  for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_exp(x[i]);
-  return x;
 }
 
 // ---- small matrix products: c (rows x columns) += a b, columns being whole vectors
@@ -94,15 +48,15 @@ MMVIT_INLINE void multiply_tile(A* c, int64_t c_row, const A* a, int64_t a_row, 
     for (int j = 0; j < VECTORS; ++j) values[j] = load(b + k * b_row + j * LANES<A>);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i) {
-      const A factor = a[i * a_row + k * a_column];
+      const Vector<A> factor(a[i * a_row + k * a_column]);
 #pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; ++j) sums[i][j] += factor * values[j];
+      for (int j = 0; j < VECTORS; ++j) sums[i][j] = at::vec::fmadd(factor, values[j], sums[i][j]);
     }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; ++j) store(c + i * c_row + j * LANES<A>, sums[i][j]);
+    for (int j = 0; j < VECTORS; ++j) sums[i][j].store(c + i * c_row + j * LANES<A>);
 }
 
 // Seven rows fit the registers of all instruction sets, and windows of seven tokens.
@@ -118,7 +72,7 @@ MMVIT_INLINE void multiply_rows(A* c, int64_t c_row, const A* a, int64_t a_row, 
 template <typename A>
 void multiply(A* c, int64_t c_row, const A* a, int64_t a_row, int64_t a_column, const A* b, int64_t b_row,
               int64_t rows, int64_t columns, int64_t depth) {
-  constexpr int VECTORS = MMVIT_VECTOR_BYTES == 64 ? 2 : 1;
+  constexpr int VECTORS = LANES<float> == 16 ? 2 : 1;
   int64_t j = 0;
   for (; j + VECTORS * LANES<A> <= columns; j += VECTORS * LANES<A>)
     multiply_rows<A, 7, VECTORS>(c + j, c_row, a, a_row, a_column, b + j, b_row, rows, depth);
@@ -154,10 +108,13 @@ MMVIT_INLINE void sample_token(const A* plane, const Map<const A>& map, const Ta
   const Corners<A> corners(y, x);
   const A* row[4];
   for (int i = 0; i < 4; ++i) row[i] = corners.inside[i] ? plane + corner_pixel(map, y, x, i) : zeros;
+  const Vector<A> weight[4] = {Vector<A>(corners.weight[0]), Vector<A>(corners.weight[1]),
+                               Vector<A>(corners.weight[2]), Vector<A>(corners.weight[3])};
   int32_t c = 0;
   for (; c + LANES<A> <= channels; c += LANES<A>)
-    store<A>(out + c, corners.weight[0] * load(row[0] + c) + corners.weight[1] * load(row[1] + c) +
-                          corners.weight[2] * load(row[2] + c) + corners.weight[3] * load(row[3] + c));
+    (weight[0] * load(row[0] + c) + weight[1] * load(row[1] + c) + weight[2] * load(row[2] + c) +
+     weight[3] * load(row[3] + c))
+        .store(out + c);
   for (; c < channels; ++c)
     out[c] = corners.weight[0] * row[0][c] + corners.weight[1] * row[1][c] + corners.weight[2] * row[2][c] +
              corners.weight[3] * row[3][c];
@@ -174,18 +131,19 @@ MMVIT_INLINE void scatter_token(const A* grad, const A* plane, const Map<const A
     if (!corners.inside[i]) continue;
     const A* value = plane + corner_pixel(map, y, x, i);
     A* out = grad_plane + corner_pixel(grad_map, y, x, i);
-    Vector<A> products = {};
+    Vector<A> products(0);
+    const Vector<A> weight(corners.weight[i]);
     int32_t c = 0;
     for (; c + LANES<A> <= s.channels; c += LANES<A>) {
       const Vector<A> g = load(grad + c);
-      products += g * load(value + c);
-      store<A>(out + c, load(out + c) + corners.weight[i] * g);
+      products = at::vec::fmadd(g, load(value + c), products);
+      at::vec::fmadd(weight, g, load(out + c)).store(out + c);
     }
     for (; c < s.channels; ++c) {
       product[i] += grad[c] * value[c];
       out[c] += corners.weight[i] * grad[c];
     }
-    product[i] += sum<A>(products);
+    product[i] += sum(products);
   }
   window.add(token, s.window_size, derivative_x(product, y), derivative_y(product, x));
 }
@@ -332,20 +290,16 @@ void compute_logits(const AttentionArguments<A>& a, const Window& w, Workspace<A
 // Softmax of a row in place, but for the division: gives the sum, and the maximum that was subtracted.
 template <typename A>
 MMVIT_INLINE A exponentiate(A* row, int64_t keys, A& maximum) {
-  Vector<A> largest = load(row);
-  for (int64_t j = LANES<A>; j < keys; j += LANES<A>) {
-    const Vector<A> x = load(row + j);
-    largest = x > largest ? x : largest;
-  }
-  maximum = largest[0];
-  for (int i = 1; i < LANES<A>; ++i) maximum = largest[i] > maximum ? largest[i] : maximum;
-  Vector<A> total = {};
+  Vector<A> largest = load(row), total(0);
+  for (int64_t j = LANES<A>; j < keys; j += LANES<A>) largest = at::vec::maximum(largest, load(row + j));
+  maximum = at::vec::vec_reduce_all<A>(
+      [](const Vector<A>& a, const Vector<A>& b) { return at::vec::maximum(a, b); }, largest);
   for (int64_t j = 0; j < keys; j += LANES<A>) {
-    const Vector<A> x = exponential(load(row + j) - maximum);
-    store<A>(row + j, x);
-    total += x;
+    const Vector<A> x = (load(row + j) - Vector<A>(maximum)).exp();
+    x.store(row + j);
+    total = total + x;
   }
-  return sum<A>(total);
+  return sum(total);
 }
 
 template <typename A>
@@ -389,17 +343,17 @@ void attention_backward_window(const AttentionGradients<A>& a, const Window& w, 
       const int32_t token = w.query_token(n, s.window_size);
       const A lse = f.lse[lse_index<A>(s, w, token)];
       A *p = ws.logits + n * ws.keys, *g = ws.grad_logits + n * ws.keys, *bias = ws.grad_bias + token * ws.keys;
-      Vector<A> products = {};
+      Vector<A> products(0);
       for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
-        const Vector<A> probability = exponential(load(p + j) - lse);
-        store<A>(p + j, probability);
-        products += probability * load(g + j);
+        const Vector<A> probability = (load(p + j) - Vector<A>(lse)).exp();
+        probability.store(p + j);
+        products = at::vec::fmadd(probability, load(g + j), products);
       }
-      const A mean = sum<A>(products);  // of the gradient under the probabilities
+      const Vector<A> mean(sum(products));  // of the gradient under the probabilities
       for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
         const Vector<A> x = load(p + j) * (load(g + j) - mean);
-        store<A>(g + j, x);
-        store<A>(bias + j, load(bias + j) + x);
+        x.store(g + j);
+        (load(bias + j) + x).store(bias + j);
       }
     }
     for (A* sums : {ws.grad_q, ws.grad_k, ws.grad_v}) fill(sums, tokens * ws.channels, A(0));
@@ -446,5 +400,5 @@ CpuKernels<A> kernels() {
 template CpuKernels<float> kernels<float>();
 template CpuKernels<double> kernels<double>();
 
-}  // namespace MMVIT_CAPABILITY
+}  // namespace CPU_CAPABILITY
 }  // namespace mmvit

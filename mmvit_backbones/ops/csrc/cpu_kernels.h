@@ -55,8 +55,8 @@ struct CpuKernels {
 };
 
 // One per instruction set that cpu_kernels.cpp is compiled for.
-namespace generic { template <typename A> CpuKernels<A> kernels(); }
-namespace avx2 { template <typename A> CpuKernels<A> kernels(); }
-namespace avx512 { template <typename A> CpuKernels<A> kernels(); }
+namespace DEFAULT { template <typename A> CpuKernels<A> kernels(); }
+namespace AVX2 { template <typename A> CpuKernels<A> kernels(); }
+namespace AVX512 { template <typename A> CpuKernels<A> kernels(); }
 
 }  // namespace mmvit

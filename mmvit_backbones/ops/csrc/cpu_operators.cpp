@@ -19,10 +19,10 @@ const CpuKernels<A>& kernels() {
   static const CpuKernels<A> chosen = [] {
 #if defined(__x86_64__)
     const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return avx512::kernels<A>();
-    if (capability == "AVX2") return avx2::kernels<A>();
+    if (capability == "AVX512") return AVX512::kernels<A>();
+    if (capability == "AVX2") return AVX2::kernels<A>();
 #endif
-    return generic::kernels<A>();
+    return DEFAULT::kernels<A>();
   }();
   return chosen;
 }

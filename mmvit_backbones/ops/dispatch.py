@@ -7,7 +7,7 @@ to see a Triton kernel, is in ``triton/launch.py``.
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -84,7 +84,8 @@ def operator(name: str, formula: Callable, example: Callable, why_not: Callable 
     return run
 
 
-def differentiable(forward: Callable, backward: Callable, num_results: int = 1) -> Callable:
+def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
+                   shapes_of: Sequence[int] = ()) -> Callable:
     """Returns a function that launches kernels, and that autograd differentiates once.
 
     Args:
@@ -94,6 +95,8 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1) 
             for what has none. ``outputs`` are what ``forward`` returned; a result that nobody used has None in
             ``grads``.
         num_results (int): Number of results. Defaults to 1, which is returned without a tuple.
+        shapes_of (Sequence[int]): Positions of arguments of which ``backward`` gets the shape alone, so that they are
+            not saved. Defaults to none.
     """
 
     class Kernels(torch.autograd.Function):
@@ -104,6 +107,7 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1) 
 
         @staticmethod
         def setup_context(ctx, inputs, output):
+            inputs = [x.shape if i in shapes_of and x is not None else x for i, x in enumerate(inputs)]
             ctx.numbers = [None if torch.is_tensor(x) else x for x in inputs]
             ctx.save_for_backward(*(x if torch.is_tensor(x) else None for x in inputs), *output)
             ctx.mark_non_differentiable(*output[num_results:])

@@ -67,7 +67,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: 
 
 def backward(arguments: Sequence, outputs: Sequence[Tensor], grad: Tensor | None,
              grad_logits: Tensor | None) -> tuple[Tensor | None, ...]:
-    q, k, v, prev_logits, alpha, bias, mask = arguments
+    q, k, v, prev_logits, alpha, bias_shape, mask = arguments
     out, logits, lse = outputs
     grad = torch.zeros_like(out) if grad is None else grad
     grad_logits = None if grad_logits is None else grad_logits.contiguous()
@@ -75,14 +75,14 @@ def backward(arguments: Sequence, outputs: Sequence[Tensor], grad: Tensor | None
         q, k, v, prev_logits, alpha, mask, out, logits, lse, grad, grad_logits)
     grad_k, grad_v = kernels.residual_attention.grad_keys(
         q, k, v, alpha, mask, prev_logits is not None, logits, lse, grad, grad_logits)
-    grad_bias = None if bias is None else grad_logits.sum_to_size(bias.shape)
+    grad_bias = None if bias_shape is None else grad_logits.sum_to_size(bias_shape)
     if prev_logits is None:
         return grad_q, grad_k, grad_v, None, None, grad_bias
     grad_prev = (1 - alpha) * grad_logits.sum_to_size(prev_logits.shape)
     return grad_q, grad_k, grad_v, grad_prev, grad_alpha.sum().to(alpha.dtype), grad_bias
 
 
-run_kernels = differentiable(forward, backward, num_results=2)
+run_kernels = differentiable(forward, backward, num_results=2, shapes_of=[5])  # bias may be a whole map
 
 
 def on_triton(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,

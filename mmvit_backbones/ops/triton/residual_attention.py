@@ -124,12 +124,13 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
         block = attn * (dot(g, tl.trans(value), None, PRECISION) - row_sum[:, None])
         if HAS_NEXT:
             block += load_block(grad_next, m, 1, row, key, rows, keys, n, m).to(tl.float32)
-        store_block(grad_logits, m, 1, row, key, rows, keys, n, m, block)
         if HAS_PREV:
             before = load_block(prev, prev_n, prev_m, row, key, rows, keys, n, m).to(tl.float32)
             for_prev += tl.sum(block * before, 1)
+        block = block.to(grad_logits.dtype.element_ty)
+        store_block(grad_logits, m, 1, row, key, rows, keys, n, m, block)
         k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
-        result = dot(block.to(k_block.dtype), k_block, result, PRECISION)
+        result = dot(block, k_block, result, PRECISION)
     result *= scale
     if HAS_PREV:
         query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)

@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream test-exports chaos fuzz lint docs tutorials clean
+.PHONY: help setup demo test test-quick test-upstream test-matrix test-oldest test-exports chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test-quick: setup  ## run the tests that take seconds
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py
 	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
+
+test-matrix:  ## test in the oldest, a middle and the newest environment, each in its own .venv-*; ENVIRONMENTS, WITH_MMDET=1
+	$(PYTHON) tools/dev/test_matrix.py --write $(ENVIRONMENTS)
+
+test-oldest:  ## of these the oldest alone, where there is a Python 3.10
+	$(PYTHON) tools/dev/test_matrix.py oldest
 
 test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in tests, one of each kind
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file
@@ -57,4 +63,4 @@ tutorials: setup .venv-docs/stamp  ## run the notebooks that the documentation s
 	touch $@
 
 clean:  ## remove environments, the site and build folders; compiled wheels stay in the user's cache
-	rm -rf .venv .venv-docs .venv-upstream site build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* site build dist *.egg-info .pytest_cache .ruff_cache

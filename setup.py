@@ -78,10 +78,10 @@ def builds_operators() -> bool:
 
 
 # mmengine and its fork install the same files, and no extra of pip can take a base requirement back.
-MMENGINES = {'forks': 'onedl-mmengine>=0.10.8', 'upstream': 'mmengine>=0.10'}
+MMENGINES = {'forks': 'onedl-mmengine>=0.10.12', 'upstream': 'mmengine>=0.10.7'}  # as seen by `make test-matrix`
 openmmlab = os.environ.get('MMVIT_OPENMMLAB', 'forks')
 if openmmlab not in MMENGINES:
     raise SystemExit(f'MMVIT_OPENMMLAB must be one of {sorted(MMENGINES)}, got {openmmlab!r}')
 
 setup(cmdclass={'build_py': BuildPyWithMim, 'bdist_wheel': Wheel}, distclass=DistributionWithOperators,
-      install_requires=['torch>=2.0', MMENGINES[openmmlab]])
+      install_requires=['torch>=2.1.2', MMENGINES[openmmlab]])

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbones.refiner_vit import Refiner
+from .utils import versions
 
 # Elements of the refiner's wide maps at a time: what stays in the caches of a CPU.
 CHUNK_ELEMENTS = 2**19
@@ -68,7 +69,7 @@ def with_class(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
 def is_fast_in_onednn(x: Tensor) -> bool:
     """Not in a graph, which is to hold the formula, nor under autocast, where oneDNN serves anyway."""
     return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0 and x.ndim > 1
-            and not torch.compiler.is_compiling() and not torch.is_autocast_enabled('cpu'))
+            and not versions.is_compiling() and not versions.is_autocast_enabled('cpu'))
 
 
 class OneDNNLinear(nn.Linear):

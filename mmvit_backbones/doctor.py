@@ -1,16 +1,28 @@
 """``python -m mmvit_backbones.doctor``: checks frameworks and operator dispatch."""
 import platform
+import re
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 
 import torch
 
 from .ops import dispatch, library
-from .utils.installation import PROVIDERS
+from .utils.installation import PROVIDERS, check_distributions
 from .version import __version__
 
+# What an import says in environments of versions that don't fit together, and the command that cures it.
+CURES = {
+    r'MMCV==\S+ is used but incompatible':
+        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2', the last that mmdet takes",
+    r"No module named 'pkg_resources'": "pip install 'setuptools<81'",
+    r"No module named 'mmcv\._ext'":
+        'pip uninstall mmcv-lite, then pip install --no-build-isolation --no-cache-dir mmcv with MMCV_WITH_OPS=1',
+    r'Numpy is not available|compiled using NumPy 1\.x|numpy\.core\.multiarray failed to import':
+        "pip install 'numpy<2'",
+    r'undefined symbol': 'build mmcv again for this torch: pip install --no-build-isolation --no-cache-dir mmcv',
+}
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
 
@@ -26,8 +38,28 @@ def describe_host(package: str) -> str:
             import_module('mmcv.ops' if package == 'mmcv' else package)
     except Exception as error:  # anything may go wrong in a broken environment
         reason = str(error).strip().split('\n')[0]
-        return f'{title}: cannot be imported, {type(error).__name__}: {reason}; see docs/troubleshooting.md'
+        return f'{title}: cannot be imported, {type(error).__name__}: {reason}; {cure(str(error))}'
     return f'{title}: runs'
+
+
+def cure(message: str) -> str:
+    """Returns what to do about a message of :data:`CURES`, else where to read."""
+    return next((f'cure: {command}' for pattern, command in CURES.items() if re.search(pattern, message)),
+                'see docs/troubleshooting.md')
+
+
+def describe_environment() -> list[str]:
+    """Returns what is wrong with the environment as a whole: NumPy and torch, originals and forks of OpenMMLab."""
+    found = []
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError as error:  # torch before 2.3 was compiled for NumPy 1
+        found.append(f'torch {torch.__version__} and NumPy {version("numpy")}: {error}; {cure(str(error))}')
+    try:
+        check_distributions()
+    except ImportError as error:
+        found.append(str(error))
+    return found
 
 
 def describe() -> list[str]:
@@ -35,6 +67,7 @@ def describe() -> list[str]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     lines = [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
+        *describe_environment(),
         *map(describe_host, EXTRAS),
         'varied-size windows, plain PyTorch: runs everywhere',
     ]

@@ -10,10 +10,13 @@ from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
 import mmvit_backbones  # noqa: F401  registers the networks
+from mmvit_backbones.utils import versions
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout
 # For every base of a framework that a config names, MMEngine reads all metafiles of the framework.
 utils.load = cache(utils.load)
+needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='older PyTorch computes no float16 on CPUs')
+HALF_DTYPES = [pytest.param(torch.float16, marks=needs_half), torch.bfloat16]
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 

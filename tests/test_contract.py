@@ -3,10 +3,21 @@ import copy
 
 import pytest
 import torch
-from helpers import each_network, fresh_model, gradients, images, relative_error, shared_model, without_dropout
+from helpers import (
+    HALF_DTYPES,
+    each_network,
+    fresh_model,
+    gradients,
+    images,
+    relative_error,
+    shared_model,
+    without_dropout,
+)
 from tiny_configs import SAVED_MB, TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvit_backbones.ops import library
+from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -75,6 +86,10 @@ def saved_bytes(network: str, x: torch.Tensor, **arguments) -> int:
 
 @each_network
 def test_saved_bytes_stay_in_their_budget(network):
+    if 'VSA' in network and library.MISSING['cpp']:
+        pytest.skip('without the C++ operator, windows are saved that it computes again')
+    if versions.is_older('2.4'):
+        pytest.skip('older PyTorch saves more')
     saved = saved_bytes(network, images(130, 190, batch=1), drop_path_rate=0.1)
     assert saved < 1.05e6 * SAVED_MB[network]  # 5 % more are an error
 
@@ -163,7 +178,7 @@ def test_memory_layouts(network):
             assert relative_error(a, b) < 1e-4
 
 
-@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float64, *HALF_DTYPES], ids=str)
 @each_network
 @torch.no_grad()
 def test_dtypes(network, dtype):
@@ -173,7 +188,7 @@ def test_dtypes(network, dtype):
         assert actual.dtype == dtype and relative_error(actual, expected) < tolerance
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', HALF_DTYPES, ids=str)
 @each_network
 @torch.no_grad()
 def test_autocast(network, dtype):
@@ -184,7 +199,7 @@ def test_autocast(network, dtype):
         assert relative_error(actual, expected) < (2e-2 if dtype == torch.float16 else 1e-1)
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', HALF_DTYPES, ids=str)
 @each_network
 def test_autocast_trains(network, dtype):
     """Steps towards a random target reduce the loss of a batch; AdamW, as everywhere."""

@@ -4,7 +4,14 @@ import sys
 import pytest
 import torch
 
-from mmvit_backbones.doctor import describe, describe_check, describe_host, describe_triton
+from mmvit_backbones.doctor import (
+    cure,
+    describe,
+    describe_check,
+    describe_environment,
+    describe_host,
+    describe_triton,
+)
 from mmvit_backbones.ops import dispatch
 from mmvit_backbones.utils import installation
 
@@ -36,3 +43,18 @@ def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
     line = describe_check('gate', gpu)
     assert 'float32 Triton, float16 plain PyTorch, since its kernels deviate by 1.0e+00' in line
     assert line.endswith('bfloat16 Triton')
+
+
+@pytest.mark.parametrize('message, command', [
+    ('MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.', 'mmcv>=2.1,<2.2'),
+    ("No module named 'pkg_resources'", 'setuptools<81'),
+    ("No module named 'mmcv._ext'", 'MMCV_WITH_OPS=1'),
+    ('Numpy is not available', 'numpy<2'),
+    ('mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10', '--no-cache-dir mmcv'),
+])
+def test_versions_that_do_not_fit_are_told_with_the_cure(message, command):
+    assert command in cure(message)
+
+
+def test_nothing_is_wrong_with_this_environment():
+    assert not describe_environment()

@@ -85,7 +85,7 @@ def test_installs_where_the_build_has_no_torch(tmp_path):
 def test_wheel_requires_only_torch_and_mmengine(wheel):
     metadata, = (name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
     required = Parser().parsestr(wheel.read(metadata).decode()).get_all('Requires-Dist')
-    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.0', 'onedl-mmengine>=0.10.8']
+    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.1.2', 'onedl-mmengine>=0.10.12']
 
 
 def install_metadata(folder, *names):

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..utils import versions
+
 
 class Backbone(BaseModule):
     """Base of the networks: arguments, output norms, freezing and recomputation of blocks.
@@ -193,7 +195,7 @@ class Backbone(BaseModule):
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(*args)
         # torch.compile takes no context managers here.
-        context = {} if torch.compiler.is_compiling() else {
+        context = {} if versions.is_compiling() else {
             'context_fn': lambda: (nullcontext(), without_tracking(block))}
         return checkpoint(block, *args, use_reentrant=False, **context)
 

@@ -18,6 +18,7 @@ from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_norma
 from ..layers.position_bias import resize_wrapped_table
 from ..layers.resize import interpolate, resize_on_load
 from ..ops.window import crop, relative_position_index
+from ..utils import versions
 from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
@@ -44,8 +45,8 @@ class ThreeConvEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv1(images).permute(0, 2, 3, 1)
-        x = convolve(self.conv2, F.gelu(self.norm1(x)))
-        return convolve(self.conv3, F.gelu(self.norm2(x)))
+        x = convolve(self.conv2, versions.gelu(self.norm1(x)))
+        return convolve(self.conv3, versions.gelu(self.norm2(x)))
 
 
 class OneConvEmbed(nn.Module):
@@ -157,7 +158,7 @@ class Attention(nn.Module):
         attn_mask = None
         if mask is not None:  # a query that sees nothing takes the mean of all values
             q = q * mask.sees
-            attn_mask = (self.position_bias() * mask.sees + mask.mask).flatten(0, 1)[None]
+            attn_mask = (self.position_bias() * mask.sees + mask.mask).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
         x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
@@ -197,7 +198,7 @@ class Projection(nn.Module):
         self.conv = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.conv, F.gelu(self.norm(x)))
+        return convolve(self.conv, versions.gelu(self.norm(x)))
 
 
 class Stage(nn.Module):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.window import pad_to_multiple
+from ..utils import versions
 from .block import Mlp
 from .drop_path import DropPath
 
@@ -37,7 +38,7 @@ class PyramidReduction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, out_channels)``."""
         x = x.permute(0, 3, 1, 2)
-        return F.gelu(torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1))
+        return versions.gelu(torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1))
 
 
 class ConvBranch(nn.Module):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ..utils import versions
 from . import library
 from .precision import without_autocast
 
@@ -75,7 +76,7 @@ def operator(name: str, formula: Callable, example: Callable, why_not: Callable 
             if reason(backend, arguments) is None and (
                     x.is_meta or backend == 'cpp' or why_not_trusted(name, backend, x.device, x.dtype) is None):
                 return backend
-        if candidates and candidates[0] in library.MISSING and not torch.compiler.is_compiling():
+        if candidates and candidates[0] in library.MISSING and not versions.is_compiling():
             log_missing(name, candidates[0])
         return 'reference'
 
@@ -155,7 +156,7 @@ def order(x: Tensor) -> list[str]:
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
     """Whether a program is exported. Inlined into a graph, ``torch.compiler.is_exporting`` would always agree."""
-    return torch.compiler.is_exporting()
+    return versions.is_exporting()
 
 
 def why_not_backend(backend: str, x: Tensor) -> str | None:
@@ -172,8 +173,8 @@ def why_not_triton(x: Tensor) -> str | None:
     """Why Triton can't run on such a tensor, or None if it can."""
     if triton is None:
         return 'Triton is not installed'
-    if not hasattr(torch.library, 'triton_op'):
-        return f'torch {torch.__version__} has no torch.library.triton_op'
+    if reason := versions.why_not("Triton's operators"):
+        return reason
     if not (x.is_cuda or x.is_meta or INTERPRETED):
         return f'it needs tensors on a GPU, got {x.device}'
     return None if x.dtype in TOLERANCES else f'it has no kernels for {x.dtype}'

@@ -4,6 +4,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from ..utils import versions
+
 
 def at_least_float32(x: Tensor) -> torch.dtype:
     """The tensor's dtype, or float32 for one of 16 bits."""
@@ -18,5 +20,5 @@ def without_autocast(device_type: str) -> AbstractContextManager:
 def product_dtype(x: Tensor) -> torch.dtype:
     """Dtype of what a linear layer makes of ``x``."""
     device = x.device.type
-    autocast = device != 'meta' and torch.is_autocast_enabled(device)
-    return torch.get_autocast_dtype(device) if autocast else x.dtype
+    autocast = device != 'meta' and versions.is_autocast_enabled(device)
+    return versions.get_autocast_dtype(device) if autocast else x.dtype

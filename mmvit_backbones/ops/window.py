@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import versions
+
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)``, right and bottom, to multiples of ``multiple``."""
@@ -24,7 +26,7 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
 
 def needs_padding(*amounts: int) -> bool:
     """Whether any amount is not 0; in a compiled graph always, as one graph serves all sizes."""
-    return torch.compiler.is_compiling() or any(amounts)
+    return versions.is_compiling() or any(amounts)
 
 
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,9 +13,14 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import save_checkpoint
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
+
+from ..utils import versions
+
+versions.require('sharded training (FSDP2)')
+
+from torch.distributed.fsdp import fully_shard  # noqa: E402
+from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: E402
 
 
 @STRATEGIES.register_module()

@@ -1,21 +1,17 @@
-"""Differences between versions of PyTorch, from 2.1 to the newest; imports nothing of this package."""
+"""Differences between versions of PyTorch, from 2.1 to the newest; imports no other room."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree
 
+from ..errors import UsageError
+
 # Features, and the version of PyTorch that brought what they are made of.
 NEEDS = {
-    'export to ONNX': '2.6',
-    'export by torch.export or AOTInductor': '2.8',
-    'sharded training (FSDP2)': '2.6',
-    'resuming a training exactly': '2.5',
-    'torch.compile for images of any size': '2.6',
+    'export': '2.8',  # torch.export.pt2_archive
+    'sharded training (FSDP2)': '2.7',
+    "Triton's operators": '2.6',  # torch.library.triton_op
 }
-
-
-class TooOldError(RuntimeError):
-    """A feature needs a newer PyTorch than the one that is installed."""
 
 
 def is_older(version: str) -> bool:
@@ -23,10 +19,16 @@ def is_older(version: str) -> bool:
     return torch.__version__ < version
 
 
+def why_not(feature: str) -> str | None:
+    """Returns why the installed PyTorch lacks a feature of :data:`NEEDS`, or None."""
+    needed = NEEDS[feature]
+    return f'{feature} needs PyTorch {needed} or newer, this is {torch.__version__}' if is_older(needed) else None
+
+
 def require(feature: str) -> None:
-    """Raises TooOldError if the installed PyTorch lacks a feature of :data:`NEEDS`."""
-    if is_older(NEEDS[feature]):
-        raise TooOldError(f'{feature} needs PyTorch {NEEDS[feature]} or newer, this is {torch.__version__}')
+    """Raises UsageError if the installed PyTorch is too old for a feature of :data:`NEEDS`."""
+    if reason := why_not(feature):
+        raise UsageError(reason)
 
 
 # torch.compile knows it by identity: it is not wrapped.
@@ -50,12 +52,13 @@ else:  # before 2.4, CPUs have functions of their own, and other devices share t
         return torch.get_autocast_cpu_dtype() if device_type == 'cpu' else torch.get_autocast_gpu_dtype()
 
 
-def gelu(x: Tensor) -> Tensor:
-    """Returns ``F.gelu(x)``.
+if is_older('2.4'):
 
-    On CPUs, the backward pass of PyTorch 2.1 reads a gradient as if it was contiguous, whatever its strides.
-    """
-    y = F.gelu(x)
-    if y.requires_grad and is_older('2.4'):
-        y.register_hook(Tensor.contiguous)
-    return y
+    def gelu(x: Tensor) -> Tensor:
+        """Returns ``F.gelu(x)``, whose backward pass on CPUs here reads every gradient as if it was contiguous."""
+        y = F.gelu(x)
+        if y.requires_grad:
+            y.register_hook(Tensor.contiguous)
+        return y
+else:
+    gelu = F.gelu

@@ -4,10 +4,13 @@ import runpy
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 
 import psutil
 import pytest
 from helpers import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 
 @pytest.fixture
@@ -84,3 +87,26 @@ setup_env['main']()
             process.kill()
     assert errors == 'setup: interrupted; the next call continues from here\n'
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+def test_a_pin_that_this_python_cannot_have_is_told(checkout):
+    setup_env = runpy.run_path(str(checkout / 'tools/dev/setup_env.py'))
+    message = ('ERROR: Ignored the following versions that require a different python version: 4.1.1 Requires-Python '
+               '>=3.11.5\nERROR: No matching distribution found for soupsieve==4.1.1')
+    assert 'this Python cannot have a pinned version' in setup_env['advise'](message, 1)
+
+
+@pytest.mark.parametrize('python', ['3.10.0', '3.11.0', '3.12.0', '3.13.0'])
+def test_a_python_can_have_every_pin(python):
+    """As far as the pins are installed here, whose metadata name the Pythons that they work with."""
+    installed = {(d.metadata['Name'].lower().replace('_', '-'), d.version): d.metadata['Requires-Python'] for d in
+                 distributions()}
+    environment = dict(python_version=python.rpartition('.')[0], python_full_version=python)
+    narrower = {'oldest', 'oldest-mmdet', 'middle', 'newest', *(['docs'] if python.startswith('3.10') else [])}
+    for file in (file for file in ROOT.glob('requirements/*.txt') if file.stem not in narrower):
+        for line in file.read_text().splitlines():
+            pin = Requirement(line.split('#')[0]) if line.split('#')[0].strip() else None
+            if pin is None or pin.marker and not pin.marker.evaluate(environment):
+                continue
+            needed = installed.get((pin.name.lower().replace('_', '-'), str(pin.specifier).lstrip('=')))
+            assert not needed or python in SpecifierSet(needed), line

@@ -75,6 +75,12 @@ class SetupError(Exception):
     """An error of the setup, shown to the user."""
 
 
+def use(folder):
+    """Lets all that follows work in another environment."""
+    global VENV, PYTHON, LOG
+    VENV, PYTHON, LOG = folder, folder / 'bin' / 'python', folder / 'setup.log'
+
+
 def read_pins(file):
     """Returns {package: version} of a requirements file; of several pins of a package, that for the newest Python."""
     lines = (re.split('[#;]', line)[0].strip() for line in reversed(file.read_text().splitlines()))
@@ -128,13 +134,13 @@ def advise(text, code):
     return next((f'{advice}; ' for pattern, advice in ADVICE.items() if re.search(pattern, text)), '')
 
 
-def run(*command, **env):
+def run(*command, cwd=None, **env):
     """Runs a command with output to the log and regular progress messages; prints the log's end if it fails."""
     start = time.monotonic()
     with LOG.open('a') as log:
         begin = log.tell()
         print('$', *command, file=log, flush=True)
-        process = subprocess.Popen([str(part) for part in command], cwd=VENV, env={**os.environ, **env},
+        process = subprocess.Popen([str(part) for part in command], cwd=cwd or VENV, env={**os.environ, **env},
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                    start_new_session=True)
         while True:
@@ -168,19 +174,20 @@ def output(*command):
                           universal_newlines=True).stdout
 
 
-def find_python():
+def find_python(versions=PYTHON_VERSIONS):
     """Returns a Python that can create environments, and its version, preferring that of an existing environment."""
     probe = ('import sys, venv, ensurepip; '
              'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
-    for name in (PYTHON, sys.executable, *(f'python{version}' for version in PYTHON_VERSIONS[1:]), 'python3.10'):
+    by_pyenv = (Path.home() / '.pyenv' / 'versions').glob('3.*/bin/python')
+    for name in (PYTHON, sys.executable, *(f'python{version}' for version in versions), *sorted(by_pyenv)):
         try:
             version, executable = output(name, '-c', probe).strip().split(' ', 1)
         except (OSError, subprocess.CalledProcessError):
             continue
-        if version in PYTHON_VERSIONS:
+        if version in versions:
             return executable, version
     raise SetupError(
-        f'Python {", ".join(PYTHON_VERSIONS[:-1])} or {PYTHON_VERSIONS[-1]} with the modules venv and ensurepip was '
+        f'Python {" or ".join(versions)} with the modules venv and ensurepip was '
         f'not found (this is {platform.python_version()}); install one (Debian, Ubuntu: apt install python3.11-venv '
         'python3.11-dev) and, if it is not on PATH, name it: make setup PYTHON=/path/to/python3.11')
 
@@ -207,7 +214,7 @@ def check_distributions():
         raise SetupError(f'{VENV}: {error}') from None
 
 
-def create_venv(python):
+def create_venv(python, requirements=BUILD):
     """Creates an environment, unless that of an earlier, perhaps interrupted call works."""
     try:
         output(PYTHON, '-m', 'pip', '--version')
@@ -215,7 +222,7 @@ def create_venv(python):
         shutil.rmtree(VENV, ignore_errors=True)
         VENV.mkdir()
         run(python, '-m', 'venv', VENV)
-    install('--requirement', BUILD)
+    install('--requirement', requirements)
 
 
 def choose_device():

@@ -1,0 +1,29 @@
+"""What differs between versions of PyTorch: functions do the same in all, and a feature that is missing says so."""
+import pytest
+import torch
+from helpers import relative_error
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils import versions
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_gelu_with_a_permuted_gradient(dtype):
+    """As a convolution gives it back to a layer that works on channels-last maps."""
+    x, weight = torch.randn(2, 4, 6, 32, dtype=dtype), torch.randn(2, 32, 4, 6, dtype=dtype).permute(0, 2, 3, 1)
+    leaf, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    versions.gelu(leaf).backward(weight)
+    torch.nn.functional.gelu(exact).backward(weight.double().contiguous())
+    assert relative_error(leaf.grad, exact.grad) < (1e-5 if dtype == torch.float32 else 1e-2)
+
+
+def test_autocast_of_a_device():
+    assert not versions.is_autocast_enabled('cpu')
+    with torch.autocast('cpu', torch.bfloat16):
+        assert versions.is_autocast_enabled('cpu') and versions.get_autocast_dtype('cpu') == torch.bfloat16
+
+
+def test_a_feature_names_the_version_that_it_needs(monkeypatch):
+    monkeypatch.setitem(versions.NEEDS, 'export', '99.1')
+    with pytest.raises(UsageError, match=f'export needs PyTorch 99.1 or newer, this is {torch.__version__[:3]}'):
+        versions.require('export')

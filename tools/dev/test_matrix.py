@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Sets up and tests the package in the environments that people have: ``make test-matrix``.
+
+The pins of an environment are in ``requirements/``, its folder is ``.venv-NAME``. An sdist of this checkout is built,
+from it a wheel, which is installed and tested.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+
+import setup_env
+from setup_env import ROOT, SetupError, minutes, say
+
+PYTHONS = {'oldest': '3.10', 'middle': '3.12', 'newest': '3.13'}
+TESTS = ('tests/test_contract.py', 'tests/test_contract_modules.py', 'tests/test_goldens.py', 'tests/zoo/test_files.py',
+         'tests/zoo/test_archive.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py',
+         'tests/zoo/test_published.py', 'tests/training/test_step.py')
+SHOWN = {'torch': ['torch'], 'NumPy': ['numpy'], 'MMEngine': ['mmengine', 'onedl-mmengine'],
+         'mmcv': ['mmcv', 'mmcv-lite'], 'mmpretrain': ['mmpretrain', 'onedl-mmpretrain']}
+PAGE = ROOT / 'docs' / 'upstream.md'
+HEADER = ['environment', 'Python', *SHOWN, 'passed', 'skipped', 'failed', 'set up, tests']
+# With WITH_MMDET=1, in the oldest environment, whose mmcv then has operators.
+DETECTION = ROOT / 'requirements' / 'oldest-mmdet.txt'
+TRAININGS = {
+    'mmdet': ['configs/demo/mask_rcnn_reswin_t.py', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=2',
+              'train_dataloader.batch_size=1', 'val_dataloader.dataset.indices=2'],
+    'mmseg': ['configs/demo/upernet_reswin_t.py', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2'],
+}
+
+
+def set_up(name: str) -> str | None:
+    """Makes the environment of a name; returns why it cannot be, or None."""
+    pins = ROOT / 'requirements' / f'{name}.txt'
+    setup_env.use(ROOT / f'.venv-{name}')
+    stamp = setup_env.VENV / 'setup.stamp'
+    if stamp.exists() and stamp.read_bytes() == pins.read_bytes():
+        return None
+    try:
+        python, _ = setup_env.find_python([PYTHONS[name]])
+    except SetupError as error:
+        return str(error)
+    setup_env.create_venv(python, pins)
+    stamp.write_bytes(pins.read_bytes())
+    return None
+
+
+def install_package(name: str) -> None:
+    """As pip does it without an index: a wheel of the sdist of this checkout; torch stays as it is."""
+    kind = 'forks' if 'onedl-mmengine' in setup_env.read_pins(ROOT / 'requirements' / f'{name}.txt') else 'upstream'
+    env = dict(MMVIT_OPENMMLAB=kind, MMVIT_BUILD_OPS=os.environ.get('MMVIT_BUILD_OPS', '0'), PIP_NO_INDEX='1')
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, 'source')
+        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns('.venv*', '.git', '*.so', 'build', 'work_dirs',
+                                                                    '__pycache__', '*.egg-info'))
+        build = 'import setuptools.build_meta as b, sys; b.build_sdist(sys.argv[1])'
+        setup_env.run(setup_env.PYTHON, '-c', build, folder, cwd=source, **env)
+        sdist, = Path(folder).glob('*.tar.gz')
+        setup_env.pip('wheel', '--no-build-isolation', '--no-deps', '--wheel-dir', folder, sdist, **env)
+        wheel, = Path(folder).glob('*.whl')
+        setup_env.pip('install', '--no-deps', '--force-reinstall', wheel, **env)
+    check = subprocess.run([setup_env.PYTHON, '-m', 'pip', 'check'], capture_output=True, text=True).stdout
+    missing = [line for line in check.splitlines() if line.startswith('mmvit')]
+    if missing:
+        raise SetupError(f'{setup_env.VENV}: {"; ".join(missing)}')
+
+
+def run_tests() -> dict[str, int]:
+    """Returns how many tests passed, were skipped and failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Not `python -m pytest`, which would import the package of the checkout.
+        command = [setup_env.VENV / 'bin' / 'pytest', '-q', '-m', 'not slow', f'--junitxml={folder}/results.xml',
+                   f'--numprocesses={os.environ.get("JOBS", "2")}', *TESTS]
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
+        done = subprocess.run([str(part) for part in command], cwd=ROOT, env=env)
+        if done.returncode > 1:
+            raise SetupError(f'{setup_env.VENV}: pytest ended with {done.returncode}')
+        suite = xml.etree.ElementTree.parse(f'{folder}/results.xml').getroot().find('testsuite')
+    count = {key: int(suite.get(key)) for key in ('tests', 'skipped', 'failures', 'errors')}
+    failed = count['failures'] + count['errors']
+    return dict(passed=count['tests'] - count['skipped'] - failed, skipped=count['skipped'], failed=failed)
+
+
+def versions() -> list[str]:
+    """Versions of Python and of the packages of the table; a dash for what is not installed."""
+    program = ('import json, platform; from importlib.metadata import distributions; '
+               'print(json.dumps([platform.python_version(), '
+               '{d.metadata["Name"].lower(): d.version for d in distributions()}]))')
+    python, installed = json.loads(setup_env.output(setup_env.PYTHON, '-c', program))
+    found = [[f'{name} {installed[name]}' if len(names) > 1 else installed[name] for name in names
+              if name in installed] for names in SHOWN.values()]
+    return [python, *(names[0] if names else '–' for names in found)]
+
+
+def train_detectors() -> None:
+    """Compiles mmcv once, and trains with the scripts of mmdetection and mmsegmentation for two iterations."""
+    cache, torch = setup_env.choose_cache(), setup_env.read_pins(ROOT / 'requirements' / 'oldest.txt')['torch']
+    python = PYTHONS['oldest'].replace('.', '')
+    folder = cache / f'mmcv-2.1.0-torch{torch}-cp{python}-{setup_env.platform.machine()}-cpu'
+    setup_env.install('setuptools==69.5.1', 'ninja')  # torch 2.1 imports what setuptools 70 dropped when it compiles
+    wheel, = setup_env.provide_wheels(
+        {'mmcv==2.1.0': folder}, lambda requirement, folder: setup_env.build_mmcv(requirement, folder, 'cpu'),
+        'about 4 minutes on 2 cores')
+    setup_env.pip('uninstall', '--yes', 'mmcv-lite')
+    setup_env.install(wheel, '--requirement', DETECTION)
+    site, = setup_env.VENV.glob('lib/python3*/site-packages')
+    for framework, (config, *options) in TRAININGS.items():
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            setup_env.run(setup_env.PYTHON, site / framework / '.mim/tools/train.py', config, '--work-dir', folder,
+                          '--cfg-options', *options, cwd=ROOT, OMP_NUM_THREADS='1')
+        say(f'{framework}: {config} trained and evaluated in {minutes(time.monotonic() - start)}')
+
+
+def write_table(rows: dict[str, list]) -> None:
+    """Writes the rows into the page, in the place of earlier ones of the same environments."""
+    before, start, rest = PAGE.read_text().partition('<!-- matrix -->\n')
+    table, end, after = rest.partition('<!-- end of matrix -->')
+    known = {line.split('|')[1].strip(): line for line in table.splitlines()[2:]}
+    known.update({name: f'| {" | ".join(map(str, row))} |' for name, row in rows.items()})
+    rows = [known[name] for name in PYTHONS if name in known]
+    lines = [f'| {" | ".join(HEADER)} |', '|---' * len(HEADER) + '|', *rows]
+    PAGE.write_text(before + start + '\n'.join(lines) + '\n' + end + after)
+
+
+def test(name: str) -> list | None:
+    start = time.monotonic()
+    reason = set_up(name)
+    if reason:
+        say(f'{name}: skipped, {reason}')
+        return None
+    install_package(name)
+    ready = time.monotonic()
+    counts = run_tests()
+    row = [name, *versions(), *counts.values(), f'{minutes(ready - start)}, {minutes(time.monotonic() - ready)}']
+    say(' | '.join(map(str, row)))
+    if name == 'oldest' and os.environ.get('WITH_MMDET') == '1':
+        train_detectors()
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Set up and test the package in several environments.')
+    parser.add_argument('environments', nargs='*', metavar='ENVIRONMENT', help=f'of {", ".join(PYTHONS)}; all if none')
+    parser.add_argument('--write', action='store_true', help='write what was seen into docs/upstream.md')
+    arguments = parser.parse_args()
+    unknown = set(arguments.environments) - PYTHONS.keys()
+    if unknown:
+        parser.error(f'unknown environments {sorted(unknown)}; there are {", ".join(PYTHONS)}')
+    try:
+        rows = {name: test(name) for name in arguments.environments or PYTHONS}
+    except (SetupError, OSError) as error:
+        sys.exit(f'test-matrix: {error}')
+    rows = {name: row for name, row in rows.items() if row}
+    if arguments.write:
+        write_table(rows)
+    failed = [name for name, row in rows.items() if row[HEADER.index('failed')]]
+    if failed:
+        sys.exit(f'test-matrix: tests failed in {", ".join(failed)}')
+
+
+if __name__ == '__main__':
+    main()

@@ -65,6 +65,8 @@ def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     if logits.shape[1:3] == (num_windows, num_heads):
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
+    if not needs_padding(logits.shape[1] % count):
+        return logits[:, ::logits.shape[1] // count].unflatten(1, (num_windows, num_heads))
     index = torch.arange(count, device=logits.device) * logits.shape[1] // count
     return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
 

@@ -66,7 +66,7 @@ def reference_model(network: str) -> torch.nn.Module:
 
 @cache
 def bfloat16_is_right() -> bool:
-    """Returns whether PyTorch's own layers stay finite on maps one column wide: those of 2.11 don't on CPUs with AMX."""
+    """Returns whether PyTorch's own layers stay finite on narrow maps: those of 2.11 don't on CPUs with AMX."""
     conv, norm = torch.nn.Conv2d(3, 16, 7, 4, padding=3), torch.nn.LayerNorm(16)
     with torch.autocast('cpu', torch.bfloat16):
         maps = [norm(conv(torch.randn(3, 3, 74, 1)).permute(0, 2, 3, 1)) for _ in range(20)]

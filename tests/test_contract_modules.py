@@ -79,6 +79,7 @@ def test_dynamic_quantization(network):
     model, x = fresh_model(network).eval(), images(70, 90)
     with warnings.catch_warnings():  # deprecated in favor of torchao, but still what many deploy with
         warnings.filterwarnings('ignore', 'torch.ao.quantization is deprecated', DeprecationWarning)
+        warnings.filterwarnings('ignore', 'torch.quantize_per_tensor', UserWarning)
         quantized = quantization.quantize_dynamic(model, {nn.Linear})
     assert not linear_layers(quantized)
     assert 0 < largest_error(quantized(x), model(x)) < 0.1

@@ -64,13 +64,22 @@ def reference_model(network: str) -> torch.nn.Module:
     return copy.deepcopy(shared_model(network)).double()
 
 
+@cache
+def bfloat16_is_right() -> bool:
+    """Returns whether PyTorch's own layers stay finite on narrow maps: those of 2.11 don't on CPUs with AMX."""
+    conv, norm = torch.nn.Conv2d(3, 16, 7, 4, padding=3), torch.nn.LayerNorm(16)
+    with torch.autocast('cpu', torch.bfloat16):
+        maps = [norm(conv(torch.randn(3, 3, 74, 1)).permute(0, 2, 3, 1)) for _ in range(20)]
+    return all(x.isfinite().all() for x in maps)
+
+
 @pytest.mark.slow
 @each_network
 @torch.no_grad()
 def test_network_agrees_with_itself_in_float64(network):
     for source in cases(network, 4):
         images = random_images(source)
-        half = source.choice([False, False, True])
+        half = source.choice([False, False, True]) and bfloat16_is_right()
         with torch.autocast('cpu', torch.bfloat16, enabled=half):
             maps = shared_model(network)(images)
         for got, expected in zip(maps, reference_model(network)(images.double()), strict=True):
@@ -84,7 +93,7 @@ def test_network_agrees_with_itself_in_float64(network):
 
 WORDS = ['', '-1', '0', 'nan', '1e99', 'ünïcode', 'a.b.c=1', '=', '[1,', '../..', '/proc/self/mem', 'no such thing']
 TOOLS = sorted(str(path.relative_to(ROOT / 'tools')) for path in (ROOT / 'tools').rglob('*.py')
-               if path.name not in ('setup_env.py', 'demo.py', 'make_metafiles.py', 'draw_network.py',
+               if path.name not in ('setup_env.py', 'test_matrix.py', 'demo.py', 'make_metafiles.py', 'draw_network.py',
                                     'notebook_pages.py', 'run_tutorials.py', 'drawing.py', 'runtimes.py', 'launch.py'))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_wrapped_table
 from ..layers.resize import interpolate, resize_on_load
-from ..ops.window import crop, relative_position_index
+from ..ops.window import crop, needs_padding, relative_position_index
 from ..utils import versions
 from .base import Backbone, pyramid
 
@@ -85,8 +85,8 @@ class RegionEmbed(nn.Module):
 
 def region_partition(local: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
     """Pads a map with zeros, right and bottom, to a grid of windows: ``(B, H, W, C)`` to ``(B, windows, w * w, C)``."""
-    height, width = (count * window_size for count in grid)
-    local = F.pad(local, (0, 0, 0, width - local.shape[2], 0, height - local.shape[1]))
+    bottom, right = (count * window_size - length for count, length in zip(grid, local.shape[1:3]))
+    local = F.pad(local, (0, 0, 0, right, 0, bottom)) if needs_padding(bottom, right) else local
     local = local.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
     return local.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
@@ -152,13 +152,15 @@ class Attention(nn.Module):
         area = self.window_size**2
         return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
 
-    def forward(self, x: Tensor, mask: WindowMask | None = None) -> Tensor:
+    def forward(self, x: Tensor, is_local: bool = False, mask: WindowMask | None = None) -> Tensor:
         """Keeps the shape ``(B, windows, N, C)``; regional tokens are one window, without bias and mask."""
         q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attn_mask = None
-        if mask is not None:  # a query that sees nothing takes the mean of all values
-            q = q * mask.sees
-            attn_mask = (self.position_bias() * mask.sees + mask.mask).flatten(0, 1)[None].to(q.dtype)
+        if is_local:
+            bias = self.position_bias()
+            if mask is not None:  # a query that sees nothing takes the mean of all values
+                q, bias = q * mask.sees, bias * mask.sees + mask.mask
+            attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
         x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
@@ -179,11 +181,11 @@ class Block(nn.Module):
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, local: Tensor, regional: Tensor, mask: WindowMask) -> tuple[Tensor, Tensor]:
+    def forward(self, local: Tensor, regional: Tensor, mask: WindowMask | None) -> tuple[Tensor, Tensor]:
         """Keeps the shapes ``(B, windows, w * w, C)`` and ``(B, windows, C)``."""
         regional = regional + self.drop_path(self.attn(self.norm0(regional[:, None])))[:, 0]
         x = torch.cat([regional[:, :, None], local], dim=2)
-        x = x + self.drop_path(self.attn(self.norm1(x), mask).flatten(0, 1)).view_as(x)
+        x = x + self.drop_path(self.attn(self.norm1(x), True, mask).flatten(0, 1)).view_as(x)
         x = x + self.drop_path(self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
         regional, local = x.split([1, local.shape[2]], dim=2)
         return local, regional[:, :, 0]
@@ -219,7 +221,8 @@ class Stage(nn.Module):
         """Maps ``(B, H, W, C)`` and ``(B, Hr, Wr, C)``; ``run_block(block, *arguments)`` calls a block."""
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
-        mask = window_mask(size, grid, self.window_size, like=local)
+        padding = [count * self.window_size - length for count, length in zip(grid, size)]
+        mask = window_mask(size, grid, self.window_size, like=local) if needs_padding(*padding) else None
         local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
         for i, block in enumerate(self.blocks):
             local, regional = run_block(block, local, regional, mask)

@@ -88,7 +88,7 @@ class PooledAttention(nn.Module):
         if prev_logits is not None:
             prev_logits = prev_logits.flatten(4).flatten(2, 3)
         out, logits = residual_attention(q, k, v, prev_logits, alpha, bias)
-        out = self.proj((out + q).transpose(1, 2).flatten(2)).unflatten(1, query_grid)
+        out = self.proj((out + q).transpose(1, 2).flatten(2).unflatten(1, query_grid))
         return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:

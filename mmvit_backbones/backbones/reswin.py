@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
 from ..ops.window import (
+    at_most,
     crop,
     cyclic_shift,
     needs_padding,
@@ -65,6 +66,8 @@ def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     if logits.shape[1:3] == (num_windows, num_heads):
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
+    if not needs_padding(logits.shape[1] % count):
+        return logits[:, ::logits.shape[1] // count].unflatten(1, (num_windows, num_heads))
     index = torch.arange(count, device=logits.device) * logits.shape[1] // count
     return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
 
@@ -120,7 +123,7 @@ class ReSwin(SwinBase):
         height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
         for length in (height, width):
-            shift = shift * torch.sym_min(length // self.window_size - 1, 1)
+            shift = shift * at_most(length // self.window_size - 1, 1)
         if not needs_padding(shift):
             return 0, None
         return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
 from ..ops.varied_size_window import varied_size_window_attention
-from ..ops.window import needs_padding
+from ..ops.window import at_least, needs_padding
 from .position_bias import RelativePositionTable
 
 
@@ -85,7 +85,7 @@ class VariedSizeWindowAttention(nn.Module):
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
-        num_x, num_y = (torch.sym_max(n // self.window_size, 1) for n in (width, height))
+        num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((width + pad_w - 1) / 2 / num_x)

@@ -17,6 +17,16 @@ def to_multiple(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
+def at_most(size: int, limit: int) -> int:
+    """Returns the smaller, without a guard on a size that ``torch.export`` records."""
+    return torch.sym_min(size, limit) if isinstance(size, torch.SymInt) else min(size, limit)
+
+
+def at_least(size: int, limit: int) -> int:
+    """Returns the larger, without a guard on a size that ``torch.export`` records."""
+    return torch.sym_max(size, limit) if isinstance(size, torch.SymInt) else max(size, limit)
+
+
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
     """Returns a part of a channels-last map ``(B, H, W, C)``: reverses padding."""
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left

@@ -236,7 +236,7 @@ _PLAIN = dict(head=dict(dense=False))
 # Refiner-ViT are not published and are counted in the authors' code, to which Refiner-ViT's dense head is added.
 _VARIANTS = [
     Variant('revit_base', REVIT, 'base', 768, 86_566_121, 17.47, 17.5, 82.4),
-    Variant('remvitv2_tiny', REMVITV2, 'tiny', 768, 24_173_321, 4.68, 4.7, 82.7),
+    Variant('remvitv2_tiny', REMVITV2, 'tiny', 768, 24_173_321, 4.69, 4.7, 82.7),
     Variant('reswin_tiny', RESWIN, 'tiny', 768, 28_288_354, 4.49, 4.5, 81.5),
     Variant('vitae_tiny', VITAE, 'tiny', 256, 4_882_792, 1.76, 1.77, 75.3),
     Variant('vitae_6m', VITAE, '6m', 256, 6_610_024, 2.15, 2.17, 77.9),

@@ -15,7 +15,7 @@ def test_windows_that_stay_make_it_swin():
     for name in predictors:
         block.get_parameter(name).zero_()
     x = torch.randn(2, 12, 8, 16)
-    torch.testing.assert_close(block(x), swin(x, None, None)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x), swin(x, None, 0, None)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_context_positions_can_be_left_out():

@@ -81,7 +81,7 @@ def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypat
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit):
         run('test.py', 'configs/imagenet_vitae_t.py', '--imagenet-variant', folder)
-    assert re.match(f'error: --imagenet-variant: {folder} has (images in|no images)', capsys.readouterr().err)
+    assert re.match(f'error: {folder} has (images in|no images)', capsys.readouterr().err)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
 @pytest.mark.parametrize('arguments, message', [
     (['configs/mask_rcnn_reswin_t.py', 'x.pth'], "default_scope='mmdet'"),
     ([CONFIG, 'x.pth', '--neighbors', '0'], '--neighbors must be greater than 0'),
-    ([CONFIG], 'either a checkpoint or --pretrained'),
+    ([CONFIG], 'either checkpoint or pretrained'),
 ])
 def test_mistakes_are_told(arguments, message, run, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -81,7 +81,7 @@ def test_hostile_configs_are_refused(folder):
         with pytest.raises(ValueError):
             check_config(config)
     for text in [*TEXTS, *(Config(config).pretty_text for config in HOSTILE[::20])]:
-        with pytest.raises(UsageError, match='give --config'):
+        with pytest.raises(UsageError, match='give a config'):
             find_config(None, checkpoint_with(text, folder / 'hostile.pth'))
 
 

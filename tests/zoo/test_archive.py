@@ -121,6 +121,7 @@ def test_classes_take_no_attributes(cls, state, tmp_path):
                                {'data.pkl': b'\x80\x02c' + cls.encode() + b'\n' + state + b'.'}))
 
 
+@pytest.mark.filterwarnings('ignore:`torch.jit.script` is deprecated')
 def test_scripts_are_refused(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'a.pth')
     with pytest.raises(pickle.UnpicklingError, match='did not write'):

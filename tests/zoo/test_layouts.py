@@ -147,6 +147,7 @@ def authors_keys(name: str) -> set[str]:
 
 @pytest.mark.parametrize('name', PYRAMIDS + PLAIN)
 def test_every_published_layout_of_vitae_fills_the_model(name):
+    pytest.importorskip('mmpretrain')
     import_mmpretrain()
     with torch.device('meta'):
         model = MODELS.build(VARIANTS[name].model_config('classification'))

@@ -60,6 +60,7 @@ def test_pretrained_takes_nothing_else(tmp_path, change, message):
 
 def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
     """It stays with a model for its classes, is left out of a backbone, and is an error elsewhere."""
+    pytest.importorskip('mmpretrain')
     path = str(tmp_path / '22k.pth')
     weights = get_model('vitae_tiny', num_classes=21842).state_dict()
     torch.save(weights, path)
@@ -73,6 +74,7 @@ def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
 
 
 def test_a_new_head_keeps_the_backbone(tmp_path):
+    pytest.importorskip('mmpretrain')
     path = str(tmp_path / 'thousand.pth')
     weights = get_model('vitae_tiny').state_dict()
     torch.save(weights, path)
@@ -110,6 +112,7 @@ def test_arguments_of_a_model_are_checked():
 
 
 def test_a_model_for_other_images():
+    pytest.importorskip('mmpretrain')
     model = get_model('vitae_tiny', num_classes=3, in_channels=1, img_size=64).eval()
     images = model.data_preprocessor(dict(inputs=torch.full((2, 1, 64, 64), 128.)))['inputs']
     assert model(images).shape == (2, 3)

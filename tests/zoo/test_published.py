@@ -50,6 +50,7 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
 @pytest.mark.parametrize('name, golden', FAMILIES.values())
 def test_authors_file_and_ours_are_taken(name, golden, tmp_path):
     """By path, and as ``official://`` in a config."""
+    pytest.importorskip('mmpretrain')
     weights, path = filled(golden), str(tmp_path / 'authors.pth')
     torch.save(weights, path)
     from_authors = get_model(name, checkpoint=path)

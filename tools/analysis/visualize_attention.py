@@ -218,7 +218,7 @@ class Watcher:
 
 def shift_of(inputs: tuple) -> int:
     """Returns the shift of an attention's windows in tokens; only ReSwin's has this argument."""
-    return inputs[2][0] if len(inputs) == 3 and inputs[2] is not None else 0
+    return inputs[2] if len(inputs) == 4 and inputs[3] is not None else 0
 
 
 class RegionalWatcher(Watcher):

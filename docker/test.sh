@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for engine in docker podman buildah none; do
-    if command -v "$engine" > /dev/null; then break; fi
+    if "$engine" info &> /dev/null; then break; fi  # docker is of no use without its daemon
 done
 if [ "$engine" = none ]; then
-    echo 'docker-test: docker, podman or buildah is needed' >&2
+    echo 'docker-test: docker, podman or buildah has to run' >&2
     exit 1
 fi
 read -ra options <<< "${OPTIONS:-}"

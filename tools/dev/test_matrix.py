@@ -21,7 +21,7 @@ from setup_env import ROOT, SetupError, minutes, say
 PYTHONS = {'oldest': '3.10', 'middle': '3.12', 'newest': '3.13'}
 TESTS = ('tests/test_contract.py', 'tests/test_contract_modules.py', 'tests/test_goldens.py', 'tests/zoo/test_files.py',
          'tests/zoo/test_archive.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py',
-         'tests/zoo/test_published.py', 'tests/training/test_step.py')
+         'tests/zoo/test_published.py', 'tests/training/test_step.py', 'tests/test_versions.py')
 SHOWN = {'torch': ['torch'], 'NumPy': ['numpy'], 'MMEngine': ['mmengine', 'onedl-mmengine'],
          'mmcv': ['mmcv', 'mmcv-lite'], 'mmpretrain': ['mmpretrain', 'onedl-mmpretrain']}
 PAGE = ROOT / 'docs' / 'upstream.md'

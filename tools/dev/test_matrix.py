@@ -41,7 +41,8 @@ default_hooks = dict(logger=dict(interval=1))
 """
 TRAININGS = {
     'mmdet': ['{folder}/mask_rcnn.py', 'train_cfg.max_epochs=1',
-              'train_dataloader.dataset.pipeline.2.scale=(320,200)', 'val_dataloader.dataset.pipeline.1.scale=(320,200)',
+              'train_dataloader.dataset.pipeline.2.scale=(320,200)',
+              'val_dataloader.dataset.pipeline.1.scale=(320,200)',
               'model.roi_head.bbox_head.num_classes=4', 'model.roi_head.mask_head.num_classes=4'],
     'mmseg': ['configs/demo/upernet_reswin_t.py', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2'],
 }
@@ -122,7 +123,7 @@ def train_detectors() -> None:
     setup_env.pip('uninstall', '--yes', 'mmcv-lite')
     setup_env.install(wheel, '--requirement', DETECTION)
     site, = setup_env.VENV.glob('lib/python3*/site-packages')
-    readme_config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", (ROOT / 'README.md').read_text(), re.DOTALL | re.MULTILINE)
+    readme_config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", (ROOT / 'README.md').read_text(), re.DOTALL | re.M)
     for framework, (config, *options) in TRAININGS.items():
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

@@ -113,7 +113,8 @@ def versions() -> list[str]:
 
 def train_detectors() -> None:
     """Compiles mmcv once, and trains with the scripts of mmdetection and mmsegmentation for two iterations."""
-    cache, torch = setup_env.choose_cache(), setup_env.read_pins(ROOT / 'requirements' / 'oldest.txt')['torch']
+    pins = ROOT / 'requirements' / 'oldest.txt'
+    cache, torch = setup_env.choose_cache(), setup_env.read_pins(pins)['torch']
     python = PYTHONS['oldest'].replace('.', '')
     folder = cache / f'mmcv-2.1.0-torch{torch}-cp{python}-{setup_env.platform.machine()}-cpu'
     setup_env.install('setuptools==69.5.1', 'ninja')  # torch 2.1 imports what setuptools 70 dropped when it compiles
@@ -121,7 +122,15 @@ def train_detectors() -> None:
         {'mmcv==2.1.0': folder}, lambda requirement, folder: setup_env.build_mmcv(requirement, folder, 'cpu'),
         'about 4 minutes on 2 cores')
     setup_env.pip('uninstall', '--yes', 'mmcv-lite')
-    setup_env.install(wheel, '--requirement', DETECTION)
+    try:
+        setup_env.install(wheel, '--requirement', DETECTION)
+        run_trainings()
+    finally:
+        setup_env.pip('uninstall', '--yes', 'mmcv', 'mmdet', 'mmsegmentation')
+        setup_env.install('--requirement', pins)
+
+
+def run_trainings() -> None:
     site, = setup_env.VENV.glob('lib/python3*/site-packages')
     readme_config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", (ROOT / 'README.md').read_text(), re.DOTALL | re.M)
     for framework, (config, *options) in TRAININGS.items():

@@ -22,7 +22,8 @@ EVALUATE_TEXT = re.compile(r'torchvision/.*|Lambda|CameraMotionCompensation')
 MMCV_OPERATORS = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}
 # Parts of a config that are built for prediction. Classes of the frameworks run or unpickle files named in them.
 BUILT = re.compile(r'(model|tta_model|data_preprocessor)\.|(.*\.)?(pipeline|metainfo)\.')
-FILE = re.compile(r'.*\.(bin|ckpt|json|npy|npz|onnx|pickle|pkl|pt|pth|py|safetensors|so|txt|ya?ml)|[a-z]+://.*', re.IGNORECASE | re.DOTALL)
+FILE = re.compile(r'.*\.(bin|ckpt|json|npy|npz|onnx|pickle|pkl|pt|pth|py|safetensors|so|txt|ya?ml)|[a-z]+://.*',
+                  re.IGNORECASE | re.DOTALL)
 # Arguments that name files or addresses, whatever their form.
 FILES = ('checkpoint', 'checkpoint_path', 'ckpt_path', 'from_file', 'pretrained', 'pretrained_model_name_or_path')
 # MMEngine's loader knows the schemes, and reads what is behind them safely.

@@ -18,7 +18,6 @@ from mmengine.structures import InstanceData, PixelData
 from tiny_configs import TINY_CONFIGS
 
 
-
 def recipes() -> list:
     """Returns the configs except the demonstrations, which test_training.py trains; all but one network are slow."""
     return [pytest.param(path, id=path.stem, marks=[] if 'reswin_t' in path.stem else [pytest.mark.slow])

@@ -22,7 +22,8 @@ from mmvit_backbones.zoo.loading import use_safe_loading
 # In messages of the library: its arguments, and the flags that set them.
 FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller batch_size': 'smaller --batch-size',
          'batch_size must': '--batch-size must', 'mixed precision': '--amp',
-         'another work_dir': 'another --work-dir', 'ShardedStrategy': '--strategy fsdp',
+         "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
+         'ShardedStrategy': '--strategy fsdp',
          **{f'{name}_folder': f'--{name}-folder' for name in ('class', 'coco', 'seg')}}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
@@ -44,8 +45,9 @@ def get_parser() -> argparse.ArgumentParser:
                         help='stop at an unreadable sample (default), or take another one instead')
     parser.add_argument('--max-skipped', type=int, default=100, metavar='N',
                         help='unreadable samples at which --on-bad-data skip stops (default: %(default)s)')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='continue from this checkpoint, or from the newest intact one in the work dir')
+    parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
+                        help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
+                             'starts a new training if there is none')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='how several processes work: with all weights each (default), or with a share of them, '
                              'for networks that do not fit one GPU; modules are then not accelerated')
@@ -107,7 +109,8 @@ def main(args: argparse.Namespace) -> None:
     if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    with explained_shortage(runner):
+    run_setup.check_space(runner)
+    with explained_shortage(runner), run_setup.explained_loss(runner.work_dir):
         runner.train()
     if lock:
         lock.close()

@@ -13,7 +13,7 @@ from helpers import ROOT
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from runs import CONTEXT, TINY, Run, assert_same_weights, hold_signals, limit_memory, train
+from runs import CONTEXT, TINY, Run, assert_same_weights, fill_disk, hold_signals, limit_memory, train
 
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.training import FiniteLossHook
@@ -87,6 +87,28 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     assert_same_weights(whole / 'epoch_1.pth', work_dir / 'epoch_1.pth')
 
 
+def test_full_disk_stops_before_the_first_step(tmp_path):
+    run = train(tmp_path / 'work', before=fill_disk)
+    assert run.wait() == 1 and 'has no room for a checkpoint' in run.error and '0 MiB free' in run.error
+    assert 'Epoch(train)' not in run.text
+
+
+def test_removed_work_dir_ends_in_one_line(tmp_path):
+    run = train(tmp_path / 'work')
+    run.wait_for('Epoch(train) [1][2/4]')
+    shutil.rmtree(tmp_path / 'work')
+    assert run.wait() == 1 and 'was removed during the training' in run.error
+
+
+def test_nothing_to_resume_is_an_error(tmp_path):
+    for state in ('does not exist', 'has no checkpoint'):
+        run = train(tmp_path / 'work', '--resume')
+        assert run.wait() == 1 and 'nothing to resume' in run.error and state in run.error
+        assert '--resume auto' in run.error
+        assert (tmp_path / 'work').exists() == (state != 'does not exist')
+        (tmp_path / 'work').mkdir(exist_ok=True)
+
+
 # ---- NaN
 
 
@@ -126,7 +148,7 @@ def test_interrupted_training_goes_on_exactly(whole, tmp_path):
     work_dir = tmp_path / 'work'
     for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
                                          (signal.SIGINT, 130, '[3][1/', 1)]:
-        run = train(work_dir, '--resume', f'train_dataloader.num_workers={workers}')
+        run = train(work_dir, '--resume=auto', f'train_dataloader.num_workers={workers}')
         run.wait_for(f'Epoch(train) {place}')
         run.signal(number)
         assert run.wait() == code, run.text

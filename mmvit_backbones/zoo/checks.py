@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.config import dicts_in
+from ..utils.file_configs import dicts_in
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
 

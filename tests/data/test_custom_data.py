@@ -8,7 +8,8 @@ from helpers import ROOT
 
 from mmvit_backbones.data.custom_data import use_class_folder, use_coco_folder, use_data_root, use_seg_folder
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import config_of_checkpoint, dicts_in, load_config
+from mmvit_backbones.utils.config import config_of_checkpoint, load_config
+from mmvit_backbones.utils.file_configs import dicts_in
 
 
 def config(name: str):

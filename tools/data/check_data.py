@@ -7,14 +7,17 @@ if there are any.
 """
 import argparse
 import sys
+from pathlib import Path
 
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
 
 from mmvit_backbones.data.checks import annotation_errors, check_data, coco_left_out, sample_error
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_config_options, run_script  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=int, default=4, help='processes (default: %(default)s)')
-    scripts.add_config_options(parser)
+    add_config_options(parser)
     return parser
 
 
@@ -55,4 +58,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    run_script(get_parser(), main)

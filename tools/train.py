@@ -12,7 +12,6 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
-from mmvit_backbones.training.bad_data import POLICIES
 from mmvit_backbones.training.memory import explained_shortage
 from mmvit_backbones.training.resume import set_resume
 from mmvit_backbones.utils import scripts
@@ -22,7 +21,7 @@ from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
 # In messages of the library: its arguments, and the flags that set them.
-FLAGS = {"policy='skip'": '--on-bad-data skip', 'smaller batch_size': 'smaller --batch-size',
+FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller batch_size': 'smaller --batch-size',
          'batch_size must': '--batch-size must', 'mixed precision': '--amp',
          "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
          'ShardedStrategy': '--strategy fsdp',
@@ -43,8 +42,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
     parser.add_argument('--batch-size', type=int, help='images per process and step (default: as in the config)')
-    parser.add_argument('--on-bad-data', choices=POLICIES,
-                        help='what an unreadable sample does: stop the training (default), or skip the sample')
+    parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
+                        help='stop at an unreadable sample (default), or take another one instead')
+    parser.add_argument('--max-skipped', type=int, default=100, metavar='N',
+                        help='unreadable samples at which --on-bad-data skip stops (default: %(default)s)')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
                         help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
                              'starts a new training if there is none')
@@ -83,8 +84,8 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.batch_size is not None:
         run_setup.set_batch_size(cfg, args.batch_size)
-    if args.on_bad_data:
-        cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
+    max_skipped = dict(stop=0, skip=args.max_skipped).get(args.on_bad_data)
+    run_setup.use_reliable_data(cfg, max_skipped)
     set_resume(cfg, args.resume)
     if cfg.get('load_from') and not cfg.resume:
         checks.check_checkpoint(cfg.load_from)

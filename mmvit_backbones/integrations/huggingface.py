@@ -45,7 +45,7 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
             if key in self.backbone:
                 raise ValueError(f'backbone must not have {key}: out_indices belongs to the config itself, weights '
                                  'to from_pretrained')
-        check_config(self.backbone)
+        check_config(dict(model=dict(backbone=self.backbone)))
         with torch.device('meta'):
             num_stages = MODELS.build(dict(self.backbone)).num_stages
         self.stage_names = [f'stage{i}' for i in range(num_stages)]

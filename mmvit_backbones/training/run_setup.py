@@ -92,7 +92,23 @@ def use_reliable_hooks(cfg: Config) -> None:
         checkpoint.setdefault('max_keep_ckpts', 3)
         if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
             checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
-    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
+
+
+def use_reliable_data(cfg: Config, max_skipped: int | None = None) -> None:
+    """Wraps data set and batch sampler of the training so that it can be resumed exactly, unless the config does.
+
+    ``max_skipped`` is the maximum number of unreadable samples; None keeps the config's, or 0.
+    """
+    loader = cfg.train_dataloader
+    if loader.dataset.get('type') != 'ReliableDataset':
+        loader.dataset = dict(type='ReliableDataset', dataset=loader.dataset)
+    if max_skipped is not None:
+        loader.dataset.max_skipped = max_skipped
+    batch_sampler = loader.get('batch_sampler')
+    if batch_sampler is None:
+        loader.batch_sampler = dict(type='ResumableBatchSampler', drop_last=loader.pop('drop_last', False))
+    elif batch_sampler.get('type') != 'ResumableBatchSampler':
+        loader.batch_sampler = dict(type='ResumableBatchSampler', batch_sampler=batch_sampler)
 
 
 def log_to(cfg: Config, package: str) -> None:

@@ -1,6 +1,7 @@
 """Trains a detector, a segmenter or a classifier, selected by the config."""
 import argparse
 import os
+import os.path as osp
 import sys
 from importlib import import_module
 
@@ -15,7 +16,7 @@ from mmvit_backbones.training.memory import explained_shortage
 from mmvit_backbones.training.resume import set_resume
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -24,7 +25,7 @@ FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller 
          'batch_size must': '--batch-size must', 'mixed precision': '--amp',
          "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
          'ShardedStrategy': '--strategy fsdp',
-         **{f'{name}_folder': f'--{name}-folder' for name in ('class', 'coco', 'seg')}}
+         **scripts.DATA_FLAGS}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
@@ -64,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS, run_setup.use_reliable_hooks)
     run_setup.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
         weights = checks.choose_checkpoint(cfg, None, args.pretrained)
@@ -79,6 +80,8 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.strategy == 'fsdp':
         launch.use_sharding(cfg)
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.batch_size is not None:
         run_setup.set_batch_size(cfg, args.batch_size)
     max_skipped = dict(stop=0, skip=args.max_skipped).get(args.on_bad_data)

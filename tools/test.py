@@ -1,7 +1,15 @@
 """Tests a detector, a segmenter or a classifier, selected by the config."""
 import argparse
+import os.path as osp
 
-from command_line import add_data_arguments, add_pretrained_argument, add_run_arguments, run_script
+from command_line import (
+    DATA_FLAGS,
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    data_options,
+    run_script,
+)
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -43,7 +51,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     if args.real:
         frameworks.use_real(cfg, args.real)
     if args.imagenet_variant:
@@ -54,6 +62,7 @@ def prepare(args: argparse.Namespace) -> Config:
     checks.check_backbone(cfg)
     cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     checks.check_checkpoint(cfg.load_from)
+    checks.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     if args.show or args.show_dir:
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
@@ -78,4 +87,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run_script(get_parser(), main)
+    run_script(get_parser(), main, DATA_FLAGS)

@@ -1,10 +1,18 @@
 """Trains a detector, a segmenter or a classifier, selected by the config."""
 import argparse
 import os
+import os.path as osp
 import sys
 from importlib import import_module
 
-from command_line import add_data_arguments, add_pretrained_argument, add_run_arguments, run_script
+from command_line import (
+    DATA_FLAGS,
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    data_options,
+    run_script,
+)
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
@@ -23,7 +31,7 @@ FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller 
          'batch_size must': '--batch-size must', 'mixed precision': '--amp',
          "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
          'ShardedStrategy': '--strategy fsdp',
-         **{f'{name}_folder': f'--{name}-folder' for name in ('class', 'coco', 'seg')}}
+         **DATA_FLAGS}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
@@ -63,7 +71,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS, run_setup.use_reliable_hooks)
     run_setup.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
         weights = checks.choose_checkpoint(cfg, None, args.pretrained)
@@ -78,6 +86,8 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.strategy == 'fsdp':
         launch.use_sharding(cfg)
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.batch_size is not None:
         run_setup.set_batch_size(cfg, args.batch_size)
     max_skipped = dict(stop=0, skip=args.max_skipped).get(args.on_bad_data)

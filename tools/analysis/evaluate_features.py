@@ -29,7 +29,13 @@ from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe, load_weights
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import add_config_options, add_data_arguments, add_pretrained_argument, run_script  # noqa: E402
+from command_line import (  # noqa: E402
+    add_config_options,
+    add_data_arguments,
+    add_pretrained_argument,
+    data_options,
+    run_script,
+)
 
 TEMPERATURE = 0.07
 FOLDS = 3
@@ -57,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
     if cfg.default_scope != 'mmpretrain':
         raise UsageError(f'{args.config} has default_scope={cfg.default_scope!r}; features are those of classifiers, '
                          'mmpretrain')
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args))
     check_data(cfg, ['train', 'test'])
     checks.check_backbone(cfg)
     checkpoint = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -40,7 +40,7 @@ CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
 
 class BuildError(Exception):
-    """The operators can't be built; the message has one line."""
+    """Why the operators can't be built, in one line."""
 
 
 def torch_flags() -> tuple[list[str], list[str]]:
@@ -132,7 +132,7 @@ def build_library(objects: dict[str, list], linker: list, libraries: list, targe
 
 
 def is_current(kind: str, target: Path) -> bool:
-    """Returns whether a library exists and is newer than its sources."""
+    """Whether a library is there and newer than what it is made of."""
     sources = [Path(__file__), *SOURCES.iterdir()]
     if kind == 'cpp':
         sources = [source for source in sources if not re.search(r'cuda|\.cuh?$', source.name)]

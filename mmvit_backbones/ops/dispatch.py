@@ -155,12 +155,12 @@ def order(x: Tensor) -> list[str]:
 
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
-    """Returns whether a program is exported; ``torch.compiler.is_exporting`` is always true inlined into a graph."""
+    """Whether a program is exported. Inlined into a graph, ``torch.compiler.is_exporting`` would always agree."""
     return versions.is_exporting()
 
 
 def why_not_backend(backend: str, x: Tensor) -> str | None:
-    """Returns the reason why no kernel of a backend can run on such a tensor, or None if one can."""
+    """Why no kernel of a backend can run on such a tensor, or None if one can."""
     if backend == 'triton':
         return why_not_triton(x)
     if library.MISSING['cpp' if x.is_meta else backend] is not None:  # the C++ library has the fake implementations
@@ -170,7 +170,7 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
 
 
 def why_not_triton(x: Tensor) -> str | None:
-    """Returns the reason why Triton can't run on such a tensor, or None if it can."""
+    """Why Triton can't run on such a tensor, or None if it can."""
     if triton is None:
         return 'Triton is not installed'
     if reason := versions.why_not("Triton's operators"):
@@ -181,7 +181,7 @@ def why_not_triton(x: Tensor) -> str | None:
 
 
 def why_too_wide(backend: str, head_channels: int) -> str | None:
-    """Returns the reason why Triton's kernels can't hold a head in registers, or None; for operators' ``why_not``."""
+    """Why Triton's kernels can't hold a head in registers, or None if they can; for the ``why_not`` of operators."""
     if backend == 'triton' and head_channels > MAX_HEAD_CHANNELS:
         return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
     return None
@@ -201,7 +201,7 @@ def log_missing(name: str, backend: str) -> None:
 
 @torch.compiler.assume_constant_result
 def why_not_trusted(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns the reason why an operator's kernels are not used on a device, or None; checked once per dtype."""
+    """Why an operator's kernels are not used on a device, or None; found out once per process and dtype."""
     if not SELF_CHECK or dtype not in TOLERANCES:  # float64 has nothing to be compared with
         return None
     key = name, backend, device, dtype
@@ -214,7 +214,7 @@ def why_not_trusted(name: str, backend: str, device: torch.device, dtype: torch.
 
 
 def self_check(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns how the kernels of an operator fail on its example, or None if they agree with the formula."""
+    """What is wrong with the kernels of an operator, or None if they agree with the formula on the example."""
     exact = torch.float64 if dtype == torch.float32 else torch.float32
     try:
         actual = run_example(name, backend, device, dtype)

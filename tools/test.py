@@ -12,6 +12,7 @@ from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
@@ -73,6 +74,7 @@ def main(args: argparse.Namespace) -> None:
         return
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
+    import_quietly(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
     runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
     if not args.no_accelerate:

@@ -17,6 +17,7 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
+from mmvit_backbones.utils.file_configs import import_quietly
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -35,6 +36,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
     use_custom_data(cfg, **scripts.data_options(args))
     check_data(cfg, args.splits, content=False)
+    import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     datasets = [dataset for split in args.splits for dataset in datasets_of(cfg, split)]
     if not datasets:

@@ -31,7 +31,7 @@ def scale_length(cfg: Config, unit: str, length: int) -> None:
             if 0 < schedule.get(key, 0) < FOREVER:
                 schedule[key] = _scaled(schedule[key], factor)
         if 'milestones' in schedule:
-            schedule['milestones'] = [_scaled(milestone, factor) for milestone in schedule['milestones']]
+            schedule['milestones'] = [max(1, int(milestone * factor)) for milestone in schedule['milestones']]
     checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     for node in (cfg.train_cfg, checkpoints):
         for key in INTERVALS:

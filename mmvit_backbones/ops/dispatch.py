@@ -122,7 +122,9 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
             return (*found, *[None] * (count - len(found)))
 
     def run(*arguments) -> Tensor | tuple[Tensor, ...]:
-        results = Kernels.apply(*arguments)
+        # torch.compile binds the arguments of a Function that nothing is differentiated by to the wrong parameters.
+        is_differentiated = torch.is_grad_enabled() and any(torch.is_tensor(x) and x.requires_grad for x in arguments)
+        results = (Kernels.apply if is_differentiated else forward)(*arguments)
         return results[0] if num_results == 1 else results[:num_results]
 
     return run

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from command_line import add_config_options, add_pretrained_argument, run_script
 from mmengine.registry import init_default_scope
 
 from mmvit_backbones import get_model
@@ -26,7 +27,6 @@ from mmvit_backbones.inference.load import Checkpoint, load
 from mmvit_backbones.inference.predictor import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import read_rgb
-from mmvit_backbones.utils.scripts import add_config_options, add_pretrained_argument, run_script
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 from mmvit_backbones.zoo.loading import TASKS
 

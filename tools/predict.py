@@ -2,10 +2,11 @@
 import argparse
 import sys
 
+from command_line import add_pretrained_argument, run_script
+
 from mmvit_backbones import accelerate
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.predictor import Predictor, find_config, find_device, find_images, plan_drawings
-from mmvit_backbones.utils.scripts import add_pretrained_argument, run_script
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 
 

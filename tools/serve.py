@@ -25,6 +25,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from command_line import run_script
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import nn
 
@@ -34,7 +35,6 @@ from mmvit_backbones.inference import load
 from mmvit_backbones.inference.findings import as_json, draw_findings, list_findings
 from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.utils.scripts import run_script
 
 sys.path.append(str(Path(__file__).parent / 'analysis'))
 import visualize_attention  # noqa: E402

@@ -1,6 +1,15 @@
 """Tests a detector, a segmenter or a classifier, selected by the config."""
 import argparse
+import os.path as osp
 
+from command_line import (
+    DATA_FLAGS,
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    data_options,
+    run_script,
+)
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -9,9 +18,7 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.inference import frameworks
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_data_arguments
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -23,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
-    scripts.add_pretrained_argument(parser)
+    add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
@@ -35,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
     labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
                         help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
-    scripts.add_run_arguments(parser)
+    add_run_arguments(parser)
     return parser
 
 
@@ -44,7 +51,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     if args.real:
         frameworks.use_real(cfg, args.real)
     if args.imagenet_variant:
@@ -55,6 +62,7 @@ def prepare(args: argparse.Namespace) -> Config:
     checks.check_backbone(cfg)
     cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     checks.check_checkpoint(cfg.load_from)
+    checks.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     if args.show or args.show_dir:
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
@@ -79,4 +87,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    run_script(get_parser(), main, DATA_FLAGS)

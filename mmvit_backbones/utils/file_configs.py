@@ -4,6 +4,7 @@ MMEngine builds objects by the names in a config, and imports what a dotted name
 file may hold registered names alone.
 """
 import ast
+import os.path as osp
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -19,14 +20,22 @@ OWN_MODULE = re.compile(rf'(mmvit_backbones|{"|".join(FRAMEWORKS)})(\.[a-z]\w*)*
 EVALUATE_TEXT = re.compile(r'torchvision/.*|Lambda|CameraMotionCompensation')
 # mmdet and mmcv find these among operators instead of in a registry.
 MMCV_OPERATORS = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}
-# Arguments that name files or addresses. MMEngine's loader knows the schemes, and reads what is behind them safely.
+# Parts of a config that are built for prediction. Classes of the frameworks run or unpickle files named in them.
+BUILT = re.compile(r'(model|tta_model|data_preprocessor)\.|(.*\.)?(pipeline|metainfo)\.')
+FILE = re.compile(r'.*\.(bin|ckpt|json|npy|npz|onnx|pickle|pkl|pt|pth|py|safetensors|so|txt|ya?ml)|[a-z]+://.*',
+                  re.IGNORECASE | re.DOTALL)
+# Arguments that name files or addresses, whatever their form.
 FILES = ('checkpoint', 'checkpoint_path', 'ckpt_path', 'from_file', 'pretrained', 'pretrained_model_name_or_path')
+# MMEngine's loader knows the schemes, and reads what is behind them safely.
 SAFE_SCHEMES = ('official://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'modelzoo://')
+MAX_TEXT = 2**20  # characters; Python's parser takes hundreds of bytes for each
 
 
 def parse_config(text: str) -> dict:
     """Returns the values in a printed config, which is not run; raises a ValueError for any other text."""
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError(f'it has {len(text)} characters, more than {MAX_TEXT}')
         statements = ast.parse(text).body
         return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
     except (AttributeError, IndexError, MemoryError, RecursionError, SyntaxError, TypeError) as error:
@@ -58,7 +67,7 @@ def check_config(config: dict) -> None:
     Raises:
         ValueError: The message names the entry.
     """
-    entries = [(path, key, value) for path, entry in _dicts_in(config) for key, value in entry.items()]
+    entries = [(path, key, value) for path, entry in dicts_with_paths(config) for key, value in entry.items()]
     scopes = {value for _, key, value in entries if key in ('default_scope', '_scope_') and isinstance(value, str)}
     scopes |= {value.partition('.')[0] for _, key, value in entries if key == 'type' and isinstance(value, str)}
     known = registered_names(scopes & set(FRAMEWORKS))
@@ -81,9 +90,23 @@ def _why_refused(path: str, key: str, value: object, known: set[str]) -> str | N
         return 'is not the name of a registered class'
     if key == 'type' and EVALUATE_TEXT.fullmatch(value.rpartition('.')[2]):
         return 'evaluates text in its arguments'
-    if key in FILES and isinstance(value, str) and not value.startswith(SAFE_SCHEMES):
-        return f'names a file or an address; allowed are {", ".join(SAFE_SCHEMES)}'
+    if key == 'trust_remote_code' and value:
+        return 'runs the code of a repository'
+    is_built = key != 'type' and BUILT.match(path)
+    for text in _texts_in(value):
+        is_file = key in FILES or is_built and (FILE.fullmatch(text) or osp.sep in text and osp.exists(text))
+        if is_file and not text.startswith(SAFE_SCHEMES):
+            return f'names a file or an address; allowed are {", ".join(SAFE_SCHEMES)}'
     return None
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Yields a text and those in a list; dicts have paths of their own."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts_in(part)
 
 
 def registered_names(frameworks: Iterable[str] = ()) -> set[str]:
@@ -99,11 +122,16 @@ def registered_names(frameworks: Iterable[str] = ()) -> set[str]:
     return names | MMCV_OPERATORS
 
 
-def _dicts_in(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yields all dicts in a config, each after its path."""
+def dicts_in(config: object) -> Iterator[dict]:
+    """Yields all dicts in a config."""
+    return (entry for _, entry in dicts_with_paths(config))
+
+
+def dicts_with_paths(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Yields all dicts in a config, each after its path. They may be changed meanwhile."""
+    parts = list(enumerate(config)) if isinstance(config, (list, tuple)) else []
     if isinstance(config, dict):
         yield path, config
-    parts = config.items() if isinstance(config, dict) else enumerate(config)
+        parts = list(config.items())
     for key, value in parts:
-        if isinstance(value, (dict, list, tuple)):
-            yield from _dicts_in(value, f'{path}{key}.')
+        yield from dicts_with_paths(value, f'{path}{key}.')

@@ -16,6 +16,7 @@ from torch import nn
 from ..errors import UsageError, first_line
 from ..utils.config import VISUALIZERS as VISUALIZER_TYPES
 from ..utils.config import config_of_checkpoint, datasets_of, load_config
+from ..utils.file_configs import import_quietly
 from ..utils.images import SUFFIXES, check_image
 from ..zoo.loading import load_from_safe, load_weights, read_checkpoint
 
@@ -70,6 +71,7 @@ class Predictor:
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device) -> None:
         self.framework = cfg.default_scope
+        import_quietly(self.framework)
         init_default_scope(self.framework)
         state = load_from_safe(checkpoint, map_location='cpu')
         self.model = build_model(cfg)

@@ -179,7 +179,8 @@ class Backbone(BaseModule):
         modules = self.stem_modules()
         for stage in range(self.frozen_stages):
             modules += self.stage_modules(stage)
-            modules.append(self.output_norm(stage))
+            if hasattr(self, f'norm{stage}'):
+                modules.append(self.output_norm(stage))
         return modules
 
     def freeze(self) -> None:

@@ -32,7 +32,6 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 class ThreeConvEmbed(nn.Module):
     """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
-    min_size = 1  # pixels of the first token; those of the others are whole patches
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -50,7 +49,6 @@ class ThreeConvEmbed(nn.Module):
 
 class OneConvEmbed(nn.Module):
     """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
-    min_size = 2
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -292,7 +290,7 @@ class RegionViT(Backbone):
                 f'window_size must be one size of at least 1 or {self.num_stages} of them, got {window_size}')
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
-        self.min_size = self.local_embed.min_size
+        self.min_size = 2 if arch['local_embed'] == '1conv' else 1  # pixels of a first token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(

@@ -140,8 +140,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
     (b, heads), (rows, columns) = q.shape[:2], scale.shape[3:]
     out, lse = empty_map(q, *q.shape), scale.new_empty((b, rows, columns, heads, window_size**2))
     arguments = *with_strides(q, k, v), scale, offset, bias_table, out, lse, softmax_scale
-    launch_windows(_attention_kernel, arguments, q, scale, window_size, top, left, BLOCK_N=block_of(window_size**2),
-                   PRECISION=precision_of(q))
+    launch_windows(_attention_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
+                   BLOCK_N=block_of(window_size**2), PRECISION=precision_of(q))
     return out, lse
 
 
@@ -158,6 +158,6 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     tables = scale.new_empty((b * rows * columns, heads, (2 * window_size - 1)**2))
     arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, grad_scale, grad_offset,
                  tables, b, softmax_scale)
-    launch_windows(_grad_kernel, arguments, q, scale, window_size, top, left, BLOCK_N=block_of(window_size**2),
-                   PRECISION=precision_of(q))
+    launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
+                   BLOCK_N=block_of(window_size**2), PRECISION=precision_of(q))
     return grad_q, tokens, grad_scale, grad_offset, tables

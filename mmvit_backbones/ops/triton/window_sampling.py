@@ -263,14 +263,13 @@ def stored(x: Tensor) -> Tensor:
     return x.movedim((-4, -3), (-2, -1)).contiguous().movedim((-2, -1), (-4, -3))
 
 
-def launch_windows(kernel: Callable, arguments: tuple, x: Tensor, scale: Tensor, window_size: int, top: int, left: int,
-                   num_programs: int | None = None, **constants) -> None:
-    """Runs a kernel for each window of each head, or ``num_programs`` times.
+def launch_windows(kernel: Callable, num_programs: int, arguments: tuple, x: Tensor, scale: Tensor, window_size: int,
+                   top: int, left: int, **constants) -> None:
+    """Runs a kernel.
 
     What follows its own arguments are the sizes of the map ``x`` and of the grid of windows.
     """
     heads, d, *size = x.shape[-4:]
-    num_programs = scale.numel() // 2 if num_programs is None else num_programs
     launch(kernel, (num_programs, ), *arguments, heads, *size, *scale.shape[3:], top, left, d, WINDOW=window_size,
            BLOCK_D=block_of(d), **constants)
 
@@ -280,8 +279,8 @@ def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, to
     """``(B, heads, d, nh * window_size, nw * window_size)``."""
     rows, columns = scale.shape[3:]
     out = empty_map(features, *features.shape[:3], rows * window_size, columns * window_size)
-    launch_windows(_sample_kernel, (*with_strides(features), scale, offset, out), features, scale, window_size, top,
-                   left)
+    launch_windows(_sample_kernel, scale.numel() // 2, (*with_strides(features), scale, offset, out), features, scale,
+                   window_size, top, left)
     return out
 
 
@@ -290,8 +289,8 @@ def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window
            left: int) -> tuple[Tensor, Tensor]:
     """Gradients of scale and offset. ``grad`` is :func:`stored`."""
     grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
-    launch_windows(_slopes_kernel, (*with_strides(features), grad, scale, offset, grad_scale, grad_offset), features,
-                   scale, window_size, top, left)
+    arguments = *with_strides(features), grad, scale, offset, grad_scale, grad_offset
+    launch_windows(_slopes_kernel, scale.numel() // 2, arguments, features, scale, window_size, top, left)
     return grad_scale, grad_offset
 
 
@@ -302,7 +301,7 @@ def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, widt
     parts, images, heads, d = tokens.shape[:4]
     out = empty_map(tokens, parts, images, heads, d, height, width)
     tiles = [triton.cdiv(length, TILE.value) for length in (height, width)]
-    launch_windows(_pixels_kernel, (tokens, scale, offset, out, images, *tiles), out, scale, window_size, top, left,
-                   parts * images * heads * tiles[0] * tiles[1], BLOCK_N=block_of(window_size**2),
-                   PRECISION=precision_of(out))
+    num_programs = parts * images * heads * tiles[0] * tiles[1]
+    launch_windows(_pixels_kernel, num_programs, (tokens, scale, offset, out, images, *tiles), out, scale, window_size,
+                   top, left, BLOCK_N=block_of(window_size**2), PRECISION=precision_of(out))
     return out

@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
     if not args.no_accelerate:
         runner.register_hook(AccelerateHook())
     if args.show_dir and cfg.default_scope != 'mmpose':
-        threshold = (cfg.default_hooks.get('visualization') or {}).get('score_thr', 0.3)
+        threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', 0.3)
         runner.register_hook(DrawingHook(args.show_dir, threshold))
     runner.test()
 

@@ -4,6 +4,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+IGNORED = 255  # mmseg's label for what belongs to no class
+
 
 def list_findings(prediction: dict[str, np.ndarray], classes: list[str], threshold: float) -> list[dict]:
     """Lists the results of :meth:`Model.predict`: five classes, objects from a score threshold on, or segments.
@@ -14,7 +16,8 @@ def list_findings(prediction: dict[str, np.ndarray], classes: list[str], thresho
     if 'segmentation' in prediction:
         segments = prediction['segmentation']
         numbers, pixels = np.unique(segments, return_counts=True)
-        found = [dict(number=n, score=p / segments.size, mask=segments == n) for n, p in zip(numbers, pixels)]
+        found = [dict(number=n, score=p / segments.size, mask=segments == n)
+                 for n, p in zip(numbers, pixels) if n != IGNORED]
     else:
         names = dict(labels='number', scores='score', boxes='box', masks='mask')
         kept = np.flatnonzero(prediction['scores'] >= threshold) if 'boxes' in prediction else range(5)

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import resource
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from helpers import ROOT
@@ -100,6 +102,11 @@ def limit_memory() -> None:
     with open('/proc/self/status') as file:
         used, = (line.split()[1] for line in file if line.startswith('VmData'))
     resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
+
+
+def fill_disk() -> None:
+    """Lets the disk seem full."""
+    shutil.disk_usage = lambda path: SimpleNamespace(free=0)
 
 
 def be_one_of(rank: int, processes: int, port: int) -> None:

@@ -6,7 +6,7 @@ usage 4 $# 'tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of 
 partition=$1 name=$2 config=$3 work_dir=$4
 shift 4
 if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
-    set -- "$@" --resume
+    set -- "$@" --resume auto
 fi
 while true; do
     code=0
@@ -16,5 +16,5 @@ while true; do
     elif [ -n "${SLURM_JOB_ID:-}" ]; then
         exec scontrol requeue "$SLURM_JOB_ID" # this is inside of a batch job
     fi
-    set -- "$@" --resume
+    set -- "$@" --resume auto
 done

@@ -1,5 +1,6 @@
 """Tests a detector, a segmenter or a classifier, selected by the config, or its file of tools/export.py."""
 import argparse
+import os.path as osp
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -12,7 +13,7 @@ from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -46,7 +47,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     if args.real:
         frameworks.use_real(cfg, args.real)
     if args.imagenet_variant:
@@ -60,6 +61,7 @@ def prepare(args: argparse.Namespace) -> Config:
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
         checks.check_checkpoint(cfg.load_from)
+        checks.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     if args.show or args.show_dir:
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
@@ -85,4 +87,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main, scripts.DATA_FLAGS)

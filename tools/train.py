@@ -1,6 +1,7 @@
 """Trains a detector, a segmenter or a classifier, selected by the config."""
 import argparse
 import os
+import os.path as osp
 import sys
 from importlib import import_module
 
@@ -11,20 +12,20 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
-from mmvit_backbones.training.bad_data import POLICIES
 from mmvit_backbones.training.memory import explained_shortage
 from mmvit_backbones.training.resume import set_resume
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
 # In messages of the library: its arguments, and the flags that set them.
-FLAGS = {"policy='skip'": '--on-bad-data skip', 'smaller batch_size': 'smaller --batch-size',
+FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller batch_size': 'smaller --batch-size',
          'batch_size must': '--batch-size must', 'mixed precision': '--amp',
-         'another work_dir': 'another --work-dir', 'ShardedStrategy': '--strategy fsdp',
-         **{f'{name}_folder': f'--{name}-folder' for name in ('class', 'coco', 'seg')}}
+         "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
+         'ShardedStrategy': '--strategy fsdp',
+         **scripts.DATA_FLAGS}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
@@ -41,10 +42,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
     parser.add_argument('--batch-size', type=int, help='images per process and step (default: as in the config)')
-    parser.add_argument('--on-bad-data', choices=POLICIES,
-                        help='what an unreadable sample does: stop the training (default), or skip the sample')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='continue from this checkpoint, or from the newest intact one in the work dir')
+    parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
+                        help='stop at an unreadable sample (default), or take another one instead')
+    parser.add_argument('--max-skipped', type=int, default=100, metavar='N',
+                        help='unreadable samples at which --on-bad-data skip stops (default: %(default)s)')
+    parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
+                        help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
+                             'starts a new training if there is none')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='how several processes work: with all weights each (default), or with a share of them, '
                              'for networks that do not fit one GPU; modules are then not accelerated')
@@ -61,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, NEEDS, run_setup.use_reliable_hooks)
     run_setup.set_work_dir(cfg, args.work_dir)
     launch.check_launcher(args.launcher)
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
         weights = checks.choose_checkpoint(cfg, None, args.pretrained)
@@ -76,10 +80,12 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.strategy == 'fsdp':
         launch.use_sharding(cfg)
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.batch_size is not None:
         run_setup.set_batch_size(cfg, args.batch_size)
-    if args.on_bad_data:
-        cfg.merge_from_dict({'default_hooks.bad_data': dict(type='BadDataHook', policy=args.on_bad_data)})
+    max_skipped = dict(stop=0, skip=args.max_skipped).get(args.on_bad_data)
+    run_setup.use_reliable_data(cfg, max_skipped)
     set_resume(cfg, args.resume)
     if cfg.get('load_from') and not cfg.resume:
         checks.check_checkpoint(cfg.load_from)
@@ -106,7 +112,8 @@ def main(args: argparse.Namespace) -> None:
     if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    with explained_shortage(runner):
+    run_setup.check_space(runner)
+    with explained_shortage(runner), run_setup.explained_loss(runner.work_dir):
         runner.train()
     if lock:
         lock.close()

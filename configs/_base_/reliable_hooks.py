@@ -2,7 +2,6 @@
 # default_hooks from one base only; the bases of the frameworks add it to theirs.
 reliable_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook'),
-    bad_data=dict(type='BadDataHook'),
+    label_check=dict(type='LabelCheckHook'),
     finite_loss=dict(type='FiniteLossHook'),
-    exact_resume=dict(type='ExactResumeHook'),
     interrupt=dict(type='InterruptHook'))

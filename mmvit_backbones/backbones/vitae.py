@@ -59,7 +59,7 @@ class ViTAE(Backbone):
     The smaller networks reduce the image in three steps, with strides 4, 8 and 16, two of them with linear attention;
     all normal cells are on the last grid. The plain networks (``'base'``, ``'large'``, ``'huge'``) cut the image into
     patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
-    No norm follows the last cell; the plain classifiers normalize the pooled vector (``PooledLayerNorm``). Maps are
+    No norm follows the last cell; the plain classifiers normalize the pooled vector (``LayerNormPooling``). Maps are
     padded with zeros, right and bottom, before each reduction.
 
     Args:

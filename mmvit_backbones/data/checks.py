@@ -3,7 +3,8 @@ import json
 import math
 import os
 import os.path as osp
-from collections import Counter
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,26 +14,53 @@ from mmengine.config import Config
 
 from ..errors import UsageError
 from ..utils.config import SPLITS, datasets_of, metrics_of
-from ..utils.images import check_image
+from ..utils.images import check_image, image_size
 
 KEYS = ('images', 'annotations', 'categories')  # of a COCO file
+SIDES = ('width', 'height')
+IMAGES_TO_CHECK = 100  # before a training; more would take long
+UNKNOWN = 'category_id of no listed category'
 IGNORED = 255  # mmseg's label for what belongs to no class
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """Raises UsageError if the data of a split ('train', 'val', 'test') is missing or, with ``content``, invalid."""
+    """Raises UsageError if the data of a split ('train', 'val', 'test') is missing or, with ``content``, invalid.
+
+    Mistakes that harm only a little are printed as warnings.
+    """
     for split in splits:
         for dataset in datasets_of(cfg, split):
             if dataset.get('backend_args'):
                 continue  # its files are on no disk
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, dataset, missing))
-            if content and (errors := list(annotation_errors(dataset))):
-                raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; tools/data/check_data.py lists them)')
+            if content:
+                errors, warnings = find_mistakes(dataset, IMAGES_TO_CHECK)
+                if errors:
+                    raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; tools/data/check_data.py lists '
+                                     'them)')
+                for warning in warnings:
+                    warn(warning)
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {osp.abspath(metric[key])} does not exist')
+
+
+def warn(message: str) -> None:
+    """Prints a warning, in the first process only."""
+    if os.environ.get('RANK', '0') == '0':
+        print(f'warning: {message}', file=sys.stderr)
+
+
+def check_share(wrong: list[str], total: int, rule: str) -> None:
+    """Raises UsageError if half of what was checked or more is wrong; prints a warning if less is."""
+    if not wrong:
+        return
+    message = f'{wrong[0]}; so are {len(wrong)} of {total} that were checked: {rule}'
+    if 2 * len(wrong) >= total:
+        raise UsageError(message)
+    warn(message)
 
 
 def _paths(dataset: dict) -> list[str]:
@@ -44,12 +72,30 @@ def _paths(dataset: dict) -> list[str]:
     return [osp.join(dataset.get('data_root') or '', name) for name in names]
 
 
-def annotation_errors(dataset: dict) -> Iterator[str]:
-    """Yields the errors in the annotations of a data set config, in the first process only."""
+def find_mistakes(dataset: dict, num_images: int = 0) -> tuple[list[str], list[str]]:
+    """Returns the errors and the warnings on the annotations of a data set config, in the first process only.
+
+    The sizes of ``num_images`` images are compared with the annotations.
+    """
     is_coco = dataset['type'].startswith('Coco') and str(dataset.get('ann_file')).endswith('.json')
-    if is_coco and os.environ.get('RANK', '0') == '0':
-        file, *folders = map(osp.expanduser, _paths(dataset))
-        yield from coco_errors(file, folders[0])
+    if not is_coco or os.environ.get('RANK', '0') != '0':
+        return [], []
+    file, *folders = map(osp.expanduser, _paths(dataset))
+    try:
+        content = read_coco(file)
+    except UsageError as error:
+        return [str(error)], []
+    errors = list(coco_errors(file, content, folders[0], (dataset.get('metainfo') or {}).get('classes')))
+    if errors:
+        return errors, []
+    more, warnings = coco_mistakes(file, content)
+    images = content['images'][::-(-len(content['images']) // num_images)] if num_images else []
+    try:
+        check_share(_wrong_sizes(folders[0], images), len(images), f'correct width and height in {file}, and the boxes '
+                    'if they are for other sizes')
+    except UsageError as error:
+        more.append(str(error))
+    return more, warnings
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
@@ -132,59 +178,100 @@ def read_coco(file: str) -> dict:
         for key in KEYS:
             [entry['id'] for entry in content[key]]
         [image['file_name'] for image in content['images']]
+        [category['name'] for category in content['categories']]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f'has no {error}' if isinstance(error, KeyError) else f'{type(error).__name__}: {error}'
         raise UsageError(f'{file} is not in COCO format: {reason}') from error
     return content
 
 
-def coco_errors(file: str, folder: str) -> Iterator[str]:
+def coco_errors(file: str, content: dict, folder: str, classes: Sequence[str] | None = None) -> Iterator[str]:
     """Yields one line per kind of error in a COCO file, with images in ``folder``, that would stop training."""
-    try:
-        content = read_coco(file)
-    except UsageError as error:
-        yield str(error)
-        return
     for key in KEYS:
         if not content[key]:
             yield f'{file}: {key} is empty'
         ids = Counter(entry['id'] for entry in content[key])
         if repeated := [number for number, count in ids.items() if count > 1]:
             yield f'{file}: {_some(repeated)} of {key} are given to several'
+    names = [category['name'] for category in content['categories']]
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        yield f'{file}: {_some(repeated)} are the names of several categories'
     if missing := _missing(folder, [image['file_name'] for image in content['images']]):
         yield f'{file}: images {_some(missing)} are not in {folder}'
+    if unsized := [image['id'] for image in content['images'] if not _are_finite([image.get(s) for s in SIDES])]:
+        yield f'{file}: width and height of images {_some(unsized)} must be given in pixels'
     sizes = {image['id']: [image.get('height'), image.get('width')] for image in content['images']}
     allowed = {
         'image_id': (lambda a: a.get('image_id') in sizes, 'the id of a listed image'),
         'category_id': (lambda a: 'category_id' in a, 'given'),
         'bbox': (lambda a: _are_finite(a.get('bbox')) and len(a['bbox']) == 4, 'four finite numbers'),
+        'area': (lambda a: _are_finite([a.get('area')]), 'a finite number, such as width * height'),
         'segmentation': (lambda a: _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))),
                          'polygons of finite numbers, or a run-length encoding with counts and the size of the image'),
     }
     for key, (is_right, rule) in allowed.items():
         if wrong := [annotation['id'] for annotation in content['annotations'] if not is_right(annotation)]:
             yield f'{file}: {key} of annotations {_some(wrong)} must be {rule}'
+    if classes and tuple(name for name in names if name in classes) != tuple(classes):
+        yield (f'{file}: mmdet numbers categories in their order in the file, {_some(names)}, and the config has the '
+               f'classes {_some(list(classes))}; coco_folder matches them by name')
 
 
-def coco_left_out(file: str) -> Counter:
-    """Counts the annotations of a valid COCO file that mmdet leaves out, by reason."""
-    content = read_coco(file)
-    sizes = {image['id']: (image.get('width', math.inf), image.get('height', math.inf)) for image in content['images']}
+def coco_mistakes(file: str, content: dict) -> tuple[list[str], list[str]]:
+    """Returns errors and warnings on the annotations of a valid COCO file that mmdet leaves out or misreads."""
+    left_out, annotations = coco_left_out(content), content['annotations']
+    warnings = [f'{file}: mmdet leaves out {len(ids)} of {len(annotations)} annotations, {_some(ids)}: {reason}'
+                for reason, ids in left_out.items()]
+    of_boxes = sum(len(ids) for reason, ids in left_out.items() if reason != UNKNOWN)
+    if 2 * of_boxes >= len(annotations) or sum(map(len, left_out.values())) == len(annotations):
+        return warnings, []
+    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
+    beyond = [a['id'] for a in annotations if any(
+        start + side > limit + 2 for start, side, limit in zip(a['bbox'], a['bbox'][2:], sizes[a['image_id']]))]
+    if beyond:
+        warnings.append(f'{file}: boxes of {len(beyond)} of {len(annotations)} annotations, {_some(beyond)}, end '
+                        'outside of their images; a box is x, y, width, height, not x1, y1, x2, y2')
+    used = {annotation['category_id'] for annotation in annotations}
+    if unused := [category['name'] for category in content['categories'] if category['id'] not in used]:
+        warnings.append(f'{file}: categories without annotations: {_some(unused)}')
+    return [], warnings
+
+
+def coco_left_out(content: dict) -> dict[str, list[int]]:
+    """Returns the ids of the annotations of a valid COCO file that mmdet leaves out, by reason and cure."""
+    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
     categories = {category['id'] for category in content['categories']}
-    left_out = Counter()
+    left_out = defaultdict(list)
     for annotation in content['annotations']:
         x, y, width, height = annotation['bbox']
         image_width, image_height = sizes[annotation['image_id']]
         polygons = annotation.get('segmentation')
         if annotation['category_id'] not in categories:
-            left_out['unknown category'] += 1
-        elif annotation.get('area', 1) <= 0 or width < 1 or height < 1:
-            left_out['no area, or a side below one pixel'] += 1
+            reason = UNKNOWN
+        elif width < 0 or height < 0:
+            reason = 'negative width or height; a box is x, y of the upper left corner, width, height'
+        elif max(x, y, x + width, y + height) <= 1.01 < min(image_width, image_height):
+            reason = 'coordinates from 0 to 1; multiply those of x by the width of the image, of y by its height'
+        elif annotation['area'] <= 0 or width < 1 or height < 1:
+            reason = 'no area, or a side below one pixel'
         elif min(x + width, image_width) <= max(x, 0) or min(y + height, image_height) <= max(y, 0):
-            left_out['box outside of its image'] += 1
+            reason = 'box outside of its image; see width and height of the image'
         elif isinstance(polygons, list) and polygons and not any(len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
-            left_out['no polygon of three points'] += 1
+            reason = 'no polygon of three points'
+        else:
+            continue
+        left_out[reason].append(annotation['id'])
     return left_out
+
+
+def _wrong_sizes(folder: str, images: list[dict]) -> list[str]:
+    """Returns a line for each image that is not of the size in its entry of a COCO file."""
+    wrong = []
+    for image in images:
+        path, stated = osp.join(folder, image['file_name']), (image['width'], image['height'])
+        if (size := image_size(path)) != stated:
+            wrong.append(f'{path} is of {size[0]} x {size[1]} pixels, the annotations have {stated[0]} x {stated[1]}')
+    return wrong
 
 
 def _missing(folder: str, names: list[str]) -> list[str]:

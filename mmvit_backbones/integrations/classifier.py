@@ -2,7 +2,7 @@
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..zoo.build import init_weights
+from ..zoo.build import has_img_size, init_weights
 from ..zoo.variants import Variant
 
 
@@ -32,11 +32,16 @@ class ClassifierHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A published classifier, with further arguments for its backbone; ``num_classes=0`` omits the last layer."""
+    """A published classifier, with further arguments for its backbone; ``num_classes=0`` omits the last layer.
+
+    Networks without stored positions ignore ``img_size``.
+    """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_channels: int = 3, drop_rate: float = 0.,
-                 **arguments) -> None:
+                 img_size: int | None = None, **arguments) -> None:
         super().__init__()
+        if img_size is not None and has_img_size(variant):
+            arguments['img_size'] = img_size
         config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_channels, **arguments}
         self.backbone = MODELS.build(config)
         init_weights(self.backbone)

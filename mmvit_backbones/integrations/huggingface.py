@@ -25,7 +25,7 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
 
     Args:
         backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``. Defaults to
-            those of ``network``.
+            those of ``network``. Paths are dropped only if ``drop_path_rate`` is given.
         out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
         out_indices (list[int] | None): The same by index. Defaults to the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
@@ -36,7 +36,7 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
                  out_indices: list[int] | None = None, network: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         self.network = network
-        self.backbone = backbone or find_variant(network or 'reswin_tiny').backbone
+        self.backbone = dict(drop_path_rate=0.) | (backbone or find_variant(network or 'reswin_tiny').backbone)
         networks = [name for name in backbones.__all__ if name != 'Backbone']
         if self.backbone.get('type') not in networks:
             raise ValueError(f'the type of backbone must be one of {", ".join(networks)}, got '
@@ -45,7 +45,7 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
             if key in self.backbone:
                 raise ValueError(f'backbone must not have {key}: out_indices belongs to the config itself, weights '
                                  'to from_pretrained')
-        check_config(self.backbone)
+        check_config(dict(model=dict(backbone=self.backbone)))
         with torch.device('meta'):
             num_stages = MODELS.build(dict(self.backbone)).num_stages
         self.stage_names = [f'stage{i}' for i in range(num_stages)]

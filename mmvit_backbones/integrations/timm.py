@@ -128,9 +128,14 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, pretrained_cfg: object = None, pretrained_cfg_overlay: dict | None = None,
                cache_dir: str | None = None, features_only: bool = False, in_chans: int = 3, num_classes: int = 1000,
                out_indices: Sequence[int] | None = None, checkpoint: str | None = None,
-               global_pool: str | None = None, **arguments) -> nn.Module:
+               global_pool: str | None = None, img_size: int | Sequence[int] | None = None,
+               **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, the cache is set by $MMVIT_HOME; got {cache_dir!r}')
+        height, width = (img_size, img_size) if isinstance(img_size, int | None) else img_size
+        if height != width:
+            raise ValueError(f'img_size must be the side of square images, got {img_size}; the network takes images of '
+                             'any size without it')
         tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
         checkpoint = checkpoint or (file if pretrained else None)
         weights = tag if pretrained and checkpoint is None else False
@@ -139,11 +144,12 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                 arguments['out_indices'] = out_indices
             for argument in ('drop_rate', 'feature_cls'):  # there is one way to the maps
                 arguments.pop(argument, None)
-            model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, **arguments))
+            model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans,
+                                           img_size=height, **arguments))
             model.pretrained_cfg = model.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
             return model
         # A checkpoint's head is left out where its number of classes is another.
-        model = TimmClassifier(variant, num_classes or 1000, in_chans, **arguments)
+        model = TimmClassifier(variant, num_classes or 1000, in_chans, img_size=height, **arguments)
         load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:
             model.reset_classifier(num_classes, global_pool)

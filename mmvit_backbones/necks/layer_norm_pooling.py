@@ -37,8 +37,3 @@ class LayerNormPooling(nn.Module):
         if self.order == 'pool_first':
             return self.norm(maps[-1].mean((2, 3))),
         return self.norm(maps[-1].permute(0, 2, 3, 1)).mean((1, 2)),
-
-
-# Aliases for configs written for version 0.1.
-MODELS.register_module('NormPooling', module=lambda **kwargs: LayerNormPooling(order='norm_first', **kwargs))
-MODELS.register_module('PooledLayerNorm', module=lambda **kwargs: LayerNormPooling(order='pool_first', **kwargs))

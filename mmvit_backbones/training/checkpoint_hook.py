@@ -7,7 +7,7 @@ from copy import copy
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -44,6 +44,23 @@ class AtomicBackend(LocalBackend):
             raise OSError(error.errno, f'{error.strerror} ({needed} needed, {free} free)', str(filepath)) from error
 
 
+class LateRemoval:
+    """A file backend that removes files when :meth:`remove_outdated` is called."""
+
+    def __init__(self, backend: BaseStorageBackend) -> None:
+        self.backend, self.outdated = backend, []
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.outdated.append(path)
+
+    def remove_outdated(self) -> None:
+        while self.outdated:
+            self.backend.remove(self.outdated.pop())
+
+
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's hook with reliable checkpoints.
@@ -75,6 +92,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        self.file_backend = LateRemoval(self.file_backend)
         if is_main_process():
             for path in Path(self.out_dir).glob(f'*.pth{TEMPORARY}'):  # of a run that died
                 path.unlink(missing_ok=True)
@@ -91,19 +109,15 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save(self, save: Callable, runner: Runner, *args) -> bool:
         """Calls a method of MMEngine, then removes old checkpoints; returns whether it saved."""
-        outdated = []
-        remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
             save(runner, *args)
         except OSError as error:
+            self.file_backend.outdated.clear()
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
                 raise TrainingError(f'{message}; older checkpoints are intact, and '
                                     'default_hooks.checkpoint.on_error=continue continues without it') from error
             runner.logger.warning(f'{message}; the training continues without it')
             return False
-        finally:
-            self.file_backend.remove = remove
-        for path in outdated:
-            remove(path)
+        self.file_backend.remove_outdated()
         return True

@@ -2,11 +2,15 @@
 import sys
 
 from mmengine.hooks import EMAHook, Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from mmengine.utils import ProgressBar
+from torch import nn
 
 from ..accelerate import accelerate
-from ..zoo.loading import check_overlap, load_weights
+from ..errors import TrainingError
+from ..zoo.loading import check_overlap, load_weights, unwrap_model
 
 
 class CheckpointMatchHook(Hook):
@@ -51,3 +55,31 @@ class ProgressBarHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         self.bar.update()
+
+
+@HOOKS.register_module()
+class LabelCheckHook(Hook):
+    """Raises a TrainingError for a label outside the classes of the head, which CUDA would not name."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        model = unwrap_model(runner.model)
+        for sample in data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ():
+            check_labels(model, sample)
+
+
+def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
+    """Raises a TrainingError if a label of a sample is outside the classes of the head."""
+    if 'gt_sem_seg' in sample and hasattr(model, 'decode_head'):
+        heads = model.decode_head if isinstance(model.decode_head, nn.ModuleList) else [model.decode_head]
+        labels, path = sample.gt_sem_seg.data, sample.get('seg_map_path')
+        num_classes, ignored = heads[-1].num_classes, heads[-1].ignore_index
+    elif 'gt_label' in sample and isinstance(getattr(getattr(model, 'head', None), 'num_classes', None), int):
+        labels, path, num_classes, ignored = sample.gt_label, sample.get('img_path'), model.head.num_classes, None
+    else:
+        return
+    wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != ignored if ignored is not None else True)]
+    if len(wrong):
+        but = f'; {ignored} is ignored' if ignored is not None else ''
+        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {num_classes - 1}{but}')

@@ -20,10 +20,17 @@ _UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'mo
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Sets the config to resume from a path, or from the newest checkpoint for ``'auto'``, with its training's seed."""
+    """Sets the config to resume from a path, or from the newest checkpoint of the work dir, with its training's seed.
+
+    For ``'newest'``, a work dir without checkpoints raises UsageError; for ``'auto'``, the training starts.
+    """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
-    path = find_intact_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+    path = find_intact_checkpoint(cfg.work_dir) if resume in ('newest', 'auto') else resume
+    if path is None and resume == 'newest':
+        state = 'has no checkpoint of a training' if os.path.isdir(cfg.work_dir) else 'does not exist'
+        raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; start without resuming, or '
+                         "resume='auto', which starts where there is no checkpoint")
     cfg.resume = path is not None
     if not cfg.resume:
         return

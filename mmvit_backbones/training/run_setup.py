@@ -1,15 +1,21 @@
 """Setup of a training run: work dir, hooks, logs, precision."""
+import errno
 import fcntl
 import os
 import os.path as osp
+import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import IO
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 
-from ..errors import UsageError
+from ..errors import TrainingError, UsageError
 from ..utils.config import VISUALIZERS
 from . import RELIABLE_HOOKS
 
@@ -38,8 +44,41 @@ def lock_work_dir(work_dir: str) -> IO:
     except OSError:
         return file  # a file system without locks
     file.truncate(0)
-    print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
+    try:
+        print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
+    except OSError as error:
+        raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
     return file
+
+
+def check_space(runner: Runner) -> None:
+    """Raises TrainingError if there is no room for a checkpoint, which would be noticed after the first epoch."""
+    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    folder = getattr(hook, 'out_dir', None) or runner.work_dir
+    if hook is None or getattr(hook, 'on_error', 'stop') == 'continue' or not osp.isdir(folder):
+        return
+    needed = sum(value.nbytes for value in runner.model.state_dict().values())
+    if hook.save_optimizer and 'Adam' in str(runner.cfg.optim_wrapper.get('optimizer', {}).get('type')):
+        needed += 2 * sum(weight.nbytes for weight in runner.model.parameters() if weight.requires_grad)
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise TrainingError(f'{folder} has no room for a checkpoint: {needed / 2**20:.0f} MiB needed, '
+                            f'{free / 2**20:.0f} MiB free; default_hooks.checkpoint.on_error=continue trains without')
+
+
+@contextmanager
+def explained_loss(work_dir: str) -> Iterator[None]:
+    """Raises TrainingError for a folder of the work dir that is removed, or a disk that is full, during a training."""
+    try:
+        yield
+    except OSError as error:
+        folder = osp.dirname(str(error.filename))
+        if isinstance(error, FileNotFoundError) and not osp.isdir(folder) \
+                and osp.abspath(folder).startswith(osp.abspath(work_dir)):
+            raise TrainingError(f'{folder} was removed during the training; resuming needs a checkpoint in '
+                                f'{work_dir}') from error
+        if error.errno == errno.ENOSPC:
+            raise TrainingError(f'{error.filename or work_dir} cannot be written: {error.strerror}') from error
+        raise
 
 
 def use_reliable_hooks(cfg: Config) -> None:
@@ -53,7 +92,23 @@ def use_reliable_hooks(cfg: Config) -> None:
         checkpoint.setdefault('max_keep_ckpts', 3)
         if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
             checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
-    cfg.train_dataloader.persistent_workers = False  # as ExactResumeHook wants, and allowed without workers, too
+
+
+def use_reliable_data(cfg: Config, max_skipped: int | None = None) -> None:
+    """Wraps data set and batch sampler of the training so that it can be resumed exactly, unless the config does.
+
+    ``max_skipped`` is the maximum number of unreadable samples; None keeps the config's, or 0.
+    """
+    loader = cfg.train_dataloader
+    if loader.dataset.get('type') != 'ReliableDataset':
+        loader.dataset = dict(type='ReliableDataset', dataset=loader.dataset)
+    if max_skipped is not None:
+        loader.dataset.max_skipped = max_skipped
+    batch_sampler = loader.get('batch_sampler')
+    if batch_sampler is None:
+        loader.batch_sampler = dict(type='ResumableBatchSampler', drop_last=loader.pop('drop_last', False))
+    elif batch_sampler.get('type') != 'ResumableBatchSampler':
+        loader.batch_sampler = dict(type='ResumableBatchSampler', batch_sampler=batch_sampler)
 
 
 def log_to(cfg: Config, package: str) -> None:

@@ -4,6 +4,7 @@ MMEngine builds objects by the names in a config, and imports what a dotted name
 file may hold registered names alone.
 """
 import ast
+import os.path as osp
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -19,14 +20,22 @@ OWN_MODULE = re.compile(rf'(mmvit_backbones|{"|".join(FRAMEWORKS)})(\.[a-z]\w*)*
 EVALUATE_TEXT = re.compile(r'torchvision/.*|Lambda|CameraMotionCompensation')
 # mmdet and mmcv find these among operators instead of in a registry.
 MMCV_OPERATORS = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}
-# Arguments that name files or addresses. MMEngine's loader knows the schemes, and reads what is behind them safely.
+# Parts of a config that are built for prediction. Classes of the frameworks run or unpickle files named in them.
+BUILT = re.compile(r'(model|tta_model|data_preprocessor)\.|(.*\.)?(pipeline|metainfo)\.')
+FILE = re.compile(r'.*\.(bin|ckpt|json|npy|npz|onnx|pickle|pkl|pt|pth|py|safetensors|so|txt|ya?ml)|[a-z]+://.*',
+                  re.IGNORECASE | re.DOTALL)
+# Arguments that name files or addresses, whatever their form.
 FILES = ('checkpoint', 'checkpoint_path', 'ckpt_path', 'from_file', 'pretrained', 'pretrained_model_name_or_path')
+# MMEngine's loader knows the schemes, and reads what is behind them safely.
 SAFE_SCHEMES = ('official://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'modelzoo://')
+MAX_TEXT = 2**20  # characters; Python's parser takes hundreds of bytes for each
 
 
 def parse_config(text: str) -> dict:
     """Returns the values in a printed config, which is not run; raises a ValueError for any other text."""
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError(f'it has {len(text)} characters, more than {MAX_TEXT}')
         statements = ast.parse(text).body
         return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
     except (AttributeError, IndexError, MemoryError, RecursionError, SyntaxError, TypeError) as error:
@@ -81,17 +90,33 @@ def _why_refused(path: str, key: str, value: object, known: set[str]) -> str | N
         return 'is not the name of a registered class'
     if key == 'type' and EVALUATE_TEXT.fullmatch(value.rpartition('.')[2]):
         return 'evaluates text in its arguments'
-    if key in FILES and isinstance(value, str) and not value.startswith(SAFE_SCHEMES):
-        return f'names a file or an address; allowed are {", ".join(SAFE_SCHEMES)}'
+    if key == 'trust_remote_code' and value:
+        return 'runs the code of a repository'
+    is_built = key != 'type' and BUILT.match(path)
+    for text in _texts_in(value):
+        is_file = key in FILES or is_built and (FILE.fullmatch(text) or osp.sep in text and osp.exists(text))
+        if is_file and not text.startswith(SAFE_SCHEMES):
+            return f'names a file or an address; allowed are {", ".join(SAFE_SCHEMES)}'
     return None
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Yields a text and those in a list; dicts have paths of their own."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts_in(part)
 
 
 def registered_names(frameworks: Iterable[str] = ()) -> set[str]:
     """Returns the names that a config may have as ``type``: ``Name``, ``scope.Name`` and the class's full name."""
     modules = [registries, *(import_module(f'{name}.registry') for name in frameworks if find_spec(name) is not None)]
-    names = set()
-    for registry in (value for module in modules for value in vars(module).values() if isinstance(value, Registry)):
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Registry)]
+    for registry in found:  # the frameworks add to MMEngine's, so all are filled before any is read
         registry.import_from_location()
+    names = set()
+    for registry in found:
         for name, registered in registry.module_dict.items():
             names |= {name, f'{registry.scope}.{name}'}
             if isinstance(registered, type) and not EVALUATE_TEXT.fullmatch(name):

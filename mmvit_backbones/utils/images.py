@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 from ..errors import UsageError
 
 FORMATS = 'JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF'
+ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
@@ -17,6 +18,15 @@ def check_image(path: str | Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f'image {path} cannot be read: {error}') from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Returns width and height of an image file as OpenCV reads it, turned by EXIF; reads the head of the file only."""
+    try:
+        with Image.open(path) as image:
+            return image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= 5 else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(f'image {path} cannot be read: {error}') from error
 

@@ -15,6 +15,10 @@ from mmengine.config import DictAction
 from ..errors import CheckpointError, TrainingError, UsageError
 from .installation import check_distributions
 
+# In messages of the library: its arguments, and the flags that set them.
+DATA_FLAGS = {name: f'--{name.replace("_", "-")}'
+              for name in ('class_folder', 'coco_folder', 'seg_folder', 'val_fraction')}
+
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the common arguments of training and testing."""
@@ -59,6 +63,15 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--seg-folder', metavar='FOLDER',
                        help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
     group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
+    parser.add_argument('--val-fraction', type=float, metavar='SHARE',
+                        help='share of the images that validate, for a folder without val/, e.g. 0.1')
+    parser.add_argument('--seed', type=int, help='of this choice (default: 0), and of the run')
+
+
+def data_options(args: argparse.Namespace) -> dict:
+    """Returns the arguments of :func:`add_data_arguments`, for ``use_custom_data``."""
+    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed')
+    return {name: getattr(args, name) for name in names}
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None],

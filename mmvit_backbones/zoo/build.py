@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
 from .loading import check_task, load_variant
-from .variants import find_variant
+from .variants import Variant, find_variant
 
 
 def get_model(name: str, task: str = 'classification', checkpoint: str | None = None, pretrained: bool | str = False,
@@ -30,7 +30,7 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
             scaled for more, as timm does. Defaults to 3.
         img_size (int | None): Image side of the stored position embedding, in pixels. Networks without one ignore it;
             images of other sizes resize it. Defaults to None: that of the paper.
-        backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``.
+        backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``; without it, no path is dropped.
 
     Raises:
         ValueError: If name, task or an argument is unknown, or the checkpoint does not match or is unavailable.
@@ -52,7 +52,7 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
             raise ValueError(f'{argument} must be at least 1, got {value}')
     if in_channels != 3:
         backbone_overrides['in_channels'] = in_channels
-    if img_size is not None and 'img_size' in signature(MODELS.get(variant.family.backbone)).parameters:
+    if img_size is not None and has_img_size(variant):
         backbone_overrides['img_size'] = img_size
     if pretrained:
         variant.find_weights(pretrained)  # before anything is built
@@ -62,6 +62,11 @@ def get_model(name: str, task: str = 'classification', checkpoint: str | None = 
     init_weights(model)
     load_variant(model, variant, task, checkpoint, pretrained, new_head=num_classes is not None)
     return model
+
+
+def has_img_size(variant: Variant) -> bool:
+    """Returns whether the backbone stores positions for one image size."""
+    return 'img_size' in signature(MODELS.get(variant.family.backbone)).parameters
 
 
 def init_weights(model: BaseModule) -> None:

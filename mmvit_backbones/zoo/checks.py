@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.config import dicts_in
+from ..utils.config import datasets_of, dicts_in
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
 
@@ -78,6 +78,17 @@ def check_checkpoint(filename: str) -> None:
     """Checks that a checkpoint can be read; names that other loaders resolve are skipped."""
     if _is_readable(filename):
         read_checkpoint(filename, mmap=True)
+
+
+def check_classes(cfg: Config, filename: str) -> None:
+    """Raises UsageError if the test data number the classes of a training's checkpoint in another order."""
+    meta = read_checkpoint(filename, mmap=True).get('meta', {}) if _is_readable(filename) else {}
+    trained = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
+    for dataset in datasets_of(cfg, 'test'):
+        classes = tuple((dataset.get('metainfo') or {}).get('classes') or ())
+        if classes != trained and set(classes) == set(trained):
+            raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, and the test data have '
+                             f'them as {classes}: give them its order')
 
 
 def _is_readable(filename: str) -> bool:

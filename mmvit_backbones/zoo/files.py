@@ -50,6 +50,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
+    for key in ('meta', 'message_hub'):
+        if not isinstance(checkpoint.get(key, {}), dict):
+            raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint[key]).__name__} as {key}, not a dict')
     return checkpoint
 
 
@@ -79,11 +82,14 @@ def _check_sums(path: str) -> None:
 def _check_members(path: str) -> None:
     """Raises BadZipFile for an archive that torch.save did not write: a small one could fill the memory."""
     with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.external_attr & DOS_FOLDER:
-                raise zipfile.BadZipFile(f'{info.filename} is marked as a folder')
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size > os.path.getsize(path):
-                raise zipfile.BadZipFile(f'{info.filename} is compressed')
+        members = archive.infolist()
+    for info in members:
+        if info.external_attr & DOS_FOLDER:
+            raise zipfile.BadZipFile(f'{info.filename} is marked as a folder')
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise zipfile.BadZipFile(f'{info.filename} is compressed')
+    if sum(info.file_size for info in members) > os.path.getsize(path):
+        raise zipfile.BadZipFile('its parts are longer than the file')
 
 
 def _what_is_wrong(path: str, error: Exception) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.file_configs import check_config, parse_config
 from .adapt import adapt
-from .converters.layout import strip_prefix, unwrap
+from .converters.layout import AVERAGED, strip_prefix, unwrap
 from .download import fetch, fetch_address, first_reading
 from .files import load_checkpoint_file
 from .variants import VARIANTS, Variant, find_variant
@@ -159,7 +159,7 @@ def convert_state_dict(name: str | None, state_dict: Mapping, task: str = 'class
         KeyError: If a key is unknown; the message names it for every family tried.
     """
     check_task(task)
-    if not state_dict:
+    if not unwrap(state_dict, AVERAGED):
         raise KeyError('not a published checkpoint of any network here: the file holds no weights')
     reasons = []
     for convert in dict.fromkeys(find_variant(each).family.convert for each in (VARIANTS if name is None else [name])):

@@ -58,8 +58,8 @@ class Variant:
 
     @property
     def backbone(self) -> dict:
-        """Returns the config of the backbone."""
-        return dict(type=self.family.backbone, arch=self.arch, **self.settings)
+        """Returns the config of the backbone, without drop path, which is a recipe's."""
+        return dict(type=self.family.backbone, arch=self.arch, drop_path_rate=0., **self.settings)
 
     @property
     def short_name(self) -> str:

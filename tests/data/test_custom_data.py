@@ -3,10 +3,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import ROOT
+from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image
 
-from mmvit_backbones.data.custom_data import use_class_folder, use_coco_folder, use_data_root, use_seg_folder
+from mmvit_backbones.data.checks import check_data
+from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import config_of_checkpoint, dicts_in, load_config
 
@@ -41,7 +45,7 @@ def change(folder: Path, split: str, key: str, value) -> None:
 def test_heads_and_data_take_the_folders_classes(folder, name, heads):
     from mmdet.registry import DATASETS
     cfg = config(name)
-    use_coco_folder(cfg, str(folder))
+    use_custom_data(cfg, coco_folder=str(folder))
     assert [node['num_classes'] for node in dicts_in(cfg.model) if 'num_classes' in node] == [2] * heads
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == str(folder / 'annotations/instances_val.json')
     for split in ('train', 'val', 'test'):
@@ -53,22 +57,76 @@ def test_heads_and_data_take_the_folders_classes(folder, name, heads):
 
 def test_mistakes_are_told(folder):
     with pytest.raises(UsageError, match="default_scope='mmseg'"):
-        use_coco_folder(config('upernet_reswin_t'), str(folder))
+        use_custom_data(config('upernet_reswin_t'), coco_folder=str(folder))
     with pytest.raises(UsageError, match='annotations/instances_train.json is missing'):
-        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder / 'train'))
+        use_custom_data(config('mask_rcnn_reswin_t'), coco_folder=str(folder / 'train'))
     change(folder, 'val', 'categories', [dict(id=3, name='cow')])
-    with pytest.raises(UsageError, match=r"also \['cow'\]"):
-        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder))
+    with pytest.raises(UsageError, match=r"also have the classes \['cow'\]"):
+        use_custom_data(config('mask_rcnn_reswin_t'), coco_folder=str(folder))
     (folder / 'annotations/instances_val.json').write_text('[]')
     with pytest.raises(UsageError, match='instances_val.json is not in COCO format'):
-        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder))
+        use_custom_data(config('mask_rcnn_reswin_t'), coco_folder=str(folder))
+
+
+@pytest.mark.parametrize('categories, used', [
+    ([dict(id=7, name='dog'), dict(id=3, name='cat')], [7, 3]),  # another order
+    ([dict(id=1, name='dog')], [1, 1]),  # other numbers, and one class missing
+    ([dict(id=3, name='cat'), dict(id=7, name='dog'), dict(id=9, name='none')], [7, 3])])
+def test_categories_are_matched_by_name(folder, tmp_path, categories, used):
+    """In mmdet's data set and in its metric, of detections that equal the annotations."""
+    import torch
+    from mmdet.registry import DATASETS, METRICS
+    content = json.loads((folder / 'annotations/instances_val.json').read_text())
+    annotations = [dict(annotation, category_id=number) for annotation, number in zip(content['annotations'], used)]
+    change(folder, 'val', 'annotations', annotations)
+    change(folder, 'val', 'categories', categories)
+    cfg = config('retinanet_rest_s')
+    use_custom_data(cfg, coco_folder=str(folder), list_folder=str(tmp_path / 'lists'))
+    check_data(cfg, ['train', 'val'])
+    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset, _scope_='mmdet'))
+    assert dataset.metainfo['classes'] == ('cat', 'dog')
+    names = {category['id']: category['name'] for category in categories}
+    instances = dataset.get_data_info(0)['instances']
+    assert [dataset.metainfo['classes'][found['bbox_label']] for found in instances] == [names[i] for i in used]
+    metric = METRICS.build(dict(cfg.val_evaluator, _scope_='mmdet'))
+    metric.dataset_meta = dataset.metainfo
+    found = dict(bboxes=torch.tensor([found['bbox'] for found in instances]), scores=torch.ones(2),
+                 labels=torch.tensor([found['bbox_label'] for found in instances]))
+    metric.process({}, [dict(pred_instances=found, img_id=1, ori_shape=(480, 640))])
+    assert metric.evaluate(1)['coco/bbox_mAP'] > 0.5
+
+
+@pytest.mark.parametrize('option, name', [('coco', 'retinanet_rest_s'), ('class', 'imagenet_reswin_t'),
+                                          ('seg', 'upernet_reswin_t')])
+def test_images_without_a_split_are_divided_by_the_seed(option, name, tmp_path):
+    sources = dict(coco={'images': 'coco_mini/train', 'annotations/instances.json':
+                         'coco_mini/annotations/instances_train.json'},
+                   **{'class': {'daisy': 'flowers_mini/train/daisy', 'roses': 'flowers_mini/val/roses'}},
+                   seg=dict(images='coco_mini/train', masks='coco_mini/semantic/train'))
+    for path, source in sources[option].items():
+        (tmp_path / 'in' / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'in' / path).symlink_to(ROOT / 'data' / source)
+    (tmp_path / 'in/classes.txt').write_text('background\nperson\nvehicle\nanimal\nother\n')
+    images = []
+    for seed in (0, 0, 1):
+        cfg = config(name)
+        use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=0.25, seed=seed)
+        check_data(cfg, ['train', 'val'])
+        init_default_scope(cfg.default_scope)
+        parts = [DATASETS.build(dict(cfg[f'{part}_dataloader'].dataset, pipeline=[])) for part in ('train', 'val')]
+        images.append([{part.get_data_info(i)['img_path'] for i in range(len(part))} for part in parts])
+    assert images[0] == images[1] != images[2]
+    train, val = images[0]
+    assert not train & val and 0.2 < len(val) / len(train | val) < 0.3
+    with pytest.raises(UsageError, match='val_fraction must be between'):
+        use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=1.)
 
 
 def test_boxes_alone_are_for_detectors_without_masks(folder):
     change(folder, 'train', 'annotations', [dict(id=1, image_id=1, category_id=3, bbox=[2, 3, 20, 30], area=600)])
-    use_coco_folder(config('retinanet_rest_s'), str(folder))
+    use_custom_data(config('retinanet_rest_s'), coco_folder=str(folder))
     with pytest.raises(UsageError, match='no segmentation.*configs/retinanet'):
-        use_coco_folder(config('mask_rcnn_reswin_t'), str(folder))
+        use_custom_data(config('mask_rcnn_reswin_t'), coco_folder=str(folder))
 
 
 # ---- classifiers
@@ -77,7 +135,7 @@ def test_boxes_alone_are_for_detectors_without_masks(folder):
 def test_a_classifier_takes_folders_as_classes():
     from mmpretrain.registry import DATASETS
     cfg = config('imagenet_reswin_t')
-    use_class_folder(cfg, str(ROOT / 'data/flowers_mini'))
+    use_custom_data(cfg, class_folder=str(ROOT / 'data/flowers_mini'))
     assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 5
     assert cfg.val_evaluator.topk == (1, 5)
     for split, number in (('train', 240), ('val', 60), ('test', 60)):
@@ -87,15 +145,34 @@ def test_a_classifier_takes_folders_as_classes():
 
 
 @pytest.mark.parametrize('folders, message', [
-    ([], 'it has no folder train/'), (['train'], 'train/ has no folders'), (['train/cat'], 'train/cat/ has no image'),
-    (['train/cat/a.jpg'], 'no folder val/'), (['train/cat/a.jpg', 'val/dog/a.jpg'], r"val/ has the classes \['dog'\]")])
+    ([], 'it has no folder train/'), (['train'], 'train/ has no folders'),
+    (['train/cat', 'val/cat/a.jpg'], 'train/cat/ has no image'),
+    (['train/cat/a.jpg'], 'no folder val/'),
+    (['train/cat/a.jpg', 'val/dog/a.jpg'], r"also have the classes \['dog'\]")])
 def test_mistakes_in_a_class_folder_are_told(tmp_path, folders, message):
     for name in folders:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch() if path.suffix else path.mkdir()
     with pytest.raises(UsageError, match=message):
-        use_class_folder(config('imagenet_reswin_t'), str(tmp_path))
+        use_custom_data(config('imagenet_reswin_t'), class_folder=str(tmp_path))
+
+
+def test_hidden_folders_are_no_classes_and_one_may_lack_validation(tmp_path, capsys):
+    """Jupyter's copies of images are no images either."""
+    from mmpretrain.registry import DATASETS
+    for path in ('train/cat/a.jpg', 'train/dog/b.webp', 'train/.ipynb_checkpoints/a.jpg', 'val/.DS/a.jpg',
+                 'train/dog/.ipynb_checkpoints/b-checkpoint.jpg', 'val/dog/c.jpg'):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    cfg = config('imagenet_reswin_t')
+    use_custom_data(cfg, class_folder=str(tmp_path))
+    assert "no image for validation is of ['cat']" in capsys.readouterr().err
+    for part, expected in (('train', [('a.jpg', 0), ('b.webp', 1)]), ('val', [('c.jpg', 1)])):
+        dataset = DATASETS.build(dict(cfg[f'{part}_dataloader'].dataset, pipeline=[], _scope_='mmpretrain'))
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        assert [(Path(info['img_path']).name, info['gt_label']) for info in infos] == expected
+        assert dataset.CLASSES == ('cat', 'dog')
 
 
 # ---- segmenters
@@ -117,7 +194,7 @@ def seg_folder(tmp_path):
 def test_a_segmenter_takes_masks(seg_folder):
     from mmseg.registry import DATASETS
     cfg = config('upernet_reswin_t')
-    use_seg_folder(cfg, str(seg_folder))
+    use_custom_data(cfg, seg_folder=str(seg_folder))
     assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 5
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmseg'))
     sample = dataset[0]['data_samples'].gt_sem_seg.data
@@ -129,14 +206,27 @@ def test_mistakes_in_a_seg_folder_are_told(seg_folder):
     cfg = config('upernet_reswin_t')
     (seg_folder / 'classes.txt').write_text('background\nperson\n')
     with pytest.raises(UsageError, match='allowed are 0 to 1 and 255'):
-        use_seg_folder(cfg, str(seg_folder))
-    next((seg_folder / 'masks/train').iterdir()).unlink()
+        use_custom_data(cfg, seg_folder=str(seg_folder))
+    (seg_folder / 'classes.txt').write_text('\n'.join('abcde'))
+    masks = sorted((seg_folder / 'masks/train').iterdir())
+    content = [Image.fromarray(np.array(Image.open(mask))) for mask in masks]
+    for change, message in ((lambda mask: mask.resize((9, 9)), 'is of 9 x 9 pixels, its image of'),
+                            (lambda mask: mask.point(lambda value: 255), 'is 255 everywhere; so are 32 of 32'),
+                            (lambda mask: mask.point(lambda value: 255 * (value > 0)), r'only the values \[0, 255\]')):
+        for mask, before in zip(masks, content):
+            change(before).save(mask)
+        with pytest.raises(UsageError, match=message):
+            use_custom_data(cfg, seg_folder=str(seg_folder))
+    for mask, before in zip(masks[1:], content[1:]):
+        before.save(mask)
+    use_custom_data(cfg, seg_folder=str(seg_folder))  # a warning for one
+    masks[0].unlink()
     (seg_folder / 'classes.txt').write_text('\n'.join('abcde'))
     with pytest.raises(UsageError, match='has no mask .*png'):
-        use_seg_folder(cfg, str(seg_folder))
+        use_custom_data(cfg, seg_folder=str(seg_folder))
     (seg_folder / 'classes.txt').unlink()
     with pytest.raises(UsageError, match='classes.txt'):
-        use_seg_folder(cfg, str(seg_folder))
+        use_custom_data(cfg, seg_folder=str(seg_folder))
 
 
 # ---- all
@@ -146,7 +236,7 @@ def test_mistakes_in_a_seg_folder_are_told(seg_folder):
 def test_a_data_set_lies_elsewhere(name):
     cfg = config(name)
     ann_file = cfg.val_evaluator.get('ann_file')
-    use_data_root(cfg, '/mnt/here')
+    use_custom_data(cfg, data_root='/mnt/here')
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/mnt/here/'
     if ann_file:

@@ -150,6 +150,13 @@ def test_published_weights_are_in_timms_registry():
     assert cfg.input_size == (3, 384, 384) and cfg.tag == '384'
 
 
+def test_image_size_is_that_of_the_stored_positions():
+    assert create('RefinerViT', img_size=64).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
+    assert create('ReSwin', img_size=(64, 64))(images()).shape == (2, 7)
+    with pytest.raises(ValueError, match='img_size must be the side'):
+        create('ReSwin', img_size=(64, 96))
+
+
 def test_what_timm_cannot_have_is_told():
     with pytest.raises(ValueError, match=r"no address .* with the tag '512'"):
         timm.create_model('mmvit_restv2_tiny.512', pretrained=True)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.data.checks import check_data, coco_errors, coco_left_out, sample_error
+from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config
 
@@ -36,7 +36,12 @@ def coco(tmp_path):
 def errors(content, folder):
     file = folder / 'annotations.json'
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return list(coco_errors(str(file), str(folder / 'images')))
+    return mistakes(folder)[0]
+
+
+def mistakes(folder):
+    return find_mistakes(dict(type='CocoDataset', data_root=str(folder), ann_file='annotations.json',
+                              data_prefix=dict(img='images/')), num_images=100)
 
 
 def read_by_mmdet(folder):
@@ -81,14 +86,15 @@ def test_annotation_that_cannot_be_trained_on(key, value, coco, tmp_path):
 
 @pytest.mark.parametrize('changes, reason', [
     (dict(bbox=[10., 10., 0., 40.]), 'no area'), (dict(area=0.), 'no area'),
-    (dict(bbox=[9000., 10., 50., 40.]), 'outside'), (dict(category_id=9999), 'unknown category'),
+    (dict(bbox=[9000., 10., 50., 40.]), 'box outside'), (dict(category_id=9999), 'category_id of no'),
+    (dict(bbox=[60., 50., -50., -40.]), 'negative width'), (dict(bbox=[0.1, 0.1, 0.5, 0.4]), 'coordinates from 0 to 1'),
 ])
 def test_annotation_that_mmdet_leaves_out(changes, reason, coco, tmp_path):
     coco['annotations'][1].update(changes)
+    coco['annotations'].append(dict(coco['annotations'][0], id=2))
     assert not errors(coco, tmp_path)
-    (told, count), = coco_left_out(tmp_path / 'annotations.json').items()
-    assert reason in told and count == 1
-    assert [len(sample['data_samples'].gt_instances) for sample in read_by_mmdet(tmp_path)] == [1, 0]
+    assert any(f'mmdet leaves out 1 of 3 annotations, 1: {reason}' in line for line in mistakes(tmp_path)[1])
+    assert [len(sample['data_samples'].gt_instances) for sample in read_by_mmdet(tmp_path)] == [2, 0]
 
 
 @pytest.mark.parametrize('segmentation, is_ignored', [
@@ -99,10 +105,29 @@ def test_masks_that_mmdet_reads(segmentation, is_ignored, coco, tmp_path):
     image = coco['images'][1]
     assert (image['height'], image['width']) == (425, 640)
     coco['annotations'][1]['segmentation'] = segmentation
+    coco['annotations'].append(dict(coco['annotations'][0], id=2))
     assert not errors(coco, tmp_path)
-    assert bool(coco_left_out(tmp_path / 'annotations.json')) == is_ignored
+    assert any('no polygon' in line for line in mistakes(tmp_path)[1]) == is_ignored
     sample = read_by_mmdet(tmp_path)[1]['data_samples']
     assert len(sample.ignored_instances if is_ignored else sample.gt_instances) == 1
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(bbox=[60., 50., -50., -40.]), 'leaves out 2 of 2 annotations, 0, 1: negative width'),
+    (dict(bbox=[0.1, 0.1, 0.5, 0.4]), 'multiply those of x by the width')])
+def test_nothing_to_learn_is_an_error(changes, message, coco, tmp_path):
+    for annotation in coco['annotations']:
+        annotation.update(changes)
+    error, = errors(coco, tmp_path)
+    assert message in error
+
+
+def test_wrong_sizes_of_images(coco, tmp_path, capsys):
+    coco['images'][1].update(width=300, height=400)
+    error, = errors(coco, tmp_path)
+    assert f'{coco["images"][1]["file_name"]} is of 640 x 425 pixels, the annotations have 300 x 400' in error
+    del coco['images'][1]['height']
+    assert any('width and height of images' in error for error in errors(coco, tmp_path))
 
 
 def test_mistake_stops_before_anything_starts(coco, tmp_path):
@@ -111,7 +136,7 @@ def test_mistake_stops_before_anything_starts(coco, tmp_path):
     cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
                                         data_prefix=dict(img='images/'))
-    with pytest.raises(UsageError, match='bbox of annotations 0 must be four finite numbers .1 kinds'):
+    with pytest.raises(UsageError, match='bbox of annotations 0 must be four finite numbers .2 kinds'):
         check_data(cfg, ['train'])
 
 

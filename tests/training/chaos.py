@@ -25,7 +25,7 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path):
     duration = 10.  # follows the speed of the machine, so that about one of ten ends before it is killed
     moments, work_dir, finished, codes = random.Random(SEED), tmp_path / 'work', 0, []
     while len(codes) < KILLS or work_dir.exists():
-        run = train(work_dir, '--resume', *OPTIONS)
+        run = train(work_dir, '--resume=auto', *OPTIONS)
         if len(codes) < KILLS:
             run.process.join(moments.uniform(0.1, 0.9) * duration)
             if run.process.exitcode is None:

@@ -13,12 +13,12 @@ from helpers import ROOT
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from runs import CONTEXT, TINY, Run, assert_same_weights, hold_signals, limit_memory, train
+from runs import CONTEXT, TINY, Run, assert_same_weights, fill_disk, hold_signals, limit_memory, train
 
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.training import FiniteLossHook
-from mmvit_backbones.training.bad_data import check_labels
 from mmvit_backbones.training.finite import first_non_finite
+from mmvit_backbones.training.hooks import check_labels
 from mmvit_backbones.training.interrupt import SAME_SIGNAL_SECONDS
 from mmvit_backbones.training.resume import config_changes, find_intact_checkpoint
 from mmvit_backbones.training.run_setup import lock_work_dir
@@ -81,10 +81,32 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     assert 'epoch_2.pth' in run.error and 'MiB needed' in run.error and 'on_error=continue' in run.error
     assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
     run = train(work_dir, '--resume', *only_last, 'default_hooks.checkpoint.on_error=continue',
-                'default_hooks.bad_data=None', limits=limits)
+                'default_hooks.label_check=None', limits=limits)
     assert run.wait() == 0 and run.text.count('the training continues without it') == 2, run.text
     assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
     assert_same_weights(whole / 'epoch_1.pth', work_dir / 'epoch_1.pth')
+
+
+def test_full_disk_stops_before_the_first_step(tmp_path):
+    run = train(tmp_path / 'work', before=fill_disk)
+    assert run.wait() == 1 and 'has no room for a checkpoint' in run.error and '0 MiB free' in run.error
+    assert 'Epoch(train)' not in run.text
+
+
+def test_removed_work_dir_ends_in_one_line(tmp_path):
+    run = train(tmp_path / 'work')
+    run.wait_for('Epoch(train) [1][2/4]')
+    shutil.rmtree(tmp_path / 'work')
+    assert run.wait() == 1 and 'was removed during the training' in run.error
+
+
+def test_nothing_to_resume_is_an_error(tmp_path):
+    for state in ('does not exist', 'has no checkpoint'):
+        run = train(tmp_path / 'work', '--resume')
+        assert run.wait() == 1 and 'nothing to resume' in run.error and state in run.error
+        assert '--resume auto' in run.error
+        assert (tmp_path / 'work').exists() == (state != 'does not exist')
+        (tmp_path / 'work').mkdir(exist_ok=True)
 
 
 # ---- NaN
@@ -126,7 +148,7 @@ def test_interrupted_training_goes_on_exactly(whole, tmp_path):
     work_dir = tmp_path / 'work'
     for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
                                          (signal.SIGINT, 130, '[3][1/', 1)]:
-        run = train(work_dir, '--resume', f'train_dataloader.num_workers={workers}')
+        run = train(work_dir, '--resume=auto', f'train_dataloader.num_workers={workers}')
         run.wait_for(f'Epoch(train) {place}')
         run.signal(number)
         assert run.wait() == code, run.text
@@ -164,18 +186,20 @@ def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
 
 
 def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
-    """Our configs enable the hooks; mmengine resumes the file named in `last_checkpoint`."""
+    """The config that a run saves enables them; mmengine resumes the file named in `last_checkpoint`."""
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')
     whole = train(tmp_path / 'whole', '--no-accelerate')
+    assert whole.wait() == 0, whole.text
+    config = tmp_path / 'whole' / TINY.name
     options = ['--no-persistent-workers', '--cfg-options', 'randomness.seed=7']
-    run = Run(tmp_path / 'first.txt', script, TINY, '--work-dir', tmp_path / 'work', *options)
+    run = Run(tmp_path / 'first.txt', script, config, '--work-dir', tmp_path / 'work', *options)
     run.wait_for('Epoch(train) [2][1/4]')
     run.signal(signal.SIGTERM)
     assert run.wait() == 143, run.text
-    run = Run(tmp_path / 'second.txt', script, TINY, '--work-dir', tmp_path / 'work', '--resume', *options)
-    assert run.wait() == whole.wait() == 0, run.text
+    run = Run(tmp_path / 'second.txt', script, config, '--work-dir', tmp_path / 'work', '--resume', *options)
+    assert run.wait() == 0, run.text
     assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')
 
 
@@ -245,7 +269,7 @@ def test_unreadable_image(bad_flowers, tmp_path):
     run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options)
     assert run.wait() == 0, run.text
     assert run.text.count('another one is taken. Bad samples so far: 1') >= 1
-    run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options, 'default_hooks.bad_data.max_skipped=0')
+    run = train(tmp_path / 'work', '--on-bad-data', 'skip', '--max-skipped=0', *options)
     assert run.wait() == 1 and str(bad_flowers) in run.error
 
 

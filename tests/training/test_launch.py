@@ -250,8 +250,8 @@ def test_bad_images(tmp_path):
 
 
 @pytest.mark.parametrize('variables, calls', [
-    ({}, ['srun', 'srun --resume']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
-    (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume', 'scontrol requeue 7'])])
+    ({}, ['srun', 'srun --resume auto']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+    (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume auto', 'scontrol requeue 7'])])
 def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
     """Replaces Slurm's programs: srun ends like a training after SIGTERM, then like a finished one."""
     notes = tmp_path / 'notes'
@@ -265,7 +265,7 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
     for call, expected in zip(notes.read_text().splitlines(), calls, strict=True):
         is_training = expected.startswith('srun')
         assert call.startswith('srun ') and '--amp' in call if is_training else call == expected
-        assert ('--resume' in call) == ('--resume' in expected)
+        assert ('--resume auto' in call) == ('--resume' in expected)
 
 
 @pytest.mark.training

@@ -8,7 +8,7 @@ from helpers import ROOT
 from PIL import Image
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.run_setup import log_to, set_precision, use_reliable_hooks
+from mmvit_backbones.training.run_setup import log_to, set_precision, use_reliable_data, use_reliable_hooks
 from mmvit_backbones.utils.config import load_config
 
 
@@ -31,6 +31,15 @@ def test_what_the_config_says_stays():
     cfg.val_dataloader = None
     use_reliable_hooks(cfg)
     assert cfg.default_hooks.checkpoint.max_keep_ckpts == -1 and 'save_best' not in cfg.default_hooks.checkpoint
+
+
+def test_training_data_are_wrapped_once():
+    cfg = config('mask_rcnn_reswin_t')
+    dataset, batch_sampler = cfg.train_dataloader.dataset, cfg.train_dataloader.batch_sampler
+    use_reliable_data(cfg)
+    use_reliable_data(cfg, max_skipped=3)
+    assert cfg.train_dataloader.dataset == dict(type='ReliableDataset', dataset=dataset, max_skipped=3)
+    assert cfg.train_dataloader.batch_sampler == dict(type='ResumableBatchSampler', batch_sampler=batch_sampler)
 
 
 def test_logs_go_to_what_is_installed(monkeypatch):

@@ -34,7 +34,13 @@ CALLS = [
     dict(type='ReSwin', init_cfg=dict(type='Pretrained', checkpoint='evil.pth')),
     dict(type='ReSwin', init_cfg=dict(type='Pretrained', checkpoint='https://example.org/evil.pth')),
     dict(type='ReSwin', init_cfg=dict(type='os.system', command='touch canary')),
+    dict(type='nms', iou_threshold=0.5, class_agnostic=dict(type='open("canary", "w")')),
+    dict(type='HuggingFaceClassifier', model_name='somebody/network', trust_remote_code=True),
 ]
+# These run or unpickle files that they name.
+NAMED_FILES = [dict(teacher_config='evil.py'), dict(teacher_config='./evil.py', teacher_ckpt=None),
+               dict(prototype=['evil.pth']), dict(tag_list='evil/tags'), dict(codebook_init='file://evil'),
+               dict(lang_model_name='evil/'), dict(tokenizer=dict(type='AutoTokenizer', name_or_path='evil/registry'))]
 
 
 def placed(call: dict) -> list[dict]:
@@ -47,12 +53,15 @@ def placed(call: dict) -> list[dict]:
 
 
 HOSTILE = [config for call in CALLS for config in placed(call)] + [
+    dict(HONEST, model=dict(HONEST['model'], **named)) for named in NAMED_FILES] + [
+    dict(HONEST, test_dataloader=dict(dataset=dict(type='ImageNet', metainfo=dict(classes='evil.txt')))),
     dict(HONEST, default_scope='evil'), dict(HONEST, custom_imports=dict(imports=['evil'])),
     dict(HONEST, custom_imports=dict(imports='evil')), dict(HONEST, custom_imports=dict(imports=['mmdet', 'evil'])),
     dict(HONEST, _base_=['evil.py'])]
 TEXTS = ['import os\nos.system("touch canary")', 'model = open("canary", "w")', 'model = [open("canary", "w")]',
          'model = dict(a=open("canary", "w"))', 'model = (lambda: open("canary", "w"))()',
-         '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))', 'model.a = 1']
+         '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))', 'model.a = 1',
+         f'model = [{"1, " * 2**19}]']
 
 
 @pytest.fixture
@@ -60,6 +69,8 @@ def folder(tmp_path, monkeypatch):
     """The current folder, with modules and files that create `canary` when they are run; none may have been."""
     (tmp_path / 'evil.py').write_text('open("canary", "w")')
     (tmp_path / 'evil').mkdir()
+    for name in ('tags', 'registry'):
+        (tmp_path / 'evil' / name).touch()
     for name in ('__init__', 'registry', 'utils'):
         (tmp_path / 'evil' / f'{name}.py').write_text('open("canary", "w")')
     monkeypatch.chdir(tmp_path)

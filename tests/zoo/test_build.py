@@ -26,3 +26,11 @@ def test_building_is_silent(capfd):
 def test_registered_in_the_root_registry():
     assert mmvit_backbones.__version__
     assert {'ReSwin'} <= MODELS.module_dict.keys()
+
+
+@pytest.mark.parametrize('name', ['reswin_tiny', 'vitaev2_vsa_small'])
+def test_no_path_is_dropped_unless_asked_for(name):
+    from mmvit_backbones.layers.drop_path import DropPath
+    rates = [[module.drop_prob for module in get_model(name, 'backbone', **arguments).modules()
+              if isinstance(module, DropPath)] for arguments in ({}, dict(drop_path_rate=0.3))]
+    assert not any(rates[0]) and max(rates[1]) > 0.2

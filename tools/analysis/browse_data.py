@@ -21,7 +21,7 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_config_options, add_data_arguments, output_file, run_script
+from mmvit_backbones.utils.scripts import add_config_options, add_data_arguments, data_options, output_file, run_script
 
 COLUMNS = 4
 CLASSES_SHOWN = 4
@@ -32,7 +32,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: %(default)s')
     parser.add_argument('--number', type=int, default=16, help='how many images (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the choice and of the augmentation')
     parser.add_argument('--out', type=output_file, default='data.png', help='sheet to write (default: %(default)s)')
     add_data_arguments(parser)
     add_config_options(parser)
@@ -45,10 +44,10 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     if cfg.default_scope == 'mmpose':
         raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn here')
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args))
     check_data(cfg, [args.split])
     init_default_scope(cfg.default_scope)
-    images, samples, metainfo = read_batch(cfg, args.split, args.number, args.seed)
+    images, samples, metainfo = read_batch(cfg, args.split, args.number, args.seed or 0)
     draw_sheet([draw(cfg.default_scope, *pair, metainfo) for pair in zip(images, samples)], args.out)
     print(f'{len(images)} of {args.split} -> {args.out}')
 

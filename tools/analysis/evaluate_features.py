@@ -24,7 +24,7 @@ from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.inference.runtimes import build_model
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import datasets_of, load_config
-from mmvit_backbones.utils.scripts import add_data_arguments
+from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe, load_weights
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     if cfg.default_scope != 'mmpretrain':
         raise UsageError(f'{args.config} has default_scope={cfg.default_scope!r}; features are those of classifiers, '
                          'mmpretrain')
-    use_custom_data(cfg, args.class_folder, args.coco_folder, args.seg_folder, args.data_root)
+    use_custom_data(cfg, **data_options(args))
     check_data(cfg, ['train', 'test'])
     checks.check_backbone(cfg)
     checkpoint = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -1,9 +1,10 @@
 """Finds all unusable files of a config's data sets before training.
 
     python tools/data/check_data.py configs/mask_rcnn_reswin_t.py --jobs 8
+    python tools/data/check_data.py configs/mask_rcnn_reswin_t.py --coco-folder data/coco_mini
 
-Reads all images, segmentation masks and annotations. Prints one line per error; the exit code is 1
-if there are any.
+Reads all images, segmentation masks and annotations. Prints one line per error and per kind of
+warning; the exit code is 1 if there are errors.
 """
 import argparse
 import sys
@@ -11,7 +12,8 @@ import sys
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
 
-from mmvit_backbones.data.checks import annotation_errors, check_data, coco_left_out, sample_error
+from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
+from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
@@ -22,6 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=int, default=4, help='processes (default: %(default)s)')
+    scripts.add_data_arguments(parser)
     scripts.add_config_options(parser)
     return parser
 
@@ -30,6 +33,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.jobs < 1:
         raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
+    use_custom_data(cfg, **scripts.data_options(args))
     check_data(cfg, args.splits, content=False)
     init_default_scope(cfg.default_scope)
     datasets = [dataset for split in args.splits for dataset in datasets_of(cfg, split)]
@@ -37,17 +41,14 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'config {args.config} has no data set for {" or ".join(args.splits)}')
     errors = []
     for config in datasets:
-        found = list(annotation_errors(config))
+        found, warnings = find_mistakes(config)
+        print(*(f'warning: {warning}\n' for warning in warnings), sep='', end='')
         if not found:
             dataset = DATASETS.build(dict(config, pipeline=[]))
             classes = dataset.metainfo.get('classes') or ()
             samples = [(dataset.get_data_info(index), len(classes)) for index in range(len(dataset))]
             checked = track_parallel_progress(sample_error, samples, args.jobs, chunksize=8, file=sys.stderr)
             found = [error for error in checked if error]
-            if config['type'].startswith('Coco'):
-                left_out = coco_left_out(dataset.ann_file)
-                print(''.join(f'{dataset.ann_file}: mmdet leaves out {count} annotations: {reason}\n'
-                              for reason, count in left_out.items()), end='')
         errors += found
     print(*errors, f'{len(errors)} mistakes', sep='\n')
     if errors:
@@ -55,4 +56,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    scripts.run_script(get_parser(), main, scripts.DATA_FLAGS)

@@ -1,0 +1,134 @@
+"""Training data that can be read from any batch on, with the same random numbers, and despite unreadable samples."""
+import logging
+import random
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.logging import print_log
+from mmengine.registry import DATA_SAMPLERS, DATASETS
+from torch.utils.data import BatchSampler, Dataset, Sampler
+
+from ..errors import TrainingError, first_line
+
+
+class SeededIndex(NamedTuple):
+    """Index of a sample, and the numbers that determine the random state for reading it."""
+    index: int
+    entropy: tuple[int, ...]
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableBatchSampler(Sampler):
+    """Yields the batches of a batch sampler from any batch on, as :class:`SeededIndex`.
+
+    The random state of a sample is a function of the seed, the process, the epoch, the batch, and its position there,
+    so that it does not depend on the number of workers. The data set must be a :class:`ReliableDataset`.
+
+    Args:
+        sampler (Sampler): Sampler of the data loader.
+        batch_size (int): Batch size of the data loader.
+        batch_sampler (dict | None): Config of the batch sampler. Defaults to PyTorch's ``BatchSampler``.
+        drop_last (bool): Whether PyTorch's leaves out an incomplete last batch. Defaults to False.
+
+    Attributes:
+        start (int): Number of batches of the epoch to leave out.
+    """
+
+    def __init__(self, sampler: Sampler, batch_size: int, batch_sampler: dict | None = None,
+                 drop_last: bool = False) -> None:
+        self.sampler, self.batch_size, self.start = sampler, batch_size, 0
+        if batch_sampler is None:
+            self.batches = BatchSampler(sampler, batch_size, drop_last)
+        else:
+            self.batches = DATA_SAMPLERS.build(batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
+
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
+        origin = getattr(self.sampler, 'seed', 0), get_rank(), getattr(self.sampler, 'epoch', 0)
+        for number, batch in islice(enumerate(self.batches), self.start, None):
+            yield [SeededIndex(index, (*origin, number, position)) for position, index in enumerate(batch)]
+
+    def __len__(self) -> int:
+        """Returns the number of batches of a whole epoch."""
+        return len(self.batches)
+
+
+@DATASETS.register_module()
+class ReliableDataset(Dataset):
+    """A data set with reproducible samples, where random samples replace unreadable ones.
+
+    Attributes of the wrapped data set are also attributes of this one.
+
+    Args:
+        dataset (dict | Dataset): The data set, or its config.
+        max_skipped (int): Maximum number of unreadable samples; each is logged once. Defaults to 0.
+
+    Raises:
+        TrainingError: If the data set is empty, and at an unreadable sample above ``max_skipped``, with its file.
+    """
+
+    def __init__(self, dataset: dict | Dataset, max_skipped: int = 0) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.max_skipped = max_skipped
+        if not len(self.dataset):
+            raise TrainingError('the training data set is empty; annotations may have been filtered out')
+        self.is_bad = torch.zeros(len(self.dataset), dtype=torch.bool).share_memory_()  # by all workers
+
+    def __getattr__(self, name: str):
+        if name == 'dataset' or name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    @property
+    def pipeline(self):
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline) -> None:  # by hooks that change augmentations
+        self.dataset.pipeline = pipeline
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int | SeededIndex):
+        if isinstance(index, SeededIndex):
+            index, entropy = index
+            seed_all(*entropy)
+        while True:
+            try:
+                return self.dataset[index]
+            # A pipeline can fail in any way.
+            except Exception as error:
+                self._note(index, error)
+            index = np.random.randint(len(self))
+
+    def _note(self, index: int, error: Exception) -> None:
+        """Logs an unreadable sample, or raises a TrainingError."""
+        is_new = not self.is_bad[index]
+        self.is_bad[index] = True
+        count = int(self.is_bad.sum())
+        message = f'sample {index} ({self._files(index)}) cannot be read: {first_line(error)}'
+        if count > self.max_skipped:
+            limit = f'; with it, {count} are bad, more than max_skipped={self.max_skipped}' if self.max_skipped else ''
+            raise TrainingError(f'{message}{limit}. tools/data/check_data.py finds all bad files, '
+                                'and a larger max_skipped trains without them') from error
+        if is_new:
+            print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
+
+    def _files(self, index: int) -> str:
+        try:
+            info = self.dataset.get_data_info(index)
+            return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'
+        except Exception:  # it is what cannot be read, or the data set is not mmengine's
+            return 'unknown file'
+
+
+def seed_all(*entropy: int) -> None:
+    """Seeds Python, NumPy and PyTorch with a function of some numbers."""
+    state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    random.seed(state)
+    np.random.seed(state)
+    torch.manual_seed(state)

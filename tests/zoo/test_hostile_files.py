@@ -1,0 +1,228 @@
+"""Hostile files, opened by everything that opens files: no code in them runs, and they take little memory and time."""
+import codecs
+import functools
+import importlib
+import io
+import logging
+import os
+import pickle
+import resource
+import runpy
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import time
+import timeit
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, fresh_model
+from mmengine.config import Config
+from mmengine.fileio import put_text
+from mmengine.runner import CheckpointLoader
+from runs import TINY, Run
+
+from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.inference.load import load
+from mmvit_backbones.inference.predictor import find_config
+from mmvit_backbones.training.resume import find_intact_checkpoint
+from mmvit_backbones.zoo.files import load_checkpoint_file
+from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint, use_safe_loading
+
+CANARY = 'canary'
+REFUSED = (CheckpointError, UsageError, KeyError)
+IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
+
+
+class Call:
+    """Pickles as a call, which unpickling makes."""
+
+    def __init__(self, *call) -> None:
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+# Each creates a file whose name begins with `canary`.
+CALLS = [
+    Call(os.system, 'touch canary'), Call(os.mkdir, CANARY), Call(open, CANARY, 'w'), Call(Path.touch, Path(CANARY)),
+    Call(eval, "open('canary', 'w')"), Call(exec, "open('canary', 'w')"), Call(subprocess.call, ['touch', CANARY]),
+    Call(subprocess.Popen, ['touch', CANARY]), Call(runpy.run_path, 'evil.py'), Call(importlib.import_module, 'evil'),
+    Call(__import__, 'evil'), Call(pickle.loads, pickle.dumps(Call(os.mkdir, CANARY))), Call(torch.save, 1, CANARY),
+    Call(torch.load, 'evil.pkl', None, Call(importlib.import_module, 'pickle')), Call(torch.hub.load, '.', 'evil'),
+    Call(np.save, CANARY, 0),
+    Call(shutil.copy, 'evil.py', CANARY), Call(os.symlink, 'evil.py', CANARY), Call(codecs.open, CANARY, 'w'),
+    Call(zipfile.ZipFile, CANARY, 'w'), Call(sqlite3.connect, CANARY), Call(logging.FileHandler, CANARY),
+    Call(timeit.timeit, "open('canary', 'w')"), Call(put_text, 'text', CANARY), Call(Config.fromfile, 'evil.py'),
+    Call(functools.reduce, os.mkdir, [CANARY, 0o700]), Call(getattr, Call(importlib.import_module, 'os'), 'mkdir'),
+]
+
+
+def write_pickle(value: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value))
+
+
+def write_former(value: object, path: Path) -> None:
+    torch.save(value, path, _use_new_zipfile_serialization=False)
+
+
+def write_tar(value: object, path: Path) -> None:
+    """The format of torch before 0.1.10."""
+    with tarfile.open(path, 'w') as archive:
+        for name in ('storages', 'tensors', 'pickle'):
+            content = pickle.dumps(value if name == 'pickle' else 0, protocol=2)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def bomb(path: Path) -> None:
+    """A megabyte that would become a gigabyte."""
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/data.pkl', pickle.dumps({}))
+        with archive.open('archive/data/0', 'w', force_zip64=True) as record:
+            for _ in range(16):
+                record.write(bytes(2**26))
+
+
+def overlapping(path: Path) -> None:
+    """An archive in which ten thousand records share the bytes of one."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', pickle.dumps({}))
+        archive.writestr('archive/data/0', bytes(2**23))
+        archive.filelist += [archive.filelist[-1]] * 10_000
+
+
+def nested(levels: int, width: int = 2) -> dict:
+    """A dict of a few bytes in a file, and of width ** levels values for who walks through it."""
+    value = torch.zeros(1)
+    for _ in range(levels):
+        value = {f'k{i}': value for i in range(width)}
+    return value
+
+
+def cyclic() -> dict:
+    checkpoint = {'meta': {}}
+    checkpoint['state_dict'] = checkpoint['model'] = checkpoint
+    return checkpoint
+
+
+# These hold no code, but more than they should.
+EXPANDED = torch.zeros(1).expand(2**36)  # 256 GiB, if somebody copies it
+EXCESSIVE = dict(
+    nested=nested(60), state_of_nested=dict(state_dict=nested(60)), cyclic=cyclic(), numbers={1: torch.zeros(1)},
+    expanded={'layer1.0.weight': EXPANDED}, wrapped=dict(state_dict={'backbone.patch_embed.proj.weight': EXPANDED}),
+    bytes=dict(state_dict=bytearray(2**20)), lists=dict(state_dict=[[[]]]),
+    meta=dict(state_dict={}, meta=7, message_hub=7),
+    long_text=dict(state_dict={}, meta=dict(cfg='model = [' + '1, ' * 2**20 + ']')),
+    deep_text=dict(state_dict={}, meta=dict(cfg='model = ' + '[' * 90 + ']' * 90)), number_text=dict(
+        state_dict={}, meta=dict(cfg='model = ' + '9' * 10**5)),
+)
+
+
+@pytest.fixture(scope='module')
+def hostile(tmp_path_factory) -> list[Path]:
+    """Over a hundred files."""
+    folder, paths = tmp_path_factory.mktemp('hostile'), []
+    here = os.getcwd()
+    os.chdir(folder)  # what is written by a mistake in this test
+    for number, call in enumerate(CALLS):
+        state = dict(state_dict={'weight': torch.zeros(1)}, meta=dict(seed=0), optimizer={}, message_hub={})
+        for write in (write_pickle, torch.save, write_former, write_tar):
+            paths.append(folder / f'{write.__name__}{number}.pth')
+            write(dict(state, extra=call), paths[-1])
+    for name, value in EXCESSIVE.items():
+        paths.append(folder / f'{name}.pth')
+        torch.save(value, paths[-1])
+    paths += [folder / name for name in ('bomb.pth', 'bomb.pt2', 'overlapping.pth')]
+    bomb(paths[-3])
+    shutil.copy(*paths[-3:-1])
+    overlapping(paths[-1])
+    for name, content in [('a.safetensors', b'\xff' * 64), ('b.safetensors', b'\xff\xff\xff\xff\xff\xff\xff\x7f{}'),
+                          ('page.pth', b'<script>'), ('a.onnx', pickle.dumps(CALLS[0])), ('empty.pt2', b'')]:
+        paths.append(folder / name)
+        paths[-1].write_bytes(content)
+    for name in ('$(touch canary).pth', '; touch canary;.pth', '--help.pth', "'+open('canary','w')+'.pth"):
+        paths.append(folder / name)
+        torch.save(dict(state_dict={}, extra=CALLS[0]), paths[-1])
+    os.chdir(here)
+    assert len(paths) > 100 and not list(folder.glob(f'{CANARY}*'))
+    return paths
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, which no test may leave with a canary in it."""
+    (tmp_path / 'evil.py').write_text(f'open({CANARY!r}, "w")')
+    (tmp_path / 'hubconf.py').write_text(f'open({CANARY!r}, "w")')
+    (tmp_path / 'evil.pkl').write_bytes(pickle.dumps(Call(os.mkdir, CANARY)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    assert not list(tmp_path.glob(f'{CANARY}*'))
+
+
+def resume(path: str) -> None:
+    Path('run').mkdir()
+    os.symlink(path, 'run/epoch_1.pth')
+    try:
+        find_intact_checkpoint('run')
+    finally:
+        shutil.rmtree('run')
+
+
+READERS = dict(
+    file=load_checkpoint_file, mapped=lambda path: load_checkpoint_file(path, mmap=True),
+    official=lambda path: read_checkpoint(f'official://{path}'), mmengine=CheckpointLoader.load_checkpoint,
+    backbone=lambda path: load_backbone(fresh_model('reswin'), path), predictor=load,
+    config=lambda path: find_config(None, path), resume=resume)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('reader', READERS)
+@pytest.mark.filterwarnings('ignore')
+def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, own_loaders):
+    use_safe_loading()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for path in hostile:
+        start = time.process_time()
+        try:
+            READERS[reader](str(path))
+            may_be_read = path.stem in EXCESSIVE
+        except REFUSED:
+            may_be_read = True
+        assert may_be_read and time.process_time() - start < 10, path
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19, path  # KiB
+        assert not list(folder.glob(f'{CANARY}*')), path
+
+
+SCRIPTS = dict(
+    predict=['predict.py', IMAGE, '--checkpoint', 'FILE'], serve=['serve.py', 'FILE', '--port', '0'],
+    export=['export.py', TINY, 'FILE', 'out.onnx'], export_network=['export.py', 'rest_lite', 'FILE', 'out.onnx'],
+    test=['test.py', TINY, 'FILE'], resume=['train.py', TINY, '--resume', 'FILE'],
+    load=['train.py', TINY, '--cfg-options', 'load_from=FILE'],
+    init=['train.py', TINY, '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
+          'model.backbone.init_cfg.checkpoint=FILE'],
+    convert=['weights/convert_checkpoint.py', 'FILE', 'out.pth'],
+    attention=['analysis/visualize_attention.py', IMAGE, '--network', 'rest_lite', '--checkpoint', 'FILE'],
+    features=['analysis/evaluate_features.py', '--network', 'rest_lite', '--checkpoint', 'FILE'])
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_scripts_end_in_one_line(script, hostile, folder):
+    """Of each kind one: a pickle in an archive, a file of text with code in its config, a bomb."""
+    torch.save(dict(state_dict={}, meta=dict(cfg='import os\nos.mkdir("canary")'), optimizer={}, message_hub=dict(
+        runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
+    find = {path.name: path for path in hostile}
+    for path in (find['save0.pth'], folder / 'text.pth', find['bomb.pth']):
+        tool, *arguments = [str(word).replace('FILE', str(path)) for word in SCRIPTS[script]]
+        run = Run(folder / 'log.txt', tool, *arguments, before=functools.partial(os.chdir, folder))
+        assert run.wait(200) in (1, 2) and 'Traceback' not in run.text, (path, run.text)
+        assert not list(folder.glob(f'{CANARY}*')), path

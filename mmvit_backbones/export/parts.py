@@ -15,6 +15,8 @@ from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
+DEFORMABLE = "mmcv's deformable attention compares sizes in a tensor, which torch.export cannot follow"
+REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
 # torch.export asks for a remainder, and keeps the answer, when it computes the size of a max pooling's output.
@@ -45,6 +47,8 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
+    if model.get('type') in REFUSED:
+        raise UsageError(f'model {model.type} cannot be exported: {REFUSED[model.type]}')
     if model.get('type') not in allowed:
         raise UsageError(f'model {model.get("type")} cannot be exported; of {framework}, allowed are '
                          f'{", ".join(allowed) or "none"}')

@@ -7,7 +7,7 @@ let image = null; // the file that is shown
 let request = 0; // answers of earlier requests are not shown
 
 function purpose(model) {
-  const names = model.classes.slice(0, 6).join(', ') + (model.classes.length > 6 ? ', …' : '');
+  const names = model.classes.slice(0, 6).join(', ') + (model.classes.length > 6 ? ' and others' : '');
   const count = model.classes.length;
   return {
     classification: `Classifies an image as one of ${count} classes: ${names}.`,
@@ -44,7 +44,7 @@ function addModel(model, number) {
     drawing.alt = names.length ? `The image with ${names.join(', ')} drawn` : 'The image; nothing was found in it';
     part('table').hidden = !names.length;
     part('.nothing').hidden = names.length > 0;
-    part('.nothing').textContent = `Nothing was found with a score of at least ${percent(find('#threshold').value)}.`;
+    part('.nothing').textContent = `Nothing was found with a score of at least ${find('output').textContent}.`;
     part('tbody').replaceChildren(...found.items.map(item => {
       const row = document.createElement('tr');
       const swatch = document.createElement('span');
@@ -60,7 +60,7 @@ function addModel(model, number) {
   };
   if (model.look) {
     part('.hint').hidden = false;
-    part('.hint').textContent = `Click into the image to see the ${model.look} from there; Enter shows them from its center.`;
+    part('.hint').textContent = `Click into the image to see the ${model.look} from there; Enter shows it from the center.`;
     drawing.classList.add('looks');
     drawing.tabIndex = 0;
     const look = async (x, y) => {
@@ -101,7 +101,8 @@ async function predict() {
 function choose(file) {
   if (!file) return;
   image = file;
-  find('#drop strong').textContent = file.name ?? 'Another image';
+  find('#drop strong').textContent = 'Choose another image';
+  find('#drop small').textContent = `shown: ${file.name}`;
   predict();
 }
 
@@ -131,7 +132,7 @@ async function start() {
 }
 
 find('#file').addEventListener('change', event => choose(event.target.files[0]));
-find('#threshold').addEventListener('input', event => { find('output').textContent = percent(event.target.value); });
+find('#threshold').addEventListener('input', event => { find('output').textContent = `${Math.round(100 * event.target.value)} %`; });
 find('#threshold').addEventListener('change', predict);
 for (const kind of ['dragover', 'dragleave', 'drop']) {
   find('#drop').addEventListener(kind, event => {

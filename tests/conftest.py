@@ -13,7 +13,7 @@ if not torch.cuda.is_available():
 
 ROOT = Path(__file__).resolve().parents[1]
 # Helpers of the tests, and modules that tools import from their own folder.
-sys.path[:0] = [str(ROOT / folder) for folder in ('tests', 'tests/goldens', 'tools/analysis')]
+sys.path[:0] = [str(ROOT / folder) for folder in ('tests', 'tests/goldens', 'tools', 'tools/analysis')]
 
 
 def pytest_collection_modifyitems(items):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from command_line import add_config_options, add_pretrained_argument, run_script
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
@@ -31,7 +32,6 @@ from mmvit_backbones.inference.runtimes import Arrays, Checkpoint
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import datasets_of, load_config
 from mmvit_backbones.utils.images import read_rgb
-from mmvit_backbones.utils.scripts import add_config_options, add_pretrained_argument, run_script
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 from mmvit_backbones.zoo.loading import TASKS
 

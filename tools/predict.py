@@ -19,6 +19,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from command_line import add_pretrained_argument, run_script
 from mmengine.dist import get_local_rank, get_rank, get_world_size, init_dist
 from PIL import Image
 from rich.console import Console
@@ -29,7 +30,6 @@ from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.inference import Classification, Predictor, Result, Segmentation
 from mmvit_backbones.inference.sources import VIDEOS, find_images, is_address
 from mmvit_backbones.utils.images import SUFFIXES
-from mmvit_backbones.utils.scripts import add_pretrained_argument, run_script
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -26,6 +26,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from command_line import run_script
 from PIL import Image
 from torch import nn
 
@@ -35,7 +36,6 @@ from mmvit_backbones.inference import Predictor, Result, read_rgb
 from mmvit_backbones.inference.results import color_of
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.utils.scripts import run_script
 
 sys.path.append(str(Path(__file__).parent / 'analysis'))
 import visualize_attention  # noqa: E402

@@ -2,6 +2,14 @@
 import argparse
 import os.path as osp
 
+from command_line import (
+    DATA_FLAGS,
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    data_options,
+    run_script,
+)
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -11,9 +19,7 @@ from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.exported import is_exported, use_exported
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -26,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address; a classifier's also in its authors' layout; or an "
                              'exported file')
-    scripts.add_pretrained_argument(parser)
+    add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
@@ -38,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
     labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
                         help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
-    scripts.add_run_arguments(parser)
+    add_run_arguments(parser)
     return parser
 
 
@@ -87,4 +93,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main, scripts.DATA_FLAGS)
+    run_script(get_parser(), main, DATA_FLAGS)

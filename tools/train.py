@@ -5,6 +5,14 @@ import os.path as osp
 import sys
 from importlib import import_module
 
+from command_line import (
+    DATA_FLAGS,
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    data_options,
+    run_script,
+)
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
@@ -14,9 +22,7 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
 from mmvit_backbones.training.memory import explained_shortage
 from mmvit_backbones.training.resume import set_resume
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -25,7 +31,7 @@ FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller 
          'batch_size must': '--batch-size must', 'mixed precision': '--amp',
          "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
          'ShardedStrategy': '--strategy fsdp',
-         **scripts.DATA_FLAGS}
+         **DATA_FLAGS}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
@@ -54,9 +60,9 @@ def get_parser() -> argparse.ArgumentParser:
                              'for networks that do not fit one GPU; modules are then not accelerated')
     parser.add_argument('--tensorboard', action='store_true', help='also log for TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
-    scripts.add_pretrained_argument(parser)
+    add_pretrained_argument(parser)
     add_data_arguments(parser)
-    scripts.add_run_arguments(parser)
+    add_run_arguments(parser)
     return parser
 
 
@@ -122,4 +128,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main, FLAGS)
+    run_script(get_parser(), main, FLAGS)

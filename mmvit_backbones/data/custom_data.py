@@ -11,7 +11,8 @@ import numpy as np
 from mmengine.config import Config
 
 from ..errors import UsageError
-from ..utils.config import datasets_of, dicts_in
+from ..utils.config import datasets_of
+from ..utils.file_configs import dicts_in
 from ..utils.images import SUFFIXES, check_image, image_size
 from .checks import check_data, check_mask, check_share, read_coco, warn
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 
 from ..errors import UsageError
-from ..utils.config import dicts_in
+from ..utils.file_configs import dicts_in
 
 
 def check_launcher(launcher: str) -> None:

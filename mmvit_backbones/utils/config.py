@@ -1,7 +1,7 @@
 """Loads and checks configs for the scripts."""
 import inspect
 import os.path as osp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from mmengine.config import Config
@@ -105,16 +105,6 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
     """Returns the evaluators of 'train', 'val' or 'test'."""
     metrics = cfg.get(f'{split}_evaluator') or []
     return metrics if isinstance(metrics, list) else [metrics]
-
-
-def dicts_in(config) -> Iterator[dict]:
-    """Yields all dicts in a config."""
-    if isinstance(config, dict):
-        yield config
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        for part in config:
-            yield from dicts_in(part)
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:

@@ -67,7 +67,7 @@ def check_config(config: dict) -> None:
     Raises:
         ValueError: The message names the entry.
     """
-    entries = [(path, key, value) for path, entry in _dicts_in(config) for key, value in entry.items()]
+    entries = [(path, key, value) for path, entry in dicts_with_paths(config) for key, value in entry.items()]
     scopes = {value for _, key, value in entries if key in ('default_scope', '_scope_') and isinstance(value, str)}
     scopes |= {value.partition('.')[0] for _, key, value in entries if key == 'type' and isinstance(value, str)}
     known = registered_names(scopes & set(FRAMEWORKS))
@@ -124,11 +124,16 @@ def registered_names(frameworks: Iterable[str] = ()) -> set[str]:
     return names | MMCV_OPERATORS
 
 
-def _dicts_in(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yields all dicts in a config, each after its path."""
+def dicts_in(config: object) -> Iterator[dict]:
+    """Yields all dicts in a config."""
+    return (entry for _, entry in dicts_with_paths(config))
+
+
+def dicts_with_paths(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Yields all dicts in a config, each after its path. They may be changed meanwhile."""
+    parts = list(enumerate(config)) if isinstance(config, (list, tuple)) else []
     if isinstance(config, dict):
         yield path, config
-    parts = config.items() if isinstance(config, dict) else enumerate(config)
+        parts = list(config.items())
     for key, value in parts:
-        if isinstance(value, (dict, list, tuple)):
-            yield from _dicts_in(value, f'{path}{key}.')
+        yield from dicts_with_paths(value, f'{path}{key}.')

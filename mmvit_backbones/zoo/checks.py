@@ -8,7 +8,8 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.config import datasets_of, dicts_in
+from ..utils.config import datasets_of
+from ..utils.file_configs import dicts_in
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
 

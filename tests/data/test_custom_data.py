@@ -12,7 +12,8 @@ from PIL import Image
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import config_of_checkpoint, dicts_in, load_config
+from mmvit_backbones.utils.config import config_of_checkpoint, load_config
+from mmvit_backbones.utils.file_configs import dicts_in
 
 
 def config(name: str):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import output_file
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -23,7 +24,6 @@ from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import check_image
-from mmvit_backbones.utils.scripts import output_file
 from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
 
 HERE = Path(__file__).resolve().parent

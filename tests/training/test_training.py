@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from mmvit_backbones.training import run_setup
-from mmvit_backbones.utils.config import dicts_in
+from mmvit_backbones.utils.file_configs import dicts_in
 
 pytestmark = pytest.mark.training
 # The other one needs labels that another demonstration makes: test_classifier_beats_chance_and_teaches_tokens.

@@ -4,7 +4,9 @@
     python tools/analysis/browse_data.py configs/imagenet_reswin_t.py --class-folder data/flowers_mini --number 8
 """
 import argparse
+import sys
 from collections import Counter
+from pathlib import Path
 from textwrap import fill
 
 import numpy as np
@@ -21,7 +23,15 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.scripts import add_config_options, add_data_arguments, data_options, output_file, run_script
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import (  # noqa: E402
+    add_config_options,
+    add_data_arguments,
+    data_options,
+    output_file,
+    run_script,
+)
 
 COLUMNS = 4
 CLASSES_SHOWN = 4

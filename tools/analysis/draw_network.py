@@ -5,6 +5,7 @@
 Every box and number is read from the model; only shapes are computed.
 """
 import argparse
+import sys
 import textwrap
 from itertools import groupby
 from pathlib import Path
@@ -15,8 +16,10 @@ from drawing import plt
 from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.variants import find_variant
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import run_script  # noqa: E402
 
 matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text
 matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # the same file each time

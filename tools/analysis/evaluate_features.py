@@ -8,6 +8,8 @@ the labels of the test images by nearest neighbors, weighted with exp(cosine / 0
 and by a logistic regression on standardized features. Both are scikit-learn's, and run on the CPU.
 """
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,12 +24,19 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.inference.runtimes import build_model
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import datasets_of, load_config
-from mmvit_backbones.utils.scripts import add_data_arguments, data_options
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe, load_weights
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import (  # noqa: E402
+    add_config_options,
+    add_data_arguments,
+    add_pretrained_argument,
+    data_options,
+    run_script,
+)
 
 TEMPERATURE = 0.07
 FOLDS = 3
@@ -37,7 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a classifier's config; its head is not used")
     parser.add_argument('checkpoint', nargs='?', help="file or http(s) address, in the authors' layout or in ours")
-    scripts.add_pretrained_argument(parser)
+    add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--neighbors', type=int, nargs='+', default=[20], metavar='K', help='default: 20')
     parser.add_argument('--regularization', type=float, nargs='+', default=[0.001, 0.01, 0.1, 1.], metavar='C',
@@ -45,7 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
                              'held out, three times (default: 0.001 0.01 0.1 1)')
     parser.add_argument('--save', metavar='FILE.npz', help='features and labels')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
-    scripts.add_config_options(parser)
+    add_config_options(parser)
     return parser
 
 
@@ -137,4 +146,4 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    run_script(get_parser(), main)

@@ -10,15 +10,19 @@ published figure.
 import argparse
 import json
 import math
+import sys
+from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvit_backbones.ops.dispatch import plain_pytorch
-from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import run_script  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:

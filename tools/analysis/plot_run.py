@@ -4,13 +4,16 @@
 """
 import argparse
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 from drawing import plt, save_figure
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.scripts import output_file, run_script
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import output_file, run_script  # noqa: E402
 
 COLUMNS = 3
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}

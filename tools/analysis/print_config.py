@@ -22,8 +22,10 @@ from mmengine.registry import Registry
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config, mark_tuples
-from mmvit_backbones.utils.scripts import add_config_options, output_file, run_script
 from mmvit_backbones.zoo.checks import check_backbone
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_config_options, output_file, run_script  # noqa: E402
 
 DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')

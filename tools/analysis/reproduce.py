@@ -9,6 +9,7 @@ with test-time augmentation, ReaL accuracies if data/imagenet/real.json exists. 
 """
 import argparse
 import os.path as osp
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
@@ -20,12 +21,14 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference import frameworks
 from mmvit_backbones.training import CheckpointMatchHook
 from mmvit_backbones.training.run_setup import set_work_dir
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 from mmvit_backbones.zoo.published import FIGURES
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_config_options, run_script  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # Key of a published figure -> name of the measured one, its factor, and what still counts as the same.
@@ -44,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
                         help="ImageNet's reassessed labels (default: %(default)s)")
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/CONFIG NAME)')
-    scripts.add_config_options(parser)
+    add_config_options(parser)
     return parser
 
 
@@ -158,4 +161,4 @@ def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main)
+    run_script(get_parser(), main)

@@ -12,6 +12,8 @@ proportion to their part of its logit (`--evidence`; class activation maps, Zhou
 If a map has both signs, red is positive and blue negative. Every panel has its own scale; grey means no weight.
 """
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,11 +30,13 @@ from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers.attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.images import pixel, read_rgb
-from mmvit_backbones.utils.scripts import add_pretrained_argument, output_file, run_script
 from mmvit_backbones.zoo.checks import official_name
 from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_pretrained_argument, output_file, run_script  # noqa: E402
 
 MULTIPLE = 32  # of the sides of the image for the network, so that the maps of all stages cover it
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # what gives an attention its values, as their last channels

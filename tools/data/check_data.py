@@ -8,6 +8,7 @@ warning; the exit code is 1 if there are errors.
 """
 import argparse
 import sys
+from pathlib import Path
 
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
@@ -15,8 +16,10 @@ from mmengine.utils import track_parallel_progress
 from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils import scripts
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import DATA_FLAGS, add_config_options, add_data_arguments, data_options, run_script  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,8 +27,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=int, default=4, help='processes (default: %(default)s)')
-    scripts.add_data_arguments(parser)
-    scripts.add_config_options(parser)
+    add_data_arguments(parser)
+    add_config_options(parser)
     return parser
 
 
@@ -33,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.jobs < 1:
         raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
-    use_custom_data(cfg, **scripts.data_options(args))
+    use_custom_data(cfg, **data_options(args))
     check_data(cfg, args.splits, content=False)
     init_default_scope(cfg.default_scope)
     datasets = [dataset for split in args.splits for dataset in datasets_of(cfg, split)]
@@ -56,4 +59,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    scripts.run_script(get_parser(), main, scripts.DATA_FLAGS)
+    run_script(get_parser(), main, DATA_FLAGS)

@@ -6,8 +6,8 @@ An option that this script does not understand, or a value that our networks do 
 """
 import argparse
 import re
+import sys
 from copy import deepcopy
-from os.path import abspath
 from pathlib import Path
 from pprint import pformat
 
@@ -15,8 +15,11 @@ import yaml
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import LOADERS, dicts_in, load_config
-from mmvit_backbones.utils.scripts import output_file, run_script
+from mmvit_backbones.utils.config import LOADERS, load_config
+from mmvit_backbones.utils.file_configs import dicts_in
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import output_file, run_script  # noqa: E402
 
 # Data, logs and processes of the authors' program, and options that it reads for other optimizers and schedules alone.
 # RandAugment replaces color jitter, and the authors' networks have no dropout.
@@ -59,9 +62,8 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'config {args.config} must have a backbone of {", ".join(ARCHITECTURES)}')
     before = deepcopy(cfg.to_dict())
     change(cfg, read_options(args.yaml, cfg.model.backbone.type))
-    changes = difference(before, cfg.to_dict())
-    text = f'# After {Path(args.yaml).name}.\n_base_ = {abspath(args.config)!r}\n'
-    text += ''.join(f'{key} = {pformat(value, width=110)}\n' for key, value in changes.items())
+    text = f'# After {Path(args.yaml).name}.\n_base_ = {str(Path(args.config).resolve())!r}\n'
+    text += ''.join(f'{key} = {pformat(value)}\n' for key, value in difference(before, cfg.to_dict()).items())
     print(text)
     if args.out:
         Path(args.out).write_text(text)

@@ -11,14 +11,17 @@ Files are cached in $MMVIT_HOME, by default in torch hub's folder; $MMVIT_MIRROR
 import argparse
 import sys
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.utils.scripts import run_script
 from mmvit_backbones.zoo.download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
 from mmvit_backbones.zoo.loading import read_published
 from mmvit_backbones.zoo.published import RESULTS
 from mmvit_backbones.zoo.variants import VARIANTS, Variant
 from mmvit_backbones.zoo.weights import OTHER_FILES, Weights
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import run_script  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Command lines of the scripts in tools/; nothing else of the package imports this."""
+"""Arguments and errors that the command lines of the tools share."""
 import argparse
 import gc
 import os
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from mmengine.config import DictAction
 
-from ..errors import CheckpointError, TrainingError, UsageError
-from .installation import check_distributions
+from mmvit_backbones.errors import CheckpointError, TrainingError, UsageError
+from mmvit_backbones.utils.installation import check_distributions
 
 # In messages of the library: its arguments, and the flags that set them.
 DATA_FLAGS = {name: f'--{name.replace("_", "-")}'

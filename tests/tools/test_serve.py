@@ -172,6 +172,7 @@ def test_server_ends_with_what_runs(models, tmp_path):
     log = tmp_path / 'log.txt'
     code = f"""
 import runpy, sys, time
+sys.path.insert(0, {str(ROOT / 'tools')!r})
 tool = runpy.run_path({str(ROOT / 'tools/serve.py')!r})
 slow = tool['Served'].find
 tool['Served'].find = lambda *args: (time.sleep(3), slow(*args))[1]

@@ -12,6 +12,7 @@ import csv
 import datetime
 import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib.parse import urlparse
 import numpy as np
 import torch
 from command_line import add_pretrained_argument, run_script
-from mmengine.dist import get_local_rank, get_rank, get_world_size, init_dist
+from mmengine.dist import get_rank, get_world_size
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -110,7 +111,7 @@ class Outputs:
     def __init__(self, args: argparse.Namespace, predictor: Predictor, names: dict[str | int, str]) -> None:
         self.args, self.names, self.classes, self.video = args, names, predictor.classes, None
         self.image_ids, self.category_ids = read_ids(args.annotations, predictor.classes)
-        self.entries, self.rows = [], []
+        self.entries, self.rows, self.count = [], [], 0
 
     def write(self, result: Result) -> None:
         source, _, frame = (result.source, '', '') if result.source in self.names else result.source.rpartition('#')
@@ -133,8 +134,11 @@ class Outputs:
             best = [(result.name(item['label']), round(item['score'], 6)) for item in result.items()]
             self.rows.append([result.source, *(value for pair in best for value in pair)])
         else:
-            number = self.image_ids.setdefault(Path(result.source).name if self.args.annotations else result.source,
-                                               len(self.image_ids) + 1)
+            self.count += 1
+            number = self.image_ids.get(Path(result.source).name) if self.args.annotations else self.count
+            if number is None:
+                print(f'{result.source} is not in {self.args.annotations}, nor in results.json', file=sys.stderr)
+                return
             entries = result.to_coco(number, self.category_ids)
             self.entries += [dict(entry, file_name=result.source) for entry in entries]
 
@@ -239,8 +243,9 @@ def main(args: argparse.Namespace) -> None:
     if args.parquet:
         check_plan(args, list(map(str, names)))
     if args.launcher != 'none' and not args.check:
-        init_dist(args.launcher, backend='gloo')
-    device = args.device or (f'cuda:{get_local_rank()}' if torch.cuda.is_available() else 'cpu')
+        distributed.init_process_group('gloo')
+    one_of_several = args.launcher != 'none' and torch.cuda.is_available()
+    device = args.device or (f'cuda:{os.environ["LOCAL_RANK"]}' if one_of_several else None)
     predictor = Predictor(args.checkpoint or args.config, args.config, args.checkpoint, args.pretrained, device,
                           not args.no_accelerate, args.trust_code)
     make_folder(args.out_dir)

@@ -36,9 +36,10 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     elif runtime != 'eager':
         file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
         check_exportable(model.cfg, file_format)
-        export_model(split(model.module, model.cfg, True), file, file_format, model.details, images[0])
+        parts = split(model.module, model.cfg, True)
+        export_model(parts, file, file_format, model.details, images[0])
         if runtime == 'int8':
-            to_int8(file, images)
+            to_int8(file, [image if parts.takes == 'image' else image[None] for image in images], parts.takes)
         model = open_model(file, trust_code=True)
     return lambda batch: [model.run([image]) for image in batch]
 
@@ -65,7 +66,7 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
         save(to_onnx(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits']), path)
     if runtime == 'int8':
         path = path.rename(folder / 'int8.onnx')
-        to_int8(path, [image[None].numpy() for image in images], bound=float('inf'), source='images')
+        to_int8(path, [image[None].numpy() for image in images], source='images')
     session = session_of(path)
     return lambda images: session.run(None, dict(images=images.numpy()))
 

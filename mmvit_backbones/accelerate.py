@@ -84,7 +84,7 @@ class OneDNNLinear(nn.Linear):
 
 
 class PackedLinear(OneDNNLinear):
-    """With the weight in the layout that oneDNN reads, made again when the weight has changed; without gradients."""
+    """Linear layer with its weight in oneDNN's layout, repacked after the weight changes; has no gradients."""
     packed_weight, packed_from = None, None
 
     def forward(self, x: Tensor) -> Tensor:

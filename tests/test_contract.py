@@ -13,11 +13,9 @@ from helpers import (
     shared_model,
     without_dropout,
 )
-from tiny_configs import SAVED_MB, TINY_CONFIGS
+from tiny_configs import TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvit_backbones.ops import library
-from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -82,16 +80,6 @@ def saved_bytes(network: str, x: torch.Tensor, **arguments) -> int:
     with SavedStorages(model) as saved:
         outs = model(x)  # while they live, so does what is saved
     return saved.num_bytes if outs else 0
-
-
-@each_network
-def test_saved_bytes_stay_in_their_budget(network):
-    if 'VSA' in network and library.MISSING['cpp']:
-        pytest.skip('without the C++ operator, windows are saved that it computes again')
-    if versions.is_older('2.4'):
-        pytest.skip('older PyTorch saves more')
-    saved = saved_bytes(network, images(130, 190, batch=1), drop_path_rate=0.1)
-    assert saved < 1.05e6 * SAVED_MB[network]  # 5 % more are an error
 
 
 @each_network

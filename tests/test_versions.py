@@ -1,4 +1,4 @@
-"""What differs between versions of PyTorch: functions do the same in all, and a feature that is missing says so."""
+"""Functions do the same with all versions of PyTorch, and missing features raise an error."""
 import pytest
 import torch
 from helpers import relative_error
@@ -9,7 +9,7 @@ from mmvit_backbones.utils import versions
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 def test_gelu_with_a_permuted_gradient(dtype):
-    """As a convolution gives it back to a layer that works on channels-last maps."""
+    """Returns a gradient as a convolution passes it to a channels-last layer."""
     x, weight = torch.randn(2, 4, 6, 32, dtype=dtype), torch.randn(2, 32, 4, 6, dtype=dtype).permute(0, 2, 3, 1)
     leaf, exact = x.clone().requires_grad_(), x.double().requires_grad_()
     versions.gelu(leaf).backward(weight)

@@ -46,7 +46,7 @@ def output_file(path: str) -> str:
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_cfg.max_epochs=12; quote lists: KEY="[1,2]"')
+                        help='change the config, e.g. train_dataloader.num_workers=8; quote lists: KEY="[1,2]"')
 
 
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from mmvit_backbones.inference.exported import is_exported, use_exported
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -84,6 +85,7 @@ def main(args: argparse.Namespace) -> None:
         return
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
+    import_quietly(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
     if not is_exported(args.checkpoint):
         runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))

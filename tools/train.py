@@ -22,7 +22,10 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
 from mmvit_backbones.training.memory import explained_shortage
 from mmvit_backbones.training.resume import set_resume
+from mmvit_backbones.training.schedule import check_length, scale_length, scale_lr, stop_early
+from mmvit_backbones.training.summary import QuietRunner, SummaryHook
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -48,6 +51,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
     parser.add_argument('--batch-size', type=int, help='images per process and step (default: as in the config)')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--epochs', type=int, help='length of the training, to which the whole schedule is scaled')
+    length.add_argument('--iters', type=int, help='the same for configs by iterations')
+    parser.add_argument('--lr', type=float, help='learning rate at its peak; the whole schedule is scaled')
+    parser.add_argument('--early-stop', type=int, metavar='N', help='stop after N evaluations without a better result')
+    parser.add_argument('--freeze', type=int, metavar='N', help='keep the stem and the first N stages as they are')
     parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
                         help='stop at an unreadable sample (default), or take another one instead')
     parser.add_argument('--max-skipped', type=int, default=100, metavar='N',
@@ -76,7 +85,17 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.pretrained:
         weights = checks.choose_checkpoint(cfg, None, args.pretrained)
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
+    if args.freeze is not None:
+        cfg.model.backbone.frozen_stages = args.freeze
     checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
+    check_length(cfg, args.cfg_options or {})
+    for unit in ('epochs', 'iters'):
+        if getattr(args, unit) is not None:
+            scale_length(cfg, unit, getattr(args, unit))
+    if args.lr is not None:
+        scale_lr(cfg, args.lr)
+    if args.early_stop is not None:
+        stop_early(cfg, args.early_stop)
     run_setup.set_precision(cfg, args.precision)
     for package in run_setup.LOG_BACKENDS:
         if getattr(args, package):
@@ -100,7 +119,7 @@ def prepare(args: argparse.Namespace) -> Config:
 
 def get_runner(cfg: Config) -> Runner | FlexibleRunner:
     if not cfg.get('strategy'):
-        return Runner.from_cfg(cfg)
+        return QuietRunner.from_cfg(cfg)
     import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7
     return FlexibleRunner.from_cfg(cfg)
 
@@ -112,11 +131,13 @@ def main(args: argparse.Namespace) -> None:
     lock = run_setup.lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
     launch.init_processes(cfg, args.launcher)
     use_safe_loading()
+    import_quietly(cfg.default_scope)
     runner = get_runner(cfg)
     if sys.stderr.isatty() and is_main_process():
         runner.register_hook(ProgressBarHook())
     if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
+    runner.register_hook(SummaryHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
     run_setup.check_space(runner)
     with explained_shortage(runner), run_setup.explained_loss(runner.work_dir):

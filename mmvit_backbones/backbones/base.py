@@ -1,4 +1,4 @@
-"""What every backbone of the package promises to the frameworks (mmpretrain, mmdet, mmseg)."""
+"""Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -98,7 +98,7 @@ class Backbone(BaseModule):
     # ---- what a user calls
 
     def init_weights(self) -> None:
-        """As MMEngine does it, but ``Pretrained`` never runs code of a file and takes nothing that does not fit."""
+        """Initializes like MMEngine, but ``Pretrained`` never runs code in a file and requires matching weights."""
         init_cfg, is_repeated = self.init_cfg, self.is_init
         entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
         pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
@@ -223,7 +223,7 @@ class Backbone(BaseModule):
         return depth, len(layers) + 1
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """As :meth:`get_layer_depth`, with a stage as one layer: 0 is the stem, ``num_stages`` the last stage."""
+        """Like :meth:`get_layer_depth`, with a stage as one layer: 0 is the stem, ``num_stages`` the last stage."""
         depth, _ = self.get_layer_depth(param_name, prefix)
         last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
         return bisect_left(list(last_layers), depth), self.num_stages + 2

@@ -210,7 +210,7 @@ class RefinerViT(Backbone):
         return self.read_tokens(images, bbox),
 
     def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> TokenFeatures:
-        """What a classifier reads, with the patches in ``bbox`` mixed between images."""
+        """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images."""
         maps, keeps_maps = [], self.training and torch.is_grad_enabled()
         for tokens, attn in self.iter_blocks(images, bbox):
             maps += [attn] if keeps_maps else []

@@ -66,7 +66,7 @@ class Downsample(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """What the attention of both versions has in common: queries of all tokens, keys and values of a smaller map.
+    """Base of the attention of both versions: queries of all tokens, keys and values of a smaller map.
 
     Its sides are smaller by ``reduction``, which is 1 or even; ``eps`` is that of the LayerNorm after it.
     """

@@ -1,4 +1,4 @@
-"""What the Swin networks share: a patch embedding, and four stages of blocks with merging in between.
+"""Base of the Swin networks: a patch embedding, and four stages of blocks with merging in between.
 
 Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. What a block is, a subclass says.
 """

@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import UsageError, first_line
 from ..utils.config import datasets_of
+from ..utils.file_configs import import_quietly
 from ..zoo.loading import load_from_safe, load_weights
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
@@ -58,6 +59,7 @@ class Checkpoint(Model):
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
         self.cfg, framework = cfg, cfg.default_scope
         self.task = TASKS[framework]
+        import_quietly(framework)
         init_default_scope(framework)
         state = load_from_safe(checkpoint, map_location='cpu')
         self.module = build_model(cfg)

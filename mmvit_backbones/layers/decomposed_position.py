@@ -30,7 +30,7 @@ class DecomposedPosition(nn.Module):
             resize_on_load(self, name, resize_table, dims=[0])
 
     def forward(self, query: Tensor, key_grid: tuple[int, int]) -> Tensor:
-        """What is added to the logits.
+        """Returns the position terms of the logits.
 
         From queries ``(B, num_heads, h, w, channels)``, not scaled, and the rows and columns of the keys, ``(h', w')``,
         to ``(B, num_heads, h * w, h' * w')``.

@@ -1,4 +1,4 @@
-"""Where half precision is not enough."""
+"""Arithmetic that needs more than half precision."""
 from contextlib import AbstractContextManager, nullcontext
 
 import torch

@@ -35,7 +35,7 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
 
 
 def needs_padding(*amounts: int) -> bool:
-    """Whether any amount is not 0; in a compiled graph always, as one graph serves all sizes."""
+    """Returns whether any amount is not 0; always true in a compiled graph, which serves all sizes."""
     return versions.is_compiling() or any(amounts)
 
 

@@ -4,9 +4,11 @@ MMEngine builds objects by the names in a config, and imports what a dotted name
 file may hold registered names alone.
 """
 import ast
+import io
 import os.path as osp
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -109,9 +111,18 @@ def _texts_in(value: object) -> Iterator[str]:
             yield from _texts_in(part)
 
 
+def import_quietly(framework: str) -> None:
+    """Imports a framework's data sets, without the lines on missing parts that it prints to the standard output."""
+    with redirect_stdout(io.StringIO()):
+        import_module(f'{framework}.datasets')
+
+
 def registered_names(frameworks: Iterable[str] = ()) -> set[str]:
     """Returns the names that a config may have as ``type``: ``Name``, ``scope.Name`` and the class's full name."""
-    modules = [registries, *(import_module(f'{name}.registry') for name in frameworks if find_spec(name) is not None)]
+    frameworks = [name for name in frameworks if find_spec(name) is not None]
+    for name in frameworks:
+        import_quietly(name)
+    modules = [registries, *(import_module(f'{name}.registry') for name in frameworks)]
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Registry)]
     for registry in found:  # the frameworks add to MMEngine's, so all are filled before any is read
         registry.import_from_location()

@@ -31,7 +31,7 @@ def test_gradients_per_image():
 
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-4), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
 def test_nearly_uniform_attention_is_accurate(dtype, tolerance):
-    """Where the instance norm amplifies rounding most, and values have a large mean."""
+    """The instance norm amplifies rounding most here, and values have a large mean."""
     logits, value = 0.02 * torch.randn(2, 2, 144, 144), 3 + torch.randn(2, 2, 144, 32)
     logits, value = logits.to(dtype), value.to(dtype)
     expected = published(logits.double(), value.double())

@@ -27,7 +27,7 @@ def size(rng, largest):
 
 
 def layout(rng):
-    """How a tensor lies in memory: dense, between elements that are NaN, or with its dimensions 1 and 2 swapped."""
+    """Returns a function that makes a tensor dense, strided among NaN, or swaps its dimensions 1 and 2 in memory."""
     return rng.choice([
         lambda x: x, lambda x: F.pad(x, (1, 2, 3, 0), value=torch.nan)[..., 3:, 1:-2],
         lambda x: x.transpose(1, 2).contiguous().transpose(1, 2)])
@@ -172,7 +172,7 @@ def raise_error(x):
 @pytest.mark.parametrize('kernel, message', [
     (lambda x: 1.5 * x, 'deviate'), (lambda x: x / 0 * 0, 'deviate'), (raise_error, 'RuntimeError')])
 def test_broken_kernels_are_not_used(register, kernel, message, caplog):
-    """As if a driver had compiled them wrongly."""
+    """The kernels behave as if a driver had miscompiled them."""
     register('broken', kernel)
     register('sound', lambda x: 2 * x - x)
     for _ in range(2):

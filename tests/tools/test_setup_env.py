@@ -98,7 +98,7 @@ def test_a_pin_that_this_python_cannot_have_is_told(checkout):
 
 @pytest.mark.parametrize('python', ['3.10.0', '3.11.0', '3.12.0', '3.13.0'])
 def test_a_python_can_have_every_pin(python):
-    """As far as the pins are installed here, whose metadata name the Pythons that they work with."""
+    """Checks the installed pins: their metadata name the supported Pythons."""
     installed = {(d.metadata['Name'].lower().replace('_', '-'), d.version): d.metadata['Requires-Python'] for d in
                  distributions()}
     environment = dict(python_version=python.rpartition('.')[0], python_full_version=python)

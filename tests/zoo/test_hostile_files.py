@@ -216,7 +216,7 @@ SCRIPTS = dict(
 @pytest.mark.training
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_scripts_end_in_one_line(script, hostile, folder):
-    """Of each kind one: a pickle in an archive, a file of text with code in its config, a bomb."""
+    """One of each kind: a pickle in an archive, a file of text with code in its config, a bomb."""
     torch.save(dict(state_dict={}, meta=dict(cfg='import os\nos.mkdir("canary")'), optimizer={}, message_hub=dict(
         runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
     find = {path.name: path for path in hostile}

@@ -23,6 +23,7 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.file_configs import import_quietly
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from command_line import (  # noqa: E402
@@ -56,6 +57,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn here')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, [args.split])
+    import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     images, samples, metainfo = read_batch(cfg, args.split, args.number, args.seed or 0)
     draw_sheet([draw(cfg.default_scope, *pair, metainfo) for pair in zip(images, samples)], args.out)

@@ -17,6 +17,7 @@ from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
+from mmvit_backbones.utils.file_configs import import_quietly
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from command_line import DATA_FLAGS, add_config_options, add_data_arguments, data_options, run_script  # noqa: E402
@@ -38,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--jobs is {args.jobs}; allowed is a whole number from 1')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, args.splits, content=False)
+    import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     datasets = [dataset for split in args.splits for dataset in datasets_of(cfg, split)]
     if not datasets:

@@ -52,7 +52,7 @@ def set_up(name: str) -> str | None:
 
 
 def install_package(name: str) -> None:
-    """As pip does it without an index: a wheel of the sdist of this checkout; torch stays as it is."""
+    """Installs like pip without an index: a wheel of the sdist of this checkout; torch stays as it is."""
     kind = 'forks' if 'onedl-mmengine' in setup_env.read_pins(ROOT / 'requirements' / f'{name}.txt') else 'upstream'
     env = dict(MMVIT_OPENMMLAB=kind, MMVIT_BUILD_OPS=os.environ.get('MMVIT_BUILD_OPS', '0'), PIP_NO_INDEX='1')
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the kernels have in common."""
+"""Functions shared by the kernels."""
 import triton
 import triton.language as tl
 
@@ -18,14 +18,14 @@ def dot(a, b, total, PRECISION: tl.constexpr):
 
 @triton.jit
 def block_at(x, stride_n, stride_m, row, column, rows, columns):
-    """Where a block begins, with 64 bits: the offsets in it fit into 32, which halves the registers of addresses."""
+    """Returns the start of a block in 64 bits; offsets in it fit into 32, which halves the registers of addresses."""
     return x + tl.cast(row, tl.int64) * stride_n + tl.cast(column, tl.int64) * stride_m + (
         rows[:, None] * stride_n + columns[None, :] * stride_m)
 
 
 @triton.jit
 def is_inside(row, column, rows, columns, n, m):
-    """Which elements of a block exist in ``(n, m)``."""
+    """Returns which elements of a block exist in ``(n, m)``."""
     return (rows[:, None] < n - row) & (columns[None, :] < m - column)
 
 
@@ -45,7 +45,7 @@ def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
 
 @triton.jit
 def head_of(x, heads, stride_b, stride_h):
-    """Where the program's head begins in ``(batch, heads, ...)``."""
+    """Returns the start of the program's head in ``(batch, heads, ...)``."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * stride_b + (image % heads).to(tl.int64) * stride_h
 

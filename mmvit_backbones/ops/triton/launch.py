@@ -53,5 +53,5 @@ def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
 
 
 def precision_of(x: Tensor) -> str:
-    """How matrix units multiply float32: by torch's own setting."""
+    """Returns the precision of float32 products on matrix units, by torch's own setting."""
     return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'

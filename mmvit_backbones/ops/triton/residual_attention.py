@@ -24,7 +24,7 @@ BLOCK = 32  # rows, and keys: as many as registers allow with heads of 128 chann
 
 @triton.jit
 def _head(x, windows, heads, stride_b, stride_w, stride_h):
-    """Where the program's head begins in an argument."""
+    """Returns the start of the program's head in an argument."""
     image = tl.program_id(0)
     return x + (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
         tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
@@ -32,7 +32,7 @@ def _head(x, windows, heads, stride_b, stride_w, stride_h):
 
 @triton.jit
 def _head_of_tokens(x, heads, n, d):
-    """Where the program's head begins in O or grad_q."""
+    """Returns the start of the program's head in O or grad_q."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * n * heads * d + (image % heads) * d
 

@@ -1,0 +1,97 @@
+"""`--epochs`, `--iters`, `--lr`, `--early-stop` and `--freeze` of `tools/train.py`."""
+import json
+import math
+
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from runs import train
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.training.schedule import check_length, scale_length, scale_lr, stop_early
+from mmvit_backbones.utils.config import load_config
+
+
+def config(name, options=None):
+    return load_config(str(ROOT / 'configs' / f'{name}.py'), options)
+
+
+def rates(cfg, steps_per_epoch):
+    """Returns the learning rate of every step of a training."""
+    lr = cfg.optim_wrapper.optimizer.lr
+    optimizer = OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=lr))
+    by_epoch = 'max_epochs' in cfg.train_cfg
+    schedulers = []
+    for schedule in cfg.param_scheduler:
+        scheduler = PARAM_SCHEDULERS.get(schedule['type'])
+        arguments = {key: value for key, value in schedule.items() if key not in ('type', 'convert_to_iter_based')}
+        build = scheduler.build_iter_from_epoch if schedule.get('convert_to_iter_based') else scheduler
+        extra = dict(epoch_length=steps_per_epoch) if schedule.get('convert_to_iter_based') else {}
+        schedulers.append(build(optimizer=optimizer, **arguments, **extra))
+    found = []
+    steps = cfg.train_cfg.max_epochs * steps_per_epoch if by_epoch else cfg.train_cfg.max_iters
+    for step in range(steps):
+        found.append(optimizer.param_groups[0]['lr'])
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or (step + 1) % steps_per_epoch == 0:
+                scheduler.step()
+    return found
+
+
+@pytest.mark.filterwarnings('ignore:Detected call')  # nothing is trained
+@pytest.mark.parametrize('name, unit, length, steps_per_epoch', [
+    ('mask_rcnn_reswin_t', 'epochs', 6, 1000), ('imagenet_reswin_t', 'epochs', 30, 20),
+    ('upernet_reswin_t', 'iters', 1600, 1), ('mask_rcnn_regionvit_s', 'iters', 9000, 1)])
+def test_the_whole_schedule_is_scaled(name, unit, length, steps_per_epoch):
+    """The shorter curve is the longer one, read faster."""
+    whole, scaled = config(name), config(name)
+    scale_length(scaled, unit, length)
+    scale_lr(scaled, 2 * whole.optim_wrapper.optimizer.lr)
+    factor = length / whole.train_cfg[f'max_{unit}']
+    before, after = rates(whole, steps_per_epoch), rates(scaled, steps_per_epoch)
+    assert len(after) == round(factor * len(before))
+    for share in (0.3, 0.6, 0.8, 0.95):
+        assert math.isclose(after[int(share * len(after))], 2 * before[int(share * len(before))], rel_tol=0.06)
+    assert scaled.train_cfg.val_interval <= length
+    assert scaled.default_hooks.checkpoint.interval <= length
+
+
+def test_length_that_leaves_the_schedule_behind(capsys):
+    for name, options, message in [
+            ('mask_rcnn_reswin_t', {'train_cfg.max_epochs': 40}, 'scheduled for 12 epochs'),
+            ('upernet_reswin_t', {'train_cfg.max_iters': 4000}, '--iters 4000'),
+            ('mask_rcnn_reswin_t', {'train_cfg.max_epochs': 12}, ''), ('imagenet_refiner_vit_s', {}, '')]:
+        check_length(config(name, options), options)
+        printed = capsys.readouterr().err
+        assert message in printed and bool(printed) == bool(message)
+
+
+def test_mistakes_are_errors():
+    with pytest.raises(UsageError, match='by max_iters'):
+        scale_length(config('upernet_reswin_t'), 'epochs', 3)
+    with pytest.raises(UsageError, match='at least 1, got 0'):
+        scale_length(config('mask_rcnn_reswin_t'), 'epochs', 0)
+    cfg = config('mask_rcnn_reswin_t')
+    cfg.val_evaluator.type = 'LVISMetric'
+    with pytest.raises(UsageError, match='CocoMetric'):
+        stop_early(cfg, 3)
+
+
+@pytest.mark.training
+def test_a_run_does_what_its_options_say(tmp_path):
+    """The rate is too small to learn: the second evaluation is no better, and the third epoch is not trained."""
+    run = train(tmp_path / 'work', '--epochs=5', '--lr=1e-9', '--early-stop=1', '--freeze=2')
+    assert run.wait() == 0, run.text
+    log, = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert max(entry.get('epoch', 0) for entry in entries) == 2
+    assert all(entry.get('lr', 0) <= 1e-9 for entry in entries)
+    before, = run.text.split('Epoch(train)')[:1]
+    assert len(before.splitlines()) < 25, before
+    for text in ('5 epochs of 4 steps, 4 images per step', '16 images of', '1e-09 at its peak', 'float32', 'random',
+                 'without a better accuracy/top1', f'{tmp_path}/work', '5: daisy, dandelion, roses'):
+        assert text in before, text
+    file, = (tmp_path / 'work').glob('*/*.log')
+    assert 'Config:' in file.read_text() and 'System environment' in file.read_text()

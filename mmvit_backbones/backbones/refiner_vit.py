@@ -46,11 +46,11 @@ class PatchEmbed(nn.Module):
 class TokenEmbed(nn.Module):
     """Images to tokens: a class token and patches, with learned positions."""
 
-    def __init__(self, in_channels: int, channels: int, grid_size: int) -> None:
+    def __init__(self, in_channels: int, channels: int, img_size: int) -> None:
         super().__init__()
         self.patches = PatchEmbed(in_channels, channels)
         self.class_token = nn.Parameter(torch.zeros(1, 1, channels))
-        self.positions = PositionEmbedding(grid_size, channels, interpolation='bilinear')
+        self.positions = PositionEmbedding(channels, PATCH_SIZE, img_size, interpolation='bilinear')
 
     def forward(self, images: Tensor, bbox: BBox) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
@@ -178,8 +178,6 @@ class RefinerViT(Backbone):
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
         if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
-        if img_size < PATCH_SIZE:
-            raise ValueError(f'img_size must be at least {PATCH_SIZE}, got {img_size}')
         super().__init__(channels=[channels] * NUM_TAPS, strides=[PATCH_SIZE] * NUM_TAPS, **kwargs)
         if out_type not in ('featmap', 'tokens'):
             raise ValueError(f"out_type must be 'featmap' or 'tokens', got {out_type!r}")
@@ -191,7 +189,7 @@ class RefinerViT(Backbone):
         self.mix_tokens = mix_tokens
         self.blocks_per_stage = depth // NUM_TAPS
 
-        self.embed = TokenEmbed(self.in_channels, channels, img_size // PATCH_SIZE)
+        self.embed = TokenEmbed(self.in_channels, channels, img_size)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
         self.blocks = nn.ModuleList(
             Block(channels, (SharedAttention if i % 2 else Attention)(channels, num_heads), arch['mlp_ratio'], rate)

@@ -5,7 +5,6 @@ RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and 
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
-from ..layers.position_bias import resize_wrapped_table
+from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
 from ..ops.window import crop, needs_padding, relative_position_index
 from ..utils import versions
@@ -33,7 +32,6 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 class ThreeConvEmbed(nn.Module):
     """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
-    min_size = 1  # pixels of the first token; those of the others are whole patches
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -51,7 +49,6 @@ class ThreeConvEmbed(nn.Module):
 
 class OneConvEmbed(nn.Module):
     """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
-    min_size = 2
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -261,8 +258,6 @@ class RegionViT(Backbone):
             times the side of a window of the first stage, in pixels. Weights of other windows are resized on load.
         peg (bool): Positional encoding generator in every stage.
         stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path.
-        resize_wrapped (bool): How the position bias is resized on load: True as the authors did it, as if the wrapped
-            table were an image, which blurs over the seam; False in the order of displacements.
         kwargs: Common arguments of :class:`Backbone`.
 
     Example:
@@ -281,8 +276,7 @@ class RegionViT(Backbone):
     stem = ('local_embed', 'region_embed')
 
     def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
-                 peg: bool = False, stage_norm: bool = False, resize_wrapped: bool = True, drop_path_rate: float = 0.1,
-                 **kwargs) -> None:
+                 peg: bool = False, stage_norm: bool = False, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         super().__init__(**pyramid(arch), **kwargs)
         if arch['local_embed'] not in EMBEDDINGS:
@@ -296,19 +290,18 @@ class RegionViT(Backbone):
                 f'window_size must be one size of at least 1 or {self.num_stages} of them, got {window_size}')
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
-        self.min_size = self.local_embed.min_size
+        self.min_size = 2 if arch['local_embed'] == '1conv' else 1  # pixels of a first token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
             Stage(*settings, arch['mlp_ratio'], peg, drop_paths[i], project=i > 0)
             for i, settings in enumerate(zip(self.channels, arch['num_heads'], self.window_sizes)))
         if stage_norm:
-            for i, channels in enumerate(self.channels):
-                self.add_module(f'norm{i}', nn.LayerNorm(channels, eps=MAP_NORM_EPS))
+            self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
         self.apply(init_linear)
         for module in self.modules():
             if isinstance(module, Attention):
-                resize_on_load(module, 'rel_pos', partial(resize_wrapped_table, wrapped=resize_wrapped), dims=[1])
+                resize_on_load(module, 'rel_pos', resize_table_of_heads, dims=[1])
         resize_on_load(self.region_embed.conv, 'weight', resize_kernel, dims=[2, 3])
         self._register_load_state_dict_pre_hook(self._match_checkpoint)
         self.freeze()
@@ -316,7 +309,6 @@ class RegionViT(Backbone):
     def iter_stages(self, images: Tensor, tokens: str = 'raw') -> Iterator[Tensor]:
         """Yields the local map of each stage, raw or (``'local'``) as the next stage takes it, or the regional one."""
         local, regional = self.local_embed(images), self.region_embed(images)
-        self.check_reach(images, local, regional)
         for i, stage in enumerate(self.stages):
             raw, regional = stage(local, regional, self.run_block)
             local = self.output_norm(i)(raw)
@@ -325,17 +317,14 @@ class RegionViT(Backbone):
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
         return self.iter_stages(images, self.out_tokens)
 
-    def check_reach(self, images: Tensor, local: Tensor, regional: Tensor) -> None:
+    def check_images(self, images: Tensor) -> None:
         """Regional tokens become fewer from stage to stage, and smaller windows may leave local tokens without one."""
-        for stage, window_size in enumerate(self.window_sizes):
-            if any(-(-n // 2**stage) > window_size * -(-m // 2**stage)
-                   for n, m in zip(local.shape[1:3], regional.shape[1:3])):
-                reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
-                largest = min(reach) + self.min_size - 1  # up to this side, windows cover every image
-                raise ValueError(
-                    f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of '
-                    f'{self.window_sizes} can cover, which is {largest} x {largest}; '
-                    f'window_size={max(self.window_sizes)} covers any size')
+        super().check_images(images)
+        reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
+        if reach and max(images.shape[2:]) > (largest := min(reach) + self.min_size - 1):
+            raise ValueError(
+                f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of {self.window_sizes} '
+                f'can cover, which is {largest} x {largest}; window_size={max(self.window_sizes)} covers any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Projection and PEG belong to the first block, a stage norm to the last; the last norm comes after all."""

@@ -125,7 +125,7 @@ def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
 class Block(nn.Module):
     """Pooled attention with residual logits, then an MLP; pre-norm."""
 
-    def __init__(self, attn: PooledAttention, in_channels: int, channels: int, mlp_ratio: int,
+    def __init__(self, in_channels: int, channels: int, attn: PooledAttention, mlp_ratio: int,
                  drop_path: float) -> None:
         super().__init__()
         self.query_stride, _ = attn.strides
@@ -190,7 +190,7 @@ class ReMViTv2(Backbone):
                 in_channels, channels = self.channels[stage - 1 if starts else stage], self.channels[stage]
                 query_stride, key_stride = 2 if starts else 1, max(KEY_STRIDE // 2**stage, 1)
                 attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
-                self.blocks.append(Block(attn, in_channels, channels, arch['mlp_ratio'], drop_path))
+                self.blocks.append(Block(in_channels, channels, attn, arch['mlp_ratio'], drop_path))
                 grid = pooled(grid, query_stride)
         self.add_output_norms(NORM_EPS)
         self.apply(init_linear)

@@ -35,7 +35,7 @@ class WindowAttention(nn.Module):
         self.num_heads = num_heads
         self.window_size = window_size
         self.qkv = nn.Linear(channels, 3 * channels)
-        self.position_bias = RelativePositionBias(window_size, num_heads)
+        self.position_bias = RelativePositionBias(num_heads, window_size)
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,

@@ -14,7 +14,7 @@ from .swin import NORM_EPS, SwinBase
 class VSABlock(nn.Module):
     """Swin's block with a position encoding before attention and its norm."""
 
-    def __init__(self, channels: int, position: nn.Module, attn: nn.Module, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: int, drop_path: float, position: nn.Module) -> None:
         super().__init__()
         self.position = position
         self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
@@ -43,7 +43,6 @@ class SwinVSA(SwinBase):
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, or a dict as for :class:`ReSwin`.
-        context_position (bool): Whether the 7 x 7 convolutions are there.
         kwargs: ``window_size`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
 
     Example:
@@ -58,13 +57,11 @@ class SwinVSA(SwinBase):
         'small': dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', *, context_position: bool = True, **kwargs) -> None:
-        self.context_position = context_position
+    def __init__(self, arch: str | dict = 'tiny', **kwargs) -> None:
         super().__init__(arch, **kwargs)
         self.apply(init_linear)
         reset_projections(self)
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
         attn = VariedSizeWindowAttention(channels, channels, num_heads, self.window_size)
-        position = ContextPosition(channels) if self.context_position else nn.Identity()
-        return VSABlock(channels, position, attn, mlp_ratio, drop_path)
+        return VSABlock(channels, attn, mlp_ratio, drop_path, ContextPosition(channels))

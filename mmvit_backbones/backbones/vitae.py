@@ -30,7 +30,7 @@ class BareReduction(nn.Module):
         return self.pyramid(pad_to_multiple(x, self.pyramid.stride))
 
 
-def reduction_cell(stage: int, in_channels: int, width: int, channels: int) -> nn.Module:
+def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> nn.Module:
     """With linear attention, next to convolutions that have one batch norm and end with a SiLU; the last is bare."""
     pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
@@ -108,7 +108,7 @@ class ViTAE(Backbone):
         self.is_plain = not widths
         if widths:
             self.reductions = nn.ModuleList(
-                map(reduction_cell, range(self.num_stages), [self.in_channels, *channels], widths, channels))
+                map(reduction_cell, range(self.num_stages), [self.in_channels, *channels], channels, widths))
             self.stem = ('reductions.0', )
         else:
             self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)

@@ -62,6 +62,7 @@ class ViTAEv2(Backbone):
     }
 
     stem = ('stages.0.reduction', )
+    position_type = nn.Identity  # position encoding before attention and its norm, of so many channels: none
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
@@ -89,13 +90,14 @@ class ViTAEv2(Backbone):
         width = self.reduction_width(stage)
         conv_branch = ConvBranch([in_channels, width, width, channels], REDUCTION_GROUPS[stage],
                                  strides=[2, pyramid.stride // 2, 1])
-        return ReductionCell(channels, pyramid, attn, conv_branch, position=self.make_position(pyramid.out_channels))
+        return ReductionCell(channels, pyramid, attn, conv_branch, position=self.position_type(pyramid.out_channels))
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
         channels = self.channels[stage]
         attn = self.make_attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
         conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
-        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path, self.make_position(channels))
+        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path,
+                          self.position_type(channels))
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         """From ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
@@ -106,14 +108,9 @@ class ViTAEv2(Backbone):
             return GlobalAttention(in_channels, channels, num_heads, qkv_bias=not reduces, value_skip=reduces)
         raise ValueError(f"arch: attention must be 'window' or 'global', got {kind!r}")
 
-    def make_position(self, channels: int) -> nn.Module:
-        """Position encoding before attention and its norm: none."""
-        return nn.Identity()
-
     def reduction_width(self, stage: int) -> int:
         """Channels inside the convolutions of a reduction cell."""
         return self.arch['pyramid_dims'][stage]
-
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images.permute(0, 2, 3, 1)

@@ -27,7 +27,6 @@ class ViTAEv2VSA(ViTAEv2):
         window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load.
         window_padding (str): ``'corner'`` as in the authors' classifier, or ``'center'`` as in their detector.
         offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``.
-        context_position (bool): Whether the 7 x 7 convolutions are there; without them, no published weights fit.
         kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
 
     Example:
@@ -46,20 +45,18 @@ class ViTAEv2VSA(ViTAEv2):
         }.items()
     }
 
+    position_type = ContextPosition
+
     def __init__(self, arch: str | dict = 'small', *, window_padding: str = 'corner',
-                 offset_divisor: str = 'own_axis', context_position: bool = True, **kwargs) -> None:
+                 offset_divisor: str = 'own_axis', **kwargs) -> None:
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
-        self.context_position = context_position
         super().__init__(arch, **kwargs)
         reset_projections(self)
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,
                                          self.window_padding, self.offset_divisor)
-
-    def make_position(self, channels: int) -> nn.Module:
-        return ContextPosition(channels) if self.context_position else nn.Identity()
 
     def reduction_width(self, stage: int) -> int:
         return 2 * self.channels[stage] if self.arch['wide_conv'] else super().reduction_width(stage)

@@ -8,8 +8,6 @@ class DropPath(nn.Module):
 
     def __init__(self, drop_prob: float = 0.) -> None:
         super().__init__()
-        if not 0 <= drop_prob < 1:
-            raise ValueError(f'drop_prob must be in [0, 1), got {drop_prob}')
         self.drop_prob = drop_prob
         self.register_buffer('one', torch.ones(()), persistent=False)
 

@@ -31,17 +31,12 @@ class TokenEmbed(PatchEmbed):
 
     Args:
         img_size (int): Side of the images that the stored positions are for, in pixels.
-
-    Raises:
-        ValueError: If images of ``img_size`` have no patch.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:
         super().__init__(in_channels, channels, patch_size)
-        if img_size < patch_size:
-            raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
         self.class_token = nn.Parameter(torch.zeros(1, 1, channels)) if class_token else None
-        self.positions = PositionEmbedding(img_size // patch_size, channels, class_token)
+        self.positions = PositionEmbedding(channels, patch_size, img_size, class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
         """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""

@@ -13,7 +13,7 @@ class RelativePositionTable(nn.Module):
     A checkpoint trained with another window size is resized on load: bicubic, with one log line.
     """
 
-    def __init__(self, window_size: int, num_heads: int) -> None:
+    def __init__(self, num_heads: int, window_size: int) -> None:
         super().__init__()
         self.window_size = window_size
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1)**2, num_heads))
@@ -28,8 +28,8 @@ class RelativePositionTable(nn.Module):
 class RelativePositionBias(RelativePositionTable):
     """The table read for every pair of tokens of a window."""
 
-    def __init__(self, window_size: int, num_heads: int) -> None:
-        super().__init__(window_size, num_heads)
+    def __init__(self, num_heads: int, window_size: int) -> None:
+        super().__init__(num_heads, window_size)
         self.register_buffer('index', relative_position_index(window_size).flatten(), persistent=False)
 
     def forward(self) -> Tensor:
@@ -40,17 +40,10 @@ class RelativePositionBias(RelativePositionTable):
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:
     """Resizes ``(D * D, heads)`` with ``D = 2 * window_size - 1``: bicubic."""
-    return resize_wrapped_table(table.T, shape[::-1], wrapped=True).T
+    return resize_table_of_heads(table.T, shape[::-1]).T
 
 
-def resize_wrapped_table(table: Tensor, shape: torch.Size, wrapped: bool) -> Tensor:
-    """Resizes ``(heads, D * D)``, in the order of RegionViT (:func:`relative_position_index`): bicubic.
-
-    As it is (``wrapped``), or with its displacements put in order before and back after.
-    """
-    old_side, new_side = round(table.shape[1]**0.5), round(shape[1]**0.5)
-    # Displacement 0 is at w // 2 and moves to the center, w - 1.
-    old_shift, new_shift = [0 if wrapped else side // 2 - (side + 1) // 4 for side in (old_side, new_side)]
-    image = table.unflatten(1, (old_side, old_side)).roll((old_shift, old_shift), dims=(1, 2))
-    image = interpolate(image[None], (new_side, new_side), 'bicubic')[0]
-    return image.roll((-new_shift, -new_shift), dims=(1, 2)).flatten(1)
+def resize_table_of_heads(table: Tensor, shape: torch.Size) -> Tensor:
+    """Resizes ``(heads, D * D)``, as :func:`resize_flat_table` does."""
+    old, new = round(table.shape[1]**0.5), round(shape[1]**0.5)
+    return interpolate(table.unflatten(1, (old, old))[None], (new, new), 'bicubic')[0].flatten(1)

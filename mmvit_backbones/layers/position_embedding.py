@@ -14,18 +14,24 @@ class PositionEmbedding(nn.Module):
     Resized on load where the checkpoint's grid is another (bicubic, with one log line), and where the image's is.
 
     Args:
-        grid_size (int): Side of the stored grid, in tokens.
+        patch_size, img_size (int): Sides of a patch, and of the images that the grid is for, in pixels.
         class_token (bool): Whether the first vector is that of a class token.
         interpolation (str): For images: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
             other.
+
+    Raises:
+        ValueError: If images of ``img_size`` have no patch.
     """
 
-    def __init__(self, grid_size: int, channels: int, class_token: bool = True, interpolation: str = 'bicubic') -> None:
+    def __init__(self, channels: int, patch_size: int, img_size: int, class_token: bool = True,
+                 interpolation: str = 'bicubic') -> None:
         super().__init__()
-        self.grid_size = grid_size
+        if img_size < patch_size:
+            raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
+        self.grid_size = img_size // patch_size
         self.num_extra = int(class_token)
         self.interpolation = interpolation
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + grid_size**2, channels))
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + self.grid_size**2, channels))
         resize_on_load(self, 'pos_embed', self.resize_table, dims=[1])
 
     def forward(self, height: int, width: int) -> Tensor:

@@ -15,11 +15,10 @@ class VariedSizeWindowAttention(nn.Module):
     The mean of a window's tokens predicts an offset and a change of scale per head; keys and values are sampled there
     (:func:`mmvit_backbones.ops.varied_size_window_attention`).
 
-    Quirks kept for checkpoint compatibility: the logits are scaled by the width of the input
-    (``(channels // num_heads) ** -0.5``), and keys and values in the padding are zero, without the projection's bias.
+    Quirks kept for checkpoint compatibility: the logits are scaled by ``(in_channels // num_heads) ** -0.5``, and keys
+    and values in the padding are zero, without the projection's bias.
 
     Args:
-        channels, out_channels (int): Channels of input and output.
         window_padding (str): Where a map that is no multiple of the window is padded: ``'corner'``, all at the right
             and bottom (the authors' classification), or ``'center'``, half of it left and above (their detection).
         offset_divisor (str): By how many windows an offset is divided: ``'own_axis'``, along x by those along x, or
@@ -28,15 +27,15 @@ class VariedSizeWindowAttention(nn.Module):
     Example:
         >>> import torch
         >>> from mmvit_backbones.layers import VariedSizeWindowAttention
-        >>> VariedSizeWindowAttention(channels=24, out_channels=16, num_heads=2)(torch.rand(1, 10, 13, 24)).shape
+        >>> VariedSizeWindowAttention(in_channels=24, channels=16, num_heads=2)(torch.rand(1, 10, 13, 24)).shape
         torch.Size([1, 10, 13, 16])
     """
 
-    def __init__(self, channels: int, out_channels: int, num_heads: int, window_size: int = 7,
+    def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int = 7,
                  window_padding: str = 'corner', offset_divisor: str = 'own_axis') -> None:
         super().__init__()
-        if out_channels % num_heads:
-            raise ValueError(f'{out_channels} out_channels cannot be split into {num_heads} num_heads')
+        if channels % num_heads:
+            raise ValueError(f'{channels} channels cannot be split into {num_heads} num_heads')
         if window_padding not in ('corner', 'center'):
             raise ValueError(f"window_padding must be 'corner' or 'center', got {window_padding!r}")
         if offset_divisor not in ('own_axis', 'other_axis'):
@@ -45,15 +44,15 @@ class VariedSizeWindowAttention(nn.Module):
         self.window_size = window_size
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
-        self.softmax_scale = (channels // num_heads)**-0.5
-        self.qkv = nn.Linear(channels, 3 * out_channels)
-        self.sampling_offsets = nn.Linear(channels, 2 * num_heads)
-        self.sampling_scales = nn.Linear(channels, 2 * num_heads)
-        self.position_bias = RelativePositionTable(window_size, num_heads)
-        self.proj = nn.Linear(out_channels, out_channels)
+        self.softmax_scale = (in_channels // num_heads)**-0.5
+        self.qkv = nn.Linear(in_channels, 3 * channels)
+        self.sampling_offsets = nn.Linear(in_channels, 2 * num_heads)
+        self.sampling_scales = nn.Linear(in_channels, 2 * num_heads)
+        self.position_bias = RelativePositionTable(num_heads, window_size)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attends on a normalized map ``(B, H, W, channels)`` of any size; gives ``(B, H, W, out_channels)``."""
+        """From a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
         scale, offset, pad = self.predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
@@ -62,7 +61,7 @@ class VariedSizeWindowAttention(nn.Module):
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Where the windows of a normalized map ``(B, H, W, channels)`` look.
+        """Where the windows of a normalized map ``(B, H, W, in_channels)`` look.
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
 
@@ -81,7 +80,7 @@ class VariedSizeWindowAttention(nn.Module):
             windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
             # In the dtype of parameters, of which this is the one that no quantization replaces.
             windows = windows.mean((2, 4), dtype=self.position_bias.relative_position_bias_table.dtype)
-            windows = F.leaky_relu(windows)  # (B, nh, nw, channels)
+            windows = F.leaky_relu(windows)  # (B, nh, nw, in_channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
         # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpp|cuda]``.
+"""Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpp|cuda|0]``.
 
-Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. ``MMVIT_BUILD_OPS`` (0, cpp or cuda; cpu means cpp)
-says what to build where no argument does.
+Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. Without an argument, the
+environment variable ``MMVIT_BUILD_OPS`` is read. pip runs this file alone, without the package.
 
 Not by ``torch.utils.cpp_extension.BuildExtension``, which cannot give these libraries: it compiles a source once, and
 the kernels for CPUs are compiled for three instruction sets; it gives all sources the same flags; it links torch's
@@ -19,13 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / 'csrc'
 STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
-ALIASES = {'cpu': 'cpp'}  # what the C++ backend was called before
+CHOICES = ('auto', 'cpp', 'cuda', '0')
 LIBRARY_FLAGS = ['-fPIC', '-fvisibility=hidden', '-w']
 CPU_FLAGS = ['-O3', *LIBRARY_FLAGS, '-fno-math-errno']
 # cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
@@ -54,10 +53,6 @@ def torch_flags() -> tuple[list[str], list[str]]:
     abi = f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}'
     return (['-O1', f'-std=c++{standard}', abi, f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
             [f'-L{folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch'])
-
-
-def library_path(kind: str, version: str, folder: Path = FOLDER) -> Path:
-    return folder / f'{STEMS[kind]}.torch{version}.so'
 
 
 def find_compiler() -> list[str]:
@@ -131,37 +126,20 @@ def build_library(objects: dict[str, list], linker: list, libraries: list, targe
     return said
 
 
-def is_current(kind: str, target: Path) -> bool:
-    """Whether a library is there and newer than what it is made of."""
-    sources = [Path(__file__), *SOURCES.iterdir()]
-    if kind == 'cpp':
-        sources = [source for source in sources if not re.search(r'cuda|\.cuh?$', source.name)]
-    return target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources)
+def build(what: str = 'auto', folder: Path = FOLDER) -> dict[str, str]:
+    """Builds ``'0'`` nothing, ``'cpp'``, ``'cuda'`` both, or ``'auto'`` what can be built; reports on each backend."""
+    if what not in CHOICES:
+        raise BuildError(f'MMVIT_BUILD_OPS must be one of {CHOICES}, got {what!r}')
+    wanted = {'0': (), 'cpp': ('cpp', )}.get(what, STEMS)
+    return {kind: build_one(kind, folder) if kind in wanted else 'not asked for' for kind in STEMS}
 
 
-def build(what: str = 'auto', folder: Path = FOLDER, force: bool = False) -> dict[str, str]:
-    """Builds ``'0'`` nothing, ``'cpp'``, ``'cuda'`` both, or ``'auto'`` what can be built; tells what became of each.
-
-    With ``force`` also libraries that are up to date.
-    """
-    what = ALIASES.get(what, what)
-    if what not in ('0', 'cpp', 'cuda', 'auto'):
-        raise BuildError(f'expected 0, cpp, cuda or auto (MMVIT_BUILD_OPS), got {what!r}')
-    report = dict.fromkeys(STEMS, 'not asked for')
-    for kind, compile_library in (('cpp', build_cpp), ('cuda', build_cuda)):
-        if what in (kind, 'cuda', 'auto'):
-            report[kind] = build_one(kind, compile_library, folder, force)
-    return report
-
-
-def build_one(kind: str, compile_library: Callable[[Path], object], folder: Path, force: bool) -> str:
+def build_one(kind: str, folder: Path) -> str:
     start = time.monotonic()
     try:
         import torch
-        target = library_path(kind, torch.__version__, folder)
-        if is_current(kind, target) and not force:
-            return f'up to date: {target.name}'
-        compile_library(target)
+        target = folder / f'{STEMS[kind]}.torch{torch.__version__}.so'
+        (build_cpp if kind == 'cpp' else build_cuda)(target)
     except ModuleNotFoundError:
         return 'not built: torch is not installed where the package is built (pip: --no-build-isolation)'
     except (BuildError, ImportError, OSError) as error:
@@ -171,12 +149,10 @@ def build_one(kind: str, compile_library: Callable[[Path], object], folder: Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='Compile the operators for the torch that is installed.')
-    parser.add_argument('what', nargs='?', choices=('auto', 'cpp', 'cuda', *ALIASES),
-                        default=os.environ.get('MMVIT_BUILD_OPS', 'auto'))
+    parser.add_argument('what', nargs='?', choices=CHOICES, default=os.environ.get('MMVIT_BUILD_OPS', 'auto'))
     parser.add_argument('--folder', type=Path, default=FOLDER, help='where the libraries go (default: this package)')
-    parser.add_argument('--force', action='store_true', help='also where they are up to date')
     arguments = parser.parse_args()
-    report = build(arguments.what, arguments.folder, arguments.force)
+    report = build(arguments.what, arguments.folder)
     for kind, result in report.items():
         print(f'operators ({kind}): {result}', flush=True)
     if arguments.what != 'auto' and any(result.startswith('not built') for result in report.values()):

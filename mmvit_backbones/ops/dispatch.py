@@ -4,7 +4,6 @@
 kernels on the GPU at hand, and through :func:`differentiable` what autograd needs. Launching, and what compilers need
 to see a Triton kernel, is in ``triton/launch.py``.
 """
-import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,7 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 OPERATORS: dict[str, tuple[Callable, Callable]] = {}
 # Why the kernels of (operator, backend, device, dtype) are not used, or None.
 checked: dict[tuple[str, str, torch.device, torch.dtype], str | None] = {}
+logged: set[tuple[str, str]] = set()  # operators and backends that log_missing has named
 only_formulas = False  # see plain_pytorch
 
 
@@ -76,7 +76,7 @@ def operator(name: str, formula: Callable, example: Callable, why_not: Callable 
             if reason(backend, arguments) is None and (
                     x.is_meta or backend == 'cpp' or why_not_trusted(name, backend, x.device, x.dtype) is None):
                 return backend
-        if candidates and candidates[0] in library.MISSING and not versions.is_compiling():
+        if candidates and library.MISSING.get(candidates[0]) is not None:
             log_missing(name, candidates[0])
         return 'reference'
 
@@ -122,7 +122,9 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
             return (*found, *[None] * (count - len(found)))
 
     def run(*arguments) -> Tensor | tuple[Tensor, ...]:
-        results = Kernels.apply(*arguments)
+        # torch.compile binds the arguments of a Function that nothing is differentiated by to the wrong parameters.
+        is_differentiated = torch.is_grad_enabled() and any(torch.is_tensor(x) and x.requires_grad for x in arguments)
+        results = (Kernels.apply if is_differentiated else forward)(*arguments)
         return results[0] if num_results == 1 else results[:num_results]
 
     return run
@@ -155,7 +157,7 @@ def order(x: Tensor) -> list[str]:
 
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
-    """Whether a program is exported. Inlined into a graph, ``torch.compiler.is_exporting`` would always agree."""
+    """Returns whether a program is exported: inlined into a graph, ``torch.compiler.is_exporting`` is always true."""
     return versions.is_exporting()
 
 
@@ -187,10 +189,11 @@ def why_too_wide(backend: str, head_channels: int) -> str | None:
     return None
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # logs while a graph is recorded, and is no part of it
 def log_missing(name: str, backend: str) -> None:
-    """One line, the first time an operator's formula serves for a compiled backend that is missing."""
-    if library.MISSING[backend] is not None:
+    """Logs one line, the first time an operator's formula serves for a compiled backend that is missing."""
+    if (name, backend) not in logged:
+        logged.add((name, backend))
         logging.getLogger(__name__).warning(
             '%s runs in plain PyTorch; its %s backend is missing: %s; %s', name, backend, library.MISSING[backend],
             library.HOW_TO_BUILD)

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import triton
 from .dispatch import differentiable, operator, why_too_wide
 from .precision import at_least_float32
 
@@ -42,15 +41,17 @@ def formula(logits: Tensor, value: Tensor, eps: float) -> Tensor:
 
 def triton_forward(logits: Tensor, value: Tensor, eps: float) -> tuple[Tensor, ...]:
     """The output, and what the backward pass needs: the log-sum-exp of rows and the factors of the norm."""
-    lse, squares = triton.normalized_attention.softmax_statistics(logits)
-    out, rstd = triton.normalized_attention.forward(logits, lse, squares, value, eps)
+    from .triton import normalized_attention as kernels
+    lse, squares = kernels.softmax_statistics(logits)
+    out, rstd = kernels.forward(logits, lse, squares, value, eps)
     return out, lse, rstd
 
 
 def triton_backward(arguments: list, outputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, Tensor]:
+    from .triton import normalized_attention as kernels
     (logits, value, _), (_, lse, rstd) = arguments, outputs
-    grad_value, products = triton.normalized_attention.grad_value(logits, lse, rstd, value, grad)
-    return triton.normalized_attention.grad_logits(logits, lse, rstd, products, value, grad), grad_value
+    grad_value, products = kernels.grad_value(logits, lse, rstd, value, grad)
+    return kernels.grad_logits(logits, lse, rstd, products, value, grad), grad_value
 
 
 def why_not(backend: str, logits: Tensor, value: Tensor, eps: float) -> str | None:

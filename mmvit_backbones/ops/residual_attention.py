@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from . import triton as kernels
 from .dispatch import differentiable, operator, why_too_wide
 
 
@@ -62,18 +61,20 @@ def example(randn: Callable[..., Tensor]) -> list[tuple]:
 def forward(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: Tensor, bias: Tensor | None,
             mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Output, logits and the log-sum-exp of their rows; of tensors ``(B, windows, num_heads, ...)``."""
-    return kernels.residual_attention.forward(q, k, v, prev_logits, alpha, bias, mask)
+    from .triton import residual_attention as kernels
+    return kernels.forward(q, k, v, prev_logits, alpha, bias, mask)
 
 
 def backward(arguments: Sequence, outputs: Sequence[Tensor], grad: Tensor | None,
              grad_logits: Tensor | None) -> tuple[Tensor | None, ...]:
+    from .triton import residual_attention as kernels
     q, k, v, prev_logits, alpha, bias_shape, mask = arguments
     out, logits, lse = outputs
     grad = torch.zeros_like(out) if grad is None else grad
     grad_logits = None if grad_logits is None else grad_logits.contiguous()
-    grad_q, grad_logits, grad_alpha = kernels.residual_attention.grad_rows(
+    grad_q, grad_logits, grad_alpha = kernels.grad_rows(
         q, k, v, prev_logits, alpha, mask, out, logits, lse, grad, grad_logits)
-    grad_k, grad_v = kernels.residual_attention.grad_keys(
+    grad_k, grad_v = kernels.grad_keys(
         q, k, v, alpha, mask, prev_logits is not None, logits, lse, grad, grad_logits)
     grad_bias = None if bias_shape is None else grad_logits.sum_to_size(bias_shape)
     if prev_logits is None:

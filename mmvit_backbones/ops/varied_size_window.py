@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import triton
 from .dispatch import differentiable, operator, why_too_wide
 from .precision import at_least_float32, product_dtype
 from .window import crop, relative_position_index, window_reverse
@@ -19,6 +18,7 @@ from .window import crop, relative_position_index, window_reverse
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Bytes of one window's sampled keys in accumulators; the backward kernel holds four such arrays in shared memory.
 CUDA_WINDOW_BYTES = 20480
+TRITON_WINDOW_SIZE = 8  # a window is one block, whose logits are in registers
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
@@ -193,55 +193,52 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
 
 
 def sample_forward(features: Tensor, *others) -> tuple[Tensor]:
-    return triton.window_sampling.sample(features, *others),
+    from .triton import window_sampling
+    return window_sampling.sample(features, *others),
 
 
 def sample_backward(arguments: list, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
-    features, *windows = arguments
-    grad = triton.window_sampling.stored(grad)
-    grad_scale, grad_offset = triton.window_sampling.slopes(features, grad, *windows)
-    grad_features = triton.window_sampling.grad_pixels(grad[None], *windows[:2], *features.shape[3:], *windows[2:])
-    return grad_features[0], grad_scale.sum(0), grad_offset.sum(0)
+    from .triton.window_sampling import grad_pixels, slopes, stored
+    (features, *windows), grad = arguments, stored(grad)
+    grad_features = grad_pixels(grad[None], *windows[:2], *features.shape[3:], *windows[2:])
+    return grad_features[0], *slopes(features, grad, *windows)
+
+
+def attention_forward(*arguments) -> tuple[Tensor, Tensor]:
+    from .triton import varied_size_window
+    return varied_size_window.attention(*arguments)
 
 
 def attention_backward(arguments: list, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
+    from .triton import varied_size_window, window_sampling
     *tensors, window_size, top, left, softmax_scale = arguments
     (q, _, _, scale, offset, _), (_, lse) = tensors, outputs
-    grad_q, delta = triton.window_sampling.empty_map(q, *q.shape), None
-    inputs = triton.window_sampling.stored(grad), *tensors, lse, grad_q
-    if triton.window_sampling.num_blocks(window_size) > 1:
-        delta = triton.varied_size_window.grad_rows(*inputs, *arguments[6:])
-    tokens, grad_scale, grad_offset, tables = triton.varied_size_window.grad_windows(*inputs, delta, *arguments[6:])
-    grad_k, grad_v = triton.window_sampling.grad_pixels(
-        tokens, scale, offset, *q.shape[3:], window_size, top, left).unbind(0)
-    return grad_q, grad_k, grad_v, grad_scale.sum(0), grad_offset.sum(0), tables.sum((0, 2)).T
+    grad_q, tokens, grad_scale, grad_offset, tables = varied_size_window.grad(
+        window_sampling.stored(grad), *tensors, lse, window_size, top, left, softmax_scale)
+    grad_k, grad_v = window_sampling.grad_pixels(tokens, scale, offset, *q.shape[3:], window_size, top, left).unbind(0)
+    return grad_q, grad_k, grad_v, grad_scale, grad_offset, tables.sum(0).T
 
 
-attention_kernels = differentiable(lambda *arguments: triton.varied_size_window.attention(*arguments),
-                                   attention_backward)
+attention_kernels = differentiable(attention_forward, attention_backward)
 
 
 def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
-    """In the dtype of autocast; of maps with the same strides."""
-    q, k, v = (x.to(product_dtype(x)) for x in (q, k, v))
-    if not q.stride() == k.stride() == v.stride():
-        q, k, v = map(triton.window_sampling.stored, (q, k, v))
-    return attention_kernels(q, k, v, *others)
+    """In the dtype of autocast."""
+    return attention_kernels(*(x.to(product_dtype(x)) for x in (q, k, v)), *others)
 
 
 # ---- backends
 
 
 def sample_example(randn: Callable) -> list[tuple]:
-    """Windows that are partly outside; one or several blocks of tokens each."""
-    return [(randn(2, 2, 32, 9, 12), randn(2, 2, 2, *grid) / 4, 2 * randn(2, 2, 2, *grid), window_size, 0, 0)
-            for window_size, grid in ((7, (2, 2)), (9, (1, 2)))]
+    """Windows that are partly outside."""
+    return [(randn(2, 2, 32, 9, 12), randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2), 7, 0, 0)]
 
 
 def attention_example(randn: Callable) -> list[tuple]:
     """The same windows."""
-    return [(k, randn(*k.shape), randn(*k.shape), scale, offset, randn((2 * ws - 1)**2, 2), ws, top, left, 0.2)
-            for k, scale, offset, ws, top, left in sample_example(randn)]
+    (k, *windows), = sample_example(randn)
+    return [(k, randn(*k.shape), randn(*k.shape), *windows[:2], randn(13**2, 2), *windows[2:], 0.2)]
 
 
 def why_not(backend: str, features: Tensor, *others) -> str | None:
@@ -249,6 +246,8 @@ def why_not(backend: str, features: Tensor, *others) -> str | None:
     window_size = next(x for x in others if not torch.is_tensor(x))
     if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:
         return f'{window_size} x {window_size} tokens of {channels} channels exceed shared memory'
+    if backend == 'triton' and window_size > TRITON_WINDOW_SIZE:
+        return f'windows must have at most {TRITON_WINDOW_SIZE} x {TRITON_WINDOW_SIZE} tokens, got {window_size}'
     return why_too_wide(backend, channels)
 
 

@@ -12,7 +12,6 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.layers.position_bias import resize_wrapped_table
 
 TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
 
@@ -119,22 +118,6 @@ def test_each_stage_is_resized_to_its_own_window():
     model.load_state_dict(weights)
     assert [stage.blocks[0].attn.rel_pos.shape[1] for stage in model.stages] == [27**2, 27**2, 27**2, 13**2]
     assert torch.equal(model.stages[3].blocks[1].attn.rel_pos, weights['stages.3.blocks.1.attn.rel_pos'])
-
-
-@pytest.mark.parametrize('old, new', [(7, 14), (7, 12), (14, 7), (4, 7)])
-def test_sound_resize_keeps_displacements_in_order(old, new):
-    """A table that rises with the displacement keeps doing so, which the wrapped resize breaks at the seam."""
-
-    def table(window):
-        side = 2 * window - 1
-        displacement = torch.arange(1 - window, window).double() / (window - 0.5)
-        image = displacement[:, None] + 10 * displacement
-        return image.roll((window // 2 - (window - 1), ) * 2, dims=(0, 1)).reshape(1, side**2)
-
-    sound = resize_wrapped_table(table(old), (1, (2 * new - 1)**2), wrapped=False)
-    wrapped = resize_wrapped_table(table(old), (1, (2 * new - 1)**2), wrapped=True)
-    torch.testing.assert_close(sound, table(new), atol=0.5, rtol=0)
-    assert (wrapped - table(new)).abs().max() > 2
 
 
 # ---- recipes

@@ -19,12 +19,6 @@ def test_bad_arguments_are_named(argument):
         MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], argument: 'nowhere'})
 
 
-def test_context_positions_can_be_left_out():
-    model = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], 'context_position': False})
-    assert not [name for name, _ in model.named_parameters() if 'position.conv' in name]
-    assert model(torch.rand(1, 3, 33, 50))[3].shape == (1, 128, 2, 2)
-
-
 def test_starts_like_the_authors_network():
     """Their projections are convolutions, which start as PyTorch draws them: uniform, biases too."""
     cell = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA']}).stages[3].cells[0]

@@ -76,7 +76,8 @@ def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
     table = make_input(case['shape'], case['seed'], dtype)
     if case['call'] == 'load':
         return {'out': resize_positions(table, *case['grid'], num_extra=1)}
-    module = PositionEmbedding(round((table.shape[1] - 1)**0.5), table.shape[2], interpolation='bilinear').to(dtype)
+    grid_size = round((table.shape[1] - 1)**0.5)
+    module = PositionEmbedding(table.shape[2], 1, grid_size, interpolation='bilinear').to(dtype)
     module.pos_embed.copy_(table)
     return {'out': module(*case['grid'])}
 

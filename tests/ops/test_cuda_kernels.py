@@ -72,7 +72,7 @@ def test_emulated_kernels_are_right(tmp_path):
 
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_library_knows_nothing_of_python():
-    path = build.library_path('cpp', torch.__version__)
+    path = library.FOLDER / library.library_name('cpp', torch.__version__)
     symbols = subprocess.run([shutil.which('nm') or 'nm', '-D', '--undefined-only', path], capture_output=True,
                              text=True).stdout
     assert symbols and not re.search(r' Py[A-Z_]\w+', symbols)

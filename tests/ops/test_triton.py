@@ -121,6 +121,9 @@ def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
     backend = aot_autograd(fw_compiler=record, bw_compiler=record)
     torch.compile(function, backend=backend, fullgraph=True)(*inputs, backend=None).sum().backward()
     assert len(compiled) == 2 and all('mmvit' in graph for graph in compiled)
+    with torch.no_grad():
+        torch.compile(function, backend=backend, fullgraph=True)(*inputs, backend=None)
+    assert len(compiled) == 3 and 'mmvit' in compiled[2]
 
     class Network(nn.Module):
         def forward(self, *inputs):

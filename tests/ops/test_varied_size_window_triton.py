@@ -27,7 +27,7 @@ def test_random_shapes(dtype):
 
     factor = int(os.environ.get('FUZZ_FACTOR', 1))
     for number in range(6 * factor if factor > 1 else 2):  # 50 makes 300 shapes
-        ws, heads, d, batch = integer(1, 10) if number % 10 == 0 else integer(1, 5), integer(1, 2), integer(1, 40), 1
+        ws, heads, d, batch = integer(1, 8) if number % 10 == 0 else integer(1, 5), integer(1, 2), integer(1, 40), 1
         height, width = integer(1, ws + 2), integer(1, ws)
         if number % 5 == 4:
             batch = 2 * integer(0, 1)
@@ -92,13 +92,10 @@ def test_operators_are_registered_correctly():
         x.to(DEVICE) for x in arguments.values() if isinstance(x, torch.Tensor))
     window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
     out, lse = kernels.attention(*inputs, *window, 0.5)
-    grad_q = window_sampling.empty_map(q, *q.shape)
-    delta = kernels.grad_rows(out, *inputs, lse, grad_q, *window, 0.5)
-    tokens = kernels.grad_windows(out, *inputs, lse, grad_q, delta, *window, 0.5)[0]
+    tokens = kernels.grad(out, *inputs, lse, *window, 0.5)[1]
     for operator, call in [
         (kernels.attention, (*inputs, *window, 0.5)),
-        (kernels.grad_rows, (out, *inputs, lse, grad_q, *window, 0.5)),
-        (kernels.grad_windows, (out, *inputs, lse, grad_q, delta, *window, 0.5)),
+        (kernels.grad, (out, *inputs, lse, *window, 0.5)),
         (window_sampling.grad_pixels, (tokens, scale, offset, 2, 3, *window)),
         (window_sampling.sample, (k, scale, offset, *window)),
         (window_sampling.slopes, (k, tokens[0], scale, offset, *window)),

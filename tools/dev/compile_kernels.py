@@ -10,6 +10,7 @@ arguments than the results of its operator.
 """
 import argparse
 import contextlib
+import importlib
 import io
 import pkgutil
 import re
@@ -125,7 +126,7 @@ def recorded_launches(dtype):
         launches.setdefault(kernel, {})[tuple(constants.items())] = Launch(values, constants, made, passed)
 
     for module in pkgutil.iter_modules(kernels.__path__):
-        getattr(kernels, module.name).launch = record
+        importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
     with Operator() as operator:
         for name in dispatch.OPERATORS:
             dispatch.run_example(name, 'triton', torch.device('meta'), dtype)

@@ -317,7 +317,7 @@ def provide_operators(cache, device):
         if not folder.exists():
             say('      compiling the operators, about 2 minutes on 2 cores, once per machine and change')
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
-                run(PYTHON, builder, device, '--folder', f'{build}/libraries')
+                run(PYTHON, builder, 'cuda' if device == 'cuda' else 'cpp', '--folder', f'{build}/libraries')
                 os.rename(f'{build}/libraries', folder)
     for library in folder.glob('*.so'):
         own = OPERATORS / library.name

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..dispatch import INTERPRETED, MAX_HEAD_CHANNELS
 
 
-def kernel_operator(name: str, mutates_args: Sequence[str] = ()) -> Callable:
+def kernel_operator(name: str) -> Callable:
     """Decorator: an operator ``mmvit::name`` that launches one Triton kernel.
 
     The function is its own fake implementation: it makes the results, and :func:`launch` runs nothing on the meta
@@ -18,9 +18,9 @@ def kernel_operator(name: str, mutates_args: Sequence[str] = ()) -> Callable:
 
     def decorate(function: Callable) -> Callable:
         if not INTERPRETED:
-            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=mutates_args)
+            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
         # The interpreter has no graphs.
-        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=mutates_args)
+        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
         operator.register_fake(function)
         return operator
 

@@ -86,12 +86,12 @@ def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares
 
 @triton.jit
 def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd, products, value, value_b, value_h,
-                        value_m, value_d, grad, grad_b, grad_h, grad_n, grad_d, grad_logits, heads, n, m, d, blocks,
-                        BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+                        value_m, value_d, grad, grad_b, grad_h, grad_n, grad_d, grad_logits, out_b, out_h, out_n, out_m,
+                        heads, n, m, d, blocks, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
                         PRECISION: tl.constexpr):
     image = tl.program_id(0)
     logits = head_of(logits, heads, stride_b, stride_h)
-    grad_logits = head_of(grad_logits, heads, stride_b, stride_h)
+    grad_logits = head_of(grad_logits, heads, out_b, out_h)
     value = head_of(value, heads, value_b, value_h)
     row = tl.program_id(1) * BLOCK_N
     rows, keys, channels = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -110,7 +110,7 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
             else:  # a rounded softmax sums up to nearly 1, and what gradients of a row have in common must cancel
                 row_mean = row_sum / tl.where(attn_sum > 0, attn_sum, 1.)
                 result = attn * (grad_centered - row_mean[:, None])
-                store_block(grad_logits, stride_n, stride_m, row, key, rows, keys, n, m, result)
+                store_block(grad_logits, out_n, out_m, row, key, rows, keys, n, m, result)
 
 
 @triton.jit
@@ -163,13 +163,11 @@ def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: fl
 
 @kernel_operator('normalized_attention_grad_logits')
 def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, value: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of the logits, with their strides."""
+    """Gradient of the logits."""
     (b, heads, n, m), d = logits.shape, value.shape[3]
     result = torch.empty_like(logits)
-    if result.stride() != logits.stride():
-        raise ValueError(f'logits must be dense, got strides {logits.stride()} for {tuple(logits.shape)}')
     launch(_grad_logits_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, rstd, products,
-           *with_strides(value, grad), result, heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
+           *with_strides(value, grad, result), heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
            BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
     return result
 

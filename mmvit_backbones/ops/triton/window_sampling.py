@@ -4,12 +4,13 @@ Backward, a token between pixels gives each of them its gradient: at distance ``
 with the weight ``(1 - a) (1 - b)``, which is bilinear interpolation read backwards. Every pixel gathers from the
 windows that reach it, in their order: no atomic additions, and the same bits in every run.
 
-A program has one window of one head and a block of its tokens; ``_pixels_kernel`` a tile of the map. Windows are
-``(B, nh, nw, heads)`` with the last fastest. Maps ``(B, heads, d, H, W)`` that kernels sample have any strides; all
+A program has one window of one head, ``_pixels_kernel`` a tile of the map. Windows are ``(B, nh, nw, heads)`` with the
+last fastest. Maps ``(B, heads, d, H, W)`` that kernels sample have any strides; all
 others are stored as ``(B, H, W, heads, d)``, see :func:`empty_map`. Scale and offset are contiguous.
 """
 from collections.abc import Callable
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -17,8 +18,7 @@ from torch import Tensor
 from .blocks import dot
 from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
-BLOCK = 64  # tokens; windows of up to 8 x 8 are one block
-FEW = tl.constexpr(16)  # tokens, one after the other where a whole block takes too many registers
+FEW = tl.constexpr(16)  # tokens at a time, where a whole block takes too many registers
 TILE = tl.constexpr(8)  # pixels along a side
 
 
@@ -153,14 +153,14 @@ def _slopes(x, taps, valid, channels, size, grad):
 
 
 @triton.jit
-def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Adds what scale and offset of a window receive for a block of tokens, few at a time to spare registers.
+def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
+    """Adds what scale and offset of a window receive.
 
     ``sums`` are those of offset and scale along y, then along x, for each of ``FEW`` tokens.
     """
     offset_y, scale_y, offset_x, scale_x = sums
-    for first in range(0, BLOCK_N, FEW):
-        token = tl.program_id(1) * BLOCK_N + first + tl.arange(0, FEW)
+    for first in range(0, WINDOW * WINDOW, FEW):
+        token = first + tl.arange(0, FEW)
         valid = token < WINDOW * WINDOW
         y, x = positions(token, row, column, WINDOW)
         g = load_pixels(grad, y, x, valid, channels, size[2])
@@ -177,7 +177,6 @@ def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW:
 @triton.jit
 def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
     offset_y, scale_y, offset_x, scale_x = sums
-    index += tl.program_id(1) * (tl.cast(tl.num_programs(0), tl.int64) * 2)  # a part for each block of tokens
     tl.store(grad_scale + index, tl.sum(scale_x))
     tl.store(grad_scale + index + next_axis, tl.sum(scale_y))
     tl.store(grad_offset + index, tl.sum(offset_x))
@@ -186,14 +185,14 @@ def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
 
 @triton.jit
 def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads, height, width, rows, columns, top,
-                   left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+                   left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
     out = stored_head(out, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
-    for first in range(0, BLOCK_N, FEW):
-        token = tl.program_id(1) * BLOCK_N + first + tl.arange(0, FEW)
+    for first in range(0, WINDOW * WINDOW, FEW):
+        token = first + tl.arange(0, FEW)
         valid = token < WINDOW * WINDOW
         y, x = positions(token, row, column, WINDOW)
         result = _sample(features, _taps(place, token, size, WINDOW), valid, channels, size)
@@ -202,8 +201,7 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
 
 @triton.jit
 def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_scale, grad_offset, heads, height,
-                   width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr,
-                   BLOCK_D: tl.constexpr):
+                   width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     """Gradients of scale and offset, from those of sampled features."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
@@ -211,7 +209,7 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_
     grad = stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     zero = tl.zeros((FEW,), tl.float32)
     sums = add_slopes(features, grad, place, row, column, tl.arange(0, BLOCK_D), (height, width, d),
-                      (zero, zero, zero, zero), WINDOW, BLOCK_N)
+                      (zero, zero, zero, zero), WINDOW)
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
@@ -238,7 +236,8 @@ def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, 
     tokens = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     out = stored_head(out, image, head, heads, height, width, d)
     tile_y, tile_x = tile // tiles_x * TILE, tile % tiles_x * TILE
-    pixel, channels = tl.arange(0, TILE * TILE), tl.arange(0, BLOCK_D)
+    pixel, token, channels = tl.arange(0, TILE * TILE), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
+    distance_y, distance_x = _distance(token, WINDOW)
     pixel_y, pixel_x = tile_y + pixel // TILE, tile_x + pixel % TILE
     result = tl.zeros((TILE * TILE, BLOCK_D), tl.float32)
     for window in range(0, rows * columns):
@@ -246,13 +245,10 @@ def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, 
         index = _parameters(image % images, row, column, head, heads, rows, columns)
         y, spacing_y, x, spacing_x = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
         if _reaches(y, spacing_y, tile_y, WINDOW) & _reaches(x, spacing_x, tile_x, WINDOW):
-            for first in range(0, WINDOW * WINDOW, BLOCK_N):
-                token = first + tl.arange(0, BLOCK_N)
-                distance_y, distance_x = _distance(token, WINDOW)
-                weight = _triangle(y, spacing_y, distance_y, pixel_y) * _triangle(x, spacing_x, distance_x, pixel_x)
-                token_y, token_x = positions(token, row, column, WINDOW)
-                grad = load_pixels(tokens, token_y, token_x, token < WINDOW * WINDOW, channels, d)
-                result = dot(weight.to(grad.dtype), grad, result, PRECISION)
+            weight = _triangle(y, spacing_y, distance_y, pixel_y) * _triangle(x, spacing_x, distance_x, pixel_x)
+            token_y, token_x = positions(token, row, column, WINDOW)
+            grad = load_pixels(tokens, token_y, token_x, token < WINDOW * WINDOW, channels, d)
+            result = dot(weight.to(grad.dtype), grad, result, PRECISION)
     store_pixels(out, pixel_y, pixel_x, (pixel_y < height) & (pixel_x < width), channels, d, result)
 
 
@@ -267,27 +263,15 @@ def stored(x: Tensor) -> Tensor:
     return x.movedim((-4, -3), (-2, -1)).contiguous().movedim((-2, -1), (-4, -3))
 
 
-def block_size(window_size: int) -> int:
-    """Tokens of a program: a whole window, or as many as registers allow where there is a loop over blocks."""
-    tokens = window_size**2
-    return block_of(tokens) if tokens <= BLOCK else BLOCK // 4
-
-
-def num_blocks(window_size: int) -> int:
-    """Blocks of tokens of a window."""
-    return triton.cdiv(window_size**2, block_size(window_size))
-
-
-def launch_windows(kernel: Callable, arguments: tuple, x: Tensor, scale: Tensor, window_size: int, top: int, left: int,
-                   num_programs: int | None = None, **constants) -> None:
-    """Runs a kernel for each block of tokens of each window of each head, or ``num_programs`` times.
+def launch_windows(kernel: Callable, num_programs: int, arguments: tuple, x: Tensor, scale: Tensor, window_size: int,
+                   top: int, left: int, **constants) -> None:
+    """Runs a kernel.
 
     What follows its own arguments are the sizes of the map ``x`` and of the grid of windows.
     """
     heads, d, *size = x.shape[-4:]
-    grid = (scale.numel() // 2, num_blocks(window_size)) if num_programs is None else (num_programs, )
-    launch(kernel, grid, *arguments, heads, *size, *scale.shape[3:], top, left, d, WINDOW=window_size,
-           BLOCK_N=block_size(window_size), BLOCK_D=block_of(d), **constants)
+    launch(kernel, (num_programs, ), *arguments, heads, *size, *scale.shape[3:], top, left, d, WINDOW=window_size,
+           BLOCK_D=block_of(d), **constants)
 
 
 @kernel_operator('window_sample')
@@ -295,19 +279,19 @@ def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, to
     """``(B, heads, d, nh * window_size, nw * window_size)``."""
     rows, columns = scale.shape[3:]
     out = empty_map(features, *features.shape[:3], rows * window_size, columns * window_size)
-    launch_windows(_sample_kernel, (*with_strides(features), scale, offset, out), features, scale, window_size, top,
-                   left)
+    launch_windows(_sample_kernel, scale.numel() // 2, (*with_strides(features), scale, offset, out), features, scale,
+                   window_size, top, left)
     return out
 
 
 @kernel_operator('window_sample_slopes')
 def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
            left: int) -> tuple[Tensor, Tensor]:
-    """Gradients of scale and offset, a part of each for every block of tokens. ``grad`` is :func:`stored`."""
-    grads = [scale.new_empty((num_blocks(window_size), *scale.shape)) for _ in range(2)]
-    launch_windows(_slopes_kernel, (*with_strides(features), grad, scale, offset, *grads), features, scale,
-                   window_size, top, left)
-    return grads[0], grads[1]
+    """Gradients of scale and offset. ``grad`` is :func:`stored`."""
+    grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
+    arguments = *with_strides(features), grad, scale, offset, grad_scale, grad_offset
+    launch_windows(_slopes_kernel, scale.numel() // 2, arguments, features, scale, window_size, top, left)
+    return grad_scale, grad_offset
 
 
 @kernel_operator('window_pixels')
@@ -317,6 +301,7 @@ def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, widt
     parts, images, heads, d = tokens.shape[:4]
     out = empty_map(tokens, parts, images, heads, d, height, width)
     tiles = [triton.cdiv(length, TILE.value) for length in (height, width)]
-    launch_windows(_pixels_kernel, (tokens, scale, offset, out, images, *tiles), out, scale, window_size, top, left,
-                   parts * images * heads * tiles[0] * tiles[1], PRECISION=precision_of(out))
+    num_programs = parts * images * heads * tiles[0] * tiles[1]
+    launch_windows(_pixels_kernel, num_programs, (tokens, scale, offset, out, images, *tiles), out, scale, window_size,
+                   top, left, BLOCK_N=block_of(window_size**2), PRECISION=precision_of(out))
     return out

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.inference import frameworks
+from mmvit_backbones.inference.drawing_hook import DrawingHook
 from mmvit_backbones.inference.exported import is_exported, use_exported
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
@@ -37,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='draw the predictions into this folder')
+    parser.add_argument('--show-dir', help='draw annotations and predictions into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show shows each image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     labels = parser.add_mutually_exclusive_group()
@@ -70,7 +71,8 @@ def prepare(args: argparse.Namespace) -> Config:
         checks.check_checkpoint(cfg.load_from)
         checks.check_classes(cfg, cfg.load_from)
     cfg.resume = False
-    if args.show or args.show_dir:
+    frameworks.add_class_figures(cfg)
+    if args.show or args.show_dir and cfg.default_scope == 'mmpose':
         frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
     if args.out:
         frameworks.save_predictions(cfg, args.out)
@@ -91,6 +93,9 @@ def main(args: argparse.Namespace) -> None:
         runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
         if not args.no_accelerate:
             runner.register_hook(AccelerateHook())
+    if args.show_dir and cfg.default_scope != 'mmpose':
+        threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', 0.3)
+        runner.register_hook(DrawingHook(args.show_dir, threshold))
     runner.test()
 
 

@@ -34,6 +34,17 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
         hook.out_dir = show_dir
 
 
+def add_class_figures(cfg: Config) -> None:
+    """Adds average precision or accuracy by class, and a confusion matrix in the work dir; mmseg has IoU by class."""
+    types = []
+    for metric in metrics_of(cfg, 'test'):
+        types.append(metric['type'])
+        if metric['type'] == 'CocoMetric':
+            metric['classwise'] = True
+    if cfg.default_scope == 'mmpretrain' and 'Accuracy' in types:
+        add_metric(cfg, type='PerClassAccuracy', out_file=osp.join(cfg.work_dir, 'confusion_matrix.png'))
+
+
 def save_predictions(cfg: Config, out: str) -> None:
     """Makes the framework save its predictions: mmseg label images in a folder, the others a pickle file."""
     if cfg.default_scope == 'mmseg':

@@ -13,7 +13,7 @@ from ..errors import UsageError, first_line
 from ..utils.config import config_of_checkpoint, load_config
 from ..zoo.checks import check_backbone, choose_checkpoint
 from ..zoo.loading import read_checkpoint
-from .results import Classification, Detection, Pose, Result, Segmentation
+from .results import Result, result_of
 from .runtimes import Arrays, Checkpoint, Model, OnnxFile, Pt2File
 from .sources import Frame, read_frames
 
@@ -100,16 +100,7 @@ class Predictor:
             return [error] if len(images) == 1 else [output for image in images for output in self._run([image])]
 
     def _result(self, frame: Frame, outputs: Arrays, score_thr: float) -> Result:
-        about = frame.name, frame.image, self.classes, self.palette
-        if self.task == 'classification':
-            labels = np.argsort(-outputs['scores'], kind='stable')
-            return Classification(*about, labels, outputs['scores'][labels])
-        if self.task == 'segmentation':
-            return Segmentation(*about, outputs['segmentation'])
-        if self.task == 'pose':
-            return Pose(*about, **outputs, threshold=score_thr)
-        kept = outputs['scores'] >= score_thr
-        return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
+        return result_of(outputs, frame.name, frame.image, self.classes, self.palette, score_thr)
 
 
 def open_model(source: str | Path, config: str | None = None, checkpoint: str | None = None,

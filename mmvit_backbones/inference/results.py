@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
+IGNORED = 255  # mmseg's label for what belongs to no class
 
 
 @dataclass
@@ -146,7 +147,7 @@ class Segmentation(Result):
 
     def items(self) -> list[dict]:
         """Returns the segments, the largest first; their scores are their shares of the image."""
-        labels, counts = np.unique(self.segmentation, return_counts=True)
+        labels, counts = np.unique(self.segmentation[self.segmentation != IGNORED], return_counts=True)
         return [dict(label=int(labels[i]), score=float(counts[i] / self.segmentation.size),
                      mask=self.segmentation == labels[i]) for i in np.argsort(-counts, kind='stable')]
 
@@ -195,6 +196,21 @@ class Pose(Result):
             x, y = self.points[number]
             pen.draw.circle((x, y), max(3, pen.size / 3), fill=self.color(int(number)), outline='white')
         return drawing
+
+
+def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
+              palette: list[Color], score_thr: float = 0.) -> Result:
+    """Returns the result of a model's outputs for an image, without objects below a score threshold."""
+    about = source, image, classes, palette
+    if 'segmentation' in outputs:
+        return Segmentation(*about, outputs['segmentation'])
+    if 'points' in outputs:
+        return Pose(*about, **outputs, threshold=score_thr)
+    if 'boxes' in outputs:
+        kept = outputs['scores'] >= score_thr
+        return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
+    labels = outputs.get('labels', np.argsort(-outputs['scores'], kind='stable'))
+    return Classification(*about, labels, outputs['scores'] if 'labels' in outputs else outputs['scores'][labels])
 
 
 class _Pen:

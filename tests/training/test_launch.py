@@ -23,7 +23,7 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.images import check_image
+from mmvit_backbones.utils.images import check_image, image_size
 from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
 
 HERE = Path(__file__).resolve().parent
@@ -159,7 +159,10 @@ def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, mo
     run_main('test.py', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work',
              '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown')
     assert (tmp_path / 'out.pkl').stat().st_size
-    assert len(list((tmp_path / 'shown').glob('*.png'))) == 4
+    drawings = list((tmp_path / 'shown').glob('val/*/*.png'))
+    assert len(drawings) == 4 and all(min(image_size(path)) >= 320 for path in drawings)
+    log = next(tmp_path.glob('work/*/*.log')).read_text()
+    assert 'accuracy by class' in log and ' daisy' in log and (tmp_path / 'work/confusion_matrix.png').is_file()
 
 
 def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):

@@ -4,6 +4,7 @@
 """
 import argparse
 import json
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +17,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from command_line import output_file, run_script  # noqa: E402
 
 COLUMNS = 3
+ORDER = ['loss', 'learning rate']
+MAIN = ('loss', 'lr')
+# The figures by which tasks are judged; sizes of objects and single classes make many curves.
+METRIC = re.compile(
+    r'(?P<kind>coco/\w+?)_mAP(_50)?|(?P<other>accuracy)/top\d|m(IoU|Acc)|aAcc|(coco|crowdpose)/A[PR]|PCK')
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
 Curves = dict[str, dict[int, float]]  # name -> step -> value
 
@@ -53,31 +59,39 @@ def read_run(work_dir: Path) -> Curves:
 
 
 def draw(runs: dict[str, Curves], path: str) -> None:
-    names = sorted({name for curves in runs.values() for name in curves}, key=lambda name: (order_of(name), name))
-    rows = -(-len(names) // COLUMNS)
-    figure, grid = plt.subplots(rows, COLUMNS, figsize=(4.5 * COLUMNS, 3 * rows), squeeze=False)
-    for axes, name in zip(grid.flat, names):
+    names = {name for curves in runs.values() for name in curves}
+    panels = [panel for panel in dict.fromkeys(map(panel_of, sorted(names))) if panel]
+    panels.sort(key=lambda panel: (ORDER.index(panel) if panel in ORDER else len(ORDER), panel))
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(5.5 * columns, 3.6 * rows), squeeze=False)
+    for axes, panel in zip(grid.flat, panels):
         for run, curves in runs.items():
-            points = sorted(curves.get(name, {}).items())
-            axes.plot(*zip(*points) if points else ((), ()), label=run, marker='.' if len(points) < 30 else None)
-        axes.set_title(name, fontsize=9)
-        axes.set_xlabel('iteration' if order_of(name) < 3 else 'epoch or iteration', fontsize=8)
+            for name in sorted(curves):
+                if panel_of(name) == panel and (len(runs) == 1 or name in MAIN or panel not in ORDER):
+                    points = sorted((step, value) for step, value in curves[name].items() if value != -1)  # no figure
+                    label = name if len(runs) == 1 else f'{run}: {name}'
+                    if points:
+                        axes.plot(*zip(*points), label=label, marker='o' if len(points) < 30 else None, markersize=3,
+                                  linewidth=2 if name in MAIN else 1)
+        axes.set_title(panel)
+        axes.set_xlabel('iteration' if panel in ORDER else 'epoch or iteration')
         axes.grid(alpha=0.3)
-    for axes in grid.flat[len(names):]:
+        axes.legend(fontsize=8)
+    for axes in grid.flat[len(panels):]:
         axes.axis('off')
-    if len(runs) > 1:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc='lower center', fontsize=8)
-    figure.tight_layout(rect=(0, 0.03 * len(runs) if len(runs) > 1 else 0, 1, 1))
+    figure.tight_layout()
     save_figure(figure, path, dpi=100)
 
 
-def order_of(name: str) -> int:
-    """Sorts the loss first, then its parts, learning rates and other training values; metrics last."""
-    if name == 'loss':
-        return 0
-    if 'loss' in name:
-        return 1
-    return 2 if name.endswith('lr') or name == 'grad_norm' else 3
+def panel_of(name: str) -> str:
+    """Returns the panel of a curve: losses, learning rate, or the metrics of one kind; '' for everything else."""
+    if name == 'loss' or 'loss' in name.rpartition('.')[2]:
+        return 'loss'
+    if name == 'lr':
+        return 'learning rate'
+    match = METRIC.fullmatch(name)
+    return (match['kind'] or match['other'] or 'metric') if match else ''
 
 
 if __name__ == '__main__':

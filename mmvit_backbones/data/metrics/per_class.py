@@ -1,0 +1,45 @@
+"""Accuracy of a classifier by class."""
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+SHOWN = 50  # of more classes, the worst are listed
+
+
+@METRICS.register_module()
+class PerClassAccuracy(BaseMetric):
+    """Computes ``mean_class_accuracy`` in percent, logs the accuracy of each class, and draws a confusion matrix.
+
+    Args:
+        out_file (str | None): Image of the confusion matrix. Defaults to None, which draws none.
+        **kwargs: MMEngine's.
+    """
+
+    def __init__(self, out_file: str | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.out_file = out_file
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        self.results += [(int(sample['pred_score'].argmax()), int(sample['gt_label']), len(sample['pred_score']))
+                         for sample in data_samples]
+
+    def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, float]:
+        from mmengine.logging import print_log
+        from mmpretrain.evaluation import ConfusionMatrix
+        predicted, right, (num_classes, *_) = map(np.array, zip(*results))
+        names = list((self.dataset_meta or {}).get('classes') or range(num_classes))
+        matrix = ConfusionMatrix.calculate(predicted, right, num_classes)
+        counts, hits = matrix.sum(1).numpy(), matrix.diag().numpy()
+        accuracy = 100 * hits / np.maximum(counts, 1)
+        present = np.flatnonzero(counts)
+        listed = present if len(present) <= SHOWN else present[np.argsort(accuracy[present])][:SHOWN]
+        print_log('accuracy by class:\n' + '\n'.join(
+            f'{accuracy[i]:6.1f} %  {hits[i]} of {counts[i]}  {names[i]}' for i in listed), 'current')
+        if self.out_file:
+            figure = ConfusionMatrix.plot(matrix, include_values=num_classes <= 20, show=False,
+                                          classes=[str(name) for name in names] if num_classes <= SHOWN else None)
+            figure.savefig(self.out_file, dpi=100, bbox_inches='tight')
+            print_log(f'confusion matrix: {self.out_file}', 'current')
+        return dict(mean_class_accuracy=float(accuracy[present].mean()))

@@ -31,7 +31,7 @@ class BareReduction(nn.Module):
 
 
 def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> nn.Module:
-    """With linear attention, next to convolutions that have one batch norm and end with a SiLU; the last is bare."""
+    """Reduction cell with linear attention, and convolutions with one batch norm and a final SiLU; the last is bare."""
     pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)

@@ -59,12 +59,19 @@ class MMViTModel(PreTrainedModel):
     """Base class of the models; ``build`` returns their network, named ``network_name``."""
     config_class = MMViTConfig
     main_input_name = 'pixel_values'
+    supports_gradient_checkpointing = True
 
     def post_init(self) -> None:
         network = getattr(self, self.network_name)
         for module in network.modules():
             module._is_hf_initialized = not next(network.parameters()).is_meta  # else it is drawn already
         super().post_init()
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None) -> None:
+        """Recomputes blocks in the backward pass, by the backbone's ``with_cp``."""
+        for module in self.modules():
+            if isinstance(module, backbones.Backbone):
+                module.with_cp = self.gradient_checkpointing = enable
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -39,7 +39,7 @@ CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
 
 class BuildError(Exception):
-    """Why the operators can't be built, in one line."""
+    """The operators can't be built; the message has one line."""
 
 
 def torch_flags() -> tuple[list[str], list[str]]:

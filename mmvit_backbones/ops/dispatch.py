@@ -162,7 +162,7 @@ def is_exporting() -> bool:
 
 
 def why_not_backend(backend: str, x: Tensor) -> str | None:
-    """Why no kernel of a backend can run on such a tensor, or None if one can."""
+    """Returns the reason why no kernel of a backend can run on such a tensor, or None if one can."""
     if backend == 'triton':
         return why_not_triton(x)
     if library.MISSING['cpp' if x.is_meta else backend] is not None:  # the C++ library has the fake implementations
@@ -172,7 +172,7 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
 
 
 def why_not_triton(x: Tensor) -> str | None:
-    """Why Triton can't run on such a tensor, or None if it can."""
+    """Returns the reason why Triton can't run on such a tensor, or None if it can."""
     if triton is None:
         return 'Triton is not installed'
     if reason := versions.why_not("Triton's operators"):
@@ -183,7 +183,7 @@ def why_not_triton(x: Tensor) -> str | None:
 
 
 def why_too_wide(backend: str, head_channels: int) -> str | None:
-    """Why Triton's kernels can't hold a head in registers, or None if they can; for the ``why_not`` of operators."""
+    """Returns the reason why Triton's kernels can't hold a head in registers, or None; for operators' ``why_not``."""
     if backend == 'triton' and head_channels > MAX_HEAD_CHANNELS:
         return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
     return None
@@ -204,7 +204,7 @@ def log_missing(name: str, backend: str) -> None:
 
 @torch.compiler.assume_constant_result
 def why_not_trusted(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why an operator's kernels are not used on a device, or None; found out once per process and dtype."""
+    """Returns the reason why an operator's kernels are not used on a device, or None; checked once per dtype."""
     if not SELF_CHECK or dtype not in TOLERANCES:  # float64 has nothing to be compared with
         return None
     key = name, backend, device, dtype
@@ -217,7 +217,7 @@ def why_not_trusted(name: str, backend: str, device: torch.device, dtype: torch.
 
 
 def self_check(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """What is wrong with the kernels of an operator, or None if they agree with the formula on the example."""
+    """Returns how the kernels of an operator fail on its example, or None if they agree with the formula."""
     exact = torch.float64 if dtype == torch.float32 else torch.float32
     try:
         actual = run_example(name, backend, device, dtype)

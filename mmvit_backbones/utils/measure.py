@@ -1,5 +1,6 @@
-"""Counts kernels, bytes moved, saved activations and peak memory of models."""
+"""Counts kernels, bytes moved, saved bytes and peak memory of models."""
 import weakref
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -12,33 +13,6 @@ from . import versions
 VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
     _unsafe_view chunk split_with_sizes diagonal _reshape_alias unfold lift_fresh set_ empty empty_like new_empty
     empty_strided new_empty_strided""".split())
-
-
-class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
-    """Records the storages saved for the backward pass, once each, except those of ``ignored``.
-
-    Attributes:
-        tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.
-    """
-
-    def __init__(self, *ignored: nn.Module | Tensor) -> None:
-        super().__init__(self.note, lambda tensor: tensor)
-        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
-        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
-
-    def __enter__(self) -> 'SavedStorages':
-        super().__enter__()
-        return self
-
-    def note(self, tensor: Tensor) -> Tensor:
-        if storage_key(tensor) not in self.keys:
-            self.keys.add(storage_key(tensor))
-            self.tensors.append(tensor)  # kept, so that no other gets its address
-        return tensor
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)
 
 
 def storage_key(tensor: Tensor) -> int:
@@ -115,11 +89,13 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     Returns:
         dict[str, dict[str, int]]: ``kernels``, and in bytes ``moved`` and ``peak``, see :class:`Counter`, of
         ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, which leaves ``saved`` bytes,
-        mean of squares of the results, backward.
+        mean of squares of the results, backward. With ``with_cp``, attention of the step is counted unfused.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)
-    with Counter() as step, FusedAttention():
+    # torch leaves function modes in the backward pass, so that a fused attention would be recomputed as another one.
+    recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
+    with Counter() as step, nullcontext() if recomputes else FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live
         sum(x.float().square().mean() for x in results if x.requires_grad).backward()

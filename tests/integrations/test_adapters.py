@@ -88,6 +88,13 @@ def test_saved_classifiers_come_back(huggingface, network, tiny, tmp_path):
     torch.testing.assert_close(loaded(x).logits, model(x).logits)
 
 
+def test_blocks_are_recomputed_in_transformers(huggingface):
+    model = huggingface.MMViTForImageClassification(huggingface.MMViTConfig(network='vitae_tiny', num_labels=5))
+    for switch, is_on in ((model.gradient_checkpointing_enable, True), (model.gradient_checkpointing_disable, False)):
+        switch()
+        assert model.model.backbone.with_cp == model.is_gradient_checkpointing == is_on
+
+
 def test_published_weights_in_transformers(huggingface, tmp_path, monkeypatch):
     from golden import fill_state_dict
     from golden_files import NETWORKS

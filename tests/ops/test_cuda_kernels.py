@@ -44,7 +44,7 @@ def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
 
 
 def check_resources(architecture: str, said: str) -> None:
-    """What the assembler says of each kernel."""
+    """Returns the assembler's report of each kernel."""
     figures = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "
                          r'(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n', said, flags=re.DOTALL)
     assert figures

@@ -45,7 +45,7 @@ def test_random_shapes(dtype):
 
 
 def compare(actual: dict, expected: dict, dtype: torch.dtype) -> None:
-    """As ``test_dtypes`` does; what is next to 0 for having one key alone is compared with 0.1."""
+    """Like ``test_dtypes``; tensors that are almost 0, as there is a single key, are compared with 0.1."""
     for name, x in expected.items():
         loose = 10 if name in ('grad_scale', 'grad_offset') else 1
         error = (actual[name].double() - x).norm() / max(x.norm(), 0.1 * x.numel()**0.5, 1e-9)
@@ -143,7 +143,7 @@ def test_order_on_gpus(monkeypatch):
 
     def chosen(dtype, missing=None, broken=()):
         class OnGpu:
-            """What a backend is chosen by."""
+            """The attributes that select a backend."""
             device, is_cuda, is_meta = torch.device('cuda'), True, False
 
         OnGpu.dtype = dtype

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from mmengine.config import DictAction
 from runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
+from saved_memory import SavedStorages
 
 import mmvit_backbones
 from mmvit_backbones import accelerate
@@ -37,7 +38,6 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.predictor import open_model
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.images import read_rgb
-from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import find_names
 

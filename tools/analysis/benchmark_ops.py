@@ -12,11 +12,11 @@ import sys
 
 import torch
 import torch.nn.functional as F
+from saved_memory import SavedStorages
 from torch.utils.benchmark import Timer
 
 from mmvit_backbones.ops import varied_size_window_attention
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
-from mmvit_backbones.utils.measure import SavedStorages
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
 HEADS = (2, 4, 8, 16)

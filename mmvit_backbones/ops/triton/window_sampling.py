@@ -86,13 +86,13 @@ def find_place(scale, offset, index, row, column, rows, columns, top, left, WIND
 
 @triton.jit
 def positions(token, row, column, WINDOW: tl.constexpr):
-    """Of a window's tokens in the map of all tokens."""
+    """Returns the positions of a window's tokens in the map of all tokens."""
     return row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW
 
 
 @triton.jit
 def _distance(token, WINDOW: tl.constexpr):
-    """Of tokens from the middle of their window, in tokens, along y and x."""
+    """Returns the distances of tokens from the middle of their window, in tokens, along y and x."""
     return (token // WINDOW).to(tl.float32) - (WINDOW - 1) / 2, (token % WINDOW).to(tl.float32) - (WINDOW - 1) / 2
 
 
@@ -134,7 +134,7 @@ def _sample(x, taps, valid, channels, size):
 
 @triton.jit
 def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
-    """What tokens sample, in the dtype of the maps."""
+    """Returns the sampled tokens, in the dtype of the maps."""
     taps, valid = _taps(place, token, size, WINDOW), token < WINDOW * WINDOW
     keys = _sample(k, taps, valid, channels, size).to(k[0].dtype.element_ty)
     return keys, _sample(v, taps, valid, channels, size).to(v[0].dtype.element_ty)
@@ -142,7 +142,7 @@ def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
 
 @triton.jit
 def _slopes(x, taps, valid, channels, size, grad):
-    """What the positions of tokens receive, along y and x, from the gradients of what they sampled."""
+    """Returns the gradients of the positions of tokens, along y and x, from those of the sampled values."""
     row, fy, column, fx = taps
     a = tl.sum(_corner(x, row, column, valid, channels, size) * grad, 1)
     b = tl.sum(_corner(x, row, column + 1, valid, channels, size) * grad, 1)
@@ -222,7 +222,7 @@ def _triangle(center, spacing, distance, pixel):
 
 @triton.jit
 def _reaches(center, spacing, first, WINDOW: tl.constexpr):
-    """Whether a window has tokens within a pixel of a tile along an axis; one that is not finite may say so, too."""
+    """Returns whether a window has tokens within a pixel of a tile along an axis; may be true if it is not finite."""
     reach = tl.abs(spacing) * ((WINDOW - 1) / 2)
     return (center + reach > first - 1) & (center - reach < first + TILE)
 

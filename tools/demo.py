@@ -217,11 +217,10 @@ def draw_curves(work_dir, plt):
 
 
 def load(work_dir, task):
-    from mmvit_backbones.inference.predictor import Predictor
-    from mmvit_backbones.utils.config import load_config
+    from mmvit_backbones.inference import Predictor
 
     os.chdir(ROOT)  # paths in configs are relative
-    return Predictor(load_config(task.config), str(last_checkpoint(work_dir / task.name)), 'cpu')
+    return Predictor(task.config, checkpoint=str(last_checkpoint(work_dir / task.name)), device='cpu')
 
 
 def tiles(row, title, columns=6):
@@ -235,19 +234,16 @@ def tiles(row, title, columns=6):
 def draw_objects(axes, detector, path, least_score=0.7):
     import numpy as np
 
-    image = np.asarray(open_image(path))
-    objects = detector.predict(path).pred_instances
-    objects = objects[objects.scores >= least_score]
-    meta = detector.visualizer.dataset_meta
-    overlay = image.astype(float)
-    colors = [np.array(meta['palette'][label]) for label in objects.labels]
-    for mask, color in zip(objects.masks.numpy(), colors):
+    objects, = detector(path, score_thr=least_score)
+    overlay = objects.image.astype(float)
+    colors = [np.array(objects.color(label)) for label in objects.labels]
+    for mask, color in zip(objects.masks, colors):
         overlay[mask] = 0.5 * overlay[mask] + 0.5 * color
     axes.imshow(overlay.astype('uint8'))
     for (left, top, right, bottom), score, label, color in zip(
-            objects.bboxes.tolist(), objects.scores.tolist(), objects.labels, colors):
+            objects.boxes.tolist(), objects.scores.tolist(), objects.labels, colors):
         axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=color / 255, linewidth=2)
-        axes.text(left + 6, max(top, 0) + 6, f'{meta["classes"][label]} {score:.0%}', color='white', fontsize=11,
+        axes.text(left + 6, max(top, 0) + 6, f'{objects.name(label)} {score:.0%}', color='white', fontsize=11,
                   va='top', clip_on=True, bbox=dict(facecolor=color / 255, linewidth=0, pad=1.5))
 
 
@@ -255,8 +251,8 @@ def draw_street(grid, segmenter, name):
     import numpy as np
 
     path = ROOT / f'data/camvid_mini/val/{name}.jpg'
-    palette = np.array([*segmenter.visualizer.dataset_meta['palette'], *[[0, 0, 0]] * 245], 'uint8')  # 255: unknown
-    found = segmenter.predict(path).pred_sem_seg.data[0].numpy()
+    palette = np.array([*segmenter.palette, *[[0, 0, 0]] * 245], 'uint8')  # 255: unknown
+    found = segmenter(path)[0].segmentation
     annotation = np.asarray(open_image(ROOT / f'data/camvid_mini/semantic/val/{name}.png', 'L'))
     for axes, image, title in zip(grid, (open_image(path), palette[found], palette[annotation]),
                                   ('image', 'found', 'annotation')):
@@ -265,18 +261,17 @@ def draw_street(grid, segmenter, name):
 
 
 def legend(segmenter, plt):
-    meta = segmenter.visualizer.dataset_meta
     return [plt.Rectangle((0, 0), 1, 1, color=[value / 255 for value in color], label=name)
-            for name, color in zip(meta['classes'], meta['palette'])]
+            for name, color in zip(segmenter.classes, segmenter.palette)]
 
 
 def draw_flowers(grid, classifier):
     paths = sorted((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
-    scores = [classifier.predict(path).pred_score.tolist() for path in paths]
+    scores = [result.scores[result.labels.argsort()] for result in classifier(paths, batch_size=8)]
     surest = [(index, path) for index in range(len(scores[0]))
               for _, path in sorted(zip([score[index] for score in scores], paths), reverse=True)[:FLOWERS_PER_CLASS]]
     for axes, (index, path) in zip(grid, surest):
-        kind = classifier.visualizer.dataset_meta['classes'][index]
+        kind = classifier.classes[index]
         axes.imshow(open_image(path).resize((200, 200)))
         right = kind == path.parent.name
         axes.set_title(kind if right else f'{kind}\n(is: {path.parent.name})', fontsize=11,

@@ -6,8 +6,9 @@
     python tools/export.py CONFIG CHECKPOINT model.pt2 --format aoti     compiled for this machine, for Python and C++
 
 The file of a network takes `images` (batch, 3, height, width) and returns `map0`, `map1`, ..., or `logits`. That of a
-model takes `image` (height, width, 3), RGB uint8 of any size, and returns `scores` of a classifier, `segmentation`, or
-`labels`, `scores`, `boxes` and `masks` in pixels of that image.
+classifier or a segmenter takes `images` (batch, height, width, 3), RGB uint8 of any size, and returns `scores` or
+`segmentation`; that of a detector takes one `image` (height, width, 3) and returns `labels`, `scores`, `boxes` and
+`masks` in pixels of that image. What a file takes and returns is also written into it and into FILE.json.
 """
 import argparse
 import sys
@@ -16,21 +17,26 @@ from pathlib import Path
 import numpy as np
 import onnx
 from command_line import add_config_options, add_pretrained_argument, run_script
-from mmengine.registry import init_default_scope
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.models import FORMATS, check_agreement, check_path, compare, export_model
-from mmvit_backbones.export.networks import OPSET, compare_onnx, export_onnx
-from mmvit_backbones.export.parts import Half, Parts, check_exportable, split
-from mmvit_backbones.inference.load import Checkpoint, load
-from mmvit_backbones.inference.predictor import find_images
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.export import compare_onnx, export_model, export_onnx
+from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
+from mmvit_backbones.export.graphs import OPSET
+from mmvit_backbones.export.models import FORMATS, check_path
+from mmvit_backbones.export.parts import Half, check_exportable, split
+from mmvit_backbones.inference.predictor import open_model
+from mmvit_backbones.inference.runtimes import Arrays, Checkpoint
+from mmvit_backbones.inference.sources import find_images
+from mmvit_backbones.utils.config import datasets_of, load_config
 from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 from mmvit_backbones.zoo.loading import TASKS
 
 CHECKED_IMAGES = 8
+CALIBRATION_IMAGES = 32
 TOLERANCE = 1e-3  # ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # within what all networks take
 
@@ -48,15 +54,16 @@ def get_parser() -> argparse.ArgumentParser:
                         help='of a network: version of the ONNX standard (default: %(default)s)')
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
     parser.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
-                        help='outside (onnx): the file takes `images` (1, 3, height, width) as the network does, and '
-                             'results are in their pixels')
-    parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
-                        help='files or folders to compare predictions on (default: %(default)s)')
+                        help='outside (onnx): the file takes `images` (batch, 3, height, width) as the network '
+                             'does, and results are in their pixels')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE',
+                        help=f'files or folders to compare {CHECKED_IMAGES} predictions on (default: those of the '
+                             "config's test set)")
+    parser.add_argument('--accept-loss', action='store_true', help='keep a file that is less accurate than the limits')
+    parser.add_argument('--license', default='not stated', help='of the weights, for the details of the file')
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='onnx: weights and the network in float16')
     precision.add_argument('--int8', metavar='FOLDER', help='onnx: quantized, calibrated on the images of a folder')
-    parser.add_argument('--bound', type=float, default=0.05,
-                        help='--int8: largest relative error of a layer in int8 (default: %(default)s)')
     add_config_options(parser)
     return parser
 
@@ -95,54 +102,59 @@ def export_config(args: argparse.Namespace) -> None:
     check_exportable(cfg, args.format)
     check_backbone(cfg)
     check_checkpoint(args.checkpoint)
-    images = [read(path) for path in find_images(args.images)[:CHECKED_IMAGES]]
-    calibration = [read(path) for path in find_images([args.int8])] if args.int8 else []
+    images = read(find_images(args.images) if args.images else test_images(cfg), CHECKED_IMAGES)
+    calibration = read(find_images([args.int8]), CALIBRATION_IMAGES) if args.int8 else []
     reference = Checkpoint(cfg, args.checkpoint)
     parts = split(reference.module, cfg, args.preprocessing == 'inside')
-
-    def write(parts: Parts) -> None:
-        export_model(parts, args.out, args.format, reference.task, reference.classes, images[0])
-
-    write(parts)
+    details = dict(reference.details, license=args.license, precision='float16' if args.fp16 else 'float32')
+    export_model(parts, args.out, args.format, details, images[0])
     if args.preprocessing == 'outside':
         print(f'{args.out}: {size(args.out):.1f} MiB')
         return
-    expected = [reference.predict(image) for image in images]
-    report(args.out, expected, images, strict=True)
+    expected = reference.run(images)
+    check(args, expected, images, EXACT)
     if args.fp16:
-        before = size(args.out)
-        write(parts._replace(network=Half(parts.network)))
+        export_model(parts._replace(network=Half(parts.network)), args.out, args.format, details, images[0])
     elif args.int8:
         from mmvit_backbones.export.quantize import to_int8
-        before = size(args.out)
-        print(to_int8(args.out, calibration, args.bound))
-    else:
-        return
-    print(f'{before:.1f} MiB in float32')
-    report(args.out, expected, images, strict=False)
+        floats = open_model(args.out).run(calibration[:CHECKED_IMAGES])
+        samples = [image if parts.takes == 'image' else image[None] for image in calibration]
+        print(to_int8(args.out, samples, parts.takes,
+                      lambda path: not below_limits(compared(path, floats, calibration, LOSSY), LOSSY)))
+    if args.fp16 or args.int8:
+        check(args, expected, images, LOSSY)
 
 
-def read(path: Path) -> np.ndarray:
-    return np.array(read_rgb(path))
+def test_images(cfg: Config) -> list[str]:
+    dataset = DATASETS.build(dict(datasets_of(cfg, 'test')[0], pipeline=[]))
+    return [dataset.get_data_info(number)['img_path'] for number in range(min(CHECKED_IMAGES, len(dataset)))]
+
+
+def read(paths: list, count: int) -> list[np.ndarray]:
+    """Reads at most so many images, from all over the list."""
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
+    return [np.array(read_rgb(paths[number])) for number in chosen]
 
 
 def size(path: Path) -> float:
-    return sum(file.stat().st_size for file in path.parent.glob(f'{path.name}*')) / 2**20
+    return sum(file.stat().st_size for file in (path, Path(f'{path}.data')) if file.exists()) / 2**20
 
 
-def report(path: Path, expected: list[dict], images: list[np.ndarray], strict: bool) -> None:
-    """Prints the worst figures in one line; with ``strict``, they must be within rounding."""
-    model = load(path, trust_code=True)
-    try:
-        figures = [compare(prediction, model.predict(image)) for prediction, image in zip(expected, images)]
-    except ValueError as error:  # of a size that the file does not serve
-        raise UsageError(f'{path}: {error}') from error
-    worst = {name: (max if name == 'scores' else min)(figure.get(name, 0. if name == 'scores' else 1.)
-                                                      for figure in figures) for name in figures[0]}
-    print(f'{path}: {size(path):.1f} MiB; on {len(images)} images, against PyTorch: '
-          + ', '.join(f'{name} {value:.5g}' for name, value in worst.items()), flush=True)
-    if strict and not check_agreement(worst):
-        print(f'error: {path} does not agree with PyTorch', file=sys.stderr)
+def compared(path: str | Path, expected: list[Arrays], images: list[np.ndarray], limits: dict) -> dict[str, float]:
+    actual = open_model(path, trust_code=True).run(images[:len(expected)])
+    return worst([compare(*pair, limits) for pair in zip(expected, actual)])
+
+
+def check(args: argparse.Namespace, expected: list[Arrays], images: list[np.ndarray], limits: dict) -> None:
+    """Prints the figures and their limits; removes a file that is beyond them and exits, unless it is accepted."""
+    figures = compared(args.out, expected, images, limits)
+    print(f'{args.out}: {size(args.out):.1f} MiB; on {len(images)} images, against PyTorch: '
+          + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)
+    beyond = below_limits(figures, limits)
+    if beyond and not args.accept_loss:
+        args.out.unlink()
+        print(f'error: {args.out} is removed, as {", ".join(beyond)} are beyond the limit; --accept-loss keeps it',
+              file=sys.stderr)
         sys.exit(1)
 
 

@@ -5,46 +5,52 @@
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?threshold=0.5'
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?format=png' -o drawing.png
 
-The page works offline, and other machines can only reach it with --host.
+The page works offline, and other machines can only reach it with --host and --allow-host.
 """
 import argparse
 import asyncio
+import base64
 import copy
 import io
 import json
-import os
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from command_line import run_script
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import nn
 
 from mmvit_backbones import accelerate
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import load
-from mmvit_backbones.inference.findings import as_json, draw_findings, list_findings
-from mmvit_backbones.inference.predictor import find_device
+from mmvit_backbones.inference import Predictor, Result, read_rgb
+from mmvit_backbones.inference.results import color_of
+from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
 
 sys.path.append(str(Path(__file__).parent / 'analysis'))
 import visualize_attention  # noqa: E402
 import visualize_windows  # noqa: E402
 
-FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF')
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = Path(__file__).parent / 'page'
+EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/val',
+                classification='data/flowers_mini/val')
 LARGEST_RATIO = 20  # of the sides: pipelines resize the short one, and the other with it
 LOOK_SIZE = 384  # pixels of the long side, where attention and windows are drawn
-# The browser fetches nothing from elsewhere, whatever the page asks for.
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+HEADER_SECONDS = 20  # for the headers of a request
+# The browser fetches nothing from elsewhere, and runs no other script than the page's.
+HEADERS = [('Content-Security-Policy', "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"),
+           ('X-Content-Type-Options', 'nosniff')]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -52,10 +58,16 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('models', nargs='+', metavar='MODEL', help="a training's checkpoint, or an exported file")
     parser.add_argument('--config', nargs='+', default=[],
                         help='config files of the checkpoints, in order (default: those in the checkpoints)')
+    parser.add_argument('--name', nargs='+', default=[],
+                        help='names of the models, in order (default: their classes, such as MaskRCNN with ReSwin)')
+    parser.add_argument('--examples', metavar='FOLDER',
+                        help='images that the page offers (default: four of those in data/ for the task)')
     parser.add_argument('--trust-code', action='store_true',
                         help='load files of --format aoti, which contain compiled code')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen on; 0.0.0.0 lets all in without a password (default: %(default)s)')
+    parser.add_argument('--allow-host', nargs='+', default=[], metavar='NAME',
+                        help='names and addresses by which clients may call this server, besides --host and localhost')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
     parser.add_argument('--device', help='device of checkpoints, e.g. cpu or cuda:1 (default: the GPU if there is one)')
     parser.add_argument('--max-megabytes', type=float, default=20, help='limit for a file (default: %(default)s)')
@@ -83,18 +95,9 @@ class Refused(Exception):
 def read_image(data: bytes, max_megapixels: float) -> np.ndarray:
     """Reads an image file as RGB ``(H, W, 3)``; its size is checked before its pixels are decoded."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > max_megapixels * 1e6:
-            raise Refused(413, f'the image has {width} x {height} pixels; allowed are {max_megapixels:g} million')
-        if max(width, height) > LARGEST_RATIO * min(width, height):
-            raise Refused(400, f'the image has {width} x {height} pixels; allowed is a ratio of {LARGEST_RATIO}')
-        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
-    except Image.DecompressionBombError:
-        raise Refused(413, f'the image has too many pixels; allowed are {max_megapixels:g} million') from None
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = 'is not an image' if isinstance(error, UnidentifiedImageError) else 'is damaged'
-        raise Refused(400, f'the file {reason}; allowed are {", ".join(FORMATS)}') from error
+        return np.array(read_rgb(data, max_megapixels * 1e6, LARGEST_RATIO, name='the file'))
+    except UsageError as error:
+        raise Refused(413 if 'pixels' in str(error) else 400, str(error)) from error
 
 
 class Workers:
@@ -139,18 +142,31 @@ class Served:
 
     looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
 
-    def __init__(self, path: str, config: str | None, device: str | None, trust_code: bool) -> None:
-        self.name = Path(path).stem
-        self.model = load(path, config, find_device(device), trust_code)
-        module = getattr(self.model, 'module', None)  # an exported file has none
-        backbone = getattr(module, 'backbone', None)
+    def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool) -> None:
+        self.predictor = Predictor(path, config, device=device, accelerate=False, trust_code=trust_code)
+        details = self.predictor.model.details
+        self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
+        self.module = getattr(self.predictor.model, 'module', None)  # an exported file has none
+        backbone = getattr(self.module, 'backbone', None)
         # A copy, as `accelerate` replaces what is looked at.
         self.backbone = copy.deepcopy(backbone).cpu() if find_look(backbone) else None
-        if module is not None:
-            accelerate(module, inference=True)
+        if self.module is not None:
+            accelerate(self.module, inference=True)
 
-    def find(self, image: np.ndarray, threshold: float) -> list[dict]:
-        return list_findings(self.model.predict(image), self.model.classes, threshold)
+    def describe(self) -> dict:
+        predictor, look = self.predictor, find_look(self.backbone)
+        colors = [color_of(label, predictor.palette) for label in range(len(predictor.classes))]
+        return dict(name=self.name, task=predictor.task, runtime=predictor.model.runtime, classes=predictor.classes,
+                    colors=[f'#{red:02x}{green:02x}{blue:02x}' for red, green, blue in colors], look=look)
+
+    def answer(self, found: Result) -> dict:
+        return dict(found.to_dict(), model=self.name, task=self.predictor.task)
+
+    def find(self, image: np.ndarray, threshold: float) -> Result:
+        try:
+            return self.predictor(image, score_thr=threshold)[0]
+        except UsageError as error:
+            raise Refused(400, str(error)) from error
 
     def look(self, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
         """Draws the backbone's attention at a pixel: its windows in every stage, or the attention of four blocks."""
@@ -165,7 +181,7 @@ class Served:
             else:
                 pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
                 looking = visualize_attention.place((x, y), small.size, pixels.shape[1:])
-                source = self.model.module.data_preprocessor
+                source = self.module.data_preprocessor
                 images = ((pixels - source.mean.cpu()) / source.std.cpu())[None]
                 blocks = visualize_attention.record(self.backbone, images, looking)
                 names = list(blocks)
@@ -178,51 +194,105 @@ class Served:
 # ---- the server
 
 
-def build_app(models: list[Served], workers: Workers, max_megabytes: float, max_megapixels: float):
-    """Builds a FastAPI application with the page at / and the interface at /predict."""
-    import gradio
+def build_app(models: Sequence[Served], workers: Workers, args: argparse.Namespace):
+    """Builds a FastAPI application with the page at / and the interface at /predict, /models and /health."""
     from fastapi import FastAPI, HTTPException, Query, Request, Response
-    from starlette.datastructures import MutableHeaders
+    from fastapi.staticfiles import StaticFiles
+    from pydantic import BaseModel, Field
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import ClientDisconnect
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # its pages would fetch scripts from elsewhere
+    # Its pages of documentation would fetch scripts from elsewhere.
+    app = FastAPI(title='mmvit_backbones', docs_url=None, redoc_url=None)
+    examples = find_examples(args.examples, models[0].predictor.task)
+    file = dict(schema=dict(type='string', format='binary'))
+    image_body = dict(requestBody=dict(required=True, content={'image/*': file}))
 
-    @app.post('/predict')
-    async def predict(request: Request, model: int = Query(0, ge=0, lt=len(models)),
-                      threshold: float = Query(0.3, ge=0, le=1), format: Literal['json', 'png'] = 'json') -> Response:
+    class Question(BaseModel, extra='forbid'):
+        model: int = Field(0, ge=0, lt=len(models))
+
+    class PredictQuestion(Question):
+        threshold: float = Field(0.3, ge=0, le=1)
+        format: Literal['json', 'png'] = 'json'
+
+    class LookQuestion(Question):
+        x: float = Field(ge=0, lt=1)
+        y: float = Field(ge=0, lt=1)
+
+    async def work(request: Request, function: Callable[[np.ndarray], object]) -> object:
+        """Returns a function of the image in the request."""
         try:
-            data = await workers.in_time(read_body(request, max_megabytes))
-            content = await workers.call(answer, models[model], data, threshold, format)
-            return Response(content, media_type='image/png' if format == 'png' else 'application/json')
+            data = await workers.in_time(read_body(request, args.max_megabytes))
+            return await workers.call(lambda: function(read_image(data, args.max_megapixels)))
         except Refused as error:
             raise HTTPException(error.status, str(error)) from error
+        except ClientDisconnect as error:  # nobody reads the answer
+            raise HTTPException(400, 'the client has left') from error
 
-    def answer(model: Served, data: bytes, threshold: float, format: str) -> bytes:
-        image = read_image(data, max_megapixels)
-        found = model.find(image, threshold)
-        if format == 'png':
-            content = io.BytesIO()
-            draw_findings(image, found).save(content, 'PNG', compress_level=1)
-            return content.getvalue()
-        height, width = image.shape[:2]
-        content = dict(model=model.name, task=model.model.task, width=width, height=height, results=as_json(found))
-        return json.dumps(content).encode()
+    @app.get('/health')
+    async def health() -> dict[str, str]:
+        return dict(status='ok')
 
-    class OwnSourcesOnly:
-        def __init__(self, app) -> None:
-            self.app = app
+    @app.get('/models')
+    async def list_models() -> list[dict]:
+        return [model.describe() for model in models]
 
-        async def __call__(self, scope, receive, send) -> None:
-            async def send_with_policy(message) -> None:
-                if message['type'] == 'http.response.start':
-                    MutableHeaders(scope=message)['Content-Security-Policy'] = POLICY
-                await send(message)
-            await self.app(scope, receive, send_with_policy)
+    @app.post('/predict', openapi_extra=image_body)
+    async def predict(request: Request, question: Annotated[PredictQuestion, Query()]) -> Response:
+        model = models[question.model]
 
-    app.add_middleware(OwnSourcesOnly)
-    page = build_page(models, workers, max_megabytes, max_megapixels)
-    theme = gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
-    return gradio.mount_gradio_app(app, page, '/', max_file_size=int(max_megabytes * 1e6), theme=theme, ssr_mode=False,
-                                   show_error=False, footer_links=[])
+        def answer(image: np.ndarray) -> Response:
+            found = model.find(image, question.threshold)
+            if question.format == 'png':
+                return Response(encode(found.draw(), 'PNG', compress_level=1), media_type='image/png')
+            return Response(json.dumps(model.answer(found)), media_type='application/json')
+
+        return await work(request, answer)
+
+    @app.post('/page/predict', include_in_schema=False)
+    async def show(request: Request, question: Annotated[PredictQuestion, Query()]) -> dict:
+        """Returns the answer with its drawing, so that the page needs one request."""
+        model = models[question.model]
+
+        def answer(image: np.ndarray) -> dict:
+            found = model.find(image, question.threshold)
+            drawing = base64.b64encode(encode(found.draw(), 'JPEG', quality=90)).decode()
+            return dict(model.answer(found), drawing=f'data:image/jpeg;base64,{drawing}')
+
+        return await work(request, answer)
+
+    @app.post('/page/look', include_in_schema=False)
+    async def look(request: Request, question: Annotated[LookQuestion, Query()]) -> Response:
+        model = models[question.model]
+        if model.backbone is None:
+            raise HTTPException(404, f'model {question.model} has nothing to look at')
+
+        def answer(image: np.ndarray) -> Response:
+            place = int(question.x * image.shape[1]), int(question.y * image.shape[0])
+            return Response(encode(model.look(image, place), 'PNG'), media_type='image/png')
+
+        return await work(request, answer)
+
+    @app.get('/page/examples', include_in_schema=False)
+    async def list_examples() -> list[str]:
+        return [path.stem for path in examples]
+
+    @app.get('/page/examples/{number}', include_in_schema=False)
+    async def example(number: int) -> Response:
+        if not 0 <= number < len(examples):
+            raise HTTPException(404)
+        return Response(examples[number].read_bytes(), media_type='image/jpeg')
+
+    app.mount('/', StaticFiles(directory=PAGE, html=True))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[args.host, 'localhost', '127.0.0.1', *args.allow_host])
+    return app
+
+
+def find_examples(folder: str | None, task: str) -> list[Path]:
+    """Returns four images of a folder, by default those in data/ for the task."""
+    path = Path(folder) if folder else ROOT / EXAMPLES.get(task, '')
+    images = find_images([path]) if folder or path.is_dir() and path != ROOT else []
+    return [images[int(number)] for number in np.linspace(0, len(images) - 1, min(4, len(images)))]
 
 
 async def read_body(request, max_megabytes: float) -> bytes:
@@ -234,78 +304,55 @@ async def read_body(request, max_megabytes: float) -> bytes:
     return bytes(data)
 
 
-def build_page(models: list[Served], workers: Workers, max_megabytes: float, max_megapixels: float):
-    """Builds a gradio page with one image for all models and a column for each."""
-    import gradio
+def encode(image: Image.Image, file_format: str, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, file_format, **options)
+    return content.getvalue()
 
-    async def call(function: Callable, *args):
-        try:
-            return await workers.call(function, *args)
-        except Refused as error:
-            raise gradio.Error(str(error), print_exception=False) from error
 
-    def add_column(model: Served) -> None:
-        def find(path: str, threshold: float) -> tuple:
-            image = read_image(Path(path).read_bytes(), max_megapixels)
-            found = model.find(image, threshold)
-            return draw_findings(image, found), [[one['label'], f'{one["score"]:.1%}'] for one in found], None
+def protocol_with_timeout():
+    """Returns uvicorn's protocol with a limit for headers, for which uvicorn has no setting."""
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-        def look_from(path: str, place: tuple[int, int]) -> Image.Image:
-            return model.look(read_image(Path(path).read_bytes(), max_megapixels), place)
+    class Protocol(H11Protocol):
+        def connection_made(self, transport) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(HEADER_SECONDS, self.close_if_idle)
 
-        async def show(path: str | None, threshold: float) -> tuple:
-            return await call(find, path, threshold) if path else (None, None, None)
+        def close_if_idle(self) -> None:
+            if self.conn.their_state is h11.IDLE:  # no headers yet, or none of a next request
+                self.transport.close()
+            elif not self.transport.is_closing():
+                self.loop.call_later(HEADER_SECONDS, self.close_if_idle)
 
-        async def look(path: str, event: gradio.SelectData) -> Image.Image:
-            return await call(look_from, path, event.index)
-
-        look_at = find_look(model.backbone)
-        gradio.Markdown(f'### {model.name}: {model.model.task}')
-        plain = dict(type='pil', show_label=False, buttons=['download', 'fullscreen'], interactive=False)
-        drawing = gradio.Image(format='jpeg', elem_classes='prediction', **plain)
-        table = gradio.Dataframe(headers=['class', 'share' if model.model.task == 'segmentation' else 'score'],
-                                 buttons=[], interactive=False)
-        gradio.Markdown(f'Click into the image to see the {look_at} from there', visible=bool(look_at))
-        looked = gradio.Image(elem_classes='looked', visible=bool(look_at), **plain)
-        private = dict(api_visibility='private', concurrency_limit=None)
-        gradio.on([file.change, threshold.release], show, [file, threshold], [drawing, table, looked], **private)
-        if look_at:
-            drawing.select(look, file, looked, **private)
-
-    with gradio.Blocks(title='mmvit_backbones', analytics_enabled=False, fill_width=True,
-                       delete_cache=(60, 600)) as page:
-        with gradio.Row():
-            file = gradio.File(label=f'image: {", ".join(FORMATS)}; at most {max_megabytes:g} MB and '
-                                     f'{max_megapixels:g} million pixels', height=120)
-            threshold = gradio.Slider(0, 1, 0.3, step=0.05, label='least score of objects',
-                                      visible=any(model.model.task == 'detection' for model in models))
-        with gradio.Row():
-            for model in models:
-                with gradio.Column():
-                    add_column(model)
-    return page.queue(max_size=workers.queue, api_open=False)
+    return Protocol
 
 
 def main(args: argparse.Namespace) -> None:
-    os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1')
-    if not find_spec('gradio'):
-        raise UsageError("gradio is not installed: pip install 'mmvit_backbones[serve]'")
+    if not find_spec('fastapi') or not find_spec('uvicorn'):
+        raise UsageError("fastapi or uvicorn is not installed: pip install 'mmvit_backbones[serve]'")
     import uvicorn
     for name in ('max_megabytes', 'max_megapixels', 'timeout', 'workers', 'queue'):
         if not getattr(args, name) > 0:
             raise UsageError(f'--{name.replace("_", "-")} must be more than 0, got {getattr(args, name)}')
-    if len(args.config) > len(args.models):
-        raise UsageError(f'--config names {len(args.config)} files for {len(args.models)} models')
+    for name in ('config', 'name'):
+        if len(getattr(args, name)) > len(args.models):
+            raise UsageError(f'--{name} has {len(getattr(args, name))} values for {len(args.models)} models')
     try:
         listener = socket.create_server((args.host, args.port))
     except (OSError, OverflowError) as error:
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
-    models = [Served(path, config, args.device, args.trust_code)
-              for path, config in zip_longest(args.models, args.config)]
+    models = [Served(path, config, name, args.device, args.trust_code)
+              for path, config, name in zip_longest(args.models, args.config, args.name)]
     workers = Workers(args.workers, args.queue, args.timeout)
-    app = build_app(models, workers, args.max_megabytes, args.max_megapixels)
+    app = build_app(models, workers, args)
     print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=5)).run([listener])
+    for number in (signal.SIGTERM, signal.SIGINT):  # which uvicorn raises again when it has finished
+        signal.signal(number, lambda *_: sys.exit(0))
+    uvicorn.Server(uvicorn.Config(
+        app, log_level='warning', http=protocol_with_timeout(), ws='none', headers=HEADERS, server_header=False,
+        timeout_graceful_shutdown=int(args.timeout) + 1)).run([listener])
 
 
 if __name__ == '__main__':

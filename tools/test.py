@@ -1,4 +1,4 @@
-"""Tests a detector, a segmenter or a classifier, selected by the config."""
+"""Tests a detector, a segmenter or a classifier, selected by the config, or its file of tools/export.py."""
 import argparse
 import os.path as osp
 
@@ -17,6 +17,7 @@ from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.drawing_hook import DrawingHook
+from mmvit_backbones.inference.exported import is_exported, use_exported
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
@@ -31,7 +32,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?',
-                        help="checkpoint file or http(s) address; a classifier's also in its authors' layout")
+                        help="checkpoint file or http(s) address; a classifier's also in its authors' layout; or an "
+                             'exported file')
     add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
@@ -62,9 +64,12 @@ def prepare(args: argparse.Namespace) -> Config:
         frameworks.add_metric(cfg, type='MeanCrossEntropy')
     check_data(cfg, ['test'])
     checks.check_backbone(cfg)
-    cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
-    checks.check_checkpoint(cfg.load_from)
-    checks.check_classes(cfg, cfg.load_from)
+    if is_exported(args.checkpoint):
+        use_exported(cfg, args.checkpoint)
+    else:
+        cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
+        checks.check_checkpoint(cfg.load_from)
+        checks.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     frameworks.add_class_figures(cfg)
     if args.show or args.show_dir and cfg.default_scope == 'mmpose':
@@ -84,9 +89,10 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     import_quietly(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
-    if not args.no_accelerate:
-        runner.register_hook(AccelerateHook())
+    if not is_exported(args.checkpoint):
+        runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
+        if not args.no_accelerate:
+            runner.register_hook(AccelerateHook())
     if args.show_dir and cfg.default_scope != 'mmpose':
         threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', 0.3)
         runner.register_hook(DrawingHook(args.show_dir, threshold))

@@ -25,12 +25,12 @@ int main(int count, char** arguments) {
   TORCH_CHECK(count == 3 || count == 4, "usage: predict MODEL.pt2 IMAGE.ppm [OPERATORS.so]");
   if (count == 4) TORCH_CHECK(dlopen(arguments[3], RTLD_NOW | RTLD_GLOBAL), dlerror());  // of varied-size windows
   c10::InferenceMode guard;
-  const auto image = read_ppm(arguments[2]);
+  const auto image = read_ppm(arguments[2]).unsqueeze(0);  // a batch of one
   auto values = AOTIModelPackageLoader(arguments[1], "preprocess").run({image});
   values = AOTIModelPackageLoader(arguments[1], "network").run(values);
   values.insert(values.begin(), image);
   for (const auto& output : AOTIModelPackageLoader(arguments[1], "postprocess").run(values)) {
-    std::cout << output.sizes();  // of a classifier (classes), of a segmenter (height, width); then all values
+    std::cout << output.sizes();  // (1, classes) or (1, height, width); then all values
     const auto numbers = output.flatten().to(at::kDouble);
     for (int64_t i = 0; i < numbers.numel(); ++i) std::cout << ' ' << numbers[i].item<double>();
     std::cout << '\n';

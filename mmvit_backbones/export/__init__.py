@@ -3,6 +3,7 @@ from ..utils import versions
 
 versions.require('export')
 
-from .networks import compare_onnx, export_onnx  # noqa: E402
+from .compare import compare_onnx  # noqa: E402
+from .models import export_model, export_onnx  # noqa: E402
 
-__all__ = ['compare_onnx', 'export_onnx']
+__all__ = ['compare_onnx', 'export_model', 'export_onnx']

@@ -1,10 +1,13 @@
-"""Postprocessing of RetinaNet and Mask R-CNN as graphs, for one image, with mmdet's formulas."""
+"""Postprocessing of RetinaNet, Faster, Mask and Cascade R-CNN as graphs, for one image, with mmdet's formulas."""
+from collections.abc import Sequence
+
 import torch
 from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import onnx_delta2bbox
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
+from ..inference.runtimes import as_tuple
 from .preprocess import Geometry, size_of
 
 
@@ -19,7 +22,10 @@ def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) ->
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: ConfigDict) -> Tensor:
     """Returns the indices of the boxes kept by non-maximum suppression within each group, best first."""
     extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # of no box, too
-    keep = nms(boxes + groups.to(boxes)[:, None] * (extent + 1), scores, cfg.nms.iou_threshold)
+    # torch.export takes it that two boxes or more are kept: two are added that come last, and are dropped.
+    others = torch.tensor([[-2., -2., -1., -1.], [-4., -4., -3., -3.]])
+    boxes = torch.cat([boxes + groups.to(boxes)[:, None] * (extent + 1), others])
+    keep = nms(boxes, torch.cat([scores, -torch.ones(2)]), cfg.nms.iou_threshold)[:-2]
     return keep[torch.arange(keep.shape[0]) < cfg.max_per_img]
 
 
@@ -61,8 +67,11 @@ class RetinaNetBoxes(Dense):
         return labels[keep], scores[keep], boxes[keep]
 
 
-class MaskRCNNInstances(Dense):
-    """Converts the pyramid and the RPN's maps to labels, scores, boxes and, with a mask head, masks."""
+class TwoStageInstances(Dense):
+    """Converts the pyramid and the RPN's maps to labels, scores, boxes and, with a mask head, masks.
+
+    Each head of Cascade R-CNN refines the boxes of the one before; logits and masks are averaged.
+    """
 
     def __init__(self, model: nn.Module, geometry: Geometry) -> None:
         super().__init__(model.rpn_head, model.test_cfg.rpn, geometry)
@@ -70,25 +79,40 @@ class MaskRCNNInstances(Dense):
         self.levels = len(model.rpn_head.prior_generator.strides)
 
     def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
-        size, roi_head, classes = self.geometry.resized(image), self.roi_head, self.roi_head.bbox_head.num_classes
+        size, roi_head = self.geometry.resized(image), self.roi_head
         pyramid, scores, deltas = maps[:-2 * self.levels], maps[-2 * self.levels:-self.levels], maps[-self.levels:]
-        rois = self.propose(scores, deltas, size)
-        scores, deltas = roi_head.bbox_head(self.pool(roi_head.bbox_roi_extractor, pyramid, rois))
-        scores = scores.softmax(1)[:, :-1].flatten()
+        refined, logits = self.propose(scores, deltas, size), []
+        for head, extractor in zip(stages(roi_head.bbox_head), stages(roi_head.bbox_roi_extractor)):
+            boxes = refined
+            score, delta = self.run(head, extractor, pyramid, boxes)
+            logits.append(score)
+            deltas = delta.reshape(-1, 1 if head.reg_class_agnostic else head.num_classes, 4)
+            refined = decode(head.bbox_coder, boxes, of_class(deltas, score[:, :-1].argmax(1)), size)
+        scores = (sum(logits) / len(logits)).softmax(1)[:, :-1].flatten()
         chosen = (scores > self.rcnn.score_thr).nonzero()[:, 0]
-        roi, labels = torch.div(chosen, classes, rounding_mode='floor'), chosen % classes
-        deltas = deltas.reshape(-1, 4)[roi if roi_head.bbox_head.reg_class_agnostic else chosen]
-        boxes, scores = decode(roi_head.bbox_head.bbox_coder, rois[roi], deltas, size), scores[chosen]
+        roi, labels = torch.div(chosen, head.num_classes, rounding_mode='floor'), chosen % head.num_classes
+        boxes, scores = decode(head.bbox_coder, boxes[roi], of_class(deltas[roi], labels), size), scores[chosen]
         scale = scale_of(image, size)
         # As mmdet, which scales the boxes first if there are no masks.
         keep = suppress(boxes if roi_head.with_mask else boxes / scale, scores, labels, self.rcnn)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if not roi_head.with_mask:
             return labels, scores, boxes / scale
-        masks = roi_head.mask_head(self.pool(roi_head.mask_roi_extractor, pyramid, boxes)).sigmoid()
-        kind = torch.zeros_like(labels) if roi_head.mask_head.class_agnostic else labels
-        masks, boxes = masks[torch.arange(masks.shape[0]), kind], boxes / scale
-        return labels, scores, boxes, paste(masks, boxes, size_of(image)) >= self.rcnn.mask_thr_binary
+        masks = []
+        for head, extractor in zip(stages(roi_head.mask_head), stages(roi_head.mask_roi_extractor)):
+            mask, = self.run(head, extractor, pyramid, boxes)
+            masks.append(of_class(mask.sigmoid(), labels))
+        boxes = boxes / scale
+        masks = paste(sum(masks) / len(masks), boxes, size_of(image)) >= self.rcnn.mask_thr_binary
+        return labels, scores, boxes, masks
+
+    def run(self, head: nn.Module, extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> list[Tensor]:
+        """Returns what a head computes for boxes ``(N, 4)``.
+
+        Two more boxes go through it, as group norm and others have no graph for empty batches.
+        """
+        outputs = head(self.pool(extractor, pyramid, torch.cat([boxes, torch.zeros(2, 4)])))
+        return [values[:boxes.shape[0]] for values in as_tuple(outputs)]
 
     def propose(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> Tensor:
         boxes, scores, _, levels = self.candidates(scores, deltas, size)
@@ -111,6 +135,16 @@ class MaskRCNNInstances(Dense):
         order = torch.cat(order)
         torch._check(order.shape[0] == boxes.shape[0])
         return torch.cat(pooled)[order.argsort()]
+
+
+def stages(part: nn.Module) -> Sequence[nn.Module]:
+    """Returns the modules of Cascade R-CNN's stages, or the only one."""
+    return part if isinstance(part, nn.ModuleList) else [part]
+
+
+def of_class(values: Tensor, labels: Tensor) -> Tensor:
+    """Selects from ``(N, classes, ...)`` the values of each label, or those for all classes."""
+    return values[torch.arange(values.shape[0]), torch.zeros_like(labels) if values.shape[1] == 1 else labels]
 
 
 def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:

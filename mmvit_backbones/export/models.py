@@ -1,35 +1,65 @@
-"""Exports whole models: ONNX, ``torch.export`` and AOTInductor."""
+"""Exports networks and whole models: ONNX, ``torch.export`` and AOTInductor."""
 import json
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 from torch._inductor.exc import InductorError
-from torch.export import Dim
 from torch.export.pt2_archive._package import package_pt2
-from torchvision.ops import box_iou
 
 from ..errors import UsageError
-from ..inference.load import DETAILS, as_tuple
-from .networks import EXAMPLE_SIZE, ignore_deprecations, save, to_onnx
+from ..inference.runtimes import DETAILS
+from .graphs import EXAMPLE_SIZE, OPSET, examples_of, ignore_deprecations, join, save, to_onnx
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
 # Weights become constants, which oneDNN packs: on one thread half the time.
 INDUCTOR_OPTIONS = dict(freezing=True)
+AXES = dict(scores=['batch', 'classes'], segmentation=['batch', 'height', 'width'], labels=['instances'],
+            boxes=['instances', 4], masks=['instances', 'height', 'width'])
 
 
 @torch.no_grad()
-def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str, classes: list[str],
+def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
+    """Exports a network of :func:`get_model` in evaluation mode, by ``torch.onnx.export(dynamo=True)``.
+
+    The input is ``images (batch, 3, height, width)``, all but the channels of any length; the outputs are ``map0``,
+    ``map1``, ... ``(batch, C, h, w)``, numbered by stage, or a classifier's ``logits (batch, classes)``. The operators
+    are those of the ONNX standard.
+
+    Args:
+        model (nn.Module): Backbone or classifier, in float32 on a CPU.
+        path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
+        opset (int): Version of the standard, at least 18.
+
+    Raises:
+        ValueError: If the opset is too old, or the model is not in float32 on a CPU.
+        ImportError: If onnx or onnxscript is not installed.
+    """
+    if opset < 18:
+        raise ValueError(f'opset must be at least 18, which torch exports to, got {opset}')
+    weight = next(model.parameters())
+    if weight.dtype != torch.float32 or weight.device.type != 'cpu':
+        raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
+    backbone = getattr(model, 'backbone', None)
+    outputs = ['logits'] if backbone is not None else [f'map{stage}' for stage in model.out_indices]
+    images = torch.rand(2, (backbone or model).in_channels, *EXAMPLE_SIZE)
+    graph, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
+    save(to_onnx(*graph, opset), path)
+
+
+@torch.no_grad()
+def export_model(parts: Parts, path: str | PathLike, file_format: str, details: dict,
                  example: np.ndarray | None = None) -> None:
-    """Exports a model with its task and class names.
+    """Exports a model, and writes its details into the file and next to it, as ``PATH.json``.
 
     Args:
         path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
         file_format (str): One of ``FORMATS``.
-        example (np.ndarray | None): Image ``(height, width, 3)`` with detections. Defaults to None: noise.
+        details (dict): Added to those of the parts: ``task``, ``classes`` and others of docs/export.md.
+        example (np.ndarray | None): Image ``(height, width, 3)``. Defaults to None: noise.
 
     Raises:
         UsageError: If the suffix does not match the format, the format needs preprocessing inside, or
@@ -40,8 +70,12 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, task: str
         raise UsageError(f'parts.preprocess may be missing for onnx alone; {file_format} has it as a part of its own')
     if example is None:
         example = np.random.randint(256, size=(*EXAMPLE_SIZE, 3), dtype=np.uint8)
-    image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
-    details = json.dumps(dict(task=task, classes=classes, outputs=parts.outputs))
+    count = 2 if parts.takes == 'images' else 1  # an example of one image would be a graph for one
+    image = torch.from_numpy(example) if parts.preprocess else torch.rand(count, 3, *EXAMPLE_SIZE)
+    if parts.preprocess and count > 1:
+        image = torch.stack([image] * count)
+    details = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
+    Path(f'{path}.json').write_text(details)
     examples = examples_of(parts, image)
     if file_format == 'onnx':
         program = join({name: to_onnx(*example) for name, example in examples.items()})
@@ -72,76 +106,17 @@ def check_path(path: str | PathLike, file_format: str) -> None:
         raise UsageError(f'folder {Path(path).absolute().parent} does not exist')
 
 
-def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
-    """Returns for each part: module, example inputs, their dynamic shapes, and names of inputs and outputs."""
-    free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    image_name, image_free = ('image', {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}) if parts.preprocess else ('images', free)
-    result, images = {}, image
-    if parts.preprocess:
-        result['preprocess'] = parts.preprocess, (image, ), (image_free, ), ['image'], ['images']
-        images = parts.preprocess(image)
-    maps = as_tuple(parts.network(images))
-    names = [f'map{index}' for index in range(len(maps))]
-    result['network'] = parts.network, (images, ), (None if parts.is_static else free, ), ['images'], names
-    shapes = image_free, tuple(free if value.ndim == 4 and not parts.is_static else None for value in maps)
-    result['postprocess'] = parts.postprocess, (image, *maps), shapes, [image_name, *names], parts.outputs
-    return result
+def describe_input(parts: Parts) -> dict:
+    shape = ['height', 'width', 3] if parts.preprocess else [3, 'height', 'width']
+    if parts.takes == 'images' or not parts.preprocess:
+        shape.insert(0, 'batch' if parts.takes == 'images' else 1)
+    values = dict(dtype='uint8', channels='RGB') if parts.preprocess else dict(
+        dtype='float32', channels=parts.details['preprocessing']['channels'])
+    return dict(name=parts.takes, shape=shape, **values)
 
 
-def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
-    """Joins parts to one graph. Inputs take the values of that name in earlier parts. Nodes are named ``PART/NAME``."""
-    first, *others = programs.values()
-    for part, program in programs.items():
-        graph = program.model.graph
-        inner = [value for node in graph.all_nodes() for value in node.outputs if not value.is_graph_output()]
-        for named in *graph.all_nodes(), *inner, *graph.initializers.values():
-            named.name = f'{part}/{named.name}'
-    whole = first.model.graph
-    known = {value.name: value for value in (*whole.inputs, *whole.outputs)}
-    for program in others:
-        graph = program.model.graph
-        for value in graph.inputs:
-            value.replace_all_uses_with(known[value.name])
-        outputs, nodes, weights = list(graph.outputs), list(graph), list(graph.initializers.values())
-        graph.outputs.clear(), graph.initializers.clear(), graph.remove(nodes)
-        whole.extend(nodes)
-        for value in weights:
-            whole.register_initializer(value)
-        whole.outputs[:] = outputs
-        known.update({value.name: value for value in outputs})
-    return first
-
-
-def compare(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> dict[str, float]:
-    """Compares two predictions of one image.
-
-    For a classifier, the largest difference of ``scores``; for a segmenter, the fraction of equal ``pixels``; for a
-    detector, over pairs of instances of a class whose boxes overlap most, the fraction with a pair with IoU from
-    0.99 on (``matched``), the largest difference of ``scores``, and the smallest IoU of ``boxes`` and ``masks``.
-    """
-    if 'segmentation' in expected:
-        return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
-    if 'boxes' not in expected:
-        order = [np.argsort(prediction['labels']) for prediction in (expected, actual)]
-        return dict(scores=float(np.abs(expected['scores'][order[0]] - actual['scores'][order[1]]).max()))
-    if len(expected['labels']) == 0 or len(actual['labels']) == 0:
-        return dict(matched=float(len(expected['labels']) == len(actual['labels'])), scores=0., boxes=1., masks=1.)
-    ious = box_iou(*(torch.from_numpy(found['boxes']) for found in (expected, actual))).nan_to_num().numpy()
-    ious[expected['labels'][:, None] != actual['labels']] = 0
-    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of boxes alike, the one with that score
-    pairs = ious.argmax(1)
-    found = ious.max(1) > 0.98
-    result = dict(matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
-                  scores=float(np.abs(expected['scores'] - actual['scores'][pairs])[found].max(initial=0)),
-                  boxes=float(ious.max(1)[found].min(initial=1)))
-    if 'masks' in expected:
-        ours, theirs = expected['masks'][found], actual['masks'][pairs][found]
-        union = (ours | theirs).sum((1, 2))
-        result['masks'] = float(((ours & theirs).sum((1, 2)) / union.clip(1))[union > 0].min(initial=1))
-    return result
-
-
-def check_agreement(figures: dict[str, float]) -> bool:
-    """Returns whether figures of :func:`compare` show the same model up to rounding."""
-    at_least = dict(pixels=0.999, matched=0.99, boxes=0.99, masks=0.99)
-    return figures.get('scores', 0) <= 1e-3 and all(figures.get(name, 1) >= least for name, least in at_least.items())
+def describe_outputs(parts: Parts) -> list[dict]:
+    dtypes = dict(labels='int64', segmentation='int64', masks='bool')
+    is_batch = parts.takes == 'images'
+    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=AXES[name] if is_batch or name != 'scores'
+                 else ['instances']) for name in parts.outputs]

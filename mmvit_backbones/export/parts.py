@@ -2,32 +2,41 @@
 import copy
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..inference.load import as_tuple
+from ..inference.runtimes import as_tuple
 from ..utils.config import leaf_datasets
+from ..version import __version__
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
-MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'], mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN'])
+MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
+              mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
+DEFORMABLE = "mmcv's deformable attention compares sizes in a tensor, which torch.export cannot follow"
+REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
+ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
 # torch.export asks for a remainder, and keeps the answer, when it computes the size of a max pooling's output.
 MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 
 class Parts(NamedTuple):
-    """Parts of a model: ``postprocess(image, *network(preprocess(image)))`` predicts one image ``(H, W, 3)``.
+    """Parts of a model: ``postprocess(images, *network(preprocess(images)))`` predicts images ``(B, H, W, 3)``.
 
-    Without ``preprocess``, the image is the network's input ``(1, 3, H, W)``, and results are in its pixels.
+    A detector takes one image ``(H, W, 3)``. Without ``preprocess``, the input is the network's ``(B, 3, H, W)``, and
+    results are in its pixels. A network alone has no ``postprocess``, and returns its maps or logits.
     """
 
     preprocess: nn.Module | None
     network: nn.Module
-    postprocess: nn.Module
+    postprocess: nn.Module | None
+    takes: str
     outputs: list[str]
-    is_static: bool  # the network's images have one size
+    is_static: bool = False  # the network's images have one size
+    details: dict = {}  # for who runs the file: docs/export.md
 
 
 def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
@@ -38,6 +47,8 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
+    if model.get('type') in REFUSED:
+        raise UsageError(f'model {model.type} cannot be exported: {REFUSED[model.type]}')
     if model.get('type') not in allowed:
         raise UsageError(f'model {model.get("type")} cannot be exported; of {framework}, allowed are '
                          f'{", ".join(allowed) or "none"}')
@@ -82,8 +93,8 @@ def _check_segmenter(model: dict) -> None:
 
 
 def _check_detector(model: dict) -> None:
-    if model.type != 'RetinaNet' and model.roi_head.type != 'StandardRoIHead':
-        raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed is StandardRoIHead')
+    if model.type != 'RetinaNet' and model.roi_head.type not in ROI_HEADS:
+        raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed are {", ".join(ROI_HEADS)}')
     for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
         if part and part.get('nms', {}).get('type', 'nms') != 'nms':
             raise UsageError(f'non-maximum suppression {part.nms.type} has no graph; allowed is nms')
@@ -97,28 +108,40 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
     """
     geometry, framework = check_exportable(cfg), cfg.default_scope
     model = copy.deepcopy(model).eval()
-    preprocess = None
-    if preprocessing:
-        source = model.data_preprocessor
-        # As mmpretrain, mmseg and mmdet call it; images are read in BGR.
-        is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
-        preprocess = Preprocess(geometry, source.mean, source.std, is_rgb)
-    else:
+    source = model.data_preprocessor
+    # As mmpretrain, mmseg and mmdet call it; images are read in BGR.
+    is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+    details = dict(
+        preprocessing=dict(
+            geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',
+            mean=source.mean.flatten().tolist(), std=source.std.flatten().tolist()),
+        thresholds=thresholds_of(cfg),
+        version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
+    preprocess = Preprocess(geometry, source.mean, source.std, is_rgb) if preprocessing else None
+    is_static = preprocessing and geometry.is_static
+    if not preprocessing:
         geometry = Geometry([])
     if framework == 'mmpretrain':
-        network, postprocess, outputs = model, Probabilities(), ['scores']
-    elif framework == 'mmseg':
+        return Parts(preprocess, model, Probabilities(), 'images', ['scores'], is_static, details)
+    if framework == 'mmseg':
         for name, pool in list(model.named_modules()):
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
-        network, postprocess, outputs = Segment(model), Segmentation(), ['segmentation']
-    else:
-        from .detection import MaskRCNNInstances, RetinaNetBoxes
-        two_stages = hasattr(model, 'roi_head')
-        network = Detect(model)
-        postprocess = (MaskRCNNInstances if two_stages else RetinaNetBoxes)(model, geometry)
-        outputs = ['labels', 'scores', 'boxes'] + ['masks'] * (two_stages and model.roi_head.with_mask)
-    return Parts(preprocess, network, postprocess, outputs, preprocessing and geometry.is_static)
+        return Parts(preprocess, Segment(model), Segmentation(), 'images', ['segmentation'], is_static, details)
+    from .detection import RetinaNetBoxes, TwoStageInstances
+    two_stages = hasattr(model, 'roi_head')
+    postprocess = (TwoStageInstances if two_stages else RetinaNetBoxes)(model, geometry)
+    outputs = ['labels', 'scores', 'boxes'] + ['masks'] * (two_stages and model.roi_head.with_mask)
+    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, is_static, details)
+
+
+def thresholds_of(cfg: Config) -> dict[str, float]:
+    """Returns the thresholds that a detector's file contains: boxes and masks below them are not among its results."""
+    if cfg.default_scope != 'mmdet':
+        return {}
+    test = cfg.model.test_cfg.get('rcnn') or cfg.model.test_cfg
+    names = dict(score='score_thr', instances='max_per_img', mask='mask_thr_binary')
+    return {**{name: test[key] for name, key in names.items() if key in test}, 'iou': test.nms.iou_threshold}
 
 
 class Part(nn.Module):
@@ -128,14 +151,14 @@ class Part(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """Converts logits ``(1, classes)`` to scores."""
+    """Converts logits ``(B, classes)`` to scores."""
 
-    def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
-        return maps[0][0].softmax(0)
+    def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
+        return maps[0].softmax(1)
 
 
 class Segment(Part):
-    """Computes logits ``(1, classes, h, w)`` of the decode head from images ``(1, 3, H, W)``."""
+    """Computes logits ``(B, classes, h, w)`` of the decode head from images ``(B, 3, H, W)``."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.model.decode_head(self.model.extract_feat(images))
@@ -145,9 +168,8 @@ class Segment(Part):
 class Segmentation(nn.Module):
     """Resizes logits to the image and selects the most likely class of each pixel."""
 
-    def forward(self, image: Tensor, *maps: Tensor) -> Tensor:
-        logits = F.interpolate(maps[0], tuple(size_of(image)), mode='bilinear', align_corners=False)
-        return logits[0].argmax(0)
+    def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
+        return F.interpolate(maps[0], tuple(size_of(images)), mode='bilinear', align_corners=False).argmax(1)
 
 
 class Detect(Part):

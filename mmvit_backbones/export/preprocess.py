@@ -46,13 +46,13 @@ def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
-    """Resizes bytes as floats ``(C, H, W)`` bitwise like OpenCV's integer arithmetic: products in float32 are exact."""
+    """Resizes bytes as floats ``(..., H, W)`` bitwise like OpenCV's integer arithmetic: float32 products are exact."""
     first, second, weight = columns
-    x = x[:, :, first] * (2048 - weight) + x[:, :, second] * weight
+    x = x[..., first] * (2048 - weight) + x[..., second] * weight
     first, second, weight = rows
     x = torch.floor(x / 16)
-    upper = torch.floor(x[:, first] * (2048 - weight)[:, None] / 65536)
-    lower = torch.floor(x[:, second] * weight[:, None] / 65536)
+    upper = torch.floor(x[..., first, :] * (2048 - weight)[:, None] / 65536)
+    lower = torch.floor(x[..., second, :] * weight[:, None] / 65536)
     return torch.floor((upper + lower + 2) / 4)
 
 
@@ -91,8 +91,15 @@ class Geometry:
             raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')
         self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
 
+    def describe(self) -> dict:
+        """Returns the steps in words for a file's details: sizes are width, height, as in the config."""
+        known = {key: value for key, value in self.resize.items() if key in ('scale', 'keep_ratio', 'edge')}
+        resize = dict(known, type=self.resize['type'], backend=self.kernel[0], interpolation=self.kernel[1])
+        return dict(resize=resize if self.resize['type'] else None, crop=self.crop and self.crop[::-1],
+                    pad_size_divisor=self.divisor)
+
     def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns height and width of an image ``(H, W, 3)`` after resizing, or of ``(1, 3, H, W)`` unchanged."""
+        """Returns height and width of bytes ``(..., H, W, 3)`` after resizing, or of ``(B, 3, H, W)`` unchanged."""
         height, width = (torch.full((), size, dtype=torch.float64) for size in size_of(image))
         kind, scale = self.resize['type'], self.resize.get('scale')
         if kind is None:
@@ -113,12 +120,12 @@ class Geometry:
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
-    """Returns height and width of ``(H, W, 3)`` or ``(1, 3, H, W)``."""
-    return image.shape[:2] if image.ndim == 3 else image.shape[2:]
+    """Returns height and width of bytes ``(..., H, W, 3)`` or of a network's input ``(B, 3, H, W)``."""
+    return image.shape[-3:-1] if image.dtype == torch.uint8 else image.shape[-2:]
 
 
 class Preprocess(nn.Module):
-    """Resizes, normalizes and zero-pads an image ``(H, W, 3)`` in RGB uint8 to ``(1, 3, height, width)``."""
+    """Resizes, normalizes and zero-pads images ``(B, H, W, 3)``, or one without B, in RGB uint8 to ``(B, 3, h, w)``."""
 
     def __init__(self, geometry: Geometry, mean: Tensor, std: Tensor, is_rgb: bool) -> None:
         super().__init__()
@@ -127,9 +134,9 @@ class Preprocess(nn.Module):
         self.register_buffer('std', std.detach().clone().view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image.permute(2, 0, 1).float()
+        x = (image if image.ndim == 4 else image[None]).permute(0, 3, 1, 2).float()
         if not self.is_rgb:
-            x = x.flip(0)
+            x = x.flip(1)
         sizes = self.geometry.resized(image)
         rows, columns = (self._positions(size, axis) for axis, size in enumerate(sizes))
         x = self._resize(x, rows, columns, sizes)
@@ -137,10 +144,10 @@ class Preprocess(nn.Module):
         if self.geometry.divisor > 1:
             is_image = (rows < sizes[0])[:, None] & (columns < sizes[1])
             x = torch.where(is_image, x, 0.)
-        return x[None]
+        return x
 
     def _resize(self, x: Tensor, rows: Tensor, columns: Tensor, sizes: tuple[Tensor, Tensor]) -> Tensor:
-        height, width = x.shape[1:]
+        height, width = x.shape[2:]
         if self.geometry.kernel == ('cv2', 'bilinear'):
             return resize_as_opencv(x, taps(height, rows, sizes[0]), taps(width, columns, sizes[1]))
         x = x @ matrix(width, columns, sizes[1], self.geometry.kernel).T

@@ -1,4 +1,6 @@
 """Prediction with checkpoints and with exported files."""
-from .load import Model, load
+from ..utils.images import read_rgb
+from .predictor import Predictor
+from .results import Classification, Detection, Pose, Result, Segmentation
 
-__all__ = ['Model', 'load']
+__all__ = ['Classification', 'Detection', 'Pose', 'Predictor', 'Result', 'Segmentation', 'read_rgb']

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-from .findings import draw_findings, list_findings
+from .results import result_of
 
 MIN_SIDE = 320  # of drawn images without boxes and masks, in pixels, for text to be readable
 
@@ -32,21 +32,22 @@ class DrawingHook(Hook):
         import mmcv
         dataset = runner.test_dataloader.dataset
         classes, root = list(dataset.metainfo.get('classes') or ()), getattr(dataset, 'data_root', None) or '.'
+        palette = dataset.metainfo.get('palette')
+        palette = [] if palette is None or isinstance(palette, str) else [tuple(color) for color in palette]
         for sample in outputs:
             image = mmcv.imread(sample.img_path, channel_order='rgb')
-            halves = [list_findings(found, classes, self.score_thr) for found in (annotated(sample), predicted(sample))
-                      if found]
             if 'pred_score' in sample and min(image.shape[:2]) < MIN_SIDE:
                 image = mmcv.imrescale(image, MIN_SIDE / min(image.shape[:2]))
             name = osp.relpath(sample.img_path, root)
             path = self.out_dir / (osp.basename(name) if name.startswith('..') else name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            drawn = np.hstack([np.asarray(draw_findings(image, found)) for found in halves])
+            drawn = np.hstack([result_of(found, name, image, classes, palette, self.score_thr).draw()
+                               for found in (annotated(sample), predicted(sample)) if found])
             Image.fromarray(drawn).save(path.with_suffix('.png'))
 
 
 def predicted(sample: BaseDataElement) -> dict[str, np.ndarray]:
-    """Returns what a model found, as :meth:`mmvit_backbones.inference.Model.predict`."""
+    """Returns what a model found, as :meth:`mmvit_backbones.inference.runtimes.Model.run`."""
     if 'pred_score' in sample:
         scores = sample.pred_score.cpu().numpy()
         labels = np.argsort(-scores, kind='stable')

@@ -123,9 +123,11 @@ def registered_names(frameworks: Iterable[str] = ()) -> set[str]:
     for name in frameworks:
         import_quietly(name)
     modules = [registries, *(import_module(f'{name}.registry') for name in frameworks)]
-    names = set()
-    for registry in (value for module in modules for value in vars(module).values() if isinstance(value, Registry)):
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Registry)]
+    for registry in found:  # the frameworks add to MMEngine's, so all are filled before any is read
         registry.import_from_location()
+    names = set()
+    for registry in found:
         for name, registered in registry.module_dict.items():
             names |= {name, f'{registry.scope}.{name}'}
             if isinstance(registered, type) and not EVALUATE_TEXT.fullmatch(name):

@@ -1,10 +1,13 @@
 """Reads image files."""
+import io
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from ..errors import UsageError
 
+FORMATS = 'JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF'
 ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -28,9 +31,38 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise UsageError(f'image {path} cannot be read: {error}') from error
 
 
-def read_rgb(path: str | Path) -> Image.Image:
-    """Reads an image file in RGB; see :func:`check_image`."""
-    return check_image(path).convert('RGB')
+def read_rgb(source: str | Path | bytes, max_pixels: float = float('inf'), max_ratio: float = float('inf'),
+             name: str | None = None) -> Image.Image:
+    """Decodes an image for a model, as the training's loader does.
+
+    The orientation in EXIF is applied, an alpha channel is dropped, 16 bits are reduced to their upper 8, and palettes,
+    gray and CMYK become RGB. Of several frames, the first is read.
+
+    Args:
+        source (str | Path | bytes): File, or its content, in one of ``FORMATS``.
+        max_pixels (float): Limit that is checked before pixels are decoded.
+        max_ratio (float): Limit for the ratio of the longer to the shorter side.
+        name (str | None): Name for error messages. Defaults to None: the file.
+
+    Raises:
+        UsageError: If the file is no such image, damaged, or beyond a limit.
+    """
+    name = name or f'image {source}'
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            short, long = sorted(image.size)
+            if short * long > max_pixels or long > max_ratio * short:
+                raise UsageError(f'{name} has {image.width} x {image.height} pixels; allowed are {max_pixels:g} pixels '
+                                 f'and a ratio of {max_ratio:g} of its sides')
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith('I'):
+                image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+            return image.convert('RGB')
+    except UsageError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f'{name} cannot be read: {error or type(error).__name__}; allowed are '
+                         f'{", ".join(FORMATS)}') from error
 
 
 def pixel(text: str) -> tuple[int, int]:

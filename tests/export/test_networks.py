@@ -8,7 +8,7 @@ from helpers import fresh_model
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
-from mmvit_backbones.export.networks import compare_onnx, export_onnx
+from mmvit_backbones.export import compare_onnx, export_onnx
 
 # Of nothing, of some and of all that a network pads; sides that fit one window and none; portrait and landscape.
 SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]

@@ -6,9 +6,11 @@ import os
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +27,13 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.inference import load
+from mmvit_backbones.inference import Predictor
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
 TIMEOUT = 300  # seconds, on a busy machine
 CLASSES = (ROOT / 'data/flowers_mini/classes.txt').read_text().split()
 BROWSER = shutil.which('chromium') or shutil.which('google-chrome')
-needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='gradio is not installed (requirements/serve.txt)')
+needs_server = pytest.mark.skipif(not find_spec('fastapi'), reason='fastapi is not installed (requirements/serve.txt)')
 needs_browser = pytest.mark.skipif(not (BROWSER and find_spec('playwright')), reason='needs chromium and playwright')
 
 
@@ -90,7 +92,7 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-@needs_gradio
+@needs_server
 @pytest.mark.slow
 def test_answers(server, models):
     _, address = server
@@ -98,37 +100,38 @@ def test_answers(server, models):
         status, text = post(address, IMAGE.read_bytes(), f'model={number}')
         answer = json.loads(text)
         with Image.open(IMAGE) as image:
-            model, pixels = load(path), np.array(image.convert('RGB'))
-        expected = model.predict(pixels)
-        assert (status, answer['model'], answer['task']) == (200, path.stem, 'classification')
+            pixels = np.array(image.convert('RGB'))
+        expected, = Predictor(path, device='cpu')(IMAGE)
+        assert (status, answer['model'], answer['task']) == (200, f'ImageClassifier with {path.stem}', 'classification')
         assert (answer['height'], answer['width']) == pixels.shape[:2]
-        assert [one['label'] for one in answer['results']] == [model.classes[i] for i in expected['labels']]
-        np.testing.assert_allclose([one['score'] for one in answer['results']], expected['scores'], atol=2e-3)
+        assert [one['category'] for one in answer['items']] == [expected.name(label) for label in expected.labels]
+        np.testing.assert_allclose([one['score'] for one in answer['items']], expected.scores, atol=2e-3)
         status, drawing = post(address, IMAGE.read_bytes(), f'model={number}&format=png')
         with Image.open(io.BytesIO(drawing)) as drawing:
             assert status == 200 and drawing.format == 'PNG' and drawing.size == pixels.shape[1::-1]
             assert (np.array(drawing) != pixels).any(-1).mean() > 0.01
 
 
-@needs_gradio
+@needs_server
 @pytest.mark.slow
 @pytest.mark.parametrize('data, query, status, message', [
-    (b'no image at all', '', 400, 'is not an image; allowed are JPEG, PNG'),
-    (b'', '', 400, 'is not an image'),
-    (IMAGE.read_bytes()[:5000], '', 400, 'is damaged'),
+    (b'no image at all', '', 400, 'allowed are JPEG, PNG'),
+    (b'', '', 400, 'cannot be read'),
+    (IMAGE.read_bytes()[:5000], '', 400, 'cannot be read'),
     (bytes(2_000_001), '', 413, 'more than 2 MB'),
-    (png(1001, 1000), '', 413, '1001 x 1000 pixels; allowed are 1 million'),
-    (png(1000, 10), '', 400, 'a ratio of 20'),
+    (png(1001, 1000), '', 413, '1001 x 1000 pixels; allowed are 1e+06'),
+    (png(1000, 10), '', 413, 'a ratio of 20'),
     (IMAGE.read_bytes(), 'model=2', 422, 'less than 2'),
     (IMAGE.read_bytes(), 'threshold=x', 422, 'threshold'),
     (IMAGE.read_bytes(), 'format=gif', 422, "'json' or 'png'"),
-], ids=['text', 'nothing', 'cut', 'bytes', 'pixels', 'ratio', 'model', 'threshold', 'format'])
+    (IMAGE.read_bytes(), 'treshold=0.5', 422, 'treshold'),
+], ids=['text', 'nothing', 'cut', 'bytes', 'pixels', 'ratio', 'model', 'threshold', 'format', 'mistyped'])
 def test_bad_requests_are_told(server, data, query, status, message):
     answer = post(server[1], data, query)
     assert answer[0] == status and message in str(json.loads(answer[1])['detail'])
 
 
-@needs_gradio
+@needs_server
 @pytest.mark.slow
 def test_requests_at_once_and_memory(server):
     """20 at once get the same answer each; 200 more leak no memory."""
@@ -142,6 +145,64 @@ def test_requests_at_once_and_memory(server):
         answers = send(200)
         assert len(answers) == 200 and len(set(answers)) == 1 and answers[0][0] == 200
         assert process.memory_info().rss - before < 20e6
+
+
+@needs_server
+@pytest.mark.slow
+def test_interface_describes_itself(server):
+    def get(path: str, **headers) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(server[1] + path, headers=headers)) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    assert json.loads(get('/health')[1]) == dict(status='ok')
+    assert [model['classes'] for model in json.loads(get('/models')[1])] == [CLASSES, CLASSES]
+    assert json.loads(get('/openapi.json')[1])['paths'].keys() == {'/health', '/models', '/predict'}
+    assert get('/health', Host='evil.example')[0] == 400
+    assert get('/gradio_api/file=http://evil.example')[0] == get('/../serve.py')[0] == 404
+
+
+@needs_server
+@pytest.mark.slow
+def test_server_ends_with_what_runs(models, tmp_path):
+    """Clients that leave cause no traceback, unfinished headers are cut, and SIGTERM waits for a prediction."""
+    log = tmp_path / 'log.txt'
+    code = f"""
+import runpy, sys, time
+sys.path.insert(0, {str(ROOT / 'tools')!r})
+tool = runpy.run_path({str(ROOT / 'tools/serve.py')!r})
+slow = tool['Served'].find
+tool['Served'].find = lambda *args: (time.sleep(3), slow(*args))[1]
+tool['main'].__globals__['HEADER_SECONDS'] = 1
+tool['main'](tool['get_parser']().parse_args([{str(models[0])!r}, '--port', '0']))
+"""
+    with log.open('w') as file:
+        process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=file, stderr=file,
+                                   env={**os.environ, 'PYTHONPATH': str(ROOT), 'TMPDIR': str(tmp_path)})
+    try:
+        while not (found := re.search(r'http://127.0.0.1:(\d+)', log.read_text())):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        place = '127.0.0.1', int(found[1])
+        head = f'POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {IMAGE.stat().st_size}\r\n\r\n'.encode()
+        with socket.create_connection(place, timeout=TIMEOUT) as unfinished:
+            unfinished.sendall(head[:-2])
+            assert unfinished.recv(1) == b''
+        with socket.create_connection(place) as leaving:
+            leaving.sendall(head + IMAGE.read_bytes()[:1000])
+        with socket.create_connection(place, timeout=TIMEOUT) as client:
+            client.sendall(head + IMAGE.read_bytes())
+            time.sleep(1)
+            process.terminate()
+            assert client.recv(100).startswith(b'HTTP/1.1 200')
+        assert process.wait(TIMEOUT) == 0
+    finally:
+        process.kill()
+    assert 'Traceback' not in log.read_text()
+    assert not [path for path in tmp_path.iterdir() if path != log and not path.name.startswith('torch')]
 
 
 def test_workers_refuse_what_they_cannot_do():
@@ -165,7 +226,7 @@ def test_workers_refuse_what_they_cannot_do():
     workers.pool.shutdown()
 
 
-@needs_gradio
+@needs_server
 @needs_browser
 @pytest.mark.slow
 def test_page(server, tmp_path):
@@ -175,23 +236,28 @@ def test_page(server, tmp_path):
     text.write_text('no image at all')
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=['--no-sandbox'])
-        page = browser.new_page()
+        page = browser.new_page(viewport=dict(width=390, height=800))
         page.set_default_timeout(1000 * TIMEOUT)
         expect.set_options(timeout=1000 * TIMEOUT)
-        elsewhere = []
+        elsewhere, problems = [], []
         page.on('response', lambda answer: elsewhere.append(answer.url) if answer.url.startswith('http')
                 and not answer.url.startswith(server[1]) else None)
+        page.on('console', lambda message: problems.append(message.text) if message.type == 'error' else None)
         page.goto(server[1])
-        page.locator('input[type=file]').first.set_input_files(IMAGE)
-        drawings = page.locator('.prediction img')
+        expect(page.locator('#examples img')).to_have_count(4)
+        assert page.evaluate('document.documentElement.scrollWidth') <= 390
+        page.locator('input[type=file]').set_input_files(IMAGE)
+        drawings = page.locator('.prediction')
         expect(drawings).to_have_count(2)
-        expect(page.get_by_text(re.compile('daisy')).first).to_be_visible()
+        expect(page.get_by_text(re.compile('daisy')).nth(2)).to_be_visible()
+        assert not problems
         for i, looked in enumerate(page.locator('.looked').all()):
-            drawings.nth(i).click()
-            expect(looked.locator('img')).to_be_visible()
-        page.get_by_label('Clear').first.click()
-        expect(drawings).to_have_count(0)
-        page.locator('input[type=file]').first.set_input_files(text)
-        expect(page.get_by_text('the file is not an image')).to_be_visible()
+            drawings.nth(i).press('Enter')
+            expect(looked).to_be_visible()
+        assert all('drawn' in drawing.get_attribute('alt') for drawing in drawings.all())
+        page.locator('#examples button').first.click()
+        expect(page.locator('.looked').first).to_be_hidden()
+        page.locator('input[type=file]').set_input_files(text)
+        expect(page.get_by_text('cannot be read')).to_be_visible()
         browser.close()
     assert not elsewhere

@@ -21,7 +21,7 @@ from runs import end, train_together
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference import frameworks
-from mmvit_backbones.inference.predictor import find_images, plan_drawings
+from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import check_image, image_size
 from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
@@ -176,7 +176,7 @@ def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
     Image.new('RGB', (60, 40), 'green').save(image)
     run_main('predict.py', image, '--config', TINY, '--checkpoint', tiny_checkpoint,
              '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
-    printed = capsys.readouterr().out.splitlines()[-1]
+    printed = capsys.readouterr().out.splitlines()[-2]
     assert printed.startswith(f'{image} -> {tmp_path / "drawn" / "green.png"} ') and printed.count('%') == 5
     with Image.open(tmp_path / 'drawn' / 'green.png') as drawing:
         assert drawing.size == (60, 40)
@@ -250,8 +250,6 @@ def test_bad_images(tmp_path):
     (tmp_path / 'bad.jpg').write_bytes(b'text')
     with pytest.raises(UsageError, match='bad.jpg cannot be read'):
         check_image(tmp_path / 'bad.jpg')
-    with pytest.raises(UsageError, match='two images'):
-        plan_drawings([tmp_path / 'a.jpg', tmp_path / 'a.png'], tmp_path)
 
 
 @pytest.mark.parametrize('variables, calls', [

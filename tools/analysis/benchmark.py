@@ -35,8 +35,8 @@ from saved_memory import SavedStorages
 import mmvit_backbones
 from mmvit_backbones import accelerate
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.load import load
-from mmvit_backbones.inference.predictor import find_images
+from mmvit_backbones.inference.predictor import open_model
+from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import find_names
@@ -128,7 +128,7 @@ def runtimes(args: argparse.Namespace) -> dict:
 
     for name in args.networks:
         if name.endswith('.pth'):
-            load(name)  # what is wrong with it is said before any work
+            open_model(name)  # what is wrong with it is said before any work
             images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
             compare(name, partial(prepare_whole, path=name), images)
             continue

@@ -22,7 +22,8 @@ from mmvit_backbones import accelerate
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.predictor import build_model, find_device
+from mmvit_backbones.inference.predictor import find_device
+from mmvit_backbones.inference.runtimes import build_model
 from mmvit_backbones.utils.config import datasets_of, load_config
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.converters.layout import unwrap

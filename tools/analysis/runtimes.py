@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mmvit_backbones import accelerate
+from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.export.models import INDUCTOR_OPTIONS, export_model
-from mmvit_backbones.export.networks import save, to_onnx
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.export.quantize import to_int8
-from mmvit_backbones.inference.load import load, session_of
+from mmvit_backbones.inference.predictor import open_model
+from mmvit_backbones.inference.runtimes import session_of
 
 RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
@@ -27,7 +28,7 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     ``path`` is a training's checkpoint. ``compile`` compiles its backbone, ``int8`` is calibrated on the images. Files
     that the function needs are written into the folder.
     """
-    model = load(path)
+    model = open_model(path, device='cpu')
     if runtime == 'accelerate':
         accelerate(model.module, inference=True)
     elif runtime == 'compile':
@@ -35,11 +36,12 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     elif runtime != 'eager':
         file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
         check_exportable(model.cfg, file_format)
-        export_model(split(model.module, model.cfg, True), file, file_format, model.task, model.classes, images[0])
+        parts = split(model.module, model.cfg, True)
+        export_model(parts, file, file_format, model.details, images[0])
         if runtime == 'int8':
-            to_int8(file, images)
-        model = load(file, trust_code=True)
-    return lambda batch: [model.predict(image) for image in batch]
+            to_int8(file, [image if parts.takes == 'image' else image[None] for image in images], parts.takes)
+        model = open_model(file, trust_code=True)
+    return lambda batch: [model.run([image]) for image in batch]
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
@@ -64,7 +66,7 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
         save(to_onnx(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits']), path)
     if runtime == 'int8':
         path = path.rename(folder / 'int8.onnx')
-        to_int8(path, [image[None].numpy() for image in images], bound=float('inf'), source='images')
+        to_int8(path, [image[None].numpy() for image in images], source='images')
     session = session_of(path)
     return lambda images: session.run(None, dict(images=images.numpy()))
 

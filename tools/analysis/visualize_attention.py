@@ -26,7 +26,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from mmvit_backbones.backbones.regionvit import RegionViT, region_partition, region_reverse
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.predictor import find_images
+from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers.attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.images import pixel, read_rgb

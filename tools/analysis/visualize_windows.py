@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.predictor import find_images
+from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import pixel, read_rgb

@@ -27,7 +27,7 @@ from mmvit_backbones import get_model, list_models
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.data.token_labels import TOP_K, read_token_labels
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.predictor import build_model
+from mmvit_backbones.inference.runtimes import build_model
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import SUFFIXES, read_rgb
 from mmvit_backbones.zoo.loading import load_weights, read_checkpoint, use_safe_loading

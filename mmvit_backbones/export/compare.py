@@ -1,0 +1,91 @@
+"""Compares exported files with PyTorch."""
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from ..inference.runtimes import Arrays
+
+# What rounding changes, and what float16 and int8 may.
+EXACT = dict(scores=1e-3, pixels=0.999, matched=0.99, boxes=0.99, masks=0.99)
+LOSSY = dict(scores=0.1, pixels=0.98, matched=0.95, boxes=0.8, masks=0.9)
+
+
+def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
+    """Compares two outputs of a model for one image.
+
+    For a classifier, the largest difference of ``scores``; for a segmenter, the fraction of equal ``pixels``; for a
+    detector, over pairs of instances of a class whose boxes overlap most, the fraction whose boxes overlap by the limit
+    (``matched``), the largest difference of their ``scores``, and the smallest IoU of their ``boxes`` and ``masks``.
+    """
+    if 'segmentation' in expected:
+        return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
+    if 'boxes' not in expected:
+        return dict(scores=float(np.abs(expected['scores'] - actual['scores']).max()))
+    if len(expected['labels']) == 0 or len(actual['labels']) == 0:
+        return dict(matched=float(len(expected['labels']) == len(actual['labels'])))
+    ious = box_iou(*(torch.from_numpy(found['boxes']) for found in (expected, actual))).nan_to_num().numpy()
+    ious[expected['labels'][:, None] != actual['labels']] = 0
+    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of boxes alike, the one with that score
+    pairs = ious.argmax(1)
+    found = ious.max(1) > limits['boxes'] - 0.01
+    result = dict(matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
+                  scores=float(np.abs(expected['scores'] - actual['scores'][pairs])[found].max(initial=0)),
+                  boxes=float(ious.max(1)[found].min(initial=1)))
+    if 'masks' in expected:
+        ours, theirs = expected['masks'][found], actual['masks'][pairs][found]
+        union = (ours | theirs).sum((1, 2))
+        result['masks'] = float(((ours & theirs).sum((1, 2)) / union.clip(1))[union > 0].min(initial=1))
+    return result
+
+
+def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns the worst figures of :func:`compare` for several images; ``matched`` and ``pixels`` are their means."""
+    choose = dict(scores=max, boxes=min, masks=min)
+    return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
+            for name in dict.fromkeys(name for figure in figures for name in figure)}
+
+
+def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
+    """Returns the names of the figures that are beyond their limits."""
+    return [name for name, value in figures.items()
+            if not (value <= limits[name] if name == 'scores' else value >= limits[name])]
+
+
+@torch.no_grad()
+def compare_onnx(model: nn.Module, path: str | PathLike,
+                 sizes: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """Compares ONNX Runtime with PyTorch on random images.
+
+    Args:
+        model (nn.Module): The exported network.
+        path (str | PathLike): File of :func:`export_onnx`.
+        sizes (Sequence[tuple[int, int]]): Heights and widths of the images.
+
+    Returns:
+        dict[tuple[int, int], float]: For each size the largest difference in any output, relative to its largest
+        element.
+    """
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    channels = session.get_inputs()[0].shape[1]
+    model.eval()
+    differences = {}
+    for number, size in enumerate(sizes):
+        images = torch.rand(1 + number % 2, channels, *size)
+        expected = model(images)
+        outputs = session.run(None, dict(images=images.numpy()))
+        differences[tuple(size)] = max(
+            difference(torch.from_numpy(ours), theirs)
+            for ours, theirs in zip(outputs, [expected] if isinstance(expected, Tensor) else expected, strict=True))
+    return differences
+
+
+def difference(actual: Tensor, expected: Tensor) -> float:
+    """Returns the largest difference relative to the largest element; inf for different shapes, NaN or inf."""
+    if actual.shape != expected.shape or not (actual.isfinite().all() and expected.isfinite().all()):
+        return float('inf')
+    return float((actual - expected).abs().max() / expected.abs().max())

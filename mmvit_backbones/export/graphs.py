@@ -1,0 +1,112 @@
+"""Graphs of ONNX and their joining."""
+import operator
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ..inference.runtimes import as_tuple
+from .parts import Parts
+
+OPSET = 18
+EXAMPLE_SIZE = 474, 698  # needs padding in all networks, and several windows in all stages
+FREE_AXES = dict(images=('batch', 'height', 'width'), image=('height', 'width'), logits=('batch', ),
+                 labels=('instances', ), boxes=('instances', ), masks=('instances', 'height', 'width'),
+                 segmentation=('batch', 'height', 'width'))
+
+
+def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
+    """Returns for each part: module, example inputs, their dynamic shapes, and names of inputs and outputs."""
+    is_batch = parts.takes == 'images'
+    image_free = {axis: Dim.DYNAMIC for axis in ((0, 1, 2) if is_batch else (0, 1))}
+    batch = {0: Dim.DYNAMIC} if is_batch else {}
+    free = batch if parts.is_static else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    result, images, name = {}, image, parts.takes
+    if parts.preprocess:
+        result['preprocess'] = parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels']
+        images, name = parts.preprocess(image), 'pixels'
+    else:
+        image_free = free
+    maps = as_tuple(parts.network(images))
+    if parts.postprocess is None:
+        return dict(network=(parts.network, (images, ), (free, ), [name], parts.outputs))
+    names = [f'map{index}' for index in range(len(maps))]
+    result['network'] = parts.network, (images, ), (free or None, ), [name], names
+    shapes = image_free, tuple((free if value.ndim == 4 else batch) or None for value in maps)
+    result['postprocess'] = parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs
+    return result
+
+
+def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
+            opset: int = OPSET) -> torch.onnx.ONNXProgram:
+    """Converts a module to an ONNX graph. Free axes are named as in ``FREE_AXES``, or NAME_AXIS."""
+    with ignore_deprecations():
+        program = torch.onnx.export(
+            model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
+            output_names=gives, dynamic_shapes=dynamic_shapes, custom_translation_table=translations())
+    graph = program.model.graph
+    for node in graph:  # dimensions that were equal for the example have one name: ONNX Runtime would share memory
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    for value in (*graph.inputs, *graph.outputs):
+        names = FREE_AXES.get(value.name, [f'{value.name}_{axis}' for axis in range(4)])
+        free = [axis for axis, length in enumerate(value.shape) if not isinstance(length, int)]
+        for axis, name in zip(free, names):
+            value.shape[axis] = name
+    return program
+
+
+def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
+    """Saves a graph; weights of more than 1.5 GB are written to a file next to it."""
+    Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
+    program.save(path)
+
+
+@contextmanager
+def ignore_deprecations() -> Iterator[None]:
+    """Ignores deprecation warnings caused by torch and torchvision: in pytrees and non-maximum suppression."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*LeafSpec|.create_unbacked_symint. is deprecated', FutureWarning)
+        yield
+
+
+def translations() -> dict:
+    """Returns ONNX translations for sizes: torch's exporter rounds ``//`` to zero, and lacks min and max."""
+    from onnxscript import opset18 as op
+    return {
+        operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
+        torch.sym_min: lambda a, b: op.Min(a, b),
+        torch.sym_max: lambda a, b: op.Max(a, b),
+        # Bounds of sizes may exceed what ONNX's integers hold.
+        operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),
+    }
+
+
+def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
+    """Joins parts to one graph. Inputs take the values of that name in earlier parts. Nodes are named ``PART/NAME``."""
+    first, *others = programs.values()
+    for part, program in programs.items():
+        graph = program.model.graph
+        inner = [value for node in graph.all_nodes() for value in node.outputs if not value.is_graph_output()]
+        for named in *graph.all_nodes(), *inner, *graph.initializers.values():
+            named.name = f'{part}/{named.name}'
+    whole = first.model.graph
+    known = {value.name: value for value in (*whole.inputs, *whole.outputs)}
+    for program in others:
+        graph = program.model.graph
+        for value in graph.inputs:
+            value.replace_all_uses_with(known[value.name])
+        outputs, nodes, weights = list(graph.outputs), list(graph), list(graph.initializers.values())
+        graph.outputs.clear(), graph.initializers.clear(), graph.remove(nodes)
+        whole.extend(nodes)
+        for value in weights:
+            whole.register_initializer(value)
+        whole.outputs[:] = outputs
+        known.update({value.name: value for value in outputs})
+    return first

@@ -1,0 +1,246 @@
+"""Results of predictions: what was found in an image, as numbers, as JSON and drawn."""
+import colorsys
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Color = tuple[int, int, int]
+IGNORED = 255  # mmseg's label for what belongs to no class
+
+
+@dataclass
+class Result:
+    """What a model predicts for an image.
+
+    Attributes:
+        source (str): File, address, or number of the image; ``VIDEO#FRAME`` of a video.
+        image (np.ndarray): The image, ``(height, width, 3)`` in RGB uint8.
+        classes (list[str]): Names of the classes; those of a file without names are numbers.
+        palette (list): Their colors as RGB.
+    """
+
+    source: str
+    image: np.ndarray = field(repr=False)
+    classes: list[str] = field(repr=False)
+    palette: list[Color] = field(repr=False)
+
+    def name(self, label: int) -> str:
+        return self.classes[label] if label < len(self.classes) else str(label)
+
+    def color(self, label: int) -> Color:
+        return color_of(label, self.palette)
+
+    def items(self) -> list[dict]:
+        """Returns what was found, most likely first: ``label``, ``score``, and, if it has them, ``box``, ``mask``."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict:
+        """Returns values for JSON: source, size, and for each item category, label and score.
+
+        Objects have a box x1, y1, x2, y2 in pixels, objects and segments a mask in COCO's run-length encoding.
+        """
+        items = []
+        for item in self.items():
+            values = dict(category=self.name(item['label']), label=item['label'], score=round(item['score'], 6))
+            if 'box' in item:
+                values['box'] = [round(float(side), 2) for side in item['box']]
+            if 'mask' in item:
+                values['mask'] = run_lengths(item['mask'])
+            items.append(values)
+        return dict(source=self.source, height=self.image.shape[0], width=self.image.shape[1], items=items)
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
+        """Returns entries of COCO's results file, with boxes as x, y, width, height and masks as run lengths.
+
+        Args:
+            image_id (int): Number of the image in the annotations.
+            category_ids (Sequence[int] | None): Number of each class. Defaults to None: from 1 on.
+        """
+        entries = []
+        for item in self.to_dict()['items']:
+            label = item['label']
+            entry = dict(image_id=image_id, category_id=label + 1 if category_ids is None else category_ids[label],
+                         score=item['score'])
+            if 'box' in item:
+                x1, y1, x2, y2 = item['box']
+                entry['bbox'] = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+            if 'mask' in item:
+                entry['segmentation'] = item['mask']
+            entries.append(entry)
+        return entries
+
+    def draw(self) -> Image.Image:
+        """Draws masks, boxes and labels over the image; without boxes, labels form a list."""
+        items = self.items()
+        image = self.image.copy()
+        for item in items:
+            if 'mask' in item:
+                mask = item['mask']
+                image[mask] = image[mask] // 2 + np.array(self.color(item['label']), np.uint8) // 2
+        drawing = Image.fromarray(image)
+        pen = _Pen(drawing)
+        for number, item in enumerate(reversed(items)):  # the most likely comes on top
+            color, text = self.color(item['label']), f' {self.name(item["label"])} {item["score"]:.0%} '
+            corner = 0, (len(items) - 1 - number) * pen.height
+            if 'box' in item:
+                x1, y1, x2, y2 = map(float, item['box'])
+                pen.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, pen.size // 7))
+                corner = x1, y1 - pen.height
+            pen.label(corner, text, color)
+        return drawing
+
+
+@dataclass
+class Classification(Result):
+    """Classes of an image.
+
+    Attributes:
+        labels (np.ndarray): Numbers of all classes, most likely first, int64.
+        scores (np.ndarray): Their probabilities, float32.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    count = 5
+
+    def items(self) -> list[dict]:
+        """Returns the five best classes."""
+        return [dict(label=int(label), score=float(score))
+                for label, score in zip(self.labels[:self.count], self.scores[:self.count])]
+
+
+@dataclass
+class Detection(Result):
+    """Objects in an image, best first, those below the predictor's score threshold left out.
+
+    Attributes:
+        labels (np.ndarray): Numbers of their classes, int64 ``(N)``.
+        scores (np.ndarray): float32 ``(N)``.
+        boxes (np.ndarray): x1, y1, x2, y2 in pixels, float32 ``(N, 4)``.
+        masks (np.ndarray | None): bool ``(N, height, width)``, of models with masks.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    masks: np.ndarray | None = None
+
+    def items(self) -> list[dict]:
+        columns = dict(label=self.labels.tolist(), score=self.scores.tolist(), box=self.boxes)
+        if self.masks is not None:
+            columns['mask'] = self.masks
+        return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+@dataclass
+class Segmentation(Result):
+    """The class of each pixel.
+
+    Attributes:
+        segmentation (np.ndarray): Numbers of the classes, int64 ``(height, width)``.
+    """
+
+    segmentation: np.ndarray
+
+    def items(self) -> list[dict]:
+        """Returns the segments, the largest first; their scores are their shares of the image."""
+        labels, counts = np.unique(self.segmentation[self.segmentation != IGNORED], return_counts=True)
+        return [dict(label=int(labels[i]), score=float(counts[i] / self.segmentation.size),
+                     mask=self.segmentation == labels[i]) for i in np.argsort(-counts, kind='stable')]
+
+    def label_image(self) -> Image.Image:
+        """Returns the numbers of the classes as an 8-bit image with the palette."""
+        image = Image.fromarray(self.segmentation.astype(np.uint8))
+        image.putpalette(np.array([self.color(label) for label in range(256)], np.uint8).tobytes())
+        return image
+
+
+@dataclass
+class Pose(Result):
+    """Points of an animal that fills the image.
+
+    Attributes:
+        points (np.ndarray): x, y in pixels, float32 ``(K, 2)``.
+        scores (np.ndarray): float32 ``(K)``.
+        links (list): Pairs of points that are connected.
+    """
+
+    points: np.ndarray
+    scores: np.ndarray
+    links: list[tuple[int, int]] = field(default_factory=list)
+    threshold: float = 0.3
+
+    def items(self) -> list[dict]:
+        height, width = self.image.shape[:2]
+        return [dict(label=0, score=float(self.scores.mean()), box=[0, 0, width, height])]
+
+    def to_dict(self) -> dict:
+        points = [[*map(float, point), float(score)] for point, score in zip(self.points, self.scores)]
+        return dict(super().to_dict(), points=points)
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
+        entry, = super().to_coco(image_id, category_ids)
+        return [dict(entry, keypoints=[value for point in self.to_dict()['points'] for value in point])]
+
+    def draw(self) -> Image.Image:
+        """Draws points from the threshold on, and the links between them."""
+        drawing = Image.fromarray(self.image)
+        pen, seen = _Pen(drawing), self.scores >= self.threshold
+        for a, b in self.links:
+            if seen[a] and seen[b]:
+                pen.draw.line([*self.points[a], *self.points[b]], fill=self.color(a), width=max(2, pen.size // 5))
+        for number in np.flatnonzero(seen):
+            x, y = self.points[number]
+            pen.draw.circle((x, y), max(3, pen.size / 3), fill=self.color(int(number)), outline='white')
+        return drawing
+
+
+def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
+              palette: list[Color], score_thr: float = 0.) -> Result:
+    """Returns the result of a model's outputs for an image, without objects below a score threshold."""
+    about = source, image, classes, palette
+    if 'segmentation' in outputs:
+        return Segmentation(*about, outputs['segmentation'])
+    if 'points' in outputs:
+        return Pose(*about, **outputs, threshold=score_thr)
+    if 'boxes' in outputs:
+        kept = outputs['scores'] >= score_thr
+        return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
+    labels = outputs.get('labels', np.argsort(-outputs['scores'], kind='stable'))
+    return Classification(*about, labels, outputs['scores'] if 'labels' in outputs else outputs['scores'][labels])
+
+
+class _Pen:
+    """Draws labels that can be read on any color, within the image."""
+
+    def __init__(self, drawing: Image.Image) -> None:
+        from matplotlib.font_manager import findfont
+        self.draw, self.width = ImageDraw.Draw(drawing), drawing.width
+        self.size = max(11, round(math.sqrt(drawing.width * drawing.height) / 40))
+        self.height = 1.3 * self.size
+        self.font = ImageFont.truetype(findfont('DejaVu Sans'), self.size)
+
+    def label(self, corner: tuple[float, float], text: str, color: Color) -> None:
+        length = self.font.getlength(text)
+        x, y = max(min(corner[0], self.width - length), 0), max(corner[1], 0)
+        red, green, blue = color
+        is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
+        self.draw.rectangle([x, y, x + length, y + self.height], fill=color)
+        self.draw.text((x, y), text, 'white' if is_dark else 'black', self.font)
+
+
+def color_of(label: int, palette: Sequence[Color]) -> Color:
+    """Returns the color of a class; beyond the palette, steps of the golden ratio keep neighbors apart."""
+    if label < len(palette):
+        return tuple(palette[label])
+    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(0.618 * label % 1, 0.85, 0.9))
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """Encodes a mask ``(height, width)`` as COCO does: ``size`` and ``counts``."""
+    from pycocotools.mask import encode
+    encoded = encode(np.asfortranarray(mask, np.uint8))
+    return dict(size=encoded['size'], counts=encoded['counts'].decode())

@@ -8,7 +8,8 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream test-matrix test-oldest test-exports chaos fuzz lint docs tutorials clean
+.PHONY: help setup demo test test-quick test-upstream test-matrix test-oldest test-exports docker-test chaos fuzz \
+	lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ test-oldest:  ## of these the oldest alone, where there is a Python 3.10
 
 test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in tests, one of each kind
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file
+
+docker-test:  ## build docker/Dockerfile.cpu, test and train in it; BASE_IMAGE, OPTIONS
+	docker/test.sh
 
 chaos: setup  ## kill trainings 100 times at random moments and resume them; CHAOS_KILLS, CHAOS_SEED
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/training/chaos.py

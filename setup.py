@@ -5,9 +5,14 @@ import runpy
 import shutil
 from pathlib import Path
 
+import setuptools
 from setuptools import Distribution, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+
+if int(setuptools.__version__.split('.')[0]) < 77:  # as in a new environment of Python 3.11
+    raise SystemExit(f'setuptools 77 or newer is needed, this is {setuptools.__version__}: '
+                     "pip install 'setuptools>=77,<81' wheel")
+from setuptools.command.bdist_wheel import bdist_wheel  # noqa: E402
 
 OPS = Path('mmvit_backbones') / 'ops'
 builder = runpy.run_path(str(Path(__file__).resolve().parent / OPS / 'build.py'))

@@ -1,5 +1,6 @@
 """Contents and requirements of wheel and sdist, and the check for distributions that overwrite each other."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -105,3 +106,10 @@ def test_two_providers_of_one_package_are_refused(tmp_path):
 def test_forks_alone_are_fine(tmp_path):
     install_metadata(tmp_path, 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection')
     check_distributions(path=[str(tmp_path)])
+
+
+@pytest.mark.parametrize('name', ['Dockerfile', 'Dockerfile.cpu'])
+def test_what_an_image_copies_exists(name):
+    copied = re.findall(r'^COPY --chown=mmvit (.+) \S+$', (ROOT / 'docker' / name).read_text(), re.MULTILINE)
+    missing = [path for line in copied for path in line.split() if not (ROOT / path).exists()]
+    assert len(copied) > 4 and not missing

@@ -140,6 +140,7 @@ class Backbone(BaseModule):
     # ---- what networks share
 
     def check_images(self, images: Tensor) -> None:
+        versions.require_compiler()
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
         if min(images.shape[2:]) < (side := self.min_size):

@@ -12,6 +12,9 @@ import torch
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
+from ..errors import CheckpointError
+from ..zoo.files import load_file
+
 TOP_K = 5  # classes per position
 
 
@@ -28,10 +31,9 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
     if not Path(path).is_file():
         raise FileNotFoundError(f'token labels {path} do not exist; tools/data/make_token_labels.py makes them')
     try:
-        labels = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can make the reader fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f'token labels {path} are truncated, corrupt or more than a tensor: {reason}') from None
+        labels = load_file(path)
+    except CheckpointError as error:
+        raise ValueError(f'token labels: {error}') from None
     found = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
     if len(found) != 4 or found[:2] != (2, min(TOP_K, num_classes)) or 0 in found:
         raise ValueError(f'token labels {path} must be (2, {min(TOP_K, num_classes)}, H, W), got {found}')

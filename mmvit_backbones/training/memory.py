@@ -23,7 +23,7 @@ def explained_shortage(runner: Runner) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        is_shortage = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
         if not is_shortage and 'DefaultCPUAllocator' not in str(error):
             raise
         raise TrainingError(f'out of memory: {_describe(runner, shapes)} ({first_line(error)})') from error

@@ -9,6 +9,7 @@ from ..errors import UsageError
 # Features, and the version of PyTorch that brought what they are made of.
 NEEDS = {
     'export': '2.8',  # torch.export.pt2_archive
+    'torch.compile': '2.4',
     'sharded training (FSDP2)': '2.7',
     "Triton's operators": '2.6',  # torch.library.triton_op
 }
@@ -50,6 +51,22 @@ else:  # before 2.4, CPUs have functions of their own, and other devices share t
 
     def get_autocast_dtype(device_type: str) -> torch.dtype:
         return torch.get_autocast_cpu_dtype() if device_type == 'cpu' else torch.get_autocast_gpu_dtype()
+
+
+if is_older(NEEDS['torch.compile']):
+
+    def require_compiler() -> None:
+        """Raises UsageError under ``torch.compile``, which fails or computes wrong gradients here."""
+        if is_compiling():
+            _refuse_compiler()
+
+    @torch.compiler.disable  # PyTorch would hide the error of code that it compiles
+    def _refuse_compiler() -> None:
+        require('torch.compile')
+else:
+
+    def require_compiler() -> None:
+        pass
 
 
 if is_older('2.4'):

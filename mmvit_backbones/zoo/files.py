@@ -34,26 +34,31 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         CheckpointNotFoundError: The file does not exist.
         CheckpointError: The file is truncated, corrupt, or contains more than weights.
     """
-    path = osp.expanduser(str(path))
-    if not osp.exists(path):
-        raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
-    if not osp.isfile(path):
-        raise CheckpointError(f'checkpoint {path} is a folder, not a file')
-    if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
-        read = partial(load_file, device=str(map_location or 'cpu'))
-    else:
-        read = partial(_load_torch, map_location=map_location, mmap=mmap)
-    try:
-        checkpoint = read(path)
-    except Exception as error:  # a damaged pickle can make the reader fail in any way
-        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
+    checkpoint = load_file(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
     for key in ('meta', 'message_hub'):
         if not isinstance(checkpoint.get(key, {}), dict):
             raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint[key]).__name__} as {key}, not a dict')
     return checkpoint
+
+
+def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
+    """Returns what a file of ``torch.save`` or safetensors holds, as :func:`load_checkpoint_file` reads it."""
+    path = osp.expanduser(str(path))
+    if not osp.exists(path):
+        raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
+    if not osp.isfile(path):
+        raise CheckpointError(f'checkpoint {path} is a folder, not a file')
+    if path.endswith('.safetensors'):
+        from safetensors import torch as safetensors
+        read = partial(safetensors.load_file, device=str(map_location or 'cpu'))
+    else:
+        read = partial(_load_torch, map_location=map_location, mmap=mmap)
+    try:
+        return read(path)
+    except Exception as error:  # a damaged pickle can make the reader fail in any way
+        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
 
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:

@@ -39,7 +39,7 @@ def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:
     (torch.full((2, 5, 3, 3), 10.), 'from 0 to 9, got 10'),
     (torch.full((2, 5, 3, 3), 0.5), 'from 0 to 9'),
     (torch.full((2, 5, 3, 3), float('nan')), 'finite'),
-    (Path, 'more than a tensor'),
+    (Path, 'more than weights'),
 ], ids=['shape', 'dict', 'range', 'fractions', 'nan', 'code'])
 def test_bad_files_are_named(content, told, tmp_path):
     torch.save(content, tmp_path / 'rose.pt')

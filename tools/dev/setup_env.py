@@ -186,20 +186,22 @@ def find_python(versions=PYTHON_VERSIONS):
             continue
         if version in versions:
             return executable, version
+    here = '%d.%d' % sys.version_info[:2]
+    name = f'python{here if here in versions else versions[0]}'
     raise SetupError(
         f'Python {" or ".join(versions)} with the modules venv and ensurepip was '
-        f'not found (this is {platform.python_version()}); install one (Debian, Ubuntu: apt install python3.11-venv '
-        'python3.11-dev) and, if it is not on PATH, name it: make setup PYTHON=/path/to/python3.11')
+        f'not found (this is {platform.python_version()}); install one (Debian, Ubuntu: apt install {name}-venv '
+        f'{name}-dev) and, if it is not on PATH, name it: make setup PYTHON=/path/to/{name}')
 
 
-def check_machine(python):
+def check_machine(python, version):
     if not shutil.which('c++'):
         raise SetupError('a C++ compiler is needed to build mmcv: install g++ so that `c++` starts it '
                          '(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)')
     include = output(python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))').strip()
     if not Path(include, 'Python.h').exists():
         raise SetupError(f'{include}/Python.h is needed to build mmcv: install the development files of {python} '
-                         '(Debian, Ubuntu: apt install python3.11-dev)')
+                         f'(Debian, Ubuntu: apt install python{version}-dev)')
     free_gb = shutil.disk_usage(ROOT).free / 1e9
     if free_gb < DISK_GB and not VENV.exists():
         raise SetupError(f'{DISK_GB} GB of free disk are needed in {ROOT}, there are {free_gb:.1f} GB')
@@ -342,7 +344,7 @@ def set_up():
         provide_operators(cache, device)
         return
     python, version = find_python()
-    check_machine(python)
+    check_machine(python, version)
     packages = read_pins(OPENMMLAB)
     mmcv = {name: packages.pop(name) for name in ('onedl-mmcv', 'mmcv') if name in packages}
 

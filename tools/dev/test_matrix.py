@@ -7,6 +7,7 @@ from it a wheel, which is installed and tested.
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,16 +22,28 @@ from setup_env import ROOT, SetupError, minutes, say
 PYTHONS = {'oldest': '3.10', 'middle': '3.12', 'newest': '3.13'}
 TESTS = ('tests/test_contract.py', 'tests/test_contract_modules.py', 'tests/test_goldens.py', 'tests/zoo/test_files.py',
          'tests/zoo/test_archive.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py',
-         'tests/zoo/test_published.py', 'tests/training/test_step.py')
+         'tests/zoo/test_published.py', 'tests/training/test_step.py', 'tests/test_versions.py')
 SHOWN = {'torch': ['torch'], 'NumPy': ['numpy'], 'MMEngine': ['mmengine', 'onedl-mmengine'],
          'mmcv': ['mmcv', 'mmcv-lite'], 'mmpretrain': ['mmpretrain', 'onedl-mmpretrain']}
 PAGE = ROOT / 'docs' / 'upstream.md'
 HEADER = ['environment', 'Python', *SHOWN, 'passed', 'skipped', 'failed', 'set up, tests']
 # With WITH_MMDET=1, in the oldest environment, whose mmcv then has operators.
 DETECTION = ROOT / 'requirements' / 'oldest-mmdet.txt'
+# Added to the README's config of a Mask R-CNN: small data, small images.
+DATA = """
+data = dict(data_root='data/coco_mini/', metainfo=dict(classes=('person', 'vehicle', 'animal', 'food')), indices=2)
+train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False, dataset=dict(
+    ann_file='annotations/large_train.json', data_prefix=dict(img='train/'), **data))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(
+    ann_file='annotations/large_val.json', data_prefix=dict(img='val/'), **data))
+val_evaluator = dict(ann_file='data/coco_mini/annotations/large_val.json')
+default_hooks = dict(logger=dict(interval=1))
+"""
 TRAININGS = {
-    'mmdet': ['configs/demo/mask_rcnn_reswin_t.py', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=2',
-              'train_dataloader.batch_size=1', 'val_dataloader.dataset.indices=2'],
+    'mmdet': ['{folder}/mask_rcnn.py', 'train_cfg.max_epochs=1',
+              'train_dataloader.dataset.pipeline.2.scale=(320,200)',
+              'val_dataloader.dataset.pipeline.1.scale=(320,200)',
+              'model.roi_head.bbox_head.num_classes=4', 'model.roi_head.mask_head.num_classes=4'],
     'mmseg': ['configs/demo/upernet_reswin_t.py', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2'],
 }
 
@@ -100,7 +113,8 @@ def versions() -> list[str]:
 
 def train_detectors() -> None:
     """Compiles mmcv once, and trains with the scripts of mmdetection and mmsegmentation for two iterations."""
-    cache, torch = setup_env.choose_cache(), setup_env.read_pins(ROOT / 'requirements' / 'oldest.txt')['torch']
+    pins = ROOT / 'requirements' / 'oldest.txt'
+    cache, torch = setup_env.choose_cache(), setup_env.read_pins(pins)['torch']
     python = PYTHONS['oldest'].replace('.', '')
     folder = cache / f'mmcv-2.1.0-torch{torch}-cp{python}-{setup_env.platform.machine()}-cpu'
     setup_env.install('setuptools==69.5.1', 'ninja')  # torch 2.1 imports what setuptools 70 dropped when it compiles
@@ -108,14 +122,24 @@ def train_detectors() -> None:
         {'mmcv==2.1.0': folder}, lambda requirement, folder: setup_env.build_mmcv(requirement, folder, 'cpu'),
         'about 4 minutes on 2 cores')
     setup_env.pip('uninstall', '--yes', 'mmcv-lite')
-    setup_env.install(wheel, '--requirement', DETECTION)
+    try:
+        setup_env.install(wheel, '--requirement', DETECTION)
+        run_trainings()
+    finally:
+        setup_env.pip('uninstall', '--yes', 'mmcv', 'mmdet', 'mmsegmentation')
+        setup_env.install('--requirement', pins)
+
+
+def run_trainings() -> None:
     site, = setup_env.VENV.glob('lib/python3*/site-packages')
+    readme_config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", (ROOT / 'README.md').read_text(), re.DOTALL | re.M)
     for framework, (config, *options) in TRAININGS.items():
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            setup_env.run(setup_env.PYTHON, site / framework / '.mim/tools/train.py', config, '--work-dir', folder,
-                          '--cfg-options', *options, cwd=ROOT, OMP_NUM_THREADS='1')
-        say(f'{framework}: {config} trained and evaluated in {minutes(time.monotonic() - start)}')
+            Path(folder, 'mask_rcnn.py').write_text(readme_config[0] + DATA)
+            setup_env.run(setup_env.PYTHON, site / framework / '.mim/tools/train.py', config.format(folder=folder),
+                          '--work-dir', folder, '--cfg-options', *options, cwd=ROOT, OMP_NUM_THREADS='1')
+        say(f'{framework}: {Path(config).name} trained and evaluated in {minutes(time.monotonic() - start)}')
 
 
 def write_table(rows: dict[str, list]) -> None:

@@ -178,7 +178,7 @@ def resume(path: str) -> None:
 READERS = dict(
     file=load_checkpoint_file, mapped=lambda path: load_checkpoint_file(path, mmap=True),
     official=lambda path: read_checkpoint(f'official://{path}'), mmengine=CheckpointLoader.load_checkpoint,
-    backbone=lambda path: load_backbone(fresh_model('reswin'), path), predictor=open_model,
+    backbone=lambda path: load_backbone(fresh_model('ReSwin'), path), predictor=open_model,
     config=lambda path: find_config(None, path), resume=resume)
 
 

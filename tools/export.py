@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones import get_model
+from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import compare_onnx, export_model, export_onnx
 from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
@@ -102,6 +103,8 @@ def export_config(args: argparse.Namespace) -> None:
     check_exportable(cfg, args.format)
     check_backbone(cfg)
     check_checkpoint(args.checkpoint)
+    if not args.images:
+        check_data(cfg, ['test'], content=False)
     images = read(find_images(args.images) if args.images else test_images(cfg), CHECKED_IMAGES)
     calibration = read(find_images([args.int8]), CALIBRATION_IMAGES) if args.int8 else []
     reference = Checkpoint(cfg, args.checkpoint)

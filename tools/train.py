@@ -137,9 +137,9 @@ def main(args: argparse.Namespace) -> None:
         runner.register_hook(ProgressBarHook())
     if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
+    runner.register_hook(run_setup.SpaceHook())
     runner.register_hook(SummaryHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    run_setup.check_space(runner)
     with explained_shortage(runner), run_setup.explained_loss(runner.work_dir):
         runner.train()
     if lock:

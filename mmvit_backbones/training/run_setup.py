@@ -12,7 +12,7 @@ from typing import IO
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from ..errors import TrainingError, UsageError
@@ -51,18 +51,21 @@ def lock_work_dir(work_dir: str) -> IO:
     return file
 
 
-def check_space(runner: Runner) -> None:
+class SpaceHook(Hook):
     """Raises TrainingError if there is no room for a checkpoint, which would be noticed after the first epoch."""
-    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
-    folder = getattr(hook, 'out_dir', None) or runner.work_dir
-    if hook is None or getattr(hook, 'on_error', 'stop') == 'continue' or not osp.isdir(folder):
-        return
-    needed = sum(value.nbytes for value in runner.model.state_dict().values())
-    if hook.save_optimizer and 'Adam' in str(runner.cfg.optim_wrapper.get('optimizer', {}).get('type')):
-        needed += 2 * sum(weight.nbytes for weight in runner.model.parameters() if weight.requires_grad)
-    if needed > (free := shutil.disk_usage(folder).free):
-        raise TrainingError(f'{folder} has no room for a checkpoint: {needed / 2**20:.0f} MiB needed, '
-                            f'{free / 2**20:.0f} MiB free; default_hooks.checkpoint.on_error=continue trains without')
+
+    def before_train(self, runner: Runner) -> None:
+        hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        folder = getattr(hook, 'out_dir', None) or runner.work_dir
+        if hook is None or getattr(hook, 'on_error', 'stop') == 'continue' or not osp.isdir(folder):
+            return
+        needed = sum(value.nbytes for value in runner.model.state_dict().values())
+        if hook.save_optimizer and 'Adam' in str(runner.cfg.optim_wrapper.get('optimizer', {}).get('type')):
+            needed += 2 * sum(weight.nbytes for weight in runner.model.parameters() if weight.requires_grad)
+        if needed > (free := shutil.disk_usage(folder).free):
+            raise TrainingError(
+                f'{folder} has no room for a checkpoint: {needed / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free; '
+                'default_hooks.checkpoint.on_error=continue trains without')
 
 
 @contextmanager

@@ -27,9 +27,11 @@ def folder(tmp_path):
     shape = dict(bbox=[2, 3, 20, 30], area=600, iscrowd=0, segmentation=[[2, 3, 22, 3, 22, 33]])
     for split in ('train', 'val'):
         (tmp_path / split).mkdir()
-        shutil.copy(next((ROOT / 'data/coco_mini' / split).glob('*.jpg')), tmp_path / split / 'a.jpg')
+        with Image.open(next((ROOT / 'data/coco_mini' / split).glob('*.jpg'))) as image:
+            width, height = image.size
+        shutil.copy(image.filename, tmp_path / split / 'a.jpg')
         content = dict(
-            images=[dict(id=1, file_name='a.jpg', width=640, height=480)],
+            images=[dict(id=1, file_name='a.jpg', width=width, height=height)],
             annotations=[dict(shape, id=1, image_id=1, category_id=7), dict(shape, id=2, image_id=1, category_id=3)],
             categories=[dict(id=3, name='cat'), dict(id=7, name='dog')])
         (tmp_path / f'annotations/instances_{split}.json').write_text(json.dumps(content))

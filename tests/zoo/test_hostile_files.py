@@ -202,9 +202,9 @@ def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, ow
 
 SCRIPTS = dict(
     predict=['predict.py', IMAGE, '--checkpoint', 'FILE'], serve=['serve.py', 'FILE', '--port', '0'],
-    export=['export.py', TINY, 'FILE', 'out.onnx'], export_network=['export.py', 'rest_lite', 'FILE', 'out.onnx'],
-    test=['test.py', TINY, 'FILE'], resume=['train.py', TINY, '--resume', 'FILE'],
-    load=['train.py', TINY, '--cfg-options', 'load_from=FILE'],
+    export=['export.py', TINY, 'FILE', 'out.onnx', '--images', IMAGE],
+    export_network=['export.py', 'rest_lite', 'FILE', 'out.onnx'], test=['test.py', TINY, 'FILE'],
+    resume=['train.py', TINY, '--resume', 'FILE'], load=['train.py', TINY, '--cfg-options', 'load_from=FILE'],
     init=['train.py', TINY, '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
           'model.backbone.init_cfg.checkpoint=FILE'],
     convert=['weights/convert_checkpoint.py', 'FILE', 'out.pth'],

@@ -8,6 +8,7 @@ from ..errors import UsageError
 
 # Features, and the version of PyTorch that brought what they are made of.
 NEEDS = {
+    'counting a recomputed step': '2.6',  # activation checkpointing of meta tensors
     'export': '2.8',  # torch.export.pt2_archive
     'torch.compile': '2.4',
     'sharded training (FSDP2)': '2.7',

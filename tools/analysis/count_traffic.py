@@ -57,9 +57,11 @@ def main(args: argparse.Namespace) -> None:
         import_mmpretrain()
     is_as_published = (*args.size, args.batch_size, args.dtype, task) == (224, 224, 64, 'bfloat16', 'classification')
     for name in names:
+        config = VARIANTS[name].model_config(task, with_cp=args.with_cp)
+        del config.get('backbone', config)['drop_path_rate']  # the network's default, as in the authors' figures
         with torch.device('meta'):
             images = torch.empty(args.batch_size, 3, *args.size, dtype=getattr(torch, args.dtype))
-            model = MODELS.build(VARIANTS[name].model_config(task, with_cp=args.with_cp)).to(images.dtype)
+            model = MODELS.build(config).to(images.dtype)
         result[name] = {what: {key if key == 'kernels' else f'{key}_gb': x if key == 'kernels' else round(x / 1e9, 2)
                                for key, x in counted.items()} for what, counted in count(model, images).items()}
         if not args.json:

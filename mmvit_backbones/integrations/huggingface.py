@@ -1,22 +1,36 @@
 """Backbones and classifiers for Hugging Face's Transformers.
 
-Importing registers them with ``AutoConfig``, ``AutoBackbone`` and ``AutoModelForImageClassification``.
+Importing registers them with ``AutoConfig``, ``AutoBackbone``, ``AutoModel`` and ``AutoModelForImageClassification``.
 https://huggingface.co/docs/transformers/backbones (tested with 4.57)
 """
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from transformers import AutoBackbone, AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
-from transformers.utils import can_return_tuple
+from transformers import (
+    AutoBackbone,
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    BitImageProcessorFast,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import (
+    BackboneOutput,
+    BaseModelOutputWithPoolingAndNoAttention,
+    ImageClassifierOutput,
+)
+from transformers.utils import IMAGE_PROCESSOR_NAME, can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
 from .. import backbones
 from ..utils.file_configs import check_config
 from ..zoo.build import init_weights
 from ..zoo.loading import load_variant
-from ..zoo.variants import find_variant
+from ..zoo.variants import VARIANTS, find_variant
 from .classifier import Classifier
 
 
@@ -29,13 +43,17 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
         out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
         out_indices (list[int] | None): The same by index. Defaults to the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
+        image_size (int | None): Side of the images, in pixels, for the image processor. Defaults to the network's.
     """
     model_type = 'mmvit'
 
     def __init__(self, backbone: dict | None = None, out_features: list[str] | None = None,
-                 out_indices: list[int] | None = None, network: str | None = None, **kwargs) -> None:
+                 out_indices: list[int] | None = None, network: str | None = None, image_size: int | None = None,
+                 **kwargs) -> None:
         super().__init__(**kwargs)
         self.network = network
+        self.image_size = image_size or (backbone or {}).get('img_size') or find_variant(
+            network or 'reswin_tiny').img_size
         self.backbone = dict(drop_path_rate=0.) | (backbone or find_variant(network or 'reswin_tiny').backbone)
         networks = [name for name in backbones.__all__ if name != 'Backbone']
         if self.backbone.get('type') not in networks:
@@ -55,9 +73,10 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
         self._out_features = [self.stage_names[i] for i in self._out_indices]
 
 
-class MMViTModel(PreTrainedModel):
+class MMViTPreTrainedModel(PreTrainedModel):
     """Base class of the models; ``build`` returns their network, named ``network_name``."""
     config_class = MMViTConfig
+    base_model_prefix = 'model'
     main_input_name = 'pixel_values'
     supports_gradient_checkpointing = True
 
@@ -73,6 +92,21 @@ class MMViTModel(PreTrainedModel):
             if isinstance(module, backbones.Backbone):
                 module.with_cp = self.gradient_checkpointing = enable
 
+    def image_processor(self) -> BitImageProcessorFast:
+        """Returns what resizes the shorter side to 8 / 7 of ``image_size``, crops the middle and normalizes."""
+        family = next(variant.family for variant in VARIANTS.values()
+                      if variant.backbone['type'] == self.config.backbone['type'])
+        side = self.config.image_size
+        return BitImageProcessorFast(
+            size=dict(shortest_edge=side * 8 // 7), crop_size=dict(height=side, width=side),
+            image_mean=[value / 255 for value in family.mean], image_std=[value / 255 for value in family.std])
+
+    def save_pretrained(self, save_directory: str, *args, **kwargs) -> None:
+        """Saves the model, and an image processor if the folder has none."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if kwargs.get('is_main_process', True) and not Path(save_directory, IMAGE_PROCESSOR_NAME).exists():
+            self.image_processor().save_pretrained(save_directory)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Initializes weights and buffers that were not loaded."""
@@ -82,7 +116,7 @@ class MMViTModel(PreTrainedModel):
                     own.copy_(drawn)
 
 
-class MMViTBackbone(BackboneMixin, MMViTModel):
+class MMViTBackbone(BackboneMixin, MMViTPreTrainedModel):
     """A backbone with Transformers' interface, including ``save_pretrained`` and ``from_pretrained``."""
     network_name = 'backbone'
     has_attentions = False
@@ -108,17 +142,10 @@ class MMViTBackbone(BackboneMixin, MMViTModel):
         return BackboneOutput(feature_maps=self.backbone(pixel_values))
 
 
-class MMViTForImageClassification(MMViTModel):
-    """A classifier with Transformers' interface; the weights of its network ``model`` have this package's names.
-
-    Example:
-        >>> import torch
-        >>> from mmvit_backbones.integrations.huggingface import MMViTConfig, MMViTForImageClassification
-        >>> model = MMViTForImageClassification(MMViTConfig(network='vitae_tiny', num_labels=5)).eval()
-        >>> model(torch.rand(1, 3, 64, 64)).logits.shape
-        torch.Size([1, 5])
-    """
+class MMViTModel(MMViTPreTrainedModel):
+    """A classifier without its last layer; the weights of its network ``model`` have this package's names."""
     network_name = 'model'
+    _keys_to_ignore_on_load_unexpected = ['head.']
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
@@ -127,16 +154,40 @@ class MMViTForImageClassification(MMViTModel):
         self.model = self.build()
         self.post_init()
 
+    def build(self, num_classes: int = 0) -> Classifier:
+        arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
+        return Classifier(find_variant(self.config.network), num_classes, **arguments)
+
+    @can_return_tuple
+    def forward(self, pixel_values: Tensor, **kwargs) -> BaseModelOutputWithPoolingAndNoAttention:
+        """Returns ``last_hidden_state`` ``(B, C, h, w)`` (Refiner-ViT: tokens) and ``pooler_output`` ``(B, C)``."""
+        features = self.model.forward_features(pixel_values)
+        pooled = self.model.forward_head(features, pre_logits=True)
+        return BaseModelOutputWithPoolingAndNoAttention(last_hidden_state=features, pooler_output=pooled)
+
+
+class MMViTForImageClassification(MMViTModel):
+    """A classifier with Transformers' interface.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.integrations.huggingface import MMViTConfig, MMViTForImageClassification
+        >>> model = MMViTForImageClassification(MMViTConfig(network='vitae_tiny', num_labels=5)).eval()
+        >>> model(torch.rand(1, 3, 64, 64)).logits.shape
+        torch.Size([1, 5])
+    """
+    _keys_to_ignore_on_load_unexpected = None
+
     @classmethod
     def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
         """Loads the authors' weights of a network; further arguments, such as ``num_labels``, go to the config."""
-        model = cls(MMViTConfig(network=network, **{'num_labels': 1000, **kwargs}))
+        side = int(tag) if str(tag).isdigit() else None
+        model = cls(MMViTConfig(network=network, **{'num_labels': 1000, 'image_size': side, **kwargs}))
         load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
         return model
 
     def build(self) -> Classifier:
-        arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
-        return Classifier(find_variant(self.config.network), self.config.num_labels, **arguments)
+        return super().build(self.config.num_labels)
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> ImageClassifierOutput:
@@ -148,4 +199,5 @@ class MMViTForImageClassification(MMViTModel):
 
 AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)
 AutoBackbone.register(MMViTConfig, MMViTBackbone, exist_ok=True)
+AutoModel.register(MMViTConfig, MMViTModel, exist_ok=True)
 AutoModelForImageClassification.register(MMViTConfig, MMViTForImageClassification, exist_ok=True)

@@ -26,6 +26,8 @@ MMCV_OPERATORS = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}
 BUILT = re.compile(r'(model|tta_model|data_preprocessor)\.|(.*\.)?(pipeline|metainfo)\.')
 FILE = re.compile(r'.*\.(bin|ckpt|json|npy|npz|onnx|pickle|pkl|pt|pth|py|safetensors|so|txt|ya?ml)|[a-z]+://.*',
                   re.IGNORECASE | re.DOTALL)
+# MMEngine and data sets unpickle these, wherever they are named; yaml's loader runs what it is told, too.
+UNPICKLED = re.compile(r'.*\.(pkl|pickle|ya?ml|npy|npz)', re.IGNORECASE | re.DOTALL)
 # Arguments that name files or addresses, whatever their form.
 FILES = ('checkpoint', 'checkpoint_path', 'ckpt_path', 'from_file', 'pretrained', 'pretrained_model_name_or_path')
 # MMEngine's loader knows the schemes, and reads what is behind them safely.
@@ -42,6 +44,20 @@ def parse_config(text: str) -> dict:
         return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
     except (AttributeError, IndexError, MemoryError, RecursionError, SyntaxError, TypeError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def format_config(config: dict) -> str:
+    """Returns a text that MMEngine may run: literals alone, which parse to the same values.
+
+    Its own ``pretty_text`` does not escape keys.
+
+    Raises:
+        ValueError: If MMEngine would replace a part of the text by something else.
+    """
+    text = '\n'.join(f'{name} = {value!r}' for name, value in config.items())
+    if '{{' in text:
+        raise ValueError('it has a template, {{')
+    return text
 
 
 class _Literals(ast.NodeTransformer):
@@ -96,6 +112,8 @@ def _why_refused(path: str, key: str, value: object, known: set[str]) -> str | N
         return 'runs the code of a repository'
     is_built = key != 'type' and BUILT.match(path)
     for text in _texts_in(value):
+        if UNPICKLED.fullmatch(text):
+            return 'names a file that can hold code'
         is_file = key in FILES or is_built and (FILE.fullmatch(text) or osp.sep in text and osp.exists(text))
         if is_file and not text.startswith(SAFE_SCHEMES):
             return f'names a file or an address; allowed are {", ".join(SAFE_SCHEMES)}'

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
@@ -13,7 +12,7 @@ from mmengine.runner.checkpoint import get_external_models, get_torchvision_mode
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError
-from ..utils.file_configs import check_config, parse_config
+from ..utils.file_configs import check_config, format_config, parse_config
 from .adapt import adapt
 from .converters.layout import AVERAGED, strip_prefix, unwrap
 from .download import fetch, fetch_address, first_reading
@@ -134,7 +133,7 @@ def _without_code(checkpoint: dict, filename: str) -> dict:
             try:
                 config = parse_config(holder[key])
                 check_config(config)
-                holder[key] = Config(config).pretty_text
+                holder[key] = format_config(config)
             except (TypeError, ValueError) as error:
                 print_log(f'{filename}: its config is left out: {error}', logger='current')
                 del holder[key]

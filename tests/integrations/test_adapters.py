@@ -1,6 +1,7 @@
 """The adapters in their libraries."""
 import pytest
 import torch
+from helpers import ROOT
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
@@ -76,7 +77,7 @@ def test_saved_backbones_come_back(huggingface, network, tmp_path):
 @pytest.mark.parametrize('network, tiny', [
     ('reswin_tiny', 'ReSwin'), ('regionvit_tiny', 'RegionViT'), ('refiner_vit_small', 'RefinerViT')])
 def test_saved_classifiers_come_back(huggingface, network, tiny, tmp_path):
-    from transformers import AutoModelForImageClassification
+    from transformers import AutoModel, AutoModelForImageClassification
     config = huggingface.MMViTConfig(dict(type=tiny, **TINY_CONFIGS[tiny]), network=network, num_labels=3)
     model = huggingface.MMViTForImageClassification(config)
     x = torch.randn(2, 3, 64, 64)
@@ -86,6 +87,37 @@ def test_saved_classifiers_come_back(huggingface, network, tiny, tmp_path):
     loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path)).eval()
     assert loaded(x).logits.shape == (2, 3)
     torch.testing.assert_close(loaded(x).logits, model(x).logits)
+    features = AutoModel.from_pretrained(str(tmp_path)).eval()(x)
+    torch.testing.assert_close(features.last_hidden_state, model.model.forward_features(x))
+    assert features.pooler_output.shape == (2, model.model.head.channels)
+
+
+@pytest.mark.parametrize('network, tiny', [('reswin_tiny', 'ReSwin'), ('refiner_vit_small', 'RefinerViT')])
+@torch.no_grad()
+def test_pipeline_of_a_saved_folder(huggingface, network, tiny, tmp_path):
+    from PIL import Image
+    from timm.data import create_transform
+    from transformers import AutoImageProcessor, pipeline
+
+    from mmvit_backbones.zoo.variants import find_variant
+    names, family = {0: 'cat', 1: 'dog', 2: 'owl'}, find_variant(network).family
+    config = huggingface.MMViTConfig(dict(type=tiny, **TINY_CONFIGS[tiny]), network=network, id2label=names,
+                                     label2id={name: i for i, name in names.items()}, image_size=56)
+    model = huggingface.MMViTForImageClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    image = Image.open(next((ROOT / 'data/flowers_mini/val').rglob('*.jpg')))
+    transform = create_transform(56, crop_pct=0.875, interpolation='bicubic', mean=[m / 255 for m in family.mean],
+                                 std=[s / 255 for s in family.std])
+    expected = transform(image)[None]
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(image, return_tensors='pt').pixel_values
+    assert pixels.shape == expected.shape and (pixels - expected).abs().mean() < 0.01
+    best, *_ = pipeline('image-classification', str(tmp_path), device='cpu')(image)
+    scores = model(pixels).logits.softmax(1)[0]
+    assert best['label'] == names[int(scores.argmax())] and best['score'] == pytest.approx(float(scores.max()))
+    own = huggingface.BitImageProcessorFast(size=dict(shortest_edge=40))
+    own.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    assert AutoImageProcessor.from_pretrained(tmp_path).size['shortest_edge'] == 40
 
 
 def test_blocks_are_recomputed_in_transformers(huggingface):

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.utils.file_configs import check_config, parse_config
+from mmvit_backbones.utils.file_configs import check_config, format_config, parse_config
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.loading import use_safe_loading
 
@@ -55,6 +55,8 @@ def placed(call: dict) -> list[dict]:
 HOSTILE = [config for call in CALLS for config in placed(call)] + [
     dict(HONEST, model=dict(HONEST['model'], **named)) for named in NAMED_FILES] + [
     dict(HONEST, test_dataloader=dict(dataset=dict(type='ImageNet', metainfo=dict(classes='evil.txt')))),
+    *(dict(HONEST, test_dataloader=dict(dataset=dict(type='RepeatDataset', times=1, dataset=dict(
+        type='CustomDataset', ann_file=file)))) for file in ('evil.pkl', 'https://example.org/evil.yml')),
     dict(HONEST, default_scope='evil'), dict(HONEST, custom_imports=dict(imports=['evil'])),
     dict(HONEST, custom_imports=dict(imports='evil')), dict(HONEST, custom_imports=dict(imports=['mmdet', 'evil'])),
     dict(HONEST, _base_=['evil.py'])]
@@ -62,6 +64,10 @@ TEXTS = ['import os\nos.system("touch canary")', 'model = open("canary", "w")', 
          'model = dict(a=open("canary", "w"))', 'model = (lambda: open("canary", "w"))()',
          '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))', 'model.a = 1',
          f'model = [{"1, " * 2**19}]']
+
+
+# Honest values whose text would be code, if it were not escaped: MMEngine's own text of the first one is.
+UNESCAPED = [{"a': open('canary', 'w'), 'b": 1}, {'a\nopen("canary", "w")': 1}, {1: '"\'+open("canary", "w")+\'"'}]
 
 
 @pytest.fixture
@@ -112,6 +118,14 @@ def test_frameworks_get_no_text_to_run(folder, monkeypatch):
     found = CheckpointLoader.load_checkpoint(checkpoint_with(Config(HONEST).pretty_text, folder / 'honest.pth'))
     text = found['message_hub']['runtime_info']['cfg']  # what an inferencer without a config runs
     assert Config.fromstring(text, '.py').to_dict() == HONEST
+    for value in UNESCAPED:
+        config = dict(HONEST, model=dict(HONEST['model'], train_cfg=value))
+        found = CheckpointLoader.load_checkpoint(checkpoint_with(format_config(config), folder / 'hostile.pth'))
+        text = found['message_hub']['runtime_info']['cfg']
+        assert Config.fromstring(text, '.py').to_dict() == config and parse_config(text) == config
+    for template in ('{{ fileDirname }}', '{{$HOME:x}}', '{{_base_.model}}'):
+        with pytest.raises(ValueError, match='template'):
+            format_config(dict(model=dict(type=template)))
 
 
 def test_configs_of_this_package_pass():

@@ -16,6 +16,7 @@ from helpers import (
 from tiny_configs import TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.measure import count
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -81,6 +82,7 @@ def saved_bytes(network: str, **arguments) -> int:
     return count(model, x)['step']['saved']
 
 
+@pytest.mark.skipif(versions.is_older('2.6'), reason='older PyTorch recomputes nothing on the meta device')
 @each_network
 def test_recomputation_saves_less(network):
     assert saved_bytes(network, with_cp=True) < 0.6 * saved_bytes(network)

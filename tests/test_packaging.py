@@ -83,10 +83,11 @@ def test_installs_where_the_build_has_no_torch(tmp_path):
     assert done.stdout.count('not built: torch is not installed') == 2
 
 
-def test_wheel_requires_only_torch_and_mmengine(wheel):
+def test_wheel_requires_only_torch_and_mmengine_with_its_opencv(wheel):
     metadata, = (name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
     required = Parser().parsestr(wheel.read(metadata).decode()).get_all('Requires-Dist')
-    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.1.2', 'onedl-mmengine>=0.10.12']
+    assert [line for line in required if 'extra ==' not in line] == [
+        'torch>=2.1.2', 'onedl-mmengine>=0.10.12', 'opencv-python-headless']
 
 
 def install_metadata(folder, *names):

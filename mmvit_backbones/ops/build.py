@@ -33,7 +33,7 @@ if platform.machine() == 'x86_64':
     CAPABILITIES['AVX2'] = ['-mavx2', '-mfma']
     CAPABILITIES['AVX512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
                               '-mprefer-vector-width=512']
-CUDA_ARCHITECTURES = ('80', '86', '89', '90')  # and PTX of the last, for what comes later
+CUDA_ARCHITECTURES = '8.0 8.6 8.9 9.0'  # unless TORCH_CUDA_ARCH_LIST names others; with PTX, for what comes later
 NVCC_LIBRARY_FLAGS = ['-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
 CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
@@ -104,8 +104,8 @@ def build_cpp(target: Path) -> str:
 
 def build_cuda(target: Path) -> str:
     nvcc, (flags, libraries) = find_nvcc(), torch_flags()
-    architectures = [f'-gencode=arch=compute_{a},code=sm_{a}' for a in CUDA_ARCHITECTURES]
-    architectures.append('-gencode=arch=compute_{0},code=compute_{0}'.format(CUDA_ARCHITECTURES[-1]))
+    names = (os.environ.get('TORCH_CUDA_ARCH_LIST') or CUDA_ARCHITECTURES).replace('.', '').replace('+PTX', '')
+    architectures = [f'-gencode=arch=compute_{a},code=[sm_{a},compute_{a}]' for a in re.split('[; ]+', names)]
     objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
     objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
     libraries += ['-lc10_cuda', '-ltorch_cuda', '-lcudart']

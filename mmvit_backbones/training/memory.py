@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from ..backbones import Backbone
 from ..errors import TrainingError, first_line
+from ..utils import versions
 from ..utils.measure import count
 from ..zoo.loading import unwrap_model
 
@@ -48,8 +49,8 @@ def _describe(runner: Runner, shapes: _ShapesHook) -> str:
     if not shapes.batch:
         return f'{name}, before the first batch'
     what = f'{name} on {shapes.batch} images of {shapes.size[0]} x {shapes.size[1]}'
-    if not isinstance(backbone, Backbone):
-        return f'{what}; try a smaller batch_size, or mixed precision'
+    if not isinstance(backbone, Backbone) or versions.why_not('counting a recomputed step'):
+        return f'{what}; try a smaller batch_size, model.backbone.with_cp=True, or mixed precision'
     room, config = _memory(), dict(runner.cfg.model.backbone)
     plain, recomputed = (_per_image(config, shapes.size, with_cp) for with_cp in (bool(config.get('with_cp')), True))
     return (f'{what}. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {room // plain} images, or '

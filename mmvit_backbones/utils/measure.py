@@ -95,6 +95,8 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
         model.eval()(images)
     # torch leaves function modes in the backward pass, so that a fused attention would be recomputed as another one.
     recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
+    if recomputes:
+        versions.require('counting a recomputed step')
     with Counter() as step, nullcontext() if recomputes else FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live

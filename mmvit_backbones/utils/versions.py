@@ -8,10 +8,11 @@ from ..errors import UsageError
 
 # Features, and the version of PyTorch that brought what they are made of.
 NEEDS = {
-    'export': '2.8',  # torch.export.pt2_archive
-    'torch.compile': '2.4',
-    'sharded training (FSDP2)': '2.7',
-    "Triton's operators": '2.6',  # torch.library.triton_op
+    'counting a recomputed step': '2.6',  # checkpoint on the meta device (PyTorch's pull requests 132684, 137715)
+    'export': '2.8',  # torch.export.pt2_archive (153795)
+    'torch.compile': '2.4',  # measured
+    'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
+    "Triton's operators": '2.6',  # torch.library.triton_op (141880)
 }
 
 

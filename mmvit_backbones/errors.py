@@ -9,6 +9,10 @@ class UsageError(MMViTError, ValueError):
     """A config, an argument or a file of the user's that can't be used."""
 
 
+class TooLargeError(UsageError):
+    """An image or a file beyond a limit."""
+
+
 class CheckpointError(MMViTError, ValueError):
     """A checkpoint that can't be used."""
 

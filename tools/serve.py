@@ -31,8 +31,8 @@ from PIL import Image
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import Predictor, Result, read_rgb
+from mmvit_backbones.errors import TooLargeError, UsageError
+from mmvit_backbones.inference import Predictor, read_rgb
 from mmvit_backbones.inference.results import color_of
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
@@ -77,53 +77,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=1,
                         help='images in work at the same time (default: %(default)s)')
     parser.add_argument('--queue', type=int, default=64,
-                        help='requests that may wait or be in work; more are refused (default: %(default)s)')
+                        help='connections at the same time; more are refused (default: %(default)s)')
     return parser
-
-
-class Refused(Exception):
-    """A refused request, with its HTTP status."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-# ---- one request
-
-
-def read_image(data: bytes, max_megapixels: float) -> np.ndarray:
-    """Reads an image file as RGB ``(H, W, 3)``; its size is checked before its pixels are decoded."""
-    try:
-        return np.array(read_rgb(data, max_megapixels * 1e6, LARGEST_RATIO, name='the file'))
-    except UsageError as error:
-        raise Refused(413 if 'pixels' in str(error) else 400, str(error)) from error
-
-
-class Workers:
-    """Runs functions in a few threads, with a limited queue and a timeout.
-
-    A computation cannot be stopped: one that exceeds its timeout keeps its thread until it ends.
-    """
-
-    def __init__(self, number: int, queue: int, timeout: float) -> None:
-        self.pool = ThreadPoolExecutor(number)
-        self.places = threading.Semaphore(queue)
-        self.queue = queue
-        self.timeout = timeout
-
-    async def call(self, function: Callable, *args):
-        if not self.places.acquire(blocking=False):
-            raise Refused(503, f'{self.queue} requests are waiting; try again later')
-        future = self.pool.submit(function, *args)
-        future.add_done_callback(lambda _: self.places.release())
-        return await self.in_time(asyncio.wrap_future(future))
-
-    async def in_time(self, awaitable):
-        try:
-            return await asyncio.wait_for(awaitable, self.timeout)
-        except asyncio.TimeoutError:
-            raise Refused(504, f'no answer within {self.timeout:g} seconds') from None
 
 
 # ---- one model
@@ -138,7 +93,7 @@ def find_look(backbone: nn.Module | None) -> str | None:
 
 
 class Served:
-    """A model and its requests, which run in the threads of :class:`Workers`."""
+    """A model and its requests, which run in threads."""
 
     looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
 
@@ -158,15 +113,6 @@ class Served:
         colors = [color_of(label, predictor.palette) for label in range(len(predictor.classes))]
         return dict(name=self.name, task=predictor.task, runtime=predictor.model.runtime, classes=predictor.classes,
                     colors=[f'#{red:02x}{green:02x}{blue:02x}' for red, green, blue in colors], look=look)
-
-    def answer(self, found: Result) -> dict:
-        return dict(found.to_dict(), model=self.name, task=self.predictor.task)
-
-    def find(self, image: np.ndarray, threshold: float) -> Result:
-        try:
-            return self.predictor(image, score_thr=threshold)[0]
-        except UsageError as error:
-            raise Refused(400, str(error)) from error
 
     def look(self, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
         """Draws the backbone's attention at a pixel: its windows in every stage, or the attention of four blocks."""
@@ -194,9 +140,10 @@ class Served:
 # ---- the server
 
 
-def build_app(models: Sequence[Served], workers: Workers, args: argparse.Namespace):
+def build_app(models: Sequence[Served], args: argparse.Namespace):
     """Builds a FastAPI application with the page at / and the interface at /predict, /models and /health."""
     from fastapi import FastAPI, HTTPException, Query, Request, Response
+    from fastapi import Path as PathParameter
     from fastapi.staticfiles import StaticFiles
     from pydantic import BaseModel, Field
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -204,7 +151,7 @@ def build_app(models: Sequence[Served], workers: Workers, args: argparse.Namespa
 
     # Its pages of documentation would fetch scripts from elsewhere.
     app = FastAPI(title='mmvit_backbones', docs_url=None, redoc_url=None)
-    examples = find_examples(args.examples, models[0].predictor.task)
+    pool, examples = ThreadPoolExecutor(args.workers), find_examples(args.examples, models[0].predictor.task)
     file = dict(schema=dict(type='string', format='binary'))
     image_body = dict(requestBody=dict(required=True, content={'image/*': file}))
 
@@ -213,19 +160,25 @@ def build_app(models: Sequence[Served], workers: Workers, args: argparse.Namespa
 
     class PredictQuestion(Question):
         threshold: float = Field(0.3, ge=0, le=1)
-        format: Literal['json', 'png'] = 'json'
+        format: Literal['json', 'png', 'both'] = 'json'
 
     class LookQuestion(Question):
         x: float = Field(ge=0, lt=1)
         y: float = Field(ge=0, lt=1)
 
-    async def work(request: Request, function: Callable[[np.ndarray], object]) -> object:
-        """Returns a function of the image in the request."""
+    async def in_thread(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
+        data = await read_body(request, args.max_megabytes)
+        return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(
+            np.array(read_rgb(data, args.max_megapixels * 1e6, LARGEST_RATIO, name='the file'))))
+
+    async def work(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
+        """Returns a function of the image in the request. What exceeds the timeout keeps its thread until it ends."""
         try:
-            data = await workers.in_time(read_body(request, args.max_megabytes))
-            return await workers.call(lambda: function(read_image(data, args.max_megapixels)))
-        except Refused as error:
-            raise HTTPException(error.status, str(error)) from error
+            return await asyncio.wait_for(in_thread(request, function), args.timeout)
+        except asyncio.TimeoutError:
+            raise HTTPException(504, f'no answer within {args.timeout:g} seconds') from None
+        except UsageError as error:
+            raise HTTPException(413 if isinstance(error, TooLargeError) else 400, str(error)) from error
         except ClientDisconnect as error:  # nobody reads the answer
             raise HTTPException(400, 'the client has left') from error
 
@@ -242,22 +195,14 @@ def build_app(models: Sequence[Served], workers: Workers, args: argparse.Namespa
         model = models[question.model]
 
         def answer(image: np.ndarray) -> Response:
-            found = model.find(image, question.threshold)
+            found, = model.predictor(image, score_thr=question.threshold)
             if question.format == 'png':
                 return Response(encode(found.draw(), 'PNG', compress_level=1), media_type='image/png')
-            return Response(json.dumps(model.answer(found)), media_type='application/json')
-
-        return await work(request, answer)
-
-    @app.post('/page/predict', include_in_schema=False)
-    async def show(request: Request, question: Annotated[PredictQuestion, Query()]) -> dict:
-        """Returns the answer with its drawing, so that the page needs one request."""
-        model = models[question.model]
-
-        def answer(image: np.ndarray) -> dict:
-            found = model.find(image, question.threshold)
-            drawing = base64.b64encode(encode(found.draw(), 'JPEG', quality=90)).decode()
-            return dict(model.answer(found), drawing=f'data:image/jpeg;base64,{drawing}')
+            values = dict(found.to_dict(), model=model.name, task=model.predictor.task)
+            if question.format == 'both':
+                drawing = base64.b64encode(encode(found.draw(), 'JPEG', quality=90)).decode()
+                values['drawing'] = f'data:image/jpeg;base64,{drawing}'
+            return Response(json.dumps(values), media_type='application/json')
 
         return await work(request, answer)
 
@@ -278,9 +223,7 @@ def build_app(models: Sequence[Served], workers: Workers, args: argparse.Namespa
         return [path.stem for path in examples]
 
     @app.get('/page/examples/{number}', include_in_schema=False)
-    async def example(number: int) -> Response:
-        if not 0 <= number < len(examples):
-            raise HTTPException(404)
+    async def example(number: Annotated[int, PathParameter(ge=0, lt=len(examples))]) -> Response:
         return Response(examples[number].read_bytes(), media_type='image/jpeg')
 
     app.mount('/', StaticFiles(directory=PAGE, html=True))
@@ -300,7 +243,7 @@ async def read_body(request, max_megabytes: float) -> bytes:
     async for chunk in request.stream():
         data += chunk
         if len(data) > max_megabytes * 1e6:
-            raise Refused(413, f'the file has more than {max_megabytes:g} MB')
+            raise TooLargeError(f'the file has more than {max_megabytes:g} MB')
     return bytes(data)
 
 
@@ -345,14 +288,13 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
     models = [Served(path, config, name, args.device, args.trust_code)
               for path, config, name in zip_longest(args.models, args.config, args.name)]
-    workers = Workers(args.workers, args.queue, args.timeout)
-    app = build_app(models, workers, args)
+    app = build_app(models, args)
     print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):  # which uvicorn raises again when it has finished
         signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.Server(uvicorn.Config(
         app, log_level='warning', http=protocol_with_timeout(), ws='none', headers=HEADERS, server_header=False,
-        timeout_graceful_shutdown=int(args.timeout) + 1)).run([listener])
+        limit_concurrency=args.queue + 1, timeout_graceful_shutdown=int(args.timeout) + 1)).run([listener])
 
 
 if __name__ == '__main__':

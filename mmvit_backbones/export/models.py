@@ -51,15 +51,14 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
 
 
 @torch.no_grad()
-def export_model(parts: Parts, path: str | PathLike, file_format: str, details: dict,
-                 example: np.ndarray | None = None) -> None:
+def export_model(parts: Parts, path: str | PathLike, file_format: str, details: dict, example: np.ndarray) -> None:
     """Exports a model, and writes its details into the file and next to it, as ``PATH.json``.
 
     Args:
         path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
         file_format (str): One of ``FORMATS``.
         details (dict): Added to those of the parts: ``task``, ``classes`` and others of docs/export.md.
-        example (np.ndarray | None): Image ``(height, width, 3)``. Defaults to None: noise.
+        example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
 
     Raises:
         UsageError: If the suffix does not match the format, the format needs preprocessing inside, or
@@ -68,12 +67,9 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, details: 
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
         raise UsageError(f'parts.preprocess may be missing for onnx alone; {file_format} has it as a part of its own')
-    if example is None:
-        example = np.random.randint(256, size=(*EXAMPLE_SIZE, 3), dtype=np.uint8)
-    count = 2 if parts.takes == 'images' else 1  # an example of one image would be a graph for one
-    image = torch.from_numpy(example) if parts.preprocess else torch.rand(count, 3, *EXAMPLE_SIZE)
-    if parts.preprocess and count > 1:
-        image = torch.stack([image] * count)
+    image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
+    if parts.takes == 'images':  # an example of one image would be a graph for one
+        image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
     details = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
     Path(f'{path}.json').write_text(details)
     examples = examples_of(parts, image)

@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from .results import result_of
+from .runtimes import Arrays, arrays_of, palette_of
 
 MIN_SIDE = 320  # of drawn images without boxes and masks, in pixels, for text to be readable
 
@@ -32,8 +33,7 @@ class DrawingHook(Hook):
         import mmcv
         dataset = runner.test_dataloader.dataset
         classes, root = list(dataset.metainfo.get('classes') or ()), getattr(dataset, 'data_root', None) or '.'
-        palette = dataset.metainfo.get('palette')
-        palette = [] if palette is None or isinstance(palette, str) else [tuple(color) for color in palette]
+        palette = palette_of(dataset.metainfo)
         for sample in outputs:
             image = mmcv.imread(sample.img_path, channel_order='rgb')
             if 'pred_score' in sample and min(image.shape[:2]) < MIN_SIDE:
@@ -42,25 +42,12 @@ class DrawingHook(Hook):
             path = self.out_dir / (osp.basename(name) if name.startswith('..') else name)
             path.parent.mkdir(parents=True, exist_ok=True)
             drawn = np.hstack([result_of(found, name, image, classes, palette, self.score_thr).draw()
-                               for found in (annotated(sample), predicted(sample)) if found])
+                               for found in (annotated(sample), arrays_of(sample)) if found])
             Image.fromarray(drawn).save(path.with_suffix('.png'))
 
 
-def predicted(sample: BaseDataElement) -> dict[str, np.ndarray]:
-    """Returns what a model found, as :meth:`mmvit_backbones.inference.runtimes.Model.run`."""
-    if 'pred_score' in sample:
-        scores = sample.pred_score.cpu().numpy()
-        labels = np.argsort(-scores, kind='stable')
-        return dict(labels=labels, scores=scores[labels])
-    if 'pred_sem_seg' in sample:
-        return dict(segmentation=sample.pred_sem_seg.data[0].cpu().numpy())
-    found = sample.pred_instances
-    names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
-    return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
-
-
-def annotated(sample: BaseDataElement) -> dict[str, np.ndarray]:
-    """Returns the annotations of a sample in the same form, each with the score 1; empty if there are none."""
+def annotated(sample: BaseDataElement) -> Arrays:
+    """Returns the annotations of a sample as :func:`arrays_of`, each with the score 1; empty if there are none."""
     if 'gt_label' in sample:
         labels = sample.gt_label.cpu().numpy()
         return dict(labels=labels, scores=np.ones(len(labels), np.float32))

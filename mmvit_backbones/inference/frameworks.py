@@ -18,19 +18,14 @@ _TTA_MODELS = {
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Enables the framework's visualization hook for every prediction, in a window or a folder."""
+    """Enables the framework's visualization hook for every prediction, in a window, or in a folder (mmpose)."""
     framework = cfg.default_scope
     cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[framework]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
     hook = cfg.default_hooks.visualization
     hook.update(show=show, interval=1, wait_time=wait_time)
     hook['enable' if framework in ('mmpretrain', 'mmpose') else 'draw'] = True
-    if show_dir and framework == 'mmdet':
-        # A relative folder would end up in the work dir.
-        hook.test_out_dir = osp.abspath(show_dir)
-    elif show_dir and framework == 'mmseg':
-        cfg.visualizer.update(save_dir=show_dir, vis_backends=[dict(type='LocalVisBackend')])
-    elif show_dir:
+    if framework == 'mmpose':
         hook.out_dir = show_dir
 
 

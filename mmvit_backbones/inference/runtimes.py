@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..errors import UsageError, first_line
@@ -72,12 +73,9 @@ class Checkpoint(Model):
         # The names of the classes; of the data set, no files are read.
         metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
         self.meta = {**metainfo, **state.get('meta', {}).get('dataset_meta', {})}
-        self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=self._palette(),
+        self.links = dict(links=np.array(self.meta.get('skeleton_links') or [], int)) if self.task == 'pose' else {}
+        self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
-
-    def _palette(self) -> list[tuple[int, ...]]:
-        palette = self.meta.get('palette')
-        return [] if palette is None or isinstance(palette, str) else [tuple(map(int, color)) for color in palette]
 
     @torch.no_grad()
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
@@ -87,7 +85,7 @@ class Checkpoint(Model):
         found = {}
         for numbers in groups.values():
             samples = self.module.test_step(self.collate([data[number] for number in numbers]))
-            found.update(zip(numbers, map(self._arrays, samples)))
+            found.update({number: {**arrays_of(sample), **self.links} for number, sample in zip(numbers, samples)})
         return [found[number] for number in range(len(images))]
 
     def _prepare(self, image: np.ndarray) -> dict:
@@ -103,17 +101,24 @@ class Checkpoint(Model):
             raise UsageError(f'the test pipeline fails: {first_line(error)}') from error
         return data
 
-    def _arrays(self, sample) -> Arrays:
-        if self.task == 'classification':
-            return dict(scores=sample.pred_score.cpu().numpy())
-        if self.task == 'segmentation':
-            return dict(segmentation=sample.pred_sem_seg.data[0].cpu().numpy())
-        found = sample.pred_instances
-        if self.task == 'pose':
-            return dict(points=np.asarray(found.keypoints[0]), scores=np.asarray(found.keypoint_scores[0]),
-                        links=np.array(self.meta.get('skeleton_links') or [], int))
-        names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
-        return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
+
+def arrays_of(sample: BaseDataElement) -> Arrays:
+    """Returns the predictions in a framework's sample."""
+    if 'pred_score' in sample:
+        return dict(scores=sample.pred_score.cpu().numpy())
+    if 'pred_sem_seg' in sample:
+        return dict(segmentation=sample.pred_sem_seg.data[0].cpu().numpy())
+    found = sample.pred_instances
+    if 'keypoints' in found:
+        return dict(points=np.asarray(found.keypoints[0]), scores=np.asarray(found.keypoint_scores[0]))
+    names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
+    return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
+
+
+def palette_of(metainfo: dict) -> list[tuple[int, ...]]:
+    """Returns the colors of a data set's classes as RGB; none for those with the name of a palette."""
+    palette = metainfo.get('palette')
+    return [] if palette is None or isinstance(palette, str) else [tuple(map(int, color)) for color in palette]
 
 
 def build_model(cfg: Config) -> nn.Module:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import UsageError
+from ..errors import TooLargeError, UsageError
 
 FORMATS = 'JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF'
 ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
@@ -45,15 +45,16 @@ def read_rgb(source: str | Path | bytes, max_pixels: float = float('inf'), max_r
         name (str | None): Name for error messages. Defaults to None: the file.
 
     Raises:
-        UsageError: If the file is no such image, damaged, or beyond a limit.
+        UsageError: If the file is no such image, or damaged.
+        TooLargeError: If it is beyond a limit.
     """
     name = name or f'image {source}'
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             short, long = sorted(image.size)
             if short * long > max_pixels or long > max_ratio * short:
-                raise UsageError(f'{name} has {image.width} x {image.height} pixels; allowed are {max_pixels:g} pixels '
-                                 f'and a ratio of {max_ratio:g} of its sides')
+                raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; allowed are {max_pixels:g} '
+                                    f'pixels and a ratio of {max_ratio:g} of its sides')
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith('I'):
                 image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

@@ -9,6 +9,10 @@ from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
 from mmvit_backbones.export import compare_onnx, export_onnx
+from mmvit_backbones.export.compare import difference
+from mmvit_backbones.export.graphs import save, to_onnx
+from mmvit_backbones.export.quantize import to_int8
+from mmvit_backbones.inference.runtimes import session_of
 
 # Of nothing, of some and of all that a network pads; sides that fit one window and none; portrait and landscape.
 SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
@@ -51,6 +55,31 @@ def test_differences_are_seen(change, tmp_path):
     assert compare_onnx(model, path, [(9, 7)])[9, 7] < 1e-4
     model.bias.data.add_(change)
     assert not compare_onnx(model, path, [(9, 7)])[9, 7] < 1e-4
+
+
+class OutlierThenLinear(nn.Module):
+    """A convolution with one large channel, whose rounding would lose the others, then a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 8, 3), nn.Linear(8, 8)
+        self.scale = torch.tensor([1000.] + [1.] * 7)
+        self.conv.weight.data[0] *= 1000
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.conv(images).permute(0, 2, 3, 1) / self.scale)
+
+
+def test_int8_keeps_in_float_what_costs_most(tmp_path):
+    model, path, images = OutlierThenLinear(), tmp_path / 'network.onnx', torch.rand(2, 3, 16, 16)
+    save(to_onnx(model, (images, ), (None, ), ['images'], ['maps']), path)
+    expected = model(images).detach()
+
+    def is_good(file):
+        return difference(torch.from_numpy(session_of(file).run(None, dict(images=images.numpy()))[0]), expected) < 0.02
+
+    text = to_int8(path, [images.numpy()], 'images', is_good)
+    assert text.startswith('1 of 2 layers in int8; in float: node_conv2d') and is_good(path)
 
 
 def test_models_in_half_precision_are_refused(tmp_path):

@@ -1,15 +1,12 @@
 """tools/serve.py: over HTTP, and in a browser where one and playwright are installed."""
-import asyncio
 import io
 import json
 import os
 import re
-import runpy
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -123,7 +120,7 @@ def test_answers(server, models):
     (png(1000, 10), '', 413, 'a ratio of 20'),
     (IMAGE.read_bytes(), 'model=2', 422, 'less than 2'),
     (IMAGE.read_bytes(), 'threshold=x', 422, 'threshold'),
-    (IMAGE.read_bytes(), 'format=gif', 422, "'json' or 'png'"),
+    (IMAGE.read_bytes(), 'format=gif', 422, "'json', 'png' or 'both'"),
     (IMAGE.read_bytes(), 'treshold=0.5', 422, 'treshold'),
 ], ids=['text', 'nothing', 'cut', 'bytes', 'pixels', 'ratio', 'model', 'threshold', 'format', 'mistyped'])
 def test_bad_requests_are_told(server, data, query, status, message):
@@ -174,10 +171,10 @@ def test_server_ends_with_what_runs(models, tmp_path):
 import runpy, sys, time
 sys.path.insert(0, {str(ROOT / 'tools')!r})
 tool = runpy.run_path({str(ROOT / 'tools/serve.py')!r})
-slow = tool['Served'].find
-tool['Served'].find = lambda *args: (time.sleep(3), slow(*args))[1]
+predict = tool['Predictor'].__call__
+tool['Predictor'].__call__ = lambda *args, **options: (time.sleep(3), predict(*args, **options))[1]
 tool['main'].__globals__['HEADER_SECONDS'] = 1
-tool['main'](tool['get_parser']().parse_args([{str(models[0])!r}, '--port', '0']))
+tool['main'](tool['get_parser']().parse_args([{str(models[0])!r}, '--port', '0', '--queue', '1']))
 """
     with log.open('w') as file:
         process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=file, stderr=file,
@@ -196,6 +193,9 @@ tool['main'](tool['get_parser']().parse_args([{str(models[0])!r}, '--port', '0']
         with socket.create_connection(place, timeout=TIMEOUT) as client:
             client.sendall(head + IMAGE.read_bytes())
             time.sleep(1)
+            with socket.create_connection(place, timeout=TIMEOUT) as second:
+                second.sendall(head + IMAGE.read_bytes())
+                assert second.recv(100).startswith(b'HTTP/1.1 503')
             process.terminate()
             assert client.recv(100).startswith(b'HTTP/1.1 200')
         assert process.wait(TIMEOUT) == 0
@@ -203,27 +203,6 @@ tool['main'](tool['get_parser']().parse_args([{str(models[0])!r}, '--port', '0']
         process.kill()
     assert 'Traceback' not in log.read_text()
     assert not [path for path in tmp_path.iterdir() if path != log and not path.name.startswith('torch')]
-
-
-def test_workers_refuse_what_they_cannot_do():
-    tool = runpy.run_path(str(ROOT / 'tools/serve.py'))
-    workers, go = tool['Workers'](number=1, queue=2, timeout=0.2), threading.Event()
-
-    async def calls():
-        late = [asyncio.create_task(workers.call(go.wait)) for _ in range(2)]
-        await asyncio.sleep(0)
-        with pytest.raises(tool['Refused'], match='2 requests are waiting') as refused:
-            await workers.call(int)
-        assert refused.value.status == 503
-        for reason in await asyncio.gather(*late, return_exceptions=True):
-            assert reason.status == 504 and 'within 0.2 seconds' in str(reason)
-        go.set()
-        workers.timeout = 30
-        workers.pool.submit(int).result()  # the one that could not be stopped is done
-        assert await workers.call(lambda: 7) == 7
-
-    asyncio.run(calls())
-    workers.pool.shutdown()
 
 
 @needs_server

@@ -89,7 +89,7 @@ async function predict() {
   say('Predicting …');
   try {
     for (const [number, model] of models.entries()) {
-      const answer = await post('page/predict', { model: number, threshold: find('#threshold').value });
+      const answer = await post('predict', { model: number, threshold: find('#threshold').value, format: 'both' });
       const found = await answer.json();
       if (mine !== request) return;
       model.show(found);

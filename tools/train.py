@@ -15,7 +15,6 @@ from command_line import (
 )
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import FlexibleRunner, Runner
 
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
@@ -23,7 +22,7 @@ from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, Progre
 from mmvit_backbones.training.memory import explained_shortage
 from mmvit_backbones.training.resume import set_resume
 from mmvit_backbones.training.schedule import check_length, scale_length, scale_lr, stop_early
-from mmvit_backbones.training.summary import QuietRunner, SummaryHook
+from mmvit_backbones.training.summary import QuietFlexibleRunner, QuietRunner, SummaryHook
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.zoo import checks
@@ -117,11 +116,11 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def get_runner(cfg: Config) -> Runner | FlexibleRunner:
+def get_runner(cfg: Config) -> QuietRunner | QuietFlexibleRunner:
     if not cfg.get('strategy'):
         return QuietRunner.from_cfg(cfg)
     import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7
-    return FlexibleRunner.from_cfg(cfg)
+    return QuietFlexibleRunner.from_cfg(cfg)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,8 +1,10 @@
 """Changes a config to custom data, or to another folder of its data set."""
+import atexit
 import json
 import os
 import os.path as osp
 import random
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +68,7 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
         class_folder, coco_folder, seg_folder, data_root (str | None): At most one; ``docs/tools.md`` describes them.
         val_fraction (float | None): Share of the images for validation, if the folder does not divide them.
         seed (int | None): Of this division. Defaults to 0.
-        list_folder (str | None): Folder for lists of images. Defaults to a temporary one.
+        list_folder (str | None): Folder for lists of images. Defaults to a temporary one, removed when Python ends.
 
     Raises:
         UsageError: If the folder is not for this config, or its content cannot be used.
@@ -74,7 +76,10 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
     if val_fraction is not None and not (class_folder or coco_folder or seg_folder):
         raise UsageError('val_fraction is for class_folder, coco_folder or seg_folder, and none is given')
     if class_folder or coco_folder or seg_folder:
-        split = Split(list_folder or tempfile.mkdtemp(prefix='mmvit_'), val_fraction, seed or 0)
+        if list_folder is None:
+            list_folder = tempfile.mkdtemp(prefix='mmvit_')
+            atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
+        split = Split(list_folder, val_fraction, seed or 0)
         for use, folder in {use_class_folder: class_folder, use_coco_folder: coco_folder,
                             use_seg_folder: seg_folder}.items():
             if folder:
@@ -124,9 +129,11 @@ def use_coco_folder(cfg: Config, folder: str, split: Split) -> None:
     _check_scope(cfg, 'mmdet', 'coco_folder is for detectors')
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in ('train', 'val')}
     prefixes = dict(zip(files, split.find_parts(folder)))
-    if split.fraction is not None and not osp.isfile(osp.join(folder, files['train'])):
-        files = dict.fromkeys(files, osp.join('annotations', 'instances.json'))
-        prefixes = dict.fromkeys(files, 'images')
+    if split.fraction is not None:
+        files['val'] = files['train']
+        if not osp.isfile(osp.join(folder, files['train'])):
+            files = dict.fromkeys(files, osp.join('annotations', 'instances.json'))
+            prefixes = dict.fromkeys(files, 'images')
     _set_coco(cfg, folder, prefixes, files)
     check_data(cfg, ['train', 'val'] if split.fraction is None else ['train'], content=False)
     content = {part: read_coco(osp.join(folder, file)) for part, file in files.items()}

@@ -61,7 +61,7 @@ class VariedSizeWindowAttention(nn.Module):
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Where the windows of a normalized map ``(B, H, W, in_channels)`` look.
+        """Predicts scale and offset of the windows of a normalized map ``(B, H, W, in_channels)``.
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
 

@@ -1,12 +1,13 @@
-"""What a training will do, in about ten lines; the config and the environment go into the log file alone."""
+"""Prints the plan of a training in about ten lines; the config and the environment go into the log file alone."""
 import logging
 import re
 from collections import Counter
 
+from mmengine._strategy import BaseStrategy
 from mmengine.dist import get_world_size
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
 from ..zoo.loading import unwrap_model
@@ -20,10 +21,23 @@ class QuietRunner(Runner):
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(is_for_console)
+        quieten(logger)
         return logger
+
+
+class QuietFlexibleRunner(FlexibleRunner):
+    """The same for MMEngine's runner of strategies."""
+
+    def build_strategy(self, *args, **kwargs) -> BaseStrategy:
+        strategy = super().build_strategy(*args, **kwargs)
+        quieten(strategy.logger)
+        return strategy
+
+
+def quieten(logger: MMLogger) -> None:
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(is_for_console)
 
 
 def is_for_console(record: logging.LogRecord) -> bool:
@@ -32,7 +46,7 @@ def is_for_console(record: logging.LogRecord) -> bool:
 
 
 class SummaryHook(Hook):
-    """Prints what the training will do, and lets the console show the log."""
+    """Prints the plan of a training, and lets the console show the log."""
 
     priority = 'LOWEST'
 

@@ -99,13 +99,15 @@ def test_categories_are_matched_by_name(folder, tmp_path, categories, used):
     assert metric.evaluate(1)['coco/bbox_mAP'] > 0.5
 
 
+@pytest.mark.parametrize('part', ['', '/train'])
 @pytest.mark.parametrize('option, name', [('coco', 'retinanet_rest_s'), ('class', 'imagenet_reswin_t'),
                                           ('seg', 'upernet_reswin_t')])
-def test_images_without_a_split_are_divided_by_the_seed(option, name, tmp_path):
-    sources = dict(coco={'images': 'coco_mini/train', 'annotations/instances.json':
+def test_images_without_a_split_are_divided_by_the_seed(option, name, part, tmp_path):
+    sources = dict(coco={part[1:] or 'images': 'coco_mini/train',
+                         f'annotations/instances{part.replace("/", "_")}.json':
                          'coco_mini/annotations/instances_train.json'},
-                   **{'class': {'daisy': 'flowers_mini/train/daisy', 'roses': 'flowers_mini/val/roses'}},
-                   seg=dict(images='coco_mini/train', masks='coco_mini/semantic/train'))
+                   seg={f'images{part}': 'coco_mini/train', f'masks{part}': 'coco_mini/semantic/train'})
+    sources['class'] = {f'.{part}/daisy': 'flowers_mini/train/daisy', f'.{part}/roses': 'flowers_mini/val/roses'}
     for path, source in sources[option].items():
         (tmp_path / 'in' / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / 'in' / path).symlink_to(ROOT / 'data' / source)

@@ -167,6 +167,13 @@ def test_what_transformers_cannot_have_is_told(huggingface):
         model(torch.randn(1, 3, 32, 32), output_hidden_states=True)
 
 
+def test_no_path_is_dropped_unless_asked_for(timm, huggingface):
+    from mmvit_backbones.layers.drop_path import DropPath
+    models = [timm.create_model('mmvit_reswin_tiny', arch=ARCH), huggingface.MMViTForImageClassification(
+        huggingface.MMViTConfig(dict(type='ReSwin', arch=ARCH), network='reswin_tiny'))]
+    assert not any(module.drop_prob for model in models for module in model.modules() if isinstance(module, DropPath))
+
+
 # ---- detectron2
 
 

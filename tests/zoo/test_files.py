@@ -19,9 +19,16 @@ def load_for_mmengine(path: str) -> dict:
     return CheckpointLoader.load_checkpoint(path)
 
 
+def load_for_timm(path: str) -> torch.nn.Module:
+    timm = pytest.importorskip('timm')
+    import mmvit_backbones.integrations.timm  # noqa: F401
+    return timm.create_model('mmvit_rest_lite', checkpoint=path)
+
+
 each_way = pytest.mark.parametrize('load', [
-    load_checkpoint_file, load_for_mmengine, lambda path: get_model('rest_lite', 'backbone', checkpoint=path)
-], ids=['file', 'mmengine', 'get_model'])
+    load_checkpoint_file, load_for_mmengine, load_for_timm,
+    lambda path: get_model('rest_lite', 'backbone', checkpoint=path)
+], ids=['file', 'mmengine', 'timm', 'get_model'])
 
 
 class Reduced:

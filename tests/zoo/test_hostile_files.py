@@ -200,6 +200,63 @@ def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, ow
         assert not list(folder.glob(f'{CANARY}*')), path
 
 
+# Run by MMEngine as it is, each creates a canary.
+TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
+    'import os\nos.mkdir("canary")', 'model = dict(type="os.mkdir", path="canary")',
+    """model = dict(test_cfg={"a': __import__('os').mkdir('canary'), 'b": 1})""",
+    'model = dict(type="mmengine.fileio.load", file="evil.pkl")',
+    'test_dataloader = dict(dataset=dict(type="RepeatDataset", times=1, dataset=dict('
+    'type="{dataset}", ann_file="evil.pkl")))')]
+SAMPLE = ('write_pickle0', 'save0', 'write_former0', 'write_tar0', 'nested', 'cyclic', 'lists', 'meta', 'bomb',
+          'overlapping', 'a', 'page')
+
+
+def detectors(config: Config) -> list:
+    from mmdet.apis import DetInferencer, init_detector
+    return [lambda path: DetInferencer(weights=path, device='cpu'),
+            lambda path: DetInferencer(config, path, device='cpu'),
+            lambda path: init_detector(config, path, device='cpu')]
+
+
+def segmenters(config: Config) -> list:
+    from mmseg.apis import MMSegInferencer, init_model
+    return [lambda path: MMSegInferencer(config, path, device='cpu'),
+            lambda path: init_model(config, path, device='cpu')]
+
+
+def classifiers(config: Config) -> list:
+    from mmpretrain import ImageClassificationInferencer, get_model
+    return [lambda path: get_model(config, pretrained=path),
+            lambda path: ImageClassificationInferencer(config, pretrained=path, device='cpu')]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('demo, entries, dataset', [
+    ('mask_rcnn', detectors, 'CocoDataset'), ('upernet', segmenters, 'ADE20KDataset'),
+    ('imagenet', classifiers, 'CustomDataset')])
+@pytest.mark.filterwarnings('ignore')
+def test_frameworks_own_entries(demo, entries, dataset, hostile, folder, own_loaders):
+    """After ``use_safe_loading()``, with a config of one's own or that in the file."""
+    use_safe_loading()
+    config = Config.fromfile(ROOT / f'configs/demo/{demo}_reswin_t.py')
+    arch = dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=1)
+    config.model.backbone.arch = arch
+    text = config.pretty_text
+    paths = [path for path in hostile if path.stem in SAMPLE]
+    for number, hidden in enumerate(TEXTS):
+        hidden = hidden.replace('{scope}', config.default_scope).replace('{dataset}', dataset)
+        paths.append(folder / f'text{number}.pth')
+        whole = f'{text}\n{hidden}'
+        torch.save(dict(state_dict={}, meta=dict(cfg=whole), message_hub=dict(runtime_info=dict(cfg=whole))), paths[-1])
+    for entry in entries(config):
+        for path in paths:
+            try:
+                entry(str(path))
+            except Exception as error:  # whatever the framework makes of it
+                assert not isinstance(error, MemoryError), path
+            assert not list(folder.glob(f'{CANARY}*')), path
+
+
 SCRIPTS = dict(
     predict=['predict.py', IMAGE, '--checkpoint', 'FILE'], serve=['serve.py', 'FILE', '--port', '0'],
     export=['export.py', TINY, 'FILE', 'out.onnx', '--images', IMAGE],

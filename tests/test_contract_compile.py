@@ -61,11 +61,6 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
     return counter.frame_count
 
 
-def test_small_and_square_sizes():
-    """To torch, a size of 1 and equal sizes are constants, so a map of one window has a graph of its own."""
-    compilations(shared_model('ViTAEv2VSA'), [(224, 224), (256, 320), (192, 288)])
-
-
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
     """Of two stages, the second has a single window along an axis of up to 56 pixels."""

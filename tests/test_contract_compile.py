@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+import torch.fx.experimental._config as symbolic_shapes_config
 from helpers import each_network, fresh_model, gradients, images, largest_error, shared_model, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import nn
@@ -47,6 +48,26 @@ def test_two_compilations_serve_all_sizes(network):
         maps = compiled(x)
         assert counter.frame_count <= 2, f'compiled again for a batch of {len(x)} images of {size}'
     assert [x.shape for x in maps] == [x.shape for x in model(x)]
+
+
+@torch.no_grad()
+def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
+    """Returns how many graphs serve these sizes, with the results of eager mode."""
+    counter = CompileCounter()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
+    for size in sizes:
+        x = images(*size)
+        assert largest_error(compiled(x), model(x)) < 1e-5, size
+    return counter.frame_count
+
+
+@pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
+def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
+    """Of two stages, the second has a single window along an axis of up to 56 pixels."""
+    arch = {**TINY_CONFIGS['ReSwin']['arch'], 'depths': [1, 2], 'num_heads': [1, 2]}
+    model = fresh_model('ReSwin', arch=arch, out_indices=(0, 1)).eval()
+    with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
+        assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
 
 
 @each_network

@@ -63,7 +63,7 @@ class WindowAttention(nn.Module):
 
 def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     """Nearest selection along the flat axis (window, head); of integers, as rounding of floats differs by device."""
-    if logits.shape[1:3] == (num_windows, num_heads):
+    if logits.shape[2] == num_heads and logits.shape[1] == num_windows:  # in this order: no guard between stages
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
     if not needs_padding(logits.shape[1] % count):

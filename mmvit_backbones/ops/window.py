@@ -56,7 +56,7 @@ def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tens
     b, _, num_heads, _, d = x.shape
     s = window_size
     x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
-    return x.reshape(b, height, width, num_heads * d)
+    return x.contiguous().view(b, height, width, num_heads * d)
 
 
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
@@ -81,7 +81,7 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     s = window_size
     # Only windows of the last row and column hold tokens of two regions.
     rows, columns = (torch.arange(length, device=like.device) >= length - shift for length in (height, width))
-    region = (2 * rows[:, None] + columns).view(height // s, s, width // s, s).transpose(1, 2).reshape(-1, s * s)
+    region = (2 * rows.view(-1, 1, s, 1) + columns.view(-1, 1, s)).flatten(2).flatten(0, 1)  # (windows, N)
     differs = region[:, :, None] != region[:, None, :]
     return differs[:, None] * torch.full((), -100, dtype=like.dtype, device=like.device)
 

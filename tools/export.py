@@ -24,7 +24,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import compare_onnx, export_model, export_onnx
-from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
+from mmvit_backbones.export.compare import CALIBRATED, EXACT, LOSSY, below_limits, compare, worst
 from mmvit_backbones.export.graphs import OPSET
 from mmvit_backbones.export.models import FORMATS, check_path
 from mmvit_backbones.export.parts import Half, check_exportable, split
@@ -123,7 +123,7 @@ def export_config(args: argparse.Namespace) -> None:
         floats = open_model(args.out).run(calibration[:CHECKED_IMAGES])
         samples = [image if parts.takes == 'image' else image[None] for image in calibration]
         print(to_int8(args.out, samples, parts.takes,
-                      lambda path: not below_limits(compared(path, floats, calibration, LOSSY), LOSSY)))
+                      lambda path: not below_limits(compared(path, floats, calibration, LOSSY), CALIBRATED)))
     if args.fp16 or args.int8:
         check(args, expected, images, LOSSY)
 

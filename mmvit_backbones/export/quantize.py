@@ -10,18 +10,16 @@ import numpy as np
 
 WEIGHTED = 'Conv', 'MatMul', 'Gemm'
 GROUPS = 12  # of layers, at least; each has its cost measured
-# ONNX Runtime multiplies int8 matrices with results in float: their outputs need no rounding, those of Conv do.
-OPTIONS = dict(OpTypesToExcludeOutputQuantization=['MatMul', 'Gemm'])
 
 
 def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'image',
             is_good: Callable[[str], bool] = lambda path: True) -> str:
     """Quantizes convolutions and matrix products of a file of :func:`export_model` to int8, in place.
 
-    Weights are quantized symmetrically per channel, the inputs of layers, and the outputs of convolutions, by their
-    range on the images. If the file is not good, the cost of each group of consecutive layers of one kind is measured:
-    what quantizing it alone changes in the network's outputs for the first image. The most expensive groups stay in
-    float, as few as ``is_good`` allows.
+    Weights are quantized symmetrically per channel, inputs and outputs of layers by their range on the images: with
+    outputs in float, ONNX Runtime would join products and biases to a Gemm in float, which is slower. If the file is
+    not good, the cost of each group of consecutive layers of one kind is measured: what quantizing it alone changes in
+    the network's outputs for the first image. The most expensive groups stay in float, as few as ``is_good`` allows.
 
     Args:
         images (Sequence[np.ndarray]): Representative values of the input ``source``, for calibration.
@@ -49,7 +47,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
         def quantize(groups: Sequence[Sequence[str]]) -> str:
             names = [name for group in groups for name in group]
             quantizer = QDQQuantizer(onnx.load(prepared), True, False, QuantType.QInt8, QuantType.QUInt8, ranges,
-                                     names, [], WEIGHTED, OPTIONS)
+                                     names, [], WEIGHTED, {})
             quantizer.quantize_model()
             quantizer.model.save_model_to_file(str(quantized))
             return str(quantized)

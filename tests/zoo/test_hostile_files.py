@@ -23,6 +23,7 @@ import torch
 from helpers import ROOT, fresh_model
 from mmengine.config import Config
 from mmengine.fileio import put_text
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from runs import TINY, Run
 
@@ -236,12 +237,17 @@ def classifiers(config: Config) -> list:
     ('imagenet', classifiers, 'CustomDataset')])
 @pytest.mark.filterwarnings('ignore')
 def test_frameworks_own_entries(demo, entries, dataset, hostile, folder, own_loaders):
-    """After ``use_safe_loading()``, with a config of one's own or that in the file."""
+    """After ``use_safe_loading()``, with a config of one's own or that in the file; an honest file is read."""
     use_safe_loading()
     config = Config.fromfile(ROOT / f'configs/demo/{demo}_reswin_t.py')
+    init_default_scope(config.default_scope)
     arch = dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=1)
     config.model.backbone.arch = arch
     text = config.pretty_text
+    honest = str(folder / 'honest.pth')
+    classes = dict(classes=('first', 'second', 'third', 'fourth'))
+    weights = MODELS.build(config.model).state_dict()
+    torch.save(dict(state_dict=weights, meta=dict(cfg=text, dataset_meta=classes)), honest)
     paths = [path for path in hostile if path.stem in SAMPLE]
     for number, hidden in enumerate(TEXTS):
         hidden = hidden.replace('{scope}', config.default_scope).replace('{dataset}', dataset)
@@ -249,6 +255,7 @@ def test_frameworks_own_entries(demo, entries, dataset, hostile, folder, own_loa
         whole = f'{text}\n{hidden}'
         torch.save(dict(state_dict={}, meta=dict(cfg=whole), message_hub=dict(runtime_info=dict(cfg=whole))), paths[-1])
     for entry in entries(config):
+        entry(honest)
         for path in paths:
             try:
                 entry(str(path))

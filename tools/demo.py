@@ -35,7 +35,8 @@ class Task:
     name: str
     config: str
     figures: dict[str, tuple[float, float, str]]
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()  # of the config
+    arguments: tuple[str, ...] = ()  # of train.py
 
 
 TASKS = [
@@ -50,7 +51,7 @@ TASKS = [
          {'aAcc': (55, 29, '% of the pixels are right, other images'),
           'mIoU': (18, 3, '% mean IoU, other images')}),
     Task('classification', 'configs/demo/imagenet_reswin_t.py',
-         {'accuracy/top1': (33, 20, '% are right, other images')}),
+         {'accuracy/top1': (33, 20, '% are right, other images')}, arguments=('--epochs', '8')),
 ]
 
 
@@ -89,7 +90,7 @@ def train(work_dir):
     try:
         for task in TASKS:
             command = [sys.executable, ROOT / 'tools/train.py', task.config, '--work-dir', work_dir / task.name,
-                       *(('--cfg-options', *task.options) if task.options else ())]
+                       *task.arguments, *(('--cfg-options', *task.options) if task.options else ())]
             with log_file(work_dir, task).open('w') as log:
                 processes[task] = subprocess.Popen(
                     command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import testing
 import torch
 from command_line import output_file
 from helpers import ROOT
@@ -20,7 +21,6 @@ from runs import end, train_together
 
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import check_image, image_size
@@ -150,7 +150,7 @@ def test_truncated_checkpoint_stops_before_the_work(tiny_checkpoint, tmp_path):
 def test_tta_of_masks_is_refused():
     cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
     with pytest.raises(UsageError, match='boxes only'):
-        frameworks.use_tta(cfg)
+        testing.use_tta(cfg)
 
 
 @pytest.mark.slow

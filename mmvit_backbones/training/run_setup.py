@@ -115,7 +115,7 @@ def use_reliable_data(cfg: Config, max_skipped: int | None = None) -> None:
 
 
 def log_to(cfg: Config, package: str) -> None:
-    """Also logs losses and metrics for TensorBoard or Weights & Biases."""
+    """Logs losses and metrics for TensorBoard or Weights & Biases."""
     if find_spec(package) is None:
         raise UsageError(f'logging to {package} needs the package {package}: pip install {package}')
     visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))

@@ -22,8 +22,9 @@ from mmvit_backbones.zoo.files import load_checkpoint_file
 TINY = ROOT / 'tests/training/tiny_classifier.py'
 # The server is started with the first process.
 CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine',
-                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.training.memory'])
+CONTEXT.set_forkserver_preload([
+    'mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine', 'mmpretrain.evaluation',
+    'mmpretrain.visualization', 'mmvit_backbones.training.explain'])
 
 
 class Run:

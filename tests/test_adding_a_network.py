@@ -72,11 +72,8 @@ def add_network(tree: Path) -> None:
         shutil.copy(ROOT / name, tree)
     for name, text in FILES.items():
         path = tree / name
-        if path.name == '__init__.py':
+        if path.exists():  # a line of the package, rows of the zoo
             text = path.read_text() + text
-        elif path.exists():  # the zoo, to which a family and its rows are added
-            zoo = path.read_text().replace('from .converters import ', 'from .converters import patch_mixer, ')
-            text = zoo.replace('\nVARIANTS = {', f'\n{text}VARIANTS = {{')
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     (tree / 'tests/goldens/patch_mixer/golden_patch_mixer_t.json').write_text(json.dumps(golden()))

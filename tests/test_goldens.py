@@ -23,13 +23,15 @@ RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS
 
 
 def cases() -> list:
-    """Returns every input of every golden in float64, and the first in float32, ordered by golden to reuse weights."""
+    """Returns every input of every golden in float64, and the first of a family's smallest network in float32, ordered
+    by golden to reuse weights.
+    """
     found = []
     for name, golden in RUN_HERE.items():
         for i, case in enumerate(golden['inputs']):
             shape = 'x'.join(map(str, case.get('shape', [i])))
-            for dtype in (torch.float64, torch.float32)[:1 if i else 2]:
-                is_slow = name in NETWORKS if dtype == torch.float64 else is_large(name)
+            for dtype in (torch.float64, torch.float32)[:1 if i or is_large(name) else 2]:
+                is_slow = name in NETWORKS and dtype == torch.float64
                 found.append(pytest.param(golden, case, dtype, id=f'{name}-{case["call"]}-{shape}-{dtype}',
                                           marks=[pytest.mark.slow] if is_slow else []))
     return found

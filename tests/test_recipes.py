@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import testing
 import torch
 from helpers import ROOT
 from mmengine.config import Config
@@ -15,7 +16,6 @@ from torch import nn
 
 import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
-from mmvit_backbones.inference import frameworks
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.training import run_setup
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -196,7 +196,7 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
     from mmseg.registry import TRANSFORMS
     config = read(name)
     init_default_scope(config.default_scope)
-    frameworks.use_tta(config)
+    testing.use_tta(config)
     pipeline = config.test_dataloader.dataset.pipeline
     views = TRANSFORMS.build(pipeline[1])
     image = np.zeros((32, 64, 3), np.uint8)
@@ -229,5 +229,5 @@ def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
     config.model.decode_head.in_channels, config.model.auxiliary_head.in_channels = channels, channels[2]
     config.test_dataloader.dataset.indices, config.work_dir = 2, str(tmp_path)
     config.default_hooks.pop('visualization')  # it warns that it has nothing to draw
-    frameworks.use_tta(config)
+    testing.use_tta(config)
     assert 0 <= Runner.from_cfg(config).test()['mIoU'] <= 100

@@ -2,6 +2,7 @@
 import argparse
 import os.path as osp
 
+import testing
 from command_line import (
     DATA_FLAGS,
     add_data_arguments,
@@ -15,9 +16,6 @@ from mmengine.runner import Runner
 
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
-from mmvit_backbones.inference import frameworks
-from mmvit_backbones.inference.drawing_hook import DrawingHook
-from mmvit_backbones.inference.exported import is_exported, use_exported
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
@@ -57,27 +55,27 @@ def prepare(args: argparse.Namespace) -> Config:
     launch.check_launcher(args.launcher)
     use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     if args.real:
-        frameworks.use_real(cfg, args.real)
+        testing.use_real(cfg, args.real)
     if args.imagenet_variant:
-        frameworks.use_imagenet_variant(cfg, args.imagenet_variant)
+        testing.use_imagenet_variant(cfg, args.imagenet_variant)
     if cfg.default_scope == 'mmpretrain':
-        frameworks.add_metric(cfg, type='MeanCrossEntropy')
+        testing.add_metric(cfg, type='MeanCrossEntropy')
     check_data(cfg, ['test'])
     checks.check_backbone(cfg)
-    if is_exported(args.checkpoint):
-        use_exported(cfg, args.checkpoint)
+    if testing.is_exported(args.checkpoint):
+        testing.use_exported(cfg, args.checkpoint)
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
         checks.check_checkpoint(cfg.load_from)
-        checks.check_classes(cfg, cfg.load_from)
+        testing.check_classes(cfg, cfg.load_from)
     cfg.resume = False
-    frameworks.add_class_figures(cfg)
+    testing.add_class_figures(cfg)
     if args.show or args.show_dir and cfg.default_scope == 'mmpose':
-        frameworks.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+        testing.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
     if args.out:
-        frameworks.save_predictions(cfg, args.out)
+        testing.save_predictions(cfg, args.out)
     if args.tta:
-        frameworks.use_tta(cfg)
+        testing.use_tta(cfg)
     return cfg
 
 
@@ -89,13 +87,13 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     import_quietly(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
-    if not is_exported(args.checkpoint):
+    if not testing.is_exported(args.checkpoint):
         runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
         if not args.no_accelerate:
             runner.register_hook(AccelerateHook())
     if args.show_dir and cfg.default_scope != 'mmpose':
         threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', 0.3)
-        runner.register_hook(DrawingHook(args.show_dir, threshold))
+        runner.register_hook(testing.DrawingHook(args.show_dir, threshold))
     runner.test()
 
 

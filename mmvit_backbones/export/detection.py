@@ -50,6 +50,12 @@ class Dense(nn.Module):
             found.append((boxes, value, index % classes, torch.full_like(index, level)))
         return [torch.cat(values) for values in zip(*found)]
 
+    def select(self, boxes: Tensor, scores: Tensor, groups: Tensor) -> Tensor:
+        """Returns the indices of the boxes that are large enough and kept by non-maximum suppression, best first."""
+        extent = boxes[:, 2:] - boxes[:, :2]
+        valid = (extent > self.cfg.get('min_bbox_size', -1)).all(1).nonzero()[:, 0]
+        return valid[suppress(boxes[valid], scores[valid], groups[valid], self.cfg)]
+
 
 class RetinaNetBoxes(Dense):
     """Converts the maps of RetinaNet's head to labels, scores and boxes."""
@@ -63,7 +69,7 @@ class RetinaNetBoxes(Dense):
         boxes, scores, labels, _ = self.candidates(maps[:half], maps[half:], size)
         chosen = (scores > self.cfg.get('score_thr', 0)).nonzero()[:, 0]
         boxes, scores, labels = boxes[chosen] / scale_of(image, size), scores[chosen], labels[chosen]
-        keep = suppress(boxes, scores, labels, self.cfg)
+        keep = self.select(boxes, scores, labels)
         return labels[keep], scores[keep], boxes[keep]
 
 
@@ -116,10 +122,7 @@ class TwoStageInstances(Dense):
 
     def propose(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> Tensor:
         boxes, scores, _, levels = self.candidates(scores, deltas, size)
-        extent = boxes[:, 2:] - boxes[:, :2]
-        valid = (extent > self.cfg.get('min_bbox_size', -1)).all(1).nonzero()[:, 0]
-        boxes, scores, levels = boxes[valid], scores[valid], levels[valid]
-        return boxes[suppress(boxes, scores, levels, self.cfg)]
+        return boxes[self.select(boxes, scores, levels)]
 
     @staticmethod
     def pool(extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:

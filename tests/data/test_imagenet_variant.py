@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+import testing
 import torch
 from helpers import ROOT
 from mmengine.config import Config
@@ -12,7 +13,6 @@ from mmengine.registry import DATASETS, METRICS
 import mmvit_backbones
 from mmvit_backbones.data.metrics.imagenet_variant import ALEXNET_ERRORS
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import frameworks
 
 
 def make(folder, *names):
@@ -69,11 +69,11 @@ def test_other_folders_are_refused(tmp_path):
 def test_every_classifier_of_imagenet_can_be_tested_so(tmp_path):
     config = Config.fromfile(ROOT / 'configs/imagenet_vitae_t.py')
     pipeline = config.test_dataloader.dataset.pipeline
-    frameworks.use_imagenet_variant(config, make(tmp_path, '7/a.jpeg'))
+    testing.use_imagenet_variant(config, make(tmp_path, '7/a.jpeg'))
     dataset = config.test_dataloader.dataset
     assert (dataset.type, dataset.pipeline) == ('ImageNetVariant', pipeline)
     with pytest.raises(UsageError, match='ImageNetVariant needs a classifier of ImageNet'):
-        frameworks.use_imagenet_variant(config, 'elsewhere')
+        testing.use_imagenet_variant(config, 'elsewhere')
 
 
 @pytest.mark.parametrize('folder', ['data/flowers_mini/val', 'elsewhere'])

@@ -153,11 +153,42 @@ def cascade() -> Config:
 
 
 def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
+    """Returns the threshold farthest from all scores at which images have no instance, one and more."""
     ordered = np.sort(np.concatenate(scores))
-    for threshold in (ordered[1:] + ordered[:-1]) / 2:
+    gaps = np.diff(ordered)
+    for threshold in ((ordered[1:] + ordered[:-1]) / 2)[np.argsort(-gaps)]:
         if {0, 1} < {int((found > threshold).sum()) for found in scores}:
             return float(threshold)
     pytest.fail('no threshold')
+
+
+def retinanet() -> Config:
+    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_swin_vsa_t.py')
+    base = Config.fromfile(ROOT / 'configs/_base_/models/retinanet.py')
+    cfg.model = dict(base.model, backbone=dict(cfg.model.backbone, **TWO_STAGES['backbone']))
+    cfg.merge_from_dict({**ONE_SIZE, 'model': dict(
+        neck=dict(in_channels=[16, 32], out_channels=16, start_level=0, num_outs=3),
+        bbox_head=dict(num_classes=4, in_channels=16, feat_channels=16, stacked_convs=1,
+                       anchor_generator=dict(strides=[4, 8, 16])))})
+    return cfg
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
+def test_retinanet_without_instance_with_one_and_with_many(tmp_path):
+    """Many of the boxes that random weights predict are outside of the image, and dropped."""
+    cfg = retinanet()
+    images = [np.array(Image.open(path).convert('RGB')) for path in sorted(ROOT.glob('data/coco_mini/val/*.jpg'))[:6]]
+    cfg.model.test_cfg.score_thr = 0.
+    scores = [found['scores'] for found in reference_of(cfg, tmp_path).run(images)]
+    cfg.model.test_cfg.score_thr = threshold_for_none_one_and_many(scores)
+    reference = Checkpoint(cfg, str(tmp_path / 'model.pth'))
+    expected = reference.run(images)
+    for file_format in ('onnx', 'pt2'):
+        path = tmp_path / f'model.{file_format}'
+        export_model(split(reference.module, cfg), path, file_format, reference.details, images[0])
+        figures = [compare(*pair) for pair in zip(expected, Predictor(path).model.run(images), strict=True)]
+        assert not below_limits(worst(figures), EXACT), file_format
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import testing
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -10,8 +11,6 @@ from mmengine.structures import InstanceData, PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from PIL import Image
-
-from mmvit_backbones.inference.drawing_hook import DrawingHook
 
 MASK = np.zeros((1, 60, 80), np.uint8)
 MASK[:, 10:30, 10:40] = 1
@@ -45,7 +44,7 @@ def test_annotations_and_predictions_are_drawn(make, size, tmp_path):
     sample.set_metainfo(dict(img_path=str(tmp_path / 'data/val/a.jpg')))
     dataset = SimpleNamespace(metainfo=dict(classes=('cat', 'dog')), data_root=str(tmp_path / 'data'))
     runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
-    DrawingHook(str(tmp_path / 'out'), 0.3).after_test_iter(runner, 0, {}, [sample])
+    testing.DrawingHook(str(tmp_path / 'out'), 0.3).after_test_iter(runner, 0, {}, [sample])
     drawing = Image.open(tmp_path / 'out/val/a.png')
     assert drawing.size == size
     left, right = np.split(np.asarray(drawing), 2, axis=1)

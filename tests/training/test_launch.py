@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import testing
 import torch
 from command_line import output_file
 from helpers import ROOT
@@ -20,7 +21,6 @@ from runs import end, train_together
 
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.inference import frameworks
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import check_image, image_size
@@ -93,7 +93,7 @@ def test_number_of_processes(processes):
                    data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),
     ('mmseg', dict(type='ADE20KDataset', data_root='ade', data_prefix=dict(
         img_path='images/training', seg_map_path='annotations/training')), 'images/training/, annotations/training/'),
-    ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<wnid>/*.JPEG'),
+    ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<class>/<image>'),
 ])
 def test_layout_in_message(framework, dataset, layout):
     wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset]))
@@ -150,7 +150,7 @@ def test_truncated_checkpoint_stops_before_the_work(tiny_checkpoint, tmp_path):
 def test_tta_of_masks_is_refused():
     cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
     with pytest.raises(UsageError, match='boxes only'):
-        frameworks.use_tta(cfg)
+        testing.use_tta(cfg)
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from mmengine.runner import Runner
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_data_root
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.inference import frameworks
 from mmvit_backbones.training import CheckpointMatchHook
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
@@ -28,6 +27,7 @@ from mmvit_backbones.zoo.published import FIGURES
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+import testing  # noqa: E402
 from command_line import add_config_options, run_script  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -90,9 +90,9 @@ def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]
     set_work_dir(cfg, args.work_dir)
     keys = {plain(line['key']) for line in lines}
     if 'real' in keys:
-        frameworks.use_real(cfg, args.real)
+        testing.use_real(cfg, args.real)
     if 'val_loss' in keys:
-        frameworks.add_metric(cfg, type='MeanCrossEntropy')
+        testing.add_metric(cfg, type='MeanCrossEntropy')
     if args.data_root:
         use_data_root(cfg, args.data_root)
     return cfg
@@ -140,7 +140,7 @@ def published_checkpoint(config: str) -> str:
 def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
     cfg.load_from = checkpoint
     if tta:
-        frameworks.use_tta(cfg)
+        testing.use_tta(cfg)
     use_safe_loading()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(CheckpointMatchHook(checkpoint, strict=True))

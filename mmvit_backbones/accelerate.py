@@ -67,7 +67,7 @@ def with_class(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 
 def is_fast_in_onednn(x: Tensor) -> bool:
-    """Not in a graph, which is to hold the formula, nor under autocast, where oneDNN serves anyway."""
+    """Returns False in graphs, which hold the formula, and under autocast, where PyTorch itself uses oneDNN."""
     return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0 and x.ndim > 1
             and not versions.is_compiling() and not versions.is_autocast_enabled('cpu'))
 
@@ -96,7 +96,7 @@ class PackedLinear(OneDNNLinear):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed_weight, self.bias, 'none', [], '')
 
     def __getstate__(self) -> dict:
-        """For copies: tensors in that layout can't be copied."""
+        """Returns the state for copies: tensors in that layout can't be copied."""
         return {**self.__dict__, 'packed_weight': None, 'packed_from': None}
 
 

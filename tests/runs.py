@@ -20,10 +20,10 @@ from mmvit_backbones.training import InterruptHook
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 TINY = ROOT / 'tests/training/tiny_classifier.py'
-# The server is started with the first process.
+# The server is started with the first process, and finds `preload.py` by the path.
 CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload(['mmdet.models', 'mmpretrain.models', 'mmpretrain.datasets', 'mmpretrain.engine',
-                                'mmpretrain.evaluation', 'mmpretrain.visualization', 'mmvit_backbones.training.memory'])
+CONTEXT.set_forkserver_preload(['preload'])
+os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.environ.get('PYTHONPATH', '')])
 
 
 class Run:

@@ -32,7 +32,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def output_file(path: str) -> str:
-    """Argument type of an output file: creates its folder and checks that it is writable."""
+    """Checks an output file's argument: creates its folder, which must be writable."""
     is_new = not osp.exists(path)
     try:
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)

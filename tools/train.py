@@ -19,7 +19,7 @@ from mmengine.dist import is_main_process
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
-from mmvit_backbones.training.memory import explained_shortage
+from mmvit_backbones.training.explain import explained_errors
 from mmvit_backbones.training.resume import set_resume
 from mmvit_backbones.training.schedule import check_length, scale_length, scale_lr, stop_early
 from mmvit_backbones.training.summary import QuietFlexibleRunner, QuietRunner, SummaryHook
@@ -136,10 +136,9 @@ def main(args: argparse.Namespace) -> None:
         runner.register_hook(ProgressBarHook())
     if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
-    runner.register_hook(run_setup.SpaceHook())
     runner.register_hook(SummaryHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    with explained_shortage(runner), run_setup.explained_loss(runner.work_dir):
+    with explained_errors(runner):
         runner.train()
     if lock:
         lock.close()

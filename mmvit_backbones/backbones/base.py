@@ -65,7 +65,7 @@ class Backbone(BaseModule):
 
     @classmethod
     def resolve_arch(cls, arch: str | dict) -> dict:
-        """The settings of a named architecture, or a dict of settings, checked."""
+        """Returns the settings of a named architecture, or a dict of settings, checked."""
         known = next(iter(cls.arch_zoo.values())).keys()
         if isinstance(arch, str) and arch in cls.arch_zoo:
             return cls.arch_zoo[arch]
@@ -111,7 +111,7 @@ class Backbone(BaseModule):
             WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
+        """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
         self.check_images(images)
         return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
 
@@ -147,7 +147,7 @@ class Backbone(BaseModule):
             raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
 
     def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
-        """A LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
+        """Adds a LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
         self.normed_stages = self.out_indices if stages is None else tuple(stages)
         for stage in self.normed_stages:
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
@@ -205,7 +205,7 @@ class Backbone(BaseModule):
         return [module for layer in self.stage_layers(stage) for module in layer]
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay, as mmpretrain's constructor asks for it.
+        """Returns the depth of a parameter for layer-wise learning-rate decay, for mmpretrain's constructor.
 
         Args:
             param_name (str): Name of the parameter in the whole model.
@@ -224,7 +224,7 @@ class Backbone(BaseModule):
         return depth, len(layers) + 1
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Like :meth:`get_layer_depth`, with a stage as one layer: 0 is the stem, ``num_stages`` the last stage."""
+        """Returns the same with a stage as one layer: 0 is the stem, ``num_stages`` the last stage."""
         depth, _ = self.get_layer_depth(param_name, prefix)
         last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
         return bisect_left(list(last_layers), depth), self.num_stages + 2
@@ -232,7 +232,7 @@ class Backbone(BaseModule):
 
 @contextmanager
 def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Batch norms leave their running statistics as they are, and save the same tensors as with tracking."""
+    """Keeps the running statistics of batch norms, which save the same tensors as with tracking."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -250,13 +250,13 @@ def pyramid(arch: dict) -> dict[str, list[int]]:
 
 
 def stage_channels(arch: dict) -> list[int]:
-    """``embed_dims``, or, where this is a number, the same doubled from stage to stage."""
+    """Returns ``embed_dims``; a single number is doubled from stage to stage."""
     first = arch['embed_dims']
     return [first * 2**stage for stage in range(len(arch.get('depths', [0])))] if isinstance(first, int) else first
 
 
 def check_arch(arch: dict) -> None:
-    """Every list has one entry per stage, and every stage's channels can be split into its heads and groups."""
+    """Checks that every list has one entry per stage, and that channels are divisible by heads and groups."""
     lengths = {key: len(value) for key, value in arch.items() if isinstance(value, (list, tuple)) and value}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'arch: every list needs one entry per stage, got {lengths}')

@@ -36,7 +36,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(c, channels, 8, stride=8)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
         x = images.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
             x = F.relu(norm(conv(x)), inplace=True)
@@ -53,7 +53,7 @@ class TokenEmbed(nn.Module):
         self.positions = PositionEmbedding(channels, PATCH_SIZE, img_size, interpolation='bilinear')
 
     def forward(self, images: Tensor, bbox: BBox) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
         images = pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2)
         x = self.patches(images)
         height, width = x.shape[2:]

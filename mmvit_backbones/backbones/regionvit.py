@@ -26,7 +26,7 @@ MAP_NORM_EPS = 1e-5  # of the norms between convolutions and after stages
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolution of a channels-last map."""
+    """Convolves a channels-last map."""
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
@@ -106,7 +106,7 @@ class WindowMask(NamedTuple):
 
 
 def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, like: Tensor) -> WindowMask:
-    """Mask of the windows of a map of ``size``, with the dtype and device of ``like``.
+    """Returns the mask of the windows of a map of ``size``, with the dtype and device of ``like``.
 
     Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
     allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
@@ -126,7 +126,7 @@ def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, 
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
-    """Convolution of another region, bicubic."""
+    """Resizes a convolution to another region, bicubic."""
     return interpolate(weight, shape[2:], 'bicubic')
 
 
@@ -318,7 +318,7 @@ class RegionViT(Backbone):
         return self.iter_stages(images, self.out_tokens)
 
     def check_images(self, images: Tensor) -> None:
-        """Regional tokens become fewer from stage to stage, and smaller windows may leave local tokens without one."""
+        """Checks that the regional tokens, fewer from stage to stage, leave no local token without one."""
         super().check_images(images)
         reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
         if reach and max(images.shape[2:]) > (largest := min(reach) + self.min_size - 1):
@@ -327,7 +327,7 @@ class RegionViT(Backbone):
                 f'can cover, which is {largest} x {largest}; window_size={max(self.window_sizes)} covers any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Projection and PEG belong to the first block, a stage norm to the last; the last norm comes after all."""
+        """Assigns projection and PEG to the first block, a stage norm to the last; the last norm comes after all."""
         module = self.stages[stage]
         first, *others = module.blocks
         layers = [list(filter(None, [module.projection, first, module.peg])), *([block] for block in others)]

@@ -46,7 +46,7 @@ class HeadPooling(nn.Module):
         self.norm = nn.LayerNorm(head_dim, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, num_heads, H, W, d)`` to ``(B, num_heads, h, w, d)``."""
+        """Maps ``(B, num_heads, H, W, d)`` to ``(B, num_heads, h, w, d)``."""
         pooled = self.conv(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.norm(pooled).to(pooled.dtype).unflatten(0, x.shape[:2])  # autocast norms in float32
 
@@ -74,7 +74,7 @@ class PooledAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
+        """Maps a normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
 
         Both logits have the shape ``(B, num_heads, h, w, h', w')``, those of the block before perhaps with one head for
         all; ``alpha`` weights the own ones.
@@ -110,7 +110,7 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Adaptive average pooling along one axis, which may also become longer: from n to 2 n, each twice."""
+    """Pools one axis adaptively, which may also become longer: from n to 2 n, each twice."""
     given = x.shape[dim]
     if given == length:
         return x
@@ -137,7 +137,7 @@ class Block(nn.Module):
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """From ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits."""
         y = self.norm1(x)
         attn, logits = self.attn(y, prev_logits, alpha)
         if self.proj is not None:
@@ -207,6 +207,6 @@ class ReMViTv2(Backbone):
                 yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """The gate goes with the second block, which is the first to read it."""
+        """Assigns the gate to the second block, which is the first to read it."""
         blocks = self.blocks[self.stage_ends[stage]:self.stage_ends[stage + 1]]
         return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in blocks]

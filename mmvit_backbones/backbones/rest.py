@@ -26,7 +26,7 @@ class PixelAttention(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same."""
+        """Maps ``(B, C, H, W)`` to the same shape."""
         return x * torch.sigmoid(self.conv(x))
 
 
@@ -44,7 +44,7 @@ class Stem(nn.Module):
         self.pos = PixelAttention(channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
         x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
@@ -61,7 +61,7 @@ class Downsample(nn.Module):
         self.pos = PixelAttention(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
         return self.pos(self.norm(self.conv(x))).permute(0, 2, 3, 1)
 
 
@@ -84,13 +84,13 @@ class ReducedAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), C)`` each."""
+        """Maps ``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), C)`` each."""
         if self.reduction > 1:
             x = self.sr_norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return self.kv(x).unflatten(-1, (2, -1)).unbind(-2)
 
     def by_head(self, x: Tensor) -> Tensor:
-        """``(B, H, W, C)`` to ``(B, num_heads, H * W, d)``, a view."""
+        """Returns ``(B, H, W, C)`` as a view ``(B, num_heads, H * W, d)``."""
         return x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
@@ -108,7 +108,7 @@ class EMSA(ReducedAttention):
             self.mix_heads = nn.Conv2d(num_heads, num_heads, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalized map ``(B, H, W, C)`` to the same."""
+        """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
         q, k, v = map(self.by_head, (self.q(x), *self.keys_and_values(x)))
         if self.num_heads == 1:
             out = F.scaled_dot_product_attention(q, k, v)
@@ -178,7 +178,7 @@ class ResT(Backbone):
         self.freeze()
 
     def init_module(self, module: nn.Module) -> None:
-        """Truncated normal (0.02) for linear layers and convolutions; zero biases as the version has them."""
+        """Draws linear layers and convolutions from a truncated normal (0.02); zero biases as the version has them."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             trunc_normal_(module.weight)
         if isinstance(module, self.zero_biases) and module.bias is not None:
@@ -199,6 +199,6 @@ class ResT(Backbone):
         return self.iter_stages(images, normed=True)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """A patch embedding belongs to the block after it."""
+        """Assigns a patch embedding to the block after it."""
         first, *others = self.stages[stage]
         return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]

@@ -27,7 +27,7 @@ class Stem(nn.Module):
         self.norm3 = nn.LayerNorm(channels, eps=NORM_EPS)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
         x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
@@ -44,7 +44,7 @@ class Downsample(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, H / 2, W / 2, C)``, rounded up."""
         return self.norm(self.pos(self.conv(x)).permute(0, 2, 3, 1))
 
 
@@ -61,14 +61,14 @@ class EMSAv2(ReducedAttention):
         self.up_norm = nn.LayerNorm(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalized map ``(B, H, W, C)`` to the same."""
+        """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
         k, v = self.keys_and_values(x)
         out = F.scaled_dot_product_attention(*map(self.by_head, (self.q(x), k, v)))
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
         return self.proj(out)
 
     def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
-        """``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalized."""
+        """Maps ``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalized."""
         b, h, w, c = values.shape
         r = self.reduction
         x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

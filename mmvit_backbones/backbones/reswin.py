@@ -40,7 +40,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
                 mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``(B, H, W, C)`` and the logits of the block before to the same.
+        """Maps ``(B, H, W, C)`` and the logits of the block before to the same shapes.
 
         Logits are ``(B, windows, num_heads, N, N)``. The windows are shifted by ``shift`` tokens where there is a
         ``mask`` ``(windows, 1, N, N)``, which is not handed on.
@@ -62,7 +62,7 @@ class WindowAttention(nn.Module):
 
 
 def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
-    """Nearest selection along the flat axis (window, head); of integers, as rounding of floats differs by device."""
+    """Selects the nearest maps along the flat axis (window, head), by integers: floats round differently by device."""
     if logits.shape[2] == num_heads and logits.shape[1] == num_windows:  # in this order: no guard between stages
         return logits
     logits, count = logits.flatten(1, 2), num_windows * num_heads
@@ -119,7 +119,7 @@ class ReSwin(SwinBase):
             x = stage.downsample(x)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Shift and mask of every second block of a stage; no mask where one window spans a side."""
+        """Returns shift and mask of every second block of a stage; no mask where one window spans a side."""
         height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
         shift = self.window_size // 2
         for length in (height, width):

@@ -84,5 +84,5 @@ class ReViT(Backbone):
         yield x.unflatten(1, (height, width))
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """The gate goes with the second block, which is the first to read it."""
+        """Assigns the gate to the second block, which is the first to read it."""
         return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in self.blocks]

@@ -61,6 +61,6 @@ class SwinBase(Backbone):
             x = stage.downsample(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Merging belongs to the block before it."""
+        """Assigns merging to the block before it."""
         *others, last = self.stages[stage].blocks
         return [*([block] for block in others), [last, self.stages[stage].downsample]]

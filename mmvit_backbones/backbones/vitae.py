@@ -31,7 +31,7 @@ class BareReduction(nn.Module):
 
 
 def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> nn.Module:
-    """Reduction cell with linear attention, and convolutions with one batch norm and a final SiLU; the last is bare."""
+    """Builds a reduction cell: linear attention, and convolutions with one batch norm and SiLU; the last is bare."""
     pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
@@ -137,6 +137,6 @@ class ViTAE(Backbone):
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Every reduction but the first, which is the stem, and every cell is one."""
+        """Returns every reduction but the first, which is the stem, and every cell as one layer."""
         reductions = [] if stage == 0 else [[self.reductions[stage]]]
         return reductions + ([[cell] for cell in self.cells] if stage == self.num_stages - 1 else [])

@@ -100,7 +100,7 @@ class ViTAEv2(Backbone):
                           self.position_type(channels))
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
-        """From ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
+        """Builds attention from ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
         channels, kind = self.channels[stage], self.arch['attention'][stage]
         if kind == 'window':
             return WindowAttention(in_channels, channels, num_heads, self.window_size)
@@ -121,7 +121,7 @@ class ViTAEv2(Backbone):
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Every reduction cell but the first, which is the stem, and every normal cell is one."""
+        """Returns every reduction cell but the first, which is the stem, and every normal cell as one layer."""
         reductions = [] if stage == 0 else [[self.stages[stage].reduction]]
         return reductions + [[cell] for cell in self.stages[stage].cells]
 

@@ -1,5 +1,4 @@
 """Checks the data of a config before training starts."""
-import json
 import math
 import os
 import os.path as osp
@@ -7,17 +6,17 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from operator import itemgetter
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.fileio import load
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..utils.config import SPLITS, datasets_of, metrics_of
 from ..utils.images import check_image, image_size
 
-KEYS = ('images', 'annotations', 'categories')  # of a COCO file
-SIDES = ('width', 'height')
+FIELDS = dict(images=('id', 'file_name'), annotations=('id', ), categories=('id', 'name'))  # that COCO files must have
 IMAGES_TO_CHECK = 100  # before a training; more would take long
 UNKNOWN = 'category_id of no listed category'
 IGNORED = 255  # mmseg's label for what belongs to no class
@@ -63,15 +62,6 @@ def check_share(wrong: list[str], total: int, rule: str) -> None:
     warn(message)
 
 
-def _paths(dataset: dict) -> list[str]:
-    """Returns the files and folders (with a trailing slash) of a data set, annotations first."""
-    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
-    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
-    names = [dataset['ann_file']] if dataset.get('ann_file') else []
-    names += [osp.join(folder, '') for folder in folders]
-    return [osp.join(dataset.get('data_root') or '', name) for name in names]
-
-
 def find_mistakes(dataset: dict, num_images: int = 0) -> tuple[list[str], list[str]]:
     """Returns the errors and the warnings on the annotations of a data set config, in the first process only.
 
@@ -80,22 +70,19 @@ def find_mistakes(dataset: dict, num_images: int = 0) -> tuple[list[str], list[s
     is_coco = dataset['type'].startswith('Coco') and str(dataset.get('ann_file')).endswith('.json')
     if not is_coco or os.environ.get('RANK', '0') != '0':
         return [], []
-    file, *folders = map(osp.expanduser, _paths(dataset))
+    file, folder, *_ = map(osp.expanduser, _paths(dataset))
     try:
         content = read_coco(file)
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        if errors := list(coco_errors(file, content, folder, classes)):
+            return errors, []
+        warnings = coco_warnings(file, content)
+        images = content['images'][::-(-len(content['images']) // num_images)] if num_images else []
+        check_share(_wrong_sizes(folder, images), len(images), f'correct width and height in {file}, and the boxes if '
+                    'they are for other sizes')
     except UsageError as error:
         return [str(error)], []
-    errors = list(coco_errors(file, content, folders[0], (dataset.get('metainfo') or {}).get('classes')))
-    if errors:
-        return errors, []
-    more, warnings = coco_mistakes(file, content)
-    images = content['images'][::-(-len(content['images']) // num_images)] if num_images else []
-    try:
-        check_share(_wrong_sizes(folders[0], images), len(images), f'correct width and height in {file}, and the boxes '
-                    'if they are for other sizes')
-    except UsageError as error:
-        more.append(str(error))
-    return more, warnings
+    return [], warnings
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
@@ -128,7 +115,7 @@ def _read(path: str, **how: str) -> np.ndarray:
     return image
 
 
-def check_mask(path: str | Path, mask: np.ndarray, last: float) -> None:
+def check_mask(path: str, mask: np.ndarray, last: float) -> None:
     """Raises UsageError if a mask has several channels, or labels above the last class."""
     if mask.ndim > 2:
         raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')
@@ -136,24 +123,29 @@ def check_mask(path: str | Path, mask: np.ndarray, last: float) -> None:
         raise UsageError(f'mask {path} has labels {wrong[:5]}; allowed are 0 to {last} and {IGNORED}')
 
 
+def _paths(dataset: dict) -> list[str]:
+    """Returns the files and folders (with a trailing slash) of a data set, annotations first."""
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
+    names = [dataset['ann_file']] if dataset.get('ann_file') else []
+    names += [osp.join(folder, '') for folder in folders]
+    return [osp.join(dataset.get('data_root') or '', name) for name in names]
+
+
 def _is_there(path: str) -> bool:
     path = osp.expanduser(path)
     if not path.endswith(os.sep):
         return osp.isfile(path)
-    try:
-        return osp.isdir(path) and bool(os.listdir(path))
-    except OSError as error:
-        raise UsageError(f'folder {path} cannot be read: {error.strerror}') from error
+    return osp.isdir(path) and os.access(path, os.R_OK) and bool(os.listdir(path))
 
 
 def _message(cfg: Config, dataset: dict, missing: str) -> str:
     root = dataset.get('data_root') or '.'
     siblings = [leaf for split in SPLITS for leaf in datasets_of(cfg, split) if (leaf.get('data_root') or '.') == root]
     layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
-    message = (f'data set not found: {osp.abspath(missing)} is missing or empty; '
+    message = (f'data set not found: {osp.abspath(missing)} is missing, empty or not readable; '
                f'expected in {osp.abspath(root)}: {", ".join(layout)}')
-    folder, name = osp.split(cfg.filename or '')
-    demo = osp.join(folder, 'demo', name)
+    demo = osp.join(osp.dirname(cfg.filename or ''), 'demo', osp.basename(cfg.filename or ''))
     return f'{message} ({demo} needs no download)' if osp.isfile(demo) else message
 
 
@@ -162,9 +154,8 @@ def _layout(path: str, dataset: dict, root: str) -> str:
     if not path.endswith(os.sep):
         return name
     # Without an annotation file, the folders of the images are the classes (mmpretrain).
-    if dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict):
-        return f'{name}/'
-    return f'{name}/<wnid>/*.JPEG' if dataset['type'] == 'ImageNet' else f'{name}/<class>/<image>'
+    has_labels = dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict)
+    return f'{name}/' if has_labels else f'{name}/<class>/<image>'
 
 
 # ---- COCO
@@ -173,21 +164,20 @@ def _layout(path: str, dataset: dict, root: str) -> str:
 def read_coco(file: str) -> dict:
     """Returns the content of a COCO file; raises UsageError for other formats."""
     try:
-        with open(file, encoding='utf-8') as stream:
-            content = json.load(stream)
-        for key in KEYS:
-            [entry['id'] for entry in content[key]]
-        [image['file_name'] for image in content['images']]
-        [category['name'] for category in content['categories']]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f'has no {error}' if isinstance(error, KeyError) else f'{type(error).__name__}: {error}'
-        raise UsageError(f'{file} is not in COCO format: {reason}') from error
+        content = load(file, file_format='json')
+        for key, fields in FIELDS.items():
+            for entry in content[key]:
+                itemgetter(*fields)(entry)
+    except OSError as error:
+        raise UsageError(f'{file} cannot be read: {error.strerror}') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'{file} is not in COCO format: {first_line(error)}') from error
     return content
 
 
 def coco_errors(file: str, content: dict, folder: str, classes: Sequence[str] | None = None) -> Iterator[str]:
     """Yields one line per kind of error in a COCO file, with images in ``folder``, that would stop training."""
-    for key in KEYS:
+    for key in FIELDS:
         if not content[key]:
             yield f'{file}: {key} is empty'
         ids = Counter(entry['id'] for entry in content[key])
@@ -198,9 +188,9 @@ def coco_errors(file: str, content: dict, folder: str, classes: Sequence[str] | 
         yield f'{file}: {_some(repeated)} are the names of several categories'
     if missing := _missing(folder, [image['file_name'] for image in content['images']]):
         yield f'{file}: images {_some(missing)} are not in {folder}'
-    if unsized := [image['id'] for image in content['images'] if not _are_finite([image.get(s) for s in SIDES])]:
-        yield f'{file}: width and height of images {_some(unsized)} must be given in pixels'
     sizes = {image['id']: [image.get('height'), image.get('width')] for image in content['images']}
+    if unsized := [number for number, size in sizes.items() if not _are_finite(size)]:
+        yield f'{file}: width and height of images {_some(unsized)} must be given in pixels'
     allowed = {
         'image_id': (lambda a: a.get('image_id') in sizes, 'the id of a listed image'),
         'category_id': (lambda a: 'category_id' in a, 'given'),
@@ -217,14 +207,17 @@ def coco_errors(file: str, content: dict, folder: str, classes: Sequence[str] | 
                f'classes {_some(list(classes))}; coco_folder matches them by name')
 
 
-def coco_mistakes(file: str, content: dict) -> tuple[list[str], list[str]]:
-    """Returns errors and warnings on the annotations of a valid COCO file that mmdet leaves out or misreads."""
+def coco_warnings(file: str, content: dict) -> list[str]:
+    """Returns a line per kind of annotation in a valid COCO file that mmdet leaves out or misreads.
+
+    Raises UsageError if there are half of the boxes or more, or nothing is left.
+    """
     left_out, annotations = coco_left_out(content), content['annotations']
     warnings = [f'{file}: mmdet leaves out {len(ids)} of {len(annotations)} annotations, {_some(ids)}: {reason}'
                 for reason, ids in left_out.items()]
     of_boxes = sum(len(ids) for reason, ids in left_out.items() if reason != UNKNOWN)
     if 2 * of_boxes >= len(annotations) or sum(map(len, left_out.values())) == len(annotations):
-        return warnings, []
+        raise UsageError(warnings[0])
     sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
     beyond = [a['id'] for a in annotations if any(
         start + side > limit + 2 for start, side, limit in zip(a['bbox'], a['bbox'][2:], sizes[a['image_id']]))]
@@ -234,7 +227,7 @@ def coco_mistakes(file: str, content: dict) -> tuple[list[str], list[str]]:
     used = {annotation['category_id'] for annotation in annotations}
     if unused := [category['name'] for category in content['categories'] if category['id'] not in used]:
         warnings.append(f'{file}: categories without annotations: {_some(unused)}')
-    return [], warnings
+    return warnings
 
 
 def coco_left_out(content: dict) -> dict[str, list[int]]:

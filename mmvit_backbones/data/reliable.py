@@ -1,6 +1,5 @@
 """Training data that can be read from any batch on, with the same random numbers, and despite unreadable samples."""
 import logging
-import random
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, DATASETS
+from mmengine.runner import set_random_seed
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from ..errors import TrainingError, first_line
@@ -128,7 +128,4 @@ class ReliableDataset(Dataset):
 
 def seed_all(*entropy: int) -> None:
     """Seeds Python, NumPy and PyTorch with a function of some numbers."""
-    state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    random.seed(state)
-    np.random.seed(state)
-    torch.manual_seed(state)
+    set_random_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

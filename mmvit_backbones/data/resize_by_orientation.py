@@ -17,6 +17,6 @@ class ResizeByOrientation:
             for size in (scale, scale[::-1]))
 
     def __call__(self, results: dict) -> dict | None:
-        """Has the inputs and outputs of the framework's ``Resize``, including masks and boxes."""
+        """Resizes as the framework's ``Resize``, including masks and boxes."""
         height, width = results['img'].shape[:2]
         return (self.portrait if height > width else self.landscape)(results)

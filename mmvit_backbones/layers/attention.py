@@ -21,7 +21,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
         pad_h, pad_w = (to_multiple(n, self.window_size) - n for n in (height, width))
         top, left = pad_h // 2, pad_w // 2
@@ -54,7 +54,7 @@ class GlobalAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
+        """Maps ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
         qkv = self.qkv(x)
         query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
@@ -80,7 +80,7 @@ class LinearAttention(nn.Module):
         nn.init.orthogonal_(self.features, gain=num_features**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         key, query, value = self.kqv(x).chunk(3, dim=-1)
         with without_autocast(x.device.type):
             k, q, v = (t.flatten(1, 2).to(at_least_float32(t)) for t in (key, query, value))
@@ -89,7 +89,7 @@ class LinearAttention(nn.Module):
         return value + self.dropout(self.proj(attended.to(value.dtype))).view_as(value)
 
     def kernel(self, x: Tensor) -> Tensor:
-        """Positive random features of ``(B, N, channels)``: ``(B, N, num_features)``."""
+        """Maps ``(B, N, channels)`` to positive random features ``(B, N, num_features)``."""
         features = self.features.to(x.dtype)
         return torch.exp(x @ features.T - x.square().sum(-1, keepdim=True) / 2) * len(features)**-0.5
 
@@ -102,5 +102,5 @@ class Gate(nn.Module):
         self.weight = nn.Parameter(torch.full((1, ), 0.5))
 
     def forward(self) -> Tensor:
-        """The weight, without dimensions, so that it decides no tensor's dtype."""
-        return self.weight.sum()  # no view of the weight: what tracks modules (FLOP counters) stumbles over those
+        """Returns the weight without dimensions, so that it does not take part in type promotion."""
+        return self.weight.sum()  # no view of the weight, which FLOP counters that track modules cannot handle

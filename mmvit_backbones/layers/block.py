@@ -54,13 +54,13 @@ class ResidualAttentionBlock(Block):
 
 
 def trunc_normal_(weight: Tensor) -> None:
-    """Truncated normal (0.02), in place; nothing on the meta device, where this takes long and has no effect."""
+    """Draws from a truncated normal (0.02), in place; skipped on the meta device, where it is slow and useless."""
     if not weight.is_meta:
         nn.init.trunc_normal_(weight, std=0.02)
 
 
 def init_linear(module: nn.Module) -> None:
-    """Truncated normal (0.02) for linear layers, zero biases."""
+    """Draws the weights of linear layers from a truncated normal (0.02); biases are zero."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight)
         if module.bias is not None:

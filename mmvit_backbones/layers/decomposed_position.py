@@ -10,7 +10,7 @@ from .resize import interpolate, resize_on_load
 
 
 class DecomposedPosition(nn.Module):
-    """The product of a query with one learned vector for its distance in rows to a key, and one for that in columns.
+    """Products of a query with learned vectors for its distances to a key in rows and in columns.
 
     All heads share the tables. A table is interpolated (linear) where the image's grids have another length, and on
     load where the checkpoint's have, with one log line.
@@ -42,7 +42,7 @@ class DecomposedPosition(nn.Module):
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
-        """The vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
+        """Returns the vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
         if needs_padding(len(table) - (2 * longer - 1)):
             table = resize_table(table, (2 * longer - 1, table.shape[1]))

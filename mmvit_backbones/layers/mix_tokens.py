@@ -32,7 +32,7 @@ def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
 
 
 def sample_bbox(height: int, width: int) -> BBox:
-    """A box as CutMix draws it (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size."""
+    """Draws a box as CutMix does (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size."""
     side = np.sqrt(1 - np.random.beta(1, 1))
     corners = []
     for length in (height, width):

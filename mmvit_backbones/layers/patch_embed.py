@@ -21,7 +21,7 @@ class PatchEmbed(nn.Module):
         self.norm = nn.Identity() if norm_eps is None else nn.LayerNorm(channels, eps=norm_eps)
 
     def forward(self, images: Tensor) -> Tensor:
-        """From ``(B, in_channels, H, W)``, padded to whole patches, to ``(B, h, w, channels)``."""
+        """Maps ``(B, in_channels, H, W)``, padded to whole patches, to ``(B, h, w, channels)``."""
         images = pad_to_multiple(images.permute(0, 2, 3, 1), self.patch_size).permute(0, 3, 1, 2)
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
@@ -39,7 +39,7 @@ class TokenEmbed(PatchEmbed):
         self.positions = PositionEmbedding(channels, patch_size, img_size, class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
-        """From ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""
+        """Maps ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""
         x = super().forward(images)
         height, width = x.shape[1:3]
         tokens = x.flatten(1, 2)

@@ -21,19 +21,19 @@ class RelativePositionTable(nn.Module):
         resize_on_load(self, 'relative_position_bias_table', resize_flat_table, dims=[0])
 
     def forward(self) -> Tensor:
-        """The table, ``((2 * window_size - 1) ** 2, num_heads)``."""
+        """Returns the table, ``((2 * window_size - 1) ** 2, num_heads)``."""
         return self.relative_position_bias_table
 
 
 class RelativePositionBias(RelativePositionTable):
-    """The table read for every pair of tokens of a window."""
+    """Reads the table for every pair of tokens of a window."""
 
     def __init__(self, num_heads: int, window_size: int) -> None:
         super().__init__(num_heads, window_size)
         self.register_buffer('index', relative_position_index(window_size).flatten(), persistent=False)
 
     def forward(self) -> Tensor:
-        """The bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
+        """Returns the bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
         area = self.window_size**2
         return self.relative_position_bias_table.T.index_select(1, self.index).view(-1, area, area)
 

@@ -49,7 +49,7 @@ class PositionEmbedding(nn.Module):
 
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int, mode: str = 'bicubic') -> Tensor:
-    """The square grid after the first ``num_extra`` vectors in another size; bilinear has aligned corners."""
+    """Resizes the square grid after the first ``num_extra`` vectors; bilinear has aligned corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2)

@@ -11,7 +11,7 @@ from ..ops.precision import at_least_float32
 
 
 def interpolate(x: Tensor, size: Sequence[int], mode: str, align_corners: bool = False) -> Tensor:
-    """``F.interpolate`` of ``(N, C, ...)``, computed in float32 at least; keeps the dtype."""
+    """Interpolates ``(N, C, ...)`` in float32 at least, and keeps the dtype."""
     align_corners = align_corners if mode in ('bicubic', 'bilinear') else None
     return F.interpolate(x.to(at_least_float32(x)), size, mode=mode, align_corners=align_corners).to(x.dtype)
 

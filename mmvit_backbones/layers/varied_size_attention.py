@@ -52,7 +52,7 @@ class VariedSizeWindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
+        """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
         scale, offset, pad = self.predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)

@@ -36,7 +36,7 @@ class PyramidReduction(nn.Module):
                       padding=math.ceil(((kernel_size - 1) * d + 1 - stride) / 2)) for d in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, out_channels)``."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, out_channels)``."""
         x = x.permute(0, 3, 1, 2)
         return versions.gelu(torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1))
 
@@ -63,7 +63,7 @@ class ConvBranch(nn.Module):
         self.last_act = last_act
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, H, W, channels[0])`` to ``(B, H / stride, W / stride, channels[-1])``."""
+        """Maps ``(B, H, W, channels[0])`` to ``(B, H / stride, W / stride, channels[-1])``."""
         x = self.convs[0](x.permute(0, 3, 1, 2))
         for norm, conv in zip(self.norms, self.convs[1:]):
             x = conv(F.silu(norm(x)))
@@ -106,7 +106,7 @@ class ReductionCell(nn.Module):
         self.dropout = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``(B, H, W, C)`` to ``(B, ceil(H / stride), ceil(W / stride), channels)``."""
+        """Maps ``(B, H, W, C)`` to ``(B, ceil(H / stride), ceil(W / stride), channels)``."""
         x = pad_to_multiple(x, self.pyramid.stride)
         x = self.attn(self.norm1(self.position(self.pyramid(x)))) + self.conv_branch(x)
         return x + self.dropout(self.mlp(self.norm2(x)))

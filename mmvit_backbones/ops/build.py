@@ -43,7 +43,7 @@ class BuildError(Exception):
 
 
 def torch_flags() -> tuple[list[str], list[str]]:
-    """To compile the files that know torch, which hold no arithmetic, and to link them."""
+    """Returns flags to compile and link the files that include torch, which hold no arithmetic."""
     import torch  # pip's isolated build has none
     if torch.__version__ < (2, 4):
         raise BuildError(f'the operators need PyTorch 2.4 or newer, this is {torch.__version__}')
@@ -63,7 +63,7 @@ def find_compiler() -> list[str]:
 
 
 def find_nvcc() -> str:
-    """nvcc, if it is there and fits."""
+    """Returns nvcc, if it is installed and of a matching version."""
     import torch
     home = os.environ.get('CUDA_HOME')
     nvcc = shutil.which(str(Path(home, 'bin', 'nvcc')) if home else 'nvcc') or shutil.which('/usr/local/cuda/bin/nvcc')

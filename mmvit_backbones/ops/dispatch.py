@@ -135,7 +135,7 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
 
 @contextmanager
 def plain_pytorch() -> Iterator[None]:
-    """In its scope operators run their formulas, unless they are asked for a backend."""
+    """Makes operators run their formulas in its scope, unless they are asked for a backend."""
     global only_formulas
     only_formulas = True
     try:

@@ -9,7 +9,7 @@ HOW_TO_BUILD = 'build them with `python -m mmvit_backbones.ops.build`'
 
 
 def library_name(backend: str, torch_version: str) -> str:
-    """File of a compiled backend; torch's C++ interface changes with its version, so the name carries it."""
+    """Returns the file of a compiled backend; torch's C++ interface changes with its version, so it is in the name."""
     return f'{STEMS[backend]}.torch{torch_version}.so'
 
 

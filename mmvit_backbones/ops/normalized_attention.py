@@ -29,7 +29,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
 
 
 def formula(logits: Tensor, value: Tensor, eps: float) -> Tensor:
-    """In float32 at least up to the product: where attention is nearly uniform, the norm magnifies it 316 times.
+    """Computes in float32 at least up to the product, as the norm magnifies nearly uniform attention 316 times.
 
     This is also why the mean of the values is subtracted. Rows of the normalized map sum to 0, so it changes nothing
     but what rounding leaves of these sums.
@@ -40,7 +40,7 @@ def formula(logits: Tensor, value: Tensor, eps: float) -> Tensor:
 
 
 def triton_forward(logits: Tensor, value: Tensor, eps: float) -> tuple[Tensor, ...]:
-    """The output, and what the backward pass needs: the log-sum-exp of rows and the factors of the norm."""
+    """Returns the output, and for the backward pass the log-sum-exp of rows and the factors of the norm."""
     from .triton import normalized_attention as kernels
     lse, squares = kernels.softmax_statistics(logits)
     out, rstd = kernels.forward(logits, lse, squares, value, eps)
@@ -61,7 +61,7 @@ def why_not(backend: str, logits: Tensor, value: Tensor, eps: float) -> str | No
 
 
 def example(randn) -> list[tuple]:
-    """Partial blocks; sharp and flat rows."""
+    """Returns arguments with partial blocks, sharp and flat rows."""
     factors = 2**torch.linspace(-3, 2, 70).round()[:, None]
     return [(factors * randn(2, 3, 70, 37), randn(2, 3, 37, 48), 1e-5)]
 

@@ -8,17 +8,17 @@ from ..utils import versions
 
 
 def at_least_float32(x: Tensor) -> torch.dtype:
-    """The tensor's dtype, or float32 for one of 16 bits."""
+    """Returns the tensor's dtype, or float32 for one of 16 bits."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:
-    """No autocast inside; the meta device has none, and refuses even to switch it off."""
+    """Disables autocast; the meta device has none, and refuses even to switch it off."""
     return nullcontext() if device_type == 'meta' else torch.autocast(device_type, enabled=False)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """Dtype of what a linear layer makes of ``x``."""
+    """Returns the dtype of a linear layer's output for ``x``."""
     device = x.device.type
     autocast = device != 'meta' and versions.is_autocast_enabled(device)
     return versions.get_autocast_dtype(device) if autocast else x.dtype

@@ -38,7 +38,7 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
 
 def formula(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
             bias: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The operator in plain PyTorch."""
+    """Computes the operator in plain PyTorch."""
     logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
     if prev_logits is not None:
         logits = alpha * logits + (1 - alpha) * prev_logits
@@ -60,7 +60,7 @@ def example(randn: Callable[..., Tensor]) -> list[tuple]:
 
 def forward(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: Tensor, bias: Tensor | None,
             mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, logits and the log-sum-exp of their rows; of tensors ``(B, windows, num_heads, ...)``."""
+    """Returns output, logits and the log-sum-exp of their rows, of tensors ``(B, windows, num_heads, ...)``."""
     from .triton import residual_attention as kernels
     return kernels.forward(q, k, v, prev_logits, alpha, bias, mask)
 
@@ -88,7 +88,7 @@ run_kernels = differentiable(forward, backward, num_results=2, shapes_of=[5])  #
 
 def on_triton(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
               bias: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The operator by Triton's kernels, which know windows: where there are none, there is one."""
+    """Runs Triton's kernels, which know windows: where there are none, there is one."""
     alpha = alpha if torch.is_tensor(alpha) else torch.full((), alpha, device=q.device)
     if q.ndim == 5:
         return run_kernels(q, k, v, prev_logits, alpha, bias, mask)

@@ -134,7 +134,7 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
 
 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Half precision cannot tell pixels apart on large maps: positions have 32 bits, or 64 if features do."""
+    """Converts positions to 32 bits, or 64 if features have these: half precision merges pixels of large maps."""
     return [x.to(at_least_float32(features)).contiguous() for x in tensors]
 
 
@@ -142,7 +142,7 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 
 def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
-    """Sampling by ``grid_sample``, in the dtype of ``scale``."""
+    """Samples by ``grid_sample``, in the dtype of ``scale``."""
     x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
     grid = torch.stack(torch.broadcast_tensors(x[..., None, :], y[..., :, None]), -1)
@@ -172,12 +172,12 @@ def normalize(position: Tensor, size: int) -> Tensor:
 
 def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                       window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
-    """Sampling, then attention window by window."""
+    """Samples, then attends window by window."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
 
     def windows(x: Tensor) -> Tensor:
-        """(B, heads, C, nh * ws, nw * ws) -> (B * nh * nw, heads, ws * ws, C)."""
+        """Maps (B, heads, C, nh * ws, nw * ws) to (B * nh * nw, heads, ws * ws, C)."""
         x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
         return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
@@ -223,7 +223,7 @@ attention_kernels = differentiable(attention_forward, attention_backward)
 
 
 def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
-    """In the dtype of autocast."""
+    """Runs in the dtype of autocast."""
     return attention_kernels(*(x.to(product_dtype(x)) for x in (q, k, v)), *others)
 
 
@@ -231,12 +231,12 @@ def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
 
 
 def sample_example(randn: Callable) -> list[tuple]:
-    """Windows that are partly outside."""
+    """Returns windows that are partly outside."""
     return [(randn(2, 2, 32, 9, 12), randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2), 7, 0, 0)]
 
 
 def attention_example(randn: Callable) -> list[tuple]:
-    """The same windows."""
+    """Returns attention's arguments for the same windows."""
     (k, *windows), = sample_example(randn)
     return [(k, randn(*k.shape), randn(*k.shape), *windows[:2], randn(13**2, 2), *windows[2:], 0.2)]
 

@@ -52,7 +52,7 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
 
 
 def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:
-    """``(B, windows, num_heads, N, d)`` to ``(B, height, width, num_heads * d)``, in one copy."""
+    """Maps ``(B, windows, num_heads, N, d)`` to ``(B, height, width, num_heads * d)``, in one copy."""
     b, _, num_heads, _, d = x.shape
     s = window_size
     x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
@@ -73,7 +73,7 @@ def cyclic_shift(x: Tensor, shift: int) -> Tensor:
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:
-    """``attn_mask`` of shifted windows: only tokens that are neighbors in the image attend to each other.
+    """Returns ``attn_mask`` of shifted windows: only tokens that are neighbors in the image attend to each other.
 
     Of a map of whole windows that was rolled up and left by ``shift`` tokens: ``(windows, 1, N, N)``, 0 inside a region
     and -100 between regions, with the dtype and device of ``like``.
@@ -87,7 +87,7 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
 
 
 def relative_position_index(window_size: int, device: torch.device | None = None, wrapped: bool = False) -> Tensor:
-    """Entry of a flat table of displacements for every query and key of a window, ``(N, N)`` of ``window_size ** 2``.
+    """Returns the entry of a flat table of displacements for every query and key of a window, ``(N, N)``.
 
     Swin's layout is query minus key, the most negative first. RegionViT's is ``wrapped``: key minus query, displacement
     0 at ``window_size // 2`` and what is below wrapped around.

@@ -1,8 +1,8 @@
 """Checkpoints that are complete or absent, even if writing is interrupted."""
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ..errors import TrainingError
 from .finite import check_finite
 
 ON_ERROR = ('stop', 'continue')
+CONTINUE = 'default_hooks.checkpoint.on_error=continue continues without it'
 TEMPORARY = '.tmp'
 
 
@@ -67,7 +68,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     A file is written under a temporary name, synced and renamed, so that a crash leaves no partial file.
     Old checkpoints are removed after the new one is complete. Weights with NaN or inf are not saved: the last
-    checkpoint can always be resumed.
+    checkpoint can always be resumed. A disk without room for a checkpoint is noticed before the first step.
 
     Args:
         on_error (str): ``'stop'`` ends the training if a checkpoint can't be written, ``'continue'`` trains on
@@ -76,7 +77,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Raises:
         ValueError: If ``on_error`` is neither.
-        TrainingError: During training, if a checkpoint can't be written or the weights are not finite.
+        TrainingError: Before or during training, if a checkpoint can't be written or the weights are not finite.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
@@ -85,7 +86,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args, on_error: str = 'stop', **kwargs) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(f'on_error must be one of {ON_ERROR}, got {on_error!r}')
-        if '://' not in str(kwargs.get('out_dir')) and 'file_client_args' not in kwargs:
+        if '://' not in str(kwargs.get('out_dir')):
             kwargs.setdefault('backend_args', dict(backend='atomic'))
         super().__init__(*args, **kwargs)
         self.on_error = on_error
@@ -93,31 +94,44 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self.file_backend = LateRemoval(self.file_backend)
+        folder = Path(self.out_dir)
         if is_main_process():
-            for path in Path(self.out_dir).glob(f'*.pth{TEMPORARY}'):  # of a run that died
+            for path in folder.glob(f'*.pth{TEMPORARY}'):  # of a run that died
                 path.unlink(missing_ok=True)
+        if self.on_error == 'stop' and folder.is_dir():
+            needed, free = self._size(runner), shutil.disk_usage(folder).free
+            if needed > free:
+                raise TrainingError(f'{folder} has no room for a checkpoint: {needed / 2**20:.0f} MiB needed, '
+                                    f'{free / 2**20:.0f} MiB free; {CONTINUE}')
+
+    def _size(self, runner: Runner) -> int:
+        """Returns the size of a checkpoint in bytes, as far as it is known before the first step."""
+        size = sum(value.nbytes for value in runner.model.state_dict().values())
+        if self.save_optimizer and 'Adam' in str(runner.cfg.optim_wrapper.get('optimizer', {}).get('type')):
+            size += 2 * sum(weight.nbytes for weight in runner.model.parameters() if weight.requires_grad)
+        return size
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         check_finite(runner)
-        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', None))
-        if not self._save(super()._save_checkpoint_with_step, runner, step, meta):
-            self.last_ckpt, self.keep_ckpt_ids = last, kept
-            runner.message_hub.update_info('last_ckpt', last)
+        with self._saving(runner):
+            super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        self._save(super()._save_best_checkpoint, runner, metrics)
+        with self._saving(runner):
+            super()._save_best_checkpoint(runner, metrics)
 
-    def _save(self, save: Callable, runner: Runner, *args) -> bool:
-        """Calls a method of MMEngine, then removes old checkpoints; returns whether it saved."""
+    @contextmanager
+    def _saving(self, runner: Runner) -> Iterator[None]:
+        """Removes outdated checkpoints after a new one is saved; if that fails, keeps them."""
+        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', None))
         try:
-            save(runner, *args)
+            yield
+            self.file_backend.remove_outdated()
         except OSError as error:
             self.file_backend.outdated.clear()
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
-                raise TrainingError(f'{message}; older checkpoints are intact, and '
-                                    'default_hooks.checkpoint.on_error=continue continues without it') from error
+                raise TrainingError(f'{message}; older checkpoints are intact, and {CONTINUE}') from error
             runner.logger.warning(f'{message}; the training continues without it')
-            return False
-        self.file_backend.remove_outdated()
-        return True
+            self.last_ckpt, self.keep_ckpt_ids = last, kept
+            runner.message_hub.update_info('last_ckpt', last)

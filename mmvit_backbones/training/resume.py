@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import CheckpointError, UsageError
-from ..utils.file_configs import parse_config
+from ..utils.file_configs import dicts_in, dicts_with_paths, parse_config
 from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
@@ -76,7 +76,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
 def config_changes(before: str, now: str) -> Iterator[str]:
     """Yields one line per value that differs between two printed configs, without executing them."""
     try:
-        before, now = (dict(_leaves(parse_config(text))) for text in (before, now))
+        before, now = _leaves(parse_config(before)), _leaves(parse_config(now))
     except ValueError as error:
         yield f'it cannot be compared: {error}'
         return
@@ -85,13 +85,10 @@ def config_changes(before: str, now: str) -> Iterator[str]:
             yield f'{name}: {before.get(name, "not set")} -> {now.get(name, "not set")}'
 
 
-def _leaves(node: dict | list, path: str = '') -> Iterator[tuple[str, str]]:
-    """Yields the values in a config as text with their paths; only lists of dicts are traversed."""
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        if isinstance(value, dict) or isinstance(value, list) and any(isinstance(part, dict) for part in value):
-            yield from _leaves(value, f'{path}{key}.')
-        else:
-            yield f'{path}{key}', repr(value)
+def _leaves(config: dict) -> dict[str, str]:
+    """Returns the values in a config as text, by their paths."""
+    return {f'{path}{key}': repr(value) for path, node in dicts_with_paths(config) for key, value in node.items()
+            if not any(dicts_in(value))}
 
 
 def _newest_first(work_dir: str) -> list[Path]:

@@ -1,21 +1,15 @@
 """Setup of a training run: work dir, hooks, logs, precision."""
-import errno
 import fcntl
 import os
 import os.path as osp
-import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import IO
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
 
-from ..errors import TrainingError, UsageError
+from ..errors import UsageError
 from ..utils.config import VISUALIZERS
 from . import RELIABLE_HOOKS
 
@@ -33,55 +27,19 @@ def lock_work_dir(work_dir: str) -> IO:
     try:
         os.makedirs(work_dir, exist_ok=True)
         file = open(osp.join(work_dir, '.lock'), 'a+')
-    except OSError as error:
-        raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: workers do not inherit it
-    except (BlockingIOError, PermissionError) as error:
-        file.seek(0)
-        raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
-                         'give this run another work_dir') from error
-    except OSError:
-        return file  # a file system without locks
-    file.truncate(0)
-    try:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: workers do not inherit it
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
+                             'give this run another work_dir') from error
+        except OSError:
+            return file  # a file system without locks
+        file.truncate(0)
         print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
     except OSError as error:
         raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
     return file
-
-
-class SpaceHook(Hook):
-    """Raises TrainingError if there is no room for a checkpoint, which would be noticed after the first epoch."""
-
-    def before_train(self, runner: Runner) -> None:
-        hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
-        folder = getattr(hook, 'out_dir', None) or runner.work_dir
-        if hook is None or getattr(hook, 'on_error', 'stop') == 'continue' or not osp.isdir(folder):
-            return
-        needed = sum(value.nbytes for value in runner.model.state_dict().values())
-        if hook.save_optimizer and 'Adam' in str(runner.cfg.optim_wrapper.get('optimizer', {}).get('type')):
-            needed += 2 * sum(weight.nbytes for weight in runner.model.parameters() if weight.requires_grad)
-        if needed > (free := shutil.disk_usage(folder).free):
-            raise TrainingError(
-                f'{folder} has no room for a checkpoint: {needed / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free; '
-                'default_hooks.checkpoint.on_error=continue trains without')
-
-
-@contextmanager
-def explained_loss(work_dir: str) -> Iterator[None]:
-    """Raises TrainingError for a folder of the work dir that is removed, or a disk that is full, during a training."""
-    try:
-        yield
-    except OSError as error:
-        folder = osp.dirname(str(error.filename))
-        if isinstance(error, FileNotFoundError) and not osp.isdir(folder) \
-                and osp.abspath(folder).startswith(osp.abspath(work_dir)):
-            raise TrainingError(f'{folder} was removed during the training; resuming needs a checkpoint in '
-                                f'{work_dir}') from error
-        if error.errno == errno.ENOSPC:
-            raise TrainingError(f'{error.filename or work_dir} cannot be written: {error.strerror}') from error
-        raise
 
 
 def use_reliable_hooks(cfg: Config) -> None:
@@ -115,7 +73,7 @@ def use_reliable_data(cfg: Config, max_skipped: int | None = None) -> None:
 
 
 def log_to(cfg: Config, package: str) -> None:
-    """Also logs losses and metrics for TensorBoard or Weights & Biases."""
+    """Logs losses and metrics for TensorBoard or Weights & Biases."""
     if find_spec(package) is None:
         raise UsageError(f'logging to {package} needs the package {package}: pip install {package}')
     visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))

@@ -61,7 +61,7 @@ def test_heads_and_data_take_the_folders_classes(folder, name, heads):
 def test_mistakes_are_told(folder):
     with pytest.raises(UsageError, match="default_scope='mmseg'"):
         use_custom_data(config('upernet_reswin_t'), coco_folder=str(folder))
-    with pytest.raises(UsageError, match='annotations/instances_train.json is missing'):
+    with pytest.raises(UsageError, match='annotations/instances_train.json cannot be read'):
         use_custom_data(config('mask_rcnn_reswin_t'), coco_folder=str(folder / 'train'))
     change(folder, 'val', 'categories', [dict(id=3, name='cow')])
     with pytest.raises(UsageError, match=r"also have the classes \['cow'\]"):
@@ -150,9 +150,9 @@ def test_a_classifier_takes_folders_as_classes():
 
 
 @pytest.mark.parametrize('folders, message', [
-    ([], 'it has no folder train/'), (['train'], 'train/ has no folders'),
+    ([], 'it has no folder train/CLASS/'), (['train'], 'it has no folder train/CLASS/'),
     (['train/cat', 'val/cat/a.jpg'], 'train/cat/ has no image'),
-    (['train/cat/a.jpg'], 'no folder val/'),
+    (['train/cat/a.jpg'], 'no folder val/CLASS/'),
     (['train/cat/a.jpg', 'val/dog/a.jpg'], r"also have the classes \['dog'\]")])
 def test_mistakes_in_a_class_folder_are_told(tmp_path, folders, message):
     for name in folders:
@@ -216,8 +216,8 @@ def test_mistakes_in_a_seg_folder_are_told(seg_folder):
     masks = sorted((seg_folder / 'masks/train').iterdir())
     content = [Image.fromarray(np.array(Image.open(mask))) for mask in masks]
     for change, message in ((lambda mask: mask.resize((9, 9)), 'is of 9 x 9 pixels, its image of'),
-                            (lambda mask: mask.point(lambda value: 255), 'is 255 everywhere; so are 32 of 32'),
-                            (lambda mask: mask.point(lambda value: 255 * (value > 0)), r'only the values \[0, 255\]')):
+                            (lambda mask: mask.point(lambda value: 255), 'is 255 everywhere, .*so are 32 of 32'),
+                            (lambda mask: mask.point(lambda value: 255 * (value > 0)), r'only the labels \[0\]')):
         for mask, before in zip(masks, content):
             change(before).save(mask)
         with pytest.raises(UsageError, match=message):

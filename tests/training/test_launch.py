@@ -93,7 +93,7 @@ def test_number_of_processes(processes):
                    data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),
     ('mmseg', dict(type='ADE20KDataset', data_root='ade', data_prefix=dict(
         img_path='images/training', seg_map_path='annotations/training')), 'images/training/, annotations/training/'),
-    ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<wnid>/*.JPEG'),
+    ('mmpretrain', dict(type='ImageNet', data_root='imagenet', split='train'), 'train/<class>/<image>'),
 ])
 def test_layout_in_message(framework, dataset, layout):
     wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset]))

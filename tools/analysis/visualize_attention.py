@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def resize(image: Image.Image, size: int) -> Tensor:
-    """RGB from 0 to 255, ``(3, H, W)`` with about that short side, and sides of whole multiples."""
+    """Resizes RGB ``(3, H, W)`` from 0 to 255 to about that short side, and sides of whole multiples."""
     scale = size / min(image.size) / MULTIPLE
     image = image.resize([max(round(side * scale), 1) * MULTIPLE for side in image.size], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()

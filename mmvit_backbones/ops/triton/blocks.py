@@ -10,7 +10,7 @@ DOT_IN_FLOAT32 = tl.constexpr(INTERPRETED)
 
 @triton.jit
 def dot(a, b, total, PRECISION: tl.constexpr):
-    """``total + a b`` in float32; ``total`` may be None."""
+    """Computes ``total + a b`` in float32; ``total`` may be None."""
     if DOT_IN_FLOAT32:
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, total, input_precision=PRECISION)
@@ -31,7 +31,7 @@ def is_inside(row, column, rows, columns, n, m):
 
 @triton.jit
 def load_block(x, stride_n, stride_m, row, column, rows, columns, n, m):
-    """The block of ``(n, m)`` that begins at (row, column), zero outside; ``rows`` and ``columns`` count from 0."""
+    """Loads the block of ``(n, m)`` from (row, column) on, zero outside; ``rows`` and ``columns`` count from 0."""
     return tl.load(block_at(x, stride_n, stride_m, row, column, rows, columns),
                    mask=is_inside(row, column, rows, columns, n, m), other=0.)
 
@@ -52,7 +52,7 @@ def head_of(x, heads, stride_b, stride_h):
 
 @triton.jit
 def load_rows(x, row, rows, n):
-    """One number for each row of the program's head, zero from row n on."""
+    """Loads one number for each row of the program's head, zero from row n on."""
     return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
 
 

@@ -10,7 +10,7 @@ from ..dispatch import INTERPRETED, MAX_HEAD_CHANNELS
 
 
 def kernel_operator(name: str) -> Callable:
-    """Decorator: an operator ``mmvit::name`` that launches one Triton kernel.
+    """Decorates a function as the operator ``mmvit::name``, which launches one Triton kernel.
 
     The function is its own fake implementation: it makes the results, and :func:`launch` runs nothing on the meta
     device.
@@ -48,7 +48,7 @@ def warps_of(constants: dict, warp_size: int) -> int:
 
 
 def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
-    """Block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
+    """Returns the block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
     return max(16, triton.next_power_of_2(min(size, largest)))
 
 

@@ -22,7 +22,7 @@ from .launch import block_of, kernel_operator, launch, precision_of, with_stride
 
 @triton.jit
 def _softmax(logits, stride_n, stride_m, lse, row, key, rows, keys, n, m):
-    """A block of ``P`` and of ``C``, both zero outside of the map."""
+    """Computes a block of ``P`` and of ``C``, both zero outside of the map."""
     inside = is_inside(row, key, rows, keys, n, m)
     block = load_block(logits, stride_n, stride_m, row, key, rows, keys, n, m).to(tl.float32)
     attn = tl.where(inside, tl.exp(block - lse[:, None]), 0.)
@@ -54,7 +54,7 @@ def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squa
 
 @triton.jit
 def _sum_of(partial, image, count, BLOCK: tl.constexpr):
-    """Sum of the ``count`` partial sums of an image's head."""
+    """Adds the ``count`` partial sums of an image's head."""
     total = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, count, BLOCK):
         index = start + tl.arange(0, BLOCK)
@@ -140,7 +140,7 @@ BLOCK_N, BLOCK_M = 64, 64
 
 @kernel_operator('softmax_statistics')
 def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp of every row ``(B, heads, N)``, and sums of ``C ** 2`` over blocks of rows ``(B, heads, blocks)``."""
+    """Returns the log-sum-exp of rows ``(B, heads, N)``, and sums of ``C ** 2`` over blocks of them."""
     b, heads, n, m = logits.shape
     lse = logits.new_empty((b, heads, n), dtype=torch.float32)
     squares = logits.new_empty((b, heads, triton.cdiv(n, BLOCK_N)), dtype=torch.float32)
@@ -151,7 +151,7 @@ def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 @kernel_operator('normalized_attention')
 def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Output ``(B, heads, N, d)``, laid out as ``(B, N, heads, d)``, and ``rstd`` ``(B, heads)``."""
+    """Returns the output ``(B, heads, N, d)``, laid out as ``(B, N, heads, d)``, and ``rstd`` ``(B, heads)``."""
     (b, heads, n, m), d = logits.shape, value.shape[3]
     out = value.new_empty((b, n, heads, d)).transpose(1, 2)
     rstd = lse.new_empty((b, heads))
@@ -163,7 +163,7 @@ def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: fl
 
 @kernel_operator('normalized_attention_grad_logits')
 def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, value: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of the logits."""
+    """Returns the gradient of the logits."""
     (b, heads, n, m), d = logits.shape, value.shape[3]
     result = torch.empty_like(logits)
     launch(_grad_logits_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, rstd, products,
@@ -174,7 +174,7 @@ def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, val
 
 @kernel_operator('normalized_attention_grad_value')
 def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of the values, laid out as ``(B, M, heads, d)``, and sums of ``A * D`` ``(B, heads, blocks)``."""
+    """Returns the gradient of the values, laid out as ``(B, M, heads, d)``, and sums of ``A * D`` by block."""
     (b, heads, n, m), d = logits.shape, grad.shape[3]
     result = grad.new_empty((b, m, heads, d)).transpose(1, 2)
     block_m = block_of(m, BLOCK_M)

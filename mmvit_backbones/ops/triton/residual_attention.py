@@ -39,7 +39,7 @@ def _head_of_tokens(x, heads, n, d):
 
 @triton.jit
 def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK: tl.constexpr):
-    """A block of the softmax map of the program's head, zero outside."""
+    """Computes a block of the softmax map of the program's head, zero outside."""
     logits += tl.program_id(0).to(tl.int64) * n * m
     block = load_block(logits, m, 1, row, key, rows, keys, n, m).to(tl.float32)
     if HAS_MASK:
@@ -174,7 +174,7 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, 
 @kernel_operator('residual_attention')
 def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, bias: Tensor | None,
             mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, logits and log-sum-exp ``(B, windows, heads, N)``."""
+    """Returns output, logits and log-sum-exp ``(B, windows, heads, N)``."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
@@ -204,7 +204,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
 @kernel_operator('residual_attention_grad_keys')
 def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | None, has_prev: bool, logits: Tensor,
               lse: Tensor, grad: Tensor, grad_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of k and v, in memory as those."""
+    """Returns the gradients of k and v, with their strides."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
     launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK)), *with_strides(q),
@@ -215,11 +215,11 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
 
 
 def tokens(q: Tensor) -> Tensor:
-    """An empty ``(B, windows, heads, n, d)``, dense as ``(B, windows, n, heads, d)``."""
+    """Allocates ``(B, windows, heads, n, d)``, dense as ``(B, windows, n, heads, d)``."""
     b, windows, heads, n, d = q.shape
     return q.new_empty((b, windows, n, heads, d)).transpose(2, 3)
 
 
 def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
-    """A tensor and its strides as it is broadcast to the logits; where there is none, what the kernel never reads."""
+    """Returns a tensor and its strides as it is broadcast to the logits; for None, what the kernel never reads."""
     return (other, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())

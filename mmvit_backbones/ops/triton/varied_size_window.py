@@ -44,7 +44,7 @@ def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
 
 @triton.jit
 def _logits(queries, keys, bias, heads, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
-    """The logits of one head, whose biases begin at ``bias``; -inf for keys that are no tokens of the window."""
+    """Computes the logits of one head, whose biases begin at ``bias``; -inf for keys outside of the window."""
     side: tl.constexpr = 2 * WINDOW - 1
     entry = token // WINDOW * side + token % WINDOW
     index = entry[:, None] - entry[None, :] + (WINDOW - 1) * (side + 1)
@@ -136,7 +136,7 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
 @kernel_operator('window_attention')
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
               top: int, left: int, softmax_scale: float) -> tuple[Tensor, Tensor]:
-    """Output, and the log-sum-exp of every query ``(B, nh, nw, heads, window_size ** 2)``."""
+    """Returns the output, and the log-sum-exp of every query ``(B, nh, nw, heads, window_size ** 2)``."""
     (b, heads), (rows, columns) = q.shape[:2], scale.shape[3:]
     out, lse = empty_map(q, *q.shape), scale.new_empty((b, rows, columns, heads, window_size**2))
     arguments = *with_strides(q, k, v), scale, offset, bias_table, out, lse, softmax_scale

@@ -24,13 +24,13 @@ TILE = tl.constexpr(8)  # pixels along a side
 
 @triton.jit
 def strided_head(x, x_b, x_h, x_d, x_y, x_x, image, head):
-    """A map of one head: where it begins, and its strides."""
+    """Returns where the map of one head begins, and its strides."""
     return x + image.to(tl.int64) * x_b + head.to(tl.int64) * x_h, x_d, x_y, x_x
 
 
 @triton.jit
 def stored_head(x, image, head, heads, height, width, d):
-    """The same of a map that is stored as ``(B, H, W, heads, d)``."""
+    """Returns the same of a map that is stored as ``(B, H, W, heads, d)``."""
     return x + (image.to(tl.int64) * height * width * heads + head) * d, 1, width * heads * d, heads * d
 
 
@@ -54,14 +54,14 @@ def store_pixels(x, row, column, valid, channels, d, block):
 
 @triton.jit
 def _axis(scale, offset, index, window, pad, WINDOW: tl.constexpr):
-    """Middle of a window along an axis, and the distance of its tokens, in pixels."""
+    """Returns the middle of a window along an axis, and the distance of its tokens, in pixels."""
     center = (window * WINDOW - pad).to(tl.float32) + (WINDOW - 1) / 2
     return center + tl.load(offset + index), 1 + tl.load(scale + index)
 
 
 @triton.jit
 def find_window(heads, rows, columns):
-    """The program's window: image, row, column, head, and the index of its parameters for x.
+    """Returns the program's window: image, row, column, head, and the index of its parameters for x.
 
     No pointers go in: torch.compile would take them for what a kernel writes to, if a place of a result came out.
     """
@@ -78,7 +78,7 @@ def _parameters(image, row, column, head, heads, rows, columns):
 
 @triton.jit
 def find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW: tl.constexpr):
-    """``_axis`` of y and of x of a window, whose parameters for y follow those for x a grid later."""
+    """Returns ``_axis`` of y and x of a window; its parameters for y follow those for x, a grid later."""
     y, spacing_y = _axis(scale, offset, index + rows * columns, row, top, WINDOW)
     x, spacing_x = _axis(scale, offset, index, column, left, WINDOW)
     return y, spacing_y, x, spacing_x
@@ -98,7 +98,7 @@ def _distance(token, WINDOW: tl.constexpr):
 
 @triton.jit
 def _tap(position, size):
-    """The pixel before a position and how far after it; -2 for what is outside or not finite."""
+    """Returns the pixel before a position and the distance to it; -2 for what is outside or not finite."""
     near = (position >= -1) & (position < size)
     low = tl.floor(tl.where(near, position, -2.))
     return low.to(tl.int32), tl.where(near, position - low, 0.)
@@ -106,7 +106,7 @@ def _tap(position, size):
 
 @triton.jit
 def _taps(place, token, size, WINDOW: tl.constexpr):
-    """``_tap`` of tokens along y and x."""
+    """Returns ``_tap`` of tokens along y and x."""
     y, spacing_y, x, spacing_x = place
     distance_y, distance_x = _distance(token, WINDOW)
     row, fy = _tap(y + spacing_y * distance_y, size[0])
@@ -116,7 +116,7 @@ def _taps(place, token, size, WINDOW: tl.constexpr):
 
 @triton.jit
 def _corner(x, row, column, valid, channels, size):
-    """A pixel of every token, in float32; 0 outside of the map. ``size`` is height, width and channels."""
+    """Loads a pixel of every token, in float32; 0 outside of the map. ``size`` is height, width and channels."""
     height, width, d = size
     inside = valid & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return load_pixels(x, row, column, inside, channels, d).to(tl.float32)
@@ -124,7 +124,7 @@ def _corner(x, row, column, valid, channels, size):
 
 @triton.jit
 def _sample(x, taps, valid, channels, size):
-    """Bilinear interpolation."""
+    """Interpolates bilinearly."""
     row, fy, column, fx = taps
     total = ((1 - fy) * (1 - fx))[:, None] * _corner(x, row, column, valid, channels, size)
     total += ((1 - fy) * fx)[:, None] * _corner(x, row, column + 1, valid, channels, size)
@@ -253,13 +253,13 @@ def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, 
 
 
 def empty_map(like: Tensor, *shape: int) -> Tensor:
-    """``(..., heads, d, H, W)``, stored as ``(..., H, W, heads, d)``."""
+    """Allocates ``(..., heads, d, H, W)``, stored as ``(..., H, W, heads, d)``."""
     *first, heads, d, height, width = shape
     return like.new_empty((*first, height, width, heads, d)).movedim((-2, -1), (-4, -3))
 
 
 def stored(x: Tensor) -> Tensor:
-    """The map ``(..., heads, d, H, W)``, or a copy of it, stored as :func:`empty_map` does."""
+    """Returns the map ``(..., heads, d, H, W)``, or a copy of it, stored as :func:`empty_map` does."""
     return x.movedim((-4, -3), (-2, -1)).contiguous().movedim((-2, -1), (-4, -3))
 
 
@@ -276,7 +276,7 @@ def launch_windows(kernel: Callable, num_programs: int, arguments: tuple, x: Ten
 
 @kernel_operator('window_sample')
 def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
-    """``(B, heads, d, nh * window_size, nw * window_size)``."""
+    """Returns ``(B, heads, d, nh * window_size, nw * window_size)``."""
     rows, columns = scale.shape[3:]
     out = empty_map(features, *features.shape[:3], rows * window_size, columns * window_size)
     launch_windows(_sample_kernel, scale.numel() // 2, (*with_strides(features), scale, offset, out), features, scale,

@@ -143,7 +143,8 @@ def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
     run('data/make_token_labels.py', 'data/flowers_mini/train', str(labels), str(config),
         '--checkpoint', str(checkpoint), '--size', '96', '--device', 'cpu')
     log = train('configs/demo/imagenet_refiner_vit_s_relabel.py', tmp_path / 'student', 2,
-                f'train_dataloader.dataset.pipeline.1.root={labels}', 'model.backbone.arch.depth=3')
+                f'train_dataloader.dataset.pipeline.1.root={labels}', 'model.backbone.arch.embed_dims=48',
+                'model.head.in_channels=48')
     for name in ('loss', 'loss_class', 'loss_dense'):
         losses = [entry[name] for entry in log if name in entry]
         assert sum(losses[-3:]) < sum(losses[:3]), name

@@ -10,7 +10,7 @@ from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
-RANKS, STEPS = 2, 3
+RANKS, STEPS = 2, 2
 
 
 def blocks(model: nn.Module, x: Tensor) -> list[nn.Module]:
@@ -46,7 +46,7 @@ def train(model: nn.Module, parts: list[Tensor]) -> list[list[float]]:
 
 def compare(network: str, rank: int) -> dict:
     model = without_dropout(fresh_model(network, drop_path_rate=0.))
-    parts = images(70, 90, batch=2 * RANKS).chunk(RANKS)
+    parts = images(40, 50, batch=2 * RANKS).chunk(RANKS)
     sharded = copy.deepcopy(model)
     inside = blocks(sharded, parts[0])
     for block in inside:

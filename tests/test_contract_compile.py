@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 import torch.fx.experimental._config as symbolic_shapes_config
-from helpers import each_network, fresh_model, gradients, images, largest_error, shared_model, without_dropout
+from helpers import each_network, fresh_model, gradients, images, largest_error, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch._dynamo.testing import CompileCounter
@@ -24,17 +24,32 @@ def nothing_compiled():
     torch._dynamo.reset()
 
 
-# For four stages of these, torch would derive sizes for most of a minute.
-TWO_STAGES = {
-    'RegionViT': dict(arch={**TINY_CONFIGS['RegionViT']['arch'], 'depths': [1, 1], 'num_heads': [1, 2]},
-                      window_size=[4, 7], out_indices=(0, 1)),
-    'ReMViTv2': dict(arch={**TINY_CONFIGS['ReMViTv2']['arch'], 'depths': [1, 2], 'num_heads': [1, 2]},
-                     out_indices=(0, 1)),
+def arch(network: str, **changes) -> dict:
+    return dict(arch={**TINY_CONFIGS[network]['arch'], **changes})
+
+
+def two_stages(network: str, depths: list[int], **changes) -> dict:
+    return dict(arch(network, depths=depths, num_heads=[1, 2], **changes), out_indices=(0, 1))
+
+
+# A block of each kind, as compilers take longer for every block: whole networks need as many compilations.
+SMALLER = {
+    'ReMViTv2': two_stages('ReMViTv2', [1, 1]),
+    'ReSwin': two_stages('ReSwin', [2, 1]),
+    'ReViT': arch('ReViT', depth=2),
+    'RegionViT': dict(arch('RegionViT', depths=[1], num_heads=[2]), window_size=[7], out_indices=(0, )),
+    'ResT': two_stages('ResT', [1, 1], reductions=[8, 4]),
+    'ResTv2': two_stages('ResTv2', [1, 1], reductions=[8, 4]),
+    'SwinVSA': two_stages('SwinVSA', [1, 1]),
+    'ViTAE': arch('ViTAE', depth=1),
+    'ViTAE, plain': arch('ViTAE, plain', depth=1),
+    'ViTAEv2': arch('ViTAEv2', depths=[1, 0, 0, 0]),
+    'ViTAEv2VSA': arch('ViTAEv2VSA', depths=[1, 0, 0, 0]),
 }
 
 
 def small_model(network: str, **arguments) -> nn.Module:
-    return fresh_model(network, **TWO_STAGES.get(network, {}), **arguments)
+    return fresh_model(network, **SMALLER.get(network, {}), **arguments)
 
 
 @pytest.mark.usefixtures('symbolic_shapes')
@@ -64,8 +79,7 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
     """Of two stages, the second has a single window along an axis of up to 56 pixels."""
-    arch = {**TINY_CONFIGS['ReSwin']['arch'], 'depths': [1, 2], 'num_heads': [1, 2]}
-    model = fresh_model('ReSwin', arch=arch, out_indices=(0, 1)).eval()
+    model = fresh_model('ReSwin', **two_stages('ReSwin', [1, 2])).eval()
     with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
 
@@ -86,6 +100,6 @@ def test_compiled_training_step(network):
 @each_network
 @torch.no_grad()
 def test_export(network):
-    model, x = shared_model(network), images(60, 90, batch=1)
+    model, x = small_model(network).eval(), images(60, 90, batch=1)
     exported = torch.export.export(model, (x, )).module()
     assert largest_error(exported(x), model(x)) < 1e-4

@@ -67,7 +67,7 @@ def prepare(args: argparse.Namespace) -> Config:
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
         checks.check_checkpoint(cfg.load_from)
-        checks.check_classes(cfg, cfg.load_from)
+        testing.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     testing.add_class_figures(cfg)
     if args.show or args.show_dir and cfg.default_scope == 'mmpose':

@@ -19,6 +19,8 @@ from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.results import result_of
 from mmvit_backbones.inference.runtimes import Arrays, arrays_of, palette_of
 from mmvit_backbones.utils.config import VISUALIZERS, datasets_of, metrics_of
+from mmvit_backbones.zoo.checks import is_readable
+from mmvit_backbones.zoo.loading import read_checkpoint
 
 VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook',
                            mmpose='PoseVisualizationHook')
@@ -96,6 +98,17 @@ def check_imagenet(cfg: Config, option: str) -> None:
     types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
     if types != {'ImageNet'}:
         raise UsageError(f'{option} needs a classifier of ImageNet, the config tests on {", ".join(sorted(types))}')
+
+
+def check_classes(cfg: Config, filename: str) -> None:
+    """Raises UsageError if the test data number the classes of a training's checkpoint in another order."""
+    meta = read_checkpoint(filename, mmap=True).get('meta', {}) if is_readable(filename) else {}
+    trained = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
+    for dataset in datasets_of(cfg, 'test'):
+        classes = tuple((dataset.get('metainfo') or {}).get('classes') or ())
+        if classes != trained and set(classes) == set(trained):
+            raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, and the test data have '
+                             f'them as {classes}: give them its order')
 
 
 def use_tta(cfg: Config) -> None:

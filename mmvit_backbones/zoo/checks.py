@@ -8,7 +8,6 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.config import datasets_of
 from ..utils.file_configs import dicts_in
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
@@ -61,7 +60,7 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
     """Reads the files of a model's pretrained weights; those for ``backbone``, on the meta device, must match it."""
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
-        if node.get('type') != 'Pretrained' or not _is_readable(node['checkpoint']):
+        if node.get('type') != 'Pretrained' or not is_readable(node['checkpoint']):
             continue
         try:
             if any(node is own for own in of_backbone):
@@ -77,20 +76,10 @@ def check_pretrained(model: dict, backbone: Backbone | None) -> None:
 
 def check_checkpoint(filename: str) -> None:
     """Checks that a checkpoint can be read; names that other loaders resolve are skipped."""
-    if _is_readable(filename):
+    if is_readable(filename):
         read_checkpoint(filename, mmap=True)
 
 
-def check_classes(cfg: Config, filename: str) -> None:
-    """Raises UsageError if the test data number the classes of a training's checkpoint in another order."""
-    meta = read_checkpoint(filename, mmap=True).get('meta', {}) if _is_readable(filename) else {}
-    trained = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
-    for dataset in datasets_of(cfg, 'test'):
-        classes = tuple((dataset.get('metainfo') or {}).get('classes') or ())
-        if classes != trained and set(classes) == set(trained):
-            raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, and the test data have '
-                             f'them as {classes}: give them its order')
-
-
-def _is_readable(filename: str) -> bool:
+def is_readable(filename: str) -> bool:
+    """Returns whether this package reads a checkpoint, and not a loader for names such as ``torchvision://``."""
     return '://' not in filename or filename.startswith(('http', OFFICIAL))

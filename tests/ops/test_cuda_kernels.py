@@ -28,13 +28,12 @@ needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 @needs_nvcc
 @pytest.mark.slow
 def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
-    """Compiled for two architectures, to save time. Loading it needs no GPU, and nothing of Python's."""
+    """Compiled for one architecture, to save time. Loading it needs no GPU, and nothing of Python's."""
     path = tmp_path / 'mmvit_cuda.so'
-    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0;9.0+PTX')
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0+PTX')
     monkeypatch.setattr(build, 'CUDA_FLAGS', [*build.CUDA_FLAGS, '-Xptxas', '-v'])
     said = build.build_cuda(path)
-    for architecture in ('80', '90'):
-        check_resources(architecture, said)
+    check_resources('80', said)
     process = CONTEXT.Process(target=load_cuda_kernels, args=(str(path), ))
     process.start()
     process.join(100)

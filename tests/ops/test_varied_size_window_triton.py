@@ -27,7 +27,7 @@ def test_random_shapes(dtype):
 
     factor = int(os.environ.get('FUZZ_FACTOR', 1))
     for number in range(6 * factor if factor > 1 else 2):  # 50 makes 300 shapes
-        ws, heads, d, batch = integer(1, 8) if number % 10 == 0 else integer(1, 5), integer(1, 2), integer(1, 40), 1
+        ws, heads, d, batch = integer(1, 8) if number % 10 == 9 else integer(1, 5), integer(1, 2), integer(1, 40), 1
         height, width = integer(1, ws + 2), integer(1, ws)
         if number % 5 == 4:
             batch = 2 * integer(0, 1)
@@ -74,7 +74,7 @@ def test_position_one_pixel_before_the_map():
 
 def test_arguments_of_any_strides():
     """Positions as a linear layer gives them; q, k and v that lie differently in memory."""
-    arguments = problem(1, 2, 5, 7, 9, 4, dtype=torch.float32)
+    arguments = problem(1, 2, 5, 4, 7, 4, dtype=torch.float32)
     expected = evaluate(arguments, 'reference')
     for name in ('scale', 'offset'):
         arguments[name] = arguments[name].permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
@@ -113,7 +113,7 @@ def test_compiles_whole():
     torch._dynamo.reset()
     compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend='aot_eager')
     for height, width in [(3, 5), (4, 7)]:
-        arguments = problem(2, 1, 9, height, width, 4, dtype=torch.float32)
+        arguments = problem(1, 1, 9, height, width, 4, dtype=torch.float32)
         qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
         leaves = [x.detach().to(DEVICE).requires_grad_() for x in
                   (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]

@@ -10,11 +10,10 @@ pytest.importorskip('triton')
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('targets', ['80 90', '100 gfx942'])
-def test_every_kernel_compiles_without_spills(targets):
+def test_every_kernel_compiles_without_spills():
     """In its own process: here, Triton interprets. The tool fails where registers are spilled."""
     environment = {**os.environ, 'TRITON_INTERPRET': '0', 'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, ROOT / 'tools/dev/compile_kernels.py', '--quick', '--targets', *targets.split()]
+    command = [sys.executable, ROOT / 'tools/dev/compile_kernels.py', '--quick']
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     compiled = {line.split('`')[1].split('.')[0] for line in done.stdout.splitlines() if '`' in line}

@@ -107,9 +107,7 @@ def published(variant: Variant | None, tag: str) -> dict[str, float]:
     # Figures after more data may stand with those of the plain config.
     names = [variant.config_name(plain), variant.config_name(tag)] if tag == '22k' else [variant.config_name(tag)]
     figures = {key: value for name in names for key, value in RESULTS.get(name, {}).items()}
-    if tag == plain and variant.top1 is not None:
-        figures = {'top1': variant.top1, **figures}
-    return {key: value for key, value in figures.items() if key != 'source' and key.endswith('22k') == (tag == '22k')}
+    return {key: value for key, value in figures.items() if key.endswith('22k') == (tag == '22k')}
 
 
 def state_of(weights: Weights) -> str:

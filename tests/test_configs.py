@@ -36,22 +36,24 @@ def config(request) -> Config:
 
 
 @cache
-def built_backbone(model: str, scope: str) -> tuple[str, float]:
-    """Returns type and drop path rate of the backbone in a model given as JSON, built on the meta device."""
-    init_default_scope(scope)
+def built_backbone(backbone: str) -> tuple[float, list[int]]:
+    """Returns drop path rate and channels of a backbone given as JSON, built on the meta device."""
     with torch.device('meta'):
-        backbone = MODELS.build(ConfigDict(json.loads(model))).backbone
+        backbone = MODELS.build(json.loads(backbone))
     rates = [module.drop_prob for module in backbone.modules() if type(module).__name__ == 'DropPath']
-    return type(backbone).__name__, max(rates)
+    return max(rates), [backbone.channels[i] for i in backbone.out_indices]
 
 
-def test_builds(config):
-    """Models that several recipes share are built once."""
-    backbone = config.model.backbone
-    network, rate = built_backbone(json.dumps(config.model.to_dict(), sort_keys=True), config.default_scope)
-    assert network == backbone.type
+def test_backbone_fits(config):
+    """The backbone builds in its published size, and the parts after it take its channels."""
+    model = config.model
+    rate, channels = built_backbone(json.dumps(model.backbone.to_dict(), sort_keys=True))
     # As published, the last cells of ViTAEv2 stay below the rate.
-    assert rate == pytest.approx(backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in backbone.type else 1e-6)
+    assert rate == pytest.approx(model.backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in model.backbone.type else 1e-6)
+    neck = model.get('neck') or {}
+    reader = neck if 'in_channels' in neck else model.get('decode_head') or model.get('panoptic_head') or model.head
+    wanted = reader.in_channels
+    assert channels == wanted if isinstance(wanted, list) else channels[-1] == wanted
     assert {'finite_loss', 'interrupt', 'label_check'} <= config.default_hooks.keys()
     assert config.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
 

@@ -28,7 +28,7 @@ from mmvit_backbones.export.compare import CALIBRATED, EXACT, LOSSY, below_limit
 from mmvit_backbones.export.graphs import OPSET
 from mmvit_backbones.export.models import FORMATS, check_path
 from mmvit_backbones.export.parts import Half, check_exportable, split
-from mmvit_backbones.inference.predictor import open_model
+from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import Arrays, Checkpoint
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import datasets_of, load_config
@@ -120,7 +120,7 @@ def export_config(args: argparse.Namespace) -> None:
         export_model(parts._replace(network=Half(parts.network)), args.out, args.format, details, images[0])
     elif args.int8:
         from mmvit_backbones.export.quantize import to_int8
-        floats = open_model(args.out).run(calibration[:CHECKED_IMAGES])
+        floats = Predictor(args.out).model.run(calibration[:CHECKED_IMAGES])
         samples = [image if parts.takes == 'image' else image[None] for image in calibration]
         print(to_int8(args.out, samples, parts.takes,
                       lambda path: not below_limits(compared(path, floats, calibration, LOSSY), CALIBRATED)))
@@ -144,7 +144,7 @@ def size(path: Path) -> float:
 
 
 def compared(path: str | Path, expected: list[Arrays], images: list[np.ndarray], limits: dict) -> dict[str, float]:
-    actual = open_model(path, trust_code=True).run(images[:len(expected)])
+    actual = Predictor(path, trust_code=True).model.run(images[:len(expected)])
     return worst([compare(*pair, limits) for pair in zip(expected, actual)])
 
 

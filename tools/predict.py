@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlparse
 
+import cv2
 import numpy as np
 import torch
 from command_line import add_pretrained_argument, run_script
@@ -109,7 +110,7 @@ class Outputs:
     """Drawings, and with --json results, in a folder."""
 
     def __init__(self, args: argparse.Namespace, predictor: Predictor, names: dict[str | int, str]) -> None:
-        self.args, self.names, self.classes, self.video = args, names, predictor.classes, None
+        self.args, self.names, self.film, self.video = args, names, None, cv2.VideoWriter()
         self.image_ids, self.category_ids = read_ids(args.annotations, predictor.classes)
         self.entries, self.rows, self.count = [], [], 0
 
@@ -121,11 +122,11 @@ class Outputs:
         if frame and self.args.video:
             self.add_frame(source, self.file(f'{stem}.mp4'), drawing)
         else:
-            words = [f'{result.name(item["label"])} {item["score"]:.1%}' for item in result.items()]
+            best = result.items() if isinstance(result, Classification) else []
+            words = ', '.join(f'{result.name(item["label"])} {item["score"]:.1%}' for item in best)
             target = self.file(f'{name}.png')
             drawing.save(target)
-            is_class = isinstance(result, Classification)
-            print(f'{result.source} -> {target} {", ".join(words) if is_class else ""}'.rstrip())
+            print(f'{result.source} -> {target} {words}'.rstrip())
         if not self.args.json:
             return
         if isinstance(result, Segmentation):
@@ -147,23 +148,17 @@ class Outputs:
         return self.args.out_dir / name
 
     def add_frame(self, source: str, path: Path, drawing: Image.Image) -> None:
-        import cv2
-        if self.video is None or self.video[0] != path:
-            self.close_video()
-            rate = cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
-            self.video = path, cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, drawing.size)
+        if self.film != path:
+            self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
+            self.video.open(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, drawing.size)  # closes the one before
             print(f'{source} -> {path}')
-        self.video[1].write(np.array(drawing)[..., ::-1])
-
-    def close_video(self) -> None:
-        if self.video:
-            self.video[1].release()
+        self.video.write(np.array(drawing)[..., ::-1])
 
     def close(self, task: str) -> None:
-        self.close_video()
+        self.video.release()
         if self.args.json and task == 'classification':
             with self.file('results.csv').open('w', newline='') as file:
-                best = range(1, max(map(len, self.rows), default=1) // 2 + 1)
+                best = range(1, Classification.count + 1)
                 csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
                                             *self.rows])
         elif self.args.json and task != 'segmentation':

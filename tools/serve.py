@@ -130,10 +130,9 @@ class Served:
                 source = self.module.data_preprocessor
                 images = ((pixels - source.mean.cpu()) / source.std.cpu())[None]
                 blocks = visualize_attention.record(self.backbone, images, looking)
-                names = list(blocks)
-                chosen = {names[int(i)]: blocks[names[int(i)]]
-                          for i in np.linspace(0, len(names) - 1, min(4, len(names)))}
-                visualize_attention.draw(pixels, looking, chosen, [0, 1], figure)
+                chosen = np.linspace(0, len(blocks) - 1, min(4, len(blocks))).astype(int)
+                four = dict(list(blocks.items())[i] for i in chosen)
+                visualize_attention.draw(pixels, looking, four, [0, 1], figure)
         return Image.open(figure).convert('RGB')
 
 
@@ -142,6 +141,7 @@ class Served:
 
 def build_app(models: Sequence[Served], args: argparse.Namespace):
     """Builds a FastAPI application with the page at / and the interface at /predict, /models and /health."""
+    import anyio
     from fastapi import FastAPI, HTTPException, Query, Request, Response
     from fastapi import Path as PathParameter
     from fastapi.staticfiles import StaticFiles
@@ -166,16 +166,14 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         x: float = Field(ge=0, lt=1)
         y: float = Field(ge=0, lt=1)
 
-    async def in_thread(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
-        data = await read_body(request, args.max_megabytes)
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(
-            np.array(read_rgb(data, args.max_megapixels * 1e6, LARGEST_RATIO, name='the file'))))
-
     async def work(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
         """Returns a function of the image in the request. What exceeds the timeout keeps its thread until it ends."""
         try:
-            return await asyncio.wait_for(in_thread(request, function), args.timeout)
-        except asyncio.TimeoutError:
+            with anyio.fail_after(args.timeout):
+                data = await read_body(request, args.max_megabytes)
+                return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(
+                    np.array(read_rgb(data, args.max_megapixels * 1e6, LARGEST_RATIO, name='the file'))))
+        except TimeoutError:
             raise HTTPException(504, f'no answer within {args.timeout:g} seconds') from None
         except UsageError as error:
             raise HTTPException(413 if isinstance(error, TooLargeError) else 400, str(error)) from error
@@ -272,10 +270,17 @@ def protocol_with_timeout():
     return Protocol
 
 
+def build_server(models: Sequence[Served], args: argparse.Namespace):
+    """Returns uvicorn's server of the application, with the limits of the command line."""
+    import uvicorn
+    return uvicorn.Server(uvicorn.Config(
+        build_app(models, args), log_level='warning', http=protocol_with_timeout(), ws='none', headers=HEADERS,
+        server_header=False, limit_concurrency=args.queue + 1, timeout_graceful_shutdown=int(args.timeout) + 1))
+
+
 def main(args: argparse.Namespace) -> None:
     if not find_spec('fastapi') or not find_spec('uvicorn'):
         raise UsageError("fastapi or uvicorn is not installed: pip install 'mmvit_backbones[serve]'")
-    import uvicorn
     for name in ('max_megabytes', 'max_megapixels', 'timeout', 'workers', 'queue'):
         if not getattr(args, name) > 0:
             raise UsageError(f'--{name.replace("_", "-")} must be more than 0, got {getattr(args, name)}')
@@ -288,13 +293,11 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
     models = [Served(path, config, name, args.device, args.trust_code)
               for path, config, name in zip_longest(args.models, args.config, args.name)]
-    app = build_app(models, args)
+    server = build_server(models, args)
     print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):  # which uvicorn raises again when it has finished
         signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.Server(uvicorn.Config(
-        app, log_level='warning', http=protocol_with_timeout(), ws='none', headers=HEADERS, server_header=False,
-        limit_concurrency=args.queue + 1, timeout_graceful_shutdown=int(args.timeout) + 1)).run([listener])
+    server.run([listener])
 
 
 if __name__ == '__main__':

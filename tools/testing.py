@@ -31,7 +31,6 @@ TTA_MODELS = {
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
 STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # of a test pipeline: the file itself does the others
-MIN_SIDE = 320  # of drawn images without boxes and masks, in pixels, for text to be readable
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
@@ -209,8 +208,6 @@ class DrawingHook(Hook):
         palette = palette_of(dataset.metainfo)
         for sample in outputs:
             image = mmcv.imread(sample.img_path, channel_order='rgb')
-            if 'pred_score' in sample and min(image.shape[:2]) < MIN_SIDE:
-                image = mmcv.imrescale(image, MIN_SIDE / min(image.shape[:2]))
             name = osp.relpath(sample.img_path, root)
             path = self.out_dir / (osp.basename(name) if name.startswith('..') else name)
             path.parent.mkdir(parents=True, exist_ok=True)

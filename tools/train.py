@@ -21,7 +21,7 @@ from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
 from mmvit_backbones.training.explain import explained_errors
 from mmvit_backbones.training.resume import set_resume
-from mmvit_backbones.training.schedule import check_length, scale_length, scale_lr, stop_early
+from mmvit_backbones.training.schedule import scale_length, scale_lr, stop_early
 from mmvit_backbones.training.summary import QuietFlexibleRunner, QuietRunner, SummaryHook
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
@@ -87,7 +87,6 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.freeze is not None:
         cfg.model.backbone.frozen_stages = args.freeze
     checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
-    check_length(cfg, args.cfg_options or {})
     for unit in ('epochs', 'iters'):
         if getattr(args, unit) is not None:
             scale_length(cfg, unit, getattr(args, unit))

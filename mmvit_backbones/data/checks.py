@@ -4,7 +4,7 @@ import os
 import os.path as osp
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from operator import itemgetter
 
@@ -180,11 +180,10 @@ def coco_errors(file: str, content: dict, folder: str, classes: Sequence[str] | 
     for key in FIELDS:
         if not content[key]:
             yield f'{file}: {key} is empty'
-        ids = Counter(entry['id'] for entry in content[key])
-        if repeated := [number for number, count in ids.items() if count > 1]:
+        if repeated := _repeated(entry['id'] for entry in content[key]):
             yield f'{file}: {_some(repeated)} of {key} are given to several'
     names = [category['name'] for category in content['categories']]
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+    if repeated := _repeated(names):
         yield f'{file}: {_some(repeated)} are the names of several categories'
     if missing := _missing(folder, [image['file_name'] for image in content['images']]):
         yield f'{file}: images {_some(missing)} are not in {folder}'
@@ -210,51 +209,48 @@ def coco_errors(file: str, content: dict, folder: str, classes: Sequence[str] | 
 def coco_warnings(file: str, content: dict) -> list[str]:
     """Returns a line per kind of annotation in a valid COCO file that mmdet leaves out or misreads.
 
-    Raises UsageError if there are half of the boxes or more, or nothing is left.
+    Raises UsageError if mmdet leaves out half of the boxes or more, or everything.
     """
-    left_out, annotations = coco_left_out(content), content['annotations']
+    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
+    names = {category['id']: category['name'] for category in content['categories']}
+    left_out, beyond, annotations = defaultdict(list), [], content['annotations']
+    for annotation in annotations:
+        size = sizes[annotation['image_id']]
+        if reason := _why_left_out(annotation, size, names):
+            left_out[reason].append(annotation['id'])
+        x, y, width, height = annotation['bbox']
+        if x + width > size[0] + 2 or y + height > size[1] + 2:
+            beyond.append(annotation['id'])
     warnings = [f'{file}: mmdet leaves out {len(ids)} of {len(annotations)} annotations, {_some(ids)}: {reason}'
                 for reason, ids in left_out.items()]
     of_boxes = sum(len(ids) for reason, ids in left_out.items() if reason != UNKNOWN)
     if 2 * of_boxes >= len(annotations) or sum(map(len, left_out.values())) == len(annotations):
         raise UsageError(warnings[0])
-    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
-    beyond = [a['id'] for a in annotations if any(
-        start + side > limit + 2 for start, side, limit in zip(a['bbox'], a['bbox'][2:], sizes[a['image_id']]))]
     if beyond:
         warnings.append(f'{file}: boxes of {len(beyond)} of {len(annotations)} annotations, {_some(beyond)}, end '
                         'outside of their images; a box is x, y, width, height, not x1, y1, x2, y2')
-    used = {annotation['category_id'] for annotation in annotations}
-    if unused := [category['name'] for category in content['categories'] if category['id'] not in used]:
+    if unused := [names[number] for number in names.keys() - {a['category_id'] for a in annotations}]:
         warnings.append(f'{file}: categories without annotations: {_some(unused)}')
     return warnings
 
 
-def coco_left_out(content: dict) -> dict[str, list[int]]:
-    """Returns the ids of the annotations of a valid COCO file that mmdet leaves out, by reason and cure."""
-    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
-    categories = {category['id'] for category in content['categories']}
-    left_out = defaultdict(list)
-    for annotation in content['annotations']:
-        x, y, width, height = annotation['bbox']
-        image_width, image_height = sizes[annotation['image_id']]
-        polygons = annotation.get('segmentation')
-        if annotation['category_id'] not in categories:
-            reason = UNKNOWN
-        elif width < 0 or height < 0:
-            reason = 'negative width or height; a box is x, y of the upper left corner, width, height'
-        elif max(x, y, x + width, y + height) <= 1.01 < min(image_width, image_height):
-            reason = 'coordinates from 0 to 1; multiply those of x by the width of the image, of y by its height'
-        elif annotation['area'] <= 0 or width < 1 or height < 1:
-            reason = 'no area, or a side below one pixel'
-        elif min(x + width, image_width) <= max(x, 0) or min(y + height, image_height) <= max(y, 0):
-            reason = 'box outside of its image; see width and height of the image'
-        elif isinstance(polygons, list) and polygons and not any(len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
-            reason = 'no polygon of three points'
-        else:
-            continue
-        left_out[reason].append(annotation['id'])
-    return left_out
+def _why_left_out(annotation: dict, size: tuple[int, int], categories: Container[int]) -> str | None:
+    """Returns why mmdet leaves out an annotation of an image of this width and height, with the cure, or None."""
+    x, y, width, height = annotation['bbox']
+    polygons = annotation.get('segmentation')
+    if annotation['category_id'] not in categories:
+        return UNKNOWN
+    if width < 0 or height < 0:
+        return 'negative width or height; a box is x, y of the upper left corner, width, height'
+    if max(x, y, x + width, y + height) <= 1.01 < min(size):
+        return 'coordinates from 0 to 1; multiply those of x by the width of the image, of y by its height'
+    if annotation['area'] <= 0 or width < 1 or height < 1:
+        return 'no area, or a side below one pixel'
+    if min(x + width, size[0]) <= max(x, 0) or min(y + height, size[1]) <= max(y, 0):
+        return 'box outside of its image; see width and height of the image'
+    if isinstance(polygons, list) and polygons and not any(len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
+        return 'no polygon of three points'
+    return None
 
 
 def _wrong_sizes(folder: str, images: list[dict]) -> list[str]:
@@ -274,6 +270,10 @@ def _missing(folder: str, names: list[str]) -> list[str]:
         with suppress(OSError), os.scandir(osp.join(folder, part)) as entries:
             there[part] = {entry.name for entry in entries if entry.is_file()}
     return [name for name in names if osp.basename(name) not in there[osp.dirname(name)]]
+
+
+def _repeated(values: Iterable) -> list:
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _some(values: list) -> str:

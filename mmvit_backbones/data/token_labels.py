@@ -16,6 +16,7 @@ from ..errors import CheckpointError
 from ..zoo.files import load_file
 
 TOP_K = 5  # classes per position
+LABELS = ('token_scores', 'token_classes')
 
 
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -38,11 +39,9 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
     if len(found) != 4 or found[:2] != (2, min(TOP_K, num_classes)) or 0 in found:
         raise ValueError(f'token labels {path} must be (2, {min(TOP_K, num_classes)}, H, W), got {found}')
     scores, classes = labels.float()
-    if not scores.isfinite().all():
-        raise ValueError(f'token labels {path} have scores that are not finite')
-    if not ((classes >= 0) & (classes < num_classes) & (classes == classes.floor())).all():
-        raise ValueError(f'token labels {path} must have classes from 0 to {num_classes - 1}, got '
-                         f'{classes.min().item():g} to {classes.max().item():g}')
+    if not (scores.isfinite() & (classes >= 0) & (classes < num_classes) & (classes == classes.floor())).all():
+        raise ValueError(f'token labels {path} must have finite scores, and classes from 0 to {num_classes - 1}, got '
+                         f'classes from {classes.min().item():g} to {classes.max().item():g}')
     return scores, classes.long()
 
 
@@ -98,8 +97,7 @@ def flip(transform, results: dict) -> dict:
     results = transform(results)
     if results['flip']:
         axes = dict(horizontal=[-1], vertical=[-2], diagonal=[-2, -1])[results['flip_direction']]
-        for key in ('token_scores', 'token_classes'):
-            results[key] = results[key].flip(axes)
+        results.update({key: results[key].flip(axes) for key in LABELS})
     return results
 
 
@@ -138,8 +136,7 @@ def move_labels(operation, results: dict) -> dict:
     moved = nearest(dict(img=positions))['img']
     row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
-    for key in ('token_scores', 'token_classes'):
-        results[key] = results[key].flatten(1)[:, source.clamp(min=0)] * (source >= 0)
+    results.update({key: results[key].flatten(1)[:, source.clamp(min=0)] * (source >= 0) for key in LABELS})
     return results
 
 

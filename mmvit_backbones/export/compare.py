@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from ..inference.runtimes import Arrays
+from ..inference.runtimes import Arrays, as_tuple, session_of
 
 # What rounding changes, and what float16 and int8 may.
 EXACT = dict(scores=1e-3, pixels=0.999, matched=0.99, boxes=0.99, masks=0.99)
@@ -70,18 +70,15 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
         dict[tuple[int, int], float]: For each size the largest difference in any output, relative to its largest
         element.
     """
-    import onnxruntime
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    session = session_of(path)
     channels = session.get_inputs()[0].shape[1]
     model.eval()
     differences = {}
     for number, size in enumerate(sizes):
         images = torch.rand(1 + number % 2, channels, *size)
-        expected = model(images)
         outputs = session.run(None, dict(images=images.numpy()))
-        differences[tuple(size)] = max(
-            difference(torch.from_numpy(ours), theirs)
-            for ours, theirs in zip(outputs, [expected] if isinstance(expected, Tensor) else expected, strict=True))
+        differences[tuple(size)] = max(difference(torch.from_numpy(ours), theirs)
+                                       for ours, theirs in zip(outputs, as_tuple(model(images)), strict=True))
     return differences
 
 

@@ -15,9 +15,9 @@ from .parts import Parts
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # needs padding in all networks, and several windows in all stages
-FREE_AXES = dict(images=('batch', 'height', 'width'), image=('height', 'width'), logits=('batch', ),
-                 labels=('instances', ), boxes=('instances', ), masks=('instances', 'height', 'width'),
-                 segmentation=('batch', 'height', 'width'))
+AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
+            segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
+            masks=['instances', 'height', 'width'])
 
 
 def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
@@ -44,7 +44,7 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """Converts a module to an ONNX graph. Free axes are named as in ``FREE_AXES``, or NAME_AXIS."""
+    """Converts a module to an ONNX graph. Free axes are named as in ``AXES``, or NAME_AXIS."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -55,7 +55,7 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
             if not value.is_graph_output():
                 value.shape = None
     for value in (*graph.inputs, *graph.outputs):
-        names = FREE_AXES.get(value.name, [f'{value.name}_{axis}' for axis in range(4)])
+        names = AXES.get(value.name, [f'{value.name}_{axis}' for axis in range(4)])
         free = [axis for axis, length in enumerate(value.shape) if not isinstance(length, int)]
         for axis, name in zip(free, names):
             value.shape[axis] = name

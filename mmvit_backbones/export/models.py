@@ -11,14 +11,12 @@ from torch.export.pt2_archive._package import package_pt2
 
 from ..errors import UsageError
 from ..inference.runtimes import DETAILS
-from .graphs import EXAMPLE_SIZE, OPSET, examples_of, ignore_deprecations, join, save, to_onnx
+from .graphs import AXES, EXAMPLE_SIZE, OPSET, examples_of, ignore_deprecations, join, save, to_onnx
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
 # Weights become constants, which oneDNN packs: on one thread half the time.
 INDUCTOR_OPTIONS = dict(freezing=True)
-AXES = dict(scores=['batch', 'classes'], segmentation=['batch', 'height', 'width'], labels=['instances'],
-            boxes=['instances', 4], masks=['instances', 'height', 'width'])
 
 
 @torch.no_grad()
@@ -103,16 +101,14 @@ def check_path(path: str | PathLike, file_format: str) -> None:
 
 
 def describe_input(parts: Parts) -> dict:
-    shape = ['height', 'width', 3] if parts.preprocess else [3, 'height', 'width']
-    if parts.takes == 'images' or not parts.preprocess:
-        shape.insert(0, 'batch' if parts.takes == 'images' else 1)
-    values = dict(dtype='uint8', channels='RGB') if parts.preprocess else dict(
-        dtype='float32', channels=parts.details['preprocessing']['channels'])
-    return dict(name=parts.takes, shape=shape, **values)
+    batch = ['batch'] if parts.takes == 'images' else []
+    if parts.preprocess:
+        return dict(name=parts.takes, shape=[*batch, 'height', 'width', 3], dtype='uint8', channels='RGB')
+    return dict(name=parts.takes, shape=[*(batch or [1]), 3, 'height', 'width'], dtype='float32',
+                channels=parts.details['preprocessing']['channels'])
 
 
 def describe_outputs(parts: Parts) -> list[dict]:
     dtypes = dict(labels='int64', segmentation='int64', masks='bool')
-    is_batch = parts.takes == 'images'
-    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=AXES[name] if is_batch or name != 'scores'
-                 else ['instances']) for name in parts.outputs]
+    scores = ['batch', 'classes'] if parts.takes == 'images' else ['instances']
+    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=AXES.get(name, scores)) for name in parts.outputs]

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ..inference.runtimes import session_of
+
 WEIGHTED = 'Conv', 'MatMul', 'Gemm'
 GROUPS = 12  # of layers, at least; each has its cost measured
 
@@ -85,7 +87,6 @@ def change(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> floa
 def run(path: str | Path, names: Sequence[str], inputs: dict) -> list[np.ndarray]:
     """Returns inner values of a file, rounded as their consumers see them."""
     import onnx
-    import onnxruntime
     model = onnx.load(path)
     inner = {name for node in model.graph.node for name in node.output}
     rounded = [f'{name}_DequantizeLinear_Output' for name in names]
@@ -93,5 +94,4 @@ def run(path: str | Path, names: Sequence[str], inputs: dict) -> list[np.ndarray
     model.graph.output.extend(
         onnx.helper.make_tensor_value_info(after if after in inner else name, onnx.TensorProto.FLOAT, None)
         for name, after in zip(names, rounded))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
-    return session.run(None, inputs)
+    return session_of(model.SerializeToString()).run(None, inputs)

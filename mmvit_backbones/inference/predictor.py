@@ -14,7 +14,7 @@ from ..utils.config import config_of_checkpoint, load_config
 from ..zoo.checks import check_backbone, choose_checkpoint
 from ..zoo.loading import read_checkpoint
 from .results import Result, result_of
-from .runtimes import Arrays, Checkpoint, Model, OnnxFile, Pt2File
+from .runtimes import Arrays, Checkpoint, OnnxFile, Pt2File
 from .sources import Frame, read_frames
 
 CONFIGS = '.py', '.json', '.yaml', '.yml'
@@ -39,7 +39,9 @@ class Predictor:
         task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
         classes (list[str]): Names of the classes; empty if the file has none.
         palette (list): Their colors as RGB; empty if the file has none.
-        model (Model): ``model.run(images)`` returns arrays; ``model.details`` what is known of the model.
+        model (Checkpoint | Exported): ``model.run(images)`` returns arrays, for images ``(height, width, 3)`` in RGB
+            uint8; ``model.details`` contains ``classes``, ``palette``, and what an exported file contains;
+            ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
 
     Raises:
         UsageError: If a file is missing, does not match its suffix, or contains compiled code that is not trusted.
@@ -48,11 +50,20 @@ class Predictor:
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None, accelerate: bool = True,
                  trust_code: bool = False) -> None:
-        self.model = open_model(source, config, checkpoint, pretrained, device, trust_code)
+        suffix = Path(source).suffix.lower()
+        if suffix in ('.onnx', '.pt2'):
+            if not Path(source).is_file():
+                raise UsageError(f'model {source} does not exist')
+            self.model = OnnxFile(Path(source)) if suffix == '.onnx' else Pt2File(Path(source), trust_code)
+        else:
+            config, checkpoint = (str(source), checkpoint) if suffix in CONFIGS else (config, str(source))
+            cfg = find_config(config, checkpoint)
+            check_backbone(cfg)
+            self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
+            if accelerate:
+                accelerate_model(self.model.module, inference=True)
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
-        if accelerate and isinstance(self.model, Checkpoint):
-            accelerate_model(self.model.module, inference=True)
 
     def __call__(self, images: object, batch_size: int = 1, score_thr: float = 0.) -> list[Result]:
         """Predicts images.
@@ -91,34 +102,14 @@ class Predictor:
                 output = next(outputs) if frame.image is not None else None
                 if isinstance(output, UsageError):
                     frame, output = frame._replace(error=f'image {frame.name}: {first_line(output)}'), None
-                yield frame, None if output is None else self._result(frame, output, score_thr)
+                yield frame, None if output is None else result_of(output, frame.name, frame.image, self.classes,
+                                                                   self.palette, score_thr)
 
     def _run(self, images: list[np.ndarray]) -> list[Arrays | UsageError]:
         try:
             return self.model.run(images) if images else []
         except UsageError as error:
             return [error] if len(images) == 1 else [output for image in images for output in self._run([image])]
-
-    def _result(self, frame: Frame, outputs: Arrays, score_thr: float) -> Result:
-        return result_of(outputs, frame.name, frame.image, self.classes, self.palette, score_thr)
-
-
-def open_model(source: str | Path, config: str | None = None, checkpoint: str | None = None,
-               pretrained: bool | str = False, device: str | torch.device | None = None,
-               trust_code: bool = False) -> Model:
-    """Opens the model of a :class:`Predictor`, which has the same arguments."""
-    suffix = Path(source).suffix.lower()
-    if suffix in ('.onnx', '.pt2'):
-        if not Path(source).is_file():
-            raise UsageError(f'model {source} does not exist')
-        return OnnxFile(Path(source)) if suffix == '.onnx' else Pt2File(Path(source), trust_code)
-    if suffix in CONFIGS:
-        config = str(source)
-    else:
-        checkpoint = str(source)
-    cfg = find_config(config, checkpoint)
-    check_backbone(cfg)
-    return Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
 
 
 def find_config(config: str | None, checkpoint: str | None) -> Config:

@@ -9,11 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
 IGNORED = 255  # mmseg's label for what belongs to no class
+MIN_DRAWING = 440  # pixels: square root of a drawing's area, for labels that can be read and don't hide the image
 
 
 @dataclass
 class Result:
-    """What a model predicts for an image.
+    """Prediction for an image.
 
     Attributes:
         source (str): File, address, or number of the image; ``VIDEO#FRAME`` of a video.
@@ -73,24 +74,26 @@ class Result:
         return entries
 
     def draw(self) -> Image.Image:
-        """Draws masks, boxes and labels over the image; without boxes, labels form a list."""
+        """Draws masks, boxes and labels over the image; without boxes, labels form a list.
+
+        A small image is enlarged by an integer factor, to an area of at least ``MIN_DRAWING ** 2``.
+        """
         items = self.items()
         image = self.image.copy()
         for item in items:
             if 'mask' in item:
                 mask = item['mask']
                 image[mask] = image[mask] // 2 + np.array(self.color(item['label']), np.uint8) // 2
-        drawing = Image.fromarray(image)
-        pen = _Pen(drawing)
+        pen = _Pen(image)
         for number, item in enumerate(reversed(items)):  # the most likely comes on top
             color, text = self.color(item['label']), f' {self.name(item["label"])} {item["score"]:.0%} '
             corner = 0, (len(items) - 1 - number) * pen.height
             if 'box' in item:
-                x1, y1, x2, y2 = map(float, item['box'])
+                x1, y1, x2, y2 = (pen.scale * float(side) for side in item['box'])
                 pen.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, pen.size // 7))
                 corner = x1, y1 - pen.height
             pen.label(corner, text, color)
-        return drawing
+        return pen.drawing
 
 
 @dataclass
@@ -187,15 +190,14 @@ class Pose(Result):
 
     def draw(self) -> Image.Image:
         """Draws points from the threshold on, and the links between them."""
-        drawing = Image.fromarray(self.image)
-        pen, seen = _Pen(drawing), self.scores >= self.threshold
+        pen, seen = _Pen(self.image), self.scores >= self.threshold
+        points = pen.scale * self.points
         for a, b in self.links:
             if seen[a] and seen[b]:
-                pen.draw.line([*self.points[a], *self.points[b]], fill=self.color(a), width=max(2, pen.size // 5))
+                pen.draw.line([*points[a], *points[b]], fill=self.color(a), width=max(2, pen.size // 5))
         for number in np.flatnonzero(seen):
-            x, y = self.points[number]
-            pen.draw.circle((x, y), max(3, pen.size / 3), fill=self.color(int(number)), outline='white')
-        return drawing
+            pen.draw.circle(points[number], pen.size / 3, fill=self.color(int(number)), outline='white')
+        return pen.drawing
 
 
 def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
@@ -214,18 +216,22 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
 
 
 class _Pen:
-    """Draws labels that can be read on any color, within the image."""
+    """Draws labels that can be read on any color, within an image, which is enlarged if it is small."""
 
-    def __init__(self, drawing: Image.Image) -> None:
+    def __init__(self, image: np.ndarray) -> None:
         from matplotlib.font_manager import findfont
-        self.draw, self.width = ImageDraw.Draw(drawing), drawing.width
-        self.size = max(11, round(math.sqrt(drawing.width * drawing.height) / 40))
+        height, width = image.shape[:2]
+        length = math.sqrt(height * width)
+        self.scale = math.ceil(MIN_DRAWING / length)
+        self.size = round(self.scale * length / 40)
         self.height = 1.3 * self.size
+        self.drawing = Image.fromarray(image).resize((self.scale * width, self.scale * height))
+        self.draw = ImageDraw.Draw(self.drawing)
         self.font = ImageFont.truetype(findfont('DejaVu Sans'), self.size)
 
     def label(self, corner: tuple[float, float], text: str, color: Color) -> None:
         length = self.font.getlength(text)
-        x, y = max(min(corner[0], self.width - length), 0), max(corner[1], 0)
+        x, y = max(min(corner[0], self.drawing.width - length), 0), max(corner[1], 0)
         red, green, blue = color
         is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
         self.draw.rectangle([x, y, x + length, y + self.height], fill=color)

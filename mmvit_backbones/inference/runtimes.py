@@ -30,29 +30,7 @@ DETAILS = 'mmvit_backbones'  # entry of an exported file with its details, in JS
 Arrays = dict[str, np.ndarray]
 
 
-class Model:
-    """A model for images ``(height, width, 3)`` in RGB uint8.
-
-    Attributes:
-        task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
-        details (dict): ``classes``, ``palette``, and what an exported file contains.
-        runtime (str): ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
-    """
-
-    task: str
-    details: dict
-    runtime: str
-
-    def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for each image.
-
-        Raises:
-            UsageError: If an image has a size that the model does not take.
-        """
-        raise NotImplementedError
-
-
-class Checkpoint(Model):
+class Checkpoint:
     """A model of a framework with its weights, and its test pipeline."""
 
     runtime = 'eager'
@@ -79,6 +57,7 @@ class Checkpoint(Model):
 
     @torch.no_grad()
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
+        """Returns the outputs for each image; raises UsageError if the pipeline does not take one."""
         data, groups = [self._prepare(image) for image in images], {}
         for number, one in enumerate(data):  # images of one shape alone make a batch: others would be padded
             groups.setdefault(tuple(one['inputs'].shape), []).append(number)
@@ -128,8 +107,8 @@ def build_model(cfg: Config) -> nn.Module:
     return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
-class Exported(Model):
-    """A file written by ``tools/export.py``."""
+class Exported:
+    """A file written by ``tools/export.py``. Subclasses run an image, or a batch of classifiers and segmenters."""
 
     def __init__(self, path: Path, details: str | None) -> None:
         self.details = json.loads(details or '{}')
@@ -139,16 +118,13 @@ class Exported(Model):
         self.outputs = [output['name'] for output in self.details['outputs']]
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
+        """Returns the outputs for each image; raises UsageError if a ``.pt2`` has no graph for its size."""
         if self.task == 'detection':
             return [self._run(image) for image in images]
         if len({image.shape for image in images}) > 1:
             return [found for image in images for found in self.run([image])]
         found = self._run(np.stack(images))
         return [{name: values[number] for name, values in found.items()} for number in range(len(images))]
-
-    def _run(self, image: np.ndarray) -> Arrays:
-        """Returns the outputs for an image, or for a batch of classifiers and segmenters."""
-        raise NotImplementedError
 
 
 class OnnxFile(Exported):
@@ -166,12 +142,12 @@ class OnnxFile(Exported):
         return dict(zip(self.outputs, self.session.run(self.outputs, inputs), strict=True))
 
 
-def session_of(path: Path):
-    """Returns a session of ONNX Runtime with torch's number of threads."""
+def session_of(model: str | Path | bytes):
+    """Returns a session of ONNX Runtime for a file or its content, with torch's number of threads."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
 
 class Pt2File(Exported):

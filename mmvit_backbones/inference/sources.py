@@ -62,18 +62,14 @@ def read_frames(sources: object) -> Iterator[Frame]:
         elif isinstance(source, int) or str(source).lower().endswith(VIDEOS):
             yield from _read_video(source)
         elif isinstance(source, (str, Path)):
-            yield from _read_files(source)
+            for path in find_images([source]):
+                try:
+                    content = download(path) if is_address(path) else path
+                    yield Frame(str(path), np.array(read_rgb(content, name=f'image {path}')))
+                except UsageError as error:
+                    yield Frame(str(path), None, str(error).split('\n')[0])
         else:
             raise UsageError(f'image must be a path, an address, an array or a number, got {type(source).__name__}')
-
-
-def _read_files(source: str | Path) -> Iterator[Frame]:
-    for path in find_images([source]):
-        try:
-            content = download(path) if is_address(path) else path
-            yield Frame(str(path), np.array(read_rgb(content, name=f'image {path}')))
-        except UsageError as error:
-            yield Frame(str(path), None, str(error).split('\n')[0])
 
 
 def download(address: str) -> bytes:

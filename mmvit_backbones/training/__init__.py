@@ -6,14 +6,6 @@ from .hooks import AccelerateHook, CheckpointMatchHook, LabelCheckHook, Progress
 from .interrupt import InterruptHook
 from .layer_decay import LayerDecayConstructor
 
-# By the names of `default_hooks` in a config.
-RELIABLE_HOOKS = dict(
-    label_check=dict(type='LabelCheckHook'),
-    finite_loss=dict(type='FiniteLossHook'),
-    exact_resume=dict(type='ExactResumeHook'),
-    interrupt=dict(type='InterruptHook'),
-)
-
 __all__ = [
     'AccelerateHook', 'AtomicCheckpointHook', 'CheckpointMatchHook', 'ExactResumeHook', 'FiniteLossHook',
     'InterruptHook', 'LabelCheckHook', 'LayerDecayConstructor', 'ProgressBarHook'

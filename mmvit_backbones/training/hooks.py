@@ -72,14 +72,12 @@ class LabelCheckHook(Hook):
 def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
     """Raises a TrainingError if a label of a sample is outside the classes of the head."""
     if 'gt_sem_seg' in sample and hasattr(model, 'decode_head'):
-        heads = model.decode_head if isinstance(model.decode_head, nn.ModuleList) else [model.decode_head]
-        labels, path = sample.gt_sem_seg.data, sample.get('seg_map_path')
-        num_classes, ignored = heads[-1].num_classes, heads[-1].ignore_index
+        head, labels, path = model.decode_head, sample.gt_sem_seg.data, sample.get('seg_map_path')
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        labels = labels[labels != head.ignore_index]
     elif 'gt_label' in sample and isinstance(getattr(getattr(model, 'head', None), 'num_classes', None), int):
-        labels, path, num_classes, ignored = sample.gt_label, sample.get('img_path'), model.head.num_classes, None
+        head, labels, path = model.head, sample.gt_label, sample.get('img_path')
     else:
         return
-    wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != ignored if ignored is not None else True)]
-    if len(wrong):
-        but = f'; {ignored} is ignored' if ignored is not None else ''
-        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {num_classes - 1}{but}')
+    if len(wrong := labels[(labels < 0) | (labels >= head.num_classes)]):
+        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {head.num_classes - 1}')

@@ -11,8 +11,9 @@ from mmengine.config import Config
 
 from ..errors import UsageError
 from ..utils.config import VISUALIZERS
-from . import RELIABLE_HOOKS
 
+RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
+                      interrupt='InterruptHook')
 BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 
@@ -46,7 +47,7 @@ def use_reliable_hooks(cfg: Config) -> None:
     """Adds the hooks for reliable runs, and limits the number of checkpoints, unless set by the config."""
     hooks = cfg.setdefault('default_hooks', {})
     for name, hook in RELIABLE_HOOKS.items():
-        hooks.setdefault(name, dict(hook))
+        hooks.setdefault(name, dict(type=hook))
     if checkpoint := hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1)):
         if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
             checkpoint['type'] = 'AtomicCheckpointHook'

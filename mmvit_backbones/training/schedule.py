@@ -1,7 +1,6 @@
 """Scales the length of a training and its learning rate, with everything in the config that depends on them."""
 from mmengine.config import Config
 
-from ..data.checks import warn
 from ..errors import UsageError
 from ..utils.config import metrics_of
 
@@ -58,15 +57,15 @@ def scale_lr(cfg: Config, lr: float) -> None:
                 schedule[key] *= factor
 
 
-def check_length(cfg: Config, options: dict) -> None:
-    """Prints a warning if an option changes the length of the training and leaves the schedule behind."""
-    for unit in ('epochs', 'iters'):
-        length = cfg.train_cfg.get(f'max_{unit}', 0)
-        ends = [schedule.get('end', length) for schedule in schedules_of(cfg)
-                if schedule.get('by_epoch', True) == (unit == 'epochs')]
-        if f'train_cfg.max_{unit}' in options and ends and not 0.9 * length <= max(ends) <= length:
-            warn(f'train_cfg.max_{unit}={length}, and the learning rate is scheduled for {max(ends)} {unit}: {unit} '
-                 f'scales both (train.py --{unit} {length})')
+def unfitting_schedule(cfg: Config, steps: int, steps_per_epoch: int) -> str | None:
+    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for many less."""
+    spans = [(schedule.get('end', FOREVER), steps_per_epoch if schedule.get('by_epoch', True) else 1)
+             for schedule in schedules_of(cfg)]
+    ends = [end * unit if end < FOREVER else steps for end, unit in spans]
+    if not ends or 0.9 * steps <= max(ends) <= steps:
+        return None
+    return (f'the learning rate is scheduled for {max(ends)} of {steps} steps; '
+            'train.py --epochs or --iters scales the schedule with the length of the training')
 
 
 def stop_early(cfg: Config, patience: int) -> None:

@@ -15,6 +15,8 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import config_of_checkpoint, load_config
 from mmvit_backbones.utils.file_configs import dicts_in
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 
 def config(name: str):
     return load_config(str(ROOT / 'configs' / f'{name}.py'))

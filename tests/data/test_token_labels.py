@@ -36,7 +36,7 @@ def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:
 @pytest.mark.parametrize('content, told', [
     (torch.zeros(2, 4, 3, 3), r'\(2, 5, H, W\), got \(2, 4, 3, 3\)'),
     (dict(weights=torch.zeros(1)), 'got dict'),
-    (torch.full((2, 5, 3, 3), 10.), 'from 0 to 9, got 10'),
+    (torch.full((2, 5, 3, 3), 10.), 'from 0 to 9, got classes from 10'),
     (torch.full((2, 5, 3, 3), 0.5), 'from 0 to 9'),
     (torch.full((2, 5, 3, 3), float('nan')), 'finite'),
     (Path, 'more than weights'),

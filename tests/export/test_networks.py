@@ -17,11 +17,12 @@ from mmvit_backbones.inference.runtimes import session_of
 # Of nothing, of some and of all that a network pads; sides that fit one window and none; portrait and landscape.
 SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
 
-# One network of each kind, with two stages where sizes would take long to derive; ``make test-exports`` runs all.
-TWO_STAGES = dict(arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2),
-                  out_indices=(0, 1))
-SHIFTED = dict(TWO_STAGES, arch=dict(TWO_STAGES['arch'], depths=[2, 1]))
-KINDS = {'ReSwin': SHIFTED, 'ViTAE, plain': {}, 'SwinVSA': TWO_STAGES}
+# One network of each kind, with few blocks, as sizes take long to derive; ``make test-exports`` runs all.
+SHIFTED = dict(embed_dims=8, depths=[2, 1], num_heads=[1, 2], window_size=7, mlp_ratio=1)
+ONE_STAGE = dict(embed_dims=8, depths=[1], num_heads=[1], window_size=7, mlp_ratio=1)
+ONE_BLOCK = dict(TINY_CONFIGS['ViTAE, plain']['arch'], depth=1)
+KINDS = {'ReSwin': dict(arch=SHIFTED, out_indices=(0, 1)), 'ViTAE, plain': dict(arch=ONE_BLOCK),
+         'SwinVSA': dict(arch=ONE_STAGE, out_indices=(0, ))}
 CHOSEN = dict.fromkeys(sorted(TINY_CONFIGS), {}) if os.environ.get('EXPORT_ALL') else KINDS
 
 

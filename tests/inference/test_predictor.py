@@ -67,7 +67,7 @@ def test_file_predicts(file):
     found, = Predictor(file)(IMAGE)
     assert sorted(found.labels) == [0, 1, 2] and found.scores.shape == (3, )
     assert [item['category'] for item in found.to_dict()['items']] == [found.name(label) for label in found.labels]
-    assert found.draw().size == (4, 2)
+    assert found.draw().size == (4 * 156, 2 * 156)
 
 
 def test_pickled_objects_are_refused(file, tmp_path):
@@ -156,7 +156,7 @@ def test_results_are_coco(tmp_path):
     from pycocotools.mask import area
     assert area(entry['segmentation']) == 60
     nothing = Detection(*about, *(found.labels[:0], found.scores[:0], found.boxes[:0], masks[:0]))
-    assert nothing.to_coco(7) == [] and nothing.to_dict()['items'] == [] and nothing.draw().size == (30, 20)
+    assert nothing.to_coco(7) == [] and nothing.to_dict()['items'] == [] and nothing.draw().size == (18 * 30, 18 * 20)
     segments = Segmentation(*about, masks[0].astype(int))
     image = segments.label_image()
     assert np.array(image).tolist() == masks[0].astype(int).tolist()

@@ -32,8 +32,19 @@ def checkpoint_of(cfg, folder):
 
 
 @pytest.fixture(scope='module')
-def classifier(tmp_path_factory):
-    return checkpoint_of(Config.fromfile(TINY), tmp_path_factory.mktemp('classifier'))
+def config(tmp_path_factory):
+    """The tiny classifier with one block."""
+    path = tmp_path_factory.mktemp('config') / 'one_block.py'
+    path.write_text(f"""
+_base_ = {str(TINY)!r}
+model = dict(backbone=dict(arch=dict(depths=[1], num_heads=[1]), out_indices=0), head=dict(in_channels=12))
+""")
+    return path
+
+
+@pytest.fixture(scope='module')
+def classifier(config, tmp_path_factory):
+    return checkpoint_of(Config.fromfile(config), tmp_path_factory.mktemp('classifier'))
 
 
 def test_objects_are_coco_results(tmp_path):
@@ -94,11 +105,11 @@ def test_processes_share_images_and_go_on(classifier, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('symbolic_shapes')
-def test_exported_file_has_the_metrics_of_its_checkpoint(classifier, tmp_path, monkeypatch, own_loaders):
+def test_exported_file_has_the_metrics_of_its_checkpoint(config, classifier, tmp_path, monkeypatch, own_loaders):
     monkeypatch.chdir(ROOT)
-    run_main('export.py', TINY, classifier, tmp_path / 'model.onnx')
+    run_main('export.py', config, classifier, tmp_path / 'model.onnx')
     for name, model in (('pytorch', classifier), ('onnx', tmp_path / 'model.onnx')):
-        run_main('test.py', TINY, model, '--work-dir', tmp_path / name)
+        run_main('test.py', config, model, '--work-dir', tmp_path / name)
     expected, actual = (json.loads(next((tmp_path / name).glob('*/*.json')).read_text())
                         for name in ('pytorch', 'onnx'))
     assert actual['accuracy/top1'] == expected['accuracy/top1']

@@ -35,7 +35,7 @@ from saved_memory import SavedStorages
 import mmvit_backbones
 from mmvit_backbones import accelerate
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference.predictor import open_model
+from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.zoo.build import import_mmpretrain
@@ -128,7 +128,7 @@ def runtimes(args: argparse.Namespace) -> dict:
 
     for name in args.networks:
         if name.endswith('.pth'):
-            open_model(name)  # what is wrong with it is said before any work
+            Predictor(name)  # what is wrong with it is said before any work
             images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
             compare(name, partial(prepare_whole, path=name), images)
             continue

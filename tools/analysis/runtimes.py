@@ -16,7 +16,7 @@ from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.export.models import INDUCTOR_OPTIONS, export_model
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.export.quantize import to_int8
-from mmvit_backbones.inference.predictor import open_model
+from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import session_of
 
 RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
@@ -28,7 +28,7 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     ``path`` is a training's checkpoint. ``compile`` compiles its backbone, ``int8`` is calibrated on the images. Files
     that the function needs are written into the folder.
     """
-    model = open_model(path, device='cpu')
+    model = Predictor(path, device='cpu', accelerate=False).model
     if runtime == 'accelerate':
         accelerate(model.module, inference=True)
     elif runtime == 'compile':
@@ -40,7 +40,7 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
         export_model(parts, file, file_format, model.details, images[0])
         if runtime == 'int8':
             to_int8(file, [image if parts.takes == 'image' else image[None] for image in images], parts.takes)
-        model = open_model(file, trust_code=True)
+        model = Predictor(file, trust_code=True).model
     return lambda batch: [model.run([image]) for image in batch]
 
 

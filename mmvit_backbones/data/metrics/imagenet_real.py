@@ -56,12 +56,11 @@ class ImageNetReaL(BaseMetric):
 def read_labels(path: str) -> list[list[int]]:
     try:
         labels = json.loads(Path(path).expanduser().read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f'label_file {path} cannot be read ({error}); it is real.json of '
-                         'github.com/google-research/reassessed-imagenet') from None
-    if not isinstance(labels, list) or len(labels) != NUM_IMAGES or not all(isinstance(x, list) for x in labels):
-        found = f'{len(labels)} entries' if isinstance(labels, list) else type(labels).__name__
-        raise ValueError(f'label_file {path} must hold {NUM_IMAGES} lists of classes, got {found}')
+        if len(labels) != NUM_IMAGES or not all(isinstance(entry, list) for entry in labels):
+            raise ValueError(f'it has {len(labels)} entries')
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f'label_file {path} must hold {NUM_IMAGES} lists of classes, as real.json of '
+                         f'github.com/google-research/reassessed-imagenet: {error}') from None
     return labels
 
 

@@ -1,4 +1,4 @@
-"""What tools/test.py adds to a config: metrics, drawings, test-time augmentation, and exported files as models."""
+"""Adds what tools/test.py offers to a config: metrics, drawings, test-time augmentation, exported files as models."""
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path

@@ -41,7 +41,7 @@ class Split:
 
     def divide(self, items: list) -> tuple[list, list]:
         """Returns those for training, and a random share, repeatable by the seed, for validation."""
-        number = min(max(1, round(self.fraction * len(items))), len(items) - 1)
+        number = max(0, min(max(1, round(self.fraction * len(items))), len(items) - 1))
         chosen = set(random.Random(self.seed).sample(range(len(items)), number))
         return ([item for i, item in enumerate(items) if i not in chosen],
                 [item for i, item in enumerate(items) if i in chosen])

@@ -7,6 +7,7 @@ from ..utils.config import metrics_of
 SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedules, in epochs or iterations
 RATES = ('eta_min', 'eta_max')  # of schedules; others are relative
 INTERVALS = ('val_interval', 'val_begin', 'interval')  # of evaluations and checkpoints
+WARM_UPS = {'LinearLR', 'ConstantLR'}
 FOREVER = 10**9  # MMEngine's end of a schedule without one
 # What a task is judged by: the type of the metric, its key, and the smallest change that counts.
 JUDGES = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
@@ -58,13 +59,19 @@ def scale_lr(cfg: Config, lr: float) -> None:
 
 
 def unfitting_schedule(cfg: Config, steps: int, steps_per_epoch: int) -> str | None:
-    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for many less."""
-    spans = [(schedule.get('end', FOREVER), steps_per_epoch if schedule.get('by_epoch', True) else 1)
-             for schedule in schedules_of(cfg)]
-    ends = [end * unit if end < FOREVER else steps for end, unit in spans]
-    if not ends or 0.9 * steps <= max(ends) <= steps:
+    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for many less.
+
+    After a warm-up alone, it stays constant as asked for.
+    """
+    ends = {}
+    for schedule in schedules_of(cfg):
+        end = schedule.get('end', FOREVER)
+        unit = steps_per_epoch if schedule.get('by_epoch', True) else 1
+        ends[schedule['type']] = end * unit if end < FOREVER else steps
+    last = max(ends.values(), default=steps)
+    if last <= steps and (last >= 0.9 * steps or ends.keys() <= WARM_UPS):
         return None
-    return (f'the learning rate is scheduled for {max(ends)} of {steps} steps; '
+    return (f'the learning rate is scheduled for {last} of {steps} steps; '
             'train.py --epochs or --iters scales the schedule with the length of the training')
 
 

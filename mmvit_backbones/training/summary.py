@@ -64,18 +64,18 @@ def plan(runner: Runner) -> dict[str, str]:
     frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
     init = (cfg.model.get('backbone') or {}).get('init_cfg') or {}
     weights = cfg.get('load_from') or (init.get('checkpoint') if isinstance(init, dict) else None) or 'random'
-    classes = [str(name) for name in getattr(loader.dataset, 'metainfo', {}).get('classes') or ()]
+    classes = [str(name) for name in (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()]
     by_epoch = 'max_epochs' in cfg.train_cfg
     length = f'{runner.max_epochs} epochs of {len(loader)} steps' if by_epoch else f'{runner.max_iters} steps'
     each = f' and process, {processes} processes' if processes > 1 else ''
-    optimizer, is_mixed = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+    optimizer, is_mixed = cfg.optim_wrapper.get('optimizer') or {}, cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
     schedule = ', '.join(schedule['type'] for schedule in schedules_of(cfg)) or 'constant'
     lines = {
         'model': f'{type(model).__name__} with {type(getattr(model, "backbone", None)).__name__}, {total / 1e6:.1f} M '
                  f'parameters, {frozen / 1e6:.1f} M of them frozen',
         'weights': weights + (f', resumed after step {runner.iter}' if cfg.get('resume') else ''),
         'training data': describe(loader.dataset),
-        'classes': f'{len(classes)}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
+        'classes': f'{len(classes) or "unknown"}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
         'length': f'{length}, {loader.batch_sampler.batch_size} images per step{each}',
         'learning rate': f'{optimizer.get("lr")} at its peak, {optimizer.get("type")}, {schedule}',
         'precision': str(cfg.optim_wrapper.get('dtype') or 'float16') if is_mixed else 'float32',

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from helpers import ROOT
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from runs import train
@@ -65,6 +66,12 @@ def test_the_whole_schedule_is_scaled(name, unit, length, steps_per_epoch):
 def test_length_that_leaves_the_schedule_behind(name, options, steps, scheduled):
     warning = unfitting_schedule(config(name, options), steps, steps_per_epoch=100)
     assert warning is None if scheduled is None else f'{scheduled} of {steps} steps' in warning
+
+
+def test_warm_up_to_a_constant_rate_fits():
+    warm_up = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=50)
+    assert unfitting_schedule(Config(dict(param_scheduler=[warm_up])), 1200, 100) is None
+    assert '50 of 40 steps' in unfitting_schedule(Config(dict(param_scheduler=[warm_up])), 40, 10)
 
 
 def test_mistakes_are_errors():

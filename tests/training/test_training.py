@@ -103,7 +103,7 @@ def test_one_step_and_evaluation(name, tmp_path, monkeypatch):
     """One optimizer step on real images; DDP needs a gradient in every parameter. Then two images are tested."""
     monkeypatch.chdir(ROOT)
     config = small_config(name)
-    config.work_dir = str(tmp_path)
+    config.work_dir, config.experiment_name = str(tmp_path), name  # otherwise the second of the start is the name
     init_default_scope(config.default_scope)
     runner = Runner.from_cfg(config)
     runner.model = revert_sync_batchnorm(runner.model)  # which only runs on GPUs

@@ -37,7 +37,7 @@ SMALLER = {
     'ReMViTv2': two_stages('ReMViTv2', [1, 1]),
     'ReSwin': two_stages('ReSwin', [2, 1]),
     'ReViT': arch('ReViT', depth=2),
-    'RegionViT': dict(arch('RegionViT', depths=[1], num_heads=[2]), window_size=[7], out_indices=(0, )),
+    'RegionViT': dict(two_stages('RegionViT', [1, 1]), window_size=[4, 7]),
     'ResT': two_stages('ResT', [1, 1], reductions=[8, 4]),
     'ResTv2': two_stages('ResTv2', [1, 1], reductions=[8, 4]),
     'SwinVSA': two_stages('SwinVSA', [1, 1]),

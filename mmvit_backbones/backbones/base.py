@@ -179,9 +179,7 @@ class Backbone(BaseModule):
             return []
         modules = self.stem_modules()
         for stage in range(self.frozen_stages):
-            modules += self.stage_modules(stage)
-            if hasattr(self, f'norm{stage}'):
-                modules.append(self.output_norm(stage))
+            modules += [*self.stage_modules(stage), self.output_norm(stage)]
         return modules
 
     def freeze(self) -> None:
@@ -196,8 +194,7 @@ class Backbone(BaseModule):
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(*args)
         # torch.compile takes no context managers here.
-        context = {} if versions.is_compiling() else {
-            'context_fn': lambda: (nullcontext(), without_tracking(block))}
+        context = {} if versions.is_compiling() else dict(context_fn=lambda: (nullcontext(), without_tracking(block)))
         return checkpoint(block, *args, use_reentrant=False, **context)
 
     def stage_modules(self, stage: int) -> list[nn.Module]:

@@ -26,8 +26,7 @@ def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch
         resize (Callable): ``resize(table, shape)`` returns the checkpoint's tensor in the shape of the parameter.
         dims (Sequence[int]): Dimensions that may differ; where others do, ``load_state_dict`` reports it.
     """
-    hook = partial(resize_in_state_dict, name, resize, dims)
-    module._register_load_state_dict_pre_hook(hook, with_module=True)
+    module._register_load_state_dict_pre_hook(partial(resize_in_state_dict, name, resize, dims), with_module=True)
 
 
 def resize_in_state_dict(name: str, resize: Callable[[Tensor, torch.Size], Tensor], dims: Sequence[int],

@@ -66,7 +66,8 @@ def main():
                 found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
                 cells = [f'{registers}, {shared}' for registers, shared, _ in found]
                 print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
-                faults += [f'{name} spills on {target}' for target, (*_, spills) in zip(args.targets, found) if spills]
+                faults += [f'{name} spills {spills} on {target}'
+                           for target, (*_, spills) in zip(args.targets, found) if spills]
     if faults:
         sys.exit('; '.join(faults))
 

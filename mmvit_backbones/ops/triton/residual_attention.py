@@ -157,11 +157,11 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, 
     for row in range(0, n, BLOCK):
         row_lse = load_rows(lse, row, rows, n)
         attn = _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK)
-        g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
-        for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
         block = load_block(grad_logits, m, 1, row, key, rows, keys, n, m)
         query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
         for_key = dot(tl.trans(block), query, for_key, PRECISION)
+        g = load_block(grad, grad_n, grad_d, row, 0, rows, channels, n, d)
+        for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
     for_key *= scale
     if HAS_PREV:
         for_key *= tl.load(alpha).to(tl.float32)

@@ -43,31 +43,32 @@ def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
 
 
 @triton.jit
-def _logits(queries, keys, bias, heads, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
+def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
     """Computes the logits of one head, whose biases begin at ``bias``; -inf for keys outside of the window."""
     side: tl.constexpr = 2 * WINDOW - 1
-    entry = token // WINDOW * side + token % WINDOW
-    index = entry[:, None] - entry[None, :] + (WINDOW - 1) * (side + 1)
-    valid = token < WINDOW * WINDOW
+    index = (query // WINDOW * side + query % WINDOW)[:, None] - (token // WINDOW * side + token % WINDOW)[None, :]
+    valid = (token < WINDOW * WINDOW)[None, :]
     logits = softmax_scale * dot(queries, tl.trans(keys), None, PRECISION)
-    logits += tl.load(bias + index * heads, mask=valid[:, None] & valid[None, :], other=0.)
-    return tl.where(valid[None, :], logits, -float('inf'))
+    logits += tl.load(bias + (index + (WINDOW - 1) * (side + 1)) * heads,
+                      mask=valid & (query < WINDOW * WINDOW)[:, None], other=0.)
+    return tl.where(valid, logits, -float('inf'))
 
 
 @triton.jit
-def _store_table(table, block, token, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Writes what a window's logits give to the table of biases.
+def _add_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Adds the gradients of the logits of some queries of a window to its table of biases.
 
     A query has at most one key for each entry of the table, so what an entry receives is a column of gathered logits.
     """
     side: tl.constexpr = 2 * WINDOW - 1
     for first in range(0, side * side, BLOCK_N):
         entry = first + tl.arange(0, BLOCK_N)
-        y = (token // WINDOW + WINDOW - 1)[:, None] - (entry // side)[None, :]
-        x = (token % WINDOW + WINDOW - 1)[:, None] - (entry % side)[None, :]
-        found = (y >= 0) & (y < WINDOW) & (x >= 0) & (x < WINDOW) & (token < WINDOW * WINDOW)[:, None]
+        y = (query // WINDOW + WINDOW - 1)[:, None] - (entry // side)[None, :]
+        x = (query % WINDOW + WINDOW - 1)[:, None] - (entry % side)[None, :]
+        found = (y >= 0) & (y < WINDOW) & (x >= 0) & (x < WINDOW) & (query < WINDOW * WINDOW)[:, None]
         gathered = tl.where(found, tl.gather(block, tl.where(found, y * WINDOW + x, 0), 1), 0.)
-        tl.store(table + entry, tl.sum(gathered, 0), mask=entry < side * side)
+        valid = entry < side * side
+        tl.store(table + entry, tl.load(table + entry, mask=valid, other=0.) + tl.sum(gathered, 0), mask=valid)
 
 
 @triton.jit
@@ -83,7 +84,7 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
     y, x, valid = _queries(token, row, column, top, left, size, WINDOW)
     queries = load_pixels(q, y, x, valid, channels, d)
     keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
-    logits = _logits(queries, keys, bias + head, heads, token, softmax_scale, WINDOW, PRECISION)
+    logits = _logits(queries, keys, bias + head, heads, token, token, softmax_scale, WINDOW, PRECISION)
     highest = tl.max(logits, 1)
     attn = tl.exp(logits - highest[:, None])
     total = tl.sum(attn, 1)
@@ -95,36 +96,40 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
 @triton.jit
 def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale,
                  offset, bias, lse, grad_q, tokens, grad_scale, grad_offset, table, images, softmax_scale, heads,
-                 height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr,
-                 BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Gradients of q, of sampled keys and values, of scale and offset, and of biases."""
+                 height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr,
+                 BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    """Computes gradients of q, of sampled keys and values, of scale and offset, and of biases, by blocks of queries."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     q = strided_head(q, q_b, q_h, q_d, q_y, q_x, image, head)
     k = strided_head(k, k_b, k_h, k_d, k_y, k_x, image, head)
     v = strided_head(v, v_b, v_h, v_d, v_y, v_x, image, head)
     size, channels, token = (height, width, d), tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_N)
-    y, x, valid = _queries(token, row, column, top, left, size, WINDOW)
-    queries = load_pixels(q, y, x, valid, channels, d)
-    g = load_pixels(stored_head(grad, image, head, heads, height, width, d), y, x, valid, channels, d)
-    keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
-    logits = _logits(queries, keys, bias + head, heads, token, softmax_scale, WINDOW, PRECISION)
-    row_lse = load_rows(lse, 0, token, WINDOW * WINDOW)
-    attn = tl.where(valid[:, None], tl.exp(logits - row_lse[:, None]), 0.)
-    for_value = dot(tl.trans(attn).to(g.dtype), g, None, PRECISION)
-    block = dot(g, tl.trans(values), None, PRECISION)
-    block = attn * (block - tl.sum(attn * block, 1)[:, None])
+    grad_q = stored_head(grad_q, image, head, heads, height, width, d)
     table += tl.program_id(0).to(tl.int64) * ((2 * WINDOW - 1) * (2 * WINDOW - 1))
-    _store_table(table, block, token, WINDOW, BLOCK_N)
-    block = block.to(queries.dtype)
-    for_query = softmax_scale * dot(block, keys, None, PRECISION)
-    store_pixels(stored_head(grad_q, image, head, heads, height, width, d), y, x, valid, channels, d, for_query)
-    for_key = softmax_scale * dot(tl.trans(block), queries, None, PRECISION)
+    keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
+    for_key, for_value = tl.zeros((BLOCK_N, BLOCK_D), tl.float32), tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for first in range(0, BLOCK_N, BLOCK_M):
+        query = first + tl.arange(0, BLOCK_M)
+        y, x, valid = _queries(query, row, column, top, left, size, WINDOW)
+        queries = load_pixels(q, y, x, valid, channels, d)
+        g = load_pixels(stored_head(grad, image, head, heads, height, width, d), y, x, valid, channels, d)
+        logits = _logits(queries, keys, bias + head, heads, query, token, softmax_scale, WINDOW, PRECISION)
+        row_lse = load_rows(lse, 0, query, WINDOW * WINDOW)
+        attn = tl.where(valid[:, None], tl.exp(logits - row_lse[:, None]), 0.)
+        for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
+        block = dot(g, tl.trans(values), None, PRECISION)
+        block = attn * (block - tl.sum(attn * block, 1)[:, None])
+        _add_table(table, block, query, WINDOW, BLOCK_N)
+        block = block.to(queries.dtype)
+        store_pixels(grad_q, y, x, valid, channels, d, softmax_scale * dot(block, keys, None, PRECISION))
+        for_key = dot(tl.trans(block), queries, for_key, PRECISION)
+        tl.debug_barrier()  # the table is read again
     grad_k = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     grad_v = stored_head(tokens, image + images, head, heads, rows * WINDOW, columns * WINDOW, d)
     y, x = positions(token, row, column, WINDOW)
     valid = token < WINDOW * WINDOW
-    store_pixels(grad_k, y, x, valid, channels, d, for_key)
+    store_pixels(grad_k, y, x, valid, channels, d, softmax_scale * for_key)
     store_pixels(grad_v, y, x, valid, channels, d, for_value)
     tl.debug_barrier()  # what the program wrote, it reads
     zero = tl.zeros((FEW,), tl.float32)
@@ -155,9 +160,11 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     grad_q = empty_map(q, *q.shape)
     tokens = empty_map(q, 2, *q.shape[:3], rows * window_size, columns * window_size)
     grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
-    tables = scale.new_empty((b * rows * columns, heads, (2 * window_size - 1)**2))
+    tables = scale.new_zeros((b * rows * columns, heads, (2 * window_size - 1)**2))
     arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, grad_scale, grad_offset,
                  tables, b, softmax_scale)
+    block = block_of(window_size**2)
+    # Products without tensor cores hold whole rows of both factors in registers, which larger blocks would spill.
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
-                   BLOCK_N=block_of(window_size**2), PRECISION=precision_of(q))
+                   BLOCK_M=16 if q.dtype == torch.float32 else block, BLOCK_N=block, PRECISION=precision_of(q))
     return grad_q, tokens, grad_scale, grad_offset, tables

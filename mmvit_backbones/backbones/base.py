@@ -179,7 +179,7 @@ class Backbone(BaseModule):
             return []
         modules = self.stem_modules()
         for stage in range(self.frozen_stages):
-            modules += [*self.stage_modules(stage), self.output_norm(stage)]
+            modules += filter(None, [*self.stage_modules(stage), getattr(self, f'norm{stage}', None)])
         return modules
 
     def freeze(self) -> None:

@@ -68,6 +68,7 @@ def varied_size_window_case(rng):
 CASES = [residual_attention_case, normalized_attention_case]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
 @pytest.mark.parametrize('case', CASES)
 def test_agrees_on_random_shapes(case, dtype):

@@ -47,6 +47,7 @@ def classifier(config, tmp_path_factory):
     return checkpoint_of(Config.fromfile(config), tmp_path_factory.mktemp('classifier'))
 
 
+@pytest.mark.slow
 def test_objects_are_coco_results(tmp_path):
     from pycocotools.coco import COCO
     cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
@@ -61,6 +62,7 @@ def test_objects_are_coco_results(tmp_path):
     assert all(entry['segmentation']['counts'] for entry in found.anns.values())
 
 
+@pytest.mark.slow
 def test_classes_are_a_table(classifier, tmp_path):
     run_main('predict.py', FLOWERS, '--checkpoint', classifier, '--json', '--out-dir', tmp_path, '--batch-size', 4)
     with (tmp_path / 'results.csv').open() as file:

@@ -30,6 +30,7 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
     assert 'is of 2 process(es) with batch size 4, this run has 1 with 8: as many images per step' in alone.text
 
 
+@pytest.mark.slow
 def test_one_process_has_nobody_to_share_with(tmp_path):
     run = train(tmp_path / 'work', '--strategy=fsdp')
     assert run.wait() == 1 and '--strategy fsdp needs several processes' in run.error

@@ -229,7 +229,8 @@ def coco_warnings(file: str, content: dict) -> list[str]:
     if beyond:
         warnings.append(f'{file}: boxes of {len(beyond)} of {len(annotations)} annotations, {_some(beyond)}, end '
                         'outside of their images; a box is x, y, width, height, not x1, y1, x2, y2')
-    if unused := [names[number] for number in names.keys() - {a['category_id'] for a in annotations}]:
+    used = {annotation['category_id'] for annotation in annotations}
+    if unused := [name for number, name in names.items() if number not in used]:
         warnings.append(f'{file}: categories without annotations: {_some(unused)}')
     return warnings
 

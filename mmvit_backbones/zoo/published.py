@@ -6,13 +6,28 @@ Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), rates 
 import csv
 from pathlib import Path
 
+# Key of a figure -> task, data set and metric of the metafiles.
+METRICS = {
+    'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
+    'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
+    'top1_22k': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy after ImageNet-22k'),
+    'top5_22k': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy after ImageNet-22k'),
+    'real': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy'),
+    'real_22k': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy after ImageNet-22k'),
+    'box': ('Object Detection', 'COCO', 'published box AP'),
+    'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
+    'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
+    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
+    'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
+    'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU with several scales and flips'),
+    'ap10k': ('Animal Pose Estimation', 'AP-10K', 'published AP'),
+}
+
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     # The lines, as text: variant, config (or nothing), key, value, setting, source and note.
     FIGURES = list(csv.DictReader(file))
-ACCURACIES = {'top1', 'top5', 'top1_22k', 'top5_22k', 'real', 'real_22k', 'box', 'mask', 'ade20k', 'ade20k_ms',
-              'cityscapes', 'cityscapes_ms', 'ap10k'}
-# Accuracies by config and key; of those that contradict each other, the first.
+# Accuracies by config and key of ``METRICS``; of those that contradict each other, the first.
 RESULTS = {}
 for _line in FIGURES:
-    if _line['config'] and _line['key'] in ACCURACIES:
+    if _line['config'] and _line['key'] in METRICS:
         RESULTS.setdefault(_line['config'], {}).setdefault(_line['key'], float(_line['value']))

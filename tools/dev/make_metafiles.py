@@ -19,28 +19,12 @@ import yaml
 from mmengine.registry import MODELS
 
 import mmvit_backbones  # noqa: F401  registers the networks
-from mmvit_backbones.zoo.published import FIGURES, RESULTS
+from mmvit_backbones.zoo.published import FIGURES, METRICS, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 from mmvit_backbones.zoo.weights import Weights, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = '# Written by tools/dev/make_metafiles.py from mmvit_backbones/zoo/ (variants.yml and published.csv).\n'
-# Key of a figure -> task, data set and metric of the metafiles.
-METRICS = {
-    'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
-    'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
-    'top1_22k': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy after ImageNet-22k'),
-    'top5_22k': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy after ImageNet-22k'),
-    'real': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy'),
-    'real_22k': ('Image Classification', 'ImageNet-ReaL', 'published ReaL Accuracy after ImageNet-22k'),
-    'box': ('Object Detection', 'COCO', 'published box AP'),
-    'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
-    'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
-    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
-    'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
-    'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU with several scales and flips'),
-    'ap10k': ('Animal Pose Estimation', 'AP-10K', 'published AP'),
-}
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
             cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')

@@ -119,11 +119,11 @@ class Outputs:
         stem = self.names.get(source) or self.names[int(source)]
         name = f'{stem}_{int(frame):06}' if frame else stem
         drawing = result.draw()
+        best = result.to_dict()['items'] if isinstance(result, Classification) else []
         if frame and self.args.video:
             self.add_frame(source, self.file(f'{stem}.mp4'), drawing)
         else:
-            best = result.items() if isinstance(result, Classification) else []
-            words = ', '.join(f'{result.name(item["label"])} {item["score"]:.1%}' for item in best)
+            words = ', '.join(f'{item["category"]} {item["score"]:.1%}' for item in best)
             target = self.file(f'{name}.png')
             drawing.save(target)
             print(f'{result.source} -> {target} {words}'.rstrip())
@@ -132,8 +132,7 @@ class Outputs:
         if isinstance(result, Segmentation):
             result.label_image().save(self.file(f'labels/{name}.png'))
         elif isinstance(result, Classification):
-            best = [(result.name(item['label']), round(item['score'], 6)) for item in result.items()]
-            self.rows.append([result.source, *(value for pair in best for value in pair)])
+            self.rows.append([result.source, *(item[key] for item in best for key in ('category', 'score'))])
         else:
             self.count += 1
             number = self.image_ids.get(Path(result.source).name) if self.args.annotations else self.count

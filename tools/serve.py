@@ -109,24 +109,26 @@ class Served:
             accelerate(self.module, inference=True)
 
     def describe(self) -> dict:
-        predictor, look = self.predictor, find_look(self.backbone)
-        colors = [color_of(label, predictor.palette) for label in range(len(predictor.classes))]
+        predictor = self.predictor
+        colors = [f'#{bytes(color_of(label, predictor.palette)).hex()}' for label in range(len(predictor.classes))]
         return dict(name=self.name, task=predictor.task, runtime=predictor.model.runtime, classes=predictor.classes,
-                    colors=[f'#{red:02x}{green:02x}{blue:02x}' for red, green, blue in colors], look=look)
+                    colors=colors, look=find_look(self.backbone))
 
-    def look(self, image: np.ndarray, place: tuple[int, int]) -> Image.Image:
-        """Draws the backbone's attention at a pixel: its windows in every stage, or the attention of four blocks."""
+    def look(self, image: np.ndarray, x: float, y: float) -> Image.Image:
+        """Draws the backbone's attention at a point, relative to the sides: its windows in every stage, or the
+        attention of four blocks.
+        """
         small = Image.fromarray(image)
         small.thumbnail((LOOK_SIZE, LOOK_SIZE))
-        x, y = (position * new // old for position, new, old in zip(place, small.size, reversed(image.shape[:2])))
+        pixel = int(x * small.width), int(y * small.height)
         figure = io.BytesIO()
         with self.looking:
             if find_look(self.backbone) == 'windows':
                 frames = visualize_windows.predict_frames(self.backbone, np.array(small))
-                visualize_windows.draw(np.array(small), [(x, y)], frames, '', figure)
+                visualize_windows.draw(np.array(small), [pixel], frames, '', figure)
             else:
                 pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
-                looking = visualize_attention.place((x, y), small.size, pixels.shape[1:])
+                looking = visualize_attention.place(pixel, small.size, pixels.shape[1:])
                 source = self.module.data_preprocessor
                 images = ((pixels - source.mean.cpu()) / source.std.cpu())[None]
                 blocks = visualize_attention.record(self.backbone, images, looking)
@@ -210,11 +212,8 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         if model.backbone is None:
             raise HTTPException(404, f'model {question.model} has nothing to look at')
 
-        def answer(image: np.ndarray) -> Response:
-            place = int(question.x * image.shape[1]), int(question.y * image.shape[0])
-            return Response(encode(model.look(image, place), 'PNG'), media_type='image/png')
-
-        return await work(request, answer)
+        return await work(request, lambda image: Response(encode(model.look(image, question.x, question.y), 'PNG'),
+                                                          media_type='image/png'))
 
     @app.get('/page/examples', include_in_schema=False)
     async def list_examples() -> list[str]:

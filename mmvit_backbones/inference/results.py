@@ -211,8 +211,8 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
     if 'boxes' in outputs:
         kept = outputs['scores'] >= score_thr
         return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
-    labels = outputs.get('labels', np.argsort(-outputs['scores'], kind='stable'))
-    return Classification(*about, labels, outputs['scores'] if 'labels' in outputs else outputs['scores'][labels])
+    labels = np.argsort(-outputs['scores'], kind='stable')
+    return Classification(*about, labels, outputs['scores'][labels])
 
 
 class _Pen:

@@ -87,11 +87,8 @@ def download(address: str) -> bytes:
 def _read_video(source: str | Path | int) -> Iterator[Frame]:
     import cv2
     video, number = cv2.VideoCapture(source if isinstance(source, int) else str(source)), 0
-    try:
-        while (frame := video.read()[1]) is not None:
-            yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))
-            number += 1
-    finally:
-        video.release()
+    while (frame := video.read()[1]) is not None:
+        yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))
+        number += 1
     if not number:
         yield Frame(str(source), None, f'video {source} cannot be read by OpenCV')

@@ -8,24 +8,13 @@ from mmengine.config import utils
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
-from yapf.yapflib import yapf_api
 
 import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.utils import versions
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout
-# MMEngine reads all metafiles of a framework for each of its bases, and formats the config again for each checkpoint.
+# MMEngine reads all metafiles of a framework for each of its bases.
 utils.load = cache(utils.load)
-format_code, formatted = yapf_api.FormatCode, {}
-
-
-def format_once(text: str, **options) -> tuple[str, bool]:
-    if text not in formatted:
-        formatted[text] = format_code(text, **options)
-    return formatted[text]
-
-
-yapf_api.FormatCode = format_once
 needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='older PyTorch computes no float16 on CPUs')
 HALF_DTYPES = [pytest.param(torch.float16, marks=needs_half), torch.bfloat16]
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))

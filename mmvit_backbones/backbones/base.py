@@ -43,6 +43,7 @@ class Backbone(BaseModule):
     arch_zoo: dict[str, dict] = {}
     stem: tuple[str, ...] = ('patch_embed', )
     min_size = 1  # of images, in pixels
+    normed_stages: Sequence[int] = ()  # with an output norm
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
                  out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
@@ -83,7 +84,7 @@ class Backbone(BaseModule):
         raise NotImplementedError
 
     def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields what a neck gets of each stage; to be overridden where this is more than an output norm."""
+        """Yields the map of each stage for a neck; to be overridden where this is more than an output norm."""
         for stage, x in enumerate(self.iter_stages(images)):
             yield self.output_norm(stage)(x)
 
@@ -175,12 +176,10 @@ class Backbone(BaseModule):
                 state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
 
     def frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        modules = self.stem_modules()
+        modules = self.stem_modules() if self.frozen_stages >= 0 else []
         for stage in range(self.frozen_stages):
-            modules += filter(None, [*self.stage_modules(stage), getattr(self, f'norm{stage}', None)])
-        return modules
+            modules += self.stage_modules(stage)
+        return modules + [self.output_norm(stage) for stage in self.normed_stages if stage < self.frozen_stages]
 
     def freeze(self) -> None:
         for module in self.frozen_modules():

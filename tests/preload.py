@@ -10,7 +10,7 @@ import mmpretrain.visualization  # noqa: F401
 import runs
 from mmengine.config import Config
 
-import mmvit_backbones.training.explain  # noqa: F401
+import mmvit_backbones.training  # noqa: F401
 
 Config.fromfile(runs.TINY).pretty_text  # noqa: B018  keeps the metafiles, and the grammar of the formatter
 gc.freeze()  # mmengine collects garbage for every data set

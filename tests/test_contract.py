@@ -13,11 +13,11 @@ from helpers import (
     shared_model,
     without_dropout,
 )
+from measure import count
 from tiny_configs import TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit_backbones.utils import versions
-from mmvit_backbones.utils.measure import count
 from mmvit_backbones.zoo.variants import VARIANTS
 
 SIZES = [(1, 1), (33, 50), (70, 97)]

@@ -1,4 +1,4 @@
-"""Arguments and errors that the command lines of the tools share."""
+"""Arguments, errors and processes that the command lines of the tools share."""
 import argparse
 import gc
 import os
@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 from mmvit_backbones.errors import CheckpointError, TrainingError, UsageError
+from mmvit_backbones.utils.file_configs import dicts_in
 from mmvit_backbones.utils.installation import check_distributions
 
 # In messages of the library: its arguments, and the flags that set them.
@@ -128,6 +129,33 @@ def _lost_process(error: Exception) -> str | None:
     if torch.distributed.is_initialized() and re.search(connection, text):
         return f'lost the connection to another process: {text.splitlines()[0]}'
     return None
+
+
+def check_launcher(launcher: str) -> None:
+    """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
+    gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if gpus and processes > gpus:
+        raise UsageError(f'{processes} processes need a GPU each; this machine has {gpus}')
+    if not gpus and launcher == 'mpi':
+        raise UsageError('--launcher mpi needs GPUs; without them, tools/dist_train.sh works')
+
+
+def init_processes(cfg: Config, launcher: str) -> None:
+    """Sets the launcher in the config; without GPUs, connects the processes, which mmengine cannot do."""
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ:
+        started_by = 'tools/slurm_train.sh or srun' if launcher == 'slurm' else 'tools/dist_train.sh or torchrun'
+        raise UsageError(f'--launcher {launcher} needs processes started by {started_by}')
+    torch.distributed.init_process_group('gloo')
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
+    # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
+    for node in dicts_in(cfg.model):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
 
 
 def set_slurm_ranks() -> None:

@@ -8,7 +8,9 @@ from command_line import (
     add_data_arguments,
     add_pretrained_argument,
     add_run_arguments,
+    check_launcher,
     data_options,
+    init_processes,
     run_script,
 )
 from mmengine.config import Config
@@ -16,7 +18,7 @@ from mmengine.runner import Runner
 
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
-from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, launch
+from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook
 from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
@@ -52,7 +54,7 @@ def prepare(args: argparse.Namespace) -> Config:
     """Returns the config of the run, after checking that everything it needs exists."""
     cfg = load_config(args.config, args.cfg_options, NEEDS)
     set_work_dir(cfg, args.work_dir)
-    launch.check_launcher(args.launcher)
+    check_launcher(args.launcher)
     use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     if args.real:
         testing.use_real(cfg, args.real)
@@ -83,7 +85,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = prepare(args)
     if args.check:
         return
-    launch.init_processes(cfg, args.launcher)
+    init_processes(cfg, args.launcher)
     use_safe_loading()
     import_quietly(cfg.default_scope)
     runner = Runner.from_cfg(cfg)

@@ -5,12 +5,15 @@ import os.path as osp
 import sys
 from importlib import import_module
 
+import training
 from command_line import (
     DATA_FLAGS,
     add_data_arguments,
     add_pretrained_argument,
     add_run_arguments,
+    check_launcher,
     data_options,
+    init_processes,
     run_script,
 )
 from mmengine.config import Config
@@ -18,21 +21,17 @@ from mmengine.dist import is_main_process
 
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.data.custom_data import use_custom_data
-from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, launch, run_setup
-from mmvit_backbones.training.explain import explained_errors
+from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, run_setup
 from mmvit_backbones.training.resume import set_resume
 from mmvit_backbones.training.schedule import scale_length, scale_lr, stop_early
-from mmvit_backbones.training.summary import QuietFlexibleRunner, QuietRunner, SummaryHook
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
 # In messages of the library: its arguments, and the flags that set them.
-FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'smaller batch_size': 'smaller --batch-size',
-         'batch_size must': '--batch-size must', 'mixed precision': '--amp',
+FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'batch_size must': '--batch-size must',
          "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
-         'ShardedStrategy': '--strategy fsdp',
          **DATA_FLAGS}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
@@ -78,7 +77,7 @@ def prepare(args: argparse.Namespace) -> Config:
     """Returns the config of the run, after checking that everything it needs exists."""
     cfg = load_config(args.config, args.cfg_options, NEEDS, run_setup.use_reliable_hooks)
     run_setup.set_work_dir(cfg, args.work_dir)
-    launch.check_launcher(args.launcher)
+    check_launcher(args.launcher)
     use_custom_data(cfg, **data_options(args), list_folder=None if args.check else osp.join(cfg.work_dir, 'data'))
     check_data(cfg, ['train', 'val'])
     if args.pretrained:
@@ -102,7 +101,7 @@ def prepare(args: argparse.Namespace) -> Config:
         run_setup.use_auto_scale_lr(cfg)
     cfg.launcher = args.launcher
     if args.strategy == 'fsdp':
-        launch.use_sharding(cfg)
+        training.use_sharding(cfg)
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.batch_size is not None:
@@ -115,11 +114,11 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def get_runner(cfg: Config) -> QuietRunner | QuietFlexibleRunner:
+def get_runner(cfg: Config) -> training.QuietRunner | training.QuietFlexibleRunner:
     if not cfg.get('strategy'):
-        return QuietRunner.from_cfg(cfg)
+        return training.QuietRunner.from_cfg(cfg)
     import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7
-    return QuietFlexibleRunner.from_cfg(cfg)
+    return training.QuietFlexibleRunner.from_cfg(cfg)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -127,7 +126,7 @@ def main(args: argparse.Namespace) -> None:
     if args.check:
         return
     lock = run_setup.lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
-    launch.init_processes(cfg, args.launcher)
+    init_processes(cfg, args.launcher)
     use_safe_loading()
     import_quietly(cfg.default_scope)
     runner = get_runner(cfg)
@@ -135,9 +134,9 @@ def main(args: argparse.Namespace) -> None:
         runner.register_hook(ProgressBarHook())
     if not (args.no_accelerate or cfg.get('strategy')):
         runner.register_hook(AccelerateHook())
-    runner.register_hook(SummaryHook())
+    runner.register_hook(training.SummaryHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    with explained_errors(runner):
+    with training.explained_errors(runner):
         runner.train()
     if lock:
         lock.close()

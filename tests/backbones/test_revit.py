@@ -3,10 +3,9 @@ import copy
 
 import pytest
 import torch
+from measure import count
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
-
-from mmvit_backbones.utils.measure import count
 
 NETWORKS = ['ReMViTv2', 'ReSwin', 'ReViT']
 each_network = pytest.mark.parametrize('network', NETWORKS)

@@ -25,12 +25,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import DictAction
 from runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
-from saved_memory import SavedStorages
 
 import mmvit_backbones
 from mmvit_backbones import accelerate
@@ -40,6 +40,9 @@ from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import find_names
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from measure import SavedStorages  # noqa: E402
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import versions
+from mmvit_backbones.utils import versions
 
 VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
     _unsafe_view chunk split_with_sizes diagonal _reshape_alias unfold lift_fresh set_ empty empty_like new_empty
@@ -107,3 +107,30 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
 
 def tensors_in(x: object) -> list[Tensor]:
     return [leaf for leaf in versions.tree_leaves(x) if isinstance(leaf, Tensor)]
+
+
+class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
+    """Records the storages saved for the backward pass, once each, except those of ``ignored``.
+
+    Attributes:
+        tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.
+    """
+
+    def __init__(self, *ignored: nn.Module | Tensor) -> None:
+        super().__init__(self.note, lambda tensor: tensor)
+        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
+        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
+
+    def __enter__(self) -> 'SavedStorages':
+        super().__enter__()
+        return self
+
+    def note(self, tensor: Tensor) -> Tensor:
+        if storage_key(tensor) not in self.keys:
+            self.keys.add(storage_key(tensor))
+            self.tensors.append(tensor)  # kept, so that no other gets its address
+        return tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)

@@ -8,7 +8,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) -
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-upstream test-matrix test-oldest test-exports docker-test chaos fuzz \
+.PHONY: help setup demo test test-compilers test-quick test-upstream test-matrix test-oldest test-exports docker-test chaos fuzz \
 	lint docs tutorials clean
 
 help:  ## list the targets
@@ -20,11 +20,14 @@ setup:  ## create .venv with everything in it; the first time takes long
 demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
 
-test: setup  ## run all tests
-	$(PYTEST)
+test: setup  ## run the tests, but for those of compilers and exporters that take long
+	$(PYTEST) -m 'not compiler'
+
+test-compilers: setup  ## run the others: torch.compile, Triton, CUDA, ONNX, torch.export and AOTInductor
+	$(PYTEST) -m compiler
 
 test-quick: setup  ## run the tests that take seconds
-	$(PYTEST) -m 'not slow and not training'
+	$(PYTEST) -m 'not slow and not training and not compiler'
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py
@@ -36,7 +39,7 @@ test-matrix:  ## test in the oldest, a middle and the newest environment, each i
 test-oldest:  ## of these the oldest alone, where there is a Python 3.10
 	$(PYTHON) tools/dev/test_matrix.py oldest
 
-test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in tests, one of each kind
+test-exports: setup  ## export every tiny network to ONNX and compare at eight sizes; in test-compilers, one of each kind
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file
 
 docker-test:  ## build docker/Dockerfile.cpu, test and train in it; BASE_IMAGE, OPTIONS

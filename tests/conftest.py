@@ -47,8 +47,11 @@ def frozen():
 
 @pytest.fixture
 def symbolic_shapes():
-    """Disables a cache of torch: looking up symbolic shapes takes longer than deriving them again."""
-    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+    """Disables a cache of torch: looking up symbolic shapes takes longer than deriving them again.
+
+    Rates of stochastic depth are constants: of other floats, torch finds out by tracing twice.
+    """
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False, specialize_float=True):
         yield
 
 

@@ -191,7 +191,9 @@ def test_autocast(network, dtype):
 @each_network
 def test_autocast_trains(network, dtype):
     """Steps towards a random target reduce the loss of a batch; AdamW, as everywhere."""
-    model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images(32, 32)
+    # oneDNN's gradient of convolutions in bfloat16 reads memory that it has not written on maps of one column.
+    side = 128 if network == 'RegionViT' else 32
+    model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images(side, side)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with torch.no_grad():
         targets = [torch.randn_like(out) for out in shared_model(network)(x)]

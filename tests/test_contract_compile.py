@@ -52,6 +52,7 @@ def small_model(network: str, **arguments) -> nn.Module:
     return fresh_model(network, **SMALLER.get(network, {}), **arguments)
 
 
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 @each_network
 def test_two_compilations_serve_all_sizes(network):
@@ -76,6 +77,7 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
     return counter.frame_count
 
 
+@pytest.mark.compiler
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
     """Of two stages, the second has a single window along an axis of up to 56 pixels."""
@@ -84,6 +86,7 @@ def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
 
 
+@pytest.mark.compiler
 @each_network
 def test_compiled_training_step(network):
     """Forward and backward. Compiling kernels (inductor) would take minutes per network."""

@@ -65,7 +65,8 @@ def is_config(block: str) -> bool:
 
 
 def param(page: str, *values, id: str):
-    return pytest.param(*values, id=id, marks=[] if page in QUICK else [pytest.mark.slow])
+    mark = pytest.mark.compiler if page == 'export.md' else pytest.mark.slow
+    return pytest.param(*values, id=id, marks=[] if page in QUICK else [mark])
 
 
 CONFIGS = [param(page, block, id=f'{page}-{i}') for page in PAGES for i, block in enumerate(blocks(page))

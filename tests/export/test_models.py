@@ -149,10 +149,11 @@ def assert_same(expected: list[Arrays], actual: list[Arrays]) -> None:
     assert not below_limits(figures, EXACT), figures
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures('symbolic_shapes')
-@pytest.mark.parametrize('make', [classifier, segmenter, partial(detector, 'MaskRCNN')],
-                         ids=['classification, plain', 'segmentation, pyramid', 'detection'])
+@pytest.mark.parametrize('make', [
+    pytest.param(classifier, id='classification, plain', marks=pytest.mark.slow),
+    pytest.param(segmenter, id='segmentation, pyramid', marks=pytest.mark.compiler),
+    pytest.param(partial(detector, 'MaskRCNN'), id='detection', marks=pytest.mark.compiler)])
 def test_onnx_predicts_what_the_framework_does(make, tmp_path):
     cfg, path = make(), tmp_path / 'model.onnx'
     if cfg.default_scope == 'mmdet':
@@ -173,7 +174,7 @@ def test_onnx_predicts_what_the_framework_does(make, tmp_path):
     assert all(line.startswith(name) for line, name in zip(sorted(printed), names, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('kind, file_format', [('RetinaNet', 'onnx'), ('RetinaNet', 'pt2'), ('CascadeRCNN', 'onnx')])
 def test_detectors_without_instance_with_one_and_with_many(kind, file_format, tmp_path):
@@ -184,7 +185,7 @@ def test_detectors_without_instance_with_one_and_with_many(kind, file_format, tm
     assert_same(reference.run(IMAGES), Predictor(path).model.run(IMAGES))
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_pt2_loads_in_a_new_process(tmp_path):
     """The mask head has group norm, which has no graph for empty batches."""
@@ -231,7 +232,7 @@ def build_example(folder: Path) -> Path:
     return program
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
     """A segmenter on varied-size windows, which run in the fused operator."""
     cfg = Config.fromfile(ROOT / 'configs/demo/upernet_swin_vsa_t.py')

@@ -26,7 +26,7 @@ KINDS = {'ReSwin': dict(arch=SHIFTED, out_indices=(0, 1)), 'ViTAE, plain': dict(
 CHOSEN = dict.fromkeys(sorted(TINY_CONFIGS), {}) if os.environ.get('EXPORT_ALL') else KINDS
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('network', CHOSEN)
 def test_one_file_serves_all_sizes(network, tmp_path):
@@ -88,7 +88,7 @@ def test_models_in_half_precision_are_refused(tmp_path):
         export_onnx(fresh_model('ResTv2').half(), tmp_path / 'network.onnx')
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 
 
 @needs_nvcc
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
     """Compiled for one architecture, to save time. Loading it needs no GPU, and nothing of Python's."""
     path = tmp_path / 'mmvit_cuda.so'
@@ -55,7 +55,7 @@ def check_resources(architecture: str, said: str) -> None:
 
 
 @needs_nvcc
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_emulated_kernels_are_right(tmp_path):
     """Goldens, dtypes, far and non-finite windows, from the kernels' own code.

@@ -82,7 +82,7 @@ def test_arguments_of_any_strides():
     assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_operators_are_registered_correctly():
     """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
     from mmvit_backbones.ops.triton import varied_size_window as kernels
@@ -104,7 +104,7 @@ def test_operators_are_registered_correctly():
             operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_compiles_whole():
     def operator(qkv, scale, offset, bias_table):
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)

@@ -9,7 +9,7 @@ from helpers import ROOT
 pytest.importorskip('triton')
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_every_kernel_compiles_without_spills():
     """In its own process: here, Triton interprets. The tool fails where registers are spilled."""
     environment = {**os.environ, 'TRITON_INTERPRET': '0', 'PYTHONPATH': str(ROOT)}

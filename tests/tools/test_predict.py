@@ -105,7 +105,7 @@ def test_processes_share_images_and_go_on(classifier, tmp_path):
         run_main(*common[:-1], 3, '--out-dir', tmp_path / 'two')
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_exported_file_has_the_metrics_of_its_checkpoint(config, classifier, tmp_path, monkeypatch, own_loaders):
     monkeypatch.chdir(ROOT)

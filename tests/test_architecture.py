@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.util import resolve_name
 
+import pytest
 from helpers import ROOT
 
 PACKAGE = ROOT / 'mmvit_backbones'
@@ -87,6 +88,7 @@ print(*{name.split('.')[0] for name in sys.modules.keys() - modules})
 """
 
 
+@pytest.mark.slow
 def test_import_needs_torch_and_mmengine_alone():
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

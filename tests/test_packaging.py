@@ -14,6 +14,8 @@ from helpers import ROOT
 
 from mmvit_backbones.utils.installation import check_distributions
 
+pytestmark = pytest.mark.slow  # a wheel is built
+
 
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory):

@@ -49,6 +49,7 @@ class OneConvolution(nn.Conv2d):
         return super().forward(images),
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('change', [0.01, float('nan')])
 def test_differences_are_seen(change, tmp_path):
     model, path = OneConvolution(3, 4, 3), tmp_path / 'network.onnx'
@@ -71,6 +72,7 @@ class OutlierThenLinear(nn.Module):
         return self.linear(self.conv(images).permute(0, 2, 3, 1) / self.scale)
 
 
+@pytest.mark.slow
 def test_int8_keeps_in_float_what_costs_most(tmp_path):
     model, path, images = OutlierThenLinear(), tmp_path / 'network.onnx', torch.rand(2, 3, 16, 16)
     save(to_onnx(model, (images, ), (None, ), ['images'], ['maps']), path)

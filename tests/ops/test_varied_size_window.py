@@ -261,6 +261,7 @@ def test_windows_that_stay_are_window_attention(backend):
     assert_agree(evaluate(arguments, backend), {'out': expected}, 2e-5)
 
 
+@pytest.mark.slow
 @every_backend
 def test_gradcheck(backend):
     arguments = problem(1, 2, 3, 5, 7, 3, pad=(1, 0))

@@ -13,10 +13,9 @@ from mmvit_backbones.ops import dispatch, library, varied_size_window_attention,
 
 DEVICE = DEVICES['triton']
 why_missing = dispatch.why_not_triton(torch.empty(1, device=DEVICE))
-pytestmark = pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_random_shapes(dtype):
     """Small ones, most of them."""

@@ -84,6 +84,7 @@ def test_annotation_that_cannot_be_trained_on(key, value, coco, tmp_path):
     assert f'{key} of annotations 1 must be' in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('changes, reason', [
     (dict(bbox=[10., 10., 0., 40.]), 'no area'), (dict(area=0.), 'no area'),
     (dict(bbox=[9000., 10., 50., 40.]), 'box outside'), (dict(category_id=9999), 'category_id of no'),
@@ -97,6 +98,7 @@ def test_annotation_that_mmdet_leaves_out(changes, reason, coco, tmp_path):
     assert [len(sample['data_samples'].gt_instances) for sample in read_by_mmdet(tmp_path)] == [2, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('segmentation, is_ignored', [
     (dict(counts=[0, 500, 640 * 425 - 500], size=[425, 640]), False), ([[10., 10., 60., 10.]], True),
     ([[10., 10., 60., 10.], [10., 10., 60., 10., 60., 50.]], False)])

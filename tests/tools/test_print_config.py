@@ -21,6 +21,7 @@ def call(*arguments):
     TOOL['main'](TOOL['get_parser']().parse_args([str(argument) for argument in arguments]))
 
 
+@pytest.mark.slow
 def test_prints_what_is_inherited(capsys, tmp_path):
     config = ROOT / 'configs/mask_rcnn_reswin_t.py'
     call(config, '--cfg-options', 'model.backbone.drop_path_rate=0.3')

@@ -77,6 +77,7 @@ def write_yolo(folder: Path, layout: str, split: str, outlines: bool = False) ->
         Path(labels, image['file_name']).with_suffix('.txt').write_text('\n'.join(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layout', ['{0}/{1}', '{1}/{0}'])
 def test_yolo_keeps_its_boxes(layout, convert, run, tmp_path):
     for split in CONTENT:
@@ -127,6 +128,7 @@ def write_voc(images: Path, annotations: Path, split: str, size: bool = True) ->
         (annotations / name).with_suffix('.xml').write_text(f'<annotation>{text}</annotation>')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layout', ['{0}/{1}', '{0}', 'lists'])
 def test_voc_has_one_list_of_classes(layout, convert, run, tmp_path):
     source = tmp_path / 'source'

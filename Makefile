@@ -26,8 +26,9 @@ test: setup  ## run the tests, but for those of compilers and exporters that tak
 test-compilers: setup  ## run the others: torch.compile, Triton, CUDA, ONNX, torch.export and AOTInductor
 	$(PYTEST) -m compiler
 
-test-quick: setup  ## run the tests that take seconds
-	$(PYTEST) -m 'not slow and not training and not compiler'
+test-quick: setup  ## run the tests that take seconds, but for other libraries'
+	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations \
+		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py

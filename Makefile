@@ -20,15 +20,17 @@ setup:  ## create .venv with everything in it; the first time takes long
 demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
 
+# Trainings wait for their processes, so a third one uses two cores better.
+test: JOBS = 3
 test: setup  ## run the tests, but for those of compilers and exporters that take long
 	$(PYTEST) -m 'not compiler'
 
-test-compilers: setup  ## run the others: torch.compile, Triton, CUDA, ONNX, torch.export and AOTInductor
+test-compilers: setup  ## run the others: torch.compile, Triton's interpreter, CUDA, ONNX, torch.export and AOTInductor
 	$(PYTEST) -m compiler
 
-test-quick: setup  ## run the tests that take seconds, but for other libraries'
+test-quick: setup  ## run the tests that take seconds, but for other libraries' and of the pages
 	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations \
-		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py
+		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py --ignore tests/test_docs.py
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py

@@ -68,7 +68,7 @@ def varied_size_window_case(rng):
 CASES = [residual_attention_case, normalized_attention_case]
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
 @pytest.mark.parametrize('case', CASES)
 def test_agrees_on_random_shapes(case, dtype):
@@ -107,7 +107,7 @@ def agrees(run, dtype):
                for e, a, *other in zip(exact, actual, *others))
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.parametrize('case', [*CASES, varied_size_window_case])
 def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
     """On the meta device, which stands for a GPU."""

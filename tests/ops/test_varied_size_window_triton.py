@@ -13,7 +13,7 @@ from mmvit_backbones.ops import dispatch, library, varied_size_window_attention,
 
 DEVICE = DEVICES['triton']
 why_missing = dispatch.why_not_triton(torch.empty(1, device=DEVICE))
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')]
+pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')]
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -81,7 +81,6 @@ def test_arguments_of_any_strides():
     assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
 
 
-@pytest.mark.compiler
 def test_operators_are_registered_correctly():
     """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
     from mmvit_backbones.ops.triton import varied_size_window as kernels
@@ -103,7 +102,6 @@ def test_operators_are_registered_correctly():
             operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
-@pytest.mark.compiler
 def test_compiles_whole():
     def operator(qkv, scale, offset, bias_table):
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)

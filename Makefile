@@ -3,13 +3,13 @@ PYTHON ?= python3
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # Two processes of one thread each are quicker than one of two: most tests are too small to be shared.
-JOBS ?= 2
-PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(JOBS) --dist worksteal
+WORKERS = 2
+PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JOBS),$(WORKERS)) --dist worksteal
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compilers test-quick test-upstream test-matrix test-oldest test-exports docker-test chaos fuzz \
-	lint docs tutorials clean
+.PHONY: help setup demo test test-compilers test-quick test-upstream test-matrix test-oldest test-exports \
+	docker-test chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: setup  ## show what the package does
 	.venv/bin/python tools/demo.py
 
 # Trainings wait for their processes, so a third one uses two cores better.
-test: JOBS = 3
+test: WORKERS = 3
 test: setup  ## run the tests, but for those of compilers and exporters that take long
 	$(PYTEST) -m 'not compiler'
 

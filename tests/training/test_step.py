@@ -27,7 +27,7 @@ def losses(model, wrapper, images, labels, steps: int = 4) -> list[float]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.parametrize('name', ['rest_lite', 'vitae_tiny'])
 @pytest.mark.parametrize('amp', [False, True])
 @pytest.mark.filterwarnings('ignore:Grad strides do not match')

@@ -1,10 +1,12 @@
 """Shared helpers of the tests: the checkout, tiny networks and comparisons."""
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import utils
+from mmengine.fileio import register_handler
+from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
@@ -13,11 +15,22 @@ import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.utils import versions
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout
-# MMEngine reads all metafiles of a framework for each of its bases.
-utils.load = cache(utils.load)
 needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='older PyTorch computes no float16 on CPUs')
 HALF_DTYPES = [pytest.param(torch.float16, marks=needs_half), torch.bfloat16]
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
+
+
+@register_handler('yml')
+class MetafileHandler(YamlHandler):
+    """Parses a metafile once: MMEngine reads all of a framework for each base of a config."""
+
+    def load_from_fileobj(self, file, **kwargs):
+        return parse_metafile(file.read())
+
+
+@cache
+def parse_metafile(text: str) -> dict:
+    return YamlHandler().load_from_fileobj(StringIO(text))
 
 
 def fresh_model(network: str, **arguments) -> nn.Module:

@@ -63,6 +63,7 @@ def without_gradient(model: str) -> list[str]:
     """Returns the trainable parameters of a model, given as JSON, without a gradient of a loss on random images."""
     config = ConfigDict(json.loads(model))
     model = revert_sync_batchnorm(MODELS.build(config)).train()  # synchronized ones run on GPUs alone
+    model.init_weights()  # DINO has parameters whose memory nothing else fills
     inputs = torch.randn(2, 3, 64, 64)
     if config['_scope_'] == 'mmdet':
         from mmdet.testing import demo_mm_inputs

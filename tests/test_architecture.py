@@ -8,7 +8,7 @@ from importlib.util import resolve_name
 import pytest
 from helpers import ROOT
 
-PACKAGE = ROOT / 'mmvit_backbones'
+PACKAGE, TOOLS = ROOT / 'mmvit_backbones', ROOT / 'tools'
 # From the ground up. A module imports from its own room and from floors below its own.
 FLOORS = [
     ['version', 'errors'],
@@ -61,19 +61,20 @@ def test_no_module_imports_itself_through_others():
     assert not graph
 
 
-def test_library_imports_no_command_line():
-    assert not [module for module, path in MODULES.items() if 'command_line' in path.read_text()]
+def test_library_imports_no_tool():
+    of_tools = re.compile(r'^ *(from|import) common\b', re.MULTILINE)
+    assert not [module for module, path in MODULES.items() if of_tools.search(path.read_text())]
 
 
 def test_page_names_what_is_there():
-    """Folders, files and functions of docs/architecture.md; each function is defined in the package."""
+    """Folders, files and functions of docs/architecture.md; each function is defined in the package or the tools."""
     page = (ROOT / 'docs/architecture.md').read_text()
     drawn = re.findall(r'(?:\["|, )((?:\w+/)+)', page)
-    assert drawn and not [name for name in drawn if not any((base / name).is_dir() for base in (ROOT, PACKAGE))]
+    assert drawn and not [name for name in drawn if not any((base / name).is_dir() for base in (ROOT, PACKAGE, TOOLS))]
     named = re.findall(r'`((?:mmvit_backbones|tools|configs|docs|tests)[\w/.]*)`', page)
     linked = [f'docs/{path}' for path in re.findall(r'\]\((\S+?)\)', page)]
     assert not [name for name in (*named, *linked) if not (ROOT / name).exists()]
-    code = '\n'.join(path.read_text() for path in MODULES.values())
+    code = '\n'.join(path.read_text() for path in (*MODULES.values(), *TOOLS.rglob('*.py')))
     functions = re.findall(r'`([a-z]+(?:_[a-z]+)+|forward|fetch)`', page)
     assert not [name for name in functions if f'def {name}(' not in code and name not in ('out_indices', 'init_cfg')]
 

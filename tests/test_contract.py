@@ -3,6 +3,7 @@ import copy
 
 import pytest
 import torch
+from common.measure import count
 from helpers import (
     HALF_DTYPES,
     each_network,
@@ -13,7 +14,6 @@ from helpers import (
     shared_model,
     without_dropout,
 )
-from measure import count
 from tiny_configs import TINY_CONFIGS
 from torch.nn.modules.batchnorm import _BatchNorm
 

@@ -139,7 +139,7 @@ def test_tools_know_the_flags_of_page(page):
         tool = re.sub(r'^(dist|slurm)_', '', name)
         known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
         if re.search(r'\badd_\w+_argument', known):
-            known += (ROOT / 'tools/command_line.py').read_text()
+            known += (ROOT / 'tools/common/command_line.py').read_text()
         assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
 
 

@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-import testing
 import torch
+from common import run_setup, testing
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -17,7 +17,6 @@ from torch import nn
 import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
 from mmvit_backbones.layers import DropPath
-from mmvit_backbones.training import run_setup
 from mmvit_backbones.zoo.variants import VARIANTS
 
 

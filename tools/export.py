@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from command_line import add_config_options, add_pretrained_argument, run_script
+from common.command_line import add_config_options, add_pretrained_argument, run_script
+from common.data_checks import check_data
+from common.weights import check_checkpoint
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones import get_model
-from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import compare_onnx, export_model, export_onnx
 from mmvit_backbones.export.compare import CALIBRATED, EXACT, LOSSY, below_limits, compare, worst
@@ -33,7 +34,7 @@ from mmvit_backbones.inference.runtimes import Arrays, Checkpoint
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import datasets_of, load_config
 from mmvit_backbones.utils.images import read_rgb
-from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
+from mmvit_backbones.zoo.checks import check_backbone
 from mmvit_backbones.zoo.loading import TASKS
 
 CHECKED_IMAGES = 8

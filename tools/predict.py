@@ -21,7 +21,7 @@ from urllib.parse import urlparse
 import cv2
 import numpy as np
 import torch
-from command_line import add_pretrained_argument, run_script
+from common.command_line import add_pretrained_argument, run_script
 from mmengine.dist import get_rank, get_world_size
 from PIL import Image
 from rich.console import Console

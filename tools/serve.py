@@ -26,7 +26,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from command_line import run_script
+from common.command_line import run_script
 from PIL import Image
 from torch import nn
 

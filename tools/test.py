@@ -2,9 +2,8 @@
 import argparse
 import os.path as osp
 
-import testing
-from command_line import (
-    DATA_FLAGS,
+from common import testing
+from common.command_line import (
     add_data_arguments,
     add_pretrained_argument,
     add_run_arguments,
@@ -13,13 +12,14 @@ from command_line import (
     init_processes,
     run_script,
 )
+from common.custom_data import use_custom_data
+from common.data_checks import check_data
+from common.hooks import AccelerateHook, CheckpointMatchHook
+from common.run_setup import set_work_dir
+from common.weights import check_checkpoint
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import use_custom_data
-from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook
-from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.zoo import checks
@@ -68,7 +68,7 @@ def prepare(args: argparse.Namespace) -> Config:
         testing.use_exported(cfg, args.checkpoint)
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
-        checks.check_checkpoint(cfg.load_from)
+        check_checkpoint(cfg.load_from)
         testing.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     testing.add_class_figures(cfg)
@@ -100,4 +100,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run_script(get_parser(), main, DATA_FLAGS)
+    run_script(get_parser(), main)

@@ -5,9 +5,8 @@ import os.path as osp
 import sys
 from importlib import import_module
 
-import training
-from command_line import (
-    DATA_FLAGS,
+from common import run_setup, training
+from common.command_line import (
     add_data_arguments,
     add_pretrained_argument,
     add_run_arguments,
@@ -16,24 +15,23 @@ from command_line import (
     init_processes,
     run_script,
 )
+from common.custom_data import use_custom_data
+from common.data_checks import check_data
+from common.hooks import AccelerateHook, CheckpointMatchHook, ProgressBarHook
+from common.resume import set_resume
+from common.schedule import scale_length, scale_lr, stop_early
+from common.weights import check_checkpoint, check_pretrained
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import use_custom_data
-from mmvit_backbones.training import AccelerateHook, CheckpointMatchHook, ProgressBarHook, run_setup
-from mmvit_backbones.training.resume import set_resume
-from mmvit_backbones.training.schedule import scale_length, scale_lr, stop_early
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
 
-# In messages of the library: its arguments, and the flags that set them.
-FLAGS = {'a larger max_skipped': '--on-bad-data skip --max-skipped N', 'batch_size must': '--batch-size must',
-         "resume='auto'": '--resume auto', 'another work_dir': 'another --work-dir',
-         **DATA_FLAGS}
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+MAX_SKIPPED = 100
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -57,8 +55,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--freeze', type=int, metavar='N', help='keep the stem and the first N stages as they are')
     parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
                         help='stop at an unreadable sample (default), or take another one instead')
-    parser.add_argument('--max-skipped', type=int, default=100, metavar='N',
-                        help='unreadable samples at which --on-bad-data skip stops (default: %(default)s)')
+    parser.add_argument('--max-skipped', type=int, metavar='N',
+                        help=f'skip at most N unreadable samples (default of --on-bad-data skip: {MAX_SKIPPED})')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
                         help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
                              'starts a new training if there is none')
@@ -85,7 +83,7 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
     if args.freeze is not None:
         cfg.model.backbone.frozen_stages = args.freeze
-    checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
+    check_pretrained(cfg.model, checks.check_backbone(cfg))
     for unit in ('epochs', 'iters'):
         if getattr(args, unit) is not None:
             scale_length(cfg, unit, getattr(args, unit))
@@ -106,11 +104,13 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.batch_size is not None:
         run_setup.set_batch_size(cfg, args.batch_size)
-    max_skipped = dict(stop=0, skip=args.max_skipped).get(args.on_bad_data)
-    run_setup.use_reliable_data(cfg, max_skipped)
+    if args.on_bad_data == 'stop' and args.max_skipped:
+        raise UsageError(f'--on-bad-data stop skips no sample, got --max-skipped {args.max_skipped}')
+    default = dict(stop=0, skip=MAX_SKIPPED).get(args.on_bad_data)
+    run_setup.use_reliable_data(cfg, default if args.max_skipped is None else args.max_skipped)
     set_resume(cfg, args.resume)
     if cfg.get('load_from') and not cfg.resume:
-        checks.check_checkpoint(cfg.load_from)
+        check_checkpoint(cfg.load_from)
     return cfg
 
 
@@ -145,4 +145,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run_script(get_parser(), main, FLAGS)
+    run_script(get_parser(), main)

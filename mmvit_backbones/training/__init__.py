@@ -2,11 +2,9 @@
 from .checkpoint_hook import AtomicCheckpointHook
 from .exact_resume import ExactResumeHook
 from .finite import FiniteLossHook
-from .hooks import AccelerateHook, CheckpointMatchHook, LabelCheckHook, ProgressBarHook
 from .interrupt import InterruptHook
+from .label_check import LabelCheckHook
 from .layer_decay import LayerDecayConstructor
 
-__all__ = [
-    'AccelerateHook', 'AtomicCheckpointHook', 'CheckpointMatchHook', 'ExactResumeHook', 'FiniteLossHook',
-    'InterruptHook', 'LabelCheckHook', 'LayerDecayConstructor', 'ProgressBarHook'
-]
+__all__ = ['AtomicCheckpointHook', 'ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LabelCheckHook',
+           'LayerDecayConstructor']

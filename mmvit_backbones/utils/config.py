@@ -12,8 +12,6 @@ from .file_configs import FRAMEWORKS, check_config, parse_config
 
 TUPLE = '_tuple_'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
-                   mmpose='PoseLocalVisualizer')
 SPLITS = ('train', 'val', 'test')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
@@ -99,12 +97,6 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     """Returns the data sets of 'train', 'val' or 'test', without wrappers; empty if the config lacks the split."""
     loader = cfg.get(f'{split}_dataloader')
     return leaf_datasets(loader['dataset']) if loader else []
-
-
-def metrics_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the evaluators of 'train', 'val' or 'test'."""
-    metrics = cfg.get(f'{split}_evaluator') or []
-    return metrics if isinstance(metrics, list) else [metrics]
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:

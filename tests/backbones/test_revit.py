@@ -3,7 +3,7 @@ import copy
 
 import pytest
 import torch
-from measure import count
+from common.measure import count
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 

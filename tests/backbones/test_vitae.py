@@ -1,7 +1,7 @@
 """ViTAE and ViTAEv2 beyond the contract: memory and the class token."""
 import pytest
 import torch
-from measure import Counter
+from common.measure import Counter
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 

@@ -4,8 +4,8 @@ import re
 import shutil
 
 import pytest
-import testing
 import torch
+from common import testing
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS

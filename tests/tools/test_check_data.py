@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+from common.data_checks import check_data, find_mistakes, sample_error
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config
 

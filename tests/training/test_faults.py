@@ -9,6 +9,8 @@ from pathlib import Path
 import mmpretrain
 import pytest
 import torch
+from common.resume import config_changes, find_intact_checkpoint
+from common.run_setup import lock_work_dir
 from helpers import ROOT
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
@@ -18,10 +20,8 @@ from runs import CONTEXT, TINY, Run, assert_same_weights, fill_disk, hold_signal
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.training import FiniteLossHook
 from mmvit_backbones.training.finite import first_non_finite
-from mmvit_backbones.training.hooks import check_labels
 from mmvit_backbones.training.interrupt import SAME_SIGNAL_SECONDS
-from mmvit_backbones.training.resume import config_changes, find_intact_checkpoint
-from mmvit_backbones.training.run_setup import lock_work_dir
+from mmvit_backbones.training.label_check import check_labels
 
 pytestmark = pytest.mark.training
 
@@ -265,7 +265,7 @@ def test_unreadable_image(bad_flowers, tmp_path):
                'train_dataloader.num_workers=2']
     run = train(tmp_path / 'work', *options)
     assert run.wait() == 1
-    assert str(bad_flowers) in run.error and '--on-bad-data skip' in run.error
+    assert str(bad_flowers) in run.error and 'max_skipped' in run.error
     run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options)
     assert run.wait() == 0, run.text
     assert run.text.count('another one is taken. Bad samples so far: 1') >= 1

@@ -10,21 +10,21 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-import testing
 import torch
-from command_line import output_file
+from common import testing
+from common.command_line import output_file
+from common.data_checks import check_data, check_image, image_size
+from common.weights import check_pretrained
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import end, train_together
 
-from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.images import check_image, image_size
-from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
+from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 
 HERE = Path(__file__).resolve().parent
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import run_setup
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from mmvit_backbones.training import run_setup
 from mmvit_backbones.utils.file_configs import dicts_in
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]

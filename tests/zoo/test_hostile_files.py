@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common.resume import find_intact_checkpoint
 from helpers import ROOT, fresh_model
 from mmengine.config import Config
 from mmengine.fileio import put_text
@@ -29,7 +30,6 @@ from runs import TINY, Run
 
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.predictor import Predictor, find_config
-from mmvit_backbones.training.resume import find_intact_checkpoint
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint, use_safe_loading
 

@@ -42,7 +42,7 @@ from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import find_names
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from measure import SavedStorages  # noqa: E402
+from common.measure import SavedStorages  # noqa: E402
 
 SWIN_TINY = 'swin_tiny_patch4_window7_224'
 

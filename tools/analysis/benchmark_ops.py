@@ -19,7 +19,7 @@ from mmvit_backbones.ops import varied_size_window_attention
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from measure import SavedStorages  # noqa: E402
+from common.measure import SavedStorages  # noqa: E402
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
 HEADS = (2, 4, 8, 16)

@@ -18,21 +18,21 @@ from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from PIL import Image
 from torch import Tensor
 
-from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import import_quietly
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import (  # noqa: E402
+from common.command_line import (  # noqa: E402
     add_config_options,
     add_data_arguments,
     data_options,
     output_file,
     run_script,
 )
+from common.custom_data import use_custom_data  # noqa: E402
+from common.data_checks import check_data  # noqa: E402
+from common.run_setup import VISUALIZERS as FRAMEWORKS_VISUALIZERS  # noqa: E402
 
 COLUMNS = 4
 CLASSES_SHOWN = 4

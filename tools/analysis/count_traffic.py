@@ -21,8 +21,8 @@ from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import run_script  # noqa: E402
-from measure import count  # noqa: E402
+from common.command_line import run_script  # noqa: E402
+from common.measure import count  # noqa: E402
 
 # Of the authors' classifiers, batch 64, 224 x 224, bfloat16: kernels and GB moved of forward and of a step.
 AUTHORS = {

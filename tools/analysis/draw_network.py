@@ -19,7 +19,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import find_variant
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import run_script  # noqa: E402
+from common.command_line import run_script  # noqa: E402
 
 matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text
 matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # the same file each time

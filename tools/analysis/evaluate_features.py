@@ -19,8 +19,6 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvit_backbones import accelerate
-from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.predictor import find_device
 from mmvit_backbones.inference.runtimes import build_model
@@ -30,13 +28,15 @@ from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe, load_weights
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import (  # noqa: E402
+from common.command_line import (  # noqa: E402
     add_config_options,
     add_data_arguments,
     add_pretrained_argument,
     data_options,
     run_script,
 )
+from common.custom_data import use_custom_data  # noqa: E402
+from common.data_checks import check_data  # noqa: E402
 
 TEMPERATURE = 0.07
 FOLDS = 3

@@ -22,7 +22,7 @@ from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import run_script  # noqa: E402
+from common.command_line import run_script  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from drawing import plt, save_figure
 from mmvit_backbones.errors import UsageError
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import output_file, run_script  # noqa: E402
+from common.command_line import output_file, run_script  # noqa: E402
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']

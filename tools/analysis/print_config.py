@@ -25,7 +25,7 @@ from mmvit_backbones.utils.config import load_config, mark_tuples
 from mmvit_backbones.zoo.checks import check_backbone
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import add_config_options, output_file, run_script  # noqa: E402
+from common.command_line import add_config_options, output_file, run_script  # noqa: E402
 
 DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
 FORMATS = ('py', 'json', 'yaml')

@@ -15,11 +15,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import use_data_root
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.training import CheckpointMatchHook
-from mmvit_backbones.training.run_setup import set_work_dir
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.zoo import checks
 from mmvit_backbones.zoo.loading import use_safe_loading
@@ -27,8 +23,13 @@ from mmvit_backbones.zoo.published import FIGURES
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-import testing  # noqa: E402
-from command_line import add_config_options, run_script  # noqa: E402
+from common import testing  # noqa: E402
+from common.command_line import add_config_options, run_script  # noqa: E402
+from common.custom_data import use_data_root  # noqa: E402
+from common.data_checks import check_data  # noqa: E402
+from common.hooks import CheckpointMatchHook  # noqa: E402
+from common.run_setup import set_work_dir  # noqa: E402
+from common.weights import check_checkpoint  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # Key of a published figure -> name of the measured one, its factor, and what still counts as the same.
@@ -113,7 +114,7 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
         missing.append(str(error))
     try:
         checkpoint = args.checkpoint or published_checkpoint(path.stem)
-        checks.check_checkpoint(checkpoint)
+        check_checkpoint(checkpoint)
     except CheckpointError as error:
         missing.append(f'{error}; --checkpoint takes another')
     if missing:

@@ -29,14 +29,14 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers.attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
-from mmvit_backbones.utils.images import pixel, read_rgb
+from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.zoo.checks import official_name
 from mmvit_backbones.zoo.converters.layout import unwrap
 from mmvit_backbones.zoo.loading import load_from_safe
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import add_pretrained_argument, output_file, run_script  # noqa: E402
+from common.command_line import add_pretrained_argument, output_file, pixel, run_script  # noqa: E402
 
 MULTIPLE = 32  # of the sides of the image for the network, so that the maps of all stages cover it
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # what gives an attention its values, as their last channels

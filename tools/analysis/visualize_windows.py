@@ -23,13 +23,13 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.images import pixel, read_rgb
+from mmvit_backbones.utils.images import read_rgb
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import add_pretrained_argument, output_file, run_script  # noqa: E402
+from common.command_line import add_pretrained_argument, output_file, pixel, run_script  # noqa: E402
 
 MARGIN = 0.1  # of the image, around it: windows may look beyond its border
 

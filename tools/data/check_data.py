@@ -13,14 +13,14 @@ from pathlib import Path
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
 
-from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
-from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import SPLITS, datasets_of, load_config
 from mmvit_backbones.utils.file_configs import import_quietly
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import DATA_FLAGS, add_config_options, add_data_arguments, data_options, run_script  # noqa: E402
+from common.command_line import add_config_options, add_data_arguments, data_options, run_script  # noqa: E402
+from common.custom_data import use_custom_data  # noqa: E402
+from common.data_checks import check_data, find_mistakes, sample_error  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -61,4 +61,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run_script(get_parser(), main, DATA_FLAGS)
+    run_script(get_parser(), main)

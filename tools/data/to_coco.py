@@ -18,12 +18,12 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 import yaml
 
-from mmvit_backbones.data.checks import find_mistakes, warn
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.images import SUFFIXES, image_size
+from mmvit_backbones.utils.images import SUFFIXES
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import run_script  # noqa: E402
+from common.command_line import run_script  # noqa: E402
+from common.data_checks import find_mistakes, image_size, warn  # noqa: E402
 
 if TYPE_CHECKING:
     from supervision import DetectionDataset

@@ -19,7 +19,7 @@ from mmvit_backbones.utils.config import LOADERS, load_config
 from mmvit_backbones.utils.file_configs import dicts_in
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import output_file, run_script  # noqa: E402
+from common.command_line import output_file, run_script  # noqa: E402
 
 # Data, logs and processes of the authors' program, and options that it reads for other optimizers and schedules alone.
 # RandAugment replaces color jitter, and the authors' networks have no dropout.

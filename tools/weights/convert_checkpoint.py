@@ -12,7 +12,7 @@ import torch
 from mmvit_backbones.zoo.loading import TASKS, convert_state_dict, read_checkpoint
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import output_file  # noqa: E402
+from common.command_line import output_file  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

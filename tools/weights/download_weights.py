@@ -21,7 +21,7 @@ from mmvit_backbones.zoo.variants import VARIANTS, Variant
 from mmvit_backbones.zoo.weights import OTHER_FILES, Weights
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import run_script  # noqa: E402
+from common.command_line import run_script  # noqa: E402
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -1,8 +1,9 @@
 """Scales the length of a training and its learning rate, with everything in the config that depends on them."""
 from mmengine.config import Config
 
-from ..errors import UsageError
-from ..utils.config import metrics_of
+from mmvit_backbones.errors import UsageError
+
+from .data_checks import metrics_of
 
 SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedules, in epochs or iterations
 RATES = ('eta_min', 'eta_max')  # of schedules; others are relative
@@ -21,9 +22,9 @@ def scale_length(cfg: Config, unit: str, length: int) -> None:
     """
     if f'max_{unit}' not in cfg.train_cfg:
         other = 'iters' if unit == 'epochs' else 'epochs'
-        raise UsageError(f'{unit}: {cfg.filename} sets the length of the training by max_{other}')
+        raise UsageError(f'--{unit}: {cfg.filename} sets the length of the training by max_{other}')
     if length < 1:
-        raise UsageError(f'{unit} must be at least 1, got {length}')
+        raise UsageError(f'--{unit} must be at least 1, got {length}')
     factor = length / cfg.train_cfg[f'max_{unit}']
     cfg.train_cfg[f'max_{unit}'] = length
     for schedule in schedules_of(cfg):
@@ -47,9 +48,9 @@ def scale_lr(cfg: Config, lr: float) -> None:
     """Sets the learning rate at its peak, and scales the absolute rates of the schedules."""
     optimizer = cfg.optim_wrapper.get('optimizer') or {}
     if 'lr' not in optimizer:
-        raise UsageError(f'lr: {cfg.filename} has no optim_wrapper.optimizer.lr')
+        raise UsageError(f'--lr: {cfg.filename} has no optim_wrapper.optimizer.lr')
     if not lr > 0:
-        raise UsageError(f'lr must be above 0, got {lr}')
+        raise UsageError(f'--lr must be above 0, got {lr}')
     factor = lr / optimizer['lr']
     optimizer['lr'] = lr
     for schedule in schedules_of(cfg):
@@ -78,10 +79,10 @@ def unfitting_schedule(cfg: Config, steps: int, steps_per_epoch: int) -> str | N
 def stop_early(cfg: Config, patience: int) -> None:
     """Stops the training after ``patience`` evaluations without a better result, by MMEngine's hook."""
     if patience < 1:
-        raise UsageError(f'early_stop must be at least 1, got {patience}')
+        raise UsageError(f'--early-stop must be at least 1, got {patience}')
     metric, key, change = JUDGES.get(cfg.default_scope, (None, ) * 3)
     if metric not in [evaluator.get('type') for evaluator in metrics_of(cfg, 'val')]:
-        raise UsageError(f'early_stop needs a val_evaluator of the type {metric}, in {cfg.filename}; for others, set '
+        raise UsageError(f'--early-stop needs a val_evaluator of the type {metric}, in {cfg.filename}; for others, set '
                          'custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
     hook = dict(type='EarlyStoppingHook', monitor=key, patience=patience, min_delta=change, rule='greater')
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

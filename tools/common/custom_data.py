@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from ..errors import UsageError
-from ..utils.config import datasets_of
-from ..utils.file_configs import dicts_in
-from ..utils.images import SUFFIXES, check_image, image_size
-from .checks import IGNORED, check_mask, check_share, read_coco, warn
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import datasets_of
+from mmvit_backbones.utils.file_configs import dicts_in
+from mmvit_backbones.utils.images import SUFFIXES
+
+from .data_checks import IGNORED, check_image, check_mask, check_share, image_size, read_coco, warn
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
 MASKS_TO_CHECK = 100  # more would take long
@@ -35,7 +36,7 @@ class Split:
         if self.fraction is None:
             return dict(train='train', val='val')
         if osp.exists(validation := osp.join(folder, 'val')):
-            raise UsageError(f'val_fraction is for images without a split, but {validation} exists')
+            raise UsageError(f'--val-fraction is for images without a split, but {validation} exists')
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
@@ -72,22 +73,22 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
         UsageError: If the folder is not for this config, or its content cannot be used.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
-        raise UsageError(f'val_fraction must be between 0 and 1, got {val_fraction}')
+        raise UsageError(f'--val-fraction must be between 0 and 1, got {val_fraction}')
     folders = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     given = {name: folder for name, folder in folders.items() if folder}
     if val_fraction is not None and not given:
-        raise UsageError('val_fraction is for class_folder, coco_folder or seg_folder, and none is given')
+        raise UsageError('--val-fraction is for --class-folder, --coco-folder or --seg-folder, and none is given')
     for name, folder in given.items():
-        scope, use = KINDS[name]
+        flag, (scope, use) = f'--{name.replace("_", "-")}', KINDS[name]
         if cfg.default_scope != scope:
-            raise UsageError(f'{name} is for {scope}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
+            raise UsageError(f'{flag} is for {scope}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
         if list_folder is None:
             list_folder = tempfile.mkdtemp(prefix='mmvit_')
             atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
         try:
             use(cfg, folder, Split(list_folder, val_fraction, seed or 0))
         except UsageError as error:
-            raise UsageError(f'{name} {folder}: {error}') from error
+            raise UsageError(f'{flag} {folder}: {error}') from error
     if data_root:
         use_data_root(cfg, data_root)
 
@@ -108,7 +109,7 @@ def use_class_folder(cfg: Config, folder: str, split: Split) -> None:
     found = {name for name, files in images['val'].items() if files}
     _refuse_others(classes, found)
     if missing := sorted(set(classes) - found):
-        warn(f'class_folder {folder}: no image for validation is of {missing}, whose accuracy stays unknown')
+        warn(f'--class-folder {folder}: no image for validation is of {missing}, whose accuracy stays unknown')
     datasets = {}
     for part, of_class in images.items():
         lines = [f'{file} {label}\n' for label, name in enumerate(classes) for file in of_class.get(name, ())]
@@ -231,7 +232,7 @@ def _class_images(folder: str, part: str) -> dict[str, list[str]]:
     classes = [osp.dirname(name) for name in sorted(glob('*/', root_dir=root))]
     if not classes:
         raise UsageError(f'it has no folder {osp.join(part, "CLASS", "")}; expected are train/CLASS/ and val/CLASS/, '
-                         'or CLASS/ and val_fraction')
+                         'or CLASS/ and --val-fraction')
     return {name: [osp.join(name, file) for file in _images_in(osp.join(root, name))] for name in classes}
 
 
@@ -269,7 +270,7 @@ def _seg_images(folder: str, part: str, num_classes: int) -> list[str]:
     images = _images_in(root)
     if not images:
         raise UsageError(f'{root} has no image; expected are images/{{train,val}}/ and masks/{{train,val}}/, or '
-                         'images/, masks/ and val_fraction')
+                         'images/, masks/ and --val-fraction')
     suffixes = {osp.splitext(image)[1] for image in images}
     if len(suffixes) > 1:
         raise UsageError(f'{root} has files of {sorted(suffixes)}, one suffix is allowed')

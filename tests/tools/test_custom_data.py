@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common.custom_data import use_custom_data
+from common.data_checks import check_data
 from helpers import ROOT
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from mmvit_backbones.data.checks import check_data
-from mmvit_backbones.data.custom_data import use_custom_data
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import config_of_checkpoint, load_config
 from mmvit_backbones.utils.file_configs import dicts_in
@@ -125,7 +125,7 @@ def test_images_without_a_split_are_divided_by_the_seed(option, name, part, tmp_
     assert images[0] == images[1] != images[2]
     train, val = images[0]
     assert not train & val and 0.2 < len(val) / len(train | val) < 0.3
-    with pytest.raises(UsageError, match='val_fraction must be between'):
+    with pytest.raises(UsageError, match='--val-fraction must be between'):
         use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=1.)
 
 

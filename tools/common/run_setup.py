@@ -9,11 +9,12 @@ from typing import IO
 import torch
 from mmengine.config import Config
 
-from ..errors import UsageError
-from ..utils.config import VISUALIZERS
+from mmvit_backbones.errors import UsageError
 
 RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
                       interrupt='InterruptHook')
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
+                   mmpose='PoseLocalVisualizer')
 BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 
@@ -33,7 +34,7 @@ def lock_work_dir(work_dir: str) -> IO:
         except (BlockingIOError, PermissionError) as error:
             file.seek(0)
             raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
-                             'give this run another work_dir') from error
+                             'give this run another --work-dir') from error
         except OSError:
             return file  # a file system without locks
         file.truncate(0)
@@ -108,15 +109,15 @@ def set_precision(cfg: Config, dtype: str | None) -> None:
 
 def set_batch_size(cfg: Config, batch_size: int) -> None:
     if batch_size < 1:
-        raise UsageError(f'batch_size must be at least 1, got {batch_size}')
+        raise UsageError(f'--batch-size must be at least 1, got {batch_size}')
     loader = cfg.train_dataloader
     target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
     if 'batch_size' not in target:
-        raise UsageError(f'batch_size: train_dataloader of {cfg.filename} has no batch_size')
+        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
     target.batch_size = batch_size
 
 
 def use_auto_scale_lr(cfg: Config) -> None:
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-        raise UsageError(f'the learning rate is scaled by auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+        raise UsageError(f'--auto-scale-lr scales by auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
     cfg.auto_scale_lr.enable = True

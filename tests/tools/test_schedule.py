@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from common.schedule import scale_length, scale_lr, stop_early, unfitting_schedule
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -11,7 +12,6 @@ from mmengine.registry import PARAM_SCHEDULERS
 from runs import train
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.schedule import scale_length, scale_lr, stop_early, unfitting_schedule
 from mmvit_backbones.utils.config import load_config
 
 

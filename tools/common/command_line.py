@@ -16,10 +16,6 @@ from mmvit_backbones.errors import CheckpointError, TrainingError, UsageError
 from mmvit_backbones.utils.file_configs import dicts_in
 from mmvit_backbones.utils.installation import check_distributions
 
-# In messages of the library: its arguments, and the flags that set them.
-DATA_FLAGS = {name: f'--{name.replace("_", "-")}'
-              for name in ('class_folder', 'coco_folder', 'seg_folder', 'val_fraction')}
-
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the common arguments of training and testing."""
@@ -43,6 +39,12 @@ def output_file(path: str) -> str:
     if is_new:
         os.remove(path)
     return path
+
+
+def pixel(text: str) -> tuple[int, int]:
+    """Parses ``X,Y``."""
+    x, y = text.split(',')
+    return int(x), int(y)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -75,12 +77,8 @@ def data_options(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in names}
 
 
-def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None],
-               flags: dict[str, str] | None = None) -> None:
-    """Parses the command line and runs ``main(args)``; errors of the user are printed in one line.
-
-    ``flags`` are words of the library's messages, and the flags of the script that replace them.
-    """
+def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+    """Parses the command line and runs ``main(args)``; errors of the user are printed in one line."""
     try:
         args = parser.parse_args()
     except ValueError:
@@ -99,8 +97,6 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         # One process of several ends the run, and need not wait for the others.
         if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
-            for words, flag in (flags or {}).items():
-                reason = str(reason).replace(words, flag)
             print(f'error: {rank}{reason}', file=sys.stderr, flush=True)
         sys.exit(1)
     if torch.distributed.is_initialized():

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from measure import count
 from mmengine._strategy import BaseStrategy
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -21,9 +20,11 @@ from torch.utils.data import Dataset
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import TrainingError, UsageError, first_line
-from mmvit_backbones.training.schedule import schedules_of, unfitting_schedule
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.loading import unwrap_model
+
+from .measure import count
+from .schedule import schedules_of, unfitting_schedule
 
 
 def use_sharding(cfg: Config) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..errors import CheckpointError, UsageError
-from ..utils.file_configs import dicts_in, dicts_with_paths, parse_config
-from ..zoo.loading import read_checkpoint
+from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.utils.file_configs import dicts_in, dicts_with_paths, parse_config
+from mmvit_backbones.zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
@@ -29,8 +29,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     path = find_intact_checkpoint(cfg.work_dir) if resume in ('newest', 'auto') else resume
     if path is None and resume == 'newest':
         state = 'has no checkpoint of a training' if os.path.isdir(cfg.work_dir) else 'does not exist'
-        raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; start without resuming, or '
-                         "resume='auto', which starts where there is no checkpoint")
+        raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; start without --resume, or '
+                         'with --resume auto, which starts where there is no checkpoint')
     cfg.resume = path is not None
     if not cfg.resume:
         return
@@ -69,7 +69,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
             if os.environ.get('RANK', '0') == '0':
                 print(f'set aside as {aside.name}: {error}', file=sys.stderr)
     if is_damaged:
-        raise UsageError(f'no checkpoint in {work_dir} is intact: start from the beginning, without resuming')
+        raise UsageError(f'no checkpoint in {work_dir} is intact: start from the beginning, without --resume')
     return None
 
 

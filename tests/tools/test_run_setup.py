@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from common.run_setup import log_to, set_precision, use_reliable_data, use_reliable_hooks
 from helpers import ROOT
 from PIL import Image
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.run_setup import log_to, set_precision, use_reliable_data, use_reliable_hooks
 from mmvit_backbones.utils.config import load_config
 
 
@@ -45,9 +45,9 @@ def test_training_data_are_wrapped_once():
 def test_logs_go_to_what_is_installed(monkeypatch):
     cfg = config('upernet_reswin_t')
     with pytest.raises(UsageError, match='wandb needs the package wandb'):
-        monkeypatch.setattr('mmvit_backbones.training.run_setup.find_spec', lambda name: None)
+        monkeypatch.setattr('common.run_setup.find_spec', lambda name: None)
         log_to(cfg, 'wandb')
-    monkeypatch.setattr('mmvit_backbones.training.run_setup.find_spec', lambda name: True)
+    monkeypatch.setattr('common.run_setup.find_spec', lambda name: True)
     for _ in range(2):
         log_to(cfg, 'tensorboard')
     assert [backend['type'] for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']

@@ -1,6 +1,8 @@
 PYTHON ?= python3
 # Threads that wait give their core away: spinning doubles the time of a training on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Containers often set it; each process would then compile anew what it imports, which takes seconds.
+export PYTHONDONTWRITEBYTECODE =
 
 # Two processes of one thread each are quicker than one of two: most tests are too small to be shared.
 WORKERS = 2
@@ -28,8 +30,8 @@ test: setup  ## run the tests, but for those of compilers and exporters that tak
 test-compilers: setup  ## run the others: torch.compile, Triton's interpreter, CUDA, ONNX, torch.export and AOTInductor
 	$(PYTEST) -m compiler
 
-test-quick: setup  ## run the tests that take seconds, but for other libraries' and of the pages
-	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations \
+test-quick: setup  ## run the tests that take seconds, of the library alone: not of scripts, pages and other libraries
+	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations --ignore tests/tools \
 		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py --ignore tests/test_docs.py
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream

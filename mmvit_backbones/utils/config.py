@@ -1,4 +1,4 @@
-"""Loads and checks configs for the scripts."""
+"""Loads and checks configs."""
 import inspect
 import os.path as osp
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The backbone and the weights of a config, checked before anything is built."""
+"""Selects the weights of a config and checks its backbone before anything is built."""
 import os.path as osp
 
 import torch
@@ -12,7 +12,7 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns the checkpoint of the command line: a file or address, or with ``pretrained`` the authors' weights."""
+    """Returns ``checkpoint``, a file or address, or else the name of the authors' weights with this tag."""
     if bool(checkpoint) == bool(tag):
         raise UsageError('give either checkpoint or pretrained')
     if checkpoint:

@@ -1,4 +1,4 @@
-"""The demo reports tasks that have not learned, and the remaining time; CI runs the demo itself."""
+"""The demo reports tasks that have not learned, and the remaining time, without training."""
 import runpy
 import signal
 import subprocess

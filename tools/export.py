@@ -154,8 +154,7 @@ def check(args: argparse.Namespace, expected: list[Arrays], images: list[np.ndar
     figures = compared(args.out, expected, images, limits)
     print(f'{args.out}: {size(args.out):.1f} MiB; on {len(images)} images, against PyTorch: '
           + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)
-    beyond = below_limits(figures, limits)
-    if beyond and not args.accept_loss:
+    if not args.accept_loss and (beyond := below_limits(figures, limits)):
         args.out.unlink()
         print(f'error: {args.out} is removed, as {", ".join(beyond)} are beyond the limit; --accept-loss keeps it',
               file=sys.stderr)

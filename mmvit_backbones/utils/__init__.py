@@ -1,1 +1,1 @@
-"""Shared utilities: configs, images, measuring, installation."""
+"""Shared utilities: configs, images, versions, installation."""

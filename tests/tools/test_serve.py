@@ -79,7 +79,7 @@ def serving(models, *flags):
 
 @pytest.fixture(scope='module')
 def address(models):
-    """Of a server that refuses images of more than a million pixels and files of more than 2 MB."""
+    """Returns the address of a server that refuses images above a million pixels and files above 2 MB."""
     with serving(models, '--max-megapixels', '1', '--max-megabytes', '2', '--timeout', str(TIMEOUT)) as (_, address):
         yield address
 

@@ -1,1 +1,1 @@
-"""What the tools share: command lines, the setup of a run, checks of its data, and measuring."""
+"""Shared by the tools: command lines, the setup of a run, checks of its data, measuring."""

@@ -1,4 +1,4 @@
-"""What tools/train.py adds to a run: its plan in ten lines, quiet runners, sharding, and explained errors."""
+"""Adds to a run of tools/train.py its plan in ten lines, quiet runners, sharding, and explained errors."""
 import errno
 import logging
 import os

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,13 +25,12 @@ from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 
-HERE = Path(__file__).resolve().parent
-
-TINY = HERE / 'tiny_classifier.py'
+TRAINING = ROOT / 'tests/training'
+TINY = TRAINING / 'tiny_classifier.py'
 
 
 def environment(**variables):
-    path = os.pathsep.join([str(ROOT), str(HERE)])
+    path = os.pathsep.join([str(ROOT), str(TRAINING)])
     return {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
 
 
@@ -273,7 +271,7 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
 
 @pytest.mark.training
 def test_two_processes_take_the_same_step(tmp_path):
-    runs = train_together(tmp_path / 'work', config=HERE / 'two_processes.py')
+    runs = train_together(tmp_path / 'work', config=TRAINING / 'two_processes.py')
     end(runs)
     assert [run.text.splitlines().count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()

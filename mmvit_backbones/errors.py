@@ -31,6 +31,10 @@ class TrainingError(MMViTError, RuntimeError):
         super().__init__(message.strip().split(f'{type(self).__name__}: ')[-1].split('\n')[0])
 
 
+class UnreadableSampleError(TrainingError):
+    """More unreadable samples than ``max_skipped`` of the data set."""
+
+
 def first_line(error: Exception) -> str:
     """Returns the class of an error and the first line of its message."""
     return f'{type(error).__name__}: {error}'.strip().split('\n')[0]

@@ -12,7 +12,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS
 from mmengine.runner import set_random_seed
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from ..errors import TrainingError, first_line
+from ..errors import TrainingError, UnreadableSampleError, first_line
 
 
 class SeededIndex(NamedTuple):
@@ -113,8 +113,8 @@ class ReliableDataset(Dataset):
         message = f'sample {index} ({self._files(index)}) cannot be read: {first_line(error)}'
         if count > self.max_skipped:
             limit = f'; with it, {count} are bad, more than max_skipped={self.max_skipped}' if self.max_skipped else ''
-            raise TrainingError(f'{message}{limit}. tools/data/check_data.py finds all bad files, '
-                                'and a larger max_skipped trains without them') from error
+            raise UnreadableSampleError(f'{message}{limit}. tools/data/check_data.py finds all bad files, '
+                                        'and a larger max_skipped trains without them') from error
         if is_new:
             print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
 

@@ -99,6 +99,12 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     return leaf_datasets(loader['dataset']) if loader else []
 
 
+def metrics_of(cfg: Config, split: str) -> list[dict]:
+    """Returns the evaluators of 'train', 'val' or 'test'."""
+    metrics = cfg.get(f'{split}_evaluator') or []
+    return metrics if isinstance(metrics, list) else [metrics]
+
+
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
     """Raises UsageError if a config lacks required keys; adds the ``collate_fn`` that mmpretrain leaves to scripts."""
     framework = cfg.get('default_scope')

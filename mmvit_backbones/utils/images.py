@@ -8,7 +8,28 @@ from PIL import Image, ImageOps
 from ..errors import TooLargeError, UsageError
 
 FORMATS = 'JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF'
+ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
+UNREADABLE = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # what Pillow raises
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def check_image(path: str | Path) -> Image.Image:
+    """Reads an image file; raises UsageError if it is truncated, or so large that it may be an attack."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UNREADABLE as error:
+        raise UsageError(f'image {path} cannot be read: {error}') from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Returns width and height of an image file as OpenCV reads it, turned by EXIF; reads the head of the file only."""
+    try:
+        with Image.open(path) as image:
+            return image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= 5 else image.size
+    except UNREADABLE as error:
+        raise UsageError(f'image {path} cannot be read: {error}') from error
 
 
 def read_rgb(source: str | Path | bytes, max_pixels: float = float('inf'), max_ratio: float = float('inf'),
@@ -41,6 +62,6 @@ def read_rgb(source: str | Path | bytes, max_pixels: float = float('inf'), max_r
             return image.convert('RGB')
     except UsageError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise UsageError(f'{name} cannot be read: {error or type(error).__name__}; allowed are '
                          f'{", ".join(FORMATS)}') from error

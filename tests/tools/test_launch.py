@@ -12,7 +12,7 @@ import pytest
 import torch
 from common import testing
 from common.command_line import output_file
-from common.data_checks import check_data, check_image, image_size
+from common.data_checks import check_data
 from common.weights import check_pretrained
 from helpers import ROOT
 from mmengine.config import Config
@@ -23,6 +23,7 @@ from runs import end, train_together
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.images import check_image, image_size
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 
 TRAINING = ROOT / 'tests/training'

@@ -265,7 +265,7 @@ def test_unreadable_image(bad_flowers, tmp_path):
                'train_dataloader.num_workers=2']
     run = train(tmp_path / 'work', *options)
     assert run.wait() == 1
-    assert str(bad_flowers) in run.error and 'max_skipped' in run.error
+    assert str(bad_flowers) in run.error and '--on-bad-data skip' in run.error
     run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options)
     assert run.wait() == 0, run.text
     assert run.text.count('another one is taken. Bad samples so far: 1') >= 1

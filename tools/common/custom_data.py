@@ -16,9 +16,9 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import datasets_of
 from mmvit_backbones.utils.file_configs import dicts_in
-from mmvit_backbones.utils.images import SUFFIXES
+from mmvit_backbones.utils.images import SUFFIXES, check_image, image_size
 
-from .data_checks import IGNORED, check_image, check_mask, check_share, image_size, read_coco, warn
+from .data_checks import IGNORED, check_mask, check_share, read_coco, warn
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
 MASKS_TO_CHECK = 100  # more would take long

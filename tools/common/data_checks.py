@@ -7,20 +7,18 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from operator import itemgetter
-from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import load
-from PIL import Image
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.config import SPLITS, datasets_of
+from mmvit_backbones.utils.config import SPLITS, datasets_of, metrics_of
+from mmvit_backbones.utils.images import check_image, image_size
 
 FIELDS = dict(images=('id', 'file_name'), annotations=('id', ), categories=('id', 'name'))  # that COCO files must have
 IMAGES_TO_CHECK = 100  # before a training; more would take long
 UNKNOWN = 'category_id of no listed category'
-ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
 IGNORED = 255  # mmseg's label for what belongs to no class
 
 
@@ -46,12 +44,6 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {osp.abspath(metric[key])} does not exist')
-
-
-def metrics_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the evaluators of 'train', 'val' or 'test'."""
-    metrics = cfg.get(f'{split}_evaluator') or []
-    return metrics if isinstance(metrics, list) else [metrics]
 
 
 def warn(message: str) -> None:
@@ -129,25 +121,6 @@ def check_mask(path: str, mask: np.ndarray, last: float) -> None:
         raise UsageError(f'mask {path} has {mask.shape[2]} channels; allowed is one, with the class of each pixel')
     if wrong := [int(label) for label in np.unique(mask) if label > last and label != IGNORED]:
         raise UsageError(f'mask {path} has labels {wrong[:5]}; allowed are 0 to {last} and {IGNORED}')
-
-
-def check_image(path: str | Path) -> Image.Image:
-    """Reads an image file; raises UsageError if it is truncated, or so large that it may be an attack."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f'image {path} cannot be read: {error}') from error
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Returns width and height of an image file as OpenCV reads it, turned by EXIF; reads the head of the file only."""
-    try:
-        with Image.open(path) as image:
-            return image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= 5 else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f'image {path} cannot be read: {error}') from error
 
 
 def _paths(dataset: dict) -> list[str]:

@@ -2,8 +2,7 @@
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-
-from .data_checks import metrics_of
+from mmvit_backbones.utils.config import metrics_of
 
 SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedules, in epochs or iterations
 RATES = ('eta_min', 'eta_max')  # of schedules; others are relative

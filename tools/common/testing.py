@@ -18,10 +18,9 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.results import result_of
 from mmvit_backbones.inference.runtimes import Arrays, arrays_of, palette_of
-from mmvit_backbones.utils.config import datasets_of
+from mmvit_backbones.utils.config import datasets_of, metrics_of
 from mmvit_backbones.zoo.loading import read_checkpoint
 
-from .data_checks import metrics_of
 from .run_setup import VISUALIZERS
 from .weights import is_readable
 

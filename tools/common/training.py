@@ -19,7 +19,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch.utils.data import Dataset
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.errors import TrainingError, UsageError, first_line
+from mmvit_backbones.errors import TrainingError, UnreadableSampleError, UsageError, first_line
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.loading import unwrap_model
 
@@ -121,16 +121,18 @@ def describe(dataset: Dataset) -> str:
     return f'{len(dataset)} images' + (f' of {place}' if place else '')
 
 
-# ---- errors for lack of memory or disk space
+# ---- errors, with their remedies
 
 
 @contextmanager
 def explained_errors(runner: Runner) -> Iterator[None]:
-    """Converts errors for lack of memory, of disk space or of the work dir into a TrainingError with the remedies."""
+    """Adds the remedies to errors for unreadable samples, and for lack of memory, of disk space or of the work dir."""
     images = _ImagesHook()
     runner.register_hook(images)
     try:
         yield
+    except UnreadableSampleError as error:
+        raise TrainingError(f'{error}: --on-bad-data skip --max-skipped N') from error
     except (RuntimeError, MemoryError) as error:
         is_shortage = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
         if not is_shortage and 'DefaultCPUAllocator' not in str(error):

@@ -19,11 +19,11 @@ import numpy as np
 import yaml
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.images import SUFFIXES
+from mmvit_backbones.utils.images import SUFFIXES, image_size
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common.command_line import run_script  # noqa: E402
-from common.data_checks import find_mistakes, image_size, warn  # noqa: E402
+from common.data_checks import find_mistakes, warn  # noqa: E402
 
 if TYPE_CHECKING:
     from supervision import DetectionDataset

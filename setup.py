@@ -32,7 +32,7 @@ class BuildPyWithMim(build_py):
     def copy_mim_files(self, mim: Path) -> None:
         shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that are gone by now
         # mim finds a config by its name alone, which a demonstration shares with its recipe; it needs data/ anyway.
-        for folder, left_out in (('configs', ('demo', 'demo_*')), ('tools', ())):
+        for folder, left_out in (('configs', ('demo', )), ('tools', ('dev', 'demo.py'))):
             shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *left_out))
         shutil.copy('model-index.yml', mim)
 
@@ -53,14 +53,15 @@ class Wheel(bdist_wheel):
         self.root_is_pure = not builds_operators()
 
     def write_wheelfile(self, wheelfile_base: str, *args, **kwargs) -> None:
-        """Writes mim's files twice: onedl-mim 0.5.1 looks next to a distribution's first file, others in the package.
+        """Writes mim's files twice: onedl-mim 0.5.1 looks in the folder of a distribution's first file, others in the
+        package.
 
-        pip sorts files by name; ours come after the metadata, because distribution and package have the same name.
+        pip sorts files by name, the command's `../../../bin/mmvit` among them: `+` comes before the dot.
         """
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         mim = Path(self.bdist_dir) / 'mmvit_backbones' / '.mim'
         if mim.exists():  # not in an editable installation
-            shutil.copytree(mim, Path(wheelfile_base) / '.mim')
+            shutil.copytree(mim, Path(self.bdist_dir) / '+mmvit_backbones' / '.mim')
 
     def get_tag(self) -> tuple[str, str, str]:
         python, abi, platform = super().get_tag()

@@ -3,12 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones.refiner_vit import Refiner
 from .utils import versions
 
-# Elements of the refiner's wide maps at a time: what stays in the caches of a CPU.
-CHUNK_ELEMENTS = 2**19
-MIN_ROWS = 8  # of a chunk: the rows above and below it are computed for two chunks
 MAPS = 16  # with fewer images in a batch and a single thread, torch leaves 1 x 1 convolutions to MKL
 
 
@@ -20,8 +16,8 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
 
     On CPUs, in float32, linear layers run in oneDNN as 1 x 1 convolutions: torch hands their products to MKL, which on
     processors of AMD takes twice the time. With ``inference``, their weights are stored a second time, in the layout
-    that oneDNN reads, and Refiner-ViT refines its attention maps in chunks that fit the caches. What was measured is in
-    ``docs/benchmarks.md``. On other devices the model is returned as it is: nothing else is proven.
+    that oneDNN reads. What was measured is in ``docs/benchmarks.md``. On other devices the model is returned as it is:
+    nothing else is proven.
 
     Args:
         model (nn.Module): A backbone or a model that holds one.
@@ -50,7 +46,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
         return model
     linear = PackedLinear if inference else OneDNNLinear
     # By exact type: linear layers of adapters and quantizers, and parametrized ones, stay as they are.
-    fastest = {nn.Linear: linear, OneDNNLinear: linear, Refiner: ChunkedRefiner if inference else Refiner}
+    fastest = {nn.Linear: linear, OneDNNLinear: linear}
     replaced = {}  # a module that is used at two places has one replacement
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -98,19 +94,3 @@ class PackedLinear(OneDNNLinear):
     def __getstate__(self) -> dict:
         """Returns the state for copies: tensors in that layout can't be copied."""
         return {**self.__dict__, 'packed_weight': None, 'packed_from': None}
-
-
-class ChunkedRefiner(Refiner):
-    """Refines some rows of one image at a time: batch norms in evaluation mode mix neither images nor rows."""
-
-    def forward(self, attn: Tensor) -> Tensor:
-        if self.training or torch.is_grad_enabled() or not is_fast_in_onednn(attn):
-            return super().forward(attn)
-        num_rows, out = attn.shape[2], torch.empty_like(attn)
-        step = max(MIN_ROWS, CHUNK_ELEMENTS // (self.norm1.num_features * num_rows))
-        for image in range(len(attn)):
-            for first in range(0, num_rows, step):
-                last, top = min(first + step, num_rows), max(first - 1, 0)  # the convolution sees a row above and below
-                refined = super().forward(attn[image:image + 1, :, top:last + 1])
-                out[image, :, first:last] = refined[0, :, first - top:last - top]
-        return out

@@ -1,6 +1,6 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..layers import Handover
 from ..utils import versions
+from .tracing import fixed_sizes, refuse_other_sizes, warn_of_one_size
 
 
 class Backbone(BaseModule):
@@ -43,6 +45,7 @@ class Backbone(BaseModule):
     arch_zoo: dict[str, dict] = {}
     stem: tuple[str, ...] = ('patch_embed', )
     min_size = 1  # of images, in pixels
+    traces_all_sizes = False  # whether a graph of torch.jit.trace takes images of other sizes
     normed_stages: Sequence[int] = ()  # with an output norm
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
@@ -63,6 +66,9 @@ class Backbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+        self.is_empty = False  # weights have memory, by `to_empty`, but no values yet
+        self._register_load_state_dict_pre_hook(self._fill_before_loading)
+        self.traced_sizes = set()  # of images, that a warning has named
 
     @classmethod
     def resolve_arch(cls, arch: str | dict) -> dict:
@@ -88,6 +94,9 @@ class Backbone(BaseModule):
         for stage, x in enumerate(self.iter_stages(images)):
             yield self.output_norm(stage)(x)
 
+    def init_layers(self) -> None:
+        """Initializes layers whose weights are not drawn as the layers draw them; called by the constructor."""
+
     def stem_modules(self) -> list[nn.Module]:
         """Modules before the first stage: those that ``stem`` names."""
         return [self.get_submodule(name) for name in self.stem]
@@ -99,7 +108,13 @@ class Backbone(BaseModule):
     # ---- what a user calls
 
     def init_weights(self) -> None:
-        """Initializes like MMEngine, but ``Pretrained`` never runs code in a file and requires matching weights."""
+        """Initializes like MMEngine, but ``Pretrained`` never runs code in a file and requires matching weights.
+
+        Of a network from the meta device, for which ``to_empty`` allocated memory, all weights are drawn as in the
+        constructor.
+        """
+        if self.is_empty:
+            self.reset_weights()
         init_cfg, is_repeated = self.init_cfg, self.is_init
         entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
         pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
@@ -113,8 +128,7 @@ class Backbone(BaseModule):
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
-        self.check_images(images)
-        return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
+        return self._compute(self.raw_maps, images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps for a neck or head.
@@ -126,10 +140,7 @@ class Backbone(BaseModule):
             tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``, after its
             output norm where the network has one.
         """
-        self.check_images(images)
-        outputs = zip(range(self.out_indices[-1] + 1), self.iter_outputs(images))
-        # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
-        return tuple(x.permute(0, 3, 1, 2).contiguous() for stage, x in outputs if stage in self.out_indices)
+        return self._compute(self.outputs, images)
 
     def train(self, mode: bool = True) -> 'Backbone':
         super().train(mode)
@@ -139,6 +150,30 @@ class Backbone(BaseModule):
         return self
 
     # ---- what networks share
+
+    def raw_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = zip(range(self.out_indices[-1] + 1), self.iter_outputs(images))
+        # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
+        return tuple(x.permute(0, 3, 1, 2).contiguous() for stage, x in maps if stage in self.out_indices)
+
+    def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
+        """Calls one of the two above."""
+        if torch.jit.is_tracing() and not self.traces_all_sizes:
+            with fixed_sizes():
+                return self._trace(compute, images)
+        self.check_images(images)
+        return compute(images)
+
+    def _trace(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
+        self.check_images(images)
+        size = tuple(images.shape[2:])
+        if size not in self.traced_sizes:
+            self.traced_sizes.add(size)
+            warn_of_one_size(*size)
+        return compute(refuse_other_sizes(images))
 
     def check_images(self, images: Tensor) -> None:
         versions.require_compiler()
@@ -153,6 +188,27 @@ class Backbone(BaseModule):
         for stage in self.normed_stages:
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
+
+    def reset_weights(self) -> None:
+        """Draws all weights and resets all statistics, as in the constructor."""
+        for module in self.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
+        self.init_layers()
+        self.is_empty = False
+
+    def _apply(self, fn: Callable, *args, **kwargs) -> 'Backbone':
+        """Applies ``fn`` to all tensors, as ``to`` and ``to_empty`` do."""
+        was_meta = is_on_meta(self)
+        super()._apply(fn, *args, **kwargs)
+        self.is_empty = self.is_empty or was_meta and not is_on_meta(self)
+        return self
+
+    def _fill_before_loading(self, state_dict: dict, prefix: str, *args) -> None:
+        """Draws weights that have no values yet, unless the checkpoint has them all."""
+        if self.is_empty and not state_dict.keys() >= {prefix + key for key in self.state_dict()}:
+            self.reset_weights()
+        self.is_empty = False
 
     def output_norm(self, stage: int) -> nn.Module:
         return getattr(self, f'norm{stage}', nn.Identity())
@@ -190,11 +246,24 @@ class Backbone(BaseModule):
 
         Running statistics of batch norms are updated by the first of the two passes alone.
         """
+        return self._run(block, block, args)
+
+    def run_attention_block(self, block: nn.Module, x: Tensor, prev_attn: Tensor | None,
+                            *args) -> tuple[Tensor, Tensor]:
+        """Calls a block that takes the attention map of the block before, and returns its result and its map."""
+
+        def call(x: Tensor, prev_attn: Tensor | None, *args) -> tuple[Tensor, Tensor]:
+            handover = Handover()
+            return block(x, prev_attn, handover, *args), handover.attn
+
+        return self._run(call, block, (x, prev_attn, *args))
+
+    def _run(self, call: Callable, block: nn.Module, args: tuple):
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
-            return block(*args)
+            return call(*args)
         # torch.compile takes no context managers here.
         context = {} if versions.is_compiling() else dict(context_fn=lambda: (nullcontext(), without_tracking(block)))
-        return checkpoint(block, *args, use_reentrant=False, **context)
+        return checkpoint(call, *args, use_reentrant=False, **context)
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Modules of one stage, without its output norm."""
@@ -224,6 +293,10 @@ class Backbone(BaseModule):
         depth, _ = self.get_layer_depth(param_name, prefix)
         last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
         return bisect_left(list(last_layers), depth), self.num_stages + 2
+
+
+def is_on_meta(module: nn.Module) -> bool:
+    return any(parameter.is_meta for parameter in module.parameters())
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .. import layers
-from ..layers import PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import Handover, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
+from ..ops.eager import channels_last
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
@@ -37,7 +38,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
-        x = images.contiguous(memory_format=torch.channels_last)
+        x = channels_last(images)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
             x = F.relu(norm(conv(x)), inplace=True)
         return self.proj(x)
@@ -49,8 +50,12 @@ class TokenEmbed(nn.Module):
     def __init__(self, in_channels: int, channels: int, img_size: int) -> None:
         super().__init__()
         self.patches = PatchEmbed(in_channels, channels)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, channels))
+        self.class_token = nn.Parameter(torch.empty(1, 1, channels))
         self.positions = PositionEmbedding(channels, PATCH_SIZE, img_size, interpolation='bilinear')
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        trunc_normal_(self.class_token)
 
     def forward(self, images: Tensor, bbox: BBox) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
@@ -126,13 +131,17 @@ class Block(layers.Block):
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
         # The norm of x / 2 is that of x, but for its epsilon.
         super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
-        self.scale = nn.Parameter(torch.full((channels, ), 1e-5))
+        self.scale = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
 
-    def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and the map of the block before to tokens and a map."""
-        out, attn = self.attn(self.norm1(x), prev_attn)
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.scale, 1e-5)
+
+    def forward(self, x: Tensor, prev_attn: Tensor | None, handover: Handover) -> Tensor:
+        """Keeps the shape ``(B, N, C)``; the map for the next block goes into ``handover``."""
+        out, handover.attn = self.attn(self.norm1(x), prev_attn)
         x = torch.add(x, self.drop_path(out), alpha=2)
-        return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2), attn
+        return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2)
 
 
 @MODELS.register_module()
@@ -195,15 +204,16 @@ class RefinerViT(Backbone):
             Block(channels, (SharedAttention if i % 2 else Attention)(channels, num_heads), arch['mlp_ratio'], rate)
             for i, rate in enumerate(drop_paths))
         self.add_output_norms(NORM_EPS)
-        self.apply(init_linear)
-        for table in (self.embed.class_token, self.embed.positions.pos_embed):
-            trunc_normal_(table)
+        self.init_layers()
         self.freeze()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...] | tuple[TokenFeatures]:
+    def init_layers(self) -> None:
+        self.apply(init_linear)
+        trunc_normal_(self.embed.positions.pos_embed)
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...] | tuple[TokenFeatures]:
         if self.out_type == 'featmap':
-            return super().forward(images)
-        self.check_images(images)
+            return super().outputs(images)
         bbox = sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
         return self.read_tokens(images, bbox),
 
@@ -223,7 +233,7 @@ class RefinerViT(Backbone):
         """Yields all tokens ``(B, 1 + h * w, C)`` and the attention map after every block."""
         tokens, attn = self.run_block(self.embed, images, bbox), None
         for block in self.blocks:
-            tokens, attn = self.run_block(block, tokens, attn)
+            tokens, attn = self.run_attention_block(block, tokens, attn)
             yield tokens, attn
 
     @staticmethod

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
-from ..ops.window import crop, needs_padding, relative_position_index
+from ..ops.attention import dot_product_attention
+from ..ops.window import crop, needs_padding, position_bias
 from ..utils import versions
 from .base import Backbone, pyramid
 
@@ -139,15 +140,15 @@ class Attention(nn.Module):
         self.window_size = window_size
         self.qkv = nn.Linear(channels, 3 * channels)
         self.rel_pos = nn.Parameter(torch.empty(num_heads, (2 * window_size - 1)**2))
-        trunc_normal_(self.rel_pos)
-        index = relative_position_index(window_size, wrapped=True)
-        self.register_buffer('index', index.flatten(), persistent=False)
         self.proj = nn.Linear(channels, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        trunc_normal_(self.rel_pos)
 
     def position_bias(self) -> Tensor:
         """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token."""
-        area = self.window_size**2
-        return F.pad(self.rel_pos.index_select(1, self.index).view(-1, area, area), (1, 0, 1, 0))
+        return F.pad(position_bias(self.rel_pos, self.window_size, wrapped=True), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, is_local: bool = False, mask: WindowMask | None = None) -> Tensor:
         """Keeps the shape ``(B, windows, N, C)``; regional tokens are one window, without bias and mask."""
@@ -159,7 +160,7 @@ class Attention(nn.Module):
                 q, bias = q * mask.sees, bias * mask.sees + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
+        x = dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
 
 
@@ -298,13 +299,16 @@ class RegionViT(Backbone):
             for i, settings in enumerate(zip(self.channels, arch['num_heads'], self.window_sizes)))
         if stage_norm:
             self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
-        self.apply(init_linear)
+        self.init_layers()
         for module in self.modules():
             if isinstance(module, Attention):
                 resize_on_load(module, 'rel_pos', resize_table_of_heads, dims=[1])
         resize_on_load(self.region_embed.conv, 'weight', resize_kernel, dims=[2, 3])
         self._register_load_state_dict_pre_hook(self._match_checkpoint)
         self.freeze()
+
+    def init_layers(self) -> None:
+        self.apply(init_linear)
 
     def iter_stages(self, images: Tensor, tokens: str = 'raw') -> Iterator[Tensor]:
         """Yields the local map of each stage, raw or (``'local'``) as the next stage takes it, or the regional one."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DecomposedPosition, DropPath, Gate, Mlp, drop_path_schedule, init_linear
+from ..layers import DecomposedPosition, DropPath, Gate, Handover, Mlp, drop_path_schedule, init_linear
 from ..ops.residual_attention import residual_attention
 from ..ops.window import needs_padding, pad_to_multiple
 from .base import Backbone, pyramid
@@ -136,17 +136,17 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)`` and this block's logits."""
+    def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, alpha: Tensor) -> Tensor:
+        """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``; the logits go into ``handover``."""
         y = self.norm1(x)
-        attn, logits = self.attn(y, prev_logits, alpha)
+        attn, handover.attn = self.attn(y, prev_logits, alpha)
         if self.proj is not None:
             x = self.proj(y)  # of the normalized input, as published
         if self.query_stride > 1:
             x = pad_to_multiple(x, 2, value=-torch.inf)  # a compiler need not ask whether a size is odd
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = x + self.drop_path(attn)
-        return x + self.drop_path(self.mlp(self.norm2(x))), logits
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -193,16 +193,19 @@ class ReMViTv2(Backbone):
                 self.blocks.append(Block(in_channels, channels, attn, arch['mlp_ratio'], drop_path))
                 grid = pooled(grid, query_stride)
         self.add_output_norms(NORM_EPS)
-        self.apply(init_linear)
+        self.init_layers()
         self.freeze()
+
+    def init_layers(self) -> None:
+        self.apply(init_linear)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
-        logits, alpha = None, self.gate()
+        logits, alpha = None, self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
             if logits is not None:  # before the block, so that the map of the block before is free to go
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
-            x, logits = self.run_block(block, x, logits, alpha)
+            x, logits = self.run_attention_block(block, x, logits, alpha)
             if number in self.stage_ends:
                 yield x
 

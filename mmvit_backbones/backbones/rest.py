@@ -11,6 +11,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import Block, drop_path_schedule, trunc_normal_
+from ..ops.attention import dot_product_attention
+from ..ops.eager import channels_last
 from ..ops.normalized_attention import normalized_attention
 from .base import Backbone, pyramid
 
@@ -45,7 +47,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
-        x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
+        x = channels_last(images)  # and so is every map from here on
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
@@ -111,7 +113,7 @@ class EMSA(ReducedAttention):
         """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
         q, k, v = map(self.by_head, (self.q(x), *self.keys_and_values(x)))
         if self.num_heads == 1:
-            out = F.scaled_dot_product_attention(q, k, v)
+            out = dot_product_attention(q, k, v)
         else:
             logits = self.mix_heads(q @ (self.scale * k).transpose(-2, -1))
             out = normalized_attention(logits, v)
@@ -149,6 +151,7 @@ class ResT(Backbone):
         'large': dict(embed_dims=96, depths=[2, 2, 18, 2], **HEADS),
     }
     stem = ('patch_embeds.0', )
+    traces_all_sizes = True
     # What version 2 replaces.
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
@@ -174,8 +177,11 @@ class ResT(Backbone):
                 self.channels, arch['num_heads'], arch['reductions'], drop_paths))
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
-        self.apply(self.init_module)
+        self.init_layers()
         self.freeze()
+
+    def init_layers(self) -> None:
+        self.apply(self.init_module)
 
     def init_module(self, module: nn.Module) -> None:
         """Draws linear layers and convolutions from a truncated normal (0.02); zero biases as the version has them."""

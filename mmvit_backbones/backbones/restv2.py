@@ -2,11 +2,12 @@
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..ops.attention import dot_product_attention
+from ..ops.eager import channels_last
 from ..ops.window import crop
 from .rest import HEADS, PixelAttention, ReducedAttention, ResT
 
@@ -28,7 +29,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
-        x = images.contiguous(memory_format=torch.channels_last)  # and so is every map from here on
+        x = channels_last(images)  # and so is every map from here on
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         return self.norm3(self.pos(self.conv3(x)).permute(0, 2, 3, 1))
@@ -63,7 +64,7 @@ class EMSAv2(ReducedAttention):
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
         k, v = self.keys_and_values(x)
-        out = F.scaled_dot_product_attention(*map(self.by_head, (self.q(x), k, v)))
+        out = dot_product_attention(*map(self.by_head, (self.q(x), k, v)))
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
         return self.proj(out)
 
@@ -103,6 +104,7 @@ class ResTv2(ResT):
         'base': dict(embed_dims=96, depths=[1, 3, 16, 3], **HEADS),
         'large': dict(embed_dims=128, depths=[2, 3, 16, 2], **{**HEADS, 'num_heads': [2, 4, 8, 16]}),
     }
+    traces_all_sizes = False
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSAv2
     norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 

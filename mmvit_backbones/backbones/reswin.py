@@ -114,7 +114,7 @@ class ReSwin(SwinBase):
         for stage in self.stages:
             shift, mask = self.shifted_windows(x)
             for i, block in enumerate(stage.blocks):
-                x, logits = self.run_block(block, x, logits, shift, mask if i % 2 else None)
+                x, logits = self.run_attention_block(block, x, logits, shift, mask if i % 2 else None)
             yield x
             x = stage.downsample(x)
 

@@ -72,15 +72,18 @@ class ReViT(Backbone):
                 channels, Attention(channels, channels, num_heads), arch['mlp_ratio'], rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
+        self.init_layers()
+        self.freeze()
+
+    def init_layers(self) -> None:
         self.apply(init_linear)
         trunc_normal_(self.patch_embed.positions.pos_embed)
-        self.freeze()
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x, height, width = self.patch_embed(images)
-        logits, alpha = None, self.gate()
+        logits, alpha = None, self.gate(x)
         for block in self.blocks:
-            x, logits = self.run_block(block, x, logits, alpha)
+            x, logits = self.run_attention_block(block, x, logits, alpha)
         yield x.unflatten(1, (height, width))
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:

@@ -50,6 +50,7 @@ class SwinBase(Backbone):
             downsample = PatchMerging(channels) if channels < self.channels[-1] else nn.Identity()
             self.stages.append(nn.ModuleDict(dict(blocks=blocks, downsample=downsample)))
         self.add_output_norms(NORM_EPS)
+        self.init_layers()
         self.freeze()
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:

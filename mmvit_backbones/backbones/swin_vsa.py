@@ -57,8 +57,7 @@ class SwinVSA(SwinBase):
         'small': dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', **kwargs) -> None:
-        super().__init__(arch, **kwargs)
+    def init_layers(self) -> None:
         self.apply(init_linear)
         reset_projections(self)
 

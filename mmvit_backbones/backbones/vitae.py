@@ -119,8 +119,11 @@ class ViTAE(Backbone):
             kind(c, GlobalAttention(c, c, arch['num_heads']),
                  ConvBranch(conv_channels, arch['groups'], last_act=not self.is_plain),
                  arch['mlp_ratio'], drop_rate, rate) for rate in drop_paths)
-        self.apply(init_linear)
+        self.init_layers()
         self.freeze()
+
+    def init_layers(self) -> None:
+        self.apply(init_linear)
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         if self.is_plain:

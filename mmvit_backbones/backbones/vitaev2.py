@@ -80,8 +80,11 @@ class ViTAEv2(Backbone):
             reduction = self.reduction_cell(stage, widths[stage])
             cells = nn.ModuleList(self.normal_cell(stage, drop_rate, rate) for rate in rates)
             self.stages.append(nn.ModuleDict(dict(reduction=reduction, cells=cells)))
-        self.apply(init_linear)
+        self.init_layers()
         self.freeze()
+
+    def init_layers(self) -> None:
+        self.apply(init_linear)
 
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
         channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]

@@ -52,6 +52,9 @@ class ViTAEv2VSA(ViTAEv2):
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
         super().__init__(arch, **kwargs)
+
+    def init_layers(self) -> None:
+        super().init_layers()
         reset_projections(self)
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:

@@ -2,6 +2,7 @@
 import logging
 from collections.abc import Iterator
 from itertools import islice
+from traceback import walk_tb
 from typing import NamedTuple
 
 import numpy as np
@@ -60,21 +61,23 @@ class ResumableBatchSampler(Sampler):
 class ReliableDataset(Dataset):
     """A data set with reproducible samples, where random samples replace unreadable ones.
 
-    Attributes of the wrapped data set are also attributes of this one.
+    Attributes of the wrapped data set are also attributes of this one. A defect of the code is not hidden: an exception
+    that does not come from reading a file, and that two other samples also raise in the same line, is raised as it is.
 
     Args:
         dataset (dict | Dataset): The data set, or its config.
-        max_skipped (int): Maximum number of unreadable samples; each is logged once. Defaults to 0.
+        max_skipped (int): Maximum number of unreadable samples; each is logged once, and not read again. Defaults to 0.
 
     Raises:
-        TrainingError: If the data set is empty, and at an unreadable sample above ``max_skipped``, with its file.
+        TrainingError: If the data set is empty, at an unreadable sample above ``max_skipped``, with its file, and if
+            no readable sample is left.
     """
 
     def __init__(self, dataset: dict | Dataset, max_skipped: int = 0) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.max_skipped = max_skipped
         if not len(self.dataset):
-            raise TrainingError('the training data set is empty; annotations may have been filtered out')
+            raise TrainingError(f'the training data set {self._name} is empty; annotations may have been filtered out')
         self.is_bad = torch.zeros(len(self.dataset), dtype=torch.bool).share_memory_()  # by all workers
 
     def __getattr__(self, name: str):
@@ -94,29 +97,58 @@ class ReliableDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int | SeededIndex):
-        if isinstance(index, SeededIndex):
-            index, entropy = index
-            seed_all(*entropy)
-        while True:
+        index, entropy = index if isinstance(index, SeededIndex) else (index, ())
+        for candidate in self._candidates(index, entropy):
+            if entropy:
+                seed_all(*entropy)
             try:
-                return self.dataset[index]
+                return self.dataset[candidate]
             # A pipeline can fail in any way.
             except Exception as error:
-                self._note(index, error)
-            index = np.random.randint(len(self))
+                if self._is_defect(candidate, error):
+                    raise
+                self._note(candidate, error)
+        raise TrainingError(f'no sample of the training data set {self._name} can be read: '
+                            f'each of the {len(self)} has failed, see the log')
+
+    def _candidates(self, index: int, entropy: tuple[int, ...]) -> Iterator[int]:
+        """Yields an index, then random ones; none that is known to be bad. They are a function of the entropy."""
+        if not self.is_bad[index]:
+            yield index
+        generator = np.random.default_rng(entropy or np.random.randint(2**31))
+        while not self.is_bad.all():
+            index = int(generator.integers(len(self)))
+            if not self.is_bad[index]:
+                yield index
+
+    def _is_defect(self, index: int, error: Exception) -> bool:
+        """Returns whether two other samples fail like this one, where no file is read."""
+        if is_reading_error(error):
+            return False
+        others = (~self.is_bad).nonzero().flatten().numpy()
+        others = others[others != index]
+        if len(others) < 2:
+            return False
+        return all(failure_place(self._failure(int(other))) == failure_place(error)
+                   for other in np.random.default_rng(index).choice(others, 2, replace=False))
+
+    def _failure(self, index: int) -> Exception | None:
+        try:
+            self.dataset[index]
+        except Exception as error:
+            return error
+        return None
 
     def _note(self, index: int, error: Exception) -> None:
-        """Logs an unreadable sample, or raises a TrainingError."""
-        is_new = not self.is_bad[index]
+        """Logs an unreadable sample, or raises an UnreadableSampleError."""
         self.is_bad[index] = True
         count = int(self.is_bad.sum())
         message = f'sample {index} ({self._files(index)}) cannot be read: {first_line(error)}'
         if count > self.max_skipped:
             limit = f'; with it, {count} are bad, more than max_skipped={self.max_skipped}' if self.max_skipped else ''
-            raise UnreadableSampleError(f'{message}{limit}. tools/data/check_data.py finds all bad files, '
-                                        'and a larger max_skipped trains without them') from error
-        if is_new:
-            print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
+            raise UnreadableSampleError(f'{message}{limit}. A larger max_skipped trains without such samples'
+                                        ) from error
+        print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
 
     def _files(self, index: int) -> str:
         try:
@@ -124,6 +156,29 @@ class ReliableDataset(Dataset):
             return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'
         except Exception:  # it is what cannot be read, or the data set is not mmengine's
             return 'unknown file'
+
+    @property
+    def _name(self) -> str:
+        places = ((key, getattr(self.dataset, key, None)) for key in ('data_root', 'ann_file'))
+        return f'{type(self.dataset).__name__}({", ".join(f"{key}={value!r}" for key, value in places if value)})'
+
+
+def is_reading_error(error: Exception) -> bool:
+    """Returns whether an error was raised by a file's system or format, or below a transform that loads.
+
+    Decoders fail in many ways, so that the class alone does not tell: the names of OpenMMLab's transforms that read
+    files start with "Load".
+    """
+    return isinstance(error, (OSError, EOFError)) or any(
+        type(frame.f_locals.get('self')).__name__.startswith('Load') for frame, _ in walk_tb(error.__traceback__))
+
+
+def failure_place(error: Exception | None) -> tuple | None:
+    """Returns the class of an error, and the file and line that raised it."""
+    if error is None:
+        return None
+    *_, (frame, line) = walk_tb(error.__traceback__)
+    return type(error), frame.f_code.co_filename, line
 
 
 def seed_all(*entropy: int) -> None:

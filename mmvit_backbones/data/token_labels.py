@@ -1,7 +1,7 @@
 """Token labels: for every training image, a map of the classes that another network predicts at each position.
 
 Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
-arXiv 2104.10858) uses it. ``tools/data/make_token_labels.py`` computes the maps.
+arXiv 2104.10858) uses it. ``mmvit data token-labels`` computes the maps.
 """
 import copy
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
         ValueError: If it cannot be read, or has other content.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'token labels {path} do not exist; tools/data/make_token_labels.py makes them')
+        raise FileNotFoundError(f'token labels {path} do not exist')
     try:
         labels = load_file(path)
     except CheckpointError as error:

@@ -7,33 +7,76 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from ..inference.runtimes import Arrays, as_tuple, session_of
+from ..inference import Predictor
+from ..inference.runtimes import Arrays, Checkpoint, as_tuple, session_of
 
-# What rounding changes, and what float16 and int8 may.
-EXACT = dict(scores=1e-3, pixels=0.999, matched=0.99, boxes=0.99, masks=0.99)
-LOSSY = dict(scores=0.1, pixels=0.98, matched=0.95, boxes=0.8, masks=0.9)
+# What rounding changes, and what float16 and int8 may. Without any instance, nothing was compared.
+EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
+LOSSY = dict(scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
 CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}  # half the loss, as others lose more
+
+
+class Comparison:
+    """Images and what a framework predicts for them, for comparisons with files of :func:`export_model`.
+
+    Args:
+        reference (Checkpoint): Model of the framework.
+        images (Sequence[np.ndarray]): ``(height, width, 3)`` in RGB uint8.
+        preprocessing (bool): Whether the files resize and normalize. If not, they get what the framework's
+            preprocessing makes of the images, and results are in pixels of that.
+
+    Attributes:
+        is_empty (bool): A detector finds nothing in any of the images.
+    """
+
+    def __init__(self, reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> None:
+        self.preprocessing = preprocessing
+        self.inputs = inputs_of(reference, images, preprocessing)
+        self.expected = reference.run(images) if preprocessing else [
+            reference.run_preprocessed(reference.preprocess(image)) for image in images]
+        self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
+
+    def figures(self, path: str | PathLike, limits: dict[str, float]) -> dict[str, float]:
+        """Returns the worst figures of :func:`compare` for a file."""
+        return worst([compare(*pair, limits) for pair in zip(self.expected, self._predict(path), strict=True)])
+
+    def _predict(self, path: str | PathLike) -> list[Arrays]:
+        if self.preprocessing:
+            return Predictor(path, device='cpu', trust_code=True).model.run(self.inputs)
+        session = session_of(path)
+        source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+        found = [dict(zip(names, session.run(names, {source: image}))) for image in self.inputs]
+        # Those of classifiers and segmenters are batches of one.
+        return found if 'boxes' in names else [{name: value[0] for name, value in each.items()} for each in found]
+
+
+def inputs_of(reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
+    """Returns what files get for images: these, or without preprocessing the network's ``(1, 3, height, width)``."""
+    return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
 
 def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
     """Compares two outputs of a model for one image.
 
     For a classifier, the largest difference of ``scores``; for a segmenter, the fraction of equal ``pixels``; for a
-    detector, over pairs of instances of a class whose boxes overlap most, the fraction whose boxes overlap by the limit
-    (``matched``), the largest difference of their ``scores``, and the smallest IoU of their ``boxes`` and ``masks``.
+    detector, the number of ``instances``, and if it is not 0, over pairs of instances of a class whose boxes overlap
+    most, the fraction whose boxes overlap by the limit (``matched``), the largest difference of their ``scores``, and
+    the smallest IoU of their ``boxes`` and ``masks``.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
     if 'boxes' not in expected:
         return dict(scores=float(np.abs(expected['scores'] - actual['scores']).max()))
-    if len(expected['labels']) == 0 or len(actual['labels']) == 0:
-        return dict(matched=float(len(expected['labels']) == len(actual['labels'])))
+    fewest, instances = sorted([len(expected['labels']), len(actual['labels'])])
+    if fewest == 0:
+        return dict(instances=instances, matched=0.) if instances else dict(instances=0)
     ious = box_iou(*(torch.from_numpy(found['boxes']) for found in (expected, actual))).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
     ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of boxes alike, the one with that score
     pairs = ious.argmax(1)
     found = ious.max(1) > limits['boxes'] - 0.01
-    result = dict(matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
+    result = dict(instances=instances,
+                  matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
                   scores=float(np.abs(expected['scores'] - actual['scores'][pairs])[found].max(initial=0)),
                   boxes=float(ious.max(1)[found].min(initial=1)))
     if 'masks' in expected:
@@ -44,8 +87,11 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
 
 
 def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the worst figures of :func:`compare` for several images; ``matched`` and ``pixels`` are their means."""
-    choose = dict(scores=max, boxes=min, masks=min)
+    """Returns the worst figures of :func:`compare` for several images.
+
+    ``instances`` is their sum, ``pixels`` the mean, ``matched`` the mean of the images that have instances.
+    """
+    choose = dict(scores=max, boxes=min, masks=min, instances=sum)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
             for name in dict.fromkeys(name for figure in figures for name in figure)}
 
@@ -86,4 +132,4 @@ def difference(actual: Tensor, expected: Tensor) -> float:
     """Returns the largest difference relative to the largest element; inf for different shapes, NaN or inf."""
     if actual.shape != expected.shape or not (actual.isfinite().all() and expected.isfinite().all()):
         return float('inf')
-    return float((actual - expected).abs().max() / expected.abs().max())
+    return float((actual - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny))

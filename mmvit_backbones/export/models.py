@@ -1,5 +1,6 @@
 """Exports networks and whole models: ONNX, ``torch.export`` and AOTInductor."""
 import json
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -69,13 +70,17 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, details: 
     if parts.takes == 'images':  # an example of one image would be a graph for one
         image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
     details = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
-    Path(f'{path}.json').write_text(details)
     examples = examples_of(parts, image)
     if file_format == 'onnx':
         program = join({name: to_onnx(*example) for name, example in examples.items()})
         program.model.metadata_props[DETAILS] = details
         save(program, path)
-        return
+    else:
+        _save_pt2(examples, path, file_format, details)
+    Path(f'{path}.json').write_text(details)
+
+
+def _save_pt2(examples: dict[str, tuple], path: str | PathLike, file_format: str, details: str) -> None:
     with ignore_deprecations():
         programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
                     for name, (module, inputs, shapes, *_) in examples.items()}
@@ -96,8 +101,11 @@ def check_path(path: str | PathLike, file_format: str) -> None:
     suffix = '.onnx' if file_format == 'onnx' else '.pt2'
     if Path(path).suffix != suffix:
         raise UsageError(f'the name of a file in format {file_format} ends in {suffix}, got {path}')
-    if not Path(path).absolute().parent.is_dir():
-        raise UsageError(f'folder {Path(path).absolute().parent} does not exist')
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f'folder {folder} does not exist')
+    if not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise UsageError(f'{path} cannot be written: it is a folder, or {folder} is not writable')
 
 
 def describe_input(parts: Parts) -> dict:

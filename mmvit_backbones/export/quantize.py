@@ -68,6 +68,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
                 if is_good(quantize(groups)):
                     break
         shutil.copyfile(quantized, path)
+        Path(f'{path}.data').unlink(missing_ok=True)
     return f'{len(layers) - len(kept)} of {len(layers)} layers in int8; in float: {", ".join(kept) or "none"}'
 
 

@@ -6,34 +6,33 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from ..accelerate import accelerate as accelerate_model
 from ..errors import UsageError, first_line
-from ..utils.config import config_of_checkpoint, load_config
+from ..utils.config import is_config, load_config
 from ..zoo.checks import check_backbone, choose_checkpoint
-from ..zoo.loading import read_checkpoint
-from .results import Result, result_of
-from .runtimes import Arrays, Checkpoint, OnnxFile, Pt2File
+from ..zoo.loading import GIVE_CONFIG, described_config, read_checkpoint
+from .limits import TIMEOUT
+from .results import SCORE_THR, Result, result_of
+from .runtimes import Arrays, Checkpoint, OnnxFile, Pt2File, find_device
 from .sources import Frame, read_frames
-
-CONFIGS = '.py', '.json', '.yaml', '.yml'
 
 
 class Predictor:
     """A model that predicts images: ``Predictor('epoch_12.pth')('image.jpg')``.
 
     Args:
-        source (str | Path): A training's checkpoint, a config (with ``checkpoint`` or ``pretrained``), or a file of
-            ``tools/export.py``: ``.onnx`` or ``.pt2``.
-        config (str | None): Config file of a checkpoint. Defaults to None: the config in the checkpoint.
+        source (str | Path): A training's checkpoint, a config or its name (with ``checkpoint`` or ``pretrained``), or a
+            file of ``mmvit export``: ``.onnx`` or ``.pt2``.
+        config (str | None): Config file of a checkpoint, or its name. Defaults to None: the config in the checkpoint.
         checkpoint (str | None): Weights for a config: a file or an address.
         pretrained (bool | str): The authors' weights for a config, or their tag.
-        device (str | torch.device | None): Of a checkpoint's model. Defaults to None: the GPU if there is one. Exported
-            files run on the CPU.
+        device (str | torch.device | None): Of a checkpoint's model or an ONNX file, which needs onnxruntime-gpu for a
+            GPU. Defaults to None: the GPU if there is one, and it can be used. ``.pt2`` files run on the CPU.
         accelerate (bool): Replace modules of a checkpoint's model by faster ones with the same results.
-        trust_code (bool): Load files of AOTInductor. They contain compiled code, which runs with the rights of this
-            process; the other files contain no code.
+        trust_code (bool): Load a ``.pt2``, which is code: it runs with the rights of this process. The other files
+            contain no code.
+        timeout (float): Seconds for the prediction of an image by a checkpoint or an ONNX file.
 
     Attributes:
         task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
@@ -44,35 +43,40 @@ class Predictor:
             ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
 
     Raises:
-        UsageError: If a file is missing, does not match its suffix, or contains compiled code that is not trusted.
+        UsageError: If a file is missing, does not match its suffix, or is code that is not trusted; if
+            the device cannot be used.
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None, accelerate: bool = True,
-                 trust_code: bool = False) -> None:
+                 trust_code: bool = False, timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
         if suffix in ('.onnx', '.pt2'):
             if not Path(source).is_file():
                 raise UsageError(f'model {source} does not exist')
-            self.model = OnnxFile(Path(source)) if suffix == '.onnx' else Pt2File(Path(source), trust_code)
+            path = Path(source)
+            self.model = (OnnxFile(path, device, timeout) if suffix == '.onnx' else
+                          Pt2File(path, trust_code, device))
         else:
-            config, checkpoint = (str(source), checkpoint) if suffix in CONFIGS else (config, str(source))
+            config, checkpoint = (str(source), checkpoint) if is_config(str(source)) else (config, str(source))
             cfg = find_config(config, checkpoint)
             check_backbone(cfg)
-            self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
+            self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device),
+                                    timeout)
             if accelerate:
                 accelerate_model(self.model.module, inference=True)
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
 
-    def __call__(self, images: object, batch_size: int = 1, score_thr: float = 0.) -> list[Result]:
+    def __call__(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR) -> list[Result]:
         """Predicts images.
 
         Args:
-            images (object): One or several files, folders, http(s) addresses, videos, numbers of cameras, or arrays
-                ``(height, width, 3)`` in RGB uint8. Folders are searched.
+            images (object): One or several files, folders, http(s) addresses, videos, numbers of cameras, contents of
+                files as bytes, open files, images of Pillow, or arrays ``(height, width, 3)`` in RGB uint8. Folders
+                are searched.
             batch_size (int): Images that are run together, where their shapes allow it.
-            score_thr (float): Least score of objects.
+            score_thr (float): Least score of objects, 0 for all that the model finds.
 
         Returns:
             list[Result]: For each image a Classification, Detection, Segmentation or Pose.
@@ -87,7 +91,7 @@ class Predictor:
             results.append(result)
         return results
 
-    def stream(self, images: object, batch_size: int = 1, score_thr: float = 0.
+    def stream(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR
                ) -> Iterator[tuple[Frame, Result | None]]:
         """Yields images and their results one by one, for folders and videos of any length.
 
@@ -113,17 +117,11 @@ class Predictor:
 
 
 def find_config(config: str | None, checkpoint: str | None) -> Config:
-    """Returns the config of a file, or the one in a checkpoint of a training."""
+    """Returns the config of a file, or what the config in a checkpoint of a training describes."""
     if config:
         return load_config(config, needs=('model', 'test_dataloader'))
-    return config_of_checkpoint(read_checkpoint(checkpoint, mmap=True), checkpoint)
-
-
-def find_device(name: str | torch.device | None) -> str | torch.device:
-    """Returns the device of that name, or the best available one."""
-    if not name:
-        return get_device()
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
+    state = read_checkpoint(checkpoint, mmap=True)
+    cfg = Config(described_config(state, state.get('meta', {}).get('cfg'), checkpoint))
+    if 'test_dataloader' not in cfg:
+        raise UsageError(f'the config in checkpoint {checkpoint} has no test_dataloader; {GIVE_CONFIG}')
+    return cfg

@@ -4,15 +4,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..utils.text import printable
+
 Color = tuple[int, int, int]
 IGNORED = 255  # mmseg's label for what belongs to no class
+SCORE_THR = 0.3  # least score of objects and points, unless another one is asked for
 MIN_DRAWING = 440  # pixels: square root of a drawing's area, for labels that can be read and don't hide the image
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """Prediction for an image.
 
@@ -24,9 +28,17 @@ class Result:
     """
 
     source: str
-    image: np.ndarray = field(repr=False)
-    classes: list[str] = field(repr=False)
-    palette: list[Color] = field(repr=False)
+    image: np.ndarray
+    classes: list[str]
+    palette: list[Color]
+
+    def __repr__(self) -> str:
+        """Returns a line with the best five items; all numbers are in ``to_dict()``."""
+        items = self.items()
+        best = [f'{printable(self.name(item["label"]))} {item["score"]:.1%}' for item in items[:5]]
+        more = [f'{len(items) - 5} more'] if len(items) > 5 else []
+        height, width = self.image.shape[:2]
+        return f'{type(self).__name__}({self.source!r}, {width} x {height}: {", ".join(best + more) or "nothing"})'
 
     def name(self, label: int) -> str:
         return self.classes[label] if label < len(self.classes) else str(label)
@@ -76,17 +88,21 @@ class Result:
     def draw(self) -> Image.Image:
         """Draws masks, boxes and labels over the image; without boxes, labels form a list.
 
+        Masks of objects have contours, which separate those of one class.
+
         A small image is enlarged by an integer factor, to an area of at least ``MIN_DRAWING ** 2``.
         """
         items = self.items()
         image = self.image.copy()
-        for item in items:
+        for item in reversed(items):  # the most likely comes on top
             if 'mask' in item:
-                mask = item['mask']
-                image[mask] = image[mask] // 2 + np.array(self.color(item['label']), np.uint8) // 2
+                mask, color = item['mask'], np.array(self.color(item['label']), np.uint8)
+                image[mask] = image[mask] // 2 + color // 2
+                if 'box' in item:
+                    image[contour_of(mask)] = color
         pen = _Pen(image)
-        for number, item in enumerate(reversed(items)):  # the most likely comes on top
-            color, text = self.color(item['label']), f' {self.name(item["label"])} {item["score"]:.0%} '
+        for number, item in enumerate(reversed(items)):
+            color, text = self.color(item['label']), f' {printable(self.name(item["label"]))} {item["score"]:.0%} '
             corner = 0, (len(items) - 1 - number) * pen.height
             if 'box' in item:
                 x1, y1, x2, y2 = (pen.scale * float(side) for side in item['box'])
@@ -96,7 +112,7 @@ class Result:
         return pen.drawing
 
 
-@dataclass
+@dataclass(repr=False)
 class Classification(Result):
     """Classes of an image.
 
@@ -115,7 +131,7 @@ class Classification(Result):
                 for label, score in zip(self.labels[:self.count], self.scores[:self.count])]
 
 
-@dataclass
+@dataclass(repr=False)
 class Detection(Result):
     """Objects in an image, best first, those below the predictor's score threshold left out.
 
@@ -138,7 +154,7 @@ class Detection(Result):
         return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
-@dataclass
+@dataclass(repr=False)
 class Segmentation(Result):
     """The class of each pixel.
 
@@ -161,7 +177,7 @@ class Segmentation(Result):
         return image
 
 
-@dataclass
+@dataclass(repr=False)
 class Pose(Result):
     """Points of an animal that fills the image.
 
@@ -174,7 +190,7 @@ class Pose(Result):
     points: np.ndarray
     scores: np.ndarray
     links: list[tuple[int, int]] = field(default_factory=list)
-    threshold: float = 0.3
+    threshold: float = SCORE_THR
 
     def items(self) -> list[dict]:
         height, width = self.image.shape[:2]
@@ -201,7 +217,7 @@ class Pose(Result):
 
 
 def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
-              palette: list[Color], score_thr: float = 0.) -> Result:
+              palette: list[Color], score_thr: float = SCORE_THR) -> Result:
     """Returns the result of a model's outputs for an image, without objects below a score threshold."""
     about = source, image, classes, palette
     if 'segmentation' in outputs:
@@ -243,6 +259,12 @@ def color_of(label: int, palette: Sequence[Color]) -> Color:
     if label < len(palette):
         return tuple(palette[label])
     return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(0.618 * label % 1, 0.85, 0.9))
+
+
+def contour_of(mask: np.ndarray) -> np.ndarray:
+    """Returns the pixels along the edge of a mask ``(height, width)``, without the border of the image."""
+    width = max(1, round(math.sqrt(mask.size) / 250))
+    return mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3)), iterations=width).astype(bool)
 
 
 def run_lengths(mask: np.ndarray) -> dict:

@@ -1,17 +1,17 @@
 """Models of checkpoints and of exported files, run by PyTorch and ONNX Runtime."""
 import json
-import os
-import pickle
+import threading
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
@@ -20,12 +20,16 @@ from torch import nn
 from ..errors import UsageError, first_line
 from ..utils.config import datasets_of
 from ..utils.file_configs import import_quietly
-from ..zoo.loading import load_from_safe, load_weights
+from ..zoo.described import classes_in
+from ..zoo.loading import load_weights, read_state
+from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
 PARTS = 'preprocess', 'network', 'postprocess'
-WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+MAX_UNPACKED = 4  # size of what a .pt2 contains, to its own
 DETAILS = 'mmvit_backbones'  # entry of an exported file with its details, in JSON
+
+CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'  # of ONNX Runtime
 
 Arrays = dict[str, np.ndarray]
 
@@ -35,37 +39,66 @@ class Checkpoint:
 
     runtime = 'eager'
 
-    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
-        self.cfg, framework = cfg, cfg.default_scope
+    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu',
+                 timeout: float = TIMEOUT) -> None:
+        self.cfg, self.timeout, framework = cfg, timeout, cfg.default_scope
         self.task = TASKS[framework]
         import_quietly(framework)
         init_default_scope(framework)
-        state = load_from_safe(checkpoint, map_location='cpu')
+        state = read_state(checkpoint, map_location='cpu')
         self.module = build_model(cfg)
         load_weights(self.module, state, checkpoint)
         self.module.to(device).eval()
+        if hasattr(self.module, 'backbone'):  # is called for each window that slides over an image
+            self.module.backbone.register_forward_pre_hook(check_time)
         dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps).transforms[1:]  # the first reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
-        # The names of the classes; of the data set, no files are read.
-        metainfo = DATASETS.build(dict(dataset, lazy_init=True)).metainfo
-        self.meta = {**metainfo, **state.get('meta', {}).get('dataset_meta', {})}
+        self.meta = {**metainfo_of(dataset), **classes_in(state.get('meta', {}).get('dataset_meta') or {})}
         self.links = dict(links=np.array(self.meta.get('skeleton_links') or [], int)) if self.task == 'pose' else {}
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
 
     @torch.no_grad()
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for each image; raises UsageError if the pipeline does not take one."""
+        """Returns the outputs for each image; raises UsageError if pipeline or model do not take one, or time is over.
+        """
         data, groups = [self._prepare(image) for image in images], {}
         for number, one in enumerate(data):  # images of one shape alone make a batch: others would be padded
             groups.setdefault(tuple(one['inputs'].shape), []).append(number)
         found = {}
         for numbers in groups.values():
-            samples = self.module.test_step(self.collate([data[number] for number in numbers]))
+            samples = self._test_step([data[number] for number in numbers])
             found.update({number: {**arrays_of(sample), **self.links} for number, sample in zip(numbers, samples)})
         return [found[number] for number in range(len(images))]
+
+    def _test_step(self, data: list[dict]) -> Sequence[BaseDataElement]:
+        try:
+            with time_limit(self.timeout * len(data)):
+                return self.module.test_step(self.collate(data))
+        except UsageError:
+            raise
+        except Exception as error:  # the parts of a model may not fit together
+            raise UsageError(f'the model fails: {first_line(error)}') from error
+
+    def preprocess(self, image: np.ndarray) -> dict:
+        """Returns the ``inputs`` that the network gets for an image, ``(1, 3, H, W)``, and their ``data_samples``.
+
+        The samples have no trace of the image itself: results for them are in pixels of the inputs.
+        """
+        data = self.module.data_preprocessor(self.collate([self._prepare(image)]), False)
+        size = tuple(data['inputs'].shape[2:])
+        for sample in data['data_samples']:
+            sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
+                                     scale_factor=(1., 1.)))
+        return data
+
+    @torch.no_grad()
+    def run_preprocessed(self, data: dict) -> Arrays:
+        """Returns the outputs for what :meth:`preprocess` returns."""
+        sample, = self.module(**data, mode='predict')
+        return arrays_of(sample)
 
     def _prepare(self, image: np.ndarray) -> dict:
         size = image.shape[:2]
@@ -94,6 +127,14 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
     return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
 
 
+def metainfo_of(dataset: dict) -> dict:
+    """Returns the names of the classes, and what belongs to them, of a data set that is not built."""
+    if 'type' not in dataset:  # described by a file
+        return dataset['metainfo']
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
+
+
 def palette_of(metainfo: dict) -> list[tuple[int, ...]]:
     """Returns the colors of a data set's classes as RGB; none for those with the name of a palette."""
     palette = metainfo.get('palette')
@@ -107,15 +148,32 @@ def build_model(cfg: Config) -> nn.Module:
     return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
+def find_device(name: str | torch.device | None) -> torch.device:
+    """Returns the device of that name, for None the best available one; raises UsageError if it cannot be used."""
+    try:
+        device = torch.empty(0, device=name or get_device()).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
+    if device.type == 'meta':
+        raise UsageError('device meta cannot be used: it has no values')
+    return device
+
+
 class Exported:
-    """A file written by ``tools/export.py``. Subclasses run an image, or a batch of classifiers and segmenters."""
+    """A file written by ``mmvit export``. Subclasses run an image, or a batch of classifiers and segmenters."""
 
     def __init__(self, path: Path, details: str | None) -> None:
-        self.details = json.loads(details or '{}')
-        if not self.details.get('preprocessing', {}).get('inside'):
-            raise UsageError(f'{path} has no preprocessing: export it by tools/export.py with preprocessing inside')
-        self.task = self.details['task']
-        self.outputs = [output['name'] for output in self.details['outputs']]
+        try:
+            self.details = json.loads(details or '{}')
+            if not self.details.get('preprocessing', {}).get('inside'):
+                raise UsageError(f'{path} has no preprocessing: export it by mmvit export with preprocessing inside')
+            self.details |= dict(classes=[], palette=[]) | classes_in(self.details)
+            self.task = self.details['task']
+            self.outputs = [output['name'] for output in self.details['outputs']]
+        except UsageError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f'{path} is not a file of mmvit export: {first_line(error)}') from error
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs for each image; raises UsageError if a ``.pt2`` has no graph for its size."""
@@ -130,47 +188,99 @@ class Exported:
 class OnnxFile(Exported):
     runtime = 'onnxruntime'
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str | torch.device | None = None, timeout: float = TIMEOUT) -> None:
+        if not find_spec('onnxruntime'):
+            raise UsageError("onnxruntime is not installed: pip install 'mmvit_backbones[export]'")
+        self.timeout, providers = timeout, providers_of(device)
+        check_graph(path)
         try:
-            self.session = session_of(path)
+            self.session = session_of(path, providers, is_limited=True)
+        except UsageError:
+            raise
         except Exception as error:  # of classes that are ONNX Runtime's own
-            raise UsageError(f'{path} is not a valid ONNX file: {error}') from error
+            raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
         super().__init__(path, self.session.get_modelmeta().custom_metadata_map.get(DETAILS))
 
-    def _run(self, image: np.ndarray) -> Arrays:
-        inputs = {self.details['input']['name']: image}
-        return dict(zip(self.outputs, self.session.run(self.outputs, inputs), strict=True))
+    def _run(self, images: np.ndarray) -> Arrays:
+        import onnxruntime
+        options, seconds = onnxruntime.RunOptions(), self.timeout * (1 if self.task == 'detection' else len(images))
+        timer = threading.Timer(seconds, setattr, (options, 'terminate', True))
+        timer.start()
+        try:
+            found = self.session.run(self.outputs, {self.details['input']['name']: images}, options)
+        except Exception as error:  # of classes that are ONNX Runtime's own
+            reason = f'no prediction within {seconds:g} seconds' if options.terminate else first_line(error)
+            raise UsageError(f'the model fails: {reason}') from error
+        finally:
+            timer.cancel()
+        return dict(zip(self.outputs, found, strict=True))
 
 
-def session_of(model: str | Path | bytes):
-    """Returns a session of ONNX Runtime for a file or its content, with torch's number of threads."""
+def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, dict]] = (CPU, ),
+               is_limited: bool = False):
+    """Returns a session of ONNX Runtime for a file or its content, with torch's number of threads.
+
+    ``is_limited`` limits its memory on the CPU (:func:`limit_memory`).
+
+    Raises:
+        UsageError: If the first provider cannot be used; ONNX Runtime itself would take the next one.
+    """
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    if is_limited and list(providers) == [CPU]:
+        limit_memory(options)
+    session = onnxruntime.InferenceSession(model, options, providers=list(providers))
+    name = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != name:
+        raise UsageError(f'{name} of ONNX Runtime cannot be used: its CUDA or cuDNN is missing, or of another version')
+    return session
+
+
+def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:
+    """Returns the providers of ONNX Runtime for a device, for None those of the GPU if both have one.
+
+    Raises:
+        UsageError: If torch or ONNX Runtime cannot use the device.
+    """
+    import onnxruntime
+    found, has_gpu = find_device(device), CUDA in onnxruntime.get_available_providers()
+    if found.type == 'cpu' or device is None and not (found.type == 'cuda' and has_gpu):
+        return [CPU]
+    if found.type != 'cuda' or not has_gpu:
+        raise UsageError(f'device {device} cannot be used: this ONNX Runtime runs on cpu'
+                         + (' and cuda' if has_gpu else '; onnxruntime-gpu also runs on cuda'))
+    number = torch.cuda.current_device() if found.index is None else found.index
+    return [(CUDA, dict(device_id=number)), CPU]
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, or their compiled code by AOTInductor, run in sequence."""
+    """Graphs of ``torch.export``, or their compiled code by AOTInductor, run in sequence.
 
-    def __init__(self, path: Path, trust_code: bool) -> None:
+    torch evaluates texts in both: in graphs, those of symbolic sizes.
+    """
+
+    def __init__(self, path: Path, trust_code: bool, device: str | torch.device | None = None) -> None:
+        if device is not None and find_device(device).type != 'cpu':
+            raise UsageError(f'device {device} cannot be used: {path} runs on cpu')
+        if not trust_code:
+            raise UsageError(f'{path} is code, which runs with your rights: if you trust it, load it with '
+                             'trust_code=True (--trust-code); an ONNX file is none')
         import torchvision  # noqa: F401  registers the operators of detectors
         from torch.export.pt2_archive._package import load_pt2
         try:
-            is_compiled = any('/aotinductor/' in name for name in zipfile.ZipFile(path).namelist())
-            if is_compiled and not trust_code:
-                raise UsageError(f'{path} contains compiled code, which runs with your rights: if you trust it, '
-                                 'load it with trust_code=True')
-            self.runtime = 'aoti' if is_compiled else 'pt2'
-            with warnings.catch_warnings(), weights_only():
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_UNPACKED * path.stat().st_size:
+                raise zipfile.BadZipFile(f'unpacked, it is more than {MAX_UNPACKED} times as large')
+            self.runtime = 'aoti' if any('/aotinductor/' in member.filename for member in members) else 'pt2'
+            with warnings.catch_warnings():
                 # The reader's own, of weights that it only reads.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
                 archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
-        except pickle.UnpicklingError as error:
-            raise UsageError(f'{path} contains objects that could run code, and is not loaded') from error
-        except (KeyError, RuntimeError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise UsageError(f'{path} is not a file of tools/export.py: {str(error).splitlines()[0]}') from error
+        except Exception as error:  # a damaged file can make torch's reader fail in any way
+            raise UsageError(f'{path} is not a file of mmvit export: {first_line(error)}') from error
         super().__init__(path, details)
         parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
         self.parts = [parts[name] for name in PARTS]
@@ -186,18 +296,6 @@ class Pt2File(Exported):
             raise UsageError(f'an image of {height} x {width} pixels is of a size that this file does not support; an '
                              f'ONNX file does ({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
-
-
-@contextmanager
-def weights_only() -> Iterator[None]:
-    """Restricts ``torch.load`` to weights, although torch's reader of archives asks for all objects."""
-    before = os.environ.get(WEIGHTS_ONLY)
-    os.environ[WEIGHTS_ONLY] = '1'
-    try:
-        yield
-    finally:
-        del os.environ[WEIGHTS_ONLY]
-        os.environ.update({} if before is None else {WEIGHTS_ONLY: before})
 
 
 def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

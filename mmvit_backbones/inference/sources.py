@@ -1,16 +1,21 @@
-"""Finds and reads images: files, folders, addresses, arrays, videos and cameras."""
-import urllib.request
+"""Finds and reads images: files, folders, addresses, videos, cameras, and what is in memory."""
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
+from PIL import Image
 
 from ..errors import UsageError
+from ..utils.download import receive
 from ..utils.images import SUFFIXES, read_rgb
 
 VIDEOS = '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'
 MAX_DOWNLOAD = 100e6  # bytes
+SOURCES = str, Path, bytes, bytearray, memoryview, int, np.ndarray, Image.Image
+ALLOWED = 'a path, an address, bytes, an open file, an image of Pillow, an array, or the number of a camera'
 
 
 class Frame(NamedTuple):
@@ -25,6 +30,13 @@ def is_address(source: object) -> bool:
     return isinstance(source, str) and source.startswith(('http://', 'https://'))
 
 
+def check_address(address: str) -> None:
+    try:
+        urlsplit(address.encode().decode())
+    except ValueError as error:
+        raise UsageError(f'image {address} is no address: {error}') from error
+
+
 def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path | str]:
     """Returns the image files among files and folders, which are searched, in order of their names, and addresses.
 
@@ -35,11 +47,14 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
     for source in sources:
         path = Path(source)
         if is_address(source):
+            check_address(source)
             images.append(source)
             continue
         if not path.exists():
             raise UsageError(f'image {path} does not exist')
-        found = sorted(p for p in path.rglob('*') if p.suffix.lower() in suffixes) if path.is_dir() else [path]
+        found = [path]
+        if path.is_dir():
+            found = sorted(file for file in path.rglob('*') if file.suffix.lower() in suffixes and file.is_file())
         if not found:
             raise UsageError(f'folder {path} has no image; allowed are {", ".join(suffixes)}')
         images += found
@@ -49,39 +64,71 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
 def read_frames(sources: object) -> Iterator[Frame]:
     """Yields the images of one or several sources.
 
-    A source is a file, a folder, an http(s) address, a video, the number of a camera, or an array ``(height, width,
-    3)`` in RGB uint8. What cannot be read is yielded with its error.
+    A source is a file, a folder, an http(s) address, a video, the number of a camera, the content of a file as bytes,
+    an open file, an image of Pillow, or an array ``(height, width, 3)`` in RGB uint8. What cannot be read is yielded
+    with its error.
+
+    Raises:
+        UsageError: If a source is of another type.
     """
-    if isinstance(sources, (str, Path, int, np.ndarray)):
-        sources = [sources]
-    for number, source in enumerate(sources):
-        if isinstance(source, np.ndarray):
-            is_image = source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3 and source.size
-            reason = f'image must be a uint8 array (height, width, 3) in RGB, got {source.dtype} {source.shape}'
-            yield Frame(str(number), source if is_image else None, None if is_image else reason)
-        elif isinstance(source, int) or str(source).lower().endswith(VIDEOS):
+    is_one = is_source(sources)
+    if not is_one and not isinstance(sources, Iterable):
+        raise UsageError(f'images must be {ALLOWED}, or several of these, got {type(sources).__name__}')
+    for number, source in enumerate([sources] if is_one else sources):
+        if not is_source(source):
+            raise UsageError(f'image {number} must be {ALLOWED}, got {type(source).__name__}')
+        if isinstance(source, int) or isinstance(source, (str, Path)) and str(source).lower().endswith(VIDEOS):
             yield from _read_video(source)
         elif isinstance(source, (str, Path)):
-            for path in find_images([source]):
-                try:
-                    content = download(path) if is_address(path) else path
-                    yield Frame(str(path), np.array(read_rgb(content, name=f'image {path}')))
-                except UsageError as error:
-                    yield Frame(str(path), None, str(error).split('\n')[0])
+            yield from _read_files(source)
+        elif isinstance(source, np.ndarray):
+            yield _check_array(source, str(number))
         else:
-            raise UsageError(f'image must be a path, an address, an array or a number, got {type(source).__name__}')
+            yield _read_image(source, name_of(source) or str(number))
+
+
+def is_source(value: object) -> bool:
+    return isinstance(value, SOURCES) or hasattr(value, 'read')
+
+
+def name_of(source: object) -> str | None:
+    """Returns the name of the file that was opened, by Python or Pillow."""
+    name = getattr(source, 'filename' if isinstance(source, Image.Image) else 'name', None)
+    return name if isinstance(name, str) and name else None
+
+
+def _read_files(source: str | Path) -> Iterator[Frame]:
+    try:
+        paths = find_images([source])
+    except UsageError as error:
+        yield Frame(str(source), None, str(error))
+        return
+    for path in paths:
+        yield _read_image(path, str(path))
+
+
+def _read_image(source: str | Path | bytes | Image.Image, name: str) -> Frame:
+    try:
+        content = download(source) if is_address(source) else source
+        return Frame(name, np.array(read_rgb(content, name=f'image {name}')))
+    except UsageError as error:
+        return Frame(name, None, str(error).split('\n')[0])
+
+
+def _check_array(array: np.ndarray, name: str) -> Frame:
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size:
+        return Frame(name, array)
+    return Frame(name, None, f'image must be a uint8 array (height, width, 3) in RGB, got {array.dtype} {array.shape}')
 
 
 def download(address: str) -> bytes:
     """Returns the file at an http(s) address; raises UsageError if it cannot be had, or is larger than 100 MB."""
+    content = io.BytesIO()
     try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            content = answer.read(int(MAX_DOWNLOAD) + 1)
-    except (OSError, ValueError) as error:
+        receive(address, content, MAX_DOWNLOAD)
+    except UsageError as error:
         raise UsageError(f'{address} cannot be downloaded: {error}') from error
-    if len(content) > MAX_DOWNLOAD:
-        raise UsageError(f'{address} has more than {MAX_DOWNLOAD / 1e6:g} MB')
-    return content
+    return content.getvalue()
 
 
 def _read_video(source: str | Path | int) -> Iterator[Frame]:

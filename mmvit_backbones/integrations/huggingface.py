@@ -27,9 +27,10 @@ from transformers.utils import IMAGE_PROCESSOR_NAME, can_return_tuple
 from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
 from .. import backbones
-from ..utils.file_configs import check_config
 from ..zoo.build import init_weights
+from ..zoo.described import checked
 from ..zoo.loading import load_variant
+from ..zoo.sizes import build_without_weights
 from ..zoo.variants import VARIANTS, find_variant
 from .classifier import Classifier
 
@@ -63,9 +64,8 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
             if key in self.backbone:
                 raise ValueError(f'backbone must not have {key}: out_indices belongs to the config itself, weights '
                                  'to from_pretrained')
-        check_config(dict(model=dict(backbone=self.backbone)))
-        with torch.device('meta'):
-            num_stages = MODELS.build(dict(self.backbone)).num_stages
+        self.backbone = checked(self.backbone, 'backbone')
+        num_stages = build_without_weights(self.backbone).num_stages
         self.stage_names = [f'stage{i}' for i in range(num_stages)]
         if out_features is not None:
             out_indices = [self.stage_names.index(name) for name in out_features]

@@ -1,6 +1,6 @@
 """Networks with timm's interface: classifiers, and feature pyramids with ``features_only=True``.
 
-Importing registers all networks as ``mmvit_NAME`` for timm's ``create_model``, ``train.py`` and ``validate.py``.
+Importing registers all networks as ``mmvit_NAME`` for timm's ``create_model``, ``mmvit train`` and ``validate.py``.
 https://huggingface.co/docs/timm
 """
 import re

@@ -10,7 +10,7 @@ Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all
 - ``position`` (nn.Module | None): position encoding before attention and its norm, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention
-from .block import Block, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
+from .block import Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .patch_embed import PatchEmbed, TokenEmbed
@@ -21,8 +21,8 @@ from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReductio
 
 __all__ = [
     'Block', 'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention',
-    'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction', 'ReductionCell',
-    'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock', 'TokenEmbed',
+    'Handover', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction',
+    'ReductionCell', 'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock', 'TokenEmbed',
     'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear', 'reset_projections',
     'trunc_normal_'
 ]

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.attention import dot_product_attention
 from ..ops.precision import at_least_float32, without_autocast
 from ..ops.window import crop, needs_padding, to_multiple, window_partition, window_reverse
 
@@ -31,7 +32,7 @@ class WindowAttention(nn.Module):
         padded_height, padded_width = qkv.shape[1:3]
         q, k, v = window_partition(qkv, self.num_heads, self.window_size)
         windows = q.shape[:2]
-        x = F.scaled_dot_product_attention(*(y.flatten(0, 1) for y in (q, k, v)))
+        x = dot_product_attention(*(y.flatten(0, 1) for y in (q, k, v)))
         x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
         return self.proj(crop(x, height, width, top, left))
 
@@ -57,7 +58,7 @@ class GlobalAttention(nn.Module):
         """Maps ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
         qkv = self.qkv(x)
         query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        attended = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         out = self.proj(attended).unflatten(1, x.shape[1:-1])
         return out + qkv.chunk(3, dim=-1)[2] if self.value_skip else out
 
@@ -77,7 +78,10 @@ class LinearAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(drop_rate)
         self.register_buffer('features', torch.empty(num_features, channels))
-        nn.init.orthogonal_(self.features, gain=num_features**0.5)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.orthogonal_(self.features, gain=len(self.features)**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
@@ -99,8 +103,12 @@ class Gate(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((1, ), 0.5))
+        self.weight = nn.Parameter(torch.empty(1))
+        self.reset_parameters()
 
-    def forward(self) -> Tensor:
-        """Returns the weight without dimensions, so that it does not take part in type promotion."""
-        return self.weight.sum()  # no view of the weight, which FLOP counters that track modules cannot handle
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.weight, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the weight ``(1, )``, for blocks whose first input is ``x``."""
+        return self.weight

@@ -39,6 +39,14 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
+class Handover:
+    """Takes the attention map that a block hands to the next one.
+
+    So a block returns one tensor, as tools expect that hook blocks, such as Grad-CAM. Every call has its own.
+    """
+    attn: Tensor
+
+
 class ResidualAttentionBlock(Block):
     """A block whose attention blends its logits with those of the block before (ReViT, arXiv 2402.11301, figure 2).
 
@@ -46,11 +54,11 @@ class ResidualAttentionBlock(Block):
     its output and its logits.
     """
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, *context) -> tuple[Tensor, Tensor]:
-        """Returns a tensor of the same shape ``(..., channels)``, and the logits."""
-        out, logits = self.attn(self.norm1(x), prev_logits, *context)
+    def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, *context) -> Tensor:
+        """Keeps the shape ``(..., channels)``; the logits go into ``handover``."""
+        out, handover.attn = self.attn(self.norm1(x), prev_logits, *context)
         x = x + self.drop_path(out)
-        return x + self.drop_path(self.mlp(self.norm2(x))), logits
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 def trunc_normal_(weight: Tensor) -> None:

@@ -25,9 +25,13 @@ class DecomposedPosition(nn.Module):
         super().__init__()
         self.rel_pos_h, self.rel_pos_w = (
             nn.Parameter(torch.empty(2 * max(lengths) - 1, channels)) for lengths in zip(query_grid, key_grid))
-        for name, table in self.named_parameters():
-            trunc_normal_(table)
+        self.reset_parameters()
+        for name in ('rel_pos_h', 'rel_pos_w'):
             resize_on_load(self, name, resize_table, dims=[0])
+
+    def reset_parameters(self) -> None:
+        trunc_normal_(self.rel_pos_h)
+        trunc_normal_(self.rel_pos_w)
 
     def forward(self, query: Tensor, key_grid: tuple[int, int]) -> Tensor:
         """Returns the position terms of the logits.

@@ -2,6 +2,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..ops.constants import constant
+
 
 class DropPath(nn.Module):
     """Drops the whole input of a sample with probability ``drop_prob`` in training, and scales that of the others."""
@@ -9,18 +11,21 @@ class DropPath(nn.Module):
     def __init__(self, drop_prob: float = 0.) -> None:
         super().__init__()
         self.drop_prob = drop_prob
-        self.register_buffer('one', torch.ones(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, ...)``."""
         if not self.training or self.drop_prob == 0:
             return x
-        ones = self.one.to(x.dtype).expand(len(x), *[1] * (x.ndim - 1))
+        ones = constant(one, like=x).expand(len(x), *[1] * (x.ndim - 1))
         keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # draws and scales in one kernel
         return x * keep
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}'
+
+
+def one(like: Tensor) -> Tensor:
+    return like.new_ones(())
 
 
 def drop_path_schedule(drop_path_rate: float, depths: list[int]) -> list[list[float]]:

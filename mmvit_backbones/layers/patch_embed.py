@@ -35,8 +35,13 @@ class TokenEmbed(PatchEmbed):
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:
         super().__init__(in_channels, channels, patch_size)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, channels)) if class_token else None
+        self.class_token = nn.Parameter(torch.empty(1, 1, channels)) if class_token else None
         self.positions = PositionEmbedding(channels, patch_size, img_size, class_token)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.class_token is not None:
+            nn.init.zeros_(self.class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
         """Maps ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""

@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.window import relative_position_index
+from ..ops.window import position_bias
 from .block import trunc_normal_
 from .resize import interpolate, resize_on_load
 
@@ -17,8 +17,11 @@ class RelativePositionTable(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1)**2, num_heads))
-        trunc_normal_(self.relative_position_bias_table)
+        self.reset_parameters()
         resize_on_load(self, 'relative_position_bias_table', resize_flat_table, dims=[0])
+
+    def reset_parameters(self) -> None:
+        trunc_normal_(self.relative_position_bias_table)
 
     def forward(self) -> Tensor:
         """Returns the table, ``((2 * window_size - 1) ** 2, num_heads)``."""
@@ -28,14 +31,9 @@ class RelativePositionTable(nn.Module):
 class RelativePositionBias(RelativePositionTable):
     """Reads the table for every pair of tokens of a window."""
 
-    def __init__(self, num_heads: int, window_size: int) -> None:
-        super().__init__(num_heads, window_size)
-        self.register_buffer('index', relative_position_index(window_size).flatten(), persistent=False)
-
     def forward(self) -> Tensor:
         """Returns the bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
-        area = self.window_size**2
-        return self.relative_position_bias_table.T.index_select(1, self.index).view(-1, area, area)
+        return position_bias(self.relative_position_bias_table.T, self.window_size)
 
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:

@@ -31,8 +31,12 @@ class PositionEmbedding(nn.Module):
         self.grid_size = img_size // patch_size
         self.num_extra = int(class_token)
         self.interpolation = interpolation
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + self.grid_size**2, channels))
+        self.pos_embed = nn.Parameter(torch.empty(1, self.num_extra + self.grid_size**2, channels))
+        self.reset_parameters()
         resize_on_load(self, 'pos_embed', self.resize_table, dims=[1])
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.pos_embed)
 
     def forward(self, height: int, width: int) -> Tensor:
         """Positions ``(1, height * width, channels)``, after the class token's if there is one."""

@@ -31,10 +31,10 @@ def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch
 
 def resize_in_state_dict(name: str, resize: Callable[[Tensor, torch.Size], Tensor], dims: Sequence[int],
                          module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
-    key, shape = prefix + name, module.get_parameter(name).shape
-    table = state_dict.get(key)
-    if table is None or table.ndim != len(shape):
-        return
+    parameter, table = module._parameters.get(name), state_dict.get(prefix + name)
+    if parameter is None or table is None or table.ndim != parameter.ndim:
+        return  # a parametrization, such as a spectral norm, has its tensors under other names
+    key, shape = prefix + name, parameter.shape
     different = {dim for dim, (a, b) in enumerate(zip(table.shape, shape)) if a != b}
     if different and different <= set(dims):
         state_dict[key] = resize(table, shape)

@@ -11,6 +11,7 @@ kernels the operators of half precision.
 """
 import argparse
 import concurrent.futures
+import importlib.util
 import os
 import platform
 import re
@@ -62,18 +63,45 @@ def find_compiler() -> list[str]:
 
 
 def find_nvcc() -> str:
-    """Returns nvcc, if it is installed and of a matching version."""
+    """Returns nvcc of torch's CUDA version: that of CUDA_HOME, of the environment's wheels, on PATH, or the system's.
+
+    Raises:
+        BuildError: If there is none, or if it is of another major version.
+    """
     import torch
-    home = os.environ.get('CUDA_HOME')
-    nvcc = shutil.which(str(Path(home, 'bin', 'nvcc')) if home else 'nvcc') or shutil.which('/usr/local/cuda/bin/nvcc')
     if torch.version.cuda is None:
         raise BuildError(f'torch {torch.__version__} is built without CUDA')
-    if nvcc is None:
+    wanted = torch.version.cuda.split('.')[0]
+    home = os.environ.get('CUDA_HOME')
+    places = [Path(home, 'bin', 'nvcc')] if home else [nvcc_of_wheels(wanted), 'nvcc', '/usr/local/cuda/bin/nvcc']
+    found = [nvcc for place in places if place and (nvcc := shutil.which(str(place)))]
+    if not found:
         raise BuildError('no CUDA compiler (nvcc)')
-    release = re.search(r'release (\d+)\.', subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout)
-    if not release or release.group(1) != torch.version.cuda.split('.')[0]:
-        raise BuildError(f'nvcc is of CUDA {release.group(1) if release else "?"}, torch of {torch.version.cuda}')
-    return nvcc
+    releases = {nvcc: release_of(nvcc) for nvcc in found}
+    for nvcc, release in releases.items():
+        if release == wanted:
+            return nvcc
+    raise BuildError(f'nvcc is of CUDA {", ".join(dict.fromkeys(releases.values()))}, torch of {torch.version.cuda}')
+
+
+def nvcc_of_wheels(release: str) -> Path | None:
+    """Returns nvcc of NVIDIA's wheels for a major version of CUDA, or None if one of the wheels is missing."""
+    namespace = importlib.util.find_spec('nvidia')
+    for folder in namespace.submodule_search_locations if namespace else ():
+        root = Path(folder, f'cu{release}')
+        # nvidia-cuda-nvcc, nvidia-nvvm, nvidia-cuda-crt, nvidia-cuda-cccl and nvidia-cuda-runtime; other packages
+        # require some of them.
+        parts = 'bin/nvcc', 'nvvm/bin/cicc', 'include/crt', 'include/cccl', 'include/cuda_runtime.h'
+        if all((root / part).exists() for part in parts):
+            return root / 'bin' / 'nvcc'
+    return None
+
+
+def release_of(nvcc: str) -> str:
+    """Returns the major version of an nvcc, or '?'."""
+    told = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
+    release = re.search(r'release (\d+)\.', told)
+    return release.group(1) if release else '?'
 
 
 def run(command: list) -> str:
@@ -107,8 +135,9 @@ def build_cuda(target: Path) -> str:
     architectures = [f'-gencode=arch=compute_{a},code=[sm_{a},compute_{a}]' for a in re.split('[; ]+', names)]
     objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
     objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
-    libraries += ['-lc10_cuda', '-ltorch_cuda', '-lcudart']
-    return build_library(objects, [nvcc, '-shared', '-cudart', 'shared'], libraries, target)
+    # libcudart is the one that libtorch_cuda has loaded; NVIDIA's wheels have none that a linker finds.
+    libraries += ['-lc10_cuda', '-ltorch_cuda']
+    return build_library(objects, [nvcc, '-shared', '-cudart', 'none'], libraries, target)
 
 
 def build_library(objects: dict[str, list], linker: list, libraries: list, target: Path) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..utils import versions
 from . import library
+from .eager import is_transformed
 from .precision import without_autocast
 
 try:
@@ -43,13 +44,14 @@ def operator(name: str, formula: Callable, example: Callable, why_not: Callable 
     It takes the formula's arguments by position, the first of which is a tensor, and ``backend``. With None, tensors on
     CPUs take the kernel ``cpp``. On GPUs half precision takes ``triton``, else ``cuda``, the other dtypes ``cuda``,
     else ``triton``, once a kernel has agreed with the formula on the example. Tensors on the meta device are dispatched
-    as on a GPU with Triton. A backend that is asked for and can't run raises a ValueError with the reason.
+    as on a GPU with Triton. Under transforms of ``torch.func`` and in forward-mode autograd the formula runs. A backend
+    that is asked for and can't run raises a ValueError with the reason.
 
     Args:
         name (str): As messages call it.
         formula (Callable): The operator in plain PyTorch, backend ``'reference'``.
         example (Callable): ``example(randn)`` returns a list of small calls, each a tuple of arguments, whose tensors
-            ``randn(*shape)`` draws.
+            ``randn(*shape)`` draws, on the device and in the dtype that are checked.
         why_not (Callable | None): ``why_not(backend, *arguments)`` returns the operator's own reason why a kernel
             can't run, or None. Defaults to no such reasons.
         kernels (Callable): By backend, functions that take the formula's arguments and return its results.
@@ -146,7 +148,7 @@ def plain_pytorch() -> Iterator[None]:
 
 def order(x: Tensor) -> list[str]:
     """Backends for a tensor, the best first."""
-    if only_formulas or torch.onnx.is_in_onnx_export():
+    if only_formulas or is_transformed() or torch.onnx.is_in_onnx_export():
         return []
     if x.device.type == 'cpu':
         return ['cpp']
@@ -238,13 +240,12 @@ def run_example(name: str, backend: str, device: torch.device, dtype: torch.dtyp
     generator, found = torch.Generator().manual_seed(0), []
 
     def randn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        """Rounded to bfloat16: in other dtypes the computation alone differs."""
+        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
 
     with torch.enable_grad(), without_autocast(device.type):
         for arguments in example(randn):
-            # Rounded to bfloat16: in other dtypes the computation alone differs.
-            arguments = [x.bfloat16().to(device, dtype).requires_grad_() if torch.is_tensor(x) else x
-                         for x in arguments]
+            arguments = [x.requires_grad_() if torch.is_tensor(x) else x for x in arguments]
             results = run(*arguments, backend=backend)
             results = results if isinstance(results, tuple) else [results]
             leaves = [x for x in arguments if torch.is_tensor(x)]

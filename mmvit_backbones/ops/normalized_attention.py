@@ -62,8 +62,9 @@ def why_not(backend: str, logits: Tensor, value: Tensor, eps: float) -> str | No
 
 def example(randn) -> list[tuple]:
     """Returns arguments with partial blocks, sharp and flat rows."""
+    logits = randn(2, 3, 70, 37)
     factors = 2**torch.linspace(-3, 2, 70).round()[:, None]
-    return [(factors * randn(2, 3, 70, 37), randn(2, 3, 37, 48), 1e-5)]
+    return [(factors.to(logits) * logits, randn(2, 3, 37, 48), 1e-5)]
 
 
 attend = operator('normalized attention', formula, example, why_not,

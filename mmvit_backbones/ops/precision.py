@@ -13,8 +13,9 @@ def at_least_float32(x: Tensor) -> torch.dtype:
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:
-    """Disables autocast; the meta device has none, and refuses even to switch it off."""
-    return nullcontext() if device_type == 'meta' else torch.autocast(device_type, enabled=False)
+    """Disables autocast where it is on: graphs hold a context as a graph of its own, which not all tools can split."""
+    is_on = device_type != 'meta' and versions.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if is_on else nullcontext()
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

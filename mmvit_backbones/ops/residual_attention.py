@@ -23,7 +23,7 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
             two dimensions.
         k, v (Tensor): ``(..., M, d)``, in the dtype of ``q``.
         prev_logits (Tensor | None): Broadcast to ``(..., N, M)``.
-        alpha (float | Tensor): Weight of the own logits; a tensor has no dimensions.
+        alpha (float | Tensor): Weight of the own logits; a tensor has one element, and its dtype decides nothing.
         bias (Tensor | None): Added to the logits and handed on with them; broadcast to ``(..., N, M)``.
         mask (Tensor | None): Added before the softmax alone, without gradient; broadcast to ``(..., N, M)``.
         backend (str | None): ``'reference'`` or ``'triton'``; None takes Triton where it runs. See
@@ -33,6 +33,7 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | No
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
     """
     prev_logits, bias, mask = (None if x is None else x.to(q.dtype) for x in (prev_logits, bias, mask))
+    alpha = alpha.reshape(()) if torch.is_tensor(alpha) else alpha
     return dispatched(q, k, v, prev_logits, alpha, bias, mask, backend=backend)
 
 

@@ -5,15 +5,17 @@ VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al.,
 offset moves and a scale stretches. Kernels are in C++ and CUDA (``csrc/``), and in Triton (``triton/``);
 ``docs/ops.md`` holds the derivatives.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .attention import dot_product_attention
 from .dispatch import differentiable, operator, why_too_wide
+from .eager import is_transformed
 from .precision import at_least_float32, product_dtype
-from .window import crop, relative_position_index, window_reverse
+from .window import crop, position_bias, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Bytes of one window's sampled keys in accumulators; the backward kernel holds four such arrays in shared memory.
@@ -144,11 +146,44 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Samples by ``grid_sample``, in the dtype of ``scale``."""
     x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
+    if is_transformed():
+        return sample_pixels(features, x, y)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
     grid = torch.stack(torch.broadcast_tensors(x[..., None, :], y[..., :, None]), -1)
     grid = grid.transpose(3, 4).flatten(4, 5).flatten(2, 3).flatten(0, 1)  # (B * heads, nh * ws, nw * ws, 2)
     sampled = F.grid_sample(features.flatten(0, 1).to(grid.dtype), grid, 'bilinear', 'zeros', align_corners=False)
     return sampled.to(features.dtype).unflatten(0, features.shape[:2])
+
+
+def sample_pixels(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Samples pixel by pixel, with derivatives of every order and mode; ``grid_sample`` has first ones alone.
+
+    Args:
+        features (Tensor): ``(B, heads, C, H, W)``.
+        x, y (Tensor): Columns and rows that tokens look at, ``(B, heads, nh, nw, window_size)``.
+
+    Returns:
+        Tensor: ``(B, heads, C, nh * window_size, nw * window_size)``.
+    """
+    height, width = features.shape[3:]
+    pixels = features.flatten(3).to(x.dtype)
+    sampled = 0
+    for row, row_weight in neighbors(y, height):
+        for column, column_weight in neighbors(x, width):
+            index = (row[..., :, None] * width + column[..., None, :]).flatten(2)  # (B, heads, tokens of all windows)
+            weight = (row_weight[..., :, None] * column_weight[..., None, :]).flatten(2)
+            sampled += pixels.gather(3, index[:, :, None].expand(-1, -1, pixels.shape[2], -1)) * weight[:, :, None]
+    sampled = sampled.unflatten(3, (*x.shape[2:], x.shape[4]))  # (B, heads, C, nh, nw, window_size, window_size)
+    return sampled.transpose(4, 5).flatten(5).flatten(3, 4).to(features.dtype)
+
+
+def neighbors(position: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the pixel on either side of every position of an axis, and its weight, 0 outside of the map."""
+    position = clamp_positions(position, size)
+    first = position.detach().floor()
+    for pixel, weight in ((first, 1 - (position - first)), (first + 1, position - first)):
+        inside = (pixel >= 0) & (pixel < size)
+        yield pixel.clamp(0, size - 1).long(), weight * inside
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
@@ -162,12 +197,13 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
 
 
 def normalize(position: Tensor, size: int) -> Tensor:
-    """Pixels to the units of ``grid_sample``, where -1 and 1 are the outer edges of the map.
+    """Pixels to the units of ``grid_sample``, where -1 and 1 are the outer edges of the map."""
+    return (2 * clamp_positions(position, size) + 1) / size - 1
 
-    From -2 and ``size + 1`` on, all is outside; so is what is not finite.
-    """
-    position = torch.where(position.isnan(), -2., position).clamp(-2, size + 1)
-    return (2 * position + 1) / size - 1
+
+def clamp_positions(position: Tensor, size: int) -> Tensor:
+    """Clamps to -2 and ``size + 1``, from where on all is outside; so is what is not finite."""
+    return torch.where(position.isnan(), -2., position).clamp(-2, size + 1)
 
 
 def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
@@ -183,8 +219,8 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
 
     key, value = windows(sample_formula(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))
-    bias = bias_table.T[:, relative_position_index(ws, q.device)].to(query.dtype)
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=softmax_scale)
+    bias = position_bias(bias_table.T, ws).to(query.dtype)
+    out = dot_product_attention(query, key, value, bias, softmax_scale)
     out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)
     return crop(out, height, width, top, left).unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)
 
@@ -232,13 +268,15 @@ def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
 
 def sample_example(randn: Callable) -> list[tuple]:
     """Returns windows that are partly outside."""
-    return [(randn(2, 2, 32, 9, 12), randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2), 7, 0, 0)]
+    features, scale, offset = randn(2, 2, 32, 9, 12), randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2)
+    return [(features, *to_position_dtype(features, scale, offset), 7, 0, 0)]
 
 
 def attention_example(randn: Callable) -> list[tuple]:
     """Returns attention's arguments for the same windows."""
     (k, *windows), = sample_example(randn)
-    return [(k, randn(*k.shape), randn(*k.shape), *windows[:2], randn(13**2, 2), *windows[2:], 0.2)]
+    bias_table, = to_position_dtype(k, randn(13**2, 2))
+    return [(k, randn(*k.shape), randn(*k.shape), *windows[:2], bias_table, *windows[2:], 0.2)]
 
 
 def why_not(backend: str, features: Tensor, *others) -> str | None:

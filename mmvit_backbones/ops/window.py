@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils import versions
+from .constants import constant
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
@@ -86,15 +87,25 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     return differs[:, None] * torch.full((), -100, dtype=like.dtype, device=like.device)
 
 
-def relative_position_index(window_size: int, device: torch.device | None = None, wrapped: bool = False) -> Tensor:
-    """Returns the entry of a flat table of displacements for every query and key of a window, ``(N, N)``.
+def position_bias(table: Tensor, window_size: int, wrapped: bool = False) -> Tensor:
+    """Reads a flat table of displacements ``(heads, (2 * window_size - 1) ** 2)`` for every query and key of a window.
+
+    Returns:
+        Tensor: ``(heads, N, N)`` with ``N = window_size ** 2``; :func:`relative_position_index` has the layouts.
+    """
+    index = constant(relative_position_index, window_size, wrapped, like=table)
+    return table.index_select(1, index).view(-1, window_size**2, window_size**2)
+
+
+def relative_position_index(window_size: int, wrapped: bool, like: Tensor) -> Tensor:
+    """Returns the entry of a flat table of displacements for every query and key of a window, ``(N * N, )``.
 
     Swin's layout is query minus key, the most negative first. RegionViT's is ``wrapped``: key minus query, displacement
-    0 at ``window_size // 2`` and what is below wrapped around.
+    0 at ``window_size // 2`` and what is below wrapped around. On the device of ``like``.
     """
-    position, side = torch.arange(window_size, device=device), 2 * window_size - 1
+    position, side = torch.arange(window_size, device=like.device), 2 * window_size - 1
     offset = position[:, None] - position + window_size - 1
     if wrapped:
         offset = (position - position[:, None] + window_size // 2) % side
     index = offset[:, None, :, None] * side + offset[None, :, None, :]
-    return index.flatten(0, 1).flatten(1)
+    return index.flatten()

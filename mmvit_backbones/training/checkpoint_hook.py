@@ -30,7 +30,8 @@ class AtomicBackend(LocalBackend):
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')
         try:
-            with open(temporary, 'wb') as file:
+            temporary.unlink(missing_ok=True)  # of a run that died, or a link
+            with open(temporary, 'xb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())

@@ -14,6 +14,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..utils.files import open_output
 from .finite import check_finite
 
 # A launcher passes on what the terminal has sent already, and Slurm repeats what it sends.
@@ -80,7 +81,8 @@ class InterruptHook(Hook):
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            path.with_name('last_checkpoint').write_text(str(path))  # which mmengine reads
+            with open_output(path.with_name('last_checkpoint'), 'w') as file:  # which mmengine reads
+                file.write(str(path))
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
                               f'resume from {path}')
         barrier()  # a process that leaves makes the launcher end the others

@@ -1,35 +1,36 @@
 """Loads and checks configs."""
-import inspect
 import os.path as osp
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
+from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from ..errors import UsageError, first_line
-from .file_configs import FRAMEWORKS, check_config, parse_config
+from .file_configs import FRAMEWORKS
+from .options import check_option
 
 TUPLE = '_tuple_'
+CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
+FOREVER = 10**9  # MMEngine's end of a schedule without one
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
+                   mmpose='PoseLocalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
-# What mmengine reads from the config in addition to the arguments of the runner.
-_OTHER_KEYS = {
-    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
-    'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
-}
+
+def load_config(path: str, options: dict | None = None, needs: Sequence[str] = ()) -> Config:
+    """Loads a config file, checks that it has the keys ``needs``, and applies ``options`` ``{'a.b.c': value}``."""
+    cfg = read_config(path, needs)
+    apply_options(cfg, options, needs)
+    return cfg
 
 
-def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (),
-                complete: Callable[[Config], None] | None = None) -> Config:
-    """Loads a config file, checks that it has the keys ``needs``, and applies ``options`` ``{'a.b.c': value}``.
-
-    ``complete`` changes the config before the options, which must exist in it.
-    """
-    if not osp.isfile(path):
-        raise UsageError(f'config {path} does not exist')
+def read_config(path: str, needs: Sequence[str] = ()) -> Config:
+    """Loads a config file, and checks that it has the keys ``needs``; :func:`apply_options` completes it."""
+    path = find_config(path)
     try:
         cfg = Config.fromfile(path)
     # A config is a program: it can fail in any way.
@@ -38,33 +39,57 @@ def load_config(path: str, options: dict | None = None, needs: Sequence[str] = (
     if not path.endswith('.py'):  # json and yaml have no tuples
         cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
     _check(cfg, path, needs)
-    if complete is not None:
-        complete(cfg)
-    for key in options or {}:
-        _check_option(cfg, key)
+    return cfg
+
+
+def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str] = ()) -> None:
+    """Changes a config by ``{'a.b.c': value}``, and resolves the settings that MMEngine cannot take.
+
+    Raises:
+        UsageError: For options that nothing reads, or of a wrong kind; if the config then lacks one of ``needs``.
+    """
+    for key, value in (options or {}).items():
+        check_option(cfg, key, value)
     cfg.merge_from_dict(options or {})
+    _check(cfg, cfg.filename, needs)
     for key in LOADERS:
         if cfg.get(key) and cfg[key].get('num_workers') == 0:  # an option changes this alone, which torch refuses
             cfg[key].persistent_workers = False
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
         hooks.pop(name)  # mmengine allows None for its own alone
-    return cfg
 
 
-def config_of_checkpoint(checkpoint: dict, path: str) -> Config:
-    """Returns the config in a checkpoint of a training, parsed without executing it."""
-    text = checkpoint.get('meta', {}).get('cfg')
-    if not isinstance(text, str):
-        raise UsageError(f'checkpoint {path} contains no config of a training: give a config')
-    try:
-        config = parse_config(text)
-        check_config(config)
-    except ValueError as error:
-        raise UsageError(f'the config in checkpoint {path} cannot be read ({error}): give a config') from error
-    cfg = Config(config)
-    _check(cfg, path)
-    return cfg
+def find_config(name: str) -> str:
+    """Returns the path of a config file: ``name`` itself, or the config of this package that is called so.
+
+    Raises:
+        UsageError: If there is none; it names the nearest.
+    """
+    if osp.isfile(name):
+        return name
+    known = named_configs()
+    if name in known:
+        return str(known[name])
+    near = get_close_matches(Path(name).stem, known, n=3)
+    raise UsageError(f'config {name} does not exist' + (f'; near names are {", ".join(near)}' if near else ''))
+
+
+def named_configs() -> dict[str, Path]:
+    """Returns this package's configs by name."""
+    return {path.stem: path for path in sorted(config_folder().glob('*.py'))}
+
+
+def is_config(name: str) -> bool:
+    """Returns whether a path has the suffix of a config file, or a name is that of a config of this package."""
+    return name.lower().endswith(CONFIGS) or name in named_configs() and not osp.isfile(name)
+
+
+def config_folder() -> Path:
+    """Returns the folder of this package's configs, in an installation or in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
 
 
 def mark_tuples(node):
@@ -105,6 +130,12 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
     return metrics if isinstance(metrics, list) else [metrics]
 
 
+def schedules_of(cfg: Config) -> list[dict]:
+    """Returns the configs of the parameter schedulers."""
+    schedules = cfg.get('param_scheduler') or []
+    return schedules if isinstance(schedules, list) else [schedules]
+
+
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
     """Raises UsageError if a config lacks required keys; adds the ``collate_fn`` that mmpretrain leaves to scripts."""
     framework = cfg.get('default_scope')
@@ -121,26 +152,3 @@ def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
                 raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
             if framework == 'mmpretrain':
                 part.setdefault('collate_fn', dict(type='default_collate'))
-
-
-def _check_option(cfg: Config, key: str) -> None:
-    """Raises UsageError if an option is not in the config: mmengine would add it without effect.
-
-    The last part of the key may be new, such as an argument that the config leaves at its default.
-    """
-    parts = key.split('.')
-    if parts[0] not in cfg and parts[0] in {*_OTHER_KEYS, *inspect.signature(Runner.__init__).parameters}:
-        return
-    node = cfg.to_dict()
-    for depth, part in enumerate(parts):
-        name = '.'.join(parts[:depth]) or 'the config'
-        is_list = isinstance(node, (list, tuple))
-        if is_list:
-            node = {str(index): value for index, value in enumerate(node)}
-        if not isinstance(node, dict):
-            raise UsageError(f'option {key}: {name} is {node!r}, it has no {part}')
-        if part not in node:
-            if 0 < depth == len(parts) - 1 and not is_list:
-                return
-            raise UsageError(f'option {key}: {name} has no {part}; it has {", ".join(sorted(node))}')
-        node = node[part]

@@ -1,16 +1,25 @@
 """Reads image files."""
 import io
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
-from ..errors import TooLargeError, UsageError
+from ..errors import TooLargeError, UsageError, first_line
 
-FORMATS = 'JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF'
+with suppress(ImportError):
+    import pillow_heif.HeifImagePlugin  # noqa: F401  registers its formats with Pillow
+
+# OpenCV does not read these, or not in every build.
+PILLOW_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix in Image.registered_extensions())
+SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', *PILLOW_SUFFIXES)
+FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
 ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
-UNREADABLE = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # what Pillow raises
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}
 
 
 def check_image(path: str | Path) -> Image.Image:
@@ -19,28 +28,29 @@ def check_image(path: str | Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return image
-    except UNREADABLE as error:
-        raise UsageError(f'image {path} cannot be read: {error}') from error
+    except Exception as error:
+        raise unreadable(f'image {path}', error) from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """Returns width and height of an image file as OpenCV reads it, turned by EXIF; reads the head of the file only."""
     try:
         with Image.open(path) as image:
-            return image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= 5 else image.size
-    except UNREADABLE as error:
-        raise UsageError(f'image {path} cannot be read: {error}') from error
+            return image.size[::-1] if orientation_of(image) >= 5 else image.size
+    except Exception as error:
+        raise unreadable(f'image {path}', error) from error
 
 
-def read_rgb(source: str | Path | bytes, max_pixels: float = float('inf'), max_ratio: float = float('inf'),
-             name: str | None = None) -> Image.Image:
+def read_rgb(source: str | Path | bytes | BinaryIO | Image.Image, max_pixels: float = float('inf'),
+             max_ratio: float = float('inf'), name: str | None = None) -> Image.Image:
     """Decodes an image for a model, as the training's loader does.
 
     The orientation in EXIF is applied, an alpha channel is dropped, 16 bits are reduced to their upper 8, and palettes,
     gray and CMYK become RGB. Of several frames, the first is read.
 
     Args:
-        source (str | Path | bytes): File, or its content, in one of ``FORMATS``.
+        source (str | Path | bytes | BinaryIO | Image.Image): File, its content, or an open file, in one of
+            ``FORMATS``; or an image of Pillow in any format.
         max_pixels (float): Limit that is checked before pixels are decoded.
         max_ratio (float): Limit for the ratio of the longer to the shorter side.
         name (str | None): Name for error messages. Defaults to None: the file.
@@ -49,19 +59,52 @@ def read_rgb(source: str | Path | bytes, max_pixels: float = float('inf'), max_r
         UsageError: If the file is no such image, or damaged.
         TooLargeError: If it is beyond a limit.
     """
-    name = name or f'image {source}'
+    name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
+    if isinstance(source, Image.Image):
+        return decode(source, max_pixels, max_ratio, name)
+    is_content = isinstance(source, (bytes, bytearray, memoryview))
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            short, long = sorted(image.size)
-            if short * long > max_pixels or long > max_ratio * short:
-                raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; allowed are {max_pixels:g} '
-                                    f'pixels and a ratio of {max_ratio:g} of its sides')
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith('I'):
-                image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-            return image.convert('RGB')
-    except UsageError:
-        raise
-    except UNREADABLE as error:
-        raise UsageError(f'{name} cannot be read: {error or type(error).__name__}; allowed are '
-                         f'{", ".join(FORMATS)}') from error
+        opened = Image.open(io.BytesIO(source) if is_content else source, formats=FORMATS)
+    except Exception as error:
+        raise unreadable(name, error) from error
+    with opened:
+        return decode(opened, max_pixels, max_ratio, name)
+
+
+def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -> Image.Image:
+    """Returns an image of Pillow in RGB, turned by EXIF; see :func:`read_rgb`."""
+    short, long = sorted(image.size)
+    if not short:
+        raise UsageError(f'{name} has no pixels')
+    if short * long > max_pixels:
+        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; allowed are {max_pixels / 1e6:g} '
+                            'million')
+    if long > max_ratio * short:
+        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; its sides may differ by a factor of '
+                            f'{max_ratio:g}')
+    try:
+        image.load()
+    except Exception as error:
+        raise unreadable(name, error) from error
+    orientation = orientation_of(image)
+    if orientation != 1:
+        image = image.transpose(TURNS[orientation])
+    if image.mode.startswith('I'):
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert('RGB')
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Returns the orientation in EXIF, 1 if there is none or EXIF is damaged: the pixels can be read without it."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # of EXIF that it does not understand, Pillow raises errors of any class
+        return 1
+    return value if value in TURNS else 1
+
+
+def unreadable(name: str, error: Exception) -> UsageError:
+    """Returns the error of a file that Pillow cannot read, which Pillow tells by errors of any class."""
+    if isinstance(error, UnidentifiedImageError):  # its message has the address of an object in memory
+        return UsageError(f'{name} cannot be read: it is no image; allowed are {", ".join(FORMATS)}')
+    return UsageError(f'{name} cannot be read: {first_line(error)}')

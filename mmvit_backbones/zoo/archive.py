@@ -1,4 +1,4 @@
-"""Reads the archives of ``torch.save`` where PyTorch's own reader is not safe.
+"""For PyTorch below 2.10 only, whose own reader is not safe: reads the archives of ``torch.save``.
 
 Before PyTorch 2.6, ``torch.load(weights_only=True)`` can be made to run code (CVE-2025-32434), before 2.10 to corrupt
 memory (GHSA-63cw-57p8-fm3p). Here, a closed list of operations and names builds tensors, plain values and the log

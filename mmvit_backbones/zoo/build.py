@@ -1,6 +1,6 @@
 """Builds models by name."""
+import io
 import logging
-import sys
 from contextlib import redirect_stdout
 from inspect import signature
 
@@ -85,7 +85,7 @@ def init_weights(model: BaseModule) -> None:
 def import_mmpretrain() -> None:
     """Registers mmpretrain's models."""
     try:
-        with redirect_stdout(sys.stderr):  # its messages on optional parts do not belong to a tool's output
+        with redirect_stdout(io.StringIO()):  # it prints which optional parts are missing
             import mmpretrain.models  # noqa: F401
     except ImportError as error:
         raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "

@@ -1,32 +1,30 @@
 """Downloads the authors' checkpoints once into a cache, and checks the files.
 
-The cache is ``$MMVIT_HOME``, or the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR``, a base URL of files named
-as in the cache, is tried first.
+The cache is ``$MMVIT_HOME``, or the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR`` is a base URL that is tried
+first: of folders of ``mmvit weights convert``, and of the authors' files, named as in the cache.
 """
 import base64
 import glob
 import hashlib
 import os
 import re
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote, urlparse
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote, urlparse
 
 import torch
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
+from ..utils import download
+from .files import CONVERTED
 from .weights import Weights, host_of
 
-RETRIES = 5
-TIMEOUT = 30  # seconds in which a server must send something
-# What requests say when there is none.
-NO_CONNECTION = ('Unable to connect to proxy', 'Failed to resolve', 'Connection refused', 'Network is unreachable',
-                 'timed out')
+HASH = '.sha256'  # suffix of the file with a file's hash
 
 
 def cache_folder() -> Path:
@@ -35,8 +33,14 @@ def cache_folder() -> Path:
 
 
 def cached_file(weights: Weights) -> Path:
-    """Returns the path of published weights in the cache, which may not exist."""
-    return cache_folder() / weights.file_name
+    """Returns the path of published weights in the cache, which may not exist: converted ones, or the authors' file."""
+    converted = cache_folder() / f'{weights.name}.safetensors'
+    return converted if weights.tag and converted.exists() else cache_folder() / weights.file_name
+
+
+def is_converted(path: Path) -> bool:
+    """Returns whether a file in the cache was converted by us: the authors publish no safetensors."""
+    return path.suffix == '.safetensors'
 
 
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
@@ -45,22 +49,43 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     Raises:
         CheckpointError: If no address provides the file, or it has changed; the message explains what to do.
     """
-    target = cached_file(weights)
-    mirror = os.environ.get('MMVIT_MIRROR') if use_mirror else None
-    mirrored = [f'{mirror.rstrip("/")}/{quote(weights.file_name)}'] if mirror else []
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{target}.lock'):
-        if not target.exists():
-            _download(target, weights, [*mirrored, *weights.addresses])
+    mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
+    mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
+    lock = cache_folder() / f'{weights.file_name}.lock'
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        if not cached_file(weights).exists() and not (mirror and weights.tag and _download_converted(mirror, weights)):
+            _download(cached_file(weights), weights, [*mirrored, *weights.addresses])
+        target = cached_file(weights)
         check_unchanged(target)
     return target
 
 
 def fetch_address(address: str) -> Path:
-    """Returns the file at an http(s) address, cached in a folder named after its host; see :func:`fetch`."""
-    parts = urlparse(address)
-    path = PurePosixPath(parts.hostname or '', *(part for part in unquote(parts.path).split('/') if part not in '..'))
-    return fetch(Weights(str(path.with_suffix('')), '', (address, ), suffix=path.suffix), use_mirror=False)
+    """Returns the file at an http(s) address, cached in a folder named after the whole address; see :func:`fetch`."""
+    try:
+        parts, digest = urlparse(address), hashlib.sha256(address.encode()).hexdigest()[:32]
+        folder = f'{quote(address, safe="")[:100]}-{digest}'
+    except ValueError as error:
+        raise CheckpointError(f'checkpoint {address} is no address: {error}') from error
+    suffix = '.safetensors' if parts.path.endswith('.safetensors') else '.pth'
+    return fetch(Weights(f'{folder}/checkpoint', '', (address, ), suffix=suffix), use_mirror=False)
+
+
+def _download_converted(mirror: str, weights: Weights) -> bool:
+    """Downloads the weights in a mirror's folder of ``mmvit weights convert``; returns whether it has them."""
+    import requests
+    address = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
+    try:
+        with requests.get(f'{address}{HASH}', timeout=download.TIMEOUT) as response:
+            sha256 = response.text[:64] if response.ok else ''
+        if not re.fullmatch('[0-9a-f]{64}', sha256):
+            return False
+        _download(cache_folder() / f'{weights.name}.safetensors', replace(weights, sha256=sha256), [address])
+    except (requests.RequestException, CheckpointError) as error:
+        print_log(f'{address} cannot be had: {error}', logger='current')
+        return False
+    return True
 
 
 def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
@@ -87,37 +112,30 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
     host = host_of(address)
     if host == 'Baidu':
         raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
-    try:
-        import gdown
-    except ImportError as error:
-        raise CheckpointError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
     incoming, link = target.with_name(f'{target.name}.download'), address
-    failures = gdown.exceptions.DownloadError, OSError
     try:
         if host == 'Google Drive' and '/folders/' in address:
             link = _find_in_folder(address, weights.member)
         elif host == 'OneDrive':
             try:
                 return _get(_onedrive_api(address), incoming)
-            except failures:
+            except UsageError:
                 link = _onedrive_page(address)
         return _get(link, incoming)
-    except failures as error:
+    except UsageError as error:
         arrived = _arrived(incoming)
         kept = f'; the next call continues from {arrived:,} bytes' if arrived else ''
-        raise CheckpointError(f'{address}: {_reason(error)}{kept}') from error
+        raise CheckpointError(f'{address}: {error}{kept}') from error
 
 
 def _get(link: str, incoming: Path) -> Path:
-    """Downloads a file, resuming an earlier attempt, with a progress bar on a terminal."""
-    import gdown
-    options = dict(quiet=not sys.stderr.isatty(), use_cookies=False, timeout=TIMEOUT, retries=RETRIES, resume=True)
+    """Downloads a file, resuming an earlier attempt."""
     while True:
         before = _arrived(incoming)
         try:
-            gdown.download(link, str(incoming), **options)
+            download.receive(link, str(incoming), resume=True)
             return incoming
-        except gdown.exceptions.DownloadError:
+        except UsageError:
             if not before or _arrived(incoming) != before:
                 raise
             _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
@@ -132,18 +150,14 @@ def _arrived(incoming: Path) -> int:
     return sum(part.stat().st_size for part in _parts(incoming))
 
 
-def _reason(error: Exception) -> str:
-    """Returns the message of a request's error, shortened if there is no connection."""
-    text = ' '.join(str(error).split())
-    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
-    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
-    return f'no connection to {host[1]} ({cause})' if host and cause else text
-
-
 def _find_in_folder(address: str, member: str) -> str:
     """Returns the address of the only checkpoint in a Google Drive folder with ``member`` in its name."""
-    import gdown
-    files = gdown.download_folder(address, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT)
+    gdown = download.import_gdown()
+    try:
+        files = gdown.download_folder(
+            address, skip_download=True, quiet=True, use_cookies=False, timeout=download.TIMEOUT)
+    except (gdown.exceptions.DownloadError, OSError) as error:
+        raise UsageError(download.reason_of(error)) from error
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:
@@ -161,8 +175,11 @@ def _onedrive_api(address: str) -> str:
 def _onedrive_page(address: str) -> str:
     """Returns the download address of a share, from the address of its web page."""
     import requests
-    with requests.get(address, stream=True, timeout=TIMEOUT) as response:
-        return response.url.replace('/redir?', '/download?')
+    try:
+        with requests.get(address, stream=True, timeout=download.TIMEOUT) as response:
+            return response.url.replace('/redir?', '/download?')
+    except requests.RequestException as error:
+        raise UsageError(download.reason_of(error)) from error
 
 
 # ---- what is wrong with a file
@@ -213,9 +230,14 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f'{title}{error.args[0]}; it was set aside as {set_aside(path, path)}') from None
     if not is_recorded(path):
-        partial = path.with_name(f'{path.name}.{os.getpid()}')
-        partial.write_text(f'{hash_of(path)}  {path.name}\n')
-        os.replace(partial, _note(path))
+        write_hash(path)
+
+
+def write_hash(path: Path) -> None:
+    """Writes the SHA-256 of a file next to it, in the format of ``sha256sum``."""
+    partial = path.with_name(f'{path.name}.{os.getpid()}')
+    partial.write_text(f'{hash_of(path)}  {path.name}\n')
+    os.replace(partial, _note(path))
 
 
 def is_recorded(path: Path) -> bool:
@@ -232,4 +254,4 @@ def check_unchanged(path: Path) -> None:
 
 
 def _note(path: Path) -> Path:
-    return path.with_name(f'{path.name}.sha256')
+    return path.with_name(f'{path.name}{HASH}')

@@ -3,9 +3,11 @@ import argparse
 import os
 import os.path as osp
 import pickle
+import pickletools
 import re
 import tarfile
 import zipfile
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -17,6 +19,9 @@ from ..utils import versions
 from .archive import history_method, read_archive
 
 FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of what torch.save wrote before version 1.6
+CONVERTED = 'model.safetensors'  # name of the weights in a folder for a hub
+MAX_HEADER = 2**23  # bytes: tens of thousands of tensors
+MAX_OPERATIONS = 1_000_000  # the same, in a pickle
 DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
 
 
@@ -25,7 +30,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     """Loads a checkpoint file (torch or safetensors) as a dict.
 
     Args:
-        path (str | os.PathLike): A file.
+        path (str | os.PathLike): A file, or a folder with ``model.safetensors``.
         map_location (str | torch.device): Device of the tensors.
         mmap (bool): Keep the tensors on disk until they are used, to inspect a file or copy from it at once. The
             tensors become invalid when the file is overwritten, and their checksums are not verified.
@@ -48,17 +53,27 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
     path = osp.expanduser(str(path))
     if not osp.exists(path):
         raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert`, or of Transformers
+        path = osp.join(path, CONVERTED)
     if not osp.isfile(path):
         raise CheckpointError(f'checkpoint {path} is a folder, not a file')
     if path.endswith('.safetensors'):
-        from safetensors import torch as safetensors
-        read = partial(safetensors.load_file, device=str(map_location or 'cpu'))
+        read = partial(_load_safetensors, device=str(map_location or 'cpu'))
     else:
         read = partial(_load_torch, map_location=map_location, mmap=mmap)
     try:
         return read(path)
     except Exception as error:  # a damaged pickle can make the reader fail in any way
         raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
+
+
+def _load_safetensors(path: str, device: str) -> dict[str, torch.Tensor]:
+    from safetensors import torch as safetensors
+    with open(path, 'rb') as file:
+        length = int.from_bytes(file.read(8), 'little')
+    if length > MAX_HEADER:
+        raise ValueError(f'its header has {length} bytes, allowed are {MAX_HEADER}')
+    return safetensors.load_file(path, device=device)
 
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
@@ -95,6 +110,18 @@ def _check_members(path: str) -> None:
             raise zipfile.BadZipFile(f'{info.filename} is compressed')
     if sum(info.file_size for info in members) > os.path.getsize(path):
         raise zipfile.BadZipFile('its parts are longer than the file')
+    with zipfile.ZipFile(path) as archive:
+        for info in members:
+            if info.filename.endswith('/data.pkl'):
+                _check_pickle(archive.read(info))
+
+
+def _check_pickle(content: bytes) -> None:
+    """Raises BadZipFile for a pickle of more objects than a training saves: each takes time and memory to read."""
+    with suppress(ValueError):  # damage, of which the reader tells
+        for number, _ in enumerate(pickletools.genops(content)):
+            if number == MAX_OPERATIONS:
+                raise zipfile.BadZipFile(f'its pickle has more than {MAX_OPERATIONS} operations')
 
 
 def _what_is_wrong(path: str, error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Loads checkpoints into models: the authors' files, ours, and those of the frameworks."""
-import os.path as osp
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 
 import torch
@@ -12,16 +12,19 @@ from mmengine.runner.checkpoint import get_external_models, get_torchvision_mode
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError
-from ..utils.file_configs import check_config, format_config, parse_config
+from ..utils.file_configs import format_config, parse_config
 from .adapt import adapt
 from .converters.layout import AVERAGED, strip_prefix, unwrap
-from .download import fetch, fetch_address, first_reading
+from .described import describe, for_framework
+from .download import fetch, fetch_address, first_reading, is_converted
 from .files import load_checkpoint_file
+from .sizes import build_without_weights, count_elements
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 IMAGENET_CLASSES = 1000
+GIVE_CONFIG = 'give its config: --config FILE'
 MAX_UNEXPECTED_KEYS = 5  # a few left-over buffers do not make a checkpoint another network's
 
 _ADDRESS_LISTS = {
@@ -39,9 +42,9 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     """Reads a checkpoint without executing code in it.
 
     Args:
-        filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` or ``official://FILE`` for the authors'
-            weights, which come back converted, a name such as ``torchvision://resnet50``, or one with a scheme that the
-            user has registered with MMEngine, whose loader then reads it.
+        filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` for the authors' weights, which come back
+            converted, a name such as ``torchvision://resnet50``, or one with a scheme that the user has registered with
+            MMEngine, whose loader then reads it.
         map_location (str | None): Device of the tensors.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -65,18 +68,13 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
 
 def _read_official(name: str) -> dict[str, Tensor]:
-    """Returns the authors' weights of ``NAME``, ``NAME/TAG`` or ``FILE``, converted: ``backbone.*`` and ``head.*``."""
-    variant, _, tag = name.partition('/')
-    if variant in VARIANTS and not osp.exists(name):
-        return read_published(VARIANTS[variant], tag or True)
-    try:
-        return convert_state_dict(None, read_checkpoint(name))
-    except CheckpointNotFoundError:
-        near = get_close_matches(variant, VARIANTS)
-        hint = f"; near are {', '.join(near)}" if near else ', see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names neither a network nor a file{hint}') from None
-    except KeyError as error:
-        raise CheckpointError(f'{name}: {error.args[0]}') from None
+    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted: ``backbone.*`` and ``head.*``."""
+    network, _, tag = name.partition('/')
+    if network not in VARIANTS:
+        near = get_close_matches(network, VARIANTS)
+        hint = f'near are {", ".join(near)}' if near else 'see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names no network; {hint}; a file is given without {OFFICIAL}')
+    return read_published(VARIANTS[network], tag or True)
 
 
 def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
@@ -85,9 +83,20 @@ def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} is not that of {variant.name}: '):
-        weights = variant.family.convert(load_checkpoint_file(path))
+        state = load_checkpoint_file(path)
+        weights = unwrap(state) if is_converted(path) else variant.family.convert(state)
         _check_sizes(variant, weights)
     return weights
+
+
+def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
+    """Returns the names of the networks that converted weights fit, by the shapes of the linear layers."""
+    found = []
+    for name, variant in VARIANTS.items():
+        with suppress(CheckpointError):
+            _check_sizes(variant, weights)
+            found.append(name)
+    return found
 
 
 def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
@@ -110,34 +119,64 @@ def use_safe_loading() -> None:
 
 @CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine and converts the authors' layout; bare weights become ``state_dict``.
+    """Reads a checkpoint for MMEngine, as :func:`read_state`, with what its config describes.
 
-    MMEngine executes the text of configs in checkpoints, so only checked values are left in it.
+    MMEngine executes the text of configs in checkpoints: it gets literals, or none.
     """
+    state = read_state(filename, map_location)
+    holders, texts = _remove_configs(state)
+    if texts:
+        try:
+            text = format_config(for_framework(described_config(state, texts[0], filename)))
+        except ValueError as error:
+            print_log(f'the config is left out: {error}', logger='current')
+        else:
+            for holder in holders:
+                holder['cfg'] = text
+    return state
+
+
+def read_state(filename: str, map_location: str | None = None) -> dict:
+    """Reads a checkpoint and converts the authors' layout; bare weights become ``state_dict``."""
     checkpoint = read_checkpoint(filename, map_location)
     try:
         return dict(state_dict=convert_state_dict(None, checkpoint))
     except KeyError:
         are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
-        return dict(state_dict=checkpoint) if are_weights else _without_code(checkpoint, filename)
+        return dict(state_dict=checkpoint) if are_weights else checkpoint
 
 
-def _without_code(checkpoint: dict, filename: str) -> dict:
-    """Replaces the configs in a checkpoint by their checked values, and removes those that are refused."""
-    meta, message_hub = (checkpoint.get(key) for key in ('meta', 'message_hub'))
-    holders = [meta, message_hub.get('runtime_info') if isinstance(message_hub, dict) else None]
-    for holder in (holder for holder in holders if isinstance(holder, dict)):
-        for key in ('cfg', 'config'):
-            if key not in holder:
-                continue
-            try:
-                config = parse_config(holder[key])
-                check_config(config)
-                holder[key] = format_config(config)
-            except (TypeError, ValueError) as error:
-                print_log(f'{filename}: its config is left out: {error}', logger='current')
-                del holder[key]
-    return checkpoint
+def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
+    """Removes the texts of configs from a checkpoint; returns the dicts that had one, and the texts."""
+    runtime_info = checkpoint.get('message_hub', {}).get('runtime_info')
+    holders = [holder for holder in (checkpoint.get('meta'), runtime_info)
+               if isinstance(holder, dict) and holder.keys() & {'cfg', 'config'}]
+    return holders, [holder.pop(key) for holder in holders for key in ('cfg', 'config') if key in holder]
+
+
+def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
+    """Returns what the config in a checkpoint describes, as :func:`describe`, parsed without executing it.
+
+    Nothing is allocated: names and shapes of the weights are compared with those of the model on the meta device.
+
+    Args:
+        checkpoint (Mapping): The checkpoint ``source``.
+        text (object): Its config.
+
+    Raises:
+        CheckpointError: If the config describes what is not on the list, or the weights are of another model.
+    """
+    if not isinstance(text, str):
+        raise CheckpointError(f'checkpoint {source} contains no config of a training; {GIVE_CONFIG}')
+    try:
+        described = describe(parse_config(text), checkpoint.get('meta', {}).get('dataset_meta') or {})
+        weights = unwrap(checkpoint)
+        model = build_without_weights(described['model'], described['default_scope'], count_elements(weights))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f'checkpoint {source}: {error.args[0]}; {GIVE_CONFIG}') from error
+    load_weights(model, {name: weight.to('meta') if isinstance(weight, Tensor) else weight
+                         for name, weight in weights.items()}, source)
+    return described
 
 
 # ---- converting

@@ -52,7 +52,7 @@ class Variant:
     arch: str  # size, as its backbone calls it
     head_channels: int  # channels that the classifier's linear layer sees
     num_params: int  # of the classifier
-    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as tools/analysis/get_flops.py counts them
+    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as mmvit flops counts them
     published_gmacs: float | None = None  # as the authors state them, or as counted in their code
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # further arguments of the classifier's head
@@ -149,11 +149,11 @@ def find_variant(name: str) -> Variant:
     """Returns the variant of that name.
 
     Raises:
-        ValueError: If there is none; the message lists the names, and the nearest.
+        UsageError: If there is none; the message lists the names, and the nearest.
     """
     if name not in VARIANTS:
         near = get_close_matches(name, VARIANTS)
-        raise ValueError(f'name must be one of {list_models()}, got {name!r}' + (f', near {near[0]!r}' if near else ''))
+        raise UsageError(f'name must be one of {list_models()}, got {name!r}' + (f', near {near[0]!r}' if near else ''))
     return VARIANTS[name]
 
 
@@ -161,7 +161,7 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
     """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
 
     Raises:
-        ValueError: If no task or no variant has that name.
+        UsageError: If no task or no variant has that name.
 
     Example:
         >>> from mmvit_backbones.zoo import parse_config_name
@@ -173,7 +173,7 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
         for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
             if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
                 return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise ValueError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
+    raise UsageError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
                      f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 

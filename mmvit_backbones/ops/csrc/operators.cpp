@@ -133,8 +133,7 @@ struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
-    TORCH_CHECK(false, "varied-size windows: the compiled backends have first derivatives only; ",
-                "backend='reference' has all");
+    TORCH_CHECK(false, "varied-size windows: kernels have first derivatives only; the transforms of torch.func have all");
   }
 };
 

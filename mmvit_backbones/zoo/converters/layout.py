@@ -10,6 +10,7 @@ from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
 PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # with a ReLU after each norm
 MAX_WRAPPERS = 3  # a dict may contain itself
+CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # names in a folder of `mmvit weights convert`
 AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
 
 
@@ -58,7 +59,8 @@ def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
     """Returns the state dict in a training state, under the first of ``wrappers`` that it has, without
-    DataParallel's prefix ``module.``. Raises KeyError if a key is not a name.
+    DataParallel's prefix ``module.``, or ``model.`` of our classifiers in Transformers. Raises KeyError if a key is
+    not a name.
     """
     for _ in range(MAX_WRAPPERS):
         inner = (checkpoint[name] for name in wrappers if isinstance(checkpoint.get(name), Mapping))
@@ -66,7 +68,8 @@ def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) ->
     for key in checkpoint:
         if not isinstance(key, str):
             raise KeyError(f'{key!r} is not the name of a weight')
-    return {key.removeprefix('module.'): value for key, value in checkpoint.items()}
+    prefix = 'model.' if all(key.startswith(CLASSIFIER) for key in checkpoint) else 'module.'
+    return {key.removeprefix(prefix): value for key, value in checkpoint.items()}
 
 
 def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

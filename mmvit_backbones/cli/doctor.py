@@ -1,4 +1,8 @@
-"""``python -m mmvit_backbones.doctor``: checks frameworks and operator dispatch."""
+"""Lists the frameworks and the backends of the operators, and what is missing.
+
+    mmvit doctor
+"""
+import argparse
 import platform
 import re
 import sys
@@ -8,9 +12,9 @@ from importlib.metadata import distributions, version
 
 import torch
 
-from .ops import dispatch, library
-from .utils.installation import PROVIDERS, check_distributions
-from .version import __version__
+from ..ops import dispatch, library
+from ..utils.installation import PROVIDERS, check_distributions
+from ..version import __version__
 
 # What an import says in environments of versions that don't fit together, and the command that cures it.
 CURES = {
@@ -24,6 +28,14 @@ CURES = {
     r'undefined symbol': 'build mmcv again for this torch: pip install --no-build-isolation --no-cache-dir mmcv',
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
+
+
+def get_parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def main(args: argparse.Namespace) -> None:
+    print('\n'.join(describe()))
 
 
 def describe_host(package: str) -> str:
@@ -102,6 +114,3 @@ def describe_check(name: str, device: torch.device) -> str:
         found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, since {reason}'))
     return f'on the GPU {", ".join(found)}'
 
-
-if __name__ == '__main__':
-    print('\n'.join(describe()))

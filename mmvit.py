@@ -1,0 +1,101 @@
+"""The command `mmvit`: lists its verbs and runs one of them.
+
+It stands next to the package, whose import takes the seconds of importing torch: a list of verbs takes none.
+"""
+import _signal  # before its handler is set, Ctrl-C prints a traceback: only what is loaded already is imported here
+import os
+import sys
+import warnings
+from io import TextIOBase
+
+# The module in mmvit_backbones.cli, and what the verb does.
+VERBS = {
+    'train': ('train', 'train a classifier, a detector or a segmenter'),
+    'test': ('test', 'test a checkpoint or an exported file'),
+    'predict': ('predict', 'predict images, folders, addresses and videos'),
+    'export': ('export', 'export a network or a trained model to ONNX, torch.export or AOTInductor'),
+    'serve': ('serve', 'serve models in a web page and over HTTP'),
+    'models': ('models', 'list the networks with parameters, GMACs, accuracy and weights'),
+    'weights list': ('weights.list', "list the authors' weights"),
+    'weights download': ('weights.download', "download and check the authors' weights"),
+    'weights convert': ('weights.convert', "convert the authors' weights to a folder for a hub or a mirror"),
+    'data check': ('data.check', 'find unusable images, masks and annotations'),
+    'data convert': ('data.convert', 'convert YOLO and Pascal VOC to COCO'),
+    'data browse': ('data.browse', 'draw augmented training images with their labels'),
+    'data token-labels': ('data.token_labels', 'make token labels for a folder of images'),
+    'config show': ('config.show', 'print a config with all inherited settings'),
+    'config copy': ('config.copy', 'copy a config to edit it'),
+    'config import': ('config.import_yaml', "turn an option file of ReViT's authors into a config"),
+    'flops': ('flops', 'count parameters, multiply-adds, kernels, bytes moved and memory'),
+    'benchmark': ('benchmark', 'measure time and memory of networks and models'),
+    'draw attention': ('draw.attention', 'draw the attention of the blocks of a network'),
+    'draw windows': ('draw.windows', 'draw varied-size windows'),
+    'draw network': ('draw.network', 'draw the stages of a network'),
+    'draw run': ('draw.run', 'plot losses, learning rates and metrics of trainings'),
+    'reproduce': ('reproduce', 'test published weights and compare with the published figures'),
+    'features': ('features', 'evaluate frozen features by k nearest neighbors and a linear probe'),
+    'doctor': ('doctor', 'list frameworks and operator backends, and what is missing'),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs `mmvit` with these arguments, by default those of the command line."""
+    import importlib
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = next((verb for verb in VERBS if arguments[:len(verb.split())] == verb.split()), None)
+    if verb:
+        command = importlib.import_module('mmvit_backbones.cli.command')
+        command.run(verb, VERBS[verb][0], arguments[len(verb.split()):])
+        return
+    words = [word for word in arguments[:2] if not word.startswith('-')]
+    group = {name: text for name, (_, text) in VERBS.items() if words[:1] == name.split()[:1]} if words else {}
+    asks_for_help = not words or arguments[-1] in ('-h', '--help')
+    if group and (len(words) == 1 or asks_for_help):
+        print(usage(group))
+    elif asks_for_help and not words:
+        print(usage({name: text for name, (_, text) in VERBS.items()}))
+    else:
+        sys.exit(unknown_verb(' '.join(words)))
+
+
+def usage(verbs: dict[str, str]) -> str:
+    lines = ['usage: mmvit VERB [options]', '', *(f'  {name:18} {text}' for name, text in verbs.items()), '',
+             'mmvit VERB --help lists the options of a verb and shows examples.']
+    return '\n'.join(lines)
+
+
+def unknown_verb(name: str) -> str:
+    """Returns the error for a verb that does not exist, with the nearest names."""
+    from difflib import get_close_matches
+    near = get_close_matches(name, VERBS, n=3) or get_close_matches(name.split()[0], VERBS, n=3)
+    hint = f'did you mean {" or ".join(near)}?' if near else 'mmvit --help lists the verbs'
+    return f'error: mmvit has no verb {name!r}; {hint}'
+
+
+def command(arguments: list[str] | None = None) -> None:
+    """Runs the command line. Ctrl-C ends it at once while torch is imported; `mmvit_backbones.cli.command` goes on."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # not ignored, as in a script
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    if not sys.warnoptions:  # those of other packages say nothing to a user
+        warnings.simplefilter('ignore')
+        warnings.filterwarnings('default', module='mmvit_backbones')
+    try:
+        main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as head leaves it
+        if not is_closed(sys.stdout):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which Python flushes when it ends
+        sys.exit(1)
+
+
+def is_closed(stream: TextIOBase) -> bool:
+    """Returns whether the reader of a stream has gone."""
+    import select
+    poll = select.poll()
+    poll.register(stream, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+if __name__ == '__main__':
+    command()

@@ -1,0 +1,40 @@
+"""Graphs of ``torch.jit.trace``, and of the ONNX exporter that is made of it: for images of one size."""
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class FixedSizes(TorchFunctionMode):
+    """Returns sizes as numbers, but for the first, that of the batch.
+
+    The tracer records arithmetic of sizes as operators, but not which way a program took by them; and its ONNX exporter
+    divides negative sizes wrongly.
+    """
+
+    def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Size) and function in (Tensor.shape.__get__, Tensor.size):
+            return torch.Size([*result[:1], *map(int, result[1:])])
+        return result
+
+
+@contextmanager
+def fixed_sizes() -> Iterator[None]:
+    """Traces for images of one size, without the tracer's warnings of it."""
+    with warnings.catch_warnings(), FixedSizes():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        yield
+
+
+def refuse_other_sizes(images: Tensor) -> Tensor:
+    """Returns the same images; a traced graph raises an error where others have another size."""
+    return images.expand(-1, *images.shape[1:])
+
+
+def warn_of_one_size(height: int, width: int) -> None:
+    warnings.warn(f'traced at {height} x {width} pixels: the graph takes images of this size alone. torch.export and '
+                  'torch.onnx.export(..., dynamo=True) make graphs for all sizes, as `mmvit export` does')

@@ -1,0 +1,151 @@
+"""Arguments that several verbs share."""
+import argparse
+import math
+import os
+import os.path as osp
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+
+from mmengine.config import DictAction
+
+MOST = 10**9 - 1  # no number of steps is larger: MMEngine takes more for a schedule without an end
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the common arguments of training and testing."""
+    parser.add_argument('--work-dir', type=work_dir,
+                        help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
+    add_config_options(parser)
+    parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
+    add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
+
+
+def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str]) -> None:
+    """Adds the arguments of what can run in several processes."""
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument('--processes', type=whole(1, 1024), metavar='N',
+                         help='start N processes, one for each GPU, or on the CPU where there is no GPU; on several '
+                              'machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT')
+    several.add_argument('--launcher', choices=launchers, default='none', help='what has started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+
+
+def output_file(path: str) -> str:
+    """Checks an output file's argument: creates its folder, which must be writable."""
+    is_new = not osp.exists(path)
+    try:
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        open(path, 'ab').close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{path} cannot be written ({error.strerror})') from error
+    if is_new:
+        os.remove(path)
+    return path
+
+
+def whole(low: int, high: int = MOST) -> Callable[[str], int]:
+    """Returns the type of arguments that are whole numbers from ``low`` to ``high``."""
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {low} to {high}')
+        return value
+
+    return parse
+
+
+def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[str], float]:
+    """Returns the type of arguments that are finite numbers from ``low`` to ``high``, without ``ends`` between them."""
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or not low <= value <= high or not ends and value in (low, high):
+            limits = f'from {low:g}' if ends else f'above {low:g}'
+            if high < math.inf:
+                limits += f' to {high:g}' if ends else f' and below {high:g}'
+            raise argparse.ArgumentTypeError(f'{text!r} is not a finite number {limits}')
+        return value
+
+    return parse
+
+
+positive, seed = whole(1), whole(0, 2**32 - 1)
+pixels = whole(1, 2**14)  # of a side of an image
+above_zero = finite(0, ends=False)
+
+
+def work_dir(path: str) -> str:
+    """Checks a folder's argument: the folder, or the one that will contain it, must be writable. Creates nothing."""
+    if not path:
+        raise argparse.ArgumentTypeError("'' is no folder")
+    try:
+        parent = osp.abspath(path)
+        while not osp.lexists(parent):
+            parent = osp.dirname(parent)
+        tempfile.TemporaryFile(dir=parent).close()
+        with suppress(FileNotFoundError):
+            os.stat(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'folder {path!r} cannot be written ({error.strerror})') from error
+    return path
+
+
+def pixel(text: str) -> tuple[int, int]:
+    """Parses ``X,Y``."""
+    x, y = text.split(',')
+    return int(x), int(y)
+
+
+class ConfigOptions(DictAction):
+    """MMEngine's action for pairs KEY=VALUE, with an error of the parser for others."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
+                 option_string: str | None = None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, IndexError, ValueError) as error:
+            raise argparse.ArgumentError(self, f'{" ".join(values)!r} is not of pairs KEY=VALUE, where lists have all '
+                                               'their brackets') from error
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
+                        help='change the config, e.g. train_dataloader.num_workers=8; quote lists: KEY="[1,2]"')
+
+
+def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
+                        help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--class-folder', metavar='FOLDER',
+                       help='data of your own for a classifier: train/CLASS/ and val/CLASS/ with images')
+    group.add_argument('--coco-folder', metavar='FOLDER',
+                       help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
+    group.add_argument('--seg-folder', metavar='FOLDER',
+                       help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
+    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
+    parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='SHARE',
+                        help='share of the images that validate, for a folder without val/, e.g. 0.1')
+    add_left_out_argument(parser)
+    parser.add_argument('--seed', type=seed, help='of this choice (default: 0), and of the run')
+
+
+def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--allow-left-out', action='store_true',
+                        help='go on if more than one in a hundred files of the folder is left out')
+
+
+def data_options(args: argparse.Namespace) -> dict:
+    """Returns the arguments of :func:`add_data_arguments`, for ``use_custom_data``."""
+    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed', 'allow_left_out')
+    return {name: getattr(args, name) for name in names}

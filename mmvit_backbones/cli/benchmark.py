@@ -1,0 +1,219 @@
+"""Measures time and memory of networks relative to another network, timed alternately in this process.
+
+    mmvit benchmark vitaev2_small reswin_tiny       classification, 224 x 224, batch 4
+    mmvit benchmark vitaev2_small --dense           maps for dense prediction, 448 x 672, batch 1
+    mmvit benchmark vitaev2_small --against reswin_tiny    relative to reswin_tiny
+    mmvit benchmark reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
+    mmvit benchmark 'rest*' --throughput 224 384    images per second
+    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
+    mmvit benchmark work_dirs/demo/detection/epoch_40.pth --runtime eager aoti    a whole model
+
+Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
+mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`; the forward pass with
+`inference=True`), `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
+parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
+
+With --runtime, the output has per network and runtime the latency of one image in ms (median and 95th percentile),
+images per second in batches, and the speedup over eager mode. The checkpoint of a training is timed as a whole model,
+from image to results, on the files of --images.
+"""
+import argparse
+import copy
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+import mmvit_backbones
+
+from .. import accelerate
+from ..errors import UsageError
+from ..inference import Predictor
+from ..inference.sources import find_images
+from ..utils.images import read_rgb
+from ..utils.measure import SavedStorages
+from ..zoo.build import import_mmpretrain
+from ..zoo.variants import find_names
+from .arguments import ConfigOptions, pixels, positive, whole
+from .runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
+
+SWIN_TINY = 'swin_tiny_patch4_window7_224'
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models(); with '
+                                                    '--runtime also checkpoints (.pth) of trainings')
+    parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
+                        help='reference network: NAME, timm:NAME or mmpretrain:NAME (a classifier)')
+    parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',
+                        help='arguments of the measured backbones, e.g. window_size=14 peg=True')
+    parser.add_argument('--dense', action='store_true', help='the bare backbone with all its maps')
+    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'), help='default: 224 224, dense 448 672')
+    parser.add_argument('--batch-size', type=positive, help='default: 4, dense 1; for --throughput 16')
+    parser.add_argument('--repeats', type=positive, default=7, help='timings of each network')
+    parser.add_argument('--threads', type=whole(1, 1024), default=2, help='of the CPU')
+    parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
+    parser.add_argument('--memory-only', action='store_true', help='count saved bytes, time nothing')
+    parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
+                        help='images per second, at these sizes')
+    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='models as they are deployed, on the CPU')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
+                        help='images for whole models: files or folders (default: %(default)s)')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    torch.set_num_threads(args.threads)
+    if args.runtime:
+        print(json.dumps(runtimes(args), indent=1))
+        return
+    names = find_names(args.networks)
+    measure = throughputs if args.throughput else ratios
+    print(json.dumps(measure(args, names), indent=1))
+
+
+def ratios(args: argparse.Namespace, names: list[str]) -> dict:
+    """Returns the relative figures per network."""
+    size = args.size or ((448, 672) if args.dense else (224, 224))
+    images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
+    other = build_other(args.against, args.dense, size).to(args.device)
+    other_saved = saved_bytes(other, images)
+    result = dict(
+        about=f'relative to {args.against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
+              f'{args.threads} CPU threads, median of {args.repeats} ratios',
+        torch=torch.__version__, saved_bytes_per_image_of_other=other_saved, models={})
+    for name in names:
+        model = build(name, args.dense, args.override).to(args.device)
+        saved = saved_bytes(model, images)
+        figures = dict(saved_bytes_per_image=saved, saved_ratio=round(saved / other_saved, 3))
+        if not args.memory_only:
+            fast, fastest = (accelerate(copy.deepcopy(model), inference) for inference in (False, True))
+            figures = dict(
+                forward=median_ratio(forward, model, other, images, args.repeats),
+                train_step=median_ratio(train_step, model, other, images, args.repeats),
+                accelerated_forward=median_ratio(forward, fastest, other, images, args.repeats),
+                accelerated_train_step=median_ratio(train_step, fast, other, images, args.repeats), **figures)
+        result['models'][name] = figures
+        print(name, figures, file=sys.stderr, flush=True)
+    return result
+
+
+def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
+    """Returns images per second in evaluation, the median of the timings, by network and image side."""
+    result = {}
+    for name in names:
+        model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)
+        result[name] = {}
+        for side in args.throughput:
+            images = torch.randn(args.batch_size or 16, 3, side, side, device=args.device)
+            forward(model, images)
+            seconds = statistics.median(timed(forward, model, images) for _ in range(args.repeats))
+            result[name][side] = round(len(images) / seconds, 2)
+        print(name, result[name], file=sys.stderr, flush=True)
+    return result
+
+
+def runtimes(args: argparse.Namespace) -> dict:
+    """Returns the timings per model and runtime."""
+    size, count, result = args.size or (224, 224), args.batch_size or 4, {}
+
+    def compare(name: str, prepare_runtime: Callable, images: Sequence) -> None:
+        result[name] = compare_runtimes(partial(prepare_runtime, images=images), images, args.runtime, args.repeats)
+        print(name, result[name], file=sys.stderr, flush=True)
+
+    for name in args.networks:
+        if name.endswith('.pth'):
+            Predictor(name)  # what is wrong with it is said before any work
+            images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
+            compare(name, partial(prepare_whole, path=name), images)
+            continue
+        for plain_name in [name] if ':' in name else find_names([name]):
+            model = build_other(plain_name, False, size).eval().requires_grad_(False)
+            compare(plain_name, partial(prepare, model=model), torch.rand(count, 3, *size))
+    return result
+
+
+def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
+    return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification', **overrides)
+
+
+def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    """Builds a network of this package, or of the library before the colon."""
+    library, _, plain_name = name.rpartition(':')
+    if library not in LIBRARIES:
+        raise UsageError(f'--against must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
+    try:
+        return LIBRARIES[library](plain_name, dense, size)
+    except ImportError:
+        raise UsageError(f'--against {name} needs {library}, which is not installed') from None
+
+
+def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    return build(name, dense, {})
+
+
+def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    import timm
+    options = dict(features_only=True, img_size=size) if dense else {}
+    return timm.create_model(name, pretrained=False, **options)
+
+
+def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    if dense:
+        raise UsageError('--against mmpretrain:NAME compares classifiers: leave out --dense')
+    import_mmpretrain()
+    from mmpretrain import get_model
+    return get_model(name, pretrained=False)
+
+
+LIBRARIES = {'': build_own, 'timm': build_timm, 'mmpretrain': build_mmpretrain}
+
+
+def forward(model: torch.nn.Module, images: torch.Tensor) -> None:
+    model.eval()
+    with torch.no_grad():
+        model(images)
+
+
+def train_step(model: torch.nn.Module, images: torch.Tensor) -> None:
+    model.train()
+    model.zero_grad(set_to_none=True)
+    loss(model(images)).backward()
+
+
+def loss(outputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    return sum(out.square().mean() for out in outputs)
+
+
+def timed(step: Callable, model: torch.nn.Module, images: torch.Tensor) -> float:
+    wait = torch.cuda.synchronize if images.is_cuda else lambda: None
+    wait()
+    start = time.perf_counter()
+    step(model, images)
+    wait()
+    return time.perf_counter() - start
+
+
+def median_ratio(step: Callable, model: torch.nn.Module, other: torch.nn.Module, images: torch.Tensor,
+                 repeats: int) -> float:
+    for network in (model, other):
+        step(network, images)
+    return round(statistics.median(timed(step, model, images) / timed(step, other, images) for _ in range(repeats)), 3)
+
+
+def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
+    """Returns the bytes per image that autograd saves for the backward pass."""
+    model.train()
+    with SavedStorages(model) as saved:
+        outputs = model(images)  # alive while counting: freed storages would share addresses
+        total = saved.num_bytes
+    del outputs
+    return total // len(images)
+

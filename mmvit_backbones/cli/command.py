@@ -1,0 +1,72 @@
+"""Runs a verb: parses its arguments, starts its processes, and prints the user's errors in one line."""
+import gc
+import importlib
+import os
+import re
+import signal
+import sys
+import time
+
+import torch
+
+from ..errors import CheckpointError, TrainingError, UsageError
+from ..utils.installation import check_distributions
+from ..utils.text import printable
+from . import processes
+
+
+def run(verb: str, module_name: str, arguments: list[str]) -> None:
+    """Runs ``mmvit VERB ARGUMENTS`` by ``main`` of the verb's module, in several processes if they are asked for."""
+    module = importlib.import_module(f'{__package__}.{module_name}')
+    parser = module.get_parser()
+    parser.prog = f'mmvit {verb}'
+    args = parser.parse_args(arguments)
+    if getattr(args, 'launcher', None) == 'slurm' and 'SLURM_PROCID' in os.environ:
+        processes.set_slurm_ranks()
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as mmvit.py sets it for the time of the imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        check_distributions()
+        if getattr(args, 'processes', None):
+            processes.start(verb, arguments, args, module.main)
+        else:
+            module.main(args)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the signal of a lost process interrupts whatever runs
+        raised_on_all_ranks = isinstance(error, (UsageError, CheckpointError))
+        reason = error if raised_on_all_ranks or isinstance(error, TrainingError) else _lost_process(error)
+        if reason is None:
+            raise
+        # One process of several ends the run, and need not wait for the others.
+        if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
+            rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
+            print(f'error: {rank}{printable(reason)}', file=sys.stderr, flush=True)
+        sys.exit(1)
+    if torch.distributed.is_initialized():
+        # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
+        gc.collect()
+        torch.distributed.destroy_process_group()
+
+
+def _lost_process(error: Exception) -> str | None:
+    """Returns the name of a lost process if it caused an error, else None."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    text = '\n'.join(map(str, chain))
+    if any(isinstance(link, (ConnectionError, EOFError)) for link in chain):
+        try:
+            time.sleep(5)  # the connection of a worker may be gone before the signal that it is lost
+        except RuntimeError as lost:  # from torch's handler of that signal
+            text += f'\n{lost}'
+    worker = re.search(
+        r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
+    if worker:
+        return (f'data loader worker {worker[1]} {worker[2]}; the system kills for want of memory, and a shared memory '
+                '(/dev/shm) that is full does, too: fewer train_dataloader.num_workers need less')
+    connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
+    if torch.distributed.is_initialized() and re.search(connection, text):
+        return f'lost the connection to another process: {text.splitlines()[0]}'
+    return None

@@ -1,0 +1,47 @@
+"""Copies a config of this package to a file of your own, to edit it.
+
+    mmvit config copy mask_rcnn_reswin_t                       # ./mask_rcnn_reswin_t.py, in one file
+    mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits the installed one, and holds what differs
+
+The copy stands alone: it needs no other config. An heir gets what later versions of this package change in its base.
+"""
+import argparse
+from pathlib import Path
+
+from ...errors import UsageError
+from ...utils.config import find_config, load_config
+from ..arguments import add_config_options
+
+HEIR = """_base_ = {base!r}
+
+# What differs from the base, for example:
+# train_dataloader = dict(batch_size=4)
+# model = dict(backbone=dict(drop_path_rate=0.1))
+"""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of this package')
+    parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
+    parser.add_argument('--heir', action='store_true', help='write a file that inherits the config')
+    add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    base = Path(find_config(args.config)).resolve()
+    out = args.out or Path(f'{base.stem}.py')
+    if out.suffix != '.py':
+        raise UsageError(f'out must end with .py, got {out}')
+    if out.exists():
+        raise UsageError(f'{out} exists; name another file')
+    if args.heir and args.cfg_options:
+        raise UsageError('--cfg-options are for a copy; write them into the heir')
+    text = HEIR.format(base=str(base)) if args.heir else load_config(str(base), args.cfg_options).pretty_text
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding='utf-8')
+    except OSError as error:
+        raise UsageError(f'{out} cannot be written: {error.strerror}') from error
+    print(f'{base} -> {out}')

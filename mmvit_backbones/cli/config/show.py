@@ -1,0 +1,83 @@
+"""Prints a config with all inherited settings, as the other tools read it, after checking every `type` in it.
+
+    mmvit config show configs/mask_rcnn_reswin_t.py
+    mmvit config show CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o it.yaml
+
+All tools accept the output as a config. json and yaml have no tuples: they are written as
+`_tuple_: [...]`.
+"""
+import argparse
+import io
+import json
+from contextlib import redirect_stdout
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import yaml
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+from ...errors import UsageError
+from ...utils.config import load_config, mark_tuples
+from ...zoo.checks import check_backbone
+from ..arguments import add_config_options, output_file
+
+DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
+FORMATS = ('py', 'json', 'yaml')
+# What frameworks look up in mmcv.ops instead of a registry.
+UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    add_config_options(parser)
+    parser.add_argument('--format', choices=FORMATS, help='default: that of the file name after -o, or py')
+    parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config, args.cfg_options)
+    check_backbone(cfg)
+    with redirect_stdout(io.StringIO()):  # what frameworks print while they are imported
+        check_types(cfg.to_dict(), cfg.default_scope)
+    suffix = Path(args.out or '').suffix.removeprefix('.')
+    text = write(cfg, args.format or (suffix if suffix in FORMATS else 'py'))
+    if args.out:
+        Path(args.out).write_text(text)
+        print(f'{args.config} -> {args.out}')
+    else:
+        print(text, end='')
+
+
+def write(cfg: Config, kind: str) -> str:
+    """Returns the config as text, with tuples marked in json and yaml."""
+    if kind == 'py':
+        return cfg.pretty_text
+    plain = mark_tuples(cfg.to_dict())
+    return json.dumps(plain, indent=2) + '\n' if kind == 'json' else yaml.dump(plain, Dumper=DUMPER, sort_keys=False)
+
+
+def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:
+    """Raises UsageError for a `type` that is not registered."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        here = f'{path}.{key}' if path else str(key)
+        if key == 'type' and isinstance(value, str) and not is_known(value, scope):
+            raise UsageError(f'{here}: {value} is in no registry of {scope}, mmengine or mmvit_backbones')
+        if isinstance(value, (dict, list, tuple)):
+            check_types(value, scope, here)
+
+
+@cache
+def is_known(name: str, scope: str) -> bool:
+    own = registries_of(import_module(f'{scope}.registry'))
+    return name in UNREGISTERED or any(entry.get(name) is not None for entry in [*own, *registries_of(registry)])
+
+
+def registries_of(module: ModuleType) -> list[Registry]:
+    return [entry for entry in vars(module).values() if isinstance(entry, Registry)]

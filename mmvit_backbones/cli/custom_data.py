@@ -1,0 +1,245 @@
+"""Changes a config to custom data, or to another folder of its data set."""
+import atexit
+import os
+import os.path as osp
+import shutil
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+from ..data.coco import complete, divide, forget_files, read_coco, reorder, tell_images, to_text, without_collection
+from ..data.folders import LeftOutError, Split, class_images, refuse_others, seg_images
+from ..data.masks import check_masks
+from ..data.mistakes import warn
+from ..data.text import check_class_names, is_plain, read_class_list
+from ..errors import UsageError
+from ..utils.config import LOADERS, datasets_of
+from ..utils.file_configs import dicts_in
+from ..utils.images import PILLOW_SUFFIXES
+
+SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
+
+
+@dataclass
+class Choice(Split):
+    """How a folder's images are chosen and divided, and the folder for lists of them.
+
+    ``allow_left_out`` allows any number of files that are left out; ``content`` tells to check the content of masks.
+    """
+
+    list_folder: str = ''
+    allow_left_out: bool = False
+    content: bool = True
+
+    def write(self, name: str, text: str) -> str:
+        """Writes a list completely or not at all, as several processes write the same, and returns its path."""
+        os.makedirs(self.list_folder, exist_ok=True)
+        path = osp.abspath(osp.join(self.list_folder, name))
+        with tempfile.NamedTemporaryFile('w', encoding='utf-8', dir=self.list_folder, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
+        return path
+
+
+def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: str | None = None,
+                    seg_folder: str | None = None, data_root: str | None = None, val_fraction: float | None = None,
+                    seed: int | None = None, allow_left_out: bool = False, list_folder: str | None = None,
+                    content: bool = True) -> None:
+    """Points a config to a folder of one of four kinds, after checking its content; without a folder, does nothing.
+
+    Prints how many files of the folder are taken and left out.
+
+    Args:
+        cfg (Config): Changed in place.
+        class_folder, coco_folder, seg_folder, data_root (str | None): At most one; ``docs/tools.md`` describes them.
+        val_fraction (float | None): Share of the images for validation, if the folder does not divide them.
+        seed (int | None): Of this division. Defaults to 0.
+        allow_left_out (bool): Whether more than one in a hundred files may be left out. Defaults to False.
+        list_folder (str | None): Folder for lists of images. Defaults to a temporary one, removed when Python ends.
+        content (bool): Whether to check the content of masks. Defaults to True.
+
+    Raises:
+        UsageError: If the folder is not for this config, or its content cannot be used.
+    """
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise UsageError(f'--val-fraction must be between 0 and 1, got {val_fraction}')
+    folders = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    given = {name: folder for name, folder in folders.items() if folder}
+    if val_fraction is not None and not given:
+        raise UsageError('--val-fraction is for --class-folder, --coco-folder or --seg-folder, and none is given')
+    for name, folder in given.items():
+        flag, (scope, use) = f'--{name.replace("_", "-")}', KINDS[name]
+        if cfg.default_scope != scope:
+            raise UsageError(f'{flag} is for {scope}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
+        if list_folder is None:
+            list_folder = tempfile.mkdtemp(prefix='mmvit_')
+            atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
+        try:
+            use(cfg, folder, Choice(val_fraction, seed or 0, list_folder, allow_left_out, content))
+        except LeftOutError as error:
+            raise UsageError(f'{flag} {folder}: {error}; --allow-left-out goes on without them') from error
+        except UsageError as error:
+            raise UsageError(f'{flag} {folder}: {error}') from error
+    if data_root:
+        use_data_root(cfg, data_root)
+
+
+def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
+    """Sets the data of a classifier to images in ``train/CLASS/`` and ``val/CLASS/`` of a folder, or in ``CLASS/``."""
+    if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
+        raise UsageError(f'{cfg.filename} needs token labels next to the images; mmvit data token-labels '
+                         'makes them')
+    prefixes = choice.find_parts(folder)
+    found = class_images(folder, prefixes.values(), choice.allow_left_out)
+    images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
+    classes = tuple(images['train'])
+    if empty := [name for name in classes if not images['train'][name]]:
+        raise UsageError(f'{osp.join(prefixes["train"], empty[0], "")} has no image; the folders in it are the classes')
+    if choice.val_fraction is not None:
+        for name in classes:
+            images['train'][name], images['val'][name] = choice.divide(images['train'][name])
+    of_val = {name for name, files in images['val'].items() if files}
+    refuse_others(classes, of_val)
+    if missing := sorted(set(classes) - of_val):
+        warn(f'--class-folder {folder}: no image for validation is of {missing}, whose accuracy stays unknown')
+    datasets = {}
+    for part, of_class in images.items():
+        lines = [f'{file} {label}\n' for label, name in enumerate(classes) for file in of_class.get(name, ())]
+        datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
+                              ann_file=choice.write(f'{part}.txt', ''.join(lines)))
+    _set_data(cfg, dict(classes=classes), datasets)
+    _set_decoder(cfg, [file for of_class in images.values() for files in of_class.values() for file in files])
+    for metric in dicts_in([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
+        if metric.get('type') == 'Accuracy':
+            topk = metric.get('topk', 1)
+            metric['topk'] = tuple(k for k in ([topk] if isinstance(topk, int) else topk) if k <= len(classes))
+
+
+@without_collection()
+def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
+    """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
+
+    mmdet numbers the categories of each file in their order there. If they differ, those of val are written in the
+    order of train.
+    """
+    prefixes = choice.find_parts(folder)
+    files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
+    if choice.val_fraction is not None:
+        if not osp.isfile(osp.join(folder, files['train'])):
+            prefixes, files['train'] = dict.fromkeys(prefixes, 'images'), osp.join('annotations', 'instances.json')
+        files['val'] = files['train']
+    contents = {file: read_coco(osp.join(folder, file)) for file in files.values()}
+    is_changed = {file: _prepare(osp.join(folder, file), content) for file, content in contents.items()}
+    parts = {part: contents[file] for part, file in files.items()}
+    if choice.val_fraction is not None:
+        parts = dict(zip(parts, divide(parts['train'], choice)))
+    classes = tuple(category['name'] for category in parts['train']['categories'])
+    for part, content in parts.items():
+        in_order = tuple(category['name'] for category in content['categories']) == classes
+        if choice.val_fraction is not None or is_changed[files[part]] or not in_order:
+            text = to_text(content if in_order else reorder(content, classes))
+            files[part] = choice.write(f'instances_{part}.json', text)
+    places = defaultdict(list)
+    for part, prefix in prefixes.items():
+        places[osp.realpath(osp.join(folder, prefix))].append(parts[part])
+    tell_images(places)
+    _set_data(cfg, dict(classes=classes), {part: dict(
+        type='CocoDataset', data_root=osp.join(folder, ''), ann_file=files[part],
+        data_prefix=dict(img=osp.join(prefixes[part], ''))) for part in files})
+    _set_decoder(cfg, [image['file_name'] for content in parts.values() for image in content['images']])
+    for metric in dicts_in([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
+        if 'ann_file' in metric:
+            metric['ann_file'] = osp.join(folder, files['val'])
+    needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
+    if needs_masks and not all(a.get('segmentation') for a in parts['train']['annotations'] if not a.get('iscrowd')):
+        raise UsageError('some annotations have no segmentation, which this detector needs; configs/retinanet_*.py '
+                         'take boxes alone')
+
+
+def _prepare(file: str, content: dict) -> bool:
+    """Completes the content of a COCO file, and returns whether it differs from the file for mmdet."""
+    check_class_names([category['name'] for category in content['categories']], file)
+    if done := complete(content):
+        warn(f'{file}: {", ".join(done)}')
+        forget_files()  # as this content is no longer the file's
+    return bool(done) or not is_plain(file)
+
+
+def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
+    """Sets the data of a segmenter to ``images/{train,val}/``, ``masks/{train,val}/`` and the names in ``classes.txt``.
+
+    Masks are PNG files with the images' names and class indices from 0 as values (255 is ignored).
+    """
+    classes, palette = read_class_list(osp.join(folder, 'classes.txt'))
+    if len(classes) < 2:
+        raise UsageError(f'classes.txt must name two classes or more, one in each line, got {classes}')
+    prefixes = choice.find_parts(osp.join(folder, 'images'))
+    masks = {prefix: seg_images(folder, prefix, choice.allow_left_out) for prefix in dict.fromkeys(prefixes.values())}
+    if choice.content:
+        for prefix, of_image in masks.items():
+            check_masks({osp.join(folder, 'images', prefix, image): mask for image, mask in of_image.items()},
+                        len(classes) - 1, needs_labels=prefix != 'val')
+    images = {part: list(masks[prefix]) for part, prefix in prefixes.items()}
+    if choice.val_fraction is not None:
+        images = dict(zip(images, choice.divide(images['train'])))
+    datasets = {}
+    for part, prefix in prefixes.items():
+        stems, suffixes = zip(*map(osp.splitext, images[part]))
+        datasets[part] = dict(
+            type='BaseSegDataset', data_root=folder, ann_file=choice.write(f'{part}.txt', '\n'.join(stems)),
+            data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
+            img_suffix=suffixes[0], seg_map_suffix='.png', reduce_zero_label=False)
+    _set_data(cfg, dict(classes=classes, palette=palette) if palette else dict(classes=classes), datasets)
+    _set_decoder(cfg, [file for files in images.values() for file in files])
+    for loader in LOADERS:
+        for step in dicts_in(cfg.get(loader)):
+            if step.get('type') == 'LoadAnnotations':
+                step.pop('reduce_zero_label', None)
+
+
+def use_data_root(cfg: Config, folder: str) -> None:
+    """Sets the folder of a config's data set."""
+    for split, _ in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            old = dataset.get('data_root') or ''
+            for metric in dicts_in(cfg.get(f'{split}_evaluator')):
+                for key in ('ann_file', 'label_file'):
+                    if old and (metric.get(key) or '').startswith(osp.join(old, '')):
+                        metric[key] = osp.join(folder, osp.relpath(metric[key], old))
+            dataset['data_root'] = osp.join(folder, '')
+
+
+KINDS = dict(class_folder=('mmpretrain', use_class_folder), coco_folder=('mmdet', use_coco_folder),
+             seg_folder=('mmseg', use_seg_folder))
+
+
+def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
+    """Sets data sets, except for pipelines and selections of samples, and the classes of data sets and model."""
+    classes = metainfo['classes']
+    for split, part in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            kept = {key: dataset[key] for key in ('pipeline', 'indices', 'filter_cfg', 'test_mode') if key in dataset}
+            dataset.clear()
+            dataset.update(kept, metainfo=dict(metainfo), **datasets[part])
+    for node in dicts_in([cfg.model, cfg.get('data_preprocessor')]):
+        if 'num_classes' in node:
+            node['num_classes'] = len(classes)
+        elif 'num_things_classes' in node:  # Mask2Former of mmdet
+            node['num_things_classes'] = len(classes)
+        if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former, for the classes and for none of them
+            node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
+
+
+def _set_decoder(cfg: Config, images: list[str]) -> None:
+    """Lets Pillow decode the images if there are formats that OpenCV does not read."""
+    suffixes = {osp.splitext(image)[1].lower() for image in images} & set(PILLOW_SUFFIXES)
+    if not suffixes:
+        return
+    for step in dicts_in([cfg.get(key) for key in (*LOADERS, 'tta_pipeline')]):
+        if step.get('type') == 'LoadImageFromFile':
+            step['imdecode_backend'] = 'pillow'
+    if suffixes - {'.avif'}:  # for whoever reads the saved config
+        imports = cfg.setdefault('custom_imports', dict(imports=[]))
+        imports['imports'] = [*imports['imports'], 'pillow_heif.HeifImagePlugin']

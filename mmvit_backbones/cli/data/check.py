@@ -1,0 +1,145 @@
+"""Finds all unusable files of a config's data sets before training.
+
+    mmvit data check configs/mask_rcnn_reswin_t.py --jobs 8
+    mmvit data check configs/mask_rcnn_reswin_t.py --coco-folder data/coco_mini
+
+Reads all images, segmentation masks and annotations. Prints one line per error and per kind of
+warning; the exit code is 1 if there are errors. --out draws the six worst images with their boxes and masks.
+"""
+import argparse
+import os
+import os.path as osp
+import sys
+from collections import Counter, defaultdict
+from textwrap import fill, shorten
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.utils import track_parallel_progress
+
+from ...data.checks import check_data, coco_paths, find_mistakes, is_coco, sample_error
+from ...data.coco import forget_files, read_coco
+from ...data.drawing import Sample, draw_sample, samples_of_coco
+from ...data.mistakes import Mistake
+from ...errors import UsageError
+from ...utils.config import SPLITS, datasets_of, load_config
+from ...utils.file_configs import import_quietly
+from ...utils.text import printable
+from ..arguments import add_config_options, add_data_arguments, data_options, output_file, whole
+from ..custom_data import use_custom_data
+from ..figures import draw_sheet
+
+DRAWN, COLUMNS = 6, 3
+TITLE = 74  # characters of a line
+WEIGHT = 10**6  # of an error in warnings
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
+    parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='processes (default: %(default)s)')
+    parser.add_argument('--out', type=output_file, metavar='FILE',
+                        help=f'draw the {DRAWN} images with most mistakes, with boxes and masks')
+    add_data_arguments(parser)
+    add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg, mistakes = read_config(args)
+    check_data(cfg, args.splits, content=False)
+    import_quietly(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    parts = [(split, dataset) for split in args.splits for dataset in datasets_of(cfg, split)]
+    if not parts:
+        raise UsageError(f'config {args.config} has no data set for {" or ".join(args.splits)}')
+    samples = []
+    for split, config in parts:
+        found = find_mistakes(config, is_evaluated=split != 'train')
+        infos = [] if any(mistake.is_error for mistake in found) else read_infos(config)
+        found += sample_mistakes(infos, args.jobs)
+        for mistake in found:
+            if not mistake.is_error:
+                print(f'warning: {printable(mistake.text)}')
+        mistakes += found
+        if args.out:
+            samples += drawable_samples(config, infos)
+        forget_files()
+    errors = [mistake.text for mistake in mistakes if mistake.is_error]
+    errors = [text for text in dict.fromkeys(errors) if not any(other in text for other in errors if other != text)]
+    print(*map(printable, errors), f'{len(errors)} mistakes', sep='\n')
+    if args.out:
+        draw(samples, mistakes, args.out)
+    if errors:
+        sys.exit(1)
+
+
+def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
+    """Returns the config for the data, and what a training would refuse in its folder."""
+    options, mistakes = data_options(args), []
+    cfg = load_config(args.config, args.cfg_options)
+    try:
+        use_custom_data(cfg, **options)
+    except UsageError as error:
+        mistakes.append(Mistake(str(error), True))
+        cfg = load_config(args.config, args.cfg_options)
+        # Raises the same error if without what is wrong there is no data set at all.
+        use_custom_data(cfg, **dict(options, allow_left_out=True), content=False)
+    return cfg, mistakes
+
+
+def read_infos(config: dict) -> list[tuple[dict, int]]:
+    """Returns the entries of a data set, each with the number of classes."""
+    dataset = DATASETS.build(dict(config, pipeline=[]))
+    classes = dataset.metainfo.get('classes') or ()
+    return [(dataset.get_data_info(index), len(classes)) for index in range(len(dataset))]
+
+
+def sample_mistakes(infos: list[tuple[dict, int]], jobs: int) -> list[Mistake]:
+    if not infos:
+        return []
+    checked = track_parallel_progress(sample_error, infos, jobs, chunksize=8, file=sys.stderr)
+    return [Mistake(error, True, (info['img_path'], )) for error, (info, _) in zip(checked, infos) if error]
+
+
+def drawable_samples(config: dict, infos: list[tuple[dict, int]]) -> list[Sample]:
+    if not is_coco(config):
+        return [Sample(info['img_path'], [], info.get('seg_map_path')) for info, _ in infos]
+    file, folder = coco_paths(config)
+    try:
+        return samples_of_coco(read_coco(file), folder)
+    except UsageError:  # which find_mistakes has found
+        return []
+
+
+def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
+    """Draws the images that most errors concern, then those of warnings, then others evenly."""
+    counts, texts = Counter(), defaultdict(dict)
+    for mistake in sorted(mistakes, key=lambda mistake: not mistake.is_error):
+        for image in mistake.images:
+            counts[osp.abspath(image)] += WEIGHT if mistake.is_error else 1
+            texts[osp.abspath(image)][mistake.text] = None
+    others = samples[::max(1, len(samples) // DRAWN)]
+    rest = [sample for sample in others if not counts[osp.abspath(sample.image)]]
+    worst = sorted((sample for sample in samples if counts[osp.abspath(sample.image)]),
+                   key=lambda sample: -counts[osp.abspath(sample.image)])
+    chosen = [*worst, *rest][:DRAWN]
+    if not chosen:
+        print('no image can be drawn: there are no annotations to read')
+        return
+    drawings = []
+    for sample in chosen:
+        place = osp.abspath(sample.image)
+        title = '/'.join(place.split(os.sep)[-3:])
+        lines = [short_lines(text) for text in texts.get(place, ['no mistake found'])]
+        drawings.append((draw_sample(sample), '\n'.join([printable(title), *lines[:2]])))
+    draw_sheet(drawings, path, columns=COLUMNS, size=(5, 5.5))
+    number = min(len(worst), DRAWN)
+    print(f'{number} images with mistakes and {len(chosen) - number} others -> {path}')
+
+
+def short_lines(text: str) -> str:
+    """Returns the beginning of a text for a title, without paths."""
+    words = ' '.join(osp.basename(word) or word for word in printable(text).split())
+    return fill(shorten(words, 2 * TITLE - 12, placeholder=' ...'), TITLE)

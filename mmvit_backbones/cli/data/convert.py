@@ -1,0 +1,222 @@
+"""Converts boxes and outlines in the format of YOLO or Pascal VOC to a folder for --coco-folder.
+
+    mmvit data convert data/cats_yolo data/cats
+    mmvit train configs/mask_rcnn_reswin_t.py --coco-folder data/cats
+
+docs/tools.md lists the layouts. Images are not copied: OUT has symbolic links to their folders.
+"""
+import argparse
+import json
+import os
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+import yaml
+
+from ...data.checks import find_mistakes
+from ...data.folders import Account, LeftOutError
+from ...data.mistakes import some, warn
+from ...data.text import check_class_names, read_text
+from ...errors import UsageError, first_line
+from ...utils.images import SUFFIXES, image_size
+from ..arguments import add_left_out_argument
+
+if TYPE_CHECKING:
+    from supervision import DetectionDataset
+
+# Folders of images and of annotations; {} is a split, or nothing.
+YOLO = (('images/{}', 'labels/{}'), ('{}/images', '{}/labels'))
+VOC = (('{}/JPEGImages', '{}/Annotations'), ('{}', '{}'))
+SPLITS = (dict(train='train', val='val'), dict(train='train', val='valid'), dict(train='train'), dict(images=''))
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', type=Path, help='folder with data.yaml (YOLO), or with XML files (Pascal VOC)')
+    parser.add_argument('out', type=Path, help='folder to create')
+    add_left_out_argument(parser)
+    return parser
+
+
+def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
+    """Returns the folders of images and of annotations of each split: 'train' and perhaps 'val', or 'images'."""
+    for splits in SPLITS:
+        for layout in layouts:
+            parts = {part: [source / folder.format(name).strip('/') for folder in layout]
+                     for part, name in splits.items()}
+            if all(folder.is_dir() for folders in parts.values() for folder in folders):
+                return parts
+    expected = ' or '.join(' and '.join(folder.format('{train,val}') for folder in layout) for layout in layouts)
+    raise UsageError(f'source {source} must have the folders {expected}, with or without the splits')
+
+
+def read_description(source: Path) -> dict | None:
+    """Returns the content of YOLO's ``data.yaml``, with ``names`` by class id, or None if there is no such file."""
+    files = sorted([*source.glob('*.yaml'), *source.glob('*.yml'), *source.glob('classes.txt')])
+    if not files:
+        return None
+    text = read_text(files[0])
+    content = dict(names=text.splitlines()) if files[0].suffix == '.txt' else yaml.safe_load(text)
+    names = content.get('names') if isinstance(content, dict) else None
+    try:
+        numbered = dict(enumerate(names)) if isinstance(names, list) else names
+        named = {int(number): str(name).strip() for number, name in numbered.items() if str(name).strip()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f'{files[0]}: names must list the classes, or number them, got {names!r}') from error
+    check_class_names(named.values(), str(files[0]))
+    return dict(content, names=named)
+
+
+def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDataset':
+    from supervision import DetectionDataset
+    names = description['names']
+    ids = sorted(names)
+    with tempfile.TemporaryDirectory() as folder:
+        # supervision takes class ids for positions in this list, so numbers that are left out need a place.
+        file = Path(folder, 'data.yaml')
+        file.write_text(yaml.safe_dump(dict(description, names=[names.get(i, '') for i in range(ids[-1] + 1)])))
+        plain = Path(folder, 'labels')  # it reads no marks of byte order
+        plain.mkdir()
+        for path in labels.glob('*.txt'):
+            Path(plain, path.name).write_text(read_text(path), encoding='utf-8')
+        try:
+            dataset = DetectionDataset.from_yolo(str(images), str(plain), str(file))
+        except ValueError as error:
+            raise UsageError(first_line(error).replace(str(plain), str(labels))) from error
+    if unread := sorted(set(map(str, images_in(images))) - set(dataset.image_paths)):
+        raise UsageError(f'{images}: supervision does not read {some(unread)}; save these images as .jpg or .png')
+    for image, detections in dataset.annotations.items():
+        if unknown := sorted(set(detections.class_id.tolist()) - set(ids)):
+            raise UsageError(f'{labels / Path(image).stem}.txt has the classes {unknown}; named are {ids}')
+        detections.class_id = np.searchsorted(ids, detections.class_id)
+    dataset.classes = [names[number] for number in ids]
+    return dataset
+
+
+def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDataset':
+    """Adds the names that ``classes`` lacks to it."""
+    from defusedxml.ElementTree import parse
+    from supervision import DetectionDataset, Detections
+    from supervision.dataset.formats.pascal_voc import detections_from_xml_obj
+    annotations = {}
+    for image in images_in(images):
+        file = labels / f'{image.stem}.xml'
+        annotations[str(image)] = Detections.empty()
+        if file.is_file():
+            try:
+                root = parse(file).getroot()
+                for name in root.iter('name'):
+                    name.text = (name.text or '').strip()
+                size = image_size(image)
+                stated = tuple(int(root.findtext(f'size/{side}') or 0) for side in ('width', 'height'))
+                if any(stated) and stated != size:
+                    raise UsageError(f'it is for {stated[0]} x {stated[1]} pixels, {image} has {size[0]} x {size[1]}')
+                annotations[str(image)], classes[:] = detections_from_xml_obj(root, classes, size)
+            except (ParseError, ValueError) as error:
+                raise UsageError(f'{file}: {error}') from error
+    return DetectionDataset(classes, list(annotations), annotations)
+
+
+def divide(source: Path, dataset: 'DetectionDataset') -> dict[str, 'DetectionDataset']:
+    """Returns the splits that Pascal VOC lists in ``ImageSets/Main``, if it does."""
+    from supervision import DetectionDataset
+    lists = {part: source / 'ImageSets' / 'Main' / f'{part}.txt' for part in ('train', 'val')}
+    if not all(file.is_file() for file in lists.values()):
+        return dict(images=dataset)
+    paths, datasets = {Path(path).stem: path for path in dataset.image_paths}, {}
+    for part, file in lists.items():
+        stems = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+        if missing := [stem for stem in stems if stem not in paths]:
+            raise UsageError(f'{file} lists {missing[0]}, of which there is no image')
+        chosen = {paths[stem]: dataset.annotations[paths[stem]] for stem in stems}
+        datasets[part] = DetectionDataset(dataset.classes, list(chosen), chosen)
+    return datasets
+
+
+def images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -> None:
+    """Raises UsageError if no image has annotations; prints what is left out, and which images have none."""
+    account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
+    for path in sorted(set(images.iterdir()) - set(annotations)):
+        account.add(path.name, path.is_file())
+    account.tell(allow_left_out)
+    with_image, files = {path.stem for path in images_in(images)}, {path.stem for path in annotations} - {'classes'}
+    if not with_image & files:
+        raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}')
+    for alone, of, what in ((with_image - files, images, f'images have no NAME{suffix}, and count as empty'),
+                            (files - with_image, labels, 'annotations have no image, and are left out')):
+        if alone:
+            warn(f'{of}: {len(alone)} {what}, such as {min(alone)}')
+
+
+def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'DetectionDataset'], dict[str, Path]]:
+    """Returns the data set and the folder of images of each split."""
+    if not source.is_dir():
+        raise UsageError(f'source {source} is not a folder')
+    description, classes = read_description(source), []
+    parts = find_parts(source, YOLO if description else VOC)
+    for images, labels in parts.values():
+        check_files(images, labels, '.txt' if description else '.xml', allow_left_out)
+    if description:
+        datasets = {part: read_yolo(*folders, description) for part, folders in parts.items()}
+    else:
+        datasets = {part: read_voc(*folders, classes) for part, folders in parts.items()}
+        datasets = divide(source, datasets['images']) if 'images' in datasets else datasets
+        for dataset in datasets.values():
+            dataset.classes = classes
+        check_class_names(classes, str(source))
+    folders = {part: images for part, (images, _) in parts.items()}
+    return datasets, {part: folders.get(part) or folders['images'] for part in datasets}
+
+
+def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
+    """Writes a COCO file without what supervision adds: crowds for outlines with several parts, and a license."""
+    for detections in dataset.annotations.values():
+        detections.data['iscrowd'] = np.zeros(len(detections), dtype=int)
+    dataset.as_coco(annotations_path=str(file))
+    content = json.loads(file.read_text(encoding='utf-8'))
+    content.update(licenses=[], images=[{key: image[key] for key in ('id', 'file_name', 'height', 'width')}
+                                        for image in content['images']])
+    boxes = [annotation for annotation in content['annotations'] if not annotation['segmentation']]
+    if 0 < len(boxes) < len(content['annotations']):
+        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no outline, and get their box as one')
+        for annotation in boxes:
+            x, y, width, height = annotation['bbox']
+            annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    file.write_text(json.dumps(content), encoding='utf-8')
+
+
+def main(args: argparse.Namespace) -> None:
+    if find_spec('supervision') is None:
+        raise UsageError('the package supervision is missing: pip install supervision')
+    if os.path.lexists(args.out):
+        raise UsageError(f'out {args.out} exists')
+    try:
+        datasets, folders = read_source(args.source, args.allow_left_out)
+    except LeftOutError as error:
+        raise UsageError(f'{error}; --allow-left-out goes on without them') from error
+    except UsageError:
+        raise
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f'source {args.source} cannot be converted: {first_line(error)}') from error
+    for part, dataset in datasets.items():
+        name = 'instances.json' if part == 'images' else f'instances_{part}.json'
+        file = args.out / 'annotations' / name
+        write_coco(dataset, file)
+        (args.out / part).symlink_to(folders[part].resolve(), target_is_directory=True)
+        mistakes = find_mistakes(dict(type='CocoDataset', data_root=str(args.out), ann_file=str(Path(
+            'annotations', name)), data_prefix=dict(img=part)))
+        for mistake in mistakes:
+            warn(mistake.text)
+        print(f'{file}: {len(dataset.image_paths)} images, {len(dataset.classes)} classes, '
+              f'{sum(map(len, dataset.annotations.values()))} objects')
+        if any(mistake.is_error for mistake in mistakes):
+            sys.exit(1)

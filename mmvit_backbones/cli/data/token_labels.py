@@ -1,0 +1,180 @@
+"""Makes token labels: for every image of a folder, the classes that a classifier predicts at each position.
+
+    mmvit data token-labels IMAGES OUT timm:dm_nfnet_f6 --size 576
+    mmvit data token-labels IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
+    mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
+    mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
+
+Images are in one folder per class. For CLASS/NAME.jpg, stretched to a square, it writes OUT/CLASS/NAME.pt: one tensor
+(2, 5, H, W), the five highest scores of each position of the classifier's last map and their classes. The
+classifier's head is applied to each position instead of their mean. A second run writes only missing or broken
+files.
+"""
+import argparse
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.registry import init_default_scope
+from PIL import Image
+from torch import Tensor
+
+from ... import get_model, list_models
+from ...backbones.refiner_vit import TokenFeatures
+from ...data.token_labels import TOP_K, read_token_labels
+from ...errors import UsageError
+from ...inference.runtimes import build_model
+from ...utils.config import load_config
+from ...utils.images import SUFFIXES, read_rgb
+from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
+from ..arguments import pixels, positive
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('images', type=Path, help='folder with a folder of images per class')
+    parser.add_argument('out', type=Path, help='folder for the labels')
+    parser.add_argument('model', help='timm:NAME, mmpretrain:NAME, a network of this package, or a config')
+    parser.add_argument('--checkpoint', help="weights (default: timm's or mmpretrain's)")
+    parser.add_argument('--size', type=pixels, default=224, help='side of the square that images are stretched to')
+    parser.add_argument('--batch-size', type=positive, default=16)
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    targets = plan(args.images, args.out)
+    annotate = build(args.model, args.checkpoint, args.device)
+    try:
+        num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=args.device)).shape[1]
+    except AssertionError as error:  # as timm's and mmpretrain's networks of one size have it
+        raise UsageError(f'{args.model} does not take images of --size {args.size}: {error}') from None
+    missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
+    print(f'{len(targets)} images, {len(targets) - len(missing)} have labels', flush=True)
+    for i in range(0, len(missing), args.batch_size):
+        batch = missing[i:i + args.batch_size]
+        images = torch.stack([read(path, args.size) for path, _ in batch]).to(args.device)
+        for labels, (_, file) in zip(strongest(annotate(images)), batch):
+            save(labels, file)
+        print(f'{min(i + args.batch_size, len(missing))} of {len(missing)} made', flush=True)
+
+
+def plan(images: Path, out: Path) -> dict[Path, Path]:
+    """Returns the label file of every image."""
+    found = sorted(path for path in images.glob('*/*') if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UsageError(f'{images} has no images in folders of classes; allowed are {", ".join(SUFFIXES)}')
+    targets = {path: out / path.parent.name / f'{path.stem}.pt' for path in found}
+    if len(set(targets.values())) < len(targets):
+        raise UsageError(f'{images} has images of one class that differ only in their suffix')
+    return targets
+
+
+def is_whole(file: Path, num_classes: int) -> bool:
+    try:
+        read_token_labels(file, num_classes)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def read(path: Path, size: int) -> Tensor:
+    """Reads an image as RGB ``(3, size, size)``, uint8."""
+    image = read_rgb(path).resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def strongest(scores: Tensor) -> Iterator[Tensor]:
+    """Yields ``(2, 5, H, W)`` per image from scores ``(B, num_classes, H, W)``."""
+    values, classes = scores.float().topk(min(TOP_K, scores.shape[1]), dim=1)
+    return iter(torch.stack([values, classes.to(values.dtype)], dim=1).cpu())
+
+
+def save(labels: Tensor, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f'.{os.getpid()}.part')
+    torch.save(labels.clone(), unfinished)  # the part alone, not the batch
+    unfinished.replace(file)
+
+
+def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
+    """Returns a function from RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
+    use_safe_loading()
+    library, _, rest = name.rpartition(':')
+    if library == 'timm':
+        return build_timm(rest, checkpoint, device)
+    init_default_scope('mmpretrain')
+    if library == 'mmpretrain':
+        from mmpretrain import get_model as get_theirs
+        model = get_theirs(rest, pretrained=checkpoint or True)
+    elif name in list_models():
+        model = get_model(name, checkpoint=checkpoint)
+    elif name.endswith('.py'):
+        model = build_model(load_config(name))
+        if checkpoint:
+            load_weights(model, read_checkpoint(checkpoint), checkpoint)
+    else:
+        raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '
+                         f'got {name}')
+    if getattr(model.backbone, 'out_type', None) in ('cls_token', 'avg_featmap'):
+        model.backbone.out_type = 'featmap'
+    model.to(device).eval()
+
+    @torch.no_grad()
+    def annotate(images: Tensor) -> Tensor:
+        inputs = model.data_preprocessor(dict(inputs=images.flip(1)))['inputs']  # which expects BGR
+        return dense_scores(model, inputs)
+
+    return annotate
+
+
+def dense_scores(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier."""
+    features = model.extract_feat(inputs, stage='backbone')[-1]
+    if isinstance(features, TokenFeatures):
+        patches = model.head.logits((features, ))[1]
+        patches = model.head.fc(features.tokens[:, 1:]) if patches is None else patches
+        return patches.transpose(1, 2).unflatten(2, features.grid)
+    if features.ndim != 4:
+        raise UsageError(f'{type(model.backbone).__name__} returns {tuple(features.shape)}, not a map')
+    batch, _, height, width = features.shape
+    positions = features.permute(0, 2, 3, 1).flatten(0, 2)
+    vectors = model.neck((positions[:, :, None, None], )) if model.with_neck else (positions, )
+    return model.head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def build_timm(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
+    try:
+        import timm
+    except ImportError:
+        raise UsageError(f'timm:{name} needs timm: pip install timm') from None
+    if not timm.is_model(name.split('.')[0]):
+        raise UsageError(f'timm has no model {name}')
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # without a network, its retries fill a screen
+    model = timm.create_model(name, pretrained=checkpoint is None)
+    if checkpoint:
+        load_weights(model, read_checkpoint(checkpoint), checkpoint)
+    model.to(device).eval()
+    mean, std = (torch.tensor(model.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ('mean', 'std'))
+
+    @torch.no_grad()
+    def annotate(images: Tensor) -> Tensor:
+        features = model.forward_features((images / 255 - mean) / std)
+        if features.ndim == 3:  # tokens: after those that stand for no position
+            extra = getattr(model, 'num_prefix_tokens', 0)
+            side = round((features.shape[1] - extra)**0.5)
+            maps = features[:, extra:].unflatten(1, (side, side))
+            positions = maps.flatten(0, 2)[:, None].expand(-1, 1 + extra, -1)
+        else:
+            is_channels_last = getattr(model, 'output_fmt', 'NCHW') == 'NHWC'
+            maps = features if is_channels_last else features.permute(0, 2, 3, 1)
+            positions = maps.flatten(0, 2)[:, None, None]
+            positions = positions if is_channels_last else positions.permute(0, 3, 1, 2)
+        scores = model.forward_head(positions)
+        return scores.view(*maps.shape[:3], -1).permute(0, 3, 1, 2)
+
+    return annotate
+

@@ -1,0 +1,367 @@
+"""Draws the attention of all blocks of a network on one sheet.
+
+    mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
+    mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
+
+One row per block: its attention for the mean of the heads and for single heads. In addition, ReViT,
+ReMViTv2 and ReSwin show the residual, the logits passed to the next block; Refiner-ViT a pair's maps, raw
+and refined; RegionViT the attention of regional tokens and that of local tokens in their window.
+
+The maps are the attention of one pixel of the image (`--query`), or of the positions that support a class, in
+proportion to their part of its logit (`--evidence`; class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
+If a map has both signs, red is positive and blue negative. Every panel has its own scale; grey means no weight.
+"""
+import argparse
+from typing import BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from ... import get_model
+from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
+from ...backbones.regionvit import RegionViT, region_partition, region_reverse
+from ...errors import UsageError
+from ...inference.sources import find_images
+from ...layers.attention import WindowAttention
+from ...ops.window import window_reverse
+from ...utils.images import read_rgb
+from ...zoo.checks import official_name
+from ...zoo.converters.layout import unwrap
+from ...zoo.loading import read_state
+from ...zoo.variants import VARIANTS, find_names
+from ..arguments import add_pretrained_argument, output_file, pixel, pixels, whole
+from ..figures import plt, save_figure
+
+MULTIPLE = 32  # of the sides of the image for the network, so that the maps of all stages cover it
+VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # what gives an attention its values, as their last channels
+
+Maps = dict[str, Tensor]  # by kind, such as 'attention': what is looked at, (heads, h, w)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('image', metavar='IMAGE', help='image file')
+    parser.add_argument('--network', required=True, help='name, see mmvit_backbones.list_models()', metavar='NAME')
+    parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
+    add_pretrained_argument(parser)
+    looking = parser.add_mutually_exclusive_group()
+    looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
+    looking.add_argument('--evidence', type=whole(-1), metavar='CLASS',
+                         help='index of a class; -1 is the predicted one')
+    parser.add_argument('--size', type=pixels, default=224,
+                        help='short side of the image for the network, in pixels (default: %(default)s); both sides '
+                             f'become multiples of {MULTIPLE}')
+    parser.add_argument('--blocks', type=whole(0), nargs='+', help='rows to draw, from 0 (default: all)')
+    parser.add_argument('--heads', type=whole(0), nargs='+', default=[0, 1],
+                        help='heads to draw, next to their mean (default: 0 1)')
+    parser.add_argument('--out', type=output_file, default='attention.png',
+                        help='figure to write (default: %(default)s)')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    file, = find_images([args.image])
+    name, = find_names([args.network])
+    variant = VARIANTS[name]
+    if args.pretrained:
+        args.checkpoint = official_name(name, args.pretrained)
+    if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
+        raise UsageError(f'--evidence is for classifiers of the mean of a map, which {name} is not; --query works')
+    image = read_rgb(file)
+    pixels = resize(image, args.size)
+    try:
+        backbone = get_model(name, 'backbone', args.checkpoint).eval()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
+    images = ((pixels - mean) / std)[None]
+    if args.evidence is None:
+        looking = place(args.query or (image.width // 2, image.height // 2), image.size, pixels.shape[1:])
+    else:
+        looking = evidence(backbone, images, classifier(args.checkpoint), args.evidence)
+    blocks = record(backbone, images, looking)
+    names = list(blocks)
+    numbers = range(len(blocks)) if args.blocks is None else args.blocks
+    if not all(0 <= number < len(blocks) for number in numbers):
+        raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
+    draw(pixels, looking, {f'{i}: {names[i]}': blocks[names[i]] for i in numbers}, args.heads, args.out)
+    print(f'{file} -> {args.out}')
+
+
+def resize(image: Image.Image, size: int) -> Tensor:
+    """Resizes RGB ``(3, H, W)`` from 0 to 255 to about that short side, and sides of whole multiples."""
+    scale = size / min(image.size) / MULTIPLE
+    image = image.resize([max(round(side * scale), 1) * MULTIPLE for side in image.size], Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+# ---- what the network sees
+
+
+def record(backbone: nn.Module, images: Tensor, looking: Tensor) -> dict[str, Maps]:
+    """Returns the attention of the positions ``looking`` ``(H, W)`` in an image ``(1, 3, H, W)``, by name of the block.
+
+    The output of attention is a weighted sum of values, so its gradient with respect to the values is the weights.
+    The maps therefore include shifts, masks, pooled keys, refined maps and varied-size windows.
+    """
+    blocks, watchers = {}, []
+    patches = tuple(-(-side // backbone.strides[-1]) for side in images.shape[2:])
+    for name, block in backbone.named_modules():
+        if hasattr(block, 'attn') and isinstance(backbone, RegionViT):
+            stage = backbone.get_submodule(name.split('.blocks')[0])
+            watchers.append(RegionalWatcher(block.attn, name, looking, stage, blocks))
+        elif hasattr(block, 'attn'):
+            watchers.append(Watcher(block.attn, name, looking, patches, blocks))
+    backbone.requires_grad_(False)
+    with torch.enable_grad():
+        backbone(images)
+    for watcher in watchers:
+        watcher.remove()
+    return pair_up(blocks) if isinstance(backbone, RefinerViT) else blocks
+
+
+class Watcher:
+    """Hooks on an attention module that store its maps in ``blocks[name]``.
+
+    Args:
+        attn (nn.Module): Module with an output projection ``proj`` and one of ``VALUES``.
+        name (str): Name of its block.
+        looking (Tensor): Query positions ``(H, W)``.
+        patches (tuple[int, int]): Rows and columns of flat tokens.
+        blocks (dict): Receives the maps.
+    """
+
+    def __init__(self, attn: nn.Module, name: str, looking: Tensor, patches: tuple[int, int],
+                 blocks: dict[str, Maps]) -> None:
+        self.attn, self.name, self.looking, self.patches, self.blocks = attn, name, looking, patches, blocks
+        self.num_heads = getattr(attn, 'num_heads', 1)
+        values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
+        self.hooks = [attn.register_forward_pre_hook(self.start), values.register_forward_hook(self.take_values),
+                      attn.proj.register_forward_pre_hook(self.see), attn.register_forward_hook(self.see_residual)]
+        if hasattr(attn, 'up'):  # ResTv2 adds its values once more, without attention
+            self.hooks.append(attn.up.register_forward_pre_hook(lambda module, inputs: inputs[0].detach()))
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def start(self, attn: nn.Module, inputs: tuple) -> None:
+        self.inputs = inputs
+        x = inputs[0]
+        self.grid = tuple(x.shape[1:3]) if x.ndim == 4 else self.patches
+
+    def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
+        self.values = out.detach().requires_grad_()
+        return self.values
+
+    def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        out, = inputs
+        grid = tuple(out.shape[1:3]) if out.ndim == 4 else self.grid
+        weights = self.pool(grid)[..., None]
+        weights_of_values = self.gradient((weights * self.of_heads(to_map(out, grid))).sum())
+        self.keep('attention', self.place_values(weights_of_values))
+        return out.detach()
+
+    def gradient(self, taken: Tensor) -> Tensor:
+        """Returns the gradient of each head's first channel with respect to the values, ``(..., heads)``."""
+        gradient, = torch.autograd.grad(taken, self.values)
+        if gradient.ndim == 5:  # values by heads, (1, heads, h, w, d)
+            return gradient[..., 0].permute(0, 2, 3, 1)
+        return self.of_heads(gradient[..., -self.attn.proj.in_features:])
+
+    def of_heads(self, x: Tensor) -> Tensor:
+        """Returns the first channel of every head, ``(..., heads)`` of ``(..., C)``."""
+        return x.unflatten(-1, (self.num_heads, -1))[..., 0]
+
+    def pool(self, grid: tuple[int, int]) -> Tensor:
+        """Returns the query positions pooled to a grid."""
+        weights = F.adaptive_avg_pool2d(self.looking[None], grid)[0]
+        return weights / weights.sum()
+
+    def place_values(self, x: Tensor) -> Tensor:
+        """Returns the weights of values, in their order of computation, as a map ``(heads, h, w)``."""
+        x = to_map(x, tuple(x.shape[1:3]) if x.ndim == 4 else self.grid)
+        if hasattr(self.attn, 'window_size'):  # padded to whole windows, and shifted in ReSwin
+            x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
+            is_centered = isinstance(self.attn, WindowAttention)
+            top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
+            x = x[top:top + self.grid[0], left:left + self.grid[1]]
+        return x.permute(2, 0, 1)
+
+    def keep(self, kind: str, maps: Tensor) -> None:
+        self.blocks.setdefault(self.name, {})[kind] = maps.detach()
+
+    def see_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
+        """Stores the logits passed to the next block."""
+        if not isinstance(outputs, tuple) or isinstance(attn, (Attention, SharedAttention)):
+            return  # none, or maps of Refiner-ViT
+        logits = outputs[1][0]
+        if hasattr(attn, 'window_size'):
+            self.keep('residual', self.in_windows(logits, shift_of(inputs)))
+            return
+        if logits.ndim == 3:
+            logits = logits.unflatten(2, self.grid).unflatten(1, self.grid)
+        self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(logits.shape[1:3]), logits))
+
+    def in_windows(self, logits: Tensor, shift: int) -> Tensor:
+        """Returns the mean of the logits ``(windows, heads, N, N)`` of each window over its query positions."""
+        side = self.attn.window_size
+        (height, width), padded = self.grid, [-(-length // side) * side for length in self.grid]
+        weights = F.pad(self.pool(self.grid), (0, padded[1] - width, 0, padded[0] - height))
+        weights = weights.roll((-shift, -shift), (0, 1)).unflatten(1, (-1, side)).unflatten(0, (-1, side))
+        weights = weights.transpose(1, 2).flatten(2).flatten(0, 1)  # (windows, N)
+        maps = torch.einsum('wq,whqk->whk', weights, logits) / weights.sum(1).clamp(min=1e-12)[:, None, None]
+        maps = window_reverse(maps[None, ..., None], side, *padded)[0]
+        return maps.roll((shift, shift), (0, 1))[:height, :width].permute(2, 0, 1)
+
+
+def shift_of(inputs: tuple) -> int:
+    """Returns the shift of an attention's windows in tokens; only ReSwin's has this argument."""
+    return inputs[2] if len(inputs) == 4 and inputs[3] is not None else 0
+
+
+class RegionalWatcher(Watcher):
+    """The same for RegionViT, whose attention is called for regional tokens, and for windows with theirs.
+
+    Args:
+        stage (nn.Module): Of the block.
+    """
+
+    def __init__(self, attn: nn.Module, name: str, looking: Tensor, stage: nn.Module, blocks: dict[str, Maps]) -> None:
+        super().__init__(attn, name, looking, (0, 0), blocks)
+        self.window_size = stage.window_size
+        self.shapes = []  # of the local and the regional map
+        self.hooks.append(stage.projection.register_forward_hook(
+            lambda module, inputs, out: self.shapes.append(out.shape[1:3])))
+
+    def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        out, = inputs
+        size, grid = self.shapes
+        weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
+        if len(self.inputs) == 1:  # without a mask: (1, 1, windows, C)
+            seen = self.gradient((weights.sum(2) * self.of_heads(out[0])).sum())[0].unflatten(1, grid)
+            seen = seen.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
+            self.keep('regional', seen[0, :size[0], :size[1]].permute(2, 0, 1))
+        else:  # (1, windows, 1 + w * w, C), the regional token first
+            seen = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.of_heads(out)).sum())[:, :, 1:]
+            self.keep('local', region_reverse(seen, grid, size)[0].permute(2, 0, 1))
+        return out.detach()
+
+
+def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Converts ``(1, h, w, C)`` or tokens ``(1, N, C)``, with or without a class token, to ``(h, w, C)``."""
+    return x[0].flatten(0, -2)[-grid[0] * grid[1]:].unflatten(0, grid)
+
+
+def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
+    """Joins Refiner-ViT's pairs of blocks, whose second refines the maps of the first."""
+    names = list(blocks)
+    return {f'{raw}, {refined}': dict(raw=blocks[raw]['attention'], refined=blocks[refined]['attention'])
+            for raw, refined in zip(names[::2], names[1::2])}
+
+
+# ---- from where it is looked
+
+
+def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+    """Returns a map ``(H, W)`` with 1 at the position of a pixel of the image file."""
+    if not all(0 <= position < length for position, length in zip(query, image_size)):
+        raise UsageError(f'--query {query[0]},{query[1]} is outside of the image of '
+                         f'{image_size[0]} x {image_size[1]} pixels')
+    looking = torch.zeros(*shape)
+    x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
+    looking[y, x] = 1
+    return looking
+
+
+def classifier(checkpoint: str | None) -> Tensor:
+    """Returns the weights of the last layer, ``(classes, C)``."""
+    if checkpoint is None:
+        raise UsageError('--evidence needs a --checkpoint with a classifier')
+    weights = unwrap(read_state(checkpoint, map_location='cpu'))
+    if 'head.fc.weight' not in weights:
+        raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
+    return weights['head.fc.weight'].float()
+
+
+@torch.no_grad()
+def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) -> Tensor:
+    """Returns the positive contribution of each position to the logit of a class, ``(H, W)``."""
+    if not -1 <= number < len(weights):
+        raise UsageError(f'--evidence must be from -1 to {len(weights) - 1}, got {number}')
+    maps = backbone(images)[-1][0]  # (C, h, w), after its norm
+    if number == -1:
+        number = int((weights @ maps.mean((1, 2))).argmax())
+    parts = torch.einsum('c,chw->hw', weights[number], maps).clamp(min=0)
+    return F.interpolate(parts[None, None], images.shape[2:], mode='bilinear')[0, 0] + 1e-9
+
+
+# ---- the figure
+
+
+def draw(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], heads: list[int], path: str) -> None:
+    """Draws a row per block: the image with the position looked from, the mean of the heads, and single heads."""
+    kinds = kinds_of(blocks)
+    columns = 1 + len(kinds) * (1 + len(heads))
+    aspect = pixels.shape[1] / pixels.shape[2]
+    figure, grid = plt.subplots(len(blocks), columns, figsize=(1.5 * columns, (1.5 * aspect + 0.3) * len(blocks)),
+                                squeeze=False)
+    for axes in grid.flat:
+        axes.axis('off')
+    is_place = int((looking > 0).sum()) == 1
+    for row, (name, maps_by_kind) in zip(grid, blocks.items()):
+        show(row[0], pixels, None if is_place else looking, name)
+        if is_place:
+            mark(row[0], looking)
+        panels = iter(row[1:])
+        for kind in kinds:
+            maps = maps_by_kind[kind]
+            show(next(panels), pixels, maps.mean(0), f'{kind}, mean')
+            for head in heads:
+                axes = next(panels)
+                if head < len(maps):
+                    show(axes, pixels, maps[head], f'{kind}, head {head}')
+    figure.tight_layout(pad=0.3)
+    save_figure(figure, path, dpi=100)
+
+
+def draw_means(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], file: BinaryIO) -> None:
+    """Draws the means of the heads alone in large panels: a row per block, with the position looked from."""
+    kinds = kinds_of(blocks)
+    height = 4 * pixels.shape[1] / pixels.shape[2] + 0.4
+    figure, grid = plt.subplots(len(blocks), len(kinds), figsize=(4 * len(kinds), height * len(blocks)), squeeze=False)
+    for row, (name, maps_by_kind) in zip(grid, blocks.items()):
+        for axes, kind in zip(row, kinds):
+            axes.axis('off')
+            if kind in maps_by_kind:
+                show(axes, pixels, maps_by_kind[kind].mean(0), f'{kind}, {name}', fontsize=16)
+                mark(axes, looking)
+    figure.tight_layout(pad=0.3)
+    save_figure(figure, file, dpi=150)
+
+
+def kinds_of(blocks: dict[str, Maps]) -> list[str]:
+    return list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
+
+
+def mark(axes: plt.Axes, looking: Tensor) -> None:
+    """Draws a cross at the only position of a map that is not 0."""
+    y, x = divmod(int(looking.argmax()), looking.shape[1])
+    axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
+
+
+def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsize: int = 7) -> None:
+    """Draws a map over the image in grey."""
+    axes.set_title(title, fontsize=fontsize, pad=2)
+    _, height, width = pixels.shape
+    if heat is None:
+        axes.imshow(pixels.byte().permute(1, 2, 0).numpy())
+        return
+    axes.imshow(pixels.mean(0).numpy(), cmap='gray')
+    largest = float(heat.abs().max())
+    colors = dict(cmap='coolwarm', vmin=-largest, vmax=largest) if heat.min() < 0 else dict(cmap='inferno')
+    axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65,
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)

@@ -1,0 +1,169 @@
+"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
+
+    mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
+    mmvit draw windows IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
+
+The white frame is the window that contains the query, a pixel marked by a cross. The colored frames are the windows
+from which its heads sample keys and values, in the last attention of each stage. Without a checkpoint the weights are
+random.
+"""
+import argparse
+import math
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import matplotlib
+import numpy as np
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ... import get_model
+from ...errors import UsageError
+from ...inference.sources import find_images
+from ...layers import VariedSizeWindowAttention
+from ...utils.config import load_config
+from ...utils.images import read_rgb
+from ...zoo.checks import check_backbone, choose_checkpoint
+from ...zoo.loading import load_backbone
+from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
+from ..arguments import add_pretrained_argument, output_file, pixel
+from ..figures import plt, save_figure
+
+MARGIN = 0.1  # of the image, around it: windows may look beyond its border
+
+# Of one stage, in pixels: the side of a window, the padding (top, left), and a frame (center x and y, width and height)
+# per head and window, (heads, 4, nh, nw).
+Frames = tuple[int, tuple[int, int], Tensor]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('image', metavar='IMAGE', help='image file')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--network', help='name, see mmvit_backbones.list_models()')
+    source.add_argument('--config', help='config file with a backbone')
+    parser.add_argument('--checkpoint', help='checkpoint file or http(s) address (default: random weights)')
+    add_pretrained_argument(parser)
+    parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
+                        help='pixels whose windows are drawn (default: three on the diagonal)')
+    parser.add_argument('--out', type=output_file, default='windows.png', help='image to write (default: %(default)s)')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    path, = find_images([args.image])
+    image = np.array(read_rgb(path))
+    height, width = image.shape[:2]
+    queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
+    for x, y in queries:
+        if not (0 <= x < width and 0 <= y < height):
+            raise UsageError(f'--queries {x},{y} is outside of the image of {width} x {height} pixels')
+    backbone = build_backbone(args).eval()
+    frames = predict_frames(backbone, image)
+    weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')
+    draw(image, queries, frames, f'{args.network or args.config}, {weights}', args.out)
+    print(f'{path} -> {args.out}')
+
+
+def build_backbone(args: argparse.Namespace) -> nn.Module:
+    torch.manual_seed(0)
+    if args.network:
+        try:
+            return get_model(args.network, 'backbone', args.checkpoint, args.pretrained or False)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    cfg = load_config(args.config)
+    check_backbone(cfg)
+    backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+    if args.checkpoint or args.pretrained:
+        load_backbone(backbone, choose_checkpoint(cfg, args.checkpoint, args.pretrained))
+    return backbone
+
+
+@torch.no_grad()
+def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
+    """Returns the windows of the last attention of each stage, in pixels of the image.
+
+    Returns:
+        list[Frames]: One entry per stage.
+    """
+    layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
+    predictions = {}
+    hooks = [layer.register_forward_pre_hook(lambda layer, x: predictions.update({layer: layer.predict_windows(*x)}))
+             for layer in layers]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
+    for hook in hooks:
+        hook.remove()
+    return [to_pixels(*predictions[layer], layer.window_size, stride)
+            for layer, stride in zip(layers, backbone.strides)]
+
+
+def last_attention(modules: list[nn.Module]) -> VariedSizeWindowAttention:
+    layers = [m for module in modules for m in module.modules() if isinstance(m, VariedSizeWindowAttention)]
+    if not layers:
+        raise UsageError('the network has no varied-size windows; use vitaev2_vsa_* or swin_vsa_*')
+    return layers[-1]
+
+
+def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: int, stride: int) -> Frames:
+    """Converts one stage of :func:`predict_frames` to pixels; a token is a square of ``stride`` pixels."""
+    nh, nw = scale.shape[3:]
+    x = (torch.arange(nw) + 0.5) * window_size - pad[1] + offset[0, :, 0]
+    y = (torch.arange(nh)[:, None] + 0.5) * window_size - pad[0] + offset[0, :, 1]
+    width, height = ((1 + scale[0]).abs() * window_size).unbind(1)
+    side, (top, left) = window_size * stride, pad
+    return side, (top * stride, left * stride), stride * torch.stack([x, y, width, height], 1)
+
+
+def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
+    height, width = image.shape[:2]
+    figure, grid = plt.subplots(len(queries), len(stages), squeeze=False, layout='constrained',
+                                figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.6))
+    for query, row in zip(queries, grid):
+        draw_stages(row, image, query, stages)
+    figure.suptitle(title, fontsize=10)
+    save_figure(figure, path, dpi=80)
+
+
+def draw_large(image: np.ndarray, query: tuple[int, int], stages: list[Frames], file: BinaryIO) -> None:
+    """Draws the windows of one query in large panels, two in a row."""
+    height, width = image.shape[:2]
+    rows = math.ceil(len(stages) / 2)
+    figure, grid = plt.subplots(rows, 2, squeeze=False, layout='constrained',
+                                figsize=(8, (4 * height / width + 0.4) * rows))
+    draw_stages(grid.flat, image, query, stages, fontsize=16)
+    for axes in grid.flat[len(stages):]:
+        axes.axis('off')
+    save_figure(figure, file, dpi=150)
+
+
+def draw_stages(panels: Iterable[plt.Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames],
+                fontsize: int = 9) -> None:
+    """Draws the windows of a query in a panel per stage."""
+    height, width = image.shape[:2]
+    for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):
+        axes.imshow(image, alpha=0.8)
+        axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
+                 facecolor='0.3', xticks=[], yticks=[])
+        axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=fontsize)
+        draw_windows(axes, query, side, pad, frames)
+
+
+def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
+    """Draws the window that contains a query, and those of its heads."""
+    x, y = query
+    row, column = (y + pad[0]) // side, (x + pad[1]) // side
+    own = [(column + 0.5) * side - pad[1], (row + 0.5) * side - pad[0], side, side]
+    for color, thickness in (('black', 4), ('white', 2)):  # seen on any ground
+        add_frame(axes, own, edgecolor=color, linewidth=thickness)
+        axes.plot(x, y, '+', color=color, markersize=6 + thickness, markeredgewidth=thickness)
+    colors = matplotlib.colormaps['hsv'](np.linspace(0, 1, len(frames), endpoint=False))
+    for frame, color in zip(frames[:, :, row, column].tolist(), colors):
+        add_frame(axes, frame, edgecolor=color, linewidth=1.2)
+
+
+def add_frame(axes: plt.Axes, frame: list[float], **style) -> None:
+    x, y, width, height = frame
+    axes.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, fill=False, **style))

@@ -1,0 +1,243 @@
+"""Exports a trained model with its preprocessing, or a network, and compares the file with PyTorch.
+
+    mmvit export CHECKPOINT model.onnx                         for ONNX Runtime, standard operators
+    mmvit export CHECKPOINT model.pt2 --format pt2             graphs of torch.export
+    mmvit export CHECKPOINT model.pt2 --format aoti            compiled for this machine, for Python and C++
+    mmvit export model.onnx --config imagenet_reswin_t --pretrained
+    mmvit export NETWORK [CHECKPOINT] [network.onnx]           a network: maps, or a classifier's logits
+
+The config is that in the training's checkpoint; --config gives another, or that of the authors' weights. The file of a
+classifier or a segmenter takes `images` (batch, height, width, 3), RGB uint8 of any size, and returns `scores` or
+`segmentation`; that of a detector takes one `image` (height, width, 3) and returns `labels`, `scores`, `boxes` and
+`masks` in pixels of that image. What a file takes and returns is also written into it and into FILE.json. The file of a
+network takes `images` (batch, 3, height, width) and returns `map0`, `map1`, ..., or `logits`.
+"""
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import onnx
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from .. import get_model
+from ..data.checks import check_data
+from ..errors import UsageError
+from ..export import compare_onnx, export_model, export_onnx
+from ..export.compare import CALIBRATED, EXACT, LOSSY, Comparison, below_limits, inputs_of
+from ..export.graphs import OPSET
+from ..export.models import FORMATS, check_path
+from ..export.parts import Half, check_exportable, split
+from ..inference.predictor import find_config
+from ..inference.runtimes import Checkpoint
+from ..inference.sources import find_images
+from ..utils.config import apply_options, datasets_of, is_config
+from ..utils.images import read_rgb
+from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
+from ..zoo.loading import TASKS
+from .arguments import add_config_options, add_pretrained_argument, whole
+
+SUFFIXES = '.onnx', '.pt2'  # of exported files
+CHECKED_IMAGES = 8
+CALIBRATION_IMAGES = 32
+TOLERANCE = 1e-3  # ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
+SIZES = (224, 224), (160, 224), (75, 101)  # within what all networks take
+GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; usual ones of photos
+NETWORK_OPTIONS = 'task', 'opset'
+MODEL_OPTIONS = ('config', 'format', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options')
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='mmvit export [options] CHECKPOINT FILE\n'
+              '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
+    parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
+                        help='a name of mmvit models; weights, of a network random ones by default; the file to '
+                             'write, .onnx, or .pt2 for the other formats (default for a network: NETWORK.onnx)')
+    add_pretrained_argument(parser)
+    network = parser.add_argument_group('networks')
+    network.add_argument('--task', choices=TASKS, default='backbone', help='what to write (default: %(default)s)')
+    network.add_argument('--opset', type=whole(1, 100), default=OPSET,
+                         help='version of the ONNX standard (default: %(default)s)')
+    model = parser.add_argument_group('models')
+    model.add_argument('--config', help="config file or its name (default: the config in a training's checkpoint)")
+    model.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
+    model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
+                       help='outside (onnx): the file takes what the network does, (batch, 3, height, width), and '
+                            'results are in pixels of that')
+    model.add_argument('--images', nargs='+', metavar='IMAGE',
+                       help=f'files or folders to compare {CHECKED_IMAGES} predictions on (default: the test set of '
+                            '--config, else the folder of --int8, else generated images)')
+    model.add_argument('--accept-loss', action='store_true', help='keep a file that is less accurate than the limits')
+    model.add_argument('--license', default='not stated', help='of the weights, for the details of the file')
+    precision = model.add_mutually_exclusive_group()
+    precision.add_argument('--fp16', action='store_true', help='onnx: weights and the network in float16')
+    precision.add_argument('--int8', metavar='FOLDER', help='onnx: quantized, calibrated on the images of a folder')
+    add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    network, checkpoint, out = read_words(args.words)
+    ignored = MODEL_OPTIONS if network else NETWORK_OPTIONS
+    if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
+        whose = 'a model with its config' if network else 'a network by its name'
+        raise UsageError(f'--{given[0].replace("_", "-")} is for {whose}')
+    if network:
+        export_network(args, network, checkpoint, out or Path(f'{network}.onnx'))
+    elif out is None:
+        raise UsageError(f'give the file to write after {checkpoint}: mmvit export {checkpoint} model.onnx')
+    else:
+        export_checkpoint(args, checkpoint, out)
+
+
+def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
+    """Returns the network's name, the checkpoint and the file to write, each None if it is not given."""
+    words = list(words)
+    out = Path(words.pop()) if words[-1].endswith(SUFFIXES) else None
+    if words and is_config(words[0]):
+        raise UsageError(f'{words[0]} is a config: give it as --config {words[0]}')
+    is_name = words and '://' not in words[0] and not Path(words[0]).suffix and not Path(words[0]).exists()
+    network = words.pop(0) if is_name else None
+    checkpoint = words.pop(0) if words else None
+    if words:
+        raise UsageError(f'the file to write ends in {" or ".join(SUFFIXES)}, got {words[0]}')
+    return network, checkpoint, out
+
+
+@contextmanager
+def written_when_complete(path: Path) -> Iterator[Path]:
+    """Yields a path to write to. At the end the file and those called after it, such as FILE.json, take the place of
+    earlier ones; after an error or an interrupt, these stay as they were.
+    """
+    with TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+        yield Path(folder, path.name)
+        written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
+        for suffix in ('.data', '.json'):
+            Path(f'{path}{suffix}').unlink(missing_ok=True)
+        for file in written:
+            os.replace(file, path.with_name(file.name))
+
+
+def export_network(args: argparse.Namespace, network: str, checkpoint: str | None, path: Path) -> None:
+    check_path(path, 'onnx')
+    try:
+        model = get_model(network, args.task, checkpoint, args.pretrained or False)
+        with written_when_complete(path) as partial:
+            export_onnx(model, partial, args.opset)
+            onnx.checker.check_model(str(partial))  # of the file: those over 1.5 GB come in several
+            differences = compare_onnx(model, partial, SIZES)
+            tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
+            if not max(differences.values()) <= TOLERANCE:
+                raise UsageError(f'{path} is not written, as it differs from PyTorch by more than {TOLERANCE}: {tried}')
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    print(f'{path}: {size(path):.0f} MiB; differences from PyTorch at {tried}')
+
+
+def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Path) -> None:
+    check_path(path, args.format)
+    if args.format != 'onnx' and (args.fp16 or args.int8 or args.preprocessing == 'outside'):
+        raise UsageError(f'--fp16, --int8 and --preprocessing outside are for --format onnx, got {args.format}')
+    if not args.config and not checkpoint:
+        raise UsageError('give the checkpoint of a training, which contains its config, or --config')
+    cfg = find_config(args.config, checkpoint)
+    apply_options(cfg, args.cfg_options or {})
+    checkpoint = choose_checkpoint(cfg, checkpoint, args.pretrained)
+    check_exportable(cfg, args.format)
+    check_backbone(cfg)
+    check_checkpoint(checkpoint)
+    images, calibration = images_to_compare(args, cfg), []
+    if args.int8:
+        calibration = read(find_images([args.int8]), CALIBRATION_IMAGES)
+    reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
+    comparison = compare_with(reference, images, is_inside, args.accept_loss)
+    parts = split(reference.module, cfg, is_inside)
+    # A file is compared in float32 first: its details are already those of int8, to which it is converted in place.
+    details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
+    with written_when_complete(path) as partial:
+        export_model(parts, partial, args.format, details, images[0])
+        check(args, path, partial, comparison, EXACT)
+        if args.fp16:
+            half = parts._replace(network=Half(parts.network))
+            export_model(half, partial, args.format, dict(details, precision='float16'), images[0])
+        elif args.int8:
+            quantize(partial, reference, calibration, is_inside, parts.takes)
+        if args.fp16 or args.int8:
+            check(args, path, partial, comparison, LOSSY)
+
+
+def images_to_compare(args: argparse.Namespace, cfg: Config) -> list[np.ndarray]:
+    """Returns images to compare predictions on, those that were asked for or the first that there are."""
+    if args.images:
+        return read(find_images(args.images), CHECKED_IMAGES)
+    if args.config:
+        try:
+            check_data(cfg, ['test'], content=False)
+        except UsageError as error:
+            raise UsageError(f'{error}; --images compares predictions on other images') from error
+        init_default_scope(cfg.default_scope)
+        return read(test_images(cfg), CHECKED_IMAGES)
+    return read(find_images([args.int8]), CHECKED_IMAGES) if args.int8 else generated_images()
+
+
+def test_images(cfg: Config) -> list[str]:
+    dataset = DATASETS.build(dict(datasets_of(cfg, 'test')[0], pipeline=[]))
+    return [dataset.get_data_info(number)['img_path'] for number in range(min(CHECKED_IMAGES, len(dataset)))]
+
+
+def read(paths: list, count: int) -> list[np.ndarray]:
+    """Reads at most so many images, from all over the list."""
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
+    return [np.array(read_rgb(paths[number])) for number in chosen]
+
+
+def generated_images() -> list[np.ndarray]:
+    """Returns images of random blobs of all sizes, the same at every call."""
+    print(f'compared on {CHECKED_IMAGES} generated images; --images gives others')
+    random, images = np.random.default_rng(0), []
+    for number in range(CHECKED_IMAGES):
+        height, width = GENERATED_SIZES[number % len(GENERATED_SIZES)]
+        layers = [cv2.resize(random.normal(scale=cells ** -0.5, size=(cells, cells, 3)), (width, height),
+                             interpolation=cv2.INTER_CUBIC) for cells in (2, 4, 8, 16, 32, 64)]
+        images.append((128 + 80 * sum(layers)).clip(0, 255).astype(np.uint8))
+    return images
+
+
+def compare_with(reference: Checkpoint, images: list[np.ndarray], is_inside: bool, accept_loss: bool) -> Comparison:
+    comparison = Comparison(reference, images, is_inside)
+    if comparison.is_empty and not accept_loss:
+        raise UsageError(f'the model finds no instance in the {len(images)} images that predictions are compared on: '
+                         'give --images with objects that it knows')
+    return comparison
+
+
+def quantize(path: Path, reference: Checkpoint, images: list[np.ndarray], is_inside: bool, source: str) -> None:
+    """Quantizes a file to int8 in place, calibrated on images; prints what stays in float."""
+    from ..export.quantize import to_int8
+    calibration = Comparison(reference, images[:CHECKED_IMAGES], is_inside)
+    if calibration.is_empty:
+        raise UsageError(f'the model finds no instance in {len(calibration.inputs)} images of --int8, on which the '
+                         'loss by quantization is measured: give a folder with objects that it knows')
+    samples = inputs_of(reference, images, is_inside)
+    print(to_int8(path, samples if samples[0].ndim == 4 or source == 'image' else [image[None] for image in samples],
+                  source, lambda file: not below_limits(calibration.figures(file, LOSSY), CALIBRATED)))
+
+
+def size(path: Path) -> float:
+    return sum(file.stat().st_size for file in (path, Path(f'{path}.data')) if file.exists()) / 2**20
+
+
+def check(args: argparse.Namespace, path: Path, partial: Path, comparison: Comparison, limits: dict) -> None:
+    """Prints the figures of a file and their limits; raises UsageError if it is beyond them, unless it is accepted."""
+    figures = comparison.figures(partial, limits)
+    print(f'{path}: {size(partial):.1f} MiB; on {len(comparison.inputs)} images, against PyTorch: '
+          + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)
+    if not args.accept_loss and (beyond := below_limits(figures, limits)):
+        raise UsageError(f'{path} is not written, as {", ".join(beyond)} are beyond the limit; --accept-loss keeps it')

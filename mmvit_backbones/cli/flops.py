@@ -1,0 +1,142 @@
+"""Counts parameters and multiply-adds of networks, or with --traffic what a GPU would do, without computing anything.
+
+    mmvit flops 'vitaev2*'
+    mmvit flops reswin_tiny --size 800 1333 --backbone --json
+    mmvit flops reswin_tiny 'rest*' --traffic
+    mmvit flops remvitv2_tiny --traffic --backbone --size 800 1344 --batch-size 2 --dtype float32 --with-cp
+
+Multiply-adds are those of convolutions and matrix products, including attention (torch.utils.flop_counter), as papers
+count FLOPs, without norms, activations and sums. At the published image size, the output includes the published figure.
+
+--traffic counts kernels, bytes moved and peak memory. Each operator except views is one kernel, which reads its
+arguments and writes its results. The peak counts all live tensors: activations and gradients, not parameters, nor
+memory that libraries allocate within one operation. A step is forward in training mode, which leaves `saved` bytes,
+mean of squares of the results, and backward. GB are 1e9 bytes. The authors' figures were counted in the same way on
+their implementations.
+"""
+import argparse
+import json
+import math
+
+import torch
+from mmengine.registry import MODELS
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..errors import UsageError
+from ..ops.dispatch import plain_pytorch
+from ..utils.measure import count
+from ..zoo.build import import_mmpretrain
+from ..zoo.variants import VARIANTS, find_names
+from .arguments import pixels, positive
+
+# Of the authors' classifiers, batch 64, 224 x 224, bfloat16: kernels and GB moved of forward and of a step.
+AUTHORS = {
+    'reswin_tiny': (333, 14.41, 815, 38.13), 'remvitv2_tiny': (592, 20.24, 1255, 59.45),
+    'revit_base': (254, 18.79, 740, 60.11), 'rest_lite': (189, 5.4, 532, 15.3),
+    'rest_small': (277, 6.68, 768, 18.95), 'rest_base': (277, 9.64, 768, 27.48),
+    'restv2_tiny': (286, 8.98, 765, 24.46), 'restv2_small': (430, 12.09, 1143, 32.92),
+    'regionvit_tiny': (567, 10.78, 1755, 37.12), 'regionvit_small': (567, 16.16, 1755, 55.7),
+    'vitae_tiny': (316, 8.76, 850, 24.01), 'vitaev2_small': (517, 17.75, 1381, 51.36),
+    'vitaev2_vsa_small': (929, 23.69, 2460, 63.87), 'vitae_base': (306, 23.62, 878, 71.88),
+    'refiner_vit_small_plain': (444, 39.85, 1169, 107.23),
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit models')
+    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
+                        help='default: that of the publication; with --traffic 224 224')
+    parser.add_argument('--backbone', action='store_true', help='the bare backbone with all its maps')
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    traffic = parser.add_argument_group('kernels, bytes and memory')
+    traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
+    traffic.add_argument('--batch-size', type=positive, help='default: 64')
+    traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'],
+                         help='of weights and activations (default: bfloat16)')
+    traffic.add_argument('--with-cp', action='store_true', help='recompute blocks in the backward pass')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    if not args.traffic and (args.batch_size or args.dtype or args.with_cp):
+        raise UsageError('--batch-size, --dtype and --with-cp are for --traffic')
+    names = find_names(args.networks)
+    task = 'backbone' if args.backbone else 'classification'
+    if task == 'classification':
+        import_mmpretrain()
+    if args.traffic:
+        count_traffic(args, names, task)
+        return
+    rows = [count_macs(name, args.size, task) for name in names]
+    print(json.dumps(rows, indent=1) if args.json else table(rows))
+
+
+# ---- multiply-adds
+
+
+def count_macs(name: str, size: tuple[int, int] | None, task: str) -> dict:
+    """Returns the figures of one network; ``gmacs`` in 1e9 multiply-adds for one image."""
+    variant = VARIANTS[name]
+    height, width = size or (variant.img_size, variant.img_size)
+    with torch.device('meta'):
+        model = MODELS.build(variant.model_config(task)).eval()
+        images = torch.empty(1, 3, height, width)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
+    with torch.no_grad(), plain_pytorch(), counter:  # which knows nothing of kernels
+        model(images)
+    published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
+    return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),
+                gmacs=round(counter.get_total_flops() / 2e9, 3), published_gmacs=published)
+
+
+def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
+    """Returns the operations of an in-place ``addmm`` by its shapes; torch counts only those out of place."""
+    return 2 * math.prod(left) * right[-1]
+
+
+def table(rows: list[dict]) -> str:
+    lines = [f'{"network":<24}{"size":>12}{"parameters":>14}{"GMACs":>10}{"published":>11}']
+    for row in rows:
+        size = f'{row["height"]}x{row["width"]}'
+        published = '' if row['published_gmacs'] is None else row['published_gmacs']
+        lines.append(f'{row["name"]:<24}{size:>12}{row["parameters"]:>14,}{row["gmacs"]:>10.2f}{published:>11}')
+    return '\n'.join(lines)
+
+
+# ---- kernels, bytes and memory
+
+
+def count_traffic(args: argparse.Namespace, names: list[str], task: str) -> None:
+    """Prints the counts of the networks, next to the authors' at the size of these."""
+    size, batch_size, dtype = tuple(args.size or (224, 224)), args.batch_size or 64, args.dtype or 'bfloat16'
+    is_as_authors = (size, batch_size, dtype, task) == ((224, 224), 64, 'bfloat16', 'classification')
+    result = {}
+    for name in names:
+        config = VARIANTS[name].model_config(task, with_cp=args.with_cp)
+        del config.get('backbone', config)['drop_path_rate']  # the network's default, as in the authors' figures
+        with torch.device('meta'):
+            images = torch.empty(batch_size, 3, *size, dtype=getattr(torch, dtype))
+            model = MODELS.build(config).to(images.dtype)
+        result[name] = {part: in_gigabytes(counted) for part, counted in count(model, images).items()}
+        if not args.json:
+            print(describe(name, result[name], AUTHORS.get(name) if is_as_authors else None), flush=True)
+    if args.json:
+        print(json.dumps(result, indent=1))
+
+
+def in_gigabytes(counted: dict[str, int]) -> dict[str, float]:
+    sizes = {f'{key}_gb': round(value / 1e9, 2) for key, value in counted.items() if key != 'kernels'}
+    return dict(kernels=counted['kernels'], **sizes)
+
+
+def describe(name: str, counted: dict[str, dict], authors: tuple | None) -> str:
+    lines = []
+    for index, (what, ours) in enumerate(counted.items()):
+        saved = f', saved {ours["saved_gb"]:.2f}' if 'saved_gb' in ours else ''
+        line = f'{name:26} {what:8} {ours["kernels"]:5} kernels {ours["moved_gb"]:7.2f} GB moved'
+        if authors:
+            kernels, gb = authors[2 * index:2 * index + 2]
+            line += f' (authors {kernels}, {gb}: ratio {ours["kernels"] / kernels:.2f}, {ours["moved_gb"] / gb:.2f})'
+        lines.append(f'{line}, peak {ours["peak_gb"]:.2f} GB{saved}')
+    return '\n'.join(lines)

@@ -1,0 +1,48 @@
+"""Lists the networks: parameters and multiply-adds of the classifier, published accuracy, and where weights are.
+
+    mmvit models
+    mmvit models 'res*'
+    mmvit models --json
+
+Multiply-adds (GMACs) are counted at the published image size. Top-1 is the accuracy that the authors publish for
+ImageNet-1k. Weights are `cached`, obtainable by `mmvit weights download` (`download`), obtainable with a browser alone
+(`by hand`), or not published (`-`).
+"""
+import argparse
+import json
+
+from ..errors import UsageError
+from ..zoo.variants import VARIANTS, Variant, list_models
+from .weights.list import state_of
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="shell pattern, e.g. 'res*'")
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    names = list_models(args.pattern)
+    if not names:
+        raise UsageError(f'no network is called {args.pattern}; there are: {", ".join(list_models())}')
+    rows = [facts(VARIANTS[name]) for name in names]
+    print(json.dumps(rows, indent=1) if args.json else table(rows))
+
+
+def facts(variant: Variant) -> dict:
+    weights = {tag: state_of(file).replace('missing', 'download') for tag, file in variant.weights.items()}
+    return dict(name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
+                top1=variant.top1, weights=weights)
+
+
+def table(rows: list[dict]) -> str:
+    lines = [f'{"network":<24}{"parameters, M":>14}{"GMACs":>8}{"image":>7}{"top-1, %":>10}  weights']
+    for row in rows:
+        states = dict.fromkeys(row['weights'].values())
+        weights = '; '.join(f'{state}: {", ".join(tag for tag, its in row["weights"].items() if its == state)}'
+                            for state in states) or '-'
+        lines.append(f'{row["name"]:<24}{row["parameters"] / 1e6:>14.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
+                     f'{row["top1"] or "-":>10}  {weights}')
+    return '\n'.join(lines)

@@ -1,0 +1,263 @@
+'use strict';
+const find = selector => document.querySelector(selector);
+const percent = value => `${(100 * value).toFixed(1)} %`;
+const status = find('#status');
+const DARKNESS = 165; // of what is not looked at, of 255
+let models = [];
+let image = null; // the file that is shown
+let request = 0; // answers of earlier requests are not shown
+
+function purpose(model) {
+  const names = model.classes.slice(0, 6).join(', ') + (model.classes.length > 6 ? ' and others' : '');
+  const count = model.classes.length;
+  return {
+    classification: `Classifies an image as one of ${count} classes: ${names}.`,
+    detection: `Finds objects of ${count} classes: ${names}.`,
+    segmentation: `Labels each pixel as one of ${count} classes: ${names}.`,
+    pose: 'Finds the points of an animal that fills the image.',
+  }[model.task];
+}
+
+function say(text, isError = false) {
+  status.textContent = text;
+  status.className = isError ? 'error' : '';
+}
+
+async function post(path, question) {
+  const answer = await fetch(`${path}?${new URLSearchParams(question)}`, { method: 'POST', body: image });
+  if (answer.ok) return answer;
+  const { detail } = await answer.json().catch(() => ({ detail: answer.statusText }));
+  throw new Error(typeof detail === 'string' ? detail : JSON.stringify(detail));
+}
+
+function addModel(model, number) {
+  const section = find('#model').content.cloneNode(true).firstElementChild;
+  const part = name => section.querySelector(name);
+  part('h2').textContent = model.name;
+  part('.line').textContent = purpose(model);
+  part('th.number').textContent = model.task === 'segmentation' ? 'share' : 'score';
+  const drawing = part('.prediction');
+  const highlight = part('.highlight');
+  const looked = part('.looked');
+  model.clear = () => { part('.result').hidden = true; };
+  model.show = found => {
+    const { drawing: address, ...numbers } = found;
+    part('.result').hidden = false;
+    highlight.hidden = true;
+    drawing.src = address;
+    offer(part('.save-drawing'), address, `${stem()}_${model.name}.jpg`);
+    offer(part('.save-numbers'), blobAddress(new Blob([JSON.stringify(numbers)])), `${stem()}_${model.name}.json`);
+    const names = found.items.map(item => item.category);
+    drawing.alt = names.length ? `The image with ${names.join(', ')} drawn` : 'The image; nothing was found in it';
+    part('table').hidden = !names.length;
+    part('.nothing').hidden = names.length > 0;
+    part('.nothing').textContent = `Nothing was found with a score of at least ${find('output').textContent}.`;
+    const addHighlight = letHighlight(highlight, found);
+    part('tbody').replaceChildren(...found.items.map(item => {
+      const row = document.createElement('tr');
+      const name = row.insertCell();
+      if (item.mask || item.box) {
+        const button = document.createElement('button');
+        const swatch = document.createElement('span');
+        button.type = 'button';
+        button.className = 'object';
+        swatch.className = 'swatch';
+        swatch.style.background = model.colors[item.label];
+        button.append(swatch, item.category);
+        name.append(button);
+        addHighlight(row, button, item);
+      } else {
+        name.append(item.category);
+      }
+      const score = row.insertCell();
+      score.className = 'number';
+      score.textContent = percent(item.score);
+      return row;
+    }));
+    looked.hidden = true;
+  };
+  if (model.look) {
+    part('.hint').hidden = false;
+    part('.hint').textContent = `Click into the image to see the ${model.look} from there; Enter shows it from the center.`;
+    drawing.classList.add('looks');
+    drawing.tabIndex = 0;
+    const look = async (x, y) => {
+      try {
+        say(`Drawing the ${model.look} of ${model.name} …`);
+        const answer = await post('page/look', { model: number, x: x.toFixed(4), y: y.toFixed(4) });
+        const figure = looked.firstElementChild;
+        figure.src = blobAddress(await answer.blob(), figure.src);
+        figure.alt = `The ${model.look} of ${model.name} at the chosen point`;
+        looked.hidden = false;
+        say('');
+      } catch (error) { say(error.message, true); }
+    };
+    drawing.addEventListener('click', event => {
+      const box = drawing.getBoundingClientRect();
+      const inside = value => Math.min(Math.max(value, 0), 0.9999);
+      look(inside((event.clientX - box.left) / box.width), inside((event.clientY - box.top) / box.height));
+    });
+    drawing.addEventListener('keydown', event => { if (event.key === 'Enter') look(0.5, 0.5); });
+    looked.addEventListener('click', () => {
+      find('#large img').src = looked.firstElementChild.src;
+      find('#large img').alt = looked.firstElementChild.alt;
+      find('#large').showModal();
+    });
+  }
+  find('#models').append(section);
+}
+
+// ---- what is saved
+
+const stem = () => image.name.replace(/\.[^.]*$/, '');
+
+function blobAddress(blob, former = '') {
+  URL.revokeObjectURL(former);
+  return URL.createObjectURL(blob);
+}
+
+function offer(link, address, name) {
+  URL.revokeObjectURL(link.href);
+  link.href = address;
+  link.download = name;
+}
+
+// ---- one object among others
+
+// Darkens all but one object of an image, while its row is pointed at or focused, or after a click on it.
+function letHighlight(canvas, found) {
+  const buttons = [];
+  let pressed = null;
+  const update = item => {
+    canvas.hidden = !item;
+    if (item) darkenAround(canvas, found, item);
+  };
+  return (row, button, item) => {
+    buttons.push([button, item]);
+    row.addEventListener('mouseenter', () => update(item));
+    row.addEventListener('mouseleave', () => update(pressed));
+    button.addEventListener('focus', () => update(item));
+    button.addEventListener('blur', () => update(pressed));
+    button.addEventListener('click', () => {
+      pressed = pressed === item ? null : item;
+      for (const [other, its] of buttons) other.setAttribute('aria-pressed', String(its === pressed));
+      update(pressed);
+    });
+  };
+}
+
+function darkenAround(canvas, found, { box, mask }) {
+  const scale = Math.min(1, 1024 / Math.max(found.width, found.height));
+  canvas.width = Math.max(1, Math.round(scale * found.width));
+  canvas.height = Math.max(1, Math.round(scale * found.height));
+  const context = canvas.getContext('2d');
+  const [x1, y1, x2, y2] = (box ?? []).map(side => scale * side);
+  if (mask) {
+    const inside = decode(mask);
+    const pixels = context.createImageData(canvas.width, canvas.height);
+    for (let y = 0, i = 3; y < canvas.height; y++) {
+      const row = Math.min(Math.floor(y / scale), found.height - 1);
+      for (let x = 0; x < canvas.width; x++, i += 4) {
+        const column = Math.min(Math.floor(x / scale), found.width - 1);
+        pixels.data[i] = inside[column * found.height + row] ? 0 : DARKNESS;
+      }
+    }
+    context.putImageData(pixels, 0, 0);
+  } else {
+    context.fillStyle = `rgb(0 0 0 / ${DARKNESS / 255})`;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.clearRect(x1, y1, x2 - x1, y2 - y1);
+  }
+  if (box) {
+    context.strokeStyle = 'white';
+    context.lineWidth = Math.max(1, canvas.width / 300);
+    context.strokeRect(x1, y1, x2 - x1, y2 - y1);
+  }
+}
+
+// Returns a mask, column by column, from COCO's compressed run lengths: of 0 and 1 in turns, in characters of 5 bits and
+// one that tells whether another follows, from the third on as differences to the last but one.
+function decode({ size: [height, width], counts }) {
+  const mask = new Uint8Array(height * width);
+  const runs = [];
+  for (let i = 0, place = 0; i < counts.length;) {
+    let value = 0, shift = 0, bits;
+    do {
+      bits = counts.charCodeAt(i++) - 48;
+      value |= (bits & 31) << shift;
+      shift += 5;
+    } while (bits & 32);
+    if (bits & 16) value |= -1 << shift; // negative
+    runs.push(value + (runs.length > 2 ? runs.at(-2) : 0));
+    if (runs.length % 2 === 0) mask.fill(1, place, place + runs.at(-1));
+    place += runs.at(-1);
+  }
+  return mask;
+}
+
+// ---- predictions
+
+async function predict() {
+  if (!image) return;
+  const mine = ++request;
+  say('Predicting …');
+  try {
+    for (const [number, model] of models.entries()) {
+      const answer = await post('predict', { model: number, threshold: find('#threshold').value, format: 'both' });
+      const found = await answer.json();
+      if (mine !== request) return;
+      model.show(found);
+    }
+    say('');
+  } catch (error) {
+    if (mine !== request) return;
+    for (const model of models) model.clear();
+    say(error.message, true);
+  }
+}
+
+function choose(file) {
+  if (!file) return;
+  image = file;
+  for (const model of models) model.clear();
+  find('#drop strong').textContent = 'Choose another image';
+  find('#drop small').textContent = `shown: ${file.name}`;
+  predict();
+}
+
+async function start() {
+  models = await (await fetch('models')).json();
+  models.forEach(addModel);
+  find('#purpose').textContent = models.length > 1 ? `Compares ${models.length} models on one image.` : purpose(models[0]);
+  if (models.length === 1) find('.line').hidden = true;
+  document.title = `${models.map(model => model.name).join(', ')} – mmvit_backbones`;
+  find('#least').hidden = !models.some(model => model.task === 'detection');
+  const names = await (await fetch('page/examples')).json();
+  find('#examples').hidden = !names.length;
+  find('#examples div').append(...names.map((name, number) => {
+    const button = document.createElement('button');
+    const thumbnail = document.createElement('img');
+    button.type = 'button';
+    thumbnail.src = `page/examples/${number}`;
+    thumbnail.alt = `Example ${number + 1}`;
+    thumbnail.title = name;
+    button.append(thumbnail);
+    button.addEventListener('click', async () => {
+      const file = await (await fetch(thumbnail.src)).blob();
+      choose(new File([file], name));
+    });
+    return button;
+  }));
+}
+
+find('#file').addEventListener('change', event => choose(event.target.files[0]));
+find('#threshold').addEventListener('input', event => { find('output').textContent = `${Math.round(100 * event.target.value)} %`; });
+find('#threshold').addEventListener('change', predict);
+for (const kind of ['dragover', 'dragleave', 'drop']) {
+  find('#drop').addEventListener(kind, event => {
+    event.preventDefault();
+    find('#drop').classList.toggle('over', kind === 'dragover');
+    if (kind === 'drop') choose(event.dataTransfer.files[0]);
+  });
+}
+start().catch(error => say(error.message, true));

@@ -1,0 +1,106 @@
+"""Starts the processes of a verb as torchrun does, and connects them."""
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..utils.file_configs import dicts_in
+
+
+def start(verb: str, arguments: list[str], args: argparse.Namespace,
+          main: Callable[[argparse.Namespace], None]) -> None:
+    """Runs a verb in ``args.processes`` processes, after checking its arguments here, so that errors come once.
+
+    Raises:
+        SystemExit: With the exit code of the first process that failed.
+    """
+    os.environ['LOCAL_WORLD_SIZE'] = str(args.processes)
+    main(argparse.Namespace(**{**vars(args), 'launcher': 'pytorch', 'check': True}))
+    if args.check or getattr(args, 'plan', False):
+        return
+    del os.environ['LOCAL_WORLD_SIZE'], os.environ['LOCAL_RANK']
+    threads = max(1, len(os.sched_getaffinity(0)) // args.processes)  # the processes share the cores
+    os.environ.setdefault('OMP_NUM_THREADS', str(threads))
+    os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait give their core away
+    code = _run_torchrun([
+        '--nnodes', os.environ.get('NNODES', '1'), '--node_rank', os.environ.get('NODE_RANK', '0'),
+        '--master_addr', os.environ.get('MASTER_ADDR', '127.0.0.1'), '--master_port', os.environ.get('PORT', '29500'),
+        '--nproc_per_node', str(args.processes),
+        '-m', 'mmvit', *verb.split(), *_without_processes(arguments), '--launcher', 'pytorch'])
+    if code:
+        sys.exit(code)
+
+
+def _without_processes(arguments: list[str]) -> list[str]:
+    """Returns the arguments for one of the processes."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--processes')
+    return parser.parse_known_args(arguments)[1]
+
+
+def _run_torchrun(arguments: list[str]) -> int:
+    """Runs torchrun's command line; returns the exit code of the first process that failed, which it names."""
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    try:
+        torchrun.main(arguments)
+    except SignalException as error:
+        return 128 + error.sigval
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        what = f'failed with exit code {code}'
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ', often by the system for want of memory' if name == 'SIGKILL' else ''
+            what = f'was killed by {name}{hint}; all others were ended'
+        if code not in (130, 143):  # the others were told to stop
+            print(f'error: rank {rank} (process {failure.pid}) {what}', file=sys.stderr)
+        return 128 - code if code < 0 else code
+    return 0
+
+
+def check_launcher(launcher: str) -> None:
+    """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
+    gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if gpus and processes > gpus:
+        raise UsageError(f'{processes} processes need a GPU each; this machine has {gpus}')
+    if not gpus and launcher == 'mpi':
+        raise UsageError('--launcher mpi needs GPUs; without them, --processes works')
+
+
+def init_processes(cfg: Config) -> None:
+    """Connects the processes of the config's launcher without GPUs, which mmengine cannot do."""
+    launcher = cfg.launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ:
+        started_by = 'srun' if launcher == 'slurm' else 'torchrun; --processes N starts them'
+        raise UsageError(f'--launcher {launcher} needs processes started by {started_by}')
+    torch.distributed.init_process_group('gloo')
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
+    # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
+    for node in dicts_in(cfg.model):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
+
+
+def set_slurm_ranks() -> None:
+    """Sets torchrun's variables for rank and address; mmengine sets them only when it connects the processes."""
+    os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+                      LOCAL_RANK=os.environ['SLURM_LOCALID'])
+    hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                           capture_output=True, text=True, check=True)
+    os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
+    # Jobs that share a node need a port each.
+    os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))

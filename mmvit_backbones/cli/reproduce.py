@@ -1,0 +1,153 @@
+"""Tests a published checkpoint and prints published and measured figures, their difference, and a verdict.
+
+    mmvit reproduce restv2_tiny                          # its classifier, on ImageNet
+    mmvit reproduce configs/upernet_restv2_t.py
+    mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
+
+The authors' checkpoint is downloaded the first time (docs/zoo.md). Figures with several scales and flips are measured
+with test-time augmentation, ReaL accuracies if data/imagenet/real.json exists. Missing files are named in one line.
+"""
+import argparse
+import os.path as osp
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..data.checks import check_data
+from ..errors import CheckpointError, UsageError
+from ..training.run_hooks import CheckpointMatchHook
+from ..utils.config import find_config, load_config
+from ..zoo import checks
+from ..zoo.checks import check_checkpoint
+from ..zoo.loading import use_safe_loading
+from ..zoo.published import FIGURES
+from ..zoo.variants import VARIANTS, parse_config_name
+from . import testing
+from .arguments import add_config_options, work_dir
+from .custom_data import use_data_root
+from .steps import set_work_dir
+
+# Key of a published figure -> name of the measured one, its factor, and what still counts as the same.
+MEASURED = {
+    'top1': ('accuracy/top1', 1, 0.1), 'top5': ('accuracy/top5', 1, 0.1), 'real': ('real/top1', 1, 0.1),
+    'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
+    'ade20k': ('mIoU', 1, 0.2), 'cityscapes': ('mIoU', 1, 0.2), 'ap10k': ('coco/AP', 100, 0.3),
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', help='network of mmvit_backbones.list_models(), or config')
+    parser.add_argument('--checkpoint', help="file or http(s) address, in the authors' layout or in ours")
+    parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
+    parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
+                        help="ImageNet's reassessed labels (default: %(default)s)")
+    parser.add_argument('--work-dir', type=work_dir, help='folder for logs (default: work_dirs/CONFIG NAME)')
+    add_config_options(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    path = config_of(args.name)
+    figures = [line for line in FIGURES if line['config'] == path.stem and plain(line['key']) in MEASURED]
+    if not figures:
+        raise UsageError(f'nothing is published for {path.stem}')
+    if not osp.isfile(args.real) and any(plain(line['key']) == 'real' for line in figures):
+        print(f'ReaL accuracy is left out: {args.real} does not exist')
+        figures = [line for line in figures if plain(line['key']) != 'real']
+    runs = [(tta, lines) for tta in (False, True)
+            if (lines := [line for line in figures if line['key'].endswith('_ms') == tta])]
+    checkpoint = prepare(args, path)
+    rows = []
+    for tta, lines in runs:
+        metrics = measure(make_config(args, path, lines), checkpoint, tta)
+        rows += [compare(line, metrics) for line in lines]
+    print(f'{path.stem}, {checkpoint}',
+          f'{"figure":<16}{"published":>11}{"measured":>11}{"difference":>12}  verdict', *rows, sep='\n')
+
+
+def config_of(name: str) -> Path:
+    """Returns the path of a config, or of the ImageNet config of a network."""
+    return Path(find_config(f'imagenet_{VARIANTS[name].short_name}' if name in VARIANTS else name))
+
+
+def plain(key: str) -> str:
+    """Returns a key without its training or test setting."""
+    return key.removesuffix('_22k').removesuffix('_ms')
+
+
+def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]] = ()) -> Config:
+    """Returns the config with the metrics of the published figures."""
+    cfg = load_config(str(path), args.cfg_options)
+    set_work_dir(cfg, args)
+    keys = {plain(line['key']) for line in lines}
+    if 'real' in keys:
+        testing.use_real(cfg, args.real)
+    if 'val_loss' in keys:
+        testing.add_metric(cfg, type='MeanCrossEntropy')
+    if args.data_root:
+        use_data_root(cfg, args.data_root)
+    return cfg
+
+
+def prepare(args: argparse.Namespace, path: Path) -> str:
+    """Checks that data and checkpoint exist, downloading the latter if needed; returns the checkpoint's name.
+
+    Raises:
+        UsageError: If anything is missing; the message names all of it.
+    """
+    missing, checkpoint = [], ''
+    try:
+        cfg = make_config(args, path)
+        checks.check_backbone(cfg)
+        check_data(cfg, ['test'])
+    except UsageError as error:
+        missing.append(str(error))
+    try:
+        checkpoint = args.checkpoint or published_checkpoint(path.stem)
+        check_checkpoint(checkpoint)
+    except CheckpointError as error:
+        missing.append(f'{error}; --checkpoint takes another')
+    if missing:
+        raise UsageError('; '.join(missing))
+    return checkpoint
+
+
+def published_checkpoint(config: str) -> str:
+    """Returns the ``official://`` name of the authors' checkpoint of a config.
+
+    Raises:
+        CheckpointError: If its address is unknown, or it cannot be tested here.
+    """
+    task, variant, differences = parse_config_name(config)
+    tags = {variant.config_name(tag): tag for tag in variant.weights}
+    tag = tags.get(config)
+    if tag is None:
+        task = '' if task == 'imagenet' else task
+        wanted = '_'.join(filter(None, [task, *differences])) or str(variant.img_size)
+        variant.find_weights(wanted)  # which fails and tells what there is
+    return checks.official_name(variant.name, tag)
+
+
+def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
+    cfg.load_from = checkpoint
+    if tta:
+        testing.use_tta(cfg)
+    use_safe_loading()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(CheckpointMatchHook(checkpoint, strict=True))
+    return runner.test()
+
+
+def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
+    """Returns a row of the table, with a note on contradictory published figures."""
+    name, factor, tolerance = MEASURED[plain(line['key'])]
+    if name not in metrics:  # as mmdet does where there is no box
+        raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')
+    published, measured = float(line['value']), metrics[name] * factor
+    difference = measured - published
+    verdict = 'reproduced' if abs(difference) <= tolerance else f'differs by more than {tolerance}'
+    note = f' ({line["note"]})' if line['note'] else ''
+    digits = max(2, len(line['value'].partition('.')[2]))
+    return f'{line["key"]:<16}{published:>11}{measured:>11.{digits}f}{difference:>+12.{digits}f}  {verdict}{note}'

@@ -1,0 +1,80 @@
+"""Options of a training that is resumed: those that were given now, and those that its checkpoint has saved."""
+import argparse
+import os
+import os.path as osp
+import sys
+
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..training.resume import find_intact_checkpoint, read_training_state
+
+# Options that a run takes over from the one that it resumes, with their types, unless one of the same group is given.
+GROUPS = (
+    dict(class_folder=str, coco_folder=str, seg_folder=str, data_root=str), dict(val_fraction=float), dict(seed=int),
+    dict(allow_left_out=bool), dict(pretrained=(str, bool)), dict(freeze=int), dict(epochs=int, iters=int),
+    dict(lr=float), dict(auto_scale_lr=bool), dict(batch_size=int), dict(early_stop=int), dict(precision=str),
+    dict(no_accelerate=bool), dict(on_bad_data=str, max_skipped=int), dict(tensorboard=bool), dict(wandb=bool),
+)
+
+
+def saved_options(args: argparse.Namespace) -> dict:
+    """Returns the options of a training that its checkpoints save."""
+    options = {name: getattr(args, name) for group in GROUPS for name in group if _is_given(getattr(args, name))}
+    return dict(options, cfg_options=args.cfg_options or {})
+
+
+def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
+    """Returns the arguments of the run: ``resume`` is the path of a checkpoint or None, with the options saved in it.
+
+    ``cfg`` is the config with its work dir.
+    """
+    path = _find_checkpoint(args.resume, cfg)
+    if path is None:
+        return argparse.Namespace(**{**vars(args), 'resume': None})
+    saved = _read_options(path)
+    taken = {name: saved[name] for group in GROUPS for name in group
+             if name in saved and not any(_is_given(getattr(args, other)) for other in group)}
+    if taken and os.environ.get('RANK', '0') == '0':
+        words = (f'{name}={value}' for name, value in taken.items())
+        print(f'options saved in {path}: {", ".join(words)}', file=sys.stderr)
+    given = args.cfg_options or {}
+    if texts := [f'{key}={value}' for key, value in saved.get('cfg_options', {}).items()
+                 if key not in given and not _is_numeric(value)]:
+        raise UsageError(f'the training of checkpoint {path} had --cfg-options {" ".join(texts)}: give them again, or '
+                         'others, for texts in a file could name code')
+    options = {**saved.get('cfg_options', {}), **given}
+    return argparse.Namespace(**{**vars(args), **taken, 'cfg_options': options, 'resume': path})
+
+
+def _read_options(path: str) -> dict:
+    """Returns the options in a checkpoint; raises UsageError if they are none of this command's."""
+    saved = read_training_state(path)['meta'].get('options', {})
+    types = {name: kind for group in GROUPS for name, kind in group.items()}
+    if not isinstance(saved, dict) or any(
+            not isinstance(value, types.get(name, dict)) for name, value in saved.items()):
+        raise UsageError(f'checkpoint {path} has no options of mmvit train, but {saved!r:.200}')
+    return saved
+
+
+def _is_numeric(value) -> bool:
+    """Returns whether a value is a number, None, or a list of such."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_numeric, value))
+    return value is None or isinstance(value, (int, float))
+
+
+def _find_checkpoint(resume: str | None, cfg: Config) -> str | None:
+    """Returns the path of the checkpoint to resume from, or None for a new training."""
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    path = find_intact_checkpoint(cfg.work_dir) if resume in ('newest', 'auto') else resume
+    if path is None and resume == 'newest':
+        state = 'has no checkpoint of a training' if osp.isdir(cfg.work_dir) else 'does not exist'
+        raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; start without --resume, or '
+                         'with --resume auto, which starts where there is no checkpoint')
+    return path
+
+
+def _is_given(value) -> bool:
+    return value is not None and value is not False

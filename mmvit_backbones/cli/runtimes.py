@@ -1,0 +1,116 @@
+"""Times a network or a whole model in several runtimes."""
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from .. import accelerate
+from ..export.graphs import save, to_onnx
+from ..export.models import INDUCTOR_OPTIONS, export_model
+from ..export.parts import check_exportable, split
+from ..export.quantize import to_int8
+from ..inference import Predictor
+from ..inference.runtimes import session_of
+
+RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
+
+
+def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
+    """Returns a function that predicts images ``(height, width, 3)``, RGB uint8, one by one on the CPU.
+
+    ``path`` is a training's checkpoint. ``compile`` compiles its backbone, ``int8`` is calibrated on the images. Files
+    that the function needs are written into the folder.
+    """
+    model = Predictor(path, device='cpu', accelerate=False).model
+    if runtime == 'accelerate':
+        accelerate(model.module, inference=True)
+    elif runtime == 'compile':
+        model.module.backbone.compile()
+    elif runtime != 'eager':
+        file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
+        check_exportable(model.cfg, file_format)
+        parts = split(model.module, model.cfg, True)
+        export_model(parts, file, file_format, model.details, images[0])
+        if runtime == 'int8':
+            to_int8(file, [image if parts.takes == 'image' else image[None] for image in images], parts.takes)
+        model = Predictor(file, device='cpu', trust_code=True).model
+    return lambda batch: [model.run([image]) for image in batch]
+
+
+def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
+    """Returns a function of images ``(B, 3, H, W)`` that runs a network, which is not changed, on the CPU.
+
+    The images, at least two of the size to be run, are examples and calibrate ``int8``.
+    """
+    if runtime == 'eager':
+        return model
+    if runtime == 'accelerate':
+        return accelerate(copy.deepcopy(model), inference=True)
+    if runtime == 'compile':
+        return torch.compile(model)
+    if runtime == 'aoti':
+        program = torch.export.export(model, (images, ), dynamic_shapes=({0: Dim.DYNAMIC}, ), strict=False)
+        with torch.no_grad():
+            path = torch._inductor.aoti_compile_and_package(
+                program, package_path=str(folder / 'network.pt2'), inductor_configs=INDUCTOR_OPTIONS)
+        return torch._inductor.aoti_load_package(path)
+    path = folder / 'network.onnx'
+    if not path.exists():
+        save(to_onnx(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits']), path)
+    if runtime == 'int8':
+        path = path.rename(folder / 'int8.onnx')
+        to_int8(path, [image[None].numpy() for image in images], source='images')
+    session = session_of(path)
+    return lambda images: session.run(None, dict(images=images.numpy()))
+
+
+@torch.inference_mode()
+def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> dict[str, dict[str, float]]:
+    """Times functions in turns, so that other load of the machine affects all of them alike.
+
+    Returns by name ``p50_ms`` and ``p95_ms`` of an image, ``images_per_second`` of all, and ``speedup`` of ``p50_ms``
+    over the first function.
+    """
+    seconds = {name: ([], []) for name in functions}
+    for number in range(repeats + 1):
+        for name, function in functions.items():
+            for inputs, times in zip((images[:1], images), seconds[name]):
+                start = time.perf_counter()
+                function(inputs)
+                if number:  # the first warms up
+                    times.append(time.perf_counter() - start)
+    latency = {name: np.array(single) * 1000 for name, (single, _) in seconds.items()}
+    first = next(iter(functions))
+    return {name: dict(
+        p50_ms=round(float(np.median(latency[name])), 1), p95_ms=round(float(np.percentile(latency[name], 95)), 1),
+        images_per_second=round(len(images) / statistics.median(many), 2),
+        speedup=round(float(np.median(latency[first] / latency[name])), 2)) for name, (_, many) in seconds.items()}
+
+
+def compare_runtimes(prepare: Callable[[str, Path], Callable], images: Sequence, runtimes: Sequence[str],
+                     repeats: int) -> dict[str, dict]:
+    """Calls :func:`measure` on at least two images in several of ``RUNTIMES``; failed runtimes have the reason instead.
+
+    ``prepare`` is :func:`prepare` or :func:`prepare_whole` with all but the runtime and the folder bound.
+    """
+    functions, failed = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for runtime in sorted(runtimes, key=RUNTIMES.index):
+            try:
+                function = prepare(runtime, folder=Path(folder))
+                with torch.inference_mode():
+                    function(images[:1]), function(images)
+            except Exception as error:  # a compiler can fail in any way
+                while error.__cause__:
+                    error = error.__cause__
+                failed[runtime] = dict(error=f'{type(error).__name__}: {error}'.splitlines()[0][:200])
+                continue
+            functions[runtime] = function
+        return {**(measure(functions, images, repeats) if functions else {}), **failed}

@@ -1,0 +1,68 @@
+"""Scales the length of a training and its learning rate, with everything in the config that depends on them."""
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..utils.config import FOREVER, metrics_of, schedules_of
+
+SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedules, in epochs or iterations
+RATES = ('eta_min', 'eta_max')  # of schedules; others are relative
+INTERVALS = ('val_interval', 'val_begin', 'interval')  # of evaluations and checkpoints
+# What a task is judged by: the type of the metric, its key, and the smallest change that counts.
+JUDGES = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
+              mmpretrain=('Accuracy', 'accuracy/top1', 0.1))
+
+
+def scale_length(cfg: Config, unit: str, length: int) -> None:
+    """Sets the number of 'epochs' or 'iters', and scales all schedules, warm-up included, to it.
+
+    Intervals of evaluations and checkpoints become shorter with the training, but not longer.
+    """
+    if f'max_{unit}' not in cfg.train_cfg:
+        other = 'iters' if unit == 'epochs' else 'epochs'
+        raise UsageError(f'--{unit}: {cfg.filename} sets the length of the training by max_{other}')
+    if length < 1:
+        raise UsageError(f'--{unit} must be at least 1, got {length}')
+    factor = length / cfg.train_cfg[f'max_{unit}']
+    cfg.train_cfg[f'max_{unit}'] = length
+    for schedule in schedules_of(cfg):
+        for key in SPANS:
+            if 0 < schedule.get(key, 0) < FOREVER:
+                schedule[key] = _scaled(schedule[key], factor)
+        if 'milestones' in schedule:
+            schedule['milestones'] = [max(1, int(milestone * factor)) for milestone in schedule['milestones']]
+    checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    for node in (cfg.train_cfg, checkpoints):
+        for key in INTERVALS:
+            if node.get(key, 0) > 0:
+                node[key] = _scaled(node[key], min(factor, 1))
+
+
+def _scaled(value: int, factor: float) -> int:
+    return max(1, round(value * factor))
+
+
+def scale_lr(cfg: Config, lr: float) -> None:
+    """Sets the learning rate at its peak, and scales the absolute rates of the schedules."""
+    optimizer = cfg.optim_wrapper.get('optimizer') or {}
+    if 'lr' not in optimizer:
+        raise UsageError(f'--lr: {cfg.filename} has no optim_wrapper.optimizer.lr')
+    if not lr > 0:
+        raise UsageError(f'--lr must be above 0, got {lr}')
+    factor = lr / optimizer['lr']
+    optimizer['lr'] = lr
+    for schedule in schedules_of(cfg):
+        for key in RATES:
+            if schedule.get(key):
+                schedule[key] *= factor
+
+
+def stop_early(cfg: Config, patience: int) -> None:
+    """Stops the training after ``patience`` evaluations without a better result, by MMEngine's hook."""
+    if patience < 1:
+        raise UsageError(f'--early-stop must be at least 1, got {patience}')
+    metric, key, change = JUDGES.get(cfg.default_scope, (None, ) * 3)
+    if metric not in [evaluator.get('type') for evaluator in metrics_of(cfg, 'val')]:
+        raise UsageError(f'--early-stop needs a val_evaluator of the type {metric}, in {cfg.filename}; for others, set '
+                         'custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
+    hook = dict(type='EarlyStoppingHook', monitor=key, patience=patience, min_delta=change, rule='greater')
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

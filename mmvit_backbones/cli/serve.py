@@ -1,0 +1,397 @@
+"""Serves models in a web page and over HTTP: classes, boxes and masks or segments, and attention.
+
+    mmvit serve CHECKPOINT
+    mmvit serve FIRST SECOND                # side by side
+    curl -F file=@image.jpg 'http://127.0.0.1:7860/predict?threshold=0.5'
+    curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?format=png' -o drawing.png
+
+The page works offline, and other machines can only reach it with --host and --allow-host.
+"""
+import argparse
+import asyncio
+import base64
+import copy
+import io
+import json
+import mimetypes
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from .. import accelerate
+from ..errors import TooLargeError, UsageError
+from ..inference import Predictor, read_rgb
+from ..inference.results import SCORE_THR, color_of
+from ..inference.sources import find_images
+from ..layers import VariedSizeWindowAttention
+from .arguments import above_zero, positive, whole
+from .draw import attention, windows
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = Path(__file__).parent / 'page'
+EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
+                classification='data/flowers_mini/val')
+LARGEST_RATIO = 20  # of the sides: pipelines resize the short one, and the other with it
+LOOK_SIZE = 384  # pixels of the long side, where attention and windows are drawn
+HEADER_SECONDS = 20  # for the headers of a request
+CLOSE_SECONDS = 5  # for reading the answer that a body came too late
+# The browser fetches nothing from elsewhere, and runs no other script than the page's.
+HEADERS = [('Content-Security-Policy', "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"),
+           ('X-Content-Type-Options', 'nosniff')]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('models', nargs='+', metavar='MODEL', help="a training's checkpoint, or an exported file")
+    parser.add_argument('--config', nargs='+', default=[],
+                        help='config files of the checkpoints, in order (default: those in the checkpoints)')
+    parser.add_argument('--name', nargs='+', default=[],
+                        help='names of the models, in order (default: their classes, such as MaskRCNN with ReSwin)')
+    parser.add_argument('--examples', metavar='FOLDER',
+                        help='images that the page offers (default: four of those in data/ for the task)')
+    parser.add_argument('--trust-code', action='store_true',
+                        help='load .pt2 files, which are code')
+    parser.add_argument('--host', default='127.0.0.1',
+                        help='address to listen on; 0.0.0.0 lets all in without a password (default: %(default)s)')
+    parser.add_argument('--allow-host', nargs='+', default=[], metavar='NAME',
+                        help='names and addresses by which clients may call this server, besides --host and localhost')
+    parser.add_argument('--port', type=whole(0, 65535), default=7860, help='0 takes a free one (default: %(default)s)')
+    parser.add_argument('--device',
+                        help='of checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
+    parser.add_argument('--max-megabytes', type=above_zero, default=20, help='limit for a file (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=above_zero, default=16,
+                        help='limit for an image (default: %(default)s)')
+    parser.add_argument('--timeout', type=above_zero, default=60,
+                        help='seconds for a request, including the queue, and for a client that does not read its '
+                             'answer (default: %(default)s)')
+    parser.add_argument('--workers', type=whole(1, 1024), default=1,
+                        help='images in work at the same time (default: %(default)s)')
+    parser.add_argument('--queue', type=positive, default=64,
+                        help='connections at the same time; more are refused (default: %(default)s)')
+    return parser
+
+
+# ---- one model
+
+
+def find_look(backbone: nn.Module | None) -> str | None:
+    """Returns what can be drawn of a backbone: varied-size windows, attention maps or None."""
+    modules = [] if backbone is None else list(backbone.modules())
+    if any(isinstance(module, VariedSizeWindowAttention) for module in modules):
+        return 'windows'
+    return 'attention' if type(backbone).__name__ in ('ReViT', 'ReMViTv2', 'ReSwin') else None
+
+
+class Served:
+    """A model and its requests, which run in threads."""
+
+    looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
+
+    def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool) -> None:
+        self.predictor = Predictor(path, config, device=device, accelerate=False, trust_code=trust_code)
+        details = self.predictor.model.details
+        self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
+        self.module = getattr(self.predictor.model, 'module', None)  # an exported file has none
+        backbone = getattr(self.module, 'backbone', None)
+        # A copy, as `accelerate` replaces what is looked at.
+        self.backbone = copy.deepcopy(backbone).cpu() if find_look(backbone) else None
+        if self.module is not None:
+            accelerate(self.module, inference=True)
+
+    def describe(self) -> dict:
+        predictor = self.predictor
+        colors = [f'#{bytes(color_of(label, predictor.palette)).hex()}' for label in range(len(predictor.classes))]
+        return dict(name=self.name, task=predictor.task, runtime=predictor.model.runtime, classes=predictor.classes,
+                    colors=colors, look=find_look(self.backbone))
+
+    def look(self, image: np.ndarray, x: float, y: float) -> bytes:
+        """Draws the backbone's attention at a point, relative to the sides: its windows in every stage, or the
+        attention of four blocks. Returns the drawing as PNG.
+        """
+        small = Image.fromarray(image)
+        small.thumbnail((LOOK_SIZE, LOOK_SIZE))
+        pixel = int(x * small.width), int(y * small.height)
+        figure = io.BytesIO()
+        with self.looking:
+            if find_look(self.backbone) == 'windows':
+                frames = windows.predict_frames(self.backbone, np.array(small))
+                windows.draw_large(np.array(small), pixel, frames, figure)
+            else:
+                pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
+                looking = attention.place(pixel, small.size, pixels.shape[1:])
+                source = self.module.data_preprocessor
+                images = ((pixels - source.mean.cpu()) / source.std.cpu())[None]
+                blocks = attention.record(self.backbone, images, looking)
+                chosen = np.linspace(0, len(blocks) - 1, min(4, len(blocks))).astype(int)
+                four = dict(list(blocks.items())[i] for i in chosen)
+                attention.draw_means(pixels, looking, four, figure)
+        return figure.getvalue()
+
+
+# ---- the server
+
+
+def build_app(models: Sequence[Served], args: argparse.Namespace):
+    """Builds a FastAPI application with the page at / and the interface at /predict, /models and /health."""
+    import anyio
+    from fastapi import FastAPI, HTTPException, Query, Request, Response
+    from fastapi import Path as PathParameter
+    from fastapi.staticfiles import StaticFiles
+    from pydantic import BaseModel, Field
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import ClientDisconnect
+
+    # Its pages of documentation would fetch scripts from elsewhere.
+    app = FastAPI(title='mmvit_backbones', docs_url=None, redoc_url=None)
+    pool, examples = ThreadPoolExecutor(args.workers), find_examples(args.examples, models[0].predictor.task)
+    file = dict(type='string', format='binary')
+    form = dict(type='object', properties=dict(file=file), required=['file'])
+    image_body = dict(requestBody=dict(required=True, content={
+        'image/*': dict(schema=file), 'multipart/form-data': dict(schema=form)}))
+
+    class Question(BaseModel, extra='forbid'):
+        model: int = Field(0, ge=0, lt=len(models))
+
+    class PredictQuestion(Question):
+        threshold: float = Field(SCORE_THR, ge=0, le=1)
+        format: Literal['json', 'png', 'both'] = 'json'
+
+    class LookQuestion(Question):
+        x: float = Field(ge=0, lt=1)
+        y: float = Field(ge=0, lt=1)
+
+    def read(request: Request, body: bytes) -> np.ndarray:
+        file = file_of(body, request.headers.get('content-type', ''))
+        return np.array(read_rgb(file, args.max_megapixels * 1e6, LARGEST_RATIO, name='the file'))
+
+    async def work(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
+        """Returns a function of the image in the request. What exceeds the timeout keeps its thread until it ends."""
+        try:
+            with anyio.fail_after(args.timeout):
+                body = await read_body(request, args.max_megabytes)
+                return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(read(request, body)))
+        except TimeoutError:
+            raise HTTPException(504, f'no answer within {args.timeout:g} seconds') from None
+        except UsageError as error:
+            raise HTTPException(413 if isinstance(error, TooLargeError) else 400, str(error)) from error
+        except ClientDisconnect as error:  # nobody reads the answer
+            raise HTTPException(400, 'the client has left') from error
+
+    @app.head('/health', include_in_schema=False)
+    @app.get('/health')
+    async def health() -> dict[str, str]:
+        return dict(status='ok')
+
+    @app.get('/models')
+    async def list_models() -> list[dict]:
+        return [model.describe() for model in models]
+
+    @app.post('/predict', openapi_extra=image_body)
+    async def predict(request: Request, question: Annotated[PredictQuestion, Query()]) -> Response:
+        model = models[question.model]
+
+        def answer(image: np.ndarray) -> Response:
+            found, = model.predictor(image, score_thr=question.threshold)
+            if question.format == 'png':
+                return Response(encode(found.draw(), 'PNG', compress_level=1), media_type='image/png')
+            values = dict(found.to_dict(), model=model.name, task=model.predictor.task)
+            if question.format == 'both':
+                drawing = base64.b64encode(encode(found.draw(), 'JPEG', quality=90)).decode()
+                values['drawing'] = f'data:image/jpeg;base64,{drawing}'
+            return Response(json.dumps(values), media_type='application/json')
+
+        return await work(request, answer)
+
+    @app.post('/page/look', include_in_schema=False)
+    async def look(request: Request, question: Annotated[LookQuestion, Query()]) -> Response:
+        model = models[question.model]
+        if model.backbone is None:
+            raise HTTPException(404, f'model {question.model} has nothing to look at')
+
+        return await work(request, lambda image: Response(model.look(image, question.x, question.y),
+                                                          media_type='image/png'))
+
+    @app.get('/page/examples', include_in_schema=False)
+    async def list_examples() -> list[str]:
+        return [example.name for example in examples]
+
+    @app.get('/page/examples/{number}', include_in_schema=False)
+    async def example(number: Annotated[int, PathParameter(ge=0, lt=len(examples))]) -> Response:
+        return Response(examples[number].content, media_type=examples[number].media_type)
+
+    app.mount('/', StaticFiles(directory=PAGE, html=True))
+    app.add_middleware(refuse_other_sites)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[args.host, 'localhost', '127.0.0.1', *args.allow_host])
+    return app
+
+
+class Example(NamedTuple):
+    name: str
+    content: bytes
+    media_type: str
+
+
+def find_examples(folder: str | None, task: str) -> list[Example]:
+    """Returns four images of a folder, by default of those in data/ for the task; no link leads out of the folder."""
+    path = Path(folder) if folder else ROOT / EXAMPLES.get(task, '')
+    images = find_images([path]) if folder or path.is_dir() and path != ROOT else []
+    inside = [image for image in images if image.resolve().is_relative_to(path.resolve())]
+    chosen = [inside[int(number)] for number in np.linspace(0, len(inside) - 1, min(4, len(inside)))]
+    return [Example(image.stem, image.read_bytes(), mimetypes.guess_type(image)[0] or 'image/jpeg')
+            for image in chosen]
+
+
+def refuse_other_sites(app):
+    """Returns an ASGI application that refuses what the pages of other sites send by the browser of their visitor."""
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+
+    async def checked(scope, receive, send) -> None:
+        refused = scope['type'] == 'http' and is_from_another_site(Request(scope))
+        answer = JSONResponse(dict(detail='requests from pages of other sites are refused'), 403) if refused else app
+        await answer(scope, receive, send)
+
+    return checked
+
+
+def is_from_another_site(request) -> bool:
+    """Tells by the headers of a browser; a link on another site may be followed to the page."""
+    headers = request.headers
+    if site := headers.get('sec-fetch-site'):
+        is_link = request.method == 'GET' and headers.get('sec-fetch-dest') == 'document'
+        return site not in ('same-origin', 'none') and not is_link
+    # Browsers leave it out for addresses that are not encrypted, but for localhost.
+    return 'origin' in headers and urlsplit(headers['origin']).netloc != headers.get('host')
+
+
+async def read_body(request, max_megabytes: float) -> bytes:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > max_megabytes * 1e6:
+            raise TooLargeError(f'the file has more than {max_megabytes:g} MB')
+    return bytes(data)
+
+
+def file_of(body: bytes, content_type: str) -> bytes:
+    """Returns the file that is the body of a request, or the only part of its form, as ``curl -F`` sends it."""
+    if not content_type.startswith('multipart/form-data'):
+        return body
+    if not find_spec('python_multipart'):
+        raise UsageError("a form needs python-multipart: pip install 'mmvit_backbones[serve]'")
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser, parse_options_header
+    files, ends = [], []
+
+    def begin_part() -> None:
+        if files:
+            raise UsageError('the form must have one file and nothing else, got several parts')
+        files.append(bytearray())
+
+    callbacks = dict(on_part_begin=begin_part, on_end=lambda: ends.append(True),
+                     on_part_data=lambda data, start, end: files[0].extend(data[start:end]))
+    try:
+        MultipartParser(parse_options_header(content_type)[1].get(b'boundary', b''), callbacks).write(body)
+    except FormParserError as error:
+        raise UsageError(f'the form cannot be read: {error}') from error
+    if not files or not ends:
+        raise UsageError('the form has no file, or ends before it does')
+    return bytes(files[0])
+
+
+def encode(image: Image.Image, file_format: str, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, file_format, **options)
+    return content.getvalue()
+
+
+def protocol_with_timeouts(timeout: float):
+    """Returns uvicorn's protocol with limits for clients that the server waits for, which uvicorn lacks.
+
+    A connection is ended if headers take longer than ``HEADER_SECONDS``, a body takes longer than the timeout, or
+    nothing of an answer is read for that time.
+    """
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport) -> None:
+            super().connection_made(transport)
+            self.waiting, self.since = None, self.loop.time()
+            self.watch()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            self.watching.cancel()
+
+        def watch(self) -> None:
+            waiting, limit = self.wait_for_client()
+            if waiting != self.waiting:
+                self.waiting, self.since = waiting, self.loop.time()
+            if self.loop.time() - self.since >= limit:
+                self.transport.abort()  # to close it, asyncio would wait until all is read
+            else:
+                self.watching = self.loop.call_later(min(HEADER_SECONDS, timeout) / 10, self.watch)
+
+        def wait_for_client(self) -> tuple[object, float]:
+            """Returns what the server waits for, which changes when there is progress, and for how long it does."""
+            if unread := self.transport.get_write_buffer_size():
+                return unread, timeout
+            if self.conn.their_state is h11.IDLE:
+                return 'headers', HEADER_SECONDS
+            if self.conn.their_state is h11.SEND_BODY:
+                return 'body', timeout + CLOSE_SECONDS
+            return None, float('inf')
+
+    return Protocol
+
+
+def build_server(models: Sequence[Served], args: argparse.Namespace):
+    """Returns uvicorn's server of the application, with the limits of the command line.
+
+    It prints its address when it accepts requests.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket]) -> None:
+            await super().startup(sockets)
+            print(f'{", ".join(args.models)} at http://{args.host}:{sockets[0].getsockname()[1]}', flush=True)
+
+    return Server(uvicorn.Config(
+        build_app(models, args), log_level='warning', http=protocol_with_timeouts(args.timeout), ws='none',
+        headers=HEADERS, server_header=False, limit_concurrency=args.queue + 1,
+        timeout_graceful_shutdown=int(args.timeout) + 1))
+
+
+def main(args: argparse.Namespace) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn handles them, they end the process at once
+        signal.signal(number, signal.SIG_DFL)
+    if not find_spec('fastapi') or not find_spec('uvicorn'):
+        raise UsageError("fastapi or uvicorn is not installed: pip install 'mmvit_backbones[serve]'")
+    for name in ('config', 'name'):
+        if len(getattr(args, name)) > len(args.models):
+            raise UsageError(f'--{name} has {len(getattr(args, name))} values for {len(args.models)} models')
+    try:
+        listener = socket.create_server((args.host, args.port))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
+    models = [Served(path, config, name, args.device, args.trust_code)
+              for path, config, name in zip_longest(args.models, args.config, args.name)]
+    server = build_server(models, args)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn handles signals while it runs, restores this handler, and raises what it has received again.
+        signal.signal(number, server.handle_exit)
+    server.run([listener])

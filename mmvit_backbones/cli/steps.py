@@ -1,0 +1,230 @@
+"""Steps that prepare a run: functions of (config, arguments) that change the config, or check what it needs.
+
+A step without its argument changes nothing. Its docstring has a sentence on what it does, and one on what has to come
+before it; ``mmvit train --plan`` prints both, and what each step changed.
+"""
+import argparse
+import os.path as osp
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from importlib.util import find_spec
+
+import torch
+from mmengine.config import Config
+
+from ..data.checks import check_data
+from ..errors import UsageError
+from ..training import checks as training_checks
+from ..training.resume import differences, resume_from
+from ..utils.config import VISUALIZERS, apply_options
+from ..utils.file_configs import dicts_in
+from ..zoo import checks
+from . import schedule
+from .arguments import data_options
+from .custom_data import use_custom_data
+from .processes import check_launcher
+
+# The names in default_hooks, and the hooks, that make a run reliable (docs/reliability.md).
+RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
+                      interrupt='InterruptHook')
+BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
+LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
+MAX_SKIPPED = 100
+
+Step = Callable[[Config, argparse.Namespace], None]
+
+
+def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, show: bool = False) -> None:
+    """Takes the steps in their order; with ``show``, prints each with the settings that it has changed."""
+    for number, step in enumerate(steps, 1):
+        before = deepcopy(cfg.to_dict()) if show else None
+        step(cfg, args)
+        if show:
+            print(f'{number:2}. {" ".join(step.__doc__.split())}',
+                  *(f'      {difference}' for difference in differences(before, cfg.to_dict())), sep='\n')
+
+
+# ---- of trainings and tests
+
+
+def set_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Applies --cfg-options. Before all that other options set: those follow what the config says now."""
+    apply_options(cfg, args.cfg_options, args.needs)
+
+
+def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the work dir. After --cfg-options, which may name it."""
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+
+
+def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets what starts the processes, after a check of the GPUs. Needs nothing."""
+    check_launcher(args.launcher)
+    cfg.launcher = args.launcher
+
+
+def use_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Points the config to a folder of data. After the work dir, into which lists of the images are written."""
+    list_folder = None if args.check else osp.join(cfg.work_dir, 'data')
+    use_custom_data(cfg, **data_options(args), list_folder=list_folder)
+
+
+# ---- of trainings
+
+
+def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
+    """Adds the hooks for reliable runs that the config lacks. Before --cfg-options, which may change or remove them."""
+    hooks = cfg.setdefault('default_hooks', {})
+    for name, hook in RELIABLE_HOOKS.items():
+        hooks.setdefault(name, dict(type=hook))
+    if checkpoint := hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1)):
+        if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
+            checkpoint['type'] = 'AtomicCheckpointHook'
+        checkpoint.setdefault('max_keep_ckpts', 3)
+        if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+            checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
+
+
+def check_training_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Checks the files and annotations of the data. After the folder of data is set."""
+    check_data(cfg, ['train', 'val'])
+    for node in dicts_in(cfg.train_dataloader.dataset):
+        if node.get('type') == 'LoadTokenLabels' and not osp.isdir(node['root']):
+            raise UsageError(f'token labels {node["root"]} do not exist; mmvit data token-labels makes them')
+
+
+def use_pretrained(cfg: Config, args: argparse.Namespace) -> None:
+    """Starts from the authors' weights. After --cfg-options, which may select another backbone."""
+    if args.pretrained:
+        weights = checks.choose_checkpoint(cfg, None, args.pretrained)
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
+
+
+def freeze(cfg: Config, args: argparse.Namespace) -> None:
+    """Freezes the stem and the first stages. Before the backbone is checked."""
+    if args.freeze is not None:
+        cfg.model.backbone.frozen_stages = args.freeze
+
+
+def check_backbone(cfg: Config, args: argparse.Namespace) -> None:
+    """Checks the arguments of the backbone and reads its weights. After they are chosen, and all that changes it."""
+    checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
+
+
+def set_length(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the length of the training, and scales schedules and intervals to it. After --cfg-options."""
+    for unit in ('epochs', 'iters'):
+        if getattr(args, unit) is not None:
+            schedule.scale_length(cfg, unit, getattr(args, unit))
+
+
+def set_lr(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the learning rate, and scales the absolute rates of the schedules. After --cfg-options."""
+    if args.lr is not None:
+        schedule.scale_lr(cfg, args.lr)
+
+
+def check_optimizer(cfg: Config, args: argparse.Namespace) -> None:
+    """Checks the arguments of the optimizer and the schedules. After they are set."""
+    training_checks.check_optimizer(cfg)
+
+
+def stop_early(cfg: Config, args: argparse.Namespace) -> None:
+    """Ends the training where it improves no more. After the data, which may change the metrics."""
+    if args.early_stop is not None:
+        schedule.stop_early(cfg, args.early_stop)
+
+
+def set_precision(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the precision: by default the config's, and float32 without a GPU. After --cfg-options."""
+    dtype, has_gpu = args.precision, torch.cuda.is_available()
+    if dtype in ('float16', 'bfloat16'):
+        if not has_gpu:
+            raise UsageError(f'{dtype} needs a CUDA GPU, and this machine has none')
+        if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
+            raise UsageError('this GPU has no bfloat16, but float16')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if dtype == 'float16':
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        else:
+            cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)  # needs no scaling
+    elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (dtype == 'float32' or not has_gpu):
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            cfg.optim_wrapper.pop(key, None)
+
+
+def add_logs(cfg: Config, args: argparse.Namespace) -> None:
+    """Logs losses and metrics also for TensorBoard or Weights & Biases. After --cfg-options."""
+    for package in (package for package in LOG_BACKENDS if getattr(args, package)):
+        if find_spec(package) is None:
+            raise UsageError(f'logging to {package} needs the package {package}: pip install {package}')
+        visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
+        backends = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
+        if LOG_BACKENDS[package] not in [backend['type'] for backend in backends]:
+            backends.append(dict(type=LOG_BACKENDS[package]))
+        visualizer['vis_backends'] = backends
+
+
+def scale_lr_by_batch(cfg: Config, args: argparse.Namespace) -> None:
+    """Lets MMEngine scale the learning rate by the images of a step. After --cfg-options."""
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise UsageError(f'--auto-scale-lr scales by auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+        cfg.auto_scale_lr.enable = True
+
+
+def shard(cfg: Config, args: argparse.Namespace) -> None:
+    """Shards weights and optimizer states over the processes (--strategy fsdp). After the launcher is set."""
+    if args.strategy != 'fsdp':
+        return
+    if cfg.launcher == 'none':
+        raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
+    if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
+        raise UsageError('--strategy fsdp cannot average weights: remove EMAHook from custom_hooks')
+    cfg.strategy = dict(type='ShardedStrategy')
+
+
+def set_seed(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the seed of the run. After --cfg-options."""
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+
+
+def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the images per process and step. Before the batch sampler is wrapped, which may have the number."""
+    if args.batch_size is None:
+        return
+    loader = cfg.train_dataloader
+    target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
+    if 'batch_size' not in target:
+        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
+    target.batch_size = args.batch_size
+
+
+def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Wraps data set and batch sampler of the training for exact resuming. After all that changes them."""
+    if args.on_bad_data == 'stop' and args.max_skipped:
+        raise UsageError(f'--on-bad-data stop skips no sample, got --max-skipped {args.max_skipped}')
+    default = dict(stop=0, skip=MAX_SKIPPED).get(args.on_bad_data)
+    max_skipped = default if args.max_skipped is None else args.max_skipped
+    loader = cfg.train_dataloader
+    if loader.dataset.get('type') != 'ReliableDataset':
+        loader.dataset = dict(type='ReliableDataset', dataset=loader.dataset)
+    if max_skipped is not None:
+        loader.dataset.max_skipped = max_skipped
+    batch_sampler = loader.get('batch_sampler')
+    if batch_sampler is None:
+        loader.batch_sampler = dict(type='ResumableBatchSampler', drop_last=loader.pop('drop_last', False))
+    elif batch_sampler.get('type') != 'ResumableBatchSampler':
+        loader.batch_sampler = dict(type='ResumableBatchSampler', batch_sampler=batch_sampler)
+
+
+def load(cfg: Config, args: argparse.Namespace) -> None:
+    """Resumes from a checkpoint, or loads weights. At last, for it compares the config with the checkpoint's."""
+    cfg.resume = args.resume is not None
+    if cfg.resume:
+        resume_from(cfg, args.resume)
+    elif cfg.get('load_from'):
+        checks.check_checkpoint(cfg.load_from)

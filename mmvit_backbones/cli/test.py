@@ -1,0 +1,94 @@
+"""Tests a checkpoint of a classifier, a detector or a segmenter, or an exported file.
+
+    mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --coco-folder data/coco_mini
+    mmvit test imagenet_reswin_t --pretrained --processes 8
+"""
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..data.checks import check_data
+from ..inference.results import SCORE_THR
+from ..training.run_hooks import AccelerateHook, CheckpointMatchHook
+from ..utils.config import read_config
+from ..utils.file_configs import import_quietly
+from ..zoo import checks
+from ..zoo.checks import check_checkpoint
+from ..zoo.loading import use_safe_loading
+from . import steps, testing
+from .arguments import add_data_arguments, add_pretrained_argument, add_run_arguments, finite
+from .processes import init_processes
+
+NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of this package')
+    parser.add_argument('checkpoint', nargs='?',
+                        help="checkpoint file or http(s) address; a classifier's also in its authors' layout; or an "
+                             'exported file')
+    add_pretrained_argument(parser)
+    add_data_arguments(parser)
+    parser.add_argument('--trust-code', action='store_true', help='load a .pt2, which is code')
+    parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='draw annotations and predictions into this folder')
+    parser.add_argument('--wait-time', type=finite(0), default=2, help='seconds that --show shows each image')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    labels = parser.add_mutually_exclusive_group()
+    labels.add_argument('--imagenet-variant', metavar='FOLDER',
+                        help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
+    labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
+                        help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
+    add_run_arguments(parser)
+    parser.set_defaults(needs=NEEDS)
+    return parser
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """Returns the config of the run, after checking that everything it needs exists."""
+    cfg = read_config(args.config, args.needs)
+    steps.take_steps((steps.set_options, steps.set_work_dir, steps.set_launcher, steps.use_data), cfg, args)
+    if args.real:
+        testing.use_real(cfg, args.real)
+    if args.imagenet_variant:
+        testing.use_imagenet_variant(cfg, args.imagenet_variant)
+    if cfg.default_scope == 'mmpretrain':
+        testing.add_metric(cfg, type='MeanCrossEntropy')
+    check_data(cfg, ['test'])
+    checks.check_backbone(cfg)
+    if testing.is_exported(args.checkpoint):
+        testing.use_exported(cfg, args.checkpoint, args.trust_code)
+    else:
+        cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
+        check_checkpoint(cfg.load_from)
+        testing.check_classes(cfg, cfg.load_from)
+    cfg.resume = False
+    testing.add_class_figures(cfg)
+    if args.show or args.show_dir and cfg.default_scope == 'mmpose':
+        testing.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+    if args.out:
+        testing.save_predictions(cfg, args.out)
+    if args.tta:
+        testing.use_tta(cfg)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = prepare(args)
+    if args.check:
+        return
+    init_processes(cfg)
+    use_safe_loading()
+    import_quietly(cfg.default_scope)
+    runner = Runner.from_cfg(cfg)
+    if not testing.is_exported(args.checkpoint):
+        runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
+        if not args.no_accelerate:
+            runner.register_hook(AccelerateHook())
+    if args.show_dir and cfg.default_scope != 'mmpose':
+        threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', SCORE_THR)
+        runner.register_hook(testing.DrawingHook(args.show_dir, threshold))
+    runner.test()

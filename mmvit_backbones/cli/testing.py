@@ -1,0 +1,235 @@
+"""Adds what mmvit test offers to a config: metrics, drawings, test-time augmentation, exported files as models."""
+import os.path as osp
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from PIL import Image
+
+from ..data import ImageNetVariant
+from ..errors import UsageError
+from ..inference import Predictor
+from ..inference.results import result_of
+from ..inference.runtimes import Arrays, arrays_of, palette_of
+from ..utils.config import VISUALIZERS, datasets_of, metrics_of
+from ..utils.files import open_output
+from ..zoo.checks import is_readable
+from ..zoo.loading import read_checkpoint
+
+VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook',
+                           mmpose='PoseVisualizationHook')
+
+TTA_MODELS = {
+    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+    'mmseg': dict(type='SegTTAModel'),
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+}
+STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # of a test pipeline: the file itself does the others
+
+
+def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Enables the framework's visualization hook for every prediction, in a window, or in a folder (mmpose)."""
+    framework = cfg.default_scope
+    cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=VISUALIZATION_HOOKS[framework]))
+    cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
+    hook = cfg.default_hooks.visualization
+    hook.update(show=show, interval=1, wait_time=wait_time)
+    hook['enable' if framework in ('mmpretrain', 'mmpose') else 'draw'] = True
+    if framework == 'mmpose':
+        hook.out_dir = show_dir
+
+
+def add_class_figures(cfg: Config) -> None:
+    """Adds average precision or accuracy by class, and a confusion matrix in the work dir; mmseg has IoU by class."""
+    types = []
+    for metric in metrics_of(cfg, 'test'):
+        types.append(metric['type'])
+        if metric['type'] == 'CocoMetric':
+            metric['classwise'] = True
+    if cfg.default_scope == 'mmpretrain' and 'Accuracy' in types:
+        add_metric(cfg, type='PerClassAccuracy', out_file=osp.join(cfg.work_dir, 'confusion_matrix.png'))
+
+
+def save_predictions(cfg: Config, out: str) -> None:
+    """Makes the framework save its predictions: mmseg label images in a folder, the others a pickle file."""
+    if cfg.default_scope == 'mmseg':
+        for metric in metrics_of(cfg, 'test'):
+            metric.output_dir = out
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'out must end with .pkl or .pickle, got {out}')
+    add_metric(cfg, type='DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults', out_file_path=out)
+
+
+def use_real(cfg: Config, label_file: str) -> None:
+    """Adds accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
+    check_imagenet(cfg, 'label_file')
+    add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
+
+
+def use_imagenet_variant(cfg: Config, folder: str) -> None:
+    """Sets the test data of an ImageNet classifier to ImageNet-V2, -A, -R, -Sketch or -C (:class:`ImageNetVariant`)."""
+    check_imagenet(cfg, 'ImageNetVariant')
+    try:
+        ImageNetVariant(folder, lazy_init=True).load_data_list()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    for dataset in datasets_of(cfg, 'test'):
+        pipeline = dataset.pipeline
+        dataset.clear()
+        dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
+    cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
+
+
+def add_metric(cfg: Config, **metric) -> None:
+    """Adds a metric, replacing one of the same type."""
+    others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
+    cfg.test_evaluator = [*others, ConfigDict(metric)]
+
+
+def check_imagenet(cfg: Config, option: str) -> None:
+    types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
+    if types != {'ImageNet'}:
+        raise UsageError(f'{option} needs a classifier of ImageNet, the config tests on {", ".join(sorted(types))}')
+
+
+def check_classes(cfg: Config, filename: str) -> None:
+    """Raises UsageError if the test data number the classes of a training's checkpoint in another order."""
+    meta = read_checkpoint(filename, mmap=True).get('meta', {}) if is_readable(filename) else {}
+    trained = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
+    for dataset in datasets_of(cfg, 'test'):
+        classes = tuple((dataset.get('metainfo') or {}).get('classes') or ())
+        if classes != trained and set(classes) == set(trained):
+            raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, and the test data have '
+                             f'them as {classes}: give them its order')
+
+
+def use_tta(cfg: Config) -> None:
+    """Enables test-time augmentation of the config, or averages the image and its mirror image."""
+    framework = cfg.default_scope
+    if framework == 'mmpose':
+        raise UsageError('test-time augmentation: model.test_cfg.flip_test does it for pose estimators')
+    datasets = datasets_of(cfg, 'test')
+    if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UsageError('test-time augmentation: mmdet merges boxes only and this model predicts masks; '
+                         'a config with a tta_model of its own can be tested')
+    if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
+        raise UsageError('test-time augmentation: mmpretrain draws single images only; turn its visualization off')
+    tta_model = cfg.get('tta_model') or TTA_MODELS[framework]
+    pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0].pipeline, framework)
+    for dataset in datasets:
+        dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
+    *steps, pack = pipeline
+    annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
+    if framework == 'mmdet' and 'meta_keys' in pack:
+        pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
+    # The image itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    views = dict(type='TestTimeAug', transforms=[flips, *([step] for step in annotations), [pack]])
+    return [*(step for step in steps if step not in annotations), views]
+
+
+# ---- exported files
+
+
+@MODELS.register_module()
+class ExportedModel(BaseModel):
+    """Runs a file of ``mmvit export`` in place of a framework's model, one image after the other.
+
+    Args:
+        path (str): ``.onnx`` or ``.pt2``.
+        trust_code (bool): See :class:`Predictor`.
+    """
+
+    def __init__(self, path: str, trust_code: bool = False) -> None:
+        super().__init__()
+        self.model = Predictor(path, trust_code=trust_code).model
+
+    def forward(self, inputs: Sequence[torch.Tensor], data_samples: Sequence[BaseDataElement],
+                mode: str = 'predict') -> Sequence[BaseDataElement]:
+        """Fills in the predictions for images ``(3, height, width)`` in BGR uint8."""
+        for image, sample in zip(inputs, data_samples):
+            outputs, = self.model.run([np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])])
+            values = {name: torch.from_numpy(value) for name, value in outputs.items()}
+            if self.model.task == 'classification':
+                sample.set_pred_score(values['scores']).set_pred_label(values['scores'].argmax())
+            elif self.model.task == 'segmentation':
+                sample.pred_sem_seg = PixelData(data=values['segmentation'][None])
+            else:
+                sample.pred_instances = InstanceData(bboxes=values.pop('boxes'), **values)
+        return data_samples
+
+
+def is_exported(path: str | None) -> bool:
+    """Returns whether a path is that of an exported file."""
+    return bool(path) and path.endswith(('.onnx', '.pt2'))
+
+
+def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
+    """Replaces the model of a config by an exported file, which takes images as they are read."""
+    cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)), trust_code=trust_code)
+    cfg.pop('data_preprocessor', None)
+    cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')
+    for dataset in datasets_of(cfg, 'test'):
+        dataset.pipeline = [step for step in dataset.pipeline if step['type'].endswith(STEPS)]
+
+
+# ---- drawings
+
+
+class DrawingHook(Hook):
+    """Draws classes, boxes and masks, or segments into files with the path of the image in its data set.
+
+    The left half shows the annotations, if there are any, the right half the predictions.
+
+    Args:
+        out_dir (str): Folder for the drawings.
+        score_thr (float): Lowest score of the objects drawn.
+    """
+
+    def __init__(self, out_dir: str, score_thr: float) -> None:
+        self.out_dir, self.score_thr = Path(out_dir), score_thr
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
+                        outputs: Sequence[BaseDataElement]) -> None:
+        import mmcv
+        dataset = runner.test_dataloader.dataset
+        classes, root = list(dataset.metainfo.get('classes') or ()), getattr(dataset, 'data_root', None) or '.'
+        palette = palette_of(dataset.metainfo)
+        for sample in outputs:
+            image = mmcv.imread(sample.img_path, channel_order='rgb')
+            name = osp.relpath(sample.img_path, root)
+            path = self.out_dir / (osp.basename(name) if name.startswith('..') else name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn = np.hstack([result_of(found, name, image, classes, palette, self.score_thr).draw()
+                               for found in (annotated(sample), arrays_of(sample)) if found])
+            with open_output(path.with_suffix('.png')) as file:
+                Image.fromarray(drawn).save(file, 'PNG')
+
+
+def annotated(sample: BaseDataElement) -> Arrays:
+    """Returns the annotations of a sample as :func:`arrays_of`, each with the score 1; empty if there are none."""
+    if 'gt_label' in sample:
+        labels = sample.gt_label.cpu().numpy()
+        return dict(labels=labels, scores=np.ones(len(labels), np.float32))
+    if 'gt_sem_seg' in sample:
+        return dict(segmentation=sample.gt_sem_seg.data[0].cpu().numpy())
+    found = sample.get('gt_instances')
+    if found is None or 'bboxes' not in found:
+        return {}
+    boxes = getattr(found.bboxes, 'tensor', found.bboxes).cpu().numpy()
+    result = dict(labels=found.labels.cpu().numpy(), scores=np.ones(len(boxes), np.float32), boxes=boxes)
+    if 'masks' in found:
+        result['masks'] = found.masks.to_ndarray().astype(bool)
+    return result

@@ -1,0 +1,138 @@
+"""Trains a classifier, a detector or a segmenter, selected by the config.
+
+    mmvit train mask_rcnn_reswin_t --coco-folder data/coco_mini
+    mmvit train configs/upernet_reswin_t.py --processes 8 --amp
+    mmvit train upernet_reswin_t --resume --cfg-options train_dataloader.num_workers=8
+"""
+import argparse
+import os
+import sys
+from copy import deepcopy
+from importlib import import_module
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
+from ..training.run_hooks import AccelerateHook, CheckpointMatchHook, OptionsHook, ProgressBarHook
+from ..training.work_dir import lock_work_dir
+from ..utils.config import read_config
+from ..utils.file_configs import import_quietly
+from ..zoo.loading import use_safe_loading
+from . import steps
+from .arguments import above_zero, add_data_arguments, add_pretrained_argument, add_run_arguments, positive, whole
+from .explain import explained_errors
+from .processes import init_processes
+from .resume import resume_options, saved_options
+from .steps import MAX_SKIPPED, take_steps
+
+NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+WHERE = (steps.add_reliable_hooks, steps.set_options, steps.set_work_dir)  # make the work dir known
+STEPS = (
+    *WHERE,
+    steps.set_launcher,
+    steps.use_data,
+    steps.check_training_data,
+    steps.use_pretrained,
+    steps.freeze,
+    steps.check_backbone,
+    steps.set_length,
+    steps.set_lr,
+    steps.scale_lr_by_batch,
+    steps.check_optimizer,
+    steps.stop_early,
+    steps.set_precision,
+    steps.add_logs,
+    steps.shard,
+    steps.set_seed,
+    steps.set_batch_size,
+    steps.wrap_training_data,
+    steps.load,
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of this package')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--amp', action='store_const', const='float16', dest='precision',
+                           help='train with mixed precision, float16')
+    precision.add_argument('--bf16', action='store_const', const='bfloat16', dest='precision',
+                           help='the same with bfloat16')
+    precision.add_argument('--no-amp', action='store_const', const='float32', dest='precision',
+                           help='train in float32 (default: the precision of the config, on a GPU)')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
+    parser.add_argument('--batch-size', type=positive, help='images per process and step (default: as in the config)')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--epochs', type=positive, help='length of the training, to which the whole schedule is scaled')
+    length.add_argument('--iters', type=positive, help='the same for configs by iterations')
+    parser.add_argument('--lr', type=above_zero,
+                        help='learning rate at its peak; the whole schedule is scaled')
+    parser.add_argument('--early-stop', type=positive, metavar='N',
+                        help='stop after N evaluations without a better result')
+    parser.add_argument('--freeze', type=whole(0), metavar='N', help='keep the stem and the first N stages as they are')
+    parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
+                        help='stop at an unreadable sample (default), or take another one instead')
+    parser.add_argument('--max-skipped', type=whole(0), metavar='N',
+                        help=f'skip at most N unreadable samples (default of --on-bad-data skip: {MAX_SKIPPED})')
+    parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
+                        help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
+                             'starts a new training if there is none')
+    parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
+                        help='how several processes work: with all weights each (default), or with a share of them, '
+                             'for networks that do not fit one GPU; modules are then not accelerated')
+    parser.add_argument('--tensorboard', action='store_true', help='also log for TensorBoard')
+    parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
+    add_pretrained_argument(parser)
+    add_data_arguments(parser)
+    add_run_arguments(parser)
+    parser.add_argument('--plan', action='store_true',
+                        help='print the steps that make the config of the run, with what each changes, then stop')
+    parser.set_defaults(needs=NEEDS)
+    return parser
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
+    """Returns config and arguments of the run, after checking that everything it needs exists.
+
+    The arguments are completed by those of the training that is resumed.
+    """
+    cfg = read_config(args.config, args.needs)
+    located = deepcopy(cfg)
+    take_steps(WHERE, located, args)
+    args = resume_options(args, located)
+    take_steps(STEPS, cfg, args, show=args.plan)
+    return cfg, args
+
+
+def get_runner(cfg: Config) -> QuietRunner | QuietFlexibleRunner:
+    if not cfg.get('strategy'):
+        return QuietRunner.from_cfg(cfg)
+    import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7
+    return QuietFlexibleRunner.from_cfg(cfg)
+
+
+def main(args: argparse.Namespace) -> None:
+    args.check |= args.plan
+    cfg, args = prepare(args)
+    if args.check:
+        return
+    lock = lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
+    init_processes(cfg)
+    use_safe_loading()
+    import_quietly(cfg.default_scope)
+    runner = get_runner(cfg)
+    if sys.stderr.isatty() and is_main_process():
+        runner.register_hook(ProgressBarHook())
+    if not (args.no_accelerate or cfg.get('strategy')):
+        runner.register_hook(AccelerateHook())
+    runner.register_hook(OptionsHook(saved_options(args)))
+    runner.register_hook(SummaryHook())
+    runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
+    with explained_errors(runner):
+        runner.train()
+    if lock:
+        lock.close()
+    if is_main_process():
+        print(f'work dir: {runner.work_dir}')

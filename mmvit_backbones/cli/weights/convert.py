@@ -1,0 +1,154 @@
+"""Converts the authors' weights to a folder for a hub or a mirror, or to a single file.
+
+    mmvit weights convert restv2_tiny --out restv2_tiny               downloaded, if they are not cached
+    mmvit weights convert restv2_tiny/384 --out restv2_tiny_384       those of another tag
+    mmvit weights convert checkpoints/model.pth --out reswin_tiny     a file of the authors
+    mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
+
+A folder has the classifier's weights as model.safetensors with their SHA-256, config.json and the image processor of
+Hugging Face's Transformers, and a model card. It can be uploaded to a hub as it is. In a folder of a web server, under
+the names of `mmvit weights list`, it is part of a mirror: MMVIT_MIRROR is the address of that folder.
+
+In a file, the keys are `backbone.*` and `head.fc.*`, mmpretrain's names of a classifier's weights, or mmdet's and
+mmseg's names for detectors and segmenters. There, use
+`init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
+"""
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...errors import CheckpointError, UsageError
+from ...zoo.build import has_img_size
+from ...zoo.converters.layout import strip_prefix
+from ...zoo.download import CONVERTED, hash_of, write_hash
+from ...zoo.loading import (
+    IMAGENET_CLASSES,
+    TASKS,
+    convert_state_dict,
+    find_networks,
+    load_weights,
+    read_checkpoint,
+    read_published,
+)
+from ...zoo.variants import VARIANTS, Variant, find_variant
+from ..arguments import output_file
+from .card import model_card
+
+FILES = '.pth', '.safetensors'
+
+
+class Source(NamedTuple):
+    """Converted weights ``backbone.*`` and ``head.*``, and where they come from."""
+    weights: dict[str, Tensor]
+    variant: Variant | None  # None: several networks have such weights
+    tag: str
+    origin: str
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', metavar='NAME|FILE',
+                        help="a network's published weights, NAME or NAME/TAG, or the authors' file or its address")
+    parser.add_argument('--out', required=True, help='folder to write, or a file: .pth or .safetensors')
+    parser.add_argument('--network', help='of a file (default: recognized by the names and shapes of the weights)')
+    parser.add_argument('--tag', help="of a file in a folder: side of the images that it was trained on, or 22k "
+                                      "(default: the network's side)")
+    parser.add_argument('--task', choices=TASKS, default=TASKS[0],
+                        help="of a file to write: 'backbone' leaves the classifier out")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    to_file = args.out.endswith(FILES)
+    if to_file:
+        try:
+            output_file(args.out)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f'--out: {error}') from error
+    else:
+        check_folder(args)
+    source = read_source(args)
+    if to_file:
+        write_file(source.weights, args.task, Path(args.out))
+    else:
+        write_folder(source, Path(args.out))
+
+
+def check_folder(args: argparse.Namespace) -> None:
+    if args.task != TASKS[0]:
+        raise UsageError(f"--task {args.task} is for files, {' or '.join(FILES)}; a folder has a classifier")
+    folder = Path(args.out)
+    if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f'--out {folder} must be a new or an empty folder, or a file that ends in '
+                         f'{" or ".join(FILES)}')
+    if not find_spec('transformers'):
+        raise UsageError('a folder needs Transformers: pip install transformers; --out FILE.safetensors does not')
+
+
+def read_source(args: argparse.Namespace) -> Source:
+    name, _, tag = args.source.partition('/')
+    if name in VARIANTS and not Path(args.source).exists():
+        if args.network or args.tag:
+            raise UsageError('--network and --tag are for files; the weights of a tag are called NAME/TAG')
+        published = VARIANTS[name].find_weights(tag or True)
+        return Source(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
+                      published.addresses[0])
+    try:
+        weights = convert_state_dict(args.network, read_checkpoint(args.source), TASKS[0])
+    except KeyError as error:
+        raise UsageError(f'{args.source}: {error.args[0]}') from error
+    networks = [args.network] if args.network else find_networks(weights)
+    if not args.out.endswith(FILES) and len(networks) != 1:
+        raise UsageError(f'--network must tell of which network {args.source} is: its weights fit '
+                         f'{", ".join(networks) or "none, without its size"}')
+    variant = find_variant(networks[0]) if len(networks) == 1 else None
+    tag = args.tag or (str(variant.img_size) if variant else '')
+    if variant and args.tag and not tag.isdigit() and tag not in variant.weights:
+        raise UsageError(f'--tag must be a side of images or one of {", ".join(variant.weights)}, got {tag}')
+    return Source(weights, variant, tag, args.source)
+
+
+def write_file(weights: dict[str, Tensor], task: str, path: Path) -> None:
+    if task == 'backbone':
+        weights = strip_prefix(weights, 'backbone.')
+    if path.suffix == '.safetensors':
+        from safetensors.torch import save_file
+        save_file({key: value.contiguous() for key, value in weights.items()}, path)
+    else:
+        torch.save(dict(state_dict=weights, meta={}), path)
+    print(f'{path}: {len(weights)} tensors, {sum(weight.numel() for weight in weights.values()):,} elements')
+
+
+def write_folder(source: Source, folder: Path) -> None:
+    """Writes weights, hash, config, image processor and model card of a classifier."""
+    from ...integrations.huggingface import MMViTConfig, MMViTForImageClassification
+    weights, variant, tag, origin = source
+    if 'head.fc.weight' not in weights:
+        raise CheckpointError(f'{origin} has no classifier: --out FILE.safetensors converts its weights')
+    side, num_classes = int(tag) if tag.isdigit() else variant.img_size, len(weights['head.fc.weight'])
+    backbone = dict(variant.backbone, img_size=side) if has_img_size(variant) else variant.backbone
+    config = MMViTConfig(backbone, network=variant.name, image_size=side, **class_names(num_classes))
+    model = MMViTForImageClassification(config)
+    load_weights(model.model, weights, origin, strict=True)
+    model.save_pretrained(folder, max_shard_size='100GB')
+    file = folder / CONVERTED
+    file.chmod((folder / 'config.json').stat().st_mode)  # for web servers: safetensors makes it the user's alone
+    write_hash(file)
+    name, published = folder.resolve().name, variant.weights.get(tag)
+    (folder / 'README.md').write_text(model_card(variant, tag, origin, name, hash_of(file), num_classes))
+    print(f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}')
+    if published and name != published.name:
+        print(f'below MMVIT_MIRROR, the folder has to be called {published.name}')
+
+
+def class_names(num_classes: int) -> dict:
+    """Returns the arguments of a config for ImageNet's classes by name, if mmpretrain is there, or for their number."""
+    if num_classes != IMAGENET_CLASSES or not find_spec('mmpretrain'):
+        return dict(num_labels=num_classes)
+    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+    return dict(id2label=dict(enumerate(IMAGENET_CATEGORIES)),
+                label2id={name: number for number, name in enumerate(IMAGENET_CATEGORIES)})

@@ -1,0 +1,54 @@
+"""Downloads and checks the authors' weights.
+
+    mmvit weights download reswin_tiny restv2_tiny_384
+    mmvit weights download 'vitae*' --check        # checks the cached files against the networks
+
+A pattern matches names of networks or of files. Files are cached in $MMVIT_HOME, by default in torch hub's folder;
+$MMVIT_MIRROR is a base URL that is tried first.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+from ...errors import CheckpointError, UsageError
+from ...zoo.download import cache_folder, cached_file, check_unchanged, fetch
+from ...zoo.loading import read_published
+from ...zoo.variants import Variant
+from ...zoo.weights import Weights
+from .list import find_entries
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('patterns', nargs='+', metavar='PATTERN', help="'*' is all of them, many GB")
+    parser.add_argument('--check', action='store_true', help='download nothing, check the cached files')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    entries = find_entries(args.patterns)
+    if args.check:
+        entries = [entry for entry in entries if entry[2] and cached_file(entry[2]).exists()]
+        if not entries:
+            print(f'none is cached in {cache_folder()}')
+    problems = 0
+    for variant, tag, weights in entries:
+        if weights is None:
+            continue
+        try:
+            path = check(variant, tag, weights) if args.check else fetch(weights)
+            print(f'{path}: {"fits " + variant.name if args.check and variant else "is there"}')
+        except CheckpointError as error:
+            problems += 1
+            print(f'error: {error}', file=sys.stderr)
+    if problems:
+        raise UsageError(f'{problems} of {len(entries)} {"do not match" if args.check else "could not be downloaded"}')
+
+
+def check(variant: Variant | None, tag: str, weights: Weights) -> Path:
+    """Reads a cached file and checks it against its network."""
+    path = cached_file(weights)
+    check_unchanged(path)
+    if variant is not None:
+        read_published(variant, tag)
+    return path

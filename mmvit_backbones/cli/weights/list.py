@@ -1,0 +1,79 @@
+"""Lists the authors' weights: cached, missing, by hand (Baidu), or not published.
+
+    mmvit weights list
+    mmvit weights list 'rest*'
+
+A pattern matches names of networks or of files. Files of no network here are called token_labels and
+vitaev2_small_pose_ap10k.
+"""
+import argparse
+from fnmatch import fnmatchcase
+
+from ...errors import UsageError
+from ...zoo.download import cache_folder, cached_file, is_recorded
+from ...zoo.published import RESULTS
+from ...zoo.variants import VARIANTS, Variant
+from ...zoo.weights import OTHER_FILES, Weights
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('patterns', nargs='*', default=['*'], metavar='PATTERN', help='default: all')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    print_table(find_entries(args.patterns))
+
+
+def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:
+    """Returns the networks, tags and checkpoints that match; a network without checkpoints has None."""
+    entries = [(variant, tag, weights) for variant in VARIANTS.values()
+               for tag, weights in (variant.weights or {'': None}).items()]
+    entries += [(None, '', weights) for weights in OTHER_FILES.values()]
+    found = [(variant, tag, weights) for variant, tag, weights in entries
+             if any(fnmatchcase(name, pattern) for pattern in patterns
+                    for name in (variant.name if variant else '', weights.name if weights else ''))]
+    if not found:
+        raise UsageError(f'no network and no checkpoint is called {" or ".join(patterns)}')
+    return found
+
+
+def print_table(entries: list[tuple[Variant | None, str, Weights | None]]) -> None:
+    rows = [('network', 'tag', 'state', 'from', 'published', 'file'), *map(row_of, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print(f'\nfolder: {cache_folder()}')
+
+
+def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]:
+    variant, tag, weights = entry
+    if weights is None:
+        return variant.name, '-', 'not published', variant.family.code, '', ''
+    told = [f'{key} {value}' for key, value in published(variant, tag).items()]
+    state = state_of(weights)
+    place = f'{weights.addresses[0]} (code {weights.access_code})' if state == 'by hand' else weights.host
+    return variant.name if variant else '-', tag or '-', state, place, \
+        '; '.join(filter(None, [', '.join(told), weights.remark])), weights.file_name
+
+
+def published(variant: Variant | None, tag: str) -> dict[str, float]:
+    """Returns the authors' figures of a checkpoint."""
+    if variant is None:
+        return {}
+    figures = {key: value for name in config_names(variant, tag) for key, value in RESULTS.get(name, {}).items()}
+    return {key: value for key, value in figures.items() if key.endswith('22k') == (tag == '22k')}
+
+
+def config_names(variant: Variant, tag: str) -> list[str]:
+    """Returns the configs that have a checkpoint's figures: those after more data may stand with the plain config's."""
+    plain = [variant.config_name(str(variant.img_size))] if tag == '22k' else []
+    return [*plain, variant.config_name(tag)]
+
+
+def state_of(weights: Weights) -> str:
+    path = cached_file(weights)
+    if path.exists():
+        return 'cached' if is_recorded(path) else 'cached, never loaded'
+    return 'by hand' if weights.host == 'Baidu' else 'missing'

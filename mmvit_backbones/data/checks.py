@@ -1,0 +1,146 @@
+"""Checks the data of a config before training starts."""
+import os
+import os.path as osp
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..utils.config import SPLITS, datasets_of, metrics_of
+from ..utils.images import PILLOW_SUFFIXES, check_image
+from .coco import check_sizes, coco_mistakes, forget_files, read_coco, without_collection
+from .masks import check_labels, check_orientation
+from .mistakes import Mistake, is_first_process, warn
+
+IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # before a training; more would take long
+EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
+                mmseg='--seg-folder data/camvid_mini')
+
+
+@without_collection()
+def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
+    """Raises UsageError if the data of a split ('train', 'val', 'test') is missing or, with ``content``, invalid.
+
+    Mistakes that harm only a little are printed as warnings.
+    """
+    for split in splits:
+        for dataset in datasets_of(cfg, split):
+            if dataset.get('backend_args'):
+                continue  # its files are on no disk
+            if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
+                raise UsageError(_message(cfg, dataset, missing))
+            if content:
+                _tell(find_mistakes(dataset, IMAGES_TO_CHECK, is_evaluated=split != 'train'))
+        for metric in metrics_of(cfg, split):
+            for key in ('ann_file', 'label_file'):
+                if metric.get(key) and not _is_there(metric[key]):
+                    raise UsageError(f'{split}_evaluator.{key} {osp.abspath(metric[key])} does not exist')
+    forget_files()
+
+
+def _tell(mistakes: list[Mistake]) -> None:
+    """Prints warnings; raises UsageError for errors."""
+    if errors := [mistake.text for mistake in mistakes if mistake.is_error]:
+        raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; mmvit data check lists them)')
+    for mistake in mistakes:
+        warn(mistake.text)
+
+
+def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True) -> list[Mistake]:
+    """Returns what is wrong in the annotations of a data set config, in the first process only.
+
+    The sizes of ``num_images`` images are compared with the annotations; 0 leaves this to others, and compares all
+    outlines with their boxes, not ``OUTLINES_TO_CHECK`` of them. ``is_evaluated`` tells whether the data set is
+    also for a metric.
+    """
+    if not is_coco(dataset) or not is_first_process():
+        return []
+    file, folder = coco_paths(dataset)
+    try:
+        content = read_coco(file)
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        num_outlines = OUTLINES_TO_CHECK if num_images else None
+        mistakes = coco_mistakes(file, content, folder, classes, is_evaluated, num_outlines)
+        if num_images and not any(mistake.is_error for mistake in mistakes):
+            check_sizes(file, content['images'][::-(-len(content['images']) // num_images)], folder)
+    except UsageError as error:
+        return [Mistake(str(error), True)]
+    return mistakes
+
+
+def is_coco(dataset: dict) -> bool:
+    return dataset['type'].startswith('Coco') and str(dataset.get('ann_file')).endswith('.json')
+
+
+def coco_paths(dataset: dict) -> tuple[str, str]:
+    """Returns the annotation file and the folder of images of a data set config."""
+    file, folder, *_ = map(osp.expanduser, _paths(dataset))
+    return file, folder
+
+
+def sample_error(sample: tuple[dict, int]) -> str:
+    """Returns the error in the files of a sample (data set entry, number of classes), or ''."""
+    info, num_classes = sample
+    try:
+        needs_pillow = info['img_path'].lower().endswith(PILLOW_SUFFIXES)
+        image = _read(info['img_path'], flag='color', backend='pillow' if needs_pillow else None)
+        size, stated = image.shape[:2], (info.get('height'), info.get('width'))
+        if None not in stated and size != stated:
+            raise UsageError(f'image {info["img_path"]} is of {size[0]} x {size[1]} pixels, the annotations say '
+                             f'{stated[0]} x {stated[1]}')
+        if mask := info.get('seg_map_path'):
+            labels = _read(mask, flag='unchanged', backend='pillow')
+            if labels.shape[:2] != size:
+                raise UsageError(f'mask {mask} is of {labels.shape[:2]} pixels, its image of {size}')
+            last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
+            check_labels(mask, labels, last)
+            check_orientation(info['img_path'], mask)
+    except UsageError as error:
+        return str(error).split('\n')[0]
+    return ''
+
+
+def _read(path: str, **how: str | None) -> np.ndarray:
+    """Reads an image like the frameworks, but refuses truncated files, which they fill with gray."""
+    import mmcv
+    check_image(path)
+    image = mmcv.imread(path, **how)
+    if image is None:
+        raise UsageError(f'image {path} cannot be read by OpenCV, which the frameworks use')
+    return image
+
+
+def _paths(dataset: dict) -> list[str]:
+    """Returns the files and folders (with a trailing slash) of a data set, annotations first."""
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
+    names = [dataset['ann_file']] if dataset.get('ann_file') else []
+    names += [osp.join(folder, '') for folder in folders]
+    return [osp.join(dataset.get('data_root') or '', name) for name in names]
+
+
+def _is_there(path: str) -> bool:
+    path = osp.expanduser(path)
+    if not path.endswith(os.sep):
+        return osp.isfile(path)
+    return osp.isdir(path) and os.access(path, os.R_OK) and bool(os.listdir(path))
+
+
+def _message(cfg: Config, dataset: dict, missing: str) -> str:
+    root = dataset.get('data_root') or '.'
+    siblings = [leaf for split in SPLITS for leaf in datasets_of(cfg, split) if (leaf.get('data_root') or '.') == root]
+    layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
+    message = (f'data set not found: {osp.abspath(missing)} is missing, empty or not readable; '
+               f'expected in {osp.abspath(root)}: {", ".join(layout)}')
+    example = EXAMPLES.get(cfg.get('default_scope'))
+    return f'{message} ({example} needs no download, in a checkout)' if example else message
+
+
+def _layout(path: str, dataset: dict, root: str) -> str:
+    name = osp.relpath(path, root)
+    if not path.endswith(os.sep):
+        return name
+    # Without an annotation file, the folders of the images are the classes (mmpretrain).
+    has_labels = dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict)
+    return f'{name}/' if has_labels else f'{name}/<class>/<image>'

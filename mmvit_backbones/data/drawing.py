@@ -1,0 +1,142 @@
+"""Draws images with their annotations, as they are: what people believe when they see it."""
+import os.path as osp
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..errors import UsageError
+from ..utils.images import check_image, read_rgb
+from .coco import sums_of_run_lengths
+from .text import IGNORED
+
+SIDE = 480  # of a drawing's longer side, in pixels, without its margin
+MARGIN = 60  # for what is beyond the image
+MAX_PIXELS = 100_000_000  # of a decoded mask
+GRAY = 200, 200, 200
+COLORS = [(230, 25, 75), (0, 110, 220), (245, 130, 48), (60, 160, 60), (145, 30, 180), (0, 170, 170), (240, 50, 230),
+          (150, 99, 36), (128, 128, 0), (0, 0, 128)]
+
+
+class Annotation(NamedTuple):
+    """An object in an image: its class, its box as x, y, width, height, and COCO's ``segmentation``, all unchecked."""
+
+    label: int
+    name: str
+    box: object
+    outline: object
+
+
+class Sample(NamedTuple):
+    """An image with its objects or its mask of classes, files by their paths."""
+
+    image: str
+    annotations: list[Annotation]
+    mask: str | None = None
+
+
+def samples_of_coco(content: dict, folder: str) -> list[Sample]:
+    """Returns the images of a COCO file, which are in ``folder``, with their annotations."""
+    numbers = {category['id']: i for i, category in enumerate(content['categories'])}
+    names = {category['id']: str(category['name']) for category in content['categories']}
+    of_image = {image['id']: [] for image in content['images']}
+    for entry in content['annotations']:
+        category = entry.get('category_id')
+        if entry.get('image_id') in of_image:
+            of_image[entry['image_id']].append(Annotation(numbers.get(category, -1), names.get(category, str(category)),
+                                                          entry.get('bbox'), entry.get('segmentation')))
+    return [Sample(osp.join(folder, image['file_name']), of_image[image['id']]) for image in content['images']]
+
+
+def draw_sample(sample: Sample) -> np.ndarray:
+    """Returns a drawing (height, width, 3) in RGB, with a gray margin; what is invalid in annotations is left out.
+
+    Masks are drawn in their own size, from the upper left corner.
+    """
+    try:
+        image = read_rgb(sample.image)
+    except UsageError:
+        canvas = Image.new('RGB', (SIDE, SIDE * 3 // 4), GRAY)
+        ImageDraw.Draw(canvas).text((MARGIN, MARGIN), 'cannot be read', fill='black')
+        return np.array(canvas)
+    scale = SIDE / max(image.size)
+    image = image.resize([max(1, round(side * scale)) for side in image.size])
+    canvas = Image.new('RGB', [side + 2 * MARGIN for side in image.size], GRAY)
+    canvas.paste(image, (MARGIN, MARGIN))
+    if sample.mask:
+        _draw_labels(canvas, _read_labels(sample.mask), scale)
+    for annotation in sample.annotations:
+        _draw_outline(canvas, annotation, scale)
+    for annotation in sample.annotations:
+        _draw_box(canvas, annotation, scale)
+    return np.array(canvas)
+
+
+def _read_labels(path: str) -> np.ndarray:
+    try:
+        labels = np.array(check_image(path))
+    except UsageError:
+        return np.full((1, 1), IGNORED)
+    return labels if labels.ndim == 2 else labels[..., 0]
+
+
+def _draw_labels(canvas: Image.Image, labels: np.ndarray, scale: float) -> None:
+    """Draws the classes of pixels (height, width), not 255, half transparent in the colors of the classes."""
+    height, width = labels.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    classes = Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
+    labels = np.array(classes)
+    colors = np.array(COLORS, dtype=np.uint8)[labels % len(COLORS)]
+    alpha = np.where(labels == IGNORED, 0, 128).astype(np.uint8)
+    canvas.paste(Image.fromarray(colors), (MARGIN, MARGIN), Image.fromarray(alpha))
+
+
+def _draw_outline(canvas: Image.Image, annotation: Annotation, scale: float) -> None:
+    color, alpha = COLORS[annotation.label % len(COLORS)], Image.new('L', canvas.size)
+    if isinstance(annotation.outline, dict):
+        mask = _decode(annotation.outline)
+        if mask is None:
+            return
+        size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
+        alpha.paste(Image.fromarray(mask * np.uint8(110)).resize(size), (MARGIN, MARGIN))
+    elif isinstance(annotation.outline, list):
+        for polygon in filter(_are_numbers, annotation.outline):
+            if len(polygon) >= 6:
+                points = _place(polygon[:len(polygon) // 2 * 2], scale)
+                ImageDraw.Draw(alpha).polygon(points, fill=110, outline=255)
+    canvas.paste(Image.new('RGB', canvas.size, color), mask=alpha)
+
+
+def _decode(run_lengths: dict) -> np.ndarray | None:
+    """Returns the mask (height, width) of COCO's run lengths, or None if they do not cover it."""
+    from pycocotools import mask
+    counts, size = run_lengths.get('counts'), run_lengths.get('size')
+    if not _are_numbers(size) or len(size) != 2 or not 0 < size[0] * size[1] <= MAX_PIXELS:
+        return None
+    if isinstance(counts, str):
+        return mask.decode(run_lengths) if sums_of_run_lengths([counts])[0] == size[0] * size[1] else None
+    if not _are_numbers(counts) or min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
+        return None
+    return mask.decode(mask.frPyObjects(run_lengths, *size))
+
+
+def _draw_box(canvas: Image.Image, annotation: Annotation, scale: float) -> None:
+    if not _are_numbers(annotation.box) or len(annotation.box) != 4:
+        return
+    x, y, width, height = annotation.box
+    left, right, top, bottom = _place([*sorted((x, x + width)), *sorted((y, y + height))], scale)
+    color, draw = COLORS[annotation.label % len(COLORS)], ImageDraw.Draw(canvas)
+    draw.rectangle((left, top, right, bottom), outline=color, width=2)
+    place = min(max(left, 0), canvas.width - 20), min(max(top - 12, 0), canvas.height - 12)
+    draw.rectangle(draw.textbbox(place, annotation.name), fill='white')
+    draw.text(place, annotation.name, fill=color)
+
+
+def _place(values: list[float], scale: float) -> list[float]:
+    """Returns where coordinates of an image are on its drawing; those far beyond it are moved nearer."""
+    return np.clip(MARGIN + np.array(values, dtype=float) * scale, -SIDE, 3 * SIDE).tolist()
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(v, (int, float)) and isfinite(v) for v in values)

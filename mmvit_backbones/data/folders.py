@@ -1,0 +1,262 @@
+"""Finds the images in folders of one's own, and accounts for every file."""
+import os
+import os.path as osp
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..errors import UsageError
+from ..utils.images import SUFFIXES
+from .mistakes import is_first_process, warn
+from .text import check_class_names, check_listable
+
+MAX_LEFT_OUT = 0.01  # share of the files of a folder
+SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden where they are made
+INSTALL = {'.heic': 'pip install pillow-heif', '.heif': 'pip install pillow-heif', '.avif': 'a newer Pillow reads them'}
+OUTSIDE = 'links to folders outside'
+
+
+class LeftOutError(UsageError):
+    """More files of a folder would be left out than ``MAX_LEFT_OUT`` of them."""
+
+
+@dataclass
+class Split:
+    """How the images of a folder are divided: in ``train/`` and ``val/``, or at random by ``val_fraction`` and seed."""
+
+    val_fraction: float | None = None
+    seed: int = 0
+
+    def find_parts(self, folder: str) -> dict[str, str]:
+        """Returns the folders of images for training and validation, which are one if it is to be divided."""
+        if self.val_fraction is None:
+            return dict(train='train', val='val')
+        if osp.exists(validation := osp.join(folder, 'val')):
+            raise UsageError(f'val_fraction is for images without a split, but {validation} exists')
+        whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
+        return dict(train=whole, val=whole)
+
+    def divide(self, items: list) -> tuple[list, list]:
+        """Returns those for training, and a random share, repeatable by the seed, for validation."""
+        number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
+        chosen = set(random.Random(self.seed).sample(range(len(items)), number))
+        return ([item for i, item in enumerate(items) if i not in chosen],
+                [item for i, item in enumerate(items) if i in chosen])
+
+
+@dataclass
+class Account:
+    """How many files were found in a folder, how many of them are taken, and how many are left out, by reason."""
+
+    place: str
+    taken: int = 0
+    left: Counter = field(default_factory=Counter)
+    hidden: int = 0
+
+    def add(self, name: str, is_file: bool = True) -> bool:
+        """Counts a file, and returns whether it is an image to take."""
+        if is_hidden(name):
+            self.hidden += 1
+        elif not is_file:  # such as a pipe
+            self.left['that are no files'] += 1
+        elif not name.lower().endswith(SUFFIXES):
+            self.left[osp.splitext(name)[1].lower() or 'without suffix'] += 1
+        else:
+            self.taken += 1
+            return True
+        return False
+
+    def __str__(self) -> str:
+        left, hidden = self.left.total(), f'; {self.hidden} hidden' if self.hidden else ''
+        if not left:
+            return f'{self.place}: {self.taken} files found, all taken{hidden}'
+        reasons = ', '.join(f'{number} {reason}' + (f' ({INSTALL[reason]})' if reason in INSTALL else '')
+                            for reason, number in self.left.most_common())
+        return f'{self.place}: {left} of {left + self.taken} files left out: {reasons}{hidden}'
+
+    def tell(self, allow_left_out: bool) -> None:
+        """Prints the account, as a warning if files are left out.
+
+        Raises:
+            LeftOutError: If these are more than one in a hundred, or of unknown number, and are not allowed.
+        """
+        left = self.left.total()
+        is_much = left > MAX_LEFT_OUT * (left + self.taken) or self.left[OUTSIDE]
+        if is_much and not allow_left_out:
+            raise LeftOutError(f'{self}, more than one in a hundred')
+        if left:
+            warn(str(self))
+        elif is_first_process():
+            print(self)
+
+
+def is_hidden(name: str) -> bool:
+    base = osp.basename(name).lower()
+    return base.startswith('.') or base in SYSTEM_FILES
+
+
+class Link(NamedTuple):
+    """A symbolic link: its name below the folder that is searched, and its path without links."""
+
+    name: str
+    target: str
+
+
+class Search:
+    """Searches folders in a data set's folder for images at any depth.
+
+    Hidden files and folders are left out. The folders to search may be links themselves; in them, links to folders are
+    followed if they lead to another place in the data set's folder, and no file is found twice.
+
+    Args:
+        folder (str): Folder of the data set.
+        roots (Iterable[str]): All folders to search in it. No link leads into one of them.
+    """
+
+    def __init__(self, folder: str, roots: Iterable[str]) -> None:
+        self.folder = osp.realpath(folder)
+        self.reserved = {osp.realpath(root) for root in roots}
+        self.visited, self.linked = set(), set()
+
+    def images(self, root: str, account: Account) -> list[str]:
+        """Returns the images in a folder, relative to it, in order; ``account`` gets all files."""
+        links, found = [], []
+        self._walk(root, '', found, links, account)
+        while links:
+            self._follow(root, links.pop(), found, links, account)
+        return sorted(found)
+
+    def _walk(self, root: str, part: str, found: list[str], links: list[Link], account: Account) -> None:
+        path = osp.join(root, part)
+        place = osp.realpath(path)
+        if place in self.visited:
+            return
+        self.visited.add(place)
+        for entry in list_folder(path):
+            name = osp.join(part, entry.name)
+            if entry.is_symlink() and not is_hidden(entry.name):
+                links.append(Link(name, osp.realpath(entry.path)))
+            elif entry.is_dir() and not is_hidden(entry.name):
+                self._walk(root, name, found, links, account)
+            elif account.add(name, entry.is_file()):
+                found.append(name)
+
+    def _follow(self, root: str, link: Link, found: list[str], links: list[Link], account: Account) -> None:
+        if osp.isfile(link.target):
+            if link.target in self.linked or self._is_searched(link.target):
+                account.left['links to files that are found without them'] += 1
+            else:
+                self.linked.add(link.target)
+                if account.add(link.name):
+                    found.append(link.name)
+        elif not osp.isdir(link.target):
+            account.left['links to nothing'] += 1
+        elif not is_in(link.target, self.folder):
+            account.left[OUTSIDE] += 1
+        elif self._is_searched(link.target) or any(is_in(other, link.target) for other in self.reserved):
+            account.left['links to folders that are searched without them'] += 1
+        else:
+            self._walk(root, link.name, found, links, account)
+
+    def _is_searched(self, path: str) -> bool:
+        """Returns whether a file or folder is found without a link."""
+        while path != osp.dirname(path):
+            if path in self.reserved or path in self.visited:
+                return True
+            path, name = osp.split(path)
+            if name.startswith('.'):
+                return False
+        return False
+
+
+def list_folder(path: str) -> list[os.DirEntry]:
+    """Returns the entries of a folder in order of their names; raises UsageError if it cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(osp.join(folder, ''))
+
+
+def find_classes(folder: str, part: str) -> dict[str, str]:
+    """Returns the folders of classes in a part of a data set's folder, by the names of the classes.
+
+    Raises:
+        UsageError: If there is none, if names differ only by case or space, or if two are the same folder.
+    """
+    root, classes, places = osp.join(folder, part), {}, {}
+    entries = list_folder(root) if osp.isdir(root) else []
+    names = [entry.name for entry in entries if not entry.name.startswith('.') and osp.isdir(entry.path)]
+    check_class_names(names, root)
+    for name in names:
+        place = osp.realpath(osp.join(root, name))
+        if is_in(osp.realpath(root), place):
+            continue  # a link back
+        if place in places:
+            raise UsageError(f'{osp.join(root, places[place])} and {osp.join(root, name)} are the same folder, and '
+                             'cannot be two classes')
+        classes[name.strip()], places[place] = osp.join(root, name), name
+    if not classes:
+        raise UsageError(f'it has no folder {osp.join(part, "CLASS", "")}; expected are train/CLASS/ and val/CLASS/, '
+                         'or CLASS/ and val_fraction')
+    return classes
+
+
+def refuse_others(classes: tuple[str, ...], of_val: set[str]) -> None:
+    """Raises UsageError if the data for validation have classes that those for training lack."""
+    if others := of_val - set(classes):
+        raise UsageError(f'the data for validation also have the classes {sorted(others)}; those for training have '
+                         f'{sorted(classes)}')
+
+
+def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False) -> dict[str, dict[str, list[str]]]:
+    """Returns the images of each class in parts of a data set's folder: ``{part: {class: images relative to part}}``.
+
+    Raises:
+        UsageError: If a part has no folders of classes, if files are left out that must be allowed, or if names of
+            classes or files cannot be used.
+    """
+    classes = {part: find_classes(folder, part) for part in dict.fromkeys(parts)}
+    found = {}
+    for part, folders in classes.items():
+        search = Search(folder, [root for of_part in classes.values() for root in of_part.values()])
+        account = Account(osp.join(folder, part, ''))
+        found[part] = {name: [osp.join(osp.basename(root), image) for image in search.images(root, account)]
+                       for name, root in folders.items()}
+        for images in found[part].values():
+            check_listable(images, osp.join(folder, part))
+        for entry in list_folder(osp.join(folder, part)):
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith('.') and osp.isfile(entry.path):
+                account.left['in no class folder'] += 1
+        account.tell(allow_left_out)
+    return found
+
+
+def seg_images(folder: str, part: str, allow_left_out: bool = False) -> dict[str, str]:
+    """Returns the images in ``images/part`` of a data set's folder, of one suffix, and the paths of their masks.
+
+    Raises:
+        UsageError: If there is none, if a mask is missing, if files are left out that must be allowed, or if names
+            cannot be used.
+    """
+    root, account = osp.join(folder, 'images', part), Account(osp.join(folder, 'images', part, ''))
+    images = Search(folder, [root]).images(root, account) if osp.isdir(root) else []
+    if images:
+        account.tell(allow_left_out)
+    else:
+        raise UsageError(f'{root} has no image; expected are images/{{train,val}}/ and masks/{{train,val}}/, or '
+                         'images/, masks/ and val_fraction')
+    suffixes = {osp.splitext(image)[1] for image in images}
+    if len(suffixes) > 1:
+        raise UsageError(f'{root} has files of {sorted(suffixes)}, one suffix is allowed')
+    check_listable([osp.splitext(image)[0] for image in images], root)
+    masks = {image: osp.join(folder, 'masks', part, f'{osp.splitext(image)[0]}.png') for image in images}
+    if missing := [image for image, mask in masks.items() if not osp.isfile(mask)]:
+        raise UsageError(f'{osp.join(root, missing[0])} has no mask {masks[missing[0]]}')
+    return masks

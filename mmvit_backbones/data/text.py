@@ -1,0 +1,129 @@
+"""Text files as editors save them, and what they list: names of classes, names of files."""
+import codecs
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UsageError
+
+IGNORED = 255  # mmseg's label for what belongs to no class
+COLOR = r'\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3}'
+MARKS = codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+NUMBER = r'(?P<number>\d+)[\s:=,;]+'
+NAME = r'(?P<name>[^\s:=,;].*?)'
+# Lists of names with numbers and colors, as of CamVid, Pascal VOC and CVAT.
+ROWS = [re.compile(row) for row in (
+    rf'{NUMBER}{NAME}[\s:=,;]+(?P<color>{COLOR})[\s:,;]*',
+    rf'{NUMBER}(?P<color>{COLOR})[\s:=,;]+{NAME}',
+    rf'(?P<color>{COLOR})[\s:=,;]+{NAME}',
+    rf'{NAME}[\s:=,;]+(?P<color>{COLOR})[\s:,;]*',
+    rf'{NUMBER}{NAME}',
+)]
+
+
+class ClassList(NamedTuple):
+    """Names of classes, and the color (red, green, blue) of each, if the list has colors."""
+
+    names: tuple[str, ...]
+    palette: list[list[int]] | None
+
+
+def is_plain(path: str | Path) -> bool:
+    """Returns whether a text file has no byte order mark."""
+    with open(path, 'rb') as file:
+        return not file.read(3).startswith(MARKS)
+
+
+def read_text(path: str | Path) -> str:
+    """Returns the text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Raises:
+        UsageError: If there is no such file, or it is in another encoding.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f'{path} is not a file')
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+    is_utf16 = content.startswith(MARKS[1:])
+    try:
+        text = content.decode('utf-16' if is_utf16 else 'utf-8-sig')
+    except UnicodeDecodeError:
+        text = '\0'
+    if '\0' in text:  # UTF-16 without a mark is valid UTF-8 with such characters
+        name = shlex.quote(str(path))
+        raise UsageError(f'{path} is not in UTF-8; if it is in Latin-1: iconv -f LATIN1 -t UTF-8 {name} > NEW')
+    return text
+
+
+def read_class_list(path: str | Path) -> ClassList:
+    """Returns the names of classes in a file with one per line.
+
+    The lines may begin with the class's number from 0, and have its color: ``0 sky 128 128 128``, ``sky 128 128 128``,
+    ``128 128 128 sky``, ``sky:128,128,128::``. The name with number 255, which is ignored in masks, is left out.
+
+    Raises:
+        UsageError: If the file is no such list, or numbers, colors and names do not fit.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if lines and lines[0].startswith('# label:'):  # the header of CVAT's labelmap.txt
+        lines = lines[1:]
+    rows = _parse_rows(path, lines)
+    names = [row['name'] for row in rows]
+    check_class_names(names, str(path))
+    colors = [[int(value) for value in re.findall(r'\d+', row['color'])] for row in rows if row.get('color')]
+    if wrong := [color for color in colors if max(color) > 255]:
+        raise UsageError(f'{path}: the color {wrong[0]} must be of numbers from 0 to 255')
+    return ClassList(tuple(names), colors or None)
+
+
+def _parse_rows(path: str | Path, lines: list[str]) -> list[dict[str, str]]:
+    """Returns the name in each line, and its color where the lines have one, in the order of the numbers."""
+    colored = [line for line in lines if re.search(rf'(^|[\s:=,;]){COLOR}([\s:=,;]|$)', line)]
+    for form in ROWS:
+        found = [form.fullmatch(line) for line in lines]
+        if lines and all(found) and ('color' in form.groupindex or not colored):
+            return _by_number(path, [match.groupdict() for match in found])
+    if colored:
+        raise UsageError(f'{path}: {colored[0]!r} has a color, but not all lines are of one form: NAME RED GREEN BLUE '
+                         'or NUMBER NAME RED GREEN BLUE')
+    return [dict(name=line) for line in lines]
+
+
+def _by_number(path: str | Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    if 'number' not in rows[0]:
+        return rows
+    ordered = sorted((row for row in rows if int(row['number']) != IGNORED), key=lambda row: int(row['number']))
+    numbers = [int(row['number']) for row in ordered]
+    if numbers != list(range(len(ordered))):
+        raise UsageError(f'{path}: the numbers of the classes must be 0 to {len(ordered) - 1}, each once, as they are '
+                         f'the values in masks, got {numbers}')
+    return ordered
+
+
+def check_class_names(names: Iterable, where: str) -> None:
+    """Raises UsageError if one is no text, or empty, or if names differ only by case or space."""
+    known: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(f'{where}: {name!r} is the name of a class; it must be a text that is not empty')
+        key = ''.join(name.split()).casefold()
+        if key in known:
+            raise UsageError(f'{where}: {known[key]!r} and {name!r} are names of two classes; names must differ by '
+                             'more than case or space')
+        known[key] = name
+
+
+def check_listable(names: Sequence[str], where: str) -> None:
+    """Raises UsageError if a list of files, with one per line in UTF-8, cannot hold the name of one."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f'{where}: the name {name!r} is not in UTF-8; rename the file') from None
+        if name != name.strip() or '\n' in name or '\r' in name:
+            raise UsageError(f'{where}: the name {name!r} has a line break, or a space at an end, which the list of '
+                             'images cannot hold; rename the file')

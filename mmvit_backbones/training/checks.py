@@ -1,0 +1,37 @@
+"""Checks of a training's config that need no model and no data."""
+from difflib import get_close_matches
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
+
+from ..errors import UsageError, first_line
+from ..utils.config import schedules_of
+
+
+def check_optimizer(cfg: Config) -> None:
+    """Builds the optimizer of a config for a single number, and the schedules on it, without a step.
+
+    Raises:
+        UsageError: If one cannot be built; it names the part of the config.
+    """
+    optimizer = cfg.optim_wrapper.get('optimizer')
+    if optimizer is None or cfg.optim_wrapper.get('constructor') and 'type' not in optimizer:
+        return  # several, of a constructor's own
+    built = _build(OPTIMIZERS, optimizer, 'optim_wrapper.optimizer', params=[torch.nn.Parameter(torch.zeros(1))])
+    for number, schedule in enumerate(schedules_of(cfg)):
+        schedule = {key: value for key, value in schedule.items() if key != 'convert_to_iter_based'}
+        _build(PARAM_SCHEDULERS, schedule, f'param_scheduler.{number}', optimizer=OptimWrapper(built))
+
+
+def _build(registry: Registry, config: dict, name: str, **arguments: object):
+    kind = config.get('type')
+    if isinstance(kind, str) and registry.get(kind) is None:
+        near = get_close_matches(kind, registry.module_dict, n=3)
+        raise UsageError(f'{name}.type {kind} is not registered' + (f'; near are {", ".join(near)}' if near else ''))
+    try:
+        return registry.build(dict(config, **arguments))
+    # It is the class of another library, which can refuse its arguments in any way.
+    except Exception as error:
+        raise UsageError(f'{name}: {first_line(error)}') from error

@@ -1,0 +1,167 @@
+"""Prints the plan of a training in ten lines, by runners whose console is quiet before it."""
+import logging
+import re
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmengine._strategy import BaseStrategy
+from mmengine.dist import get_world_size
+from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.logging import MMLogger
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.runner import FlexibleRunner, Runner
+from torch.utils.data import Dataset
+
+from ..utils.config import FOREVER
+from ..zoo.loading import unwrap_model
+
+WARM_UPS = {'LinearLR', 'ConstantLR'}
+NOISE = re.compile('is skipped since its requires_grad|will be deprecated in future')
+
+
+class QuietRunner(Runner):
+    """MMEngine's runner, whose console shows warnings and errors alone until :class:`SummaryHook` has printed."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        quieten(logger)
+        return logger
+
+
+class QuietFlexibleRunner(FlexibleRunner):
+    """The same for MMEngine's runner of strategies."""
+
+    def build_strategy(self, *args, **kwargs) -> BaseStrategy:
+        strategy = super().build_strategy(*args, **kwargs)
+        quieten(strategy.logger)
+        return strategy
+
+
+def quieten(logger: MMLogger) -> None:
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(is_for_console)
+
+
+def is_for_console(record: logging.LogRecord) -> bool:
+    """Returns whether a message of the start is a warning, other than those on every frozen parameter."""
+    return record.levelno >= logging.WARNING and not NOISE.search(record.getMessage())
+
+
+class SummaryHook(Hook):
+    """Prints the plan of a training, and lets the console show the log."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        for handler in runner.logger.handlers:
+            handler.removeFilter(is_for_console)
+        runner.logger.info('\n' + '\n'.join(f'{name:>14}: {text}' for name, text in plan(runner).items()))
+        if warning := unfitting_schedule(schedules(runner), runner.max_iters, len(runner.train_dataloader)):
+            runner.logger.warning(warning)
+        if oddities := list(unusual(runner)):
+            runner.logger.warning(f'look again: {"; ".join(oddities)}')
+
+
+def plan(runner: Runner) -> dict[str, str]:
+    """Returns the lines on a training, by their titles."""
+    cfg, model, loader, processes = runner.cfg, unwrap_model(runner.model), runner.train_dataloader, get_world_size()
+    total = sum(weight.numel() for weight in model.parameters())
+    frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
+    init = (cfg.model.get('backbone') or {}).get('init_cfg') or {}
+    weights = cfg.get('load_from') or (init.get('checkpoint') if isinstance(init, dict) else None) or 'random'
+    classes = [str(name) for name in (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()]
+    by_epoch = 'max_epochs' in cfg.train_cfg
+    length = f'{runner.max_epochs} epochs of {len(loader)} steps' if by_epoch else f'{runner.max_iters} steps'
+    each = f' and process, {processes} processes' if processes > 1 else ''
+    lines = {
+        'model': f'{type(model).__name__} with {type(getattr(model, "backbone", None)).__name__}, {total / 1e6:.1f} M '
+                 f'parameters, {frozen / 1e6:.1f} M of them frozen',
+        'weights': weights + (f', resumed after step {runner.iter}' if cfg.get('resume') else ''),
+        'training data': describe(loader.dataset),
+        'classes': f'{len(classes) or "unknown"}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
+        'length': f'{length}, {loader.batch_sampler.batch_size} images per step{each}',
+        'learning rate': learning_rates(runner),
+        'precision': precision(runner),
+        'device': str(next(model.parameters()).device),
+        'work dir': f'{runner.work_dir}, log in {runner.log_dir}',
+    }
+    if runner.val_loop is not None:
+        interval = f'{runner.train_loop.val_interval} {"epochs" if by_epoch else "steps"}'
+        lines['validation'] = f'{describe(runner.val_dataloader.dataset)}, every {interval}'
+    for hook in (hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)):
+        lines['early stop'] = f'after {hook.patience} validations without a better {hook.monitor}'
+    return lines
+
+
+def unusual(runner: Runner) -> Iterator[str]:
+    """Yields what is rarely meant: a single step, a batch larger than the data set, a single class."""
+    loader = runner.train_dataloader
+    images, per_step = len(loader.dataset), loader.batch_sampler.batch_size * get_world_size()
+    if runner.max_iters == 1:
+        yield 'the training is of one step'
+    if per_step > images:
+        yield f'a step takes {per_step} images, and there are {images}'
+    classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
+    if len(classes) == 1:
+        yield f'the only class is {classes[0]}'
+
+
+def describe(dataset: Dataset) -> str:
+    place = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '')
+    return f'{len(dataset)} images' + (f' of {place}' if place else '')
+
+
+def learning_rates(runner: Runner) -> str:
+    """Describes the learning rates, now and at their peak, and the schedules, from the objects that set them."""
+    groups = [group for wrapper in _wrappers(runner) for group in wrapper.optimizer.param_groups]
+    now, peak = (sorted({group.get(key, group['lr']) for group in groups}) for key in ('lr', 'initial_lr'))
+    parts = [f'{_from_to(peak)} at {"their" if len(peak) > 1 else "its"} peak']
+    if runner.iter:
+        parts.append(f'{_from_to(now)} now')
+    parts += sorted({type(wrapper.optimizer).__name__ for wrapper in _wrappers(runner)})
+    return ', '.join([*parts, *(map(_describe_schedule, schedules(runner)) if schedules(runner) else ['constant'])])
+
+
+def precision(runner: Runner) -> str:
+    wrapper, *_ = _wrappers(runner)
+    if not isinstance(wrapper, AmpOptimWrapper):
+        return 'float32'
+    return str(wrapper.cast_dtype or torch.float16).removeprefix('torch.')
+
+
+def _from_to(rates: list[float]) -> str:
+    return f'{rates[0]:.4g}' + (f' to {rates[-1]:.4g}' if len(rates) > 1 else '')
+
+
+def _wrappers(runner: Runner) -> list[OptimWrapper]:
+    wrapper = runner.optim_wrapper
+    return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+
+
+def schedules(runner: Runner) -> list:
+    """Returns the parameter schedulers of all optimizers."""
+    found = runner.param_schedulers or []
+    return [schedule for part in found.values() for schedule in part] if isinstance(found, dict) else list(found)
+
+
+def _describe_schedule(schedule) -> str:
+    unit = 'epoch' if schedule.by_epoch else 'step'
+    end = f' to {unit} {schedule.end}' if schedule.end < FOREVER else ''
+    return f'{type(schedule).__name__} from {unit} {schedule.begin}{end}'
+
+
+def unfitting_schedule(schedules: Sequence, steps: int, steps_per_epoch: int) -> str | None:
+    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for many less.
+
+    After a warm-up alone, it stays constant as asked for.
+    """
+    ends = {}
+    for schedule in schedules:
+        unit = steps_per_epoch if schedule.by_epoch else 1
+        ends[type(schedule).__name__] = schedule.end * unit if schedule.end < FOREVER else steps
+    last = max(ends.values(), default=steps)
+    if last <= steps and (last >= 0.9 * steps or ends.keys() <= WARM_UPS):
+        return None
+    return (f'the learning rate is scheduled for {last} of {steps} steps; '
+            'scale param_scheduler with the length of the training')

@@ -1,0 +1,95 @@
+"""Optimizer and schedules of a resumed training whose settings have changed since its checkpoint was written.
+
+MMEngine loads their saved states as a whole, settings included, so that a new learning rate or length has no effect.
+"""
+import warnings
+
+from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ..errors import TrainingError
+from ..zoo.loading import unwrap_model
+
+
+def settings_of(runner: Runner) -> dict:
+    """Returns the settings of the optimizer and the schedules, which must not have taken a step.
+
+    That is the optimizer's class, a dict per group of parameters with their ``names`` and ``options``, and the state
+    of each schedule.
+    """
+    optimizer = runner.optim_wrapper.optimizer
+    names = {id(parameter): name for name, parameter in unwrap_model(runner.model).named_parameters()}
+    groups = [dict(names=[names[id(parameter)] for parameter in group['params']],
+                   options={key: value for key, value in group.items() if key != 'params'})
+              for group in optimizer.param_groups]
+    schedules = [dict(scheduler.state_dict(), type=type(scheduler).__name__) for scheduler in _schedulers(runner)]
+    return dict(optimizer=type(optimizer).__name__, groups=groups, schedules=schedules)
+
+
+def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) -> None:
+    """Changes the states in a checkpoint to those of an optimizer and schedules with the settings ``now``.
+
+    Schedules are at the step of the checkpoint; what the optimizer has collected stays with its parameters, by name.
+    ``before`` are the settings of the checkpoint.
+
+    Raises:
+        TrainingError: If the optimizer is another one, or a schedule follows a metric.
+    """
+    what = f'checkpoint {runner.cfg.get("load_from")}'
+    if before['optimizer'] != now['optimizer']:
+        raise TrainingError(f'{what} is of the optimizer {before["optimizer"]}, and the config has {now["optimizer"]}: '
+                            'only a new training from its weights (load_from) can use another')
+    if any(isinstance(scheduler, ReduceOnPlateauParamScheduler) for scheduler in _schedulers(runner)):
+        raise TrainingError(f'{what} has other settings of the optimizer or the schedules than the config, and a '
+                            'schedule that follows a metric cannot be repeated: keep them, or start a new training '
+                            'from its weights (load_from)')
+    _repeat_schedules(runner, checkpoint['meta'])
+    states = dict(zip(_names(before), _states(checkpoint['optimizer'])))
+    changed = runner.optim_wrapper.state_dict()
+    changed['state'] = {index: states[name] for index, name in enumerate(_names(now)) if states.get(name)}
+    if 'loss_scaler' in changed:
+        changed['loss_scaler'] = checkpoint['optimizer'].get('loss_scaler', changed['loss_scaler'])
+    checkpoint['optimizer'] = changed
+    checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in _schedulers(runner)]
+
+
+def same_settings(before: dict, now: dict) -> bool:
+    """Returns whether settings are equal; options that one version of PyTorch alone has do not count."""
+    if [group['names'] for group in before['groups']] != [group['names'] for group in now['groups']]:
+        return False
+    options = all(old['options'][key] == new['options'][key] for old, new in zip(before['groups'], now['groups'])
+                  for key in old['options'].keys() & new['options'].keys())
+    return options and before['optimizer'] == now['optimizer'] and before['schedules'] == now['schedules']
+
+
+def can_change(runner: Runner) -> bool:
+    """Returns whether there is one optimizer, and not several."""
+    return isinstance(runner.optim_wrapper, OptimWrapper)
+
+
+def _schedulers(runner: Runner) -> list:
+    return runner.param_schedulers or []
+
+
+def _names(settings: dict) -> list[str]:
+    return [name for group in settings['groups'] for name in group['names']]
+
+
+def _states(optimizer: dict) -> list[dict | None]:
+    """Returns the states of the parameters in their order, None for those without."""
+    return [optimizer['state'].get(index) for group in optimizer['param_groups'] for index in group['params']]
+
+
+def _repeat_schedules(runner: Runner, meta: dict) -> None:
+    """Takes the steps of the schedules up to that of a checkpoint."""
+    by_step = [scheduler for scheduler in _schedulers(runner) if not scheduler.by_epoch]
+    by_epoch = [scheduler for scheduler in _schedulers(runner) if scheduler.by_epoch]
+    has_epochs, length = isinstance(runner.train_loop, EpochBasedTrainLoop), len(runner.train_dataloader)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Detected call of `scheduler.step', UserWarning)
+        for step in range(1, meta['iter'] + 1):
+            for scheduler in by_step:
+                scheduler.step()
+            epoch, rest = divmod(step, length)
+            for scheduler in by_epoch if has_epochs and not rest and epoch <= meta['epoch'] else ():
+                scheduler.step()

@@ -1,0 +1,128 @@
+"""Resumes from the newest intact checkpoint of a work dir, and reports changes of the config."""
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import CheckpointError, UsageError
+from ..utils.file_configs import dicts_in, dicts_with_paths, parse_config
+from ..zoo.loading import read_checkpoint
+
+TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
+
+# Differences of any resumed run, or without effect on the training.
+_UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'model_wrapper_cfg', 'visualizer',
+           'default_hooks.logger', 'default_hooks.visualization')
+
+
+def read_training_state(path: str) -> dict:
+    """Returns the content of a training's checkpoint; raises UsageError if it has no training state."""
+    checkpoint = read_checkpoint(path, mmap=True)
+    if not TRAINING_STATE <= checkpoint.keys():
+        raise UsageError(f'checkpoint {path} has no training state to resume; '
+                         f'load_from={path} starts from its weights')
+    return checkpoint
+
+
+def resume_from(cfg: Config, path: str) -> None:
+    """Sets the config to resume from a checkpoint, with the seed of its training, and prints what has changed since.
+
+    Raises:
+        UsageError: If the checkpoint has no training state, or the config has another seed.
+    """
+    meta = read_training_state(path)['meta']
+    cfg.load_from, cfg.resume = path, True
+    _set_seed(cfg, path, meta.get('seed'))
+    unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
+    length = cfg.train_cfg.get(f'max_{unit}s', inf)
+    if meta.get(unit, 0) >= length:
+        print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} is finished: '
+              'there is nothing to resume')
+    changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
+    if changes and os.environ.get('RANK', '0') == '0':
+        print('the config has changed since the checkpoint was written, and the training goes on with:', *changes,
+              sep='\n  ', file=sys.stderr)
+
+
+def _set_seed(cfg: Config, path: str, seed: int | None) -> None:
+    """Sets the seed before the data loaders are built; mmengine reads the checkpoint after it."""
+    given = (cfg.get('randomness') or {}).get('seed')
+    if given not in (None, seed):
+        raise UsageError(f'the training of checkpoint {path} has the seed {seed}, not {given}: leave the seed out, or '
+                         f'start a new training from its weights by load_from={path}')
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+
+
+def find_intact_checkpoint(work_dir: str) -> str | None:
+    """Returns the newest checkpoint with a training state in a work dir, or None if there is none.
+
+    Newer damaged ones are renamed, with one line each. If all are damaged, raises UsageError.
+    """
+    is_damaged = False
+    for path in _newest_first(work_dir):
+        try:
+            if TRAINING_STATE <= read_checkpoint(str(path)).keys():
+                return str(path)
+        except (CheckpointError, OSError) as error:
+            is_damaged, aside = True, path.with_name(f'{path.name}.damaged')
+            with suppress(FileNotFoundError):  # another process was quicker
+                path.rename(aside)
+            if os.environ.get('RANK', '0') == '0':
+                print(f'set aside as {aside.name}: {error}', file=sys.stderr)
+    if is_damaged:
+        raise UsageError(f'no checkpoint in {work_dir} is intact: start from the beginning')
+    return None
+
+
+def config_changes(before: str, now: str) -> Iterator[str]:
+    """Yields one line per value that differs between two printed configs, without executing them."""
+    try:
+        before, now = parse_config(before), parse_config(now)
+    except ValueError as error:
+        yield f'it cannot be compared: {error}'
+        return
+    if before:
+        yield from (line for line in differences(before, now) if not line.startswith(_UNTOLD))
+
+
+def differences(before: dict, now: dict) -> Iterator[str]:
+    """Yields one line per value that differs between two configs: its path, and what it was and is.
+
+    A dict that has moved as a whole takes one line.
+    """
+    moved = _moved(before, now)
+    for old, new in moved.items():
+        yield f'{new.rstrip(".")}: was {old.rstrip(".")}'
+    before, now = _leaves(before), _leaves(now)
+    for name in dict.fromkeys([*before, *now]):
+        has_moved = (name not in now and name.startswith(tuple(moved))
+                     or name not in before and name.startswith(tuple(moved.values())))
+        if before.get(name) != now.get(name) and not has_moved:
+            yield f'{name}: {before.get(name, "not set")} -> {now.get(name, "not set")}'
+
+
+def _moved(before: dict, now: dict) -> dict[str, str]:
+    """Returns the paths of the dicts below which they now stand, by their former paths."""
+    before, now = dict(dicts_with_paths(before)), dict(dicts_with_paths(now))
+    return {path: f'{path}{key}.' for path, node in before.items() for key, part in now.get(path, {}).items()
+            if part == node and f'{path}{key}.' not in before}
+
+
+def _leaves(config: dict) -> dict[str, str]:
+    """Returns the values in a config as text, by their paths."""
+    return {f'{path}{key}': repr(value) for path, node in dicts_with_paths(config) for key, value in node.items()
+            if not any(dicts_in(value))}
+
+
+def _newest_first(work_dir: str) -> list[Path]:
+    """Returns the checkpoints in a work dir; what its files name elsewhere is left alone."""
+    times = {}
+    for path in Path(work_dir).glob('*.pth'):
+        with suppress(FileNotFoundError):  # another process has set it aside
+            if path.is_file() and not path.name.startswith('best_'):
+                times[path] = path.stat().st_mtime_ns
+    return sorted(times, key=times.get, reverse=True)

@@ -1,0 +1,67 @@
+"""Hooks that the scripts add to a run."""
+import sys
+
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+from mmengine.utils import ProgressBar
+
+from .. import accelerate
+from ..zoo.loading import check_overlap, load_weights
+
+
+class CheckpointMatchHook(Hook):
+    """Raises an error if the loaded checkpoint belongs to another network; mmengine only warns.
+
+    Args:
+        name (str): Name of the checkpoint in the message.
+        strict (bool): Require all weights of the model instead of one, which suffices for fine-tuning.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, name: str, strict: bool) -> None:
+        self.name, self.strict = name, strict
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        check = load_weights if self.strict else check_overlap
+        check(runner.model, checkpoint, self.name)
+
+
+class OptionsHook(Hook):
+    """Saves the options of a training in its checkpoints, as ``meta['options']``, for a run that resumes it.
+
+    Args:
+        options (dict): Numbers, texts, and lists and dicts of them, by the names of the options.
+    """
+
+    def __init__(self, options: dict) -> None:
+        self.options = options
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta']['options'] = self.options
+
+
+class AccelerateHook(Hook):
+    """Selects the fastest modules for the device of the model (:func:`mmvit_backbones.accelerate`)."""
+
+    priority = 'LOWEST'  # after the weights are loaded
+
+    def before_train(self, runner: Runner) -> None:
+        accelerate(runner.model)
+
+    def before_test(self, runner: Runner) -> None:
+        # EMAHook exchanges all parameters with those of its copy, so that they have to stay as they are.
+        is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        accelerate(runner.model, inference=not is_averaged)
+
+
+class ProgressBarHook(Hook):
+    """Shows the progress and remaining time of a training on a terminal."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self.bar = ProgressBar(runner.max_iters - runner.iter, file=sys.stderr)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        self.bar.update()

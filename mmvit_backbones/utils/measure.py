@@ -1,0 +1,136 @@
+"""Counts kernels, bytes moved, saved bytes and peak memory of models."""
+import weakref
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from . import versions
+
+VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
+    _unsafe_view chunk split_with_sizes diagonal _reshape_alias unfold lift_fresh set_ empty empty_like new_empty
+    empty_strided new_empty_strided""".split())
+
+
+def storage_key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+class Counter(TorchDispatchMode):
+    """Counts the kernels that a GPU launches in eager mode, and the bytes that they move and allocate.
+
+    Each call except views counts as one kernel that reads its tensor arguments and writes its results, including
+    operators of ``torch.library``. A call without results writes its mutable arguments. This is a model of execution:
+    it ignores caches, and memory that libraries allocate within one operation.
+
+    Attributes:
+        kernels (int): Number of calls.
+        moved (int): Bytes read and written.
+        live, peak (int): Current and peak bytes of the tensors that operators have allocated.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels = self.moved = self.live = self.peak = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        inputs = tensors_in((args, kwargs))
+        out = function(*args, **(kwargs or {}))
+        results = tensors_in(out)
+        given = {storage_key(t) for t in inputs}
+        for tensor in results:
+            if storage_key(tensor) not in given and storage_key(tensor) not in self.known:
+                self.add(tensor.untyped_storage())
+        if not results:  # what writes to its arguments
+            results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
+        if function._schema.name.split('::')[1] not in VIEWS and results:
+            self.kernels += 1
+            self.moved += sum(t.numel() * t.element_size() for t in (*inputs, *results))
+        return out
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        self.known.add(storage._cdata)
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
+
+    def remove(self, key: int, nbytes: int) -> None:
+        self.known.discard(key)
+        self.live -= nbytes
+
+
+class FusedAttention(TorchFunctionMode):
+    """Counts ``F.scaled_dot_product_attention`` as one kernel forward and one backward, as on a GPU."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention:
+            function = memory_efficient_attention
+        return function(*args, **(kwargs or {}))
+
+
+def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+                               dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
+    """Calls torch's kernel for masks and all dtypes, which torch does not select for meta tensors."""
+    return torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
+
+
+def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
+    """Counts a forward pass and a training step of a model on the meta device, without computing them.
+
+    Args:
+        model (nn.Module): Returns one or several tensors; its weights are on the meta device.
+        images (Tensor): ``(B, C, H, W)``, on the meta device.
+
+    Returns:
+        dict[str, dict[str, int]]: ``kernels``, and in bytes ``moved`` and ``peak``, see :class:`Counter`, of
+        ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, which leaves ``saved`` bytes,
+        mean of squares of the results, backward. With ``with_cp``, attention of the step is counted unfused.
+    """
+    with torch.no_grad(), Counter() as forward, FusedAttention():
+        model.eval()(images)
+    # torch leaves function modes in the backward pass, so that a fused attention would be recomputed as another one.
+    recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
+    if recomputes:
+        versions.require('counting a recomputed step')
+    with Counter() as step, nullcontext() if recomputes else FusedAttention():
+        results = tensors_in(model.train()(images))
+        saved = step.live
+        sum(x.float().square().mean() for x in results if x.requires_grad).backward()
+    totals = [dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak) for counter in (forward, step)]
+    return dict(forward=totals[0], step=dict(totals[1], saved=saved))
+
+
+def tensors_in(x: object) -> list[Tensor]:
+    return [leaf for leaf in versions.tree_leaves(x) if isinstance(leaf, Tensor)]
+
+
+class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
+    """Records the storages saved for the backward pass, once each, except those of ``ignored``.
+
+    Attributes:
+        tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.
+    """
+
+    def __init__(self, *ignored: nn.Module | Tensor) -> None:
+        super().__init__(self.note, lambda tensor: tensor)
+        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
+        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
+
+    def __enter__(self) -> 'SavedStorages':
+        super().__enter__()
+        return self
+
+    def note(self, tensor: Tensor) -> Tensor:
+        if storage_key(tensor) not in self.keys:
+            self.keys.add(storage_key(tensor))
+            self.tensors.append(tensor)  # kept, so that no other gets its address
+        return tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)

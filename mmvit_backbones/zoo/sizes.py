@@ -1,0 +1,103 @@
+"""Measures the model that a file describes before memory is allocated for it."""
+import copy
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from ..errors import first_line
+from ..utils.file_configs import FRAMEWORKS, dicts_in, import_quietly
+from .described import NotDescribedError
+
+MAX_MODULES = 5000  # three times as many as the largest model of configs/ has
+MAX_SECONDS = 5.  # of the thread's processor time, for building a model without its weights
+MAX_RATIO = 1.5  # of a model's elements to those in its file, which lacks tables that are computed
+FREE_ELEMENTS = 2**20  # that a tiny model may have beyond that ratio
+
+
+class TooLarge(BaseException):
+    """A model exceeds the limits. MMEngine would replace the message of an Exception."""
+
+
+def build_without_weights(model: dict, scope: str | None = None, num_elements: float = math.inf) -> nn.Module:
+    """Returns a checked model on the meta device, which takes no memory.
+
+    Args:
+        model (dict): Its config, of :func:`describe`.
+        scope (str | None): Its framework. Defaults to None: a part of this package.
+        num_elements (float): Elements of the weights in its file.
+
+    Raises:
+        NotDescribedError: If it cannot be built, or is larger than its weights.
+    """
+    named = {entry['type'].partition('.')[0] for entry in dicts_in(model) if 'type' in entry}
+    for framework in {scope, *named} & set(FRAMEWORKS):
+        import_framework(framework)
+    if scope is not None:
+        init_default_scope(scope)
+    largest = MAX_RATIO * num_elements + FREE_ELEMENTS
+    try:
+        with torch.device('meta'), limited(largest):
+            built = revert_sync_batchnorm(MODELS.build(ConfigDict(copy.deepcopy(model))))
+        built.to('meta')  # torch.Tensor(...) takes no notice of the default device
+        if sum(tensor.numel() for tensor in (*built.parameters(), *built.buffers())) > largest:
+            raise TooLarge
+    except TooLarge:
+        raise NotDescribedError('its model is larger than its weights') from None
+    except Exception as error:  # its arguments can be wrong in any way
+        raise NotDescribedError(f'its model cannot be built: {first_line(error)}') from error
+    return built
+
+
+def import_framework(name: str) -> None:
+    """Registers the models and data sets of a framework; raises NotDescribedError if it is not installed."""
+    if find_spec(name) is None:
+        raise NotDescribedError(f'it needs {name}, which is not installed')
+    import_quietly(name)
+    import_module(f'{name}.models')
+
+
+def count_elements(weights: Mapping) -> int:
+    """Returns how many elements the tensors have in memory; views of one storage count once."""
+    storages = {tensor.untyped_storage()._cdata: tensor for tensor in weights.values() if isinstance(tensor, Tensor)}
+    return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())
+
+
+@contextmanager
+def limited(num_elements: float) -> Iterator[None]:
+    """Raises TooLarge as soon as a model that this thread builds has more elements, too many modules, or takes long."""
+    thread, end = threading.get_ident(), time.thread_time() + MAX_SECONDS
+    left = dict(modules=MAX_MODULES, elements=num_elements)
+
+    def take(module: nn.Module, name: str, part: nn.Module | Tensor | None) -> None:
+        if threading.get_ident() != thread:  # the hooks are those of the process
+            return
+        if isinstance(part, nn.Module):
+            left['modules'] -= 1
+        elif part is not None:
+            left['elements'] -= part.numel()
+        if min(left.values()) < 0 or time.thread_time() > end:
+            raise TooLarge
+
+    hooks = [register(take) for register in (
+        register_module_module_registration_hook, register_module_parameter_registration_hook,
+        register_module_buffer_registration_hook)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

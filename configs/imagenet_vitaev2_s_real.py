@@ -1,4 +1,4 @@
-# For tools/test.py: next to the usual accuracy, that by ImageNet's reassessed labels (published: 87.6 %). Fetch
+# For mmvit test: next to the usual accuracy, that by ImageNet's reassessed labels (published: 87.6 %). Fetch
 # real.json of github.com/google-research/reassessed-imagenet. The same evaluator serves every network.
 _base_ = './imagenet_vitaev2_s.py'
 val_evaluator = [

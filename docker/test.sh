@@ -32,6 +32,6 @@ run() {
     fi
 }
 
-run python tools/train.py configs/demo/mask_rcnn_reswin_t.py --work-dir /tmp/minute \
+run mmvit train configs/demo/mask_rcnn_reswin_t.py --work-dir /tmp/minute \
     --cfg-options train_cfg.max_epochs=5 train_cfg.val_interval=5  # a minute on two cores
 run make test-quick

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train in a Slurm job of GPUS processes; CPUS_PER_TASK and SRUN_ARGS tell more about the job.
 # A training that Slurm stops (SIGTERM) saves a checkpoint; it is queued again and continues from there.
-source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 usage 4 $# 'tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]'
 partition=$1 name=$2 config=$3 work_dir=$4
 shift 4

@@ -1,8 +1,6 @@
 # mmdet's Mask2Former for instances, for any backbone with four maps; model, data and schedule are in one file there:
 # COCO with large-scale jitter at 1024 x 1024, 50 epochs.
-_base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './default_runtime.py',
-         './reliable_hooks.py']
-default_hooks = {{_base_.reliable_hooks}}
+_base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './default_runtime.py']
 model = dict(backbone=dict(_delete_=True))
 # A resumed run seeds its workers again in each epoch; masks of panoptic segmentation, which mmdet names, are not read.
 train_dataloader = dict(

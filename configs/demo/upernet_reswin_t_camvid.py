@@ -1,5 +1,64 @@
-_base_ = '../_base_/demo_camvid.py'
+# UperNet on 60 + 10 street scenes of CamVid, small images and a short schedule: from random weights, it learns within
+# minutes, on two CPU cores. It is not a recipe.
+_base_ = [
+    '../_base_/models/upernet.py', '../_base_/datasets/ade20k.py', '../_base_/schedules/ade20k_160k.py',
+    '../_base_/mmseg_runtime.py'
+]
+norm_cfg = dict(type='BN', requires_grad=True)  # batch norms across processes need GPUs
+data_root = 'data/camvid_mini/'
+metainfo = dict(
+    classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'),
+    palette=[[135, 190, 235], [150, 60, 50], [240, 220, 60], [120, 90, 130], [230, 140, 220], [60, 140, 50],
+             [255, 120, 0], [120, 110, 60], [30, 40, 200], [220, 20, 60], [0, 200, 200]])
+scale = (128, 96)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='Resize', scale=scale),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale),
+    dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(int(128 * ratio), int(96 * ratio))) for ratio in (0.75, 1.0, 1.25)],
+            [dict(type='RandomFlip', prob=prob) for prob in (0., 1.)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ]),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    dataset=dict(
+        _delete_=True, type='BaseSegDataset', data_root=data_root, metainfo=metainfo, pipeline=train_pipeline,
+        data_prefix=dict(img_path='images/train', seg_map_path='masks/train')))
+val_dataloader = dict(
+    num_workers=0,
+    dataset=dict(
+        _delete_=True, type='BaseSegDataset', data_root=data_root, metainfo=metainfo, pipeline=test_pipeline,
+        data_prefix=dict(img_path='images/val', seg_map_path='masks/val')))
+test_dataloader = val_dataloader
 model = dict(
+    data_preprocessor=dict(size=scale[::-1]),
     backbone=dict(type='ReSwin', arch='tiny', drop_path_rate=0.),
-    decode_head=dict(in_channels=[96, 192, 384, 768]),
-    auxiliary_head=dict(in_channels=384))
+    decode_head=dict(
+        in_channels=[96, 192, 384, 768], num_classes=11, channels=64, dropout_ratio=0., norm_cfg=norm_cfg),
+    auxiliary_head=dict(in_channels=384, num_classes=11, channels=64, dropout_ratio=0., norm_cfg=norm_cfg))
+train_cfg = dict(max_iters=200, val_interval=200)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
+    dict(type='PolyLR', eta_min=0., power=1., begin=20, end=200, by_epoch=False),
+]
+optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True), clip_grad=dict(max_norm=5.0))
+default_hooks = dict(logger=dict(interval=4), checkpoint=dict(interval=200, save_optimizer=False))
+log_processor = dict(window_size=4)
+randomness = dict(seed=0)  # the same curve each time

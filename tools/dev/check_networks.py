@@ -1,19 +1,21 @@
-"""Compares the backbones on a GPU with the CPU, and times them; each part prints a table in Markdown.
+"""Compares the backbones on a GPU with the CPU, and measures them; each part prints a table in Markdown.
 
     python tools/dev/check_networks.py agreement                     one network of each kind, on the GPU
     python tools/dev/check_networks.py agreement 'rest*' --device cpu --size 64
 
-Parts: `agreement` (float32, bfloat16 and autocast against float32 on the CPU: outputs, gradients, memory), `compile`
-(torch.compile), `graphs` (a CUDA graph of the forward pass), `ddp` (a step on one and on all GPUs by NCCL against one
-process), `time` (milliseconds next to plain PyTorch and timm's Swin-T). Needs torch and MMEngine, not OpenMMLab. A
-network that fails has a row with the reason; the others are still checked, and the exit code is 1.
+Parts: `agreement` (float32, bfloat16 and autocast against float32 on the CPU: outputs and gradients), `time` (forward
+and backward under autocast in bfloat16, with kernels, with the formulas alone, and compiled), `memory` (of the same:
+saved activations, and the peak), `graphs` (a CUDA graph of the forward pass), `ddp` (a step on one and on all GPUs by
+NCCL against one process). Needs torch and MMEngine, not OpenMMLab. A row is printed as soon as it is known. A network
+that fails, or takes a formula because kernels failed their self-check, has a row with the reason; the others are still
+checked, and the exit code is 1.
 """
 import argparse
 import copy
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,29 +25,38 @@ from torch import Tensor, nn
 
 import mmvit_backbones
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.ops.dispatch import plain_pytorch
+from mmvit_backbones.ops import dispatch
+from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.variants import find_names
 
+# One of each kind.
 NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_tiny', 'regionvit_tiny', 'vitae_tiny',
             'vitaev2_small', 'vitaev2_vsa_small', 'swin_vsa_tiny', 'refiner_vit_small')
+MEASURED = ('reswin_tiny', 'vitaev2_vsa_small', 'restv2_tiny', 'regionvit_small')
 # Largest deviation of outputs and gradients by norm: of networks, whose layers add up what operators round.
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1.5e-1}
+WAYS = ('kernels', 'formulas', 'compiled')
+Row = tuple[list[str], bool]  # cells, and whether the network has passed
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('part', choices=PARTS)
-    parser.add_argument('networks', nargs='*', default=NETWORKS, help='names or shell patterns')
+    parser.add_argument('networks', nargs='*', help='names or shell patterns; default: one of each kind, and the four '
+                                                    f'that are measured: {", ".join(MEASURED)}')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
     parser.add_argument('--size', type=int, nargs='+', default=[224], metavar='SIDE', help='default: 224')
-    parser.add_argument('--batch-size', type=int, help='default: 2; for `time` 64')
+    parser.add_argument('--batch-size', type=int, help='default: 2; for `time` and `memory` 64')
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=WAYS, help='of `time`; default: all')
     parser.add_argument('--repeats', type=int, default=10, help='timings of each; default: %(default)s')
     args = parser.parse_args()
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise UsageError('--device cuda needs a GPU, and torch sees none')
     if len(args.size) > 2 or min(args.size) < 1:
         raise UsageError(f'--size takes one or two sides of at least 1, got {args.size}')
-    args.batch_size = args.batch_size or (64 if args.part == 'time' else 2)
+    is_measured = args.part in ('time', 'memory')
+    args.networks = args.networks or (MEASURED if is_measured else NETWORKS)
+    args.batch_size = args.batch_size or (64 if is_measured else 2)
     return args
 
 
@@ -54,31 +65,35 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     part, columns = PARTS[args.part]
     print(f'| network | {" | ".join(columns)} |\n|{"---|" * (1 + len(columns))}', flush=True)
-    names, failed = find_names(args.networks), []
-    if args.part == 'time':
-        names = [*names, 'timm']
-    for name in names:
-        try:
-            row, is_sound = part(name, args)
-        except Exception as error:  # whatever a driver or a compiler raises: the other networks are to be checked
-            told = (str(error).strip() or 'no message').splitlines()[0].replace('|', '/')
-            row, is_sound = [f'{type(error).__name__}: {told}'], False
-        failed += [] if is_sound else [name]
-        print(f'| `{name}` | {" | ".join(row)} |' + ('' if is_sound else ' **failed**'), flush=True)
+    failed = []
+    for name in find_names(args.networks):
+        for cells, is_sound in rows_of(part, name, args):
+            failed += [] if is_sound else [name]
+            print(f'| `{name}` | {" | ".join(cells)} |' + ('' if is_sound else ' **failed**'), flush=True)
+    for (operator, backend, _, dtype), reason in dispatch.checked.items():
+        if reason is not None:
+            failed.append(operator)
+            print(f'| {operator} by {backend} in {dtype} was not used: {reason} | **failed**', flush=True)
     if failed:
-        sys.exit(f'failed: {", ".join(failed)}')
+        sys.exit(f'failed: {", ".join(dict.fromkeys(failed))}')
+
+
+def rows_of(part: Callable, name: str, args: argparse.Namespace) -> Iterator[Row]:
+    """Yields the rows of a network; an error is a row that has failed."""
+    try:
+        yield from part(name, args)
+    except Exception as error:  # whatever a driver or a compiler raises: the other networks are to be checked
+        told = (str(error).strip() or 'no message').splitlines()[0].replace('|', '/')
+        yield [f'{type(error).__name__}: {told}'], False
 
 
 # ---- what the parts share
 
 
-def build(name: str) -> nn.Module:
+def build(name: str, **overrides) -> nn.Module:
     """Builds a backbone with reproducible weights."""
     torch.manual_seed(0)
-    if name == 'timm':
-        import timm
-        return timm.create_model('swin_tiny_patch4_window7_224', features_only=True, strict_img_size=False)
-    return mmvit_backbones.get_model(name, task='backbone', drop_path_rate=0.)
+    return mmvit_backbones.get_model(name, task='backbone', drop_path_rate=0., **overrides)
 
 
 def make_images(args: argparse.Namespace) -> Tensor:
@@ -87,7 +102,7 @@ def make_images(args: argparse.Namespace) -> Tensor:
 
 
 def step(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Runs a training step and returns the outputs; the parameters keep the gradients."""
+    """Runs forward and backward and returns the outputs; the parameters keep the gradients."""
     outs = model(images)
     sum(out.float().square().mean() for out in outs).backward()
     return [out.detach() for out in outs]
@@ -108,10 +123,19 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def peak_of(run: Callable, device: str) -> str:
+    """Returns the peak memory of a GPU in MiB during a call, which a CPU does not tell."""
+    if device == 'cpu':
+        return ''
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return f'{torch.cuda.max_memory_allocated() / 2**20:.0f}'
+
+
 # ---- the parts
 
 
-def agreement(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
+def agreement(name: str, args: argparse.Namespace) -> Iterator[Row]:
     model, images = build(name).train(), make_images(args)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -121,8 +145,6 @@ def agreement(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
     expected = step(model, images)
     row, is_sound = [], True
     for (dtype, amp), other in zip(cases, on_device):
-        if args.device == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
         with torch.autocast(args.device, dtype, enabled=amp):
             outs = step(other, images.to(args.device, torch.float32 if amp else dtype))
         errors = deviation(outs, expected), deviation(gradients(other), gradients(model))
@@ -130,60 +152,100 @@ def agreement(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
         limit = TOLERANCES[dtype]
         is_sound &= errors[0] <= limit and errors[1] <= (1 if dtype == torch.float16 else 3 * limit)
         row.append(f'{errors[0]:.1e}, {errors[1]:.1e}')
-    peak = f'{torch.cuda.max_memory_allocated() / 2**20:.0f}' if args.device == 'cuda' else ''
-    return [*row, peak], is_sound
+    yield row, is_sound
 
 
-def compiled(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
-    model, images = build(name).to(args.device).eval(), make_images(args).to(args.device)
-    row, is_sound = [], True
-    for train in (False, True):
-        torch._dynamo.reset()
-        model.train(train).zero_grad()
-        with torch.set_grad_enabled(train):
-            run = step if train else lambda model, images: list(model(images))
-            expected = run(model, images)
-            grads = gradients(model)
+def timed(name: str, args: argparse.Namespace) -> Iterator[Row]:
+    """Times a step in several ways, whose outputs have to agree; of gradients, batch norm multiplies the deviation."""
+    images, expected = make_images(args).to(args.device), None
+    for way in args.ways:
+        model = build(name).to(args.device).train()
+        network = model
+        if way == 'compiled':
+            torch._dynamo.reset()
+            # Code for CPUs takes minutes to compile, and is not what is checked here.
+            network = torch.compile(model, backend='inductor' if args.device == 'cuda' else 'aot_eager')
+
+        def run() -> list[Tensor]:
             model.zero_grad(set_to_none=True)
+            with torch.autocast(args.device, torch.bfloat16):
+                return step(network, images)
+
+        with dispatch.plain_pytorch() if way == 'formulas' else nullcontext():
             start = time.perf_counter()
-            actual = run(torch.compile(model), images)
+            outs = run()
             synchronize(args.device)
-            seconds = time.perf_counter() - start
-        error = max(deviation(actual, expected), deviation(gradients(model), grads) if train else 0.)
-        is_sound &= error <= TOLERANCES[torch.float32]
-        row += [f'{error:.1e}', f'{seconds:.0f}']
-    return row, is_sound
+            first = time.perf_counter() - start
+            found = outs, gradients(model)
+            expected = expected or found
+            errors = [deviation(a, e) for a, e in zip(found, expected)]
+            milliseconds = median(run, args)
+            peak = peak_of(run, args.device)
+        yield [way, f'{first:.1f}', f'{milliseconds:.1f}', f'{1e3 * args.batch_size / milliseconds:.0f}', peak,
+               f'{errors[0]:.1e}, {errors[1]:.1e}'], errors[0] <= TOLERANCES[torch.bfloat16]
 
 
-def cuda_graph(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
-    if args.device == 'cpu':
-        return ['not on a CPU'], True
-    model, images = build(name).cuda().eval(), make_images(args).cuda()
+def median(run: Callable, args: argparse.Namespace) -> float:
+    """Returns the median time of a call in ms."""
+    seconds, warm_up = [], min(args.repeats, 3)
+    for number in range(warm_up + args.repeats):
+        synchronize(args.device)
+        start = time.perf_counter()
+        run()
+        synchronize(args.device)
+        if number >= warm_up:
+            seconds.append(time.perf_counter() - start)
+    return 1e3 * sorted(seconds)[len(seconds) // 2]
+
+
+def memory(name: str, args: argparse.Namespace) -> Iterator[Row]:
+    images = make_images(args).to(args.device)
+    for way in ('kernels', 'formulas', 'with_cp'):
+        model = build(name, with_cp=way == 'with_cp').to(args.device).train()
+
+        def run() -> None:
+            model.zero_grad(set_to_none=True)
+            with torch.autocast(args.device, torch.bfloat16):
+                step(model, images)
+
+        with dispatch.plain_pytorch() if way == 'formulas' else nullcontext():
+            run()  # checks and compiles the kernels
+            peak = peak_of(run, args.device)
+            with torch.autocast(args.device, torch.bfloat16), SavedStorages(model, images) as saved:
+                model(images)
+        yield [way, f'{saved.num_bytes / 2**20:.0f}', peak], True
+
+
+def cuda_graph(name: str, args: argparse.Namespace) -> Iterator[Row]:
+    """Replays a recorded forward pass with other images than it was recorded with."""
+    model, images = build(name).to(args.device).eval(), make_images(args).to(args.device)
     with torch.no_grad():
         expected = [out.clone() for out in model(images)]  # checks and compiles the kernels
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            model(images)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            outs = model(images)
-        graph.replay()
-    torch.cuda.synchronize()
+        recorded = torch.zeros_like(images)
+        if args.device == 'cuda':
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                model(recorded)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                outs = model(recorded)
+            recorded.copy_(images)
+            graph.replay()
+            torch.cuda.synchronize()
+        else:  # no graphs: tries the rest
+            outs = model(recorded.copy_(images))
     error = deviation(list(outs), expected)
-    return [f'{error:.1e}'], error <= TOLERANCES[torch.float32]
+    yield [f'{error:.1e}'], error <= TOLERANCES[torch.float32]
 
 
-def distributed(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
-    row, is_sound = [], True
-    for world in sorted({1, torch.cuda.device_count() if args.device == 'cuda' else 2}):
+def distributed(name: str, args: argparse.Namespace) -> Iterator[Row]:
+    for world in sorted({1, torch.cuda.device_count()} if args.device == 'cuda' else {2}):
         with tempfile.TemporaryDirectory() as folder:
             torch.multiprocessing.spawn(ddp_process, (world, folder, name, args), nprocs=world)
             error = float(Path(folder, 'error').read_text())
-        is_sound &= error <= TOLERANCES[torch.float32]
-        row.append(f'{world}: {error:.1e}')
-    return [', '.join(row)], is_sound
+        yield [str(world), f'{error:.1e}'], error <= TOLERANCES[torch.float32]
 
 
 def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Namespace) -> None:
@@ -208,54 +270,13 @@ def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Na
     dist.destroy_process_group()
 
 
-def timed(name: str, args: argparse.Namespace) -> tuple[list[str], bool]:
-    """Times the default backends and plain PyTorch."""
-    row = []
-    for backends in (nullcontext(), plain_pytorch()):
-        with backends:
-            for dtype in (torch.bfloat16, torch.float32):
-                row += times(build(name).to(args.device, dtype), make_images(args).to(args.device, dtype), args)
-    return row, True
-
-
-def times(model: nn.Module, images: Tensor, args: argparse.Namespace) -> list[str]:
-    """Returns the medians of forward and of a step in ms, and the peak memory of a step in MiB."""
-    def forward() -> None:
-        with torch.no_grad():
-            model.eval()(images)
-
-    def train() -> None:
-        model.train().zero_grad(set_to_none=True)
-        step(model, images)
-
-    row = [f'{median(function, args):.1f}' for function in (forward, train)]
-    if args.device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        train()
-        row.append(f'{torch.cuda.max_memory_allocated() / 2**20:.0f}')
-    return [' / '.join(row)]
-
-
-def median(function: Callable, args: argparse.Namespace) -> float:
-    seconds = []
-    for number in range(args.repeats + min(args.repeats, 3)):
-        synchronize(args.device)
-        start = time.perf_counter()
-        function()
-        synchronize(args.device)
-        if number >= min(args.repeats, 3):  # before that, kernels are compiled and caches filled
-            seconds.append(time.perf_counter() - start)
-    return 1e3 * sorted(seconds)[len(seconds) // 2]
-
-
 PARTS = {
-    'agreement': (agreement, ['float32: outputs, gradients', 'bfloat16', 'autocast, bfloat16', 'autocast, float16',
-                              'peak of the last, MiB']),
-    'compile': (compiled, ['forward', 'seconds', 'step', 'seconds']),
-    'graphs': (cuda_graph, ['forward']),
-    'ddp': (distributed, ['processes: gradients']),
-    'time': (timed, ['bfloat16: forward / step, ms / peak, MiB', 'float32', 'plain PyTorch, bfloat16',
-                     'plain PyTorch, float32']),
+    'agreement': (agreement, ['float32: outputs, gradients', 'bfloat16', 'autocast, bfloat16', 'autocast, float16']),
+    'time': (timed, ['way', 'first step, s', 'step, ms', 'images/s', 'peak, MiB',
+                     'against the first: outputs, gradients']),
+    'memory': (memory, ['way', 'saved, MiB', 'peak, MiB']),
+    'graphs': (cuda_graph, ['outputs']),
+    'ddp': (distributed, ['processes', 'gradients']),
 }
 
 if __name__ == '__main__':

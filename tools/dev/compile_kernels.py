@@ -16,7 +16,6 @@ import pkgutil
 import re
 import sys
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -29,9 +28,7 @@ from triton.compiler import ASTSource
 from mmvit_backbones.ops import dispatch
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from common.measure import storage_key, tensors_in  # noqa: E402
+from mmvit_backbones.utils.measure import storage_key, tensors_in
 
 TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),

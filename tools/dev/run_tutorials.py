@@ -3,6 +3,7 @@
 Needs nbclient and ipykernel (requirements/docs.txt) in addition to `make setup`: call `make tutorials`.
 """
 import argparse
+import hashlib
 import os
 import sys
 import tempfile
@@ -55,9 +56,15 @@ def run(path, save):
         for cell in notebook.cells:
             if cell.cell_type == 'code':  # without what frameworks say when they are imported
                 cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr']
-        notebook.metadata = {'kernelspec': notebook.metadata.kernelspec}  # not which Python it was
+        # Not which Python it was, but the code that was run: tests/test_docs.py compares it with that of the notebook.
+        notebook.metadata = {'kernelspec': notebook.metadata.kernelspec, 'sha256_of_run_code': hash_of_code(notebook)}
         nbformat.write(notebook, path)
     return f'{path.stem}: {time.monotonic() - start:.0f} s'
+
+
+def hash_of_code(notebook):
+    code = '\n'.join(cell.source for cell in notebook.cells if cell.cell_type == 'code')
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 import setup_env
@@ -23,6 +24,7 @@ PYTHONS = {'oldest': '3.10', 'middle': '3.12', 'newest': '3.13'}
 TESTS = ('tests/test_contract.py', 'tests/test_contract_modules.py', 'tests/test_goldens.py', 'tests/zoo/test_files.py',
          'tests/zoo/test_archive.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py',
          'tests/zoo/test_published.py', 'tests/training/test_step.py', 'tests/test_versions.py')
+PINS = 'tests/tools/pins_on_index.py'  # the same in every environment, and tested in the newest
 SHOWN = {'torch': ['torch'], 'NumPy': ['numpy'], 'MMEngine': ['mmengine', 'onedl-mmengine'],
          'mmcv': ['mmcv', 'mmcv-lite'], 'mmpretrain': ['mmpretrain', 'onedl-mmpretrain']}
 PAGE = ROOT / 'docs' / 'upstream.md'
@@ -44,7 +46,7 @@ TRAININGS = {
               'train_dataloader.dataset.pipeline.2.scale=(320,200)',
               'val_dataloader.dataset.pipeline.1.scale=(320,200)',
               'model.roi_head.bbox_head.num_classes=4', 'model.roi_head.mask_head.num_classes=4'],
-    'mmseg': ['configs/demo/upernet_reswin_t.py', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2'],
+    'mmseg': ['configs/demo/upernet_reswin_t_camvid.py', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2'],
 }
 
 
@@ -84,12 +86,12 @@ def install_package(name: str) -> None:
         raise SetupError(f'{setup_env.VENV}: {"; ".join(missing)}')
 
 
-def run_tests() -> dict[str, int]:
+def run_tests(files: Sequence[str]) -> dict[str, int]:
     """Returns how many tests passed, were skipped and failed."""
     with tempfile.TemporaryDirectory() as folder:
         # Not `python -m pytest`, which would import the package of the checkout.
         command = [setup_env.VENV / 'bin' / 'pytest', '-q', '-m', 'not slow and not compiler',
-                   f'--junitxml={folder}/results.xml', f'--numprocesses={os.environ.get("JOBS", "2")}', *TESTS]
+                   f'--junitxml={folder}/results.xml', f'--numprocesses={os.environ.get("JOBS", "2")}', *files]
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
         done = subprocess.run([str(part) for part in command], cwd=ROOT, env=env)
         if done.returncode > 1:
@@ -161,7 +163,7 @@ def test(name: str) -> list | None:
         return None
     install_package(name)
     ready = time.monotonic()
-    counts = run_tests()
+    counts = run_tests([*TESTS, PINS] if name == 'newest' else TESTS)
     row = [name, *versions(), *counts.values(), f'{minutes(ready - start)}, {minutes(time.monotonic() - ready)}']
     say(' | '.join(map(str, row)))
     if name == 'oldest' and os.environ.get('WITH_MMDET') == '1':

@@ -15,27 +15,6 @@ usage() {
     fi
 }
 
-# run_distributed SCRIPT NUM_PROCS ARGS...: check the arguments once, then start that many processes.
-run_distributed() {
-    local script=$TOOLS/$1 processes=$2
-    shift 2
-    if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
-        echo "error: NUM_PROCS is $processes; allowed is a whole number from 1" >&2
-        exit 2
-    fi
-    LOCAL_WORLD_SIZE=$processes "$PYTHON" "$script" "$@" --launcher pytorch --check || exit
-
-    # The processes share the cores.
-    local threads=$(($(nproc) / processes))
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
-    export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
-    export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that wait give their core away
-    exec "$PYTHON" "$TOOLS/launch.py" \
-        --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" \
-        --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
-        --nproc_per_node "$processes" "$script" "$@" --launcher pytorch
-}
-
 # run_slurm PARTITION JOB_NAME SCRIPT ARGS...: start GPUS processes, GPUS_PER_NODE on each node.
 run_slurm() {
     local partition=$1 name=$2 script=$TOOLS/$3

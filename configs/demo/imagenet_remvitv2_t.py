@@ -1,2 +1,0 @@
-_base_ = '../_base_/demo_imagenet.py'
-model = dict(backbone=dict(type='ReMViTv2', arch='tiny', drop_path_rate=0.), head=dict(in_channels=768))

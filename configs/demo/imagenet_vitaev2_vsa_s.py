@@ -1,3 +1,0 @@
-_base_ = '../_base_/demo_imagenet.py'
-model = dict(
-    backbone=dict(type='ViTAEv2VSA', arch='small', drop_path_rate=0.), head=dict(in_channels=512))

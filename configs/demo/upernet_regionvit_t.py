@@ -1,5 +1,0 @@
-_base_ = '../_base_/demo_upernet.py'
-model = dict(
-    backbone=dict(type='RegionViT', arch='tiny', stage_norm=True, drop_path_rate=0.),
-    decode_head=dict(in_channels=[64, 128, 256, 512]),
-    auxiliary_head=dict(in_channels=256))

@@ -1,5 +1,0 @@
-_base_ = '../_base_/demo_upernet.py'
-model = dict(
-    backbone=dict(type='ReMViTv2', arch='tiny', drop_path_rate=0.),
-    decode_head=dict(in_channels=[96, 192, 384, 768]),
-    auxiliary_head=dict(in_channels=384))

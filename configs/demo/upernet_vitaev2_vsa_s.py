@@ -1,6 +1,0 @@
-_base_ = '../_base_/demo_upernet.py'
-model = dict(
-    backbone=dict(
-        type='ViTAEv2VSA', arch='small', window_padding='center', offset_divisor='other_axis', drop_path_rate=0.),
-    decode_head=dict(in_channels=[64, 128, 256, 512]),
-    auxiliary_head=dict(in_channels=256))

@@ -1,21 +1,17 @@
-"""Fixtures of all tests: helpers on the path, tools to run, a fixed seed."""
+"""Fixtures of all tests: verbs to run, a fixed seed."""
 import gc
 import importlib
 import os
-import runpy
-import sys
-from pathlib import Path
+from collections import Counter
 
 import pytest
 import torch
 
+import mmvit
+
 os.environ.setdefault('MPLBACKEND', 'Agg')
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
-
-ROOT = Path(__file__).resolve().parents[1]
-# Helpers of the tests, and modules that tools import from their own folder.
-sys.path[:0] = [str(ROOT / folder) for folder in ('tests', 'tests/goldens', 'tools', 'tools/analysis')]
 
 
 def pytest_collection_modifyitems(items):
@@ -23,12 +19,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker('training') is None)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Ends the run with one line per reason of skipped tests, and their number."""
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get('skipped', ())
+               if isinstance(report.longrepr, tuple)]  # not of an expected failure
+    reasons = Counter(' '.join(reason.removeprefix('Skipped: ').split()) for reason in skipped)
+    for reason, number in sorted(reasons.items()):
+        terminalreporter.write_line(f'skipped {number}: {reason}')
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs a tool in this process, which saves imports, and returns its output."""
-    def run(tool: str, *arguments: str) -> str:
-        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+    """Runs `mmvit VERB ARGUMENTS` in this process, which saves imports, and returns its output."""
+    monkeypatch.setenv('LOCAL_RANK', '0')  # which the command sets
+
+    def run(verb: str, *arguments: str) -> str:
+        mmvit.main([*verb.split(), *arguments])
         return capsys.readouterr().out
 
     return run

@@ -142,3 +142,16 @@ def slow(seconds: float) -> Callable[[Handler], None]:
         handler.reply(b'late')
 
     return answer
+
+
+def dribble(content: bytes) -> Callable[[Handler], None]:
+    """A file of which some bytes come, and no more until the client leaves."""
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header('Content-Length', str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content[:1000])
+        handler.rfile.read(1)  # returns when the connection ends
+        handler.close_connection = True
+
+    return answer

@@ -1,4 +1,6 @@
-"""Shared helpers of the tests: the checkout, tiny networks and comparisons."""
+"""Shared helpers of the tests: the checkout, tiny networks, comparisons and errors."""
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -83,3 +85,12 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
     return max(relative_error(a, e) for a, e in zip(actual, expected, strict=True))
+
+
+@contextmanager
+def raises(error: type[Exception] | tuple[type[Exception], ...], *words: object) -> Iterator[pytest.ExceptionInfo]:
+    """Expects an error with all words in its message, in any order: what is wrong, what came, what is allowed."""
+    with pytest.raises(error) as caught:
+        yield caught
+    missing = [word for word in map(str, words) if word not in str(caught.value)]
+    assert not missing, f'{missing} not in {str(caught.value)!r}'

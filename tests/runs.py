@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import torch
 from helpers import ROOT
 
+import mmvit
 from mmvit_backbones.training import InterruptHook
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
@@ -27,11 +28,11 @@ os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.e
 
 
 class Run:
-    """A tool in a separate process.
+    """A verb of `mmvit`, or a script, in a separate process.
 
     Args:
         log (Path): File for its output.
-        *arguments: The name of a tool and its arguments.
+        *arguments: The verb, or the path of the script, and its arguments.
         limits (dict[int, int]): Limits of the process, by the constants of the module resource.
         before (Callable): Called first in the process, to inject a fault.
     """
@@ -79,7 +80,7 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     settings = ['randomness.seed=7', *(argument for argument in map(str, arguments) if argument not in flags)]
     number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
     log = work_dir.parent / f'{work_dir.name}{number}.txt'
-    return Run(log, 'train.py', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
+    return Run(log, 'train', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
 
 
 def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
@@ -150,8 +151,12 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
         resource.setrlimit(limit, (value, value))
     if before is not None:
         before()
-    sys.argv = arguments
+    verb, *rest = arguments
     try:
-        runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
+        if verb.endswith('.py'):
+            sys.argv = arguments
+            runpy.run_path(verb, run_name='__main__')
+        else:
+            mmvit.main([*verb.split(), *rest])
     finally:
         sys.stdout.flush()

@@ -22,8 +22,9 @@ FLOORS = [
     ['training', 'inference'],
     ['export'],
     ['integrations'],
-    ['doctor'],
     [''],  # the package itself
+    ['cli'],
+    ['__main__'],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
@@ -61,11 +62,6 @@ def test_no_module_imports_itself_through_others():
     assert not graph
 
 
-def test_library_imports_no_tool():
-    of_tools = re.compile(r'^ *(from|import) common\b', re.MULTILINE)
-    assert not [module for module, path in MODULES.items() if of_tools.search(path.read_text())]
-
-
 def test_page_names_what_is_there():
     """Folders, files and functions of docs/architecture.md; each function is defined in the package or the tools."""
     page = (ROOT / 'docs/architecture.md').read_text()
@@ -95,3 +91,13 @@ def test_import_needs_torch_and_mmengine_alone():
     assert done.returncode == 0, done.stderr
     others = {'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'timm', 'transformers', 'torchvision', 'gdown', 'matplotlib'}
     assert not others & set(done.stdout.split())
+
+
+def test_contributing_names_the_tests_of_every_room():
+    """Every folder of the package is in the table, and what it names exists."""
+    table = re.findall(r'^\| (`[^|]*) \| ([^|]*) \|$', (ROOT / 'CONTRIBUTING.md').read_text(), flags=re.MULTILINE)
+    rows = [(changed, tests) for changed, tests in table if '`tests/' in tests]
+    named = [path for row in rows for cell in row for path in re.findall(r'`([\w/.]+)`', cell)]
+    rooms = {f'mmvit_backbones/{path.name}' for path in PACKAGE.iterdir() if (path / '__init__.py').exists()}
+    assert rooms <= set(named)
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -1,9 +1,9 @@
 """The contract of every backbone; a new family only adds a tiny config."""
 import copy
+import math
 
 import pytest
 import torch
-from common.measure import count
 from helpers import (
     HALF_DTYPES,
     each_network,
@@ -12,12 +12,15 @@ from helpers import (
     images,
     relative_error,
     shared_model,
+    trained_model,
     without_dropout,
 )
 from tiny_configs import TINY_CONFIGS
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit_backbones.utils import versions
+from mmvit_backbones.utils.measure import count
 from mmvit_backbones.zoo.variants import VARIANTS
 
 SIZES = [(1, 1), (33, 50), (70, 97)]
@@ -222,6 +225,54 @@ def test_state_dict_round_trip(network, tmp_path):
     x = images(33, 50)
     for a, b in zip(loaded(x), model(x)):
         assert torch.equal(a, b)
+
+
+def empty_model(network: str) -> nn.Module:
+    """Returns a network from the meta device, in whose memory nothing useful stands."""
+    with torch.device('meta'):
+        model = fresh_model(network)
+    model.to_empty(device='cpu')
+    for tensor in model.state_dict().values():
+        tensor.fill_(math.nan if tensor.is_floating_point() else -1)
+    return model
+
+
+@each_network
+def test_state_dict_is_all_that_a_network_needs(network):
+    """As loaders of large models fill them: on the meta device, `to_empty`, or with `assign=True`."""
+    expected = trained_model(network)
+    loaded = empty_model(network)
+    loaded.load_state_dict(expected.state_dict())
+    with torch.device('meta'):
+        assigned = fresh_model(network)
+    assigned.load_state_dict(copy.deepcopy(expected.state_dict()), assign=True)
+    assigned.requires_grad_()  # `assign=True` takes tensors as they are
+    x, results = images(70, 90), []
+    for model in (expected, loaded, assigned):
+        torch.manual_seed(1)  # of stochastic depth
+        results.append([*gradients(model.train(), x).values(), *model.eval()(x)])
+    for result in results[1:]:
+        assert all(map(torch.equal, result, results[0]))
+
+
+@each_network
+def test_weights_without_values_are_drawn_as_in_the_constructor(network):
+    """By `init_weights`, or where a checkpoint lacks some of them."""
+    drawn, partly_loaded = empty_model(network), empty_model(network)
+    drawn.init_weights()
+    state_dict = fresh_model(network).state_dict()
+    last = next(reversed(state_dict))
+    partly_loaded.load_state_dict({key: x for key, x in state_dict.items() if key != last}, strict=False)
+    for key, expected in state_dict.items():
+        scale = expected.double().std(correction=0).item()  # 0 of constants, such as statistics of batch norms
+        for model in (drawn, partly_loaded):
+            x = model.state_dict()[key].double()
+            assert abs(x.mean() - expected.double().mean()).item() <= 8 * scale / x.numel()**0.5, key
+            assert x.numel() == 1 or 0.3 * scale <= x.std(correction=0).item() <= 3 * scale + 1e-9, key
+    loaded = empty_model(network)
+    loaded.load_state_dict(state_dict)
+    loaded.init_weights()  # as MMEngine's runner does before it trains
+    assert all(torch.equal(x, state_dict[key]) for key, x in loaded.state_dict().items())
 
 
 @each_network

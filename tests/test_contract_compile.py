@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 import torch.fx.experimental._config as symbolic_shapes_config
-from helpers import each_network, fresh_model, gradients, images, largest_error, without_dropout
+from helpers import each_network, fresh_model, gradients, images, largest_error, trained_model, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch._dynamo.testing import CompileCounter
@@ -106,3 +106,26 @@ def test_export(network):
     model, x = small_model(network).eval(), images(60, 90, batch=1)
     exported = torch.export.export(model, (x, )).module()
     assert largest_error(exported(x), model(x)) < 1e-4
+
+
+@pytest.mark.filterwarnings('ignore:`torch.jit.trace:DeprecationWarning', 'ignore::torch.jit.TracerWarning')
+@pytest.mark.parametrize('size', [(64, 64), (224, 224), (256, 320)], ids=str)
+@each_network
+@torch.no_grad()
+def test_trace(network, size):
+    """Right at its size, in batches of any size, and refuses others."""
+    model, x = trained_model(network).eval(), images(*size, batch=1)
+    if model.traces_all_sizes:
+        traced = torch.jit.trace(model, x)
+    else:
+        with pytest.warns(UserWarning, match=f'traced at {size[0]} x {size[1]} .* dynamo=True') as warned:
+            traced = torch.jit.trace(model, x)
+        assert len([warning for warning in warned if 'traced at' in str(warning.message)]) == 1
+    several, other = images(*size, batch=3), images(96, 160, batch=1)
+    assert largest_error(traced(x), model(x)) < 1e-5
+    assert largest_error(traced(several), model(several)) < 1e-5
+    if model.traces_all_sizes:
+        assert largest_error(traced(other), model(other)) < 1e-5
+    else:
+        with pytest.raises(RuntimeError, match='size of the tensor'):
+            traced(other)

@@ -1,4 +1,5 @@
 """The contract of every backbone with libraries that change modules: parameters are used by calling their module."""
+import copy
 import json
 import re
 import warnings
@@ -10,6 +11,8 @@ from helpers import each_network, fresh_model, images, largest_error, trained_mo
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch.nn.utils import parametrizations
+
+from mmvit_backbones.utils import versions
 
 HERE = Path(__file__).parent
 at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
@@ -37,6 +40,44 @@ def test_every_module_with_parameters_is_called(network, size, mode):
         module.register_forward_hook(lambda *_, name=name: called.add(name))
     model(images(*size).double())
     assert not sorted(owners.keys() - called)
+
+
+@each_network
+def test_every_module_returns_tensors_with_dimensions(network):
+    """Summaries of models multiply by the first one."""
+    model, shapes = fresh_model(network), {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *args, name=name: shapes.update(
+            {name: [x.shape for x in versions.tree_leaves(args[-1]) if torch.is_tensor(x)]}))
+    model(images(70, 90))
+    assert not [name for name, found in shapes.items() if not found or not all(found)]
+
+
+@pytest.mark.parametrize('network', sorted(TINY_CONFIGS.keys() - {'RegionViT'}))  # whose blocks have two maps
+def test_a_block_can_be_hooked(network):
+    """Its output is one tensor with a gradient, as Grad-CAM and Captum need it."""
+    model, outputs = fresh_model(network).eval(), []
+    for stage in range(model.num_stages):
+        for module in model.stage_modules(stage):
+            module.register_forward_hook(lambda *args: outputs.append(args[-1]))
+    maps = model(images())
+    assert outputs and all(map(torch.is_tensor, outputs))
+    assert torch.autograd.grad(maps[-1].square().sum(), outputs[-1])[0].count_nonzero() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.compiler
+@pytest.mark.skipif(versions.is_older('2.4'), reason='torch.distributed.pipelining came with PyTorch 2.4')
+@pytest.mark.parametrize('network', ['RegionViT', 'SwinVSA', 'ViTAE'])
+@torch.no_grad()
+def test_a_network_can_be_split_into_a_pipeline(network):
+    from torch.distributed.pipelining import SplitPoint, pipeline
+    model, x = trained_model(network).eval(), images()
+    names = {module: name for name, module in model.named_modules()}
+    last, *_ = model.stage_modules(model.num_stages - 1)
+    pipe = pipeline(model, mb_args=(x, ), split_spec={names[last]: SplitPoint.BEGINNING})
+    assert pipe.num_stages >= 2  # 3 where the module is called twice
+    assert largest_error(pipe(x), model(x)) < 1e-5
 
 
 @each_network
@@ -94,6 +135,21 @@ def test_weight_norm_changes_nothing(network, size, mode):
     for name in linear_layers(model):
         parametrizations.weight_norm(model.get_submodule(name))
     assert largest_error(model(x), expected) < 1e-5
+
+
+@each_network
+@torch.no_grad()
+def test_spectral_norms_are_in_the_state_dict(network):
+    model, x = fresh_model(network), images()
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            parametrizations.spectral_norm(module)
+    model(x)  # an iteration of every norm
+    loaded = copy.deepcopy(model)
+    for parameter in loaded.parameters():
+        parameter.zero_()
+    loaded.load_state_dict(model.state_dict())
+    assert all(map(torch.equal, loaded.eval()(x), model.eval()(x)))
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Runs the examples in docstrings and on pages, and checks that named files, commands and links exist."""
-import argparse
 import doctest
+import hashlib
 import importlib
 import json
 import logging
@@ -21,7 +21,9 @@ from markdown.extensions.toc import slugify
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
+from verbs import module_of
 
+import mmvit
 import mmvit_backbones
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
@@ -133,22 +135,18 @@ def test_page_names_what_is_there(page):
     assert all(f'\n{target}:' in makefile for target in re.findall(r'^make ([\w-]+)', text, flags=re.MULTILINE))
 
 
+VERB = f'(?:{"|".join(mmvit.VERBS)})'
+
+
 @pytest.mark.parametrize('page', PAGES)
-def test_tools_know_the_flags_of_page(page):
-    for name, arguments in re.findall(r'tools/([\w/]+)\.(?:py|sh)([^\n`#]*)', PAGES[page].read_text()):
-        tool = re.sub(r'^(dist|slurm)_', '', name)
-        known = (ROOT / f'tools/{tool}.py').read_text() if (ROOT / f'tools/{tool}.py').exists() else ''
-        if re.search(r'\badd_\w+_argument', known):
-            known += (ROOT / 'tools/common/command_line.py').read_text()
-        assert not [flag for flag in re.findall(r'--[\w-]+', arguments) if f"'{flag}'" not in known], name
-
-
-class ParsedError(BaseException):
-    """Raised after parsing the arguments; no tool catches it."""
+def test_verbs_know_the_flags_of_page(page):
+    for verb, arguments in re.findall(rf'\bmmvit ({VERB})\b([^\n`#|]*)', PAGES[page].read_text()):
+        known = {flag for action in module_of(verb).get_parser()._actions for flag in action.option_strings}
+        assert not set(re.findall(r'(?<!\S)--[\w-]+', arguments)) - known, verb
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
-    """Returns the tools and their arguments in blocks of commands; launchers are replaced by the tools they start."""
+    """Returns the verbs and their arguments in blocks of commands; scripts are replaced by the verbs they start."""
     found = []
     blocks = re.findall(r'^```([^\n]*)\n(.*?)^```$', PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
     for block in (text for language, text in blocks if not language):
@@ -157,34 +155,41 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
             line = Template(line).safe_substitute(variables)
             if match := re.fullmatch(r'(\w+)=(\S+|".*"|\'.*\')', line):
                 variables[match[1]] = shlex.split(match[2])[0]
-            elif match := re.match(r'(?!error).*\btools/((?:dist_|slurm_)?)([\w/]+)\.(py|sh) (.+)', line):
-                words = shlex.split(match[4], comments=True)
+            elif match := re.match(rf'(?!error)(?:.*\s)?mmvit ({VERB}) (.+)', line):
+                found.append((match[1], shlex.split(match[2], comments=True)))
+            elif match := re.match(r'(?!error).*\btools/((?:dist_|slurm_)?)(train|test|predict)\.(?:py|sh) (.+)', line):
+                words = shlex.split(match[3], comments=True)
                 skipped = {'dist_': words[:1] + words[2:], 'slurm_': words[2:3] + words[4:], '': words}
-                if (ROOT / f'tools/{match[2]}.py').exists():
-                    found.append((match[2], skipped[match[1]]))
+                found.append((match[2], skipped[match[1]]))
     return found
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
-def test_commands_on_page_are_taken(page, run, monkeypatch, tmp_path):
-    """Parses every command on the page by the tool's own parser."""
-    parse = argparse.ArgumentParser.parse_args
-
-    def parse_only(self, *args):
-        parse(self, *args)
-        raise ParsedError
-
-    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_only)
+def test_commands_on_page_are_taken(page, monkeypatch, tmp_path):
+    """Parses every command on the page by the verb's own parser."""
     monkeypatch.chdir(tmp_path)
-    for tool, arguments in commands(page):
-        with pytest.raises(ParsedError):
-            run(f'{tool}.py', *arguments)
+    for verb, arguments in commands(page):
+        module_of(verb).get_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize('verb', mmvit.VERBS)
+def test_examples_in_the_help_are_taken(verb, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(rf'^ +mmvit {verb}\b(.*)', module_of(verb).__doc__, flags=re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = shlex.split(re.split(' {2,}', example.strip())[0], comments=True)
+        module_of(verb).get_parser().parse_args(words)
 
 
 @pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)
 def test_notebook_was_run_after_its_last_change(notebook):
-    """Checks that the notebook was run from top to bottom without errors: the site shows its outputs."""
-    cells = [cell for cell in json.loads(notebook.read_text())['cells'] if cell['cell_type'] == 'code']
+    """The site shows its outputs: those of this code, from top to bottom, without errors."""
+    content = json.loads(notebook.read_text())
+    cells = [cell for cell in content['cells'] if cell['cell_type'] == 'code']
+    code = '\n'.join(''.join(cell['source']) for cell in cells)
+    assert content['metadata'].get('sha256_of_run_code') == hashlib.sha256(code.encode()).hexdigest(), (
+        f"make tutorials TUTORIALS='{notebook.stem} --save'")
     assert [cell['execution_count'] for cell in cells] == list(range(1, len(cells) + 1))
     assert any('image/png' in output.get('data', {}) for cell in cells for output in cell['outputs'])
     assert not any(output['output_type'] == 'error' for cell in cells for output in cell['outputs'])

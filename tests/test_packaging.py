@@ -10,7 +10,7 @@ from collections import Counter
 from email.parser import Parser
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, raises
 
 from mmvit_backbones.utils.installation import check_distributions
 
@@ -42,18 +42,27 @@ def wheel(checkout, tmp_path_factory):
 
 def test_wheel_carries_what_mim_expects(wheel):
     names = set(wheel.namelist())
-    # pip lists the files of a distribution by name; onedl-mim looks next to the first, the original in the package.
-    first_folder = sorted(names)[0].split('/')[0]
+    # pip lists the files by name, with the command; onedl-mim looks in the folder of the first, others in the package.
+    first_folder = sorted([*names, '../../../bin/mmvit'])[0].split('/')[0]
     assert first_folder != 'mmvit_backbones'
     for place in ('mmvit_backbones/.mim', f'{first_folder}/.mim'):
         carried = {name.removeprefix(f'{place}/') for name in names if name.startswith(f'{place}/')}
-        expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/metafiles/*.yml'), *ROOT.glob('tools/**/*.py')]
+        expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/metafiles/*.yml'), *ROOT.glob('tools/*.sh'),
+                    *(ROOT / f'tools/{verb}.py' for verb in ('train', 'test', 'predict', 'export', 'serve'))]
         assert {str(path.relative_to(ROOT)) for path in expected if path.is_file()} | {'model-index.yml'} <= carried
         counts = Counter(name.split('/')[-1] for name in carried if name.startswith('configs/'))
         assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds them by name alone
         for base in ROOT.glob('configs/_base_/**/*.py'):
-            assert str(base.relative_to(ROOT)) in carried or base.name.startswith('demo_')
+            assert str(base.relative_to(ROOT)) in carried
+        assert not [name for name in carried if name.startswith(('tools/dev', 'tools/demo'))]  # for a checkout
     assert not (ROOT / 'mmvit_backbones' / '.mim').exists()
+
+
+def test_wheel_carries_the_command(wheel):
+    names = set(wheel.namelist())
+    assert {'mmvit.py', 'mmvit_backbones/cli/train.py', 'mmvit_backbones/cli/page/index.html'} <= names
+    scripts, = (name for name in names if name.endswith('entry_points.txt'))
+    assert 'mmvit = mmvit:command' in wheel.read(scripts).decode()
 
 
 def test_wheel_carries_the_sources_of_the_operators(wheel):
@@ -73,7 +82,7 @@ def test_sdist_carries_all_that_a_wheel_is_made_of(checkout, wheel, tmp_path):
     with tarfile.open(path) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
     assert {'LICENSE', 'NOTICE', 'CHANGELOG.md', 'CITATION.cff', 'setup.py', 'requirements/runtime.txt'} <= names
-    made_of = {name.replace('mmvit_backbones/.mim/', '') for name in wheel.namelist() if '.dist-info/' not in name}
+    made_of = {name.rpartition('.mim/')[2] for name in wheel.namelist() if '.dist-info/' not in name}
     assert made_of <= names
 
 
@@ -101,7 +110,7 @@ def install_metadata(folder, *names):
 
 def test_two_providers_of_one_package_are_refused(tmp_path):
     install_metadata(tmp_path, 'mmcv', 'onedl-mmcv')
-    with pytest.raises(ImportError, match='pip uninstall onedl-mmcv mmcv') as error:
+    with raises(ImportError, 'pip uninstall', 'mmcv', 'onedl-mmcv') as error:
         check_distributions(path=[str(tmp_path)])
     assert '\n' not in str(error.value)
 

@@ -1,5 +1,7 @@
-"""Arguments of varied-size window attention, and how results of backends are compared."""
+"""Arguments of varied-size window attention, how results of backends are compared, and the authors' numbers."""
 import torch
+from golden import digest, make_input, mismatch
+from golden_files import GOLDENS
 
 from mmvit_backbones.ops import varied_size_window_attention
 
@@ -43,3 +45,20 @@ def assert_agree(actual: dict, expected: dict, tolerance: float) -> None:
         if x.numel():
             error = (actual[name].double() - x.double()).abs().max() / x.double().square().mean().sqrt().clamp(min=1e-3)
             assert error <= tolerance, f'{name}: {error}'
+
+
+def golden_cases(operator: str) -> list[tuple[dict, float]]:
+    """Returns the authors' cases of an operator, each with how exactly it must be met."""
+    return [(case, golden['rtol']) for golden in GOLDENS.values() if golden.get('op') == operator
+            for case in golden['cases']]
+
+
+def golden_inputs(case: dict) -> dict[str, torch.Tensor]:
+    return {
+        name: (spec['shift'] + spec['gain'] * make_input(spec['shape'], spec['seed'])).requires_grad_()
+        for name, spec in case['inputs'].items()
+    }
+
+
+def deviations(case: dict, actual: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: mismatch(digest(actual[name]), expected) for name, expected in case['outputs'].items()}

@@ -3,9 +3,10 @@ import copy
 
 import pytest
 import torch
-from common.measure import count
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
+
+from mmvit_backbones.utils.measure import count
 
 NETWORKS = ['ReMViTv2', 'ReSwin', 'ReViT']
 each_network = pytest.mark.parametrize('network', NETWORKS)
@@ -18,8 +19,8 @@ def build(network: str, **arguments) -> torch.nn.Module:
 
 def without_residuals(model: torch.nn.Module) -> torch.nn.Module:
     """Returns the same network with plain attention."""
-    run = model.run_block
-    model.run_block = lambda block, x, residual, *rest: run(block, x, None, *rest)
+    run = model.run_attention_block
+    model.run_attention_block = lambda block, x, residual, *rest: run(block, x, None, *rest)
     return model
 
 
@@ -55,7 +56,7 @@ def test_residual_stays_in_the_autocast_dtype(network, dtype):
     model, dtypes = build(network), []
     for module in model.modules():
         if hasattr(module, 'attn'):
-            module.register_forward_hook(lambda block, _, out: dtypes.append(out[1].dtype))
+            module.attn.register_forward_hook(lambda attn, _, out: dtypes.append(out[1].dtype))
     with torch.autocast('cpu', dtype):
         model(torch.randn(1, 3, 64, 64))
     assert dtypes and set(dtypes) == {dtype}

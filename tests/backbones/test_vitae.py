@@ -1,9 +1,10 @@
 """ViTAE and ViTAEv2 beyond the contract: memory and the class token."""
 import pytest
 import torch
-from common.measure import Counter
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
+
+from mmvit_backbones.utils.measure import Counter
 
 
 @pytest.mark.parametrize('network', ['ViTAE', 'ViTAEv2'])

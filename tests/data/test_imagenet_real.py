@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from helpers import raises
 from mmengine.registry import METRICS
 from mmengine.structures import BaseDataElement
 
@@ -47,16 +48,15 @@ def test_top_k(label_file):
     assert got == {'real/top1': 0., 'real/top2': 50.}
 
 
-@pytest.mark.parametrize('content, message', [
-    ('[[1], [2]]', '50000 lists.*2 entries'), ('{"a": 1}', '50000 lists'), ('[[1', '50000 lists.*delimiter')])
-def test_bad_label_files_are_named(tmp_path, content, message):
+@pytest.mark.parametrize('content', ['[[1], [2]]', '{"a": 1}', '[[1'])
+def test_bad_label_files_are_named(tmp_path, content):
     (tmp_path / 'bad.json').write_text(content)
-    with pytest.raises(ValueError, match=f'bad.json .*{message}'):
+    with raises(ValueError, 'bad.json', '50000'):
         evaluate(tmp_path / 'bad.json', [])
 
 
 def test_missing_label_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match='label_file .*none.json'):
+    with raises(ValueError, 'label_file', 'none.json'):
         evaluate(tmp_path / 'none.json', [])
 
 

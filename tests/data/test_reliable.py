@@ -4,11 +4,14 @@ import random
 import numpy as np
 import pytest
 import torch
+from helpers import raises
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmvit_backbones.data import ReliableDataset
-from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.data.reliable import SeededIndex
+from mmvit_backbones.errors import TrainingError, UnreadableSampleError
 
 
 @DATASETS.register_module(force=True)
@@ -16,15 +19,20 @@ class Numbers:
     """Twelve samples: their index and random numbers. Even samples are wide, odd ones tall."""
     metainfo, pipeline = dict(classes=('a', )), []
 
-    def __init__(self, unreadable=(), length=12):
-        self.unreadable, self.length = unreadable, length
+    def __init__(self, unreadable=(), length=12, transform=None):
+        self.unreadable, self.length, self.transform, self.reads = unreadable, length, transform, []
 
     def __len__(self):
         return self.length
 
     def __getitem__(self, index):
+        self.reads.append(index)
+        if len(self.reads) > 100:
+            pytest.fail('the data set is read without end')
         if index in self.unreadable:
             raise OSError('no image')
+        if self.transform:
+            self.transform(index)
         return index, random.random(), np.random.rand(), float(torch.rand(()))
 
     def get_data_info(self, index):
@@ -58,10 +66,64 @@ def test_any_batch_is_reproducible(num_workers, batch_sampler):
 def test_unreadable_samples_are_replaced_up_to_a_number():
     dataset = ReliableDataset(Numbers(unreadable=(3, 5)), max_skipped=1)
     assert dataset[3][0] not in (3, 5) and dataset[4][0] == 4
-    with pytest.raises(TrainingError, match=r'sample 5 \(5.jpg\) cannot be read: .*no image; with it, 2 are bad'):
+    with raises(TrainingError, '5.jpg', 'no image', 'max_skipped=1'):
         dataset[5]
-    with pytest.raises(TrainingError, match='empty'):
+    with raises(TrainingError, 'Numbers', 'empty'):
         ReliableDataset(Numbers(length=0))
+
+
+def test_no_sample_known_to_be_bad_is_read_again():
+    numbers = Numbers(unreadable=range(11))
+    dataset = ReliableDataset(numbers, max_skipped=11)
+    assert [dataset[index][0] for index in (0, 0, 5, 7)] == [11] * 4
+    assert all(numbers.reads.count(index) <= 1 for index in range(11))
+
+
+def test_replacements_depend_on_the_seed_alone():
+    """Not on what the process has found to be bad before, as after a resume nothing is known."""
+    asked = SeededIndex(3, (7, 0, 1))
+    first, second = (ReliableDataset(Numbers(unreadable=(3, 5)), max_skipped=2) for _ in range(2))
+    second[3], second[5]
+    assert first[asked] == first[asked] == second[asked]
+
+
+def test_data_set_without_a_readable_sample_is_an_error():
+    dataset = ReliableDataset(Numbers(unreadable=range(12)), max_skipped=100)
+    for _ in range(2):
+        with raises(TrainingError, 'Numbers', '12'):
+            dataset[0]
+
+
+class Fails:
+    """A transform with a defect, which certain samples meet."""
+
+    def __init__(self, indices):
+        self.indices = indices
+
+    def __call__(self, index):
+        if index in self.indices:
+            return index + None
+        return index
+
+
+class LoadText(Fails):
+    """A decoder that fails with an error of its own in files of text."""
+
+
+@pytest.mark.parametrize('max_skipped', [0, 100])
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_defect_of_a_transform_ends_with_its_own_exception(max_skipped, num_workers):
+    dataset = ReliableDataset(Numbers(transform=Fails(range(12))), max_skipped=max_skipped)
+    with pytest.raises(TypeError, match='NoneType'):
+        next(iter(DataLoader(dataset, num_workers=num_workers)))
+    assert not dataset.is_bad.any()
+
+
+def test_what_a_single_sample_or_a_reader_meets_is_no_defect():
+    assert ReliableDataset(Numbers(transform=Fails([3])), max_skipped=1)[3][0] != 3
+    assert ReliableDataset(Numbers(transform=LoadText(range(8))), max_skipped=8)[3][0] >= 8
+    with raises(UnreadableSampleError, '3.jpg'):
+        ReliableDataset(Numbers(transform=Fails([3])))[3]
 
 
 def test_attributes_are_those_of_the_wrapped_data_set():

@@ -32,6 +32,6 @@ def test_repeated_augmentation(count, world_size, monkeypatch):
             assert list(theirs)[:len(ours)] == list(ours) and len(theirs) == -(-count // world_size)
 
 
-def test_repeated_augmentation_needs_a_batch():
-    with pytest.raises(ValueError, match='at least 256 images, got 240'):
-        RepeatedAugmentationSampler(range(240))
+def test_small_data_sets_are_not_rounded():
+    sampler = RepeatedAugmentationSampler(range(240), seed=0)
+    assert len(sampler) == len(list(sampler)) == 240 and len(set(sampler)) == 80

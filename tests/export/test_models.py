@@ -1,7 +1,9 @@
 """Exported files agree with the framework, for each task and kind of network."""
 import json
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +14,12 @@ import torch
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from onnx import TensorProto
 from PIL import Image
+from runs import Run
 from tiny_configs import TINY_CONFIGS
 from torch.utils.cpp_extension import include_paths, library_paths
+from verbs import call
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
@@ -25,7 +30,8 @@ from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model
 from mmvit_backbones.ops.library import FOLDER, library_name
 
-PATHS = sorted(ROOT.glob('data/coco_mini/val/*.jpg'))[:6]
+IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
+PATHS = sorted(IMAGE_FOLDER.glob('*.jpg'))[:6]
 IMAGES = [np.array(Image.open(path).convert('RGB')) for path in PATHS]
 OPERATORS = FOLDER / library_name('cpp', torch.__version__)
 
@@ -50,7 +56,7 @@ def test_what_has_no_graph_is_refused(change, message):
     ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
 def test_what_only_onnx_serves_is_refused(name, file_format, message):
-    cfg = Config.fromfile(ROOT / f'configs/demo/{name}.py')
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
     cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': True})
     check_exportable(cfg)
     with pytest.raises(UsageError, match=message):
@@ -68,6 +74,14 @@ def test_comparison_sees_other_boxes():
         assert below_limits(compare(prediction, {**prediction, **change}), EXACT)
 
 
+def test_a_comparison_without_instances_is_none():
+    nothing = dict(labels=np.zeros(0, int), scores=np.zeros(0, 'f'), boxes=np.zeros((0, 4), 'f'))
+    one = dict(labels=np.zeros(1, int), scores=np.ones(1, 'f'), boxes=np.array([[0, 0, 9, 9]], 'f'))
+    assert below_limits(worst([compare(nothing, nothing)] * 2), EXACT) == ['instances']
+    assert not below_limits(worst([compare(nothing, nothing), compare(one, one)]), EXACT)
+    assert below_limits(worst([compare(one, nothing), *[compare(nothing, nothing)] * 99]), EXACT) == ['matched']
+
+
 # Two stages of one block, 8 and 16 channels: what takes time is the number of nodes in a graph.
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1)
 RESWIN = dict(type='ReSwin', out_indices=(0, 1), arch=dict(ARCH, window_size=7))
@@ -77,7 +91,7 @@ FREE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': True}
 
 
 def classifier() -> Config:
-    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_vitae_t.py')
+    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
     cfg.model.backbone = dict(TINY_CONFIGS['ViTAE, plain'])
     cfg.model.backbone.arch['depth'] = 1
     cfg.model.head.in_channels = 32
@@ -85,7 +99,7 @@ def classifier() -> Config:
 
 
 def segmenter() -> Config:
-    cfg = Config.fromfile(ROOT / 'configs/demo/upernet_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'configs/demo/upernet_reswin_t_camvid.py')
     cfg.model.update(backbone=RESWIN, auxiliary_head=None)
     cfg.model.decode_head.update(in_channels=[8, 16], in_index=[0, 1], channels=8)
     return cfg
@@ -93,7 +107,7 @@ def segmenter() -> Config:
 
 def detector(kind: str) -> Config:
     """Returns a detector on two levels of a feature pyramid; the mask head has group norm."""
-    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_swin_vsa_t.py')
+    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
     neck, strides = dict(in_channels=[8, 16], out_channels=16, num_outs=2), [4, 8]
     if kind == 'RetinaNet':
         cfg.model = Config.fromfile(ROOT / 'configs/_base_/models/retinanet.py').model
@@ -132,6 +146,7 @@ def reference_of(cfg: Config, folder: Path) -> Checkpoint:
         test.score_thr = 0.
         test.score_thr = threshold_for_none_one_and_many([
             found['scores'] for found in Checkpoint(cfg, str(path)).run(IMAGES)])
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), path)  # as a training writes it
     return Checkpoint(cfg, str(path))
 
 
@@ -182,7 +197,7 @@ def test_detectors_without_instance_with_one_and_with_many(kind, file_format, tm
     cfg, path = detector(kind), tmp_path / f'model.{file_format}'
     reference = reference_of(cfg, tmp_path)
     export_model(split(reference.module, cfg), path, file_format, reference.details, IMAGES[0])
-    assert_same(reference.run(IMAGES), Predictor(path).model.run(IMAGES))
+    assert_same(reference.run(IMAGES), Predictor(path, trust_code=True).model.run(IMAGES))
 
 
 @pytest.mark.compiler
@@ -196,12 +211,77 @@ def test_pt2_loads_in_a_new_process(tmp_path):
 import numpy as np
 from mmvit_backbones.inference import Predictor
 images = np.load({str(tmp_path / 'images.npz')!r})
-for number, found in enumerate(Predictor({str(path)!r}).model.run(list(images.values()))):
+for number, found in enumerate(Predictor({str(path)!r}, trust_code=True).model.run(list(images.values()))):
     np.savez({str(tmp_path)!r} + f'/{{number}}.npz', **found)
 """
     np.savez(tmp_path / 'images.npz', *IMAGES)
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
     assert_same(reference.run(IMAGES), [dict(np.load(tmp_path / f'{number}.npz')) for number in range(len(IMAGES))])
+
+
+# ---- mmvit export
+
+
+@pytest.mark.compiler
+@pytest.mark.usefixtures('symbolic_shapes')
+@pytest.mark.parametrize('make, options, weights', [
+    (classifier, ['--fp16', '--preprocessing', 'outside'], TensorProto.FLOAT16),
+    (partial(detector, 'RetinaNet'), ['--int8', IMAGE_FOLDER, '--images', IMAGE_FOLDER, '--preprocessing', 'outside'],
+     TensorProto.INT8)])
+def test_checkpoint_becomes_a_smaller_file_for_network_inputs(make, options, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    reference_of(make(), tmp_path)
+    call('export', 'model.pth', 'model.onnx', *options)
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx', 'model.onnx.json'}
+    assert capsys.readouterr().out.count('against PyTorch') == 2  # in float32, and as it is
+    model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text())
+    assert details['precision'] == TensorProto.DataType.Name(weights).lower() and not details['preprocessing']['inside']
+    assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS]) == details
+    assert any(tensor.data_type == weights and tensor.dims for tensor in model.graph.initializer)
+    axes = model.graph.input[0].type.tensor_type.shape.dim
+    assert axes[1].dim_value == 3 and axes[2].dim_param == 'height' and axes[3].dim_param == 'width'
+
+
+@pytest.mark.compiler
+@pytest.mark.usefixtures('symbolic_shapes')
+def test_a_refused_export_leaves_an_earlier_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reference_of(classifier(), tmp_path)
+    state = torch.load('model.pth', weights_only=False)
+    state['state_dict']['head.fc.bias'].fill_(float('nan'))
+    torch.save(state, 'model.pth')
+    Path('model.onnx').write_text('earlier')
+    with pytest.raises(UsageError, match='model.onnx is not written, as scores are beyond the limit'):
+        call('export', 'model.pth', 'model.onnx')
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx'}
+    assert Path('model.onnx').read_text() == 'earlier'
+    call('export', 'model.pth', 'model.onnx', '--accept-loss')
+    assert Path('model.onnx').stat().st_size > 1000 and Path('model.onnx.json').exists()
+
+
+@pytest.mark.slow
+def test_nothing_is_exported_that_finds_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = detector('RetinaNet')
+    reference_of(cfg, tmp_path)
+    cfg.model.test_cfg.score_thr = 1.
+    state = torch.load('model.pth', weights_only=False)
+    torch.save(dict(state, meta=dict(cfg=cfg.pretty_text)), 'model.pth')
+    with pytest.raises(UsageError, match='no instance in the 6 images'):
+        call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
+    assert [path.name for path in tmp_path.iterdir()] == ['model.pth']
+
+
+@pytest.mark.compiler
+def test_an_interrupted_export_leaves_nothing(tmp_path):
+    reference_of(classifier(), tmp_path)
+    run = Run(tmp_path / 'log.txt', 'export', tmp_path / 'model.pth', tmp_path / 'model.onnx')
+    while not list(tmp_path.glob('.model.onnx*')):  # what is being written
+        assert run.process.is_alive(), run.text
+        time.sleep(0.01)
+    run.signal(signal.SIGINT)
+    assert run.wait(300) == 130, run.text
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'log.txt'}
 
 
 @pytest.mark.slow
@@ -235,7 +315,7 @@ def build_example(folder: Path) -> Path:
 @pytest.mark.compiler
 def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
     """A segmenter on varied-size windows, which run in the fused operator."""
-    cfg = Config.fromfile(ROOT / 'configs/demo/upernet_swin_vsa_t.py')
+    cfg = Config.fromfile(ROOT / 'configs/demo/upernet_reswin_t_camvid.py')
     cfg.model.backbone = dict(type='SwinVSA', out_indices=(0, 1), arch=dict(
         embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2))
     cfg.model.decode_head = dict(type='FCNHead', in_channels=32, in_index=1, channels=16, num_convs=1, num_classes=5,

@@ -1,10 +1,11 @@
 """ONNX files: one for all sizes of images, with the results of the network."""
 import os
+from io import BytesIO
 
 import onnx
 import pytest
 import torch
-from helpers import fresh_model
+from helpers import fresh_model, largest_error, raises, trained_model
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
@@ -38,6 +39,20 @@ def test_one_file_serves_all_sizes(network, tmp_path):
     tolerance = 1e-3 if network == 'ResT' else 1e-4
     assert all(difference < tolerance for difference in compare_onnx(model, path, SIZES).values())
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:You are using the legacy:DeprecationWarning', 'ignore:The feature will be removed',
+                            'ignore:traced at', 'ignore::torch.jit.TracerWarning', 'ignore:.*onnx:UserWarning')
+@pytest.mark.parametrize('network, size', [
+    *((network, (64, 64)) for network in sorted(TINY_CONFIGS)),
+    *((network, size) for network in ('ReSwin', 'RegionViT', 'ViTAEv2') for size in ((224, 224), (256, 320)))])
+def test_the_exporter_of_traced_graphs_is_right_at_its_size(network, size):
+    model, x, file = trained_model(network).eval(), torch.randn(1, 3, *size), BytesIO()
+    torch.onnx.export(model, (x, ), file, dynamo=False, opset_version=17, input_names=['images'])
+    outputs = session_of(file.getvalue()).run(None, dict(images=x.numpy()))
+    with torch.no_grad():
+        assert largest_error([torch.from_numpy(out) for out in outputs], model(x)) < 1e-4
 
 
 class OneConvolution(nn.Conv2d):
@@ -86,7 +101,7 @@ def test_int8_keeps_in_float_what_costs_most(tmp_path):
 
 
 def test_models_in_half_precision_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='float32 on a CPU, got torch.float16'):
+    with raises(ValueError, 'float32', 'float16'):
         export_onnx(fresh_model('ResTv2').half(), tmp_path / 'network.onnx')
 
 
@@ -94,7 +109,7 @@ def test_models_in_half_precision_are_refused(tmp_path):
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert 'rest_lite.onnx' in run('export.py', 'rest_lite', '--task', 'classification')
+    assert 'rest_lite.onnx' in run('export', 'rest_lite', '--task', 'classification')
     output, = onnx.load('rest_lite.onnx').graph.output
     assert output.name == 'logits' and output.type.tensor_type.shape.dim[1].dim_value == 1000
 
@@ -103,10 +118,18 @@ def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
     (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
     (['rest_*'], 'name must be one of'),
     (['rest_lite', 'missing.pth'], 'checkpoint missing.pth does not exist'),
-    (['configs/imagenet_rest_lite.py'], 'a config needs a checkpoint and a file to write'),
+    (['configs/imagenet_rest_lite.py', 'missing.pth', 'out.onnx'], 'give it as --config configs/imagenet_rest_lite.py'),
+    (['imagenet_rest_lite', 'missing.pth', 'out.onnx'], 'give it as --config imagenet_rest_lite'),
+    (['missing.pth', 'out.onnx'], 'checkpoint missing.pth does not exist'),
+    (['missing.pth'], 'give the file to write'),
+    (['missing.pth', 'out.bin'], 'ends in .onnx or .pt2, got out.bin'),
+    (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '--opset is for a network'),
+    (['rest_lite', 'out.pt2', '--format', 'pt2'], '--format is for a model'),
+    (['out.onnx'], 'give the checkpoint of a training'),
+    (['out.onnx', '--config', 'imagenet_rest_lite'], 'give either checkpoint or pretrained'),
 ])
 def test_mistakes_take_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        run('export.py', *arguments)
+        run('export', *arguments)
     assert message in capsys.readouterr().err and not list(tmp_path.iterdir())

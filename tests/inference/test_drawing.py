@@ -1,16 +1,17 @@
-"""Drawings of `tools/test.py --show-dir`: annotations and predictions of each task, one file per image."""
+"""Drawings of `mmvit test --show-dir`: annotations and predictions of each task, one file per image."""
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from common import testing
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from PIL import Image
+
+from mmvit_backbones.cli import testing
 
 MASK = np.zeros((1, 60, 80), np.uint8)
 MASK[:, 10:30, 10:40] = 1

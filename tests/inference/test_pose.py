@@ -51,12 +51,12 @@ backbone = dict(_delete_=True, type='ViTAEv2', out_indices=3, **{TINY_CONFIGS['V
 model = dict(backbone=backbone, head=dict(in_channels={channels}, decoder=codec))
 train_cfg = dict(max_epochs=1, val_interval=1)
 """)
-    run('train.py', str(config), '--data-root', str(data), '--work-dir', str(tmp_path / 'work'))
+    run('train', str(config), '--data-root', str(data), '--work-dir', str(tmp_path / 'work'))
     checkpoint, = (tmp_path / 'work').glob('epoch_*.pth')
-    run('test.py', str(config), str(checkpoint), '--data-root', str(data), '--work-dir', str(tmp_path / 'test'))
+    run('test', str(config), str(checkpoint), '--data-root', str(data), '--work-dir', str(tmp_path / 'test'))
     scores, = (tmp_path / 'test').rglob('2*/*.json')
     assert 0 <= json.loads(scores.read_text())['coco/AP'] <= 1
     image = next((data / 'data').glob('*.jpg'))
-    run('predict.py', str(image), '--config', str(config), '--checkpoint', str(checkpoint), '--score-thr', '0',
+    run('predict', str(image), '--config', str(config), '--checkpoint', str(checkpoint), '--score-thr', '0',
         '--out-dir', str(tmp_path / 'drawn'))
     assert (tmp_path / f'drawn/{image.stem}.png').stat().st_size > 1000

@@ -1,11 +1,13 @@
 """Exported files are recognized, and code in them is not executed."""
 import io
 import json
+import re
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from helpers import raises
 from PIL import Image
 from torch import nn
 from torch.export import Dim
@@ -55,6 +57,25 @@ def file(tmp_path):
     return tmp_path / 'model.pt2'
 
 
+@pytest.fixture
+def onnx_file(tmp_path):
+    """The same classifier without weights, for ONNX Runtime."""
+    onnx = pytest.importorskip('onnx')
+    from onnx import helper
+    images = helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
+    scores = helper.make_tensor_value_info('scores', onnx.TensorProto.FLOAT, ['batch', 3])
+    axes = helper.make_tensor('axes', onnx.TensorProto.INT64, [2], [1, 2])
+    nodes = [helper.make_node('Cast', ['images'], ['floats'], to=onnx.TensorProto.FLOAT),
+             helper.make_node('ReduceMean', ['floats', 'axes'], ['scores'], keepdims=0)]
+    graph = helper.make_graph(nodes, 'mean_color', [images], [scores], [axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    details = dict(task='classification', classes=['red', 'green', 'blue'], palette=[], outputs=[dict(name='scores')],
+                   input=dict(name='images'), preprocessing=dict(inside=True))
+    helper.set_model_props(model, {DETAILS: json.dumps(details)})
+    onnx.save(model, tmp_path / 'model.onnx')
+    return tmp_path / 'model.onnx'
+
+
 def rewrite(file, change):
     with zipfile.ZipFile(file) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -64,27 +85,59 @@ def rewrite(file, change):
 
 
 def test_file_predicts(file):
-    found, = Predictor(file)(IMAGE)
+    found, = Predictor(file, trust_code=True)(IMAGE)
     assert sorted(found.labels) == [0, 1, 2] and found.scores.shape == (3, )
     assert [item['category'] for item in found.to_dict()['items']] == [found.name(label) for label in found.labels]
     assert found.draw().size == (4 * 156, 2 * 156)
 
 
-def test_pickled_objects_are_refused(file, tmp_path):
+def with_pickle(content, marker):
     stream = io.BytesIO()
-    torch.save(Run(tmp_path / 'was_run'), stream)
-    inputs = [name for name in zipfile.ZipFile(file).namelist() if 'sample_inputs' in name]
+    torch.save(Run(marker), stream)
+    inputs = [name for name in content if 'sample_inputs' in name]
     assert inputs
-    rewrite(file, lambda content: {**content, **dict.fromkeys(inputs, stream.getvalue())})
-    with pytest.raises(UsageError, match='objects that could run code'):
+    return {**content, **dict.fromkeys(inputs, stream.getvalue())}
+
+
+def with_expression(content, marker):
+    """Sizes in a graph are texts, which torch evaluates."""
+    code, changed = f"__import__('os').mkdir({str(marker)!r})", {}
+    for name, data in content.items():
+        if name.endswith('.json'):
+            data = re.sub(rb'"expr_str": "[^"]*"', f'"expr_str": {json.dumps(code)}'.encode(), data)
+        changed[name] = data
+    assert changed != content
+    return changed
+
+
+@pytest.mark.parametrize('change', [
+    with_pickle, with_expression, lambda content, marker: {**content, 'model/data/aotinductor/model/model.so': b''},
+    lambda content, marker: content], ids=['pickle', 'expression', 'compiled', 'as exported'])
+def test_pt2_is_loaded_if_it_is_trusted(file, change, tmp_path):
+    rewrite(file, lambda content: change(content, tmp_path / 'was_run'))
+    with raises(UsageError, 'model.pt2', 'code', 'trust_code=True'):
         Predictor(file)
     assert not (tmp_path / 'was_run').exists()
 
 
-def test_compiled_code_is_refused(file):
-    rewrite(file, lambda content: {**content, 'model/data/aotinductor/model/model.so': b''})
-    with pytest.raises(UsageError, match='contains compiled code.* load it with trust_code=True'):
-        Predictor(file)
+def test_pt2_that_expands_is_refused(file):
+    with zipfile.ZipFile(file, 'a', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('model/data/weights/zeros', bytes(2**26))
+    with raises(UsageError, 'model.pt2', '4 times'):
+        Predictor(file, trust_code=True)
+
+
+def test_devices(file, onnx_file):
+    """ONNX Runtime follows the device; a device that does not exist, or cannot run the file, is an error."""
+    predictor = Predictor(onnx_file, device='cpu')
+    assert predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
+    assert predictor.model.session.get_providers() == ['CPUExecutionProvider']
+    import onnxruntime
+    for device in ['nonsense', 'meta', f'cuda:{torch.cuda.device_count()}', *(
+            [] if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else ['cuda'])]:
+        for path in file, onnx_file:
+            with raises(UsageError, 'device', device):
+                Predictor(path, device=device)
 
 
 def save(path, image, **options):
@@ -111,7 +164,7 @@ def test_images_are_decoded_as_for_training(tmp_path):
         assert actual.shape == expected.shape, file
         assert np.abs(actual.astype(int) - expected).max() <= (3 if 'cmyk' in file.name else 1), file
         np.testing.assert_array_equal(np.array(read_rgb(file.read_bytes())), actual)
-    with pytest.raises(UsageError, match='48 x 36 pixels'):
+    with raises(UsageError, '48 x 36'):
         read_rgb(files[-1], max_pixels=1000)
 
 
@@ -121,18 +174,72 @@ def test_sources(file, tmp_path):
     for number, side in enumerate((3, 3, 5)):
         Image.new('RGB', (side, 2), (100 * number, 7, 9)).save(tmp_path / f'images/deeper/{number}.png')
     (tmp_path / 'images/damaged.jpg').write_bytes(b'text')
-    predictor = Predictor(file)
+    predictor = Predictor(file, trust_code=True)
     one, many = (list(predictor.stream(tmp_path / 'images', batch_size=size)) for size in (1, 4))
     assert [frame.name.rpartition('/')[2] for frame, _ in one] == ['damaged.jpg', '0.png', '1.png', '2.png']
     assert one[0][1] is None and 'damaged.jpg cannot be read' in one[0][0].error
     for (_, alone), (_, together) in zip(one[1:], many[1:], strict=True):
         assert alone.to_dict() == together.to_dict()
-    with pytest.raises(UsageError, match='damaged.jpg cannot be read'):
+    with raises(UsageError, 'damaged.jpg'):
         predictor(tmp_path / 'images')
-    with pytest.raises(UsageError, match='does not exist'):
+    with raises(UsageError, 'missing.jpg'):
         predictor('missing.jpg')
-    with pytest.raises(UsageError, match='uint8 array'):
+    with raises(UsageError, 'uint8', 'float32'):
         predictor(IMAGE.astype('float32'))
+
+
+def test_images_in_memory(file, tmp_path):
+    """Bytes, open files, images of Pillow and arrays are predicted as the file, which is named if they know it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / 'turned.png', Image.fromarray(np.arange(120, dtype=np.uint8).reshape(5, 8, 3)), exif=exif)
+    predictor, content = Predictor(file, trust_code=True), path.read_bytes()
+    expected, = predictor(path)
+    assert expected.image.shape == (8, 5, 3)
+    with path.open('rb') as opened, Image.open(path) as image:
+        sources = dict(bytes=content, bytearray=bytearray(content), memoryview=memoryview(content),
+                       file=opened, stream=io.BytesIO(content), pillow=image, array=expected.image)
+        results = {kind: predictor(source) for kind, source in sources.items()}
+        assert not opened.closed
+    several = predictor([content, expected.image, str(path)])
+    for result in [*(result for result, in results.values()), *several]:
+        np.testing.assert_array_equal(result.image, expected.image)
+        np.testing.assert_array_equal(result.scores, expected.scores)
+    assert {kind: result.source for kind, (result, ) in results.items()} == dict.fromkeys(sources, '0') | dict.fromkeys(
+        ['file', 'pillow'], str(path))
+    for wrong in None, 1.5, [content, None], object():
+        with raises(UsageError, 'bytes', 'file'):
+            predictor(wrong)
+    for wrong in b'text', io.BytesIO(), io.StringIO('text'), Image.new('RGB', (0, 3)):
+        (frame, result), = predictor.stream(wrong)
+        assert result is None and 'object at' not in frame.error
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')  # of Pillow, of some of them
+def test_damaged_entries_of_exif_stop_nothing(file, tmp_path):
+    """Each byte of EXIF in turn; nor does a folder with the name of an image."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011a] = 6, 72.0
+    content = save(tmp_path / 'whole.jpg', Image.fromarray(IMAGE), exif=exif).read_bytes()
+    assert Predictor(file, trust_code=True)(content)[0].image.shape == (4, 2, 3)
+    (tmp_path / 'images/folder.jpg').mkdir(parents=True)
+    places = range(content.index(b'Exif'), content.index(b'Exif') + 52)
+    for place in places:
+        for value in 0, 7, 255:
+            name = tmp_path / f'images/{place}_{value}.jpg'
+            name.write_bytes(content[:place] + bytes([value]) + content[place + 1:])
+    found = Predictor(file, trust_code=True).stream(tmp_path / 'images', batch_size=64)
+    assert [frame.error for frame, _ in found] == [None] * 3 * len(places)
+
+
+def test_files_that_vanish_stop_nothing(file, tmp_path):
+    for number in range(3):
+        save(tmp_path / f'{number}.png', Image.fromarray(IMAGE))
+    stream = Predictor(file, trust_code=True).stream([tmp_path / f'{number}.png' for number in range(3)])
+    assert next(stream)[1]
+    (tmp_path / '1.png').unlink()
+    (frame, missing), (_, last) = stream
+    assert missing is None and 'does not exist' in frame.error and last
 
 
 def test_videos_are_read_frame_by_frame(file, tmp_path):
@@ -141,7 +248,7 @@ def test_videos_are_read_frame_by_frame(file, tmp_path):
     for gray in (0, 100, 200):
         writer.write(np.full((48, 64, 3), gray, np.uint8))
     writer.release()
-    results = Predictor(file)(tmp_path / 'film.avi')
+    results = Predictor(file, trust_code=True)(tmp_path / 'film.avi')
     assert [result.source.rpartition('/')[2] for result in results] == [f'film.avi#{number}' for number in range(3)]
     assert [round(result.image.mean(), -2) for result in results] == [0, 100, 200]
 
@@ -151,11 +258,13 @@ def test_results_are_coco(tmp_path):
     masks[0, 5:10, 8:20] = True
     about = 'a.jpg', np.zeros((20, 30, 3), np.uint8), ['cat', 'dog'], [(9, 9, 9), (250, 250, 0)]
     found = Detection(*about, np.array([1]), np.array([.9]), np.array([[8., 5., 20., 10.]]), masks)
+    assert repr(found) == "Detection('a.jpg', 30 x 20: dog 90.0%)"
     entry, = found.to_coco(7, category_ids=[17, 18])
     assert (entry['image_id'], entry['category_id'], entry['bbox']) == (7, 18, [8, 5, 12, 5])
     from pycocotools.mask import area
     assert area(entry['segmentation']) == 60
     nothing = Detection(*about, *(found.labels[:0], found.scores[:0], found.boxes[:0], masks[:0]))
+    assert 'nothing' in repr(nothing)
     assert nothing.to_coco(7) == [] and nothing.to_dict()['items'] == [] and nothing.draw().size == (18 * 30, 18 * 20)
     segments = Segmentation(*about, masks[0].astype(int))
     image = segments.label_image()
@@ -163,3 +272,16 @@ def test_results_are_coco(tmp_path):
     assert image.convert('RGB').getpixel((8, 5)) == (250, 250, 0)
     assert [item['label'] for item in segments.items()] == [0, 1]
     assert len(Classification(*about, np.arange(9), np.linspace(.9, 0, 9)).items()) == 5
+
+
+def test_objects_of_one_class_are_drawn_apart():
+    """Side by side, a contour is between them; at the border of the image there is none."""
+    masks = np.zeros((2, 500, 500), bool)
+    masks[0, :, :250] = masks[1, :, 250:] = True
+    boxes = np.array([[0., 0., 250., 500.], [250., 0., 500., 500.]])
+    found = Detection('a.jpg', np.zeros((500, 500, 3), np.uint8), ['cat'], [(200, 100, 40)], np.zeros(2, int),
+                      np.array([.9, .8]), boxes, masks)
+    found.boxes = found.boxes[:, [0, 1, 0, 1]]  # without the lines of the boxes
+    drawing = np.array(found.draw())
+    assert drawing[400, [125, 375, 499]].tolist() == [[100, 50, 20]] * 3
+    assert drawing[400, [249, 251]].tolist() == [[200, 100, 40]] * 2

@@ -3,6 +3,7 @@ from functools import cache
 
 import pytest
 import torch
+from helpers import raises
 from tiny_configs import TINY_CONFIGS
 
 timm = pytest.importorskip('timm')
@@ -153,16 +154,16 @@ def test_published_weights_are_in_timms_registry():
 def test_image_size_is_that_of_the_stored_positions():
     assert create('RefinerViT', img_size=64).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
     assert create('ReSwin', img_size=(64, 64))(images()).shape == (2, 7)
-    with pytest.raises(ValueError, match='img_size must be the side'):
+    with raises(ValueError, 'img_size', '(64, 96)'):
         create('ReSwin', img_size=(64, 96))
 
 
 def test_what_timm_cannot_have_is_told():
-    with pytest.raises(ValueError, match=r"no address .* with the tag '512'"):
+    with raises(ValueError, 'restv2_tiny', '512', '384'):
         timm.create_model('mmvit_restv2_tiny.512', pretrained=True)
-    with pytest.raises(ValueError, match='global_pool must be None'):
+    with raises(ValueError, 'global_pool', 'max'):
         create('ReSwin', global_pool='max')
-    with pytest.raises(ValueError, match='cache_dir must be None'):
+    with raises(ValueError, 'cache_dir', 'here'):
         create('ReSwin', cache_dir='here')
-    with pytest.raises(ValueError, match="output_fmt must be 'NCHW'"):
+    with raises(ValueError, 'output_fmt', 'NCHW', 'NLC'):
         shared('ReSwin').forward_intermediates(images(), output_fmt='NLC')

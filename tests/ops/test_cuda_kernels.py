@@ -25,6 +25,20 @@ def nvcc() -> str | None:
 needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 
 
+def test_nvcc_of_wheels_is_used_if_all_of_them_are_installed(tmp_path, monkeypatch):
+    """Other packages require some of the wheels, with which alone nvcc cannot compile."""
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    root = tmp_path / 'nvidia/cu99'
+    for file in ('bin/nvcc', 'nvvm/bin/cicc', 'include/crt/host_config.h', 'include/cccl/cub/cub.cuh',
+                 'include/cuda_runtime.h'):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    assert build.nvcc_of_wheels('99') == root / 'bin/nvcc'
+    assert build.nvcc_of_wheels('98') is None
+    (root / 'nvvm/bin/cicc').unlink()
+    assert build.nvcc_of_wheels('99') is None
+
+
 @needs_nvcc
 @pytest.mark.compiler
 def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from mmvit_backbones.ops import dispatch, library, varied_size_window_attention,
 
 DEVICE = DEVICES['triton']
 why_missing = dispatch.why_not_triton(torch.empty(1, device=DEVICE))
-pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, reason=f'{why_missing}')]
+pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, reason=f'Triton: {why_missing}')]
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -1,5 +1,4 @@
 """Errors of the setup are one line with a solution; tested in a copy of this checkout."""
-import functools
 import os
 import runpy
 import shutil
@@ -9,14 +8,9 @@ from importlib.metadata import metadata
 
 import psutil
 import pytest
-import requests
 from helpers import ROOT
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.tags import compatible_tags, cpython_tags
-from packaging.utils import canonicalize_name, parse_wheel_filename
-
-PYTHONS = '3.10.0', '3.11.0', '3.12.0', '3.13.0'
+from pins import PYTHONS, pins_for
 
 
 @pytest.fixture
@@ -106,50 +100,6 @@ def test_a_pin_that_this_python_cannot_have_is_told(checkout):
     message = ('ERROR: Ignored the following versions that require a different python version: 4.1.1 Requires-Python '
                '>=3.11.5\nERROR: No matching distribution found for soupsieve==4.1.1')
     assert 'this Python cannot have a pinned version' in setup_env['advise'](message, 1)
-
-
-def pins_for(python, files):
-    environment = dict(python_version=python.rpartition('.')[0], python_full_version=python)
-    texts = (line.split('#')[0].strip() for name in files
-             for line in (ROOT / f'requirements/{name}.txt').read_text().splitlines())
-    pins = [Requirement(text) for text in texts if text]
-    return [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
-
-
-def wheels_on_index(session, name):
-    """Returns the wheels of a package, as the index describes them to pip."""
-    index = os.environ.get('PIP_INDEX_URL', 'https://pypi.org/simple').rstrip('/')
-    answer = session.get(f'{index}/{canonicalize_name(name)}/', timeout=60,
-                         headers={'Accept': 'application/vnd.pypi.simple.v1+json'})
-    answer.raise_for_status()
-    return [file for file in answer.json()['files'] if file['filename'].endswith('.whl')]
-
-
-@functools.cache
-def tags_of(python):
-    minor = tuple(map(int, python.split('.')[:2]))
-    return {*cpython_tags(minor), *compatible_tags(minor, 'cp%d%d' % minor)}
-
-
-def has_wheel(pin, wheels, python):
-    """Returns whether one of the wheels is of the pinned version, for this platform, and for this Python."""
-    version, = (specifier.version for specifier in pin.specifier)
-    return any(not tags_of(python).isdisjoint(parse_wheel_filename(wheel['filename'])[3]) and
-               python in SpecifierSet(wheel['requires-python'] or '')
-               for wheel in wheels if wheel['filename'].split('-')[1] == version)
-
-
-@pytest.mark.slow
-def test_every_python_can_have_every_pin():
-    """Asks the index, once per package."""
-    files = ['build', 'torch', 'runtime', 'adapters', 'serve']
-    pins = {python: pins_for(python, files if python == '3.10.0' else [*files, 'docs']) for python in PYTHONS}
-    names = sorted({pin.name for python in PYTHONS for pin in pins[python]})
-    with requests.Session() as session:
-        wheels = {name: wheels_on_index(session, name) for name in names}
-    missing = {python: [str(pin) for pin in pins[python] if not has_wheel(pin, wheels[pin.name], python)]
-               for python in PYTHONS}
-    assert not any(missing.values()), missing
 
 
 @pytest.mark.parametrize('python', PYTHONS)

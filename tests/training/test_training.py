@@ -6,23 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import run_setup
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
+from small_recipes import divide_sizes, small_recipe
 
+from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.file_configs import dicts_in
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]
-# The other one needs labels that another demonstration makes: test_classifier_beats_chance_and_teaches_tokens.
-DEMOS = sorted({path.name for path in (ROOT / 'configs/demo').glob('*.py')} - {'imagenet_refiner_vit_s_relabel.py'})
 
 
 @pytest.fixture
 def train(run, own_loaders, monkeypatch):
-    """Trains by tools/train.py in this process, which saves imports, and returns the log.
+    """Trains by mmvit train in this process, which saves imports, and returns the log.
 
     Visualizers are global: where a config names its own, a test has to rename it to write to its own folder.
     """
@@ -30,7 +29,7 @@ def train(run, own_loaders, monkeypatch):
 
     def train(config: str | Path, work_dir: Path, epochs: int | None, *options: str) -> list[dict]:
         length = [] if epochs is None else [f'--epochs={epochs}']
-        run('train.py', str(config), '--work-dir', str(work_dir), *length, '--cfg-options', *options)
+        run('train', str(config), '--work-dir', str(work_dir), *length, '--cfg-options', *options)
         return scalars(work_dir)
 
     return train
@@ -41,69 +40,22 @@ def scalars(work_dir: Path) -> list[dict]:
             for line in file.read_text().splitlines()]
 
 
-# A plain network, and recipes of which no demonstration has the heads; they borrow the data of one.
-RECIPES = {
-    'retinanet_vitaev2_s.py': 'mask_rcnn_vitaev2_s.py',
-    'cascade_mask_rcnn_reswin_t.py': 'mask_rcnn_reswin_t.py',
-    'mask_rcnn_revit_b.py': 'mask_rcnn_remvitv2_t.py',
-    'upernet_revit_b.py': 'upernet_remvitv2_t.py',
-    'imagenet_revit_b.py': 'imagenet_remvitv2_t.py',
-}
+# Every network as classifier, detector and segmenter, and every other head.
+NETWORKS = ('regionvit_t', 'remvitv2_t', 'rest_lite', 'restv2_t', 'reswin_t', 'revit_b', 'swin_vsa_t', 'vitae_t',
+            'vitaev2_s', 'vitaev2_vsa_s')
+RECIPES = [f'{task}_{network}' for task in ('imagenet', 'mask_rcnn', 'upernet') for network in NETWORKS] + [
+    'imagenet_refiner_vit_s_plain',  # the one with token labels: test_classifier_beats_chance_and_teaches_tokens
+    'mask_rcnn_refiner_vit_s', 'upernet_refiner_vit_s', 'cascade_mask_rcnn_reswin_t', 'retinanet_vitaev2_s',
+    'dino_restv2_t', 'vitdet_vitae_b', 'mask2former_reswin_t', 'mask2former_vitaev2_s_ade20k',
+    'semantic_fpn_regionvit_s_plus', 'upernet_swin_vsa_t_cityscapes_769', 'pets_reswin_t']
 
 
-def small_config(name: str) -> Config:
-    """A demonstration, or a recipe with its data; a few images per step, and two for evaluation."""
-    demo = Config.fromfile(f'configs/demo/{RECIPES.get(name, name)}')
-    config = Config.fromfile(f'configs/{name}') if name in RECIPES else demo
-    metric = config.test_evaluator.get('metric')
-    for key in ('train_dataloader', 'test_dataloader', 'test_evaluator', 'train_cfg', 'param_scheduler'):
-        config[key] = demo[key]
-    if metric:
-        config.test_evaluator.metric = metric  # boxes alone, or boxes and masks
-    # Batch norms of the frameworks' heads need two images.
-    config.train_dataloader.batch_size, config.test_dataloader.batch_size = 1 if 'roi_head' in config.model else 2, 1
-    config.test_dataloader.dataset.indices = 2
-    config.val_dataloader = config.val_evaluator = config.val_cfg = None
-    config.visualizer.name = name  # they are global, and warn if two have one name
-    config.default_hooks.pop('visualization', None)  # it warns that it has nothing to draw
-    if config.default_scope == 'mmpretrain':
-        config.train_dataloader.collate_fn = dict(type='default_collate')
-    if name in RECIPES:
-        shrink(config.model, demo.model)
-    run_setup.set_precision(config, 'float32')  # which needs a GPU
-    test_cfg = config.model.get('test_cfg', {})
-    test_cfg = test_cfg.get('rcnn', test_cfg)
-    if 'score_thr' in test_cfg:
-        test_cfg.update(score_thr=0., max_per_img=10)  # after one step nothing is found with certainty
-    return Config(config.to_dict(), format_python_code=False)  # a runner writes it three times, which takes a second
-
-
-def shrink(model: dict, demo: dict) -> None:
-    """Random weights, two cells of a plain network, fewer proposals, and crops of the demonstration's size."""
-    backbone = model['backbone']
-    backbone.pop('init_cfg', None)
-    arch = MODELS.get(backbone['type']).arch_zoo[backbone['arch']]
-    if 'depth' in arch:
-        backbone['arch'] = dict(arch, depth=2)
-    if 'roi_head' in model:
-        model['train_cfg']['rpn_proposal']['max_per_img'] = model['test_cfg']['rpn']['max_per_img'] = 50
-        heads = model['train_cfg']['rcnn']
-        for head in heads if isinstance(heads, list) else [heads]:
-            head['sampler']['num'] = 64
-    if 'roi_head' in demo:  # the demonstration's classes
-        for head in dicts_in(model):
-            if 'num_classes' in head:
-                head['num_classes'] = demo['roi_head']['bbox_head']['num_classes']
-    if 'data_preprocessor' in model:
-        model['data_preprocessor'] = demo['data_preprocessor']
-
-
-@pytest.mark.parametrize('name', DEMOS + list(RECIPES))
-def test_one_step_and_evaluation(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', RECIPES)
+def test_one_step_and_evaluation(name, tmp_path):
     """One optimizer step on real images; DDP needs a gradient in every parameter. Then two images are tested."""
-    monkeypatch.chdir(ROOT)
-    config = small_config(name)
-    config.work_dir, config.experiment_name = str(tmp_path), name  # otherwise the second of the start is the name
+    config = small_recipe(name, tmp_path)
+    # Visualizers are global, by the name of the experiment.
+    config.work_dir = config.experiment_name = str(tmp_path)
     init_default_scope(config.default_scope)
     runner = Runner.from_cfg(config)
     runner.model = revert_sync_batchnorm(runner.model)  # which only runs on GPUs
@@ -125,7 +77,7 @@ CHANNELS = [16, 32, 64, 128]
 
 def narrow(folder: Path, demo: str, lr: float = 2e-3, **parts) -> Path:
     """A demonstration with a narrow ReSwin, which learns quickly; ``parts`` of the model depend on its channels."""
-    text = (f"_base_ = '{ROOT}/configs/demo/{demo}_reswin_t.py'\n"
+    text = (f"_base_ = '{ROOT}/configs/demo/{demo}.py'\n"
             f'model = {dict(backbone=dict(arch=ARCH), **parts)}\n'
             f'optim_wrapper = dict(optimizer=dict(lr={lr}))\n')
     path = folder / f'{demo}.py'
@@ -133,18 +85,40 @@ def narrow(folder: Path, demo: str, lr: float = 2e-3, **parts) -> Path:
     return path
 
 
+def student(folder: Path, labels: Path) -> Path:
+    """The recipe with token labels for the flowers, with a narrow network on images of 64 x 64."""
+    config = load_config(str(ROOT / 'configs/imagenet_refiner_vit_s.py'))
+    config.model.backbone.update(arch=dict(embed_dims=48, depth=8, num_heads=4, mlp_ratio=3), img_size=64)
+    config.model.head.update(in_channels=48, map_loss=dict(type='MapSimilarityLoss', num_pairs=6))
+    for loader, split, images in ((config.train_dataloader, 'train', 16), (config.val_dataloader, 'val', 20)):
+        pipeline = loader.dataset.pipeline
+        divide_sizes(pipeline, 3.5)
+        loader.update(batch_size=images, num_workers=0, persistent_workers=False)
+        loader.dataset = dict(type='CustomDataset', data_root='data/flowers_mini', data_prefix=split, pipeline=pipeline)
+    config.test_dataloader = config.val_dataloader
+    config.param_scheduler = []  # warm-up would take all of the few steps
+    for node in dicts_in([config.model, config.data_preprocessor, config.train_dataloader]):
+        if 'num_classes' in node:
+            node['num_classes'] = 5
+        if node.get('type') == 'LoadTokenLabels':
+            node['root'] = str(labels)
+        elif node.get('type') == 'PoolTokenLabels':
+            node['grid_size'] = 4
+    config.dump(folder / 'student.py')
+    return folder / 'student.py'
+
+
 def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
     """A trained classifier labels the patches of the images; with these labels, a small Refiner-ViT learns."""
-    config = narrow(tmp_path, 'imagenet', lr=4e-3, head=dict(in_channels=128))
+    config = narrow(tmp_path, 'imagenet_reswin_t', lr=4e-3, head=dict(in_channels=128))
     log = train(config, tmp_path / 'teacher', 4, 'train_dataloader.batch_size=8')
     # Of 60 images in 5 classes, 20 % are hit by chance, with a standard deviation of 5 %.
     assert [entry['accuracy/top1'] for entry in log if 'accuracy/top1' in entry][-1] >= 33
     labels, checkpoint = tmp_path / 'labels', tmp_path / 'teacher/epoch_4.pth'
-    run('data/make_token_labels.py', 'data/flowers_mini/train', str(labels), str(config),
+    run('data token-labels', 'data/flowers_mini/train', str(labels), str(config),
         '--checkpoint', str(checkpoint), '--size', '96', '--device', 'cpu')
-    log = train('configs/demo/imagenet_refiner_vit_s_relabel.py', tmp_path / 'student', 2,
-                f'train_dataloader.dataset.pipeline.1.root={labels}', 'model.backbone.arch.embed_dims=48',
-                'model.head.in_channels=48')
+    log = train(student(tmp_path, labels), tmp_path / 'student', 2, 'optim_wrapper.optimizer.lr=2e-3',
+                'default_hooks.logger.interval=5', 'log_processor.window_size=5', 'randomness.seed=0')
     for name in ('loss', 'loss_class', 'loss_dense'):
         losses = [entry[name] for entry in log if name in entry]
         assert sum(losses[-3:]) < sum(losses[:3]), name
@@ -152,7 +126,7 @@ def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
 
 @pytest.mark.filterwarnings('ignore:The draw is False')  # mmseg's hook says so in every training with its defaults
 def test_segmenter_trains_and_is_evaluated(train, tmp_path):
-    config = narrow(tmp_path, 'upernet', decode_head=dict(in_channels=CHANNELS),
+    config = narrow(tmp_path, 'upernet_reswin_t_camvid', decode_head=dict(in_channels=CHANNELS),
                     auxiliary_head=dict(in_channels=64))
     log = train(config, tmp_path, None, f'visualizer.name={tmp_path}', 'train_cfg.max_iters=12',
                 'train_cfg.val_interval=12', 'val_dataloader.dataset.indices=6')
@@ -162,9 +136,9 @@ def test_segmenter_trains_and_is_evaluated(train, tmp_path):
 
 
 def test_detector_trains_and_is_evaluated(train, tmp_path):
-    config = narrow(tmp_path, 'mask_rcnn', neck=dict(in_channels=CHANNELS))
-    log = train(config, tmp_path, None, f'visualizer.name={tmp_path}', 'train_cfg.max_epochs=2',
-                'train_cfg.val_interval=2', 'param_scheduler.0.end=6', 'val_dataloader.dataset.indices=6')
+    config = narrow(tmp_path, 'mask_rcnn_reswin_t', neck=dict(in_channels=CHANNELS))
+    log = train(config, tmp_path, None, f'visualizer.name={tmp_path}', 'train_cfg.max_epochs=5',
+                'train_cfg.val_interval=5', 'param_scheduler.0.end=6', 'val_dataloader.dataset.indices=6')
     losses = [entry['loss'] for entry in log if 'loss' in entry]
     assert losses[-1] < 0.8 * losses[0]
     assert any(0 <= entry.get('coco/segm_mAP', -1) <= 1 for entry in log)

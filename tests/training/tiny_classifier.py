@@ -1,9 +1,9 @@
 # A few steps of a tiny classifier on the flowers, with random crops and drop path; the number of workers is the test's.
-_base_ = '../../configs/_base_/demo_imagenet.py'
+_base_ = '../../configs/demo/imagenet_reswin_t.py'
 model = dict(
     backbone=dict(
-        type='ReSwin',
-        arch=dict(embed_dims=12, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=4),
+        arch=dict(
+            _delete_=True, embed_dims=12, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=4),
         out_indices=3, drop_path_rate=0.1),
     head=dict(in_channels=96))
 train_dataloader = dict(batch_size=4, dataset=dict(indices=16))

@@ -124,5 +124,5 @@ def test_classes_take_no_attributes(cls, state, tmp_path):
 @pytest.mark.filterwarnings('ignore:`torch.jit.script` is deprecated')
 def test_scripts_are_refused(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'a.pth')
-    with pytest.raises(pickle.UnpicklingError, match='did not write'):
+    with pytest.raises(pickle.UnpicklingError):
         read_archive(tmp_path / 'a.pth')

@@ -1,4 +1,5 @@
 """Downloads from servers that imitate the drives of the authors."""
+import gc
 import hashlib
 import io
 import os
@@ -6,9 +7,11 @@ import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from helpers import raises
 
 pytest.importorskip('gdown')
 
@@ -19,12 +22,17 @@ from mmengine.registry import MODELS  # noqa: E402
 
 from mmvit_backbones import convert_state_dict, get_model  # noqa: E402
 from mmvit_backbones.errors import CheckpointError  # noqa: E402
+from mmvit_backbones.inference import sources  # noqa: E402
+from mmvit_backbones.inference.sources import read_frames  # noqa: E402
+from mmvit_backbones.utils import download as receiving  # noqa: E402
 from mmvit_backbones.zoo import download  # noqa: E402
 from mmvit_backbones.zoo.download import cached_file, fetch, fetch_address  # noqa: E402
 from mmvit_backbones.zoo.loading import read_checkpoint  # noqa: E402
 from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
 
+# A download that can be canceled leaves its connection to the garbage collector if it fails (gdown 6.5).
+pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 RELEASE = WEIGHTS['regionvit_small']
 RELEASE_URL = RELEASE.addresses[0]
 QUOTA = '<html><title>Google Drive - Quota exceeded</title><p class="uc-error-subcaption">Too many users</p></html>'
@@ -44,6 +52,7 @@ def all_drives(tmp_path_factory):
     servers = drives.Drives(tmp_path_factory.mktemp('drives'))
     yield servers
     servers.close()
+    gc.collect()  # see pytestmark
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def servers(all_drives, tmp_path, monkeypatch):
         monkeypatch.setenv(name, all_drives.address)
     monkeypatch.setenv('REQUESTS_CA_BUNDLE', str(all_drives.certificate))
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'home'))
-    monkeypatch.setattr(download, 'RETRIES', 1)
+    monkeypatch.setattr(receiving, 'RETRIES', 1)
     all_drives.answers.clear()
     all_drives.asked.clear()
     return all_drives
@@ -94,7 +103,7 @@ def test_the_checkpoint_in_a_folder_of_google_drive_is_found(servers):
     assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == CONTENT
     servers.answers[view] = drives.page(folder_page('rest_lite.pth', 'rest_small.pth'))
     assert fetch(WEIGHTS['rest_small']).read_bytes() == CONTENT
-    with pytest.raises(CheckpointError, match=r"'base' in its name, it has .*rest_lite.*pan\.baidu\.com.*code rest"):
+    with raises(CheckpointError, 'base', 'rest_lite', 'pan.baidu.com', 'code rest'):
         fetch(WEIGHTS['rest_base'])
 
 
@@ -142,11 +151,36 @@ def test_a_mirror_is_asked_first(servers, monkeypatch):
     assert servers.times(f'{servers.address}/files/{RELEASE.file_name}') == 1
 
 
-def test_files_of_one_name_from_two_addresses_are_two(servers):
-    first, second = 'https://github.com/a/model.pth', 'https://github.com/b/model.pth'
-    servers.answers.update({first: drives.serve(CONTENT), second: drives.serve(file_of({'weight': torch.zeros(2)}))})
-    assert len(read_checkpoint(first)['weight']) == 600_000 and len(read_checkpoint(second)['weight']) == 2
-    assert fetch_address(first).name == fetch_address(second).name == 'model.pth'
+def test_the_cache_holds_the_whole_address(servers):
+    """Files that differ in scheme, host, port, path, query or case are not taken for each other."""
+    addresses = [f'{start}{end}' for start in ('http://github.com', 'https://github.com', 'http://github.com:81')
+                 for end in ('/a/model.pth', '/A/model.pth', '/a/model.pth?v=1', '/a/model.pth?v=2', '/a%2Fmodel.pth')]
+    for number, address in enumerate(addresses):
+        servers.answers.clear()
+        path = address.partition('?')[0].replace(':81', '').replace('http://github.com', servers.address)
+        servers.answers[path] = servers.answers[address.partition('?')[0]] = drives.serve(
+            file_of({'weight': torch.full((2, ), float(number))}))
+        assert read_checkpoint(address)['weight'][0] == number
+    servers.answers.clear()
+    assert [int(read_checkpoint(address)['weight'][0]) for address in addresses] == [*range(len(addresses))]
+
+
+@pytest.mark.parametrize('path', ['', '/', '/..', '/a/..%2F..%2Fb.pth', '/' + 'x' * 3000, '/a\0b', '/%00.pth', '/a b'])
+def test_no_address_leaves_its_folder_in_the_cache(servers, path):
+    neighbor = fetch_neighbor(servers)
+    address = f'https://github.com{path}'
+    for name in (address, address.rstrip('/')):
+        servers.answers[name] = drives.serve(b'no checkpoint')
+    with pytest.raises(CheckpointError):
+        read_checkpoint(address)
+    home = download.cache_folder()
+    assert neighbor.exists() and home.is_dir() and {path.parent for path in home.iterdir()} == {home}
+    assert not [path for path in home.parent.iterdir() if path != home]
+
+
+def fetch_neighbor(servers) -> Path:
+    servers.answers['https://github.com/neighbor.pth'] = drives.serve(CONTENT)
+    return fetch_address('https://github.com/neighbor.pth')
 
 
 # ---- what goes wrong on the way
@@ -160,11 +194,11 @@ def test_a_broken_connection_is_resumed(servers):
 
 
 def test_the_next_call_goes_on(servers, monkeypatch):
-    monkeypatch.setattr(download, 'RETRIES', 0)
+    monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
-    with pytest.raises(CheckpointError, match='the next call continues from') as error:
+    with raises(CheckpointError, 'continues') as error:
         fetch(RELEASE)
-    arrived = re.search(r'continues from ([\d,]+) bytes', str(error.value))[1].replace(',', '')
+    arrived = re.search(r'([\d,]+) bytes', str(error.value))[1].replace(',', '')
     assert not cached_file(RELEASE).exists()
     assert fetch(RELEASE).read_bytes() == CONTENT
     assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0
@@ -173,7 +207,7 @@ def test_the_next_call_goes_on(servers, monkeypatch):
 
 
 def test_a_server_without_ranges_starts_again(servers, monkeypatch):
-    monkeypatch.setattr(download, 'RETRIES', 0)
+    monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1, ranges=False)
     with pytest.raises(CheckpointError):
         fetch(RELEASE)
@@ -181,32 +215,75 @@ def test_a_server_without_ranges_starts_again(servers, monkeypatch):
 
 
 def test_what_is_not_there_is_told(servers):
-    with pytest.raises(CheckpointError, match=rf'404.*{re.escape(str(cached_file(RELEASE)))}'):
+    with raises(CheckpointError, '404', cached_file(RELEASE)):
         fetch(RELEASE)
-    with pytest.raises(CheckpointError, match=r'no address .*swin_vsa_tiny.*github\.com/ViTAE-Transformer/ViTAE-VSA'):
+    with raises(CheckpointError, 'swin_vsa_tiny', 'github.com/ViTAE-Transformer/ViTAE-VSA'):
         get_model('swin_vsa_tiny', 'backbone', pretrained=True)
-    with pytest.raises(CheckpointError, match=r"with the tag '512', but with '224', '384', 'mask_rcnn', 'upernet'"):
+    with raises(CheckpointError, '512', '224', '384', 'mask_rcnn', 'upernet'):
         get_model('restv2_tiny', 'backbone', pretrained='512')
-    with pytest.raises(ValueError, match='checkpoint and pretrained exclude each other'):
+    with raises(ValueError, 'checkpoint', 'pretrained'):
         get_model('restv2_tiny', 'backbone', pretrained=True, checkpoint='file.pth')
 
 
 def test_a_server_that_says_nothing_is_left(servers, monkeypatch):
-    monkeypatch.setattr(download, 'TIMEOUT', 0.2)
-    monkeypatch.setattr(download, 'RETRIES', 0)
+    monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
+    monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.slow(1.)
     with pytest.raises(CheckpointError, match='timed out'):
         fetch(RELEASE)
 
 
+@pytest.mark.parametrize('answer, words', [
+    (drives.serve(CONTENT, breaks=10), ['incomplete']),
+    (drives.serve(CONTENT, length=False), ['more than', '0.1 MB']),
+    (drives.redirect(RELEASE_URL), ['redirects']), (drives.redirect('file:///etc/passwd'), ['file:///etc/passwd']),
+    (drives.page('', 500), ['500'])], ids=['ends early', 'endless', 'in circles', 'to a file', 'error'])
+def test_what_a_server_does_wrong_is_told_in_one_line(servers, monkeypatch, answer, words):
+    monkeypatch.setattr(receiving, 'MAX_BYTES', 1e5)
+    servers.answers[RELEASE_URL] = answer
+    with raises(CheckpointError, *words) as caught:
+        fetch(RELEASE)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('path, answer', [
+    ('/missing.jpg', None), ('/breaks.jpg', drives.serve(CONTENT, breaks=10)), ('/large.jpg', drives.serve(CONTENT)),
+    ('/endless.jpg', drives.serve(CONTENT, length=False))])
+def test_images_have_the_same_limits(servers, monkeypatch, path, answer):
+    monkeypatch.setattr(sources, 'MAX_DOWNLOAD', 1e5)
+    if answer:
+        servers.answers[f'https://github.com{path}'] = answer
+    frame, = read_frames(f'https://github.com{path}')
+    assert frame.image is None and path in frame.error and '\n' not in frame.error
+
+
+def test_a_server_that_sends_hardly_anything_is_left(servers, monkeypatch):
+    monkeypatch.setattr(receiving, 'STALLED', 0.5)
+    servers.answers[RELEASE_URL] = drives.dribble(CONTENT)
+    with raises(CheckpointError, 'half a megabyte'):
+        fetch(RELEASE)
+    frame, = read_frames(RELEASE_URL)
+    assert 'half a megabyte' in frame.error
+
+
+@pytest.mark.parametrize('address', [
+    'http://', 'http://[::1', 'http://\udcff/', 'http://127.0.0.1:99999/', 'http://a b/', 'http://.../', 'http://%00/',
+    'https://' + 'a' * 300 + '/'])
+def test_addresses_that_are_none(servers, address):
+    frame, = read_frames(address)
+    assert frame.image is None and frame.error
+    with pytest.raises(CheckpointError):
+        read_checkpoint(address)
+
+
 @pytest.mark.parametrize('answer, message', [
-    (drives.page(QUOTA), r'web page .*"Google Drive - Quota exceeded"'),
+    (drives.page(QUOTA), 'Quota exceeded'),
     (drives.serve(CONTENT[:len(CONTENT) // 2], length=False), 'truncated'),
     (drives.serve(b''), 'empty'),
-    (drives.serve(file_of({'weight': torch.zeros(3)})), 'SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}')])
+    (drives.serve(file_of({'weight': torch.zeros(3)})), hashlib.sha256(CONTENT).hexdigest())])
 def test_what_is_no_checkpoint_is_set_aside(servers, answer, message):
     servers.answers[RELEASE_URL] = answer
-    with pytest.raises(CheckpointError, match=message):
+    with raises(CheckpointError, message):
         fetch(replace(RELEASE, sha256=hashlib.sha256(CONTENT).hexdigest()))
     assert not cached_file(RELEASE).exists()
     assert cached_file(RELEASE).with_name(f'{RELEASE.file_name}.bad').exists()
@@ -261,7 +338,7 @@ def test_a_backbones_config_names_its_weights(vitae, published):
 def test_a_file_that_changes_later_is_reported(vitae):
     get_model('vitae_tiny', 'backbone', pretrained=True)
     vitae.write_bytes(vitae.read_bytes() + b'\0')
-    with pytest.raises(CheckpointError, match='has changed since it was first loaded'):
+    with raises(CheckpointError, vitae):
         get_model('vitae_tiny', 'backbone', pretrained=True)
     assert vitae.exists()
 
@@ -271,15 +348,15 @@ class Evil:
         return os.mkdir, (os.environ['MMVIT_HOME'] + '/ran', )
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda weights: {'layer1.0.conv1.weight': torch.zeros(3)}, r'layer1\.0\.conv1\.weight'),
+@pytest.mark.parametrize('change, words', [
+    (lambda weights: {'layer1.0.conv1.weight': torch.zeros(3)}, ['layer1.0.conv1.weight']),
     (lambda weights: {key: x[:8] if key.endswith('mlp.fc1.weight') else x for key, x in weights.items()},
-     r'fc1\.weight has the shape \(8, 256\) instead of'),
-    (lambda weights: dict(weights, more=Evil()), r'is refused: it holds more than weights')])
-def test_another_file_than_the_networks_is_set_aside(vitae, servers, published, change, message):
+     ['fc1.weight', '(8, 256)']),
+    (lambda weights: dict(weights, more=Evil()), ['mkdir'])])
+def test_another_file_than_the_networks_is_set_aside(vitae, servers, published, change, words):
     servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(
         file_of(change(published)) if change(published) else pickle.dumps(Evil()))
-    with pytest.raises(CheckpointError, match=message):
+    with raises(CheckpointError, *words):
         get_model('vitae_tiny', 'backbone', pretrained=True)
     assert not vitae.exists() and vitae.with_name(f'{vitae.name}.bad').exists()
     assert not (vitae.parent / 'ran').exists()

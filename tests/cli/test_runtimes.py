@@ -1,12 +1,12 @@
-"""Output of `tools/analysis/benchmark.py --runtime`."""
-import runpy
+"""Output of `mmvit benchmark --runtime`."""
 from functools import partial
 
 import torch
-from helpers import ROOT
 from torch import nn
 
-TOOL = runpy.run_path(str(ROOT / 'tools/analysis/runtimes.py'))
+from mmvit_backbones.cli import runtimes
+
+TOOL = vars(runtimes)
 compare_runtimes, prepare = TOOL['compare_runtimes'], TOOL['prepare']
 
 

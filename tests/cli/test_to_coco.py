@@ -1,6 +1,7 @@
 """YOLO's and Pascal VOC's formats, written here from COCO's of data/coco_mini."""
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def objects(content: dict) -> dict[str, list[tuple[str, np.ndarray]]]:
 
 @pytest.fixture
 def convert(run, tmp_path):
-    return lambda: run('data/to_coco.py', str(tmp_path / 'source'), str(tmp_path / 'out'))
+    return lambda: run('data convert', str(tmp_path / 'source'), str(tmp_path / 'out'))
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def error(convert, capsys):
 
 
 def check(run, tmp_path: Path) -> None:
-    printed = run('data/check_data.py', str(ROOT / 'configs/retinanet_rest_s.py'), '--coco-folder',
+    printed = run('data check', str(ROOT / 'configs/retinanet_rest_s.py'), '--coco-folder',
                   str(tmp_path / 'out'), '--jobs', '1')
     assert printed.endswith('\n0 mistakes\n')
 
@@ -190,3 +191,58 @@ def test_boxes_that_are_not_yolos(error, tmp_path):
     (tmp_path / 'source/labels/a.txt').write_text('0 20 10 8 8')
     (tmp_path / 'source/data.yaml').write_text('names: [cat]')
     assert 'box outside of its image' in error()
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    """Writes a data set with an image of a cat; ``texts`` are the contents of other files."""
+    def yolo(image: str = 'a.jpg', **texts: bytes) -> None:
+        for part in ('images', 'labels'):
+            (tmp_path / 'source' / part).mkdir(parents=True)
+        Image.new('RGB', (40, 20)).save(tmp_path / 'source/images' / image, format='JPEG')
+        texts = {'labels': b'1 .5 .5 .5 .5', 'names': b'dog\ncat\n', **texts}
+        (tmp_path / 'source/labels/a.txt').write_bytes(texts['labels'])
+        (tmp_path / 'source/classes.txt').write_bytes(texts['names'])
+
+    return yolo
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_text_as_editors_save_it(encoding, yolo, convert, tmp_path):
+    yolo(labels='1 .5 .5 .5 .5'.encode(encoding), names='dog \n cat\n'.encode(encoding))
+    convert()
+    content = json.loads((tmp_path / 'out/annotations/instances.json').read_text())
+    assert [category['name'] for category in content['categories']] == ['dog', 'cat']
+    assert content['annotations'][0]['bbox'] == [10, 5, 20, 10] and content['annotations'][0]['category_id'] == 2
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(names='caf\xe9'.encode('latin-1')), 'classes.txt is not in UTF-8'),
+    (dict(labels='caf\xe9'.encode('latin-1')), 'source/labels/a.txt is not in UTF-8'),
+    (dict(labels=b'1 .5 .5'), 'source/labels/a.txt'), (dict(names=b'cat\nCat'), "'cat' and 'Cat' are names of two"),
+    (dict(image='a.jfif'), 'supervision does not read .*a.jfif; save')])
+def test_what_yolo_cannot_mean(options, message, yolo, error):
+    yolo(**options)
+    assert re.search(message, error())
+
+
+def test_images_that_are_left_out_are_counted(yolo, error, run, tmp_path):
+    yolo()
+    (tmp_path / 'source/images/b.xyz').touch()
+    assert '1 of 2 files left out: 1 .xyz, more than one in a hundred; --allow-left-out' in error()
+    assert '1 images' in run('data convert', str(tmp_path / 'source'), str(tmp_path / 'out'), '--allow-left-out')
+
+
+@pytest.mark.parametrize('other, message', [(' cat\n', None), ('Cat', "'cat' and 'Cat' are names of two classes")])
+def test_names_of_voc_are_stripped(other, message, convert, error, tmp_path):
+    (tmp_path / 'source/train').mkdir(parents=True)
+    for stem, name in (('a', 'cat'), ('b', other)):
+        Image.new('RGB', (40, 20)).save(tmp_path / f'source/train/{stem}.jpg')
+        box = ''.join(f'<{key}>9</{key}>' for key in ('xmin', 'ymin')) + '<xmax>19</xmax><ymax>19</ymax>'
+        (tmp_path / f'source/train/{stem}.xml').write_text(
+            f'<annotation><object><name>{name}</name><bndbox>{box}</bndbox></object></annotation>')
+    if message:
+        assert message in error()
+    else:
+        convert()
+        assert [category['name'] for category in converted(tmp_path, 'train')['categories']] == ['cat']

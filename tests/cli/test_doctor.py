@@ -1,10 +1,10 @@
-"""`python -m mmvit_backbones.doctor` lists what runs, and why the rest does not."""
+"""`mmvit doctor` lists what runs, and why the rest does not."""
 import sys
 
 import pytest
 import torch
 
-from mmvit_backbones.doctor import (
+from mmvit_backbones.cli.doctor import (
     cure,
     describe,
     describe_check,

@@ -1,4 +1,4 @@
-"""tools/dev/import_yaml.py reads option files of ReViT's authors."""
+"""mmvit config import reads option files of ReViT's authors."""
 import re
 
 import pytest
@@ -42,7 +42,7 @@ def convert(run, tmp_path):
     def convert(content: object) -> dict:
         (tmp_path / 'theirs.yaml').write_text(yaml.safe_dump(content))
         own = f'{tmp_path}/own.py'
-        run('dev/import_yaml.py', f'{tmp_path}/theirs.yaml', f'{ROOT}/configs/imagenet_reswin_t.py', '--out', own)
+        run('config import', f'{tmp_path}/theirs.yaml', f'{ROOT}/configs/imagenet_reswin_t.py', '--out', own)
         return load_config(own)
     return convert
 

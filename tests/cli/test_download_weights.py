@@ -1,4 +1,4 @@
-"""`tools/weights/download_weights.py`, without network; the downloads themselves are in tests/zoo."""
+"""`mmvit weights download`, without network; the downloads themselves are in tests/zoo."""
 import pytest
 import torch
 from golden import fill_state_dict
@@ -16,7 +16,7 @@ def home(tmp_path, monkeypatch):
 
 def test_list_says_what_is_there_and_what_cannot_be_had(run, home):
     cached_file(WEIGHTS['rest_lite']).write_bytes(b'file')
-    table = run('weights/download_weights.py', 'rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k', '--list')
+    table = run('weights list', 'rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k')
     rows = {tuple(line.split()[:2]): line for line in table.splitlines() if line}
     assert 'cached' in rows['rest_lite', '224'] and 'missing' in rows['vitae_base', '22k']
     assert 'by hand' in rows['restv2_tiny', '384']
@@ -29,16 +29,16 @@ def test_check_reads_what_is_cached(run, home, capsys):
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
     path = cached_file(WEIGHTS['vitae_tiny'])
     torch.save(weights, path)
-    assert run('weights/download_weights.py', 'vitae*', '--check') == f'{path}: fits vitae_tiny\n'
+    assert run('weights download', 'vitae*', '--check') == f'{path}: fits vitae_tiny\n'
     assert path.with_name(f'{path.name}.sha256').exists()
     path.write_bytes(b'something else')
     with pytest.raises(SystemExit):
-        run('weights/download_weights.py', 'vitae*', '--check')
+        run('weights download', 'vitae*', '--check')
     assert 'has changed since it was first loaded' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('arguments, message', [(['reswin_huge'], 'is called reswin_huge'), ([], 'name some')])
+@pytest.mark.parametrize('arguments, message', [(['reswin_huge'], 'is called reswin_huge'), ([], 'PATTERN')])
 def test_mistakes_are_told(run, home, capsys, arguments, message):
     with pytest.raises(SystemExit):
-        run('weights/download_weights.py', *arguments)
+        run('weights download', *arguments)
     assert message in capsys.readouterr().err

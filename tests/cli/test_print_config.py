@@ -1,20 +1,20 @@
-"""tools/analysis/print_config.py prints the config, and names a misspelled type."""
+"""mmvit config show prints the config, and names a misspelled type."""
 import json
 import re
-import runpy
 from functools import partial
 from importlib.util import find_spec
 
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, raises
 from mmengine.config import Config
+from verbs import module_of
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config, restore_tuples
 
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-TOOL = runpy.run_path(str(ROOT / 'tools' / 'analysis/print_config.py'))
+TOOL = vars(module_of('config show'))
 
 
 def call(*arguments):
@@ -53,18 +53,18 @@ def test_tools_read_other_formats(tmp_path, kind):
     assert read.train_dataloader.dataset.pipeline[2].scale == (2048, 512)
 
 
-@pytest.mark.parametrize('option, message', [
-    ('model.neck.type=PFN', 'model.neck.type: PFN is in no registry'),
-    ('model.backbone.arch=huge', 'arch must be one of'),
-    ('modle.neck.type=FPN', 'the config has no modle'),
+@pytest.mark.parametrize('option, words', [
+    ('model.neck.type=PFN', ['model.neck.type', 'PFN']),
+    ('model.backbone.arch=huge', ['arch', 'huge', 'tiny']),
+    ('modle.neck.type=FPN', ['modle']),
 ])
-def test_mistakes_are_told(option, message):
-    with pytest.raises(UsageError, match=message):
+def test_mistakes_are_told(option, words):
+    with raises(UsageError, *words):
         call(ROOT / 'configs/mask_rcnn_reswin_t.py', '--cfg-options', option)
 
 
 @pytest.mark.parametrize('name', ['cascade_mask_rcnn_reswin_t', 'upernet_vitaev2_s_cityscapes', 'retinanet_regionvit_s',
-                                  'imagenet_refiner_vit_s', 'demo/imagenet_refiner_vit_s_relabel'])
+                                  'imagenet_refiner_vit_s'])
 def test_types_of_our_configs_are_known(name, capsys):
     call(ROOT / f'configs/{name}.py')
     assert 'backbone' in capsys.readouterr().out

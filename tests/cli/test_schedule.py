@@ -1,17 +1,17 @@
-"""`--epochs`, `--iters`, `--lr`, `--early-stop` and `--freeze` of `tools/train.py`."""
+"""`--epochs`, `--iters`, `--lr`, `--early-stop` and `--freeze` of `mmvit train`."""
 import json
 import math
 
 import pytest
 import torch
-from common.schedule import scale_length, scale_lr, stop_early, unfitting_schedule
-from helpers import ROOT
-from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from helpers import ROOT, raises
+from mmengine.optim import LinearLR, OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from runs import train
 
+from mmvit_backbones.cli.schedule import scale_length, scale_lr, stop_early
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.training.plan import unfitting_schedule
 from mmvit_backbones.utils.config import load_config
 
 
@@ -19,23 +19,30 @@ def config(name, options=None):
     return load_config(str(ROOT / 'configs' / f'{name}.py'), options)
 
 
-def rates(cfg, steps_per_epoch):
-    """Returns the learning rate of every step of a training."""
-    lr = cfg.optim_wrapper.optimizer.lr
-    optimizer = OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=lr))
-    by_epoch = 'max_epochs' in cfg.train_cfg
-    schedulers = []
+def schedulers(cfg, optimizer, steps_per_epoch):
+    found = []
     for schedule in cfg.param_scheduler:
         scheduler = PARAM_SCHEDULERS.get(schedule['type'])
         arguments = {key: value for key, value in schedule.items() if key not in ('type', 'convert_to_iter_based')}
         build = scheduler.build_iter_from_epoch if schedule.get('convert_to_iter_based') else scheduler
         extra = dict(epoch_length=steps_per_epoch) if schedule.get('convert_to_iter_based') else {}
-        schedulers.append(build(optimizer=optimizer, **arguments, **extra))
-    found = []
+        found.append(build(optimizer=optimizer, **arguments, **extra))
+    return found
+
+
+def optimizer_of(lr):
+    return OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=lr))
+
+
+def rates(cfg, steps_per_epoch):
+    """Returns the learning rate of every step of a training."""
+    optimizer, found = optimizer_of(cfg.optim_wrapper.optimizer.lr), []
+    of_steps = schedulers(cfg, optimizer, steps_per_epoch)
+    by_epoch = 'max_epochs' in cfg.train_cfg
     steps = cfg.train_cfg.max_epochs * steps_per_epoch if by_epoch else cfg.train_cfg.max_iters
     for step in range(steps):
         found.append(optimizer.param_groups[0]['lr'])
-        for scheduler in schedulers:
+        for scheduler in of_steps:
             if not scheduler.by_epoch or (step + 1) % steps_per_epoch == 0:
                 scheduler.step()
     return found
@@ -64,20 +71,21 @@ def test_the_whole_schedule_is_scaled(name, unit, length, steps_per_epoch):
     ('upernet_reswin_t', {'train_cfg.max_iters': 4000}, 4000, 160000),
     ('mask_rcnn_reswin_t', {'train_cfg.max_epochs': 12}, 1200, None), ('imagenet_refiner_vit_s', {}, 31000, None)])
 def test_length_that_leaves_the_schedule_behind(name, options, steps, scheduled):
-    warning = unfitting_schedule(config(name, options), steps, steps_per_epoch=100)
+    found = schedulers(config(name, options), optimizer_of(0.1), 100)
+    warning = unfitting_schedule(found, steps, steps_per_epoch=100)
     assert warning is None if scheduled is None else f'{scheduled} of {steps} steps' in warning
 
 
 def test_warm_up_to_a_constant_rate_fits():
-    warm_up = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=50)
-    assert unfitting_schedule(Config(dict(param_scheduler=[warm_up])), 1200, 100) is None
-    assert '50 of 40 steps' in unfitting_schedule(Config(dict(param_scheduler=[warm_up])), 40, 10)
+    warm_up = LinearLR(optimizer_of(0.1), start_factor=0.1, by_epoch=False, end=50)
+    assert unfitting_schedule([warm_up], 1200, 100) is None
+    assert '50 of 40 steps' in unfitting_schedule([warm_up], 40, 10)
 
 
 def test_mistakes_are_errors():
-    with pytest.raises(UsageError, match='by max_iters'):
+    with raises(UsageError, 'epochs', 'max_iters'):
         scale_length(config('upernet_reswin_t'), 'epochs', 3)
-    with pytest.raises(UsageError, match='at least 1, got 0'):
+    with raises(UsageError, 'at least 1', '0'):
         scale_length(config('mask_rcnn_reswin_t'), 'epochs', 0)
     cfg = config('mask_rcnn_reswin_t')
     cfg.val_evaluator.type = 'LVISMetric'
@@ -101,3 +109,11 @@ def test_a_run_does_what_its_options_say(tmp_path):
         assert text in before, text
     file, = (tmp_path / 'work').glob('*/*.log')
     assert 'Config:' in file.read_text() and 'System environment' in file.read_text()
+
+
+@pytest.mark.training
+def test_a_training_that_is_rarely_meant_is_told_in_one_warning(tmp_path):
+    run = train(tmp_path / 'work', '--epochs=1', '--batch-size=20', 'default_hooks.checkpoint=None')
+    assert run.wait() == 0, run.text
+    warning, = (line for line in run.text.splitlines() if 'look again' in line)
+    assert 'one step' in warning and '20 images' in warning and '16' in warning

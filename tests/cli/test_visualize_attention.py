@@ -1,10 +1,10 @@
-"""tools/analysis/visualize_attention.py: attention of blocks."""
-import runpy
+"""mmvit draw attention: attention of blocks."""
 
 import pytest
 import torch
 from helpers import ROOT, fresh_model
 from tiny_configs import TINY_CONFIGS
+from verbs import module_of
 
 from mmvit_backbones import get_model
 from mmvit_backbones.layers.attention import GlobalAttention
@@ -17,7 +17,7 @@ NOT_SHARED_OUT = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'Regi
 
 @pytest.fixture(scope='module')
 def visualize():
-    return runpy.run_path(str(ROOT / 'tools/analysis/visualize_attention.py'))
+    return vars(module_of('draw attention'))
 
 
 @pytest.mark.parametrize('network', sorted(TINY_CONFIGS))

@@ -1,0 +1,111 @@
+"""`mmvit weights convert` writes folders for hubs and mirrors, and single files."""
+import hashlib
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+import torch
+import yaml
+from golden import fill_state_dict
+from golden_files import NETWORKS
+from helpers import raises
+from verbs import call
+
+from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.zoo.files import load_checkpoint_file
+
+
+@pytest.fixture(scope='module')
+def published():
+    """The smallest network's checkpoint in its authors' layout, with made numbers."""
+    return fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
+
+
+@pytest.fixture
+def home(published, tmp_path, monkeypatch):
+    """A cache with the authors' file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'home'))
+    monkeypatch.delenv('MMVIT_MIRROR', raising=False)
+    (tmp_path / 'home').mkdir()
+    torch.save(dict(state_dict_ema=published), tmp_path / 'home/vitae_tiny.pth')
+    return tmp_path / 'home'
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, tmp_path, monkeypatch):
+    transformers = pytest.importorskip('transformers')
+    images = torch.rand(1, 3, 64, 64)
+    expected = get_model('vitae_tiny', pretrained=True).eval()(images)
+    folder = tmp_path / 'mirror/vitae_tiny'
+    call('weights convert', 'vitae_tiny', '--out', folder)
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
+    torch.testing.assert_close(model(images).logits, expected)
+    assert model.config.num_labels == 1000
+    assert transformers.AutoImageProcessor.from_pretrained(folder).crop_size['height'] == 224
+    for checkpoint in (folder, folder / 'model.safetensors'):
+        torch.testing.assert_close(get_model('vitae_tiny', checkpoint=str(checkpoint)).eval()(images), expected)
+    sha256 = hashlib.sha256((folder / 'model.safetensors').read_bytes()).hexdigest()
+    assert (folder / 'model.safetensors.sha256').read_text().split() == [sha256, 'model.safetensors']
+    _, header, text = (folder / 'README.md').read_text().split('---\n', 2)
+    assert yaml.safe_load(header)['pipeline_tag'] == 'image-classification'
+    for fact in (sha256, 'https://arxiv.org/abs/2106.03348', 'research purpose only', 'drive.google.com', '75.3',
+                 'Image-Classification/README.md', 'from_pretrained'):
+        assert fact in text, fact
+
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / 'mirror'))
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f'http://127.0.0.1:{server.server_address[1]}'
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    monkeypatch.setenv('HTTPS_PROXY', address)  # which has nothing of the authors' sites
+    monkeypatch.setenv('MMVIT_MIRROR', f'{address}/')
+    for path in home.iterdir():
+        path.unlink()
+    try:
+        torch.testing.assert_close(get_model('vitae_tiny', pretrained=True).eval()(images), expected)
+        assert (home / 'vitae_tiny.safetensors').exists()
+        (home / 'vitae_tiny.safetensors').unlink()
+        (folder / 'model.safetensors').write_bytes(b'another file')
+        with raises(CheckpointError, 'vitae_tiny'):
+            get_model('vitae_tiny', pretrained=True)
+        assert (home / 'vitae_tiny.safetensors.bad').read_bytes() == b'another file'
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.slow
+def test_a_file_is_recognized_by_its_weights(published, tmp_path):
+    pytest.importorskip('transformers')
+    torch.save(published, tmp_path / 'model.pth')
+    call('weights convert', tmp_path / 'model.pth', '--out', tmp_path / 'folder')
+    weights = load_checkpoint_file(tmp_path / 'folder')
+    assert torch.equal(weights['model.head.fc.weight'], published['head.weight'])
+    assert '"network": "vitae_tiny"' in (tmp_path / 'folder/config.json').read_text()
+
+
+@pytest.mark.parametrize('name', ['model.pth', 'model.safetensors'])
+def test_a_single_file(home, published, name):
+    call('weights convert', 'vitae_tiny', '--out', name, '--task', 'backbone')
+    weights = load_checkpoint_file(name)
+    expected = convert_state_dict('vitae_tiny', published, 'backbone')
+    weights = weights.get('state_dict', weights)
+    assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['vitae_tiny', '--out', 'home'], ['--out', 'home', 'empty']),
+    (['vitae_tiny', '--out', 'new', '--task', 'backbone'], ['--task', 'backbone']),
+    (['vitae_tiny', '--out', 'new', '--network', 'vitae_tiny'], ['--network']),
+    (['vitae_tiny/512', '--out', 'new'], ['vitae_tiny', '512']),
+    (['vitae_huge_one', '--out', 'new'], ['vitae_huge_one']),
+    (['home/vitae_tiny.pth', '--out', 'new', '--network', 'reswin_tiny'], ['vitae_tiny.pth']),
+])
+def test_mistakes_are_told_before_anything_is_written(home, tmp_path, arguments, words):
+    pytest.importorskip('transformers')
+    with raises((UsageError, CheckpointError), *words):
+        call('weights convert', *arguments)
+    assert not (tmp_path / 'new').exists()

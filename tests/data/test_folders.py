@@ -1,0 +1,127 @@
+"""Every file of a folder is taken or left out by a reason, and none is taken twice."""
+import os
+from pathlib import Path
+
+import pytest
+
+from mmvit_backbones.data.folders import LeftOutError, class_images, seg_images
+from mmvit_backbones.errors import UsageError
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def link(place: Path, target: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+def found(folder: Path, **options) -> dict[str, list[str]]:
+    return class_images(str(folder), [''], **options)['']
+
+
+def test_files_left_out_are_counted_by_suffix(tmp_path, capsys):
+    """Hidden files and what systems leave in folders are no images, and are told apart."""
+    write(tmp_path, *(f'cat/{i}.jpg' for i in range(8)), *(f'cat/{i}.xyz' for i in range(8)), 'dog/7', 'dog/8.JFIF',
+          'dog/9', 'dog/.DS_Store', 'dog/Thumbs.db', 'dog/.ipynb_checkpoints/a.jpg')
+    with pytest.raises(LeftOutError, match='10 of 19 files left out: 8 .xyz, 2 without suffix; 3 hidden'):
+        found(tmp_path)
+    images = found(tmp_path, allow_left_out=True)
+    assert images == dict(cat=[f'cat/{i}.jpg' for i in range(8)], dog=['dog/8.JFIF'])
+    assert '10 of 19 files left out' in capsys.readouterr().err
+
+
+def test_one_file_in_a_hundred_may_be_left_out(tmp_path, capsys):
+    write(tmp_path, *(f'cat/{i}.jpg' for i in range(99)), 'cat/labels.txt')
+    assert len(found(tmp_path)['cat']) == 99
+    assert '1 of 100 files left out: 1 .txt' in capsys.readouterr().err
+    write(tmp_path, 'stray.png')
+    with pytest.raises(LeftOutError, match='2 of 101 files left out: .*1 in no class folder'):
+        found(tmp_path)
+
+
+def test_all_files_taken_are_told(tmp_path, capsys):
+    write(tmp_path, 'cat/a.jpg', 'cat/deep/b.png')
+    assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.png'])
+    assert '2 files found, all taken' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('place, target', [
+    ('cat/loop', '..'), ('cat/loop', '.'), ('cat/more', '../dog'), ('cat/more', '../dog/deep'), ('loop', '.'),
+    ('cat/c.jpg', 'a.jpg'), ('cat/c.jpg', '../dog/a.jpg'), ('cat/c.jpg', '../dog/deep/a.jpg')])
+def test_links_find_no_file_twice(place, target, tmp_path):
+    write(tmp_path, *(f'{name}/a.jpg' for name in ('cat', 'dog', 'dog/deep')))
+    link(tmp_path / place, target)
+    assert found(tmp_path, allow_left_out=True) == dict(cat=['cat/a.jpg'], dog=['dog/a.jpg', 'dog/deep/a.jpg'])
+
+
+def test_links_to_the_other_split_find_no_file_twice(tmp_path):
+    write(tmp_path, 'train/cat/a.jpg', 'val/cat/b.jpg')
+    link(tmp_path / 'val/cat/more', '../../train/cat')
+    link(tmp_path / 'train/cat/more', '../../val')
+    images = class_images(str(tmp_path), ['train', 'val'], allow_left_out=True)
+    assert images == dict(train=dict(cat=['cat/a.jpg']), val=dict(cat=['cat/b.jpg']))
+
+
+def test_links_inside_of_the_folder_are_followed_once(tmp_path):
+    write(tmp_path, 'pool/a.jpg', 'pool/deep/b.jpg', 'train/cat/c.jpg')
+    link(tmp_path / 'train/cat/more', '../../pool')
+    link(tmp_path / 'train/cat/again', '../../pool/deep')
+    images = class_images(str(tmp_path), ['train'], allow_left_out=True)['train']['cat']
+    assert sorted(Path(image).name for image in images) == ['a.jpg', 'b.jpg', 'c.jpg']
+
+
+def test_links_to_outside(tmp_path):
+    """Parts, classes and images may be elsewhere; a folder in a class is not followed, which is no small loss."""
+    write(tmp_path / 'elsewhere', 'cat/a.jpg', 'b.jpg', 'more/c.jpg', 'dog/d.jpg')
+    link(tmp_path / 'data/cat', '../elsewhere/cat')
+    write(tmp_path / 'data', 'dog/e.jpg')
+    link(tmp_path / 'data/dog/b.jpg', '../../elsewhere/b.jpg')
+    assert found(tmp_path / 'data') == dict(cat=['cat/a.jpg'], dog=['dog/b.jpg', 'dog/e.jpg'])
+    link(tmp_path / 'all', 'data')
+    assert found(tmp_path / 'all') == found(tmp_path / 'data')
+    write(tmp_path / 'data', *(f'dog/{i}.jpg' for i in range(200)))
+    link(tmp_path / 'data/dog/more', '../../elsewhere/more')
+    with pytest.raises(LeftOutError, match='1 links to folders outside'):
+        found(tmp_path / 'data')
+
+
+def test_what_is_no_file_is_left_out_unopened(tmp_path):
+    write(tmp_path, 'cat/a.jpg')
+    os.mkfifo(tmp_path / 'cat/fifo.jpg')
+    link(tmp_path / 'cat/nothing.jpg', 'missing')
+    link(tmp_path / 'cat/self.jpg', 'self.jpg')
+    with pytest.raises(LeftOutError, match='3 of 4 files left out: 2 links to nothing, 1 that are no files'):
+        found(tmp_path)
+
+
+def test_one_folder_is_not_two_classes(tmp_path):
+    write(tmp_path, 'cat/a.jpg')
+    link(tmp_path / 'dog', 'cat')
+    with pytest.raises(UsageError, match='cat and .*dog are the same folder'):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize('names, message', [
+    (['cat/a\nb.jpg'], "'cat/a.nb.jpg' has a line break"), ([' cat/a.jpg'], "' cat/a.jpg' has .* a space"),
+    (['cat/\udcff.jpg'], 'is not in UTF-8'), (['cat/a.jpg', 'Cat/b.jpg'], "'Cat' and 'cat' are names of two classes"),
+    (['traffic light/a.jpg', 'trafficlight/b.jpg'], 'differ by more than case or space')])
+def test_names_that_no_list_can_hold(names, message, tmp_path):
+    write(tmp_path, *names)
+    with pytest.raises(UsageError, match=message):
+        found(tmp_path)
+
+
+def test_images_of_a_segmenter(tmp_path):
+    write(tmp_path, 'images/train/b.jpg', 'images/train/deep/a.jpg', 'masks/train/b.png', 'masks/train/deep/a.png')
+    masks = seg_images(str(tmp_path), 'train')
+    assert masks == {name: str(tmp_path / 'masks/train' / f'{name[:-4]}.png') for name in ('b.jpg', 'deep/a.jpg')}
+    write(tmp_path, 'images/train/c.xyz', 'images/train/d')
+    with pytest.raises(LeftOutError, match='2 of 4 files left out: 1 .xyz, 1 without suffix'):
+        seg_images(str(tmp_path), 'train')
+    write(tmp_path, 'images/train/e .jpg')
+    with pytest.raises(UsageError, match="'e ' has .* a space"):
+        seg_images(str(tmp_path), 'train', allow_left_out=True)

@@ -1,0 +1,39 @@
+"""Masks are held against the orientation of their images."""
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvit_backbones.data.checks import sample_error
+from mmvit_backbones.data.masks import check_masks
+from mmvit_backbones.errors import UsageError
+
+
+def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20), mask_size: tuple = (30, 20)) -> dict:
+    paths = [str(folder / name) for name in ('a.jpg', 'a.png')]
+    labels = np.zeros(mask_size[::-1], np.uint8)
+    labels[3:] = 1
+    for path, image, tag in zip(paths, (Image.new('RGB', size), Image.fromarray(labels)), (orientation, of_mask)):
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        image.save(path, exif=exif)
+    return dict([paths])
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(orientation=3), 'a.jpg has the orientation 3 in EXIF'), (dict(orientation=2), 'a.jpg has the orientation 2'),
+    (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the orientation 6'),
+    (dict(orientation=6), 'of 20 x 30 pixels, its image of 30 x 20'), (dict(of_mask=3), 'a.png has the orientation 3'),
+    (dict(orientation=3, of_mask=3), 'a.png has the orientation 3')])
+def test_orientation_that_the_mask_lacks(changes, message, tmp_path):
+    """The frameworks turn images by EXIF, and never masks."""
+    (image, mask), = (pairs := write(tmp_path, **changes)).items()
+    with pytest.raises(UsageError, match=message):
+        check_masks(pairs, 1, needs_labels=True)
+    assert sample_error((dict(img_path=image, seg_map_path=mask), 2))
+
+
+@pytest.mark.parametrize('changes', [{}, dict(orientation=6, mask_size=(20, 30))])
+def test_orientation_that_fits(changes, tmp_path):
+    (image, mask), = (pairs := write(tmp_path, **changes)).items()
+    check_masks(pairs, 1, needs_labels=True)
+    assert not sample_error((dict(img_path=image, seg_map_path=mask), 2))

@@ -1,0 +1,62 @@
+"""Lists of classes as editors and data sets have them."""
+import codecs
+
+import pytest
+
+from mmvit_backbones.data.text import check_class_names, read_class_list, read_text
+from mmvit_backbones.errors import UsageError
+
+NAMES = 'road\ncafé\n'
+
+
+@pytest.mark.parametrize('content', [
+    NAMES.encode(), NAMES.encode('utf-8-sig'), NAMES.encode('utf-16'),
+    codecs.BOM_UTF16_BE + NAMES.encode('utf-16-be'), NAMES.replace('\n', '\r\n').encode()])
+def test_encodings_of_editors(content, tmp_path):
+    (tmp_path / 'classes.txt').write_bytes(content)
+    assert read_class_list(tmp_path / 'classes.txt').names == ('road', 'café')
+
+
+@pytest.mark.parametrize('encoding', ['latin-1', 'utf-16-le'])
+def test_other_encodings_are_named(encoding, tmp_path):
+    (tmp_path / 'my classes.txt').write_bytes(NAMES.encode(encoding))
+    with pytest.raises(UsageError, match="my classes.txt is not in UTF-8.*iconv .*/my classes.txt'"):
+        read_text(tmp_path / 'my classes.txt')
+
+
+@pytest.mark.parametrize('lines, colors', [
+    (['sky', 'traffic light'], None), (['  sky ', '', 'traffic light\t'], None), (['0 sky', '1 traffic light'], None),
+    (['0: sky', '1: traffic light'], None), (['1=traffic light', '0=sky', '255=void'], None),
+    (['0 sky 128 0 9', '1 traffic light 1 2 3'], True), (['0,sky,128,0,9', '1,traffic light,1,2,3'], True),
+    (['0 128 0 9 sky', '1 1 2 3 traffic light'], True), (['128 0 9\t\tsky', '1 2 3\ttraffic light'], True),
+    (['sky 128 0 9', 'traffic light 1 2 3'], True),
+    (['# label:color_rgb:parts:actions', 'sky:128,0,9::', 'traffic light:1,2,3::'], True),
+    (['0 sky 128 0 9', '1 traffic light 1 2 3', '255 void 0 0 0'], True)])
+def test_numbers_and_colors_are_no_part_of_names(lines, colors, tmp_path):
+    """Lists of CamVid, Pascal VOC and CVAT."""
+    (tmp_path / 'classes.txt').write_text('\n'.join(lines))
+    names, palette = read_class_list(tmp_path / 'classes.txt')
+    assert names == ('sky', 'traffic light')
+    assert palette == ([[128, 0, 9], [1, 2, 3]] if colors else None)
+
+
+def test_numbers_in_some_names_belong_to_them(tmp_path):
+    (tmp_path / 'classes.txt').write_text('car\n2 wheeler\nbus 7\n')
+    assert read_class_list(tmp_path / 'classes.txt').names == ('car', '2 wheeler', 'bus 7')
+
+
+@pytest.mark.parametrize('lines, message', [
+    (['1 sky', '2 road'], r'must be 0 to 1.*got \[1, 2\]'), (['0 sky', '0 road'], 'must be 0 to 1'),
+    (['0 sky 128 0 9', '1 road'], 'not all lines are of one form'), (['sky 1 2 3', 'road'], 'not all lines'),
+    (['name,r,g,b', 'sky,1,2,3'], 'not all lines'), (['sky 1 2 300', 'road 1 2 3'], 'numbers from 0 to 255'),
+    (['cat', 'Cat '], "'cat' and 'Cat' are names of two classes"), (['bus stop', 'busstop'], 'case or space')])
+def test_lists_that_are_refused(lines, message, tmp_path):
+    (tmp_path / 'classes.txt').write_text('\n'.join(lines))
+    with pytest.raises(UsageError, match=message):
+        read_class_list(tmp_path / 'classes.txt')
+
+
+@pytest.mark.parametrize('name', [None, 7, '', ' '])
+def test_names_are_text(name):
+    with pytest.raises(UsageError, match='must be a text'):
+        check_class_names(['cat', name], 'file')

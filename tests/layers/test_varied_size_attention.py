@@ -1,0 +1,77 @@
+"""Varied-size window attention as a layer; its operator is in ``tests/ops``."""
+import pytest
+import torch
+from golden import fill_state_dict
+from helpers import raises
+from varied_size_windows import deviations, golden_cases, golden_inputs
+
+from mmvit_backbones.layers import VariedSizeWindowAttention
+from mmvit_backbones.ops import library
+
+
+def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the authors' weights under the layer's keys; their 1x1 convolutions are linear layers here."""
+    renamed = {}
+    for key, x in weights.items():
+        key = key.replace('sampling_offsets.2', 'sampling_offsets').replace('sampling_scales.2', 'sampling_scales')
+        key = key.replace('relative_position_bias_table', 'position_bias.relative_position_bias_table')
+        renamed[key] = x.flatten(1) if x.ndim == 4 else x
+    return renamed
+
+
+@pytest.mark.parametrize('case, rtol', [
+    pytest.param(case, rtol, id=case['name']) for case, rtol in golden_cases('vsa_attention_module')])
+def test_authors_numbers(case, rtol):
+    """Output and gradients, padded in the corner and around, with offsets divided along either axis."""
+    layer = VariedSizeWindowAttention(case['dim'], case['out_dim'], case['heads'], case['window_size'],
+                                      case['window_padding'], case['offset_divisor']).double()
+    weights = {key: x * case['param_gain'].get(key, 1) for key, x in fill_state_dict(case['state_dict']).items()}
+    layer.load_state_dict(convert_attention(weights))
+    inputs = golden_inputs(case)
+    out = layer(inputs['x'].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    (out * inputs['grad_output']).sum().backward()
+    gradients = {name: p.grad for name, p in layer.named_parameters()}
+    names = dict(zip(weights, convert_attention(weights)))
+    actual = {'out': out, 'grad_x': inputs['x'].grad,
+              **{f'grad:{key}': gradients[name].view(weights[key].shape) for key, name in names.items()}}
+    worst = deviations(case, actual)
+    assert max(worst.values()) <= rtol, worst
+
+
+@pytest.mark.slow
+def test_layer_compiles_whole_and_dynamic_without_compiled_operators(monkeypatch):
+    monkeypatch.setattr(library, 'MISSING', {'cpp': 'off', 'cuda': 'off'})
+    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4, window_padding='center')
+    torch._dynamo.reset()
+    # AOT autograd would take minutes for the many operations of the reference.
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend='eager')
+    for height, width in [(9, 14), (13, 22)]:
+        x = torch.randn(2, height, width, 16, requires_grad=True)
+        torch.testing.assert_close(compiled(x), layer(x))
+        compiled(x).sum().backward()
+
+
+def test_exports():
+    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4).eval()
+    x = torch.randn(2, 10, 13, 16)
+    program = torch.export.export(layer, (x, ))
+    torch.testing.assert_close(program.module()(x), layer(x))
+
+
+def test_layer_predicts_windows_in_32_bits():
+    layer = VariedSizeWindowAttention(16, 16, 2)
+    x = torch.randn(1, 14, 14, 16)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        scale, offset, _ = layer.predict_windows(x)
+        out = layer(x)
+    assert scale.dtype == offset.dtype == torch.float32 and out.dtype == torch.bfloat16
+    out.sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(num_heads=3), ('16', 'num_heads', '3')), (dict(window_padding='left'), ('window_padding', 'left', 'center')),
+    (dict(offset_divisor='x'), ('offset_divisor', 'x', 'other_axis'))], ids=str)
+def test_wrong_arguments_are_named(change, words):
+    with raises(ValueError, *words):
+        VariedSizeWindowAttention(**{**dict(in_channels=16, channels=16, num_heads=2), **change})

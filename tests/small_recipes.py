@@ -1,0 +1,117 @@
+"""Recipes at an eighth of their image sizes, with tiny networks, on the images in `data/`."""
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from helpers import ROOT
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from tiny_configs import TINY_CONFIGS
+
+from mmvit_backbones.cli import steps
+from mmvit_backbones.cli.custom_data import use_custom_data
+from mmvit_backbones.utils.config import load_config
+
+# What `mmvit train` takes as --class-folder, --coco-folder or --seg-folder.
+DATA = {
+    'mmpretrain': dict(class_folder=str(ROOT / 'data/flowers_mini')),
+    'mmdet': dict(coco_folder=str(ROOT / 'data/coco_mini')),
+    'mmseg': dict(seg_folder=str(ROOT / 'data/camvid_mini')),
+}
+SIZES = 'scale', 'scales', 'crop_size', 'size', 'stride', 'max_size'
+SMALLEST = 64  # what is less is no size of an image
+
+
+def small_recipe(name: str, list_folder: Path) -> Config:
+    """Returns a recipe on the images in `data/`, of which a step and an evaluation take a second on a CPU."""
+    config = load_config(str(ROOT / f'configs/{name}.py'))
+    use_custom_data(config, **DATA[config.default_scope], list_folder=str(list_folder))
+    config.model = shrunk_model(config)
+    find_something(config.model.get('test_cfg') or {})
+    by = 3.5 if config.default_scope == 'mmpretrain' else 8
+    for part in (config.model, config.train_dataloader, config.test_dataloader, config.get('tta_pipeline') or ()):
+        divide_sizes(part, by)
+    for loader, images in ((config.train_dataloader, 2), (config.test_dataloader, 1)):
+        loader.update(batch_size=images, num_workers=0, persistent_workers=False)
+    config.test_dataloader.dataset.indices = 2
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.visualizer.name = str(list_folder)  # they are global, and warn if two have one name
+    config.default_hooks.pop('visualization', None)  # it warns that it has nothing to draw
+    steps.set_precision(config, Namespace(precision='float32'))
+    return Config(config.to_dict(), format_python_code=False)  # a runner writes it four times, each takes a second
+
+
+def find_something(test_cfg: dict) -> None:
+    """Lets a detector return a few objects, of any score: after a single step it is certain of none."""
+    if 'rpn' in test_cfg:
+        test_cfg['rpn']['max_per_img'] = 20
+    last = test_cfg.get('rcnn', test_cfg)
+    if 'score_thr' in last:
+        last.update(score_thr=0., max_per_img=10)
+
+
+def divide_sizes(node, by: float) -> None:
+    """Divides all sizes of images in nested dicts."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if key in SIZES:
+            node[key] = divided(value, by)
+        elif isinstance(value, (dict, list, tuple)):
+            divide_sizes(value, by)
+
+
+def divided(value, by: float):
+    if isinstance(value, (list, tuple)):
+        return type(value)(divided(entry, by) for entry in value)
+    return round(value / by) if isinstance(value, int) and value >= SMALLEST else value
+
+
+def shrunk_model(config: Config) -> dict:
+    """Returns the model with a tiny backbone, narrow heads and few proposals."""
+    model = json.loads(json.dumps(dict(config.model.to_dict(), _scope_=config.default_scope)))
+    backbone, head = model['backbone'], model.get('decode_head', model.get('head', {}))
+    zoo = MODELS.get(backbone['type']).arch_zoo[backbone['arch']]
+    tiny = 'ViTAE, plain' if zoo.get('pyramid_dims') == [] else backbone['type']
+    kept = {key: zoo[key] for key in ('attention', 'wide_conv') if key in zoo}
+    backbone.update(arch={**TINY_CONFIGS[tiny]['arch'], **kept}, init_cfg=None, drop_path_rate=0.)
+    if 'img_size' in TINY_CONFIGS[tiny]:
+        backbone['img_size'] = 64
+    built = MODELS.build(backbone)
+    channels = [built.channels[i] for i in built.out_indices]
+    if backbone['type'] == 'RefinerViT' and 'decode_head' in model:
+        model['neck']['embed_dim'] = channels[0]
+    elif isinstance(model.get('neck'), dict) and 'in_channels' in model['neck']:
+        model['neck']['in_channels'] = channels if isinstance(model['neck']['in_channels'], list) else channels[-1]
+    if config.default_scope == 'mmpretrain':
+        head['in_channels'] = channels[-1]
+        if 'map_loss' in head:
+            head['map_loss']['num_pairs'] = 2
+    elif config.default_scope == 'mmpose':
+        model['head'].update(in_channels=channels[-1], deconv_out_channels=[8, 8, 8])
+    elif head.get('type') == 'Mask2FormerHead':
+        head['in_channels'], head['train_cfg']['num_points'] = channels, 64
+        head['pixel_decoder']['encoder']['num_layers'] = head['transformer_decoder']['num_layers'] = 1
+    elif config.default_scope == 'mmseg':
+        heads = [head] + [model['auxiliary_head']] * bool(model.get('auxiliary_head'))
+        for part in heads:
+            part['channels'] = 8
+            if model.get('neck', {}).get('type') not in ('FPN', 'SimpleFeaturePyramid'):
+                wide = part['in_channels']
+                part['in_channels'] = channels[:len(wide)] if isinstance(wide, list) else channels[part['in_index']]
+    elif 'panoptic_head' in model:
+        head = model['panoptic_head']
+        head['in_channels'], model['train_cfg']['num_points'] = channels, 64
+        head['pixel_decoder']['encoder']['num_layers'] = head['transformer_decoder']['num_layers'] = 1
+    elif model['type'] == 'DINO':
+        model['num_queries'] = model['dn_cfg']['group_cfg']['num_dn_queries'] = 10
+        model['encoder']['num_layers'], model['decoder']['num_layers'] = 1, 2
+    elif 'roi_head' in model:
+        for box_head in as_list(model['roi_head']['bbox_head']):  # of a cascade, a list
+            box_head['fc_out_channels'] = 16
+        model['train_cfg']['rpn_proposal']['max_per_img'] = 20
+        for stage in as_list(model['train_cfg']['rcnn']):
+            stage['sampler']['num'] = 16
+    return model
+
+
+def as_list(value) -> list:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,110 @@
+"""A resumed training with other options: what is applied, and what is refused."""
+import json
+import shutil
+
+import pytest
+import torch
+from runs import TINY, assert_same_weights, train
+from verbs import call
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.files import load_checkpoint_file
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture(scope='module')
+def short(tmp_path_factory):
+    """Returns the work dir of a finished training of two epochs of four steps."""
+    work_dir = tmp_path_factory.mktemp('short') / 'work'
+    run = train(work_dir, '--epochs=2')
+    assert run.wait() == 0, run.text
+    return work_dir
+
+
+def rates(work_dir):
+    """Returns the learning rate of each step."""
+    found = {}
+    for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            entry = json.loads(line)
+            if 'loss' in entry:
+                found[entry['step']] = entry['lr']
+    return found
+
+
+def resumed(work_dir, epoch, folder, *options, config=TINY):
+    """Returns a finished run that has resumed a training as it was after an epoch, in another work dir."""
+    folder.mkdir()
+    shutil.copy2(work_dir / f'epoch_{epoch}.pth', folder)
+    run = train(folder, '--resume', *options, config=config)
+    run.wait()
+    return run
+
+
+@pytest.mark.parametrize('epoch, options', [
+    (2, ('--epochs=5', )), (2, ('--epochs=4', '--lr=0.001')), (1, ('--epochs=2', '--lr=1e-6'))])
+def test_schedules_go_on_as_if_they_had_been_these_from_the_start(short, epoch, options, tmp_path):
+    whole = train(tmp_path / 'whole', *options)
+    assert whole.wait() == 0, whole.text
+    # The epochs are saved with the checkpoint, and need not be given again.
+    run = resumed(short, epoch, tmp_path / 'resumed', *(option for option in options if option != '--epochs=2'))
+    assert run.wait() == 0, run.text
+    expected, found = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
+    assert len(set(expected.values())) > 2
+    assert found == {step: rate for step, rate in expected.items() if step > 4 * epoch}
+    assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the plan says what the first step does
+
+
+def test_saved_options_hold_without_being_repeated(short, tmp_path):
+    """Not even the config file of three epochs sets the length: the training of two is finished exactly."""
+    run = resumed(short, 1, tmp_path / 'resumed')
+    assert run.wait() == 0, run.text
+    assert 'epochs=2' in run.text and 'the config has changed' not in run.text
+    assert_same_weights(short / 'epoch_2.pth', tmp_path / 'resumed/epoch_2.pth')
+
+
+def test_frozen_stages_keep_their_weights_and_the_others_their_moments(tmp_path):
+    """With other groups of parameters, as layer-wise decay gives each learning rate one."""
+    decay = ['optim_wrapper.constructor=LayerDecayConstructor', 'optim_wrapper.paramwise_cfg.decay_rate=0.5']
+    run = train(tmp_path / 'whole', '--epochs=2', *decay)
+    assert run.wait() == 0, run.text
+    run = resumed(tmp_path / 'whole', 1, tmp_path / 'resumed', '--freeze=2', *decay)
+    assert run.wait() == 0, run.text
+    before, after = (load_checkpoint_file(tmp_path / name) for name in ('whole/epoch_1.pth', 'resumed/epoch_2.pth'))
+    same = {name for name, weight in before['state_dict'].items() if weight.equal(after['state_dict'][name])}
+    frozen = {name for name in same if name.startswith(('backbone.patch_embed', 'backbone.stages.0.'))}
+    assert frozen and 'head.fc.weight' not in same
+    names = [name for group in after['meta']['settings']['groups'] for name in group['names']]
+    steps = {names[index]: float(state['step']) for index, state in after['optimizer']['state'].items()}
+    assert steps['head.fc.weight'] == 8 and not frozen & steps.keys()
+
+
+@pytest.mark.parametrize('options, word', [
+    (dict(cfg_options={'optim_wrapper.optimizer.type': 'os.mkdir'}), 'type=os.mkdir'),
+    (dict(cfg_options={'custom_imports.imports': ['evil']}), 'evil'), (dict(epochs='many'), 'many'), ('text', 'text')])
+def test_saved_options_are_data(short, options, word, tmp_path):
+    """A checkpoint may come from anywhere, and MMEngine calls whatever a config names."""
+    checkpoint = load_checkpoint_file(short / 'epoch_1.pth')
+    checkpoint['meta']['options'] = options
+    torch.save(checkpoint, tmp_path / 'foreign.pth')
+    with pytest.raises(UsageError, match=word):
+        call('train', TINY, '--check', '--resume', tmp_path / 'foreign.pth', '--work-dir', tmp_path / 'work')
+
+
+CLASSES = 'tulips', 'sunflowers', 'roses', 'dandelion', 'daisy'
+
+
+@pytest.mark.parametrize('content, option, words', [
+    ('', '--seed=5', ('seed 7', 'not 5', 'load_from')),
+    ("optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1, weight_decay=0.))", '',
+     ('AdamW', 'SGD', 'load_from')),
+    ('train_dataloader = dict(dataset=dict(indices=32))', '', ('4 steps', '8 steps', 'load_from')),
+    (f'train_dataloader = dict(dataset=dict(metainfo=dict(classes={CLASSES})))', '',
+     ('daisy, dandelion', 'dandelion, daisy', 'load_from'))])
+def test_what_cannot_go_on_is_refused_in_one_line(short, content, option, words, tmp_path):
+    config = tmp_path / 'edited.py'
+    config.write_text(f"_base_ = '{TINY}'\n{content}\n")
+    run = resumed(short, 1, tmp_path / 'resumed', *filter(None, [option]), config=config)
+    assert run.wait() == 1
+    assert all(word in run.error for word in words), run.error

@@ -1,0 +1,47 @@
+"""What lies in a work dir makes no training write, rename or remove anything outside of it."""
+import pytest
+import torch
+from helpers import raises
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.training.checkpoint_hook import AtomicBackend
+from mmvit_backbones.training.resume import find_intact_checkpoint
+from mmvit_backbones.training.work_dir import lock_work_dir
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A file outside of the work dir, which stays as it is."""
+    path = tmp_path / 'target.pth'
+    path.write_text('precious')
+    (tmp_path / 'run').mkdir()
+    yield path
+    assert path.read_text() == 'precious'
+    assert {path.name for path in tmp_path.iterdir()} == {'target.pth', 'run'}
+
+
+def test_last_checkpoint_names_no_file_elsewhere(target, tmp_path):
+    (tmp_path / 'run/last_checkpoint').write_text(str(target))
+    assert find_intact_checkpoint(str(tmp_path / 'run')) is None
+
+
+def test_a_damaged_checkpoint_behind_a_link_is_left_there(target, tmp_path):
+    state = dict(meta={}, message_hub={}, optimizer={})
+    torch.save(state, tmp_path / 'run/epoch_1.pth')
+    (tmp_path / 'run/epoch_2.pth').symlink_to(target)
+    found = find_intact_checkpoint(str(tmp_path / 'run'))
+    assert found == str(tmp_path / 'run/epoch_1.pth')
+
+
+@pytest.mark.parametrize('name', ['.lock', 'last_checkpoint', 'config.py'])
+def test_links_are_refused(name, target, tmp_path):
+    (tmp_path / 'run' / name).symlink_to(target)
+    with raises(UsageError, name, 'link'):
+        lock_work_dir(str(tmp_path / 'run'))
+
+
+@pytest.mark.parametrize('name', ['epoch_1.pth', 'epoch_1.pth.tmp'])
+def test_checkpoints_are_not_written_through_links(name, target, tmp_path):
+    (tmp_path / 'run' / name).symlink_to(target)
+    AtomicBackend().put(b'weights', tmp_path / 'run/epoch_1.pth')
+    assert (tmp_path / 'run/epoch_1.pth').read_bytes() == b'weights'

@@ -1,0 +1,203 @@
+"""What a file alone may describe: hostile arguments of every class on the list are refused, honest files are read."""
+import inspect
+import json
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
+import torch
+from hostile_configs import (
+    BACKBONE,
+    HONEST,
+    LARGE,
+    META,
+    MODEL,
+    OFF_LIST,
+    OTHERS,
+    PIPELINE,
+    RESIZE,
+    TEXTS,
+    checkpoint_of,
+    honest_weights,
+)
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmengine.runner import CheckpointLoader
+
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.utils.file_configs import FRAMEWORKS, import_quietly, parse_config
+from mmvit_backbones.zoo.described import DROPPED, PARTS, STEPS, NotDescribedError, checked, describe, for_framework
+from mmvit_backbones.zoo.loading import described_config, use_safe_loading
+
+pytest.importorskip('mmpretrain')
+
+VALUES = [*OFF_LIST[::6], *TEXTS, *OTHERS]
+
+
+def registered(framework: str) -> dict[str, type]:
+    """Returns what a framework, and this package for all of them, has registered for models and pipelines."""
+    import_quietly(framework)
+    import_module(f'{framework}.models')
+    found = {}
+    for registry in ('MODELS', 'TASK_UTILS', 'TRANSFORMS'):
+        registry = getattr(import_module(f'{framework}.registry'), registry, None)
+        while registry is not None:
+            found = {**registry.module_dict, **found}
+            registry = registry.parent
+    return found
+
+
+def arguments_of(cls: type | partial) -> set[str]:
+    """Returns the arguments of a class and its bases."""
+    inits = [base.__init__ for base in getattr(cls, '__mro__', ()) if '__init__' in vars(base)] or [cls]
+    return {name for init in inits for name in inspect.signature(init).parameters} - {'self'}
+
+
+@pytest.mark.parametrize('framework', FRAMEWORKS)
+def test_arguments_of_every_class_are_refused(framework, tmp_path, monkeypatch):
+    """For each argument of each class on the list: code, paths, addresses, huge numbers, whatever holds them."""
+    if find_spec(framework) is None:
+        pytest.skip(f'{framework} is optional and not installed')
+    monkeypatch.chdir(tmp_path)
+    found, tried = registered(framework), 0
+    for classes in (PARTS, STEPS):
+        for name in classes.keys() & found.keys():
+            for argument in arguments_of(found[name]):
+                for value in VALUES:
+                    for held in (value, [dict(a=(value, ))]):
+                        part = {'type': name, argument: held}
+                        if argument in DROPPED:
+                            assert checked(part, 'part', classes)[argument] is None
+                            continue
+                        with pytest.raises(NotDescribedError):
+                            checked(part, 'part', classes)
+                        tried += 1
+    assert tried > 1000 and not list(tmp_path.iterdir())
+
+
+def test_the_list_names_what_there_is():
+    """All that the frameworks here have: a name that nobody registers would be a mistake of the list."""
+    known = {name for framework in FRAMEWORKS if find_spec(framework) for name in registered(framework)}
+    operators = {'RoIAlign', 'nms', 'soft_nms'}  # of mmcv, in no registry
+    poses = {'TopdownPoseEstimator', 'PoseDataPreprocessor', 'HeatmapHead', 'MSRAHeatmap', 'KeypointMSELoss',
+             'LoadImage', 'GetBBoxCenterScale', 'TopdownAffine', 'PackPoseInputs'}
+    assert {*PARTS, *STEPS} - operators - (set() if find_spec('mmpose') else poses) <= known
+
+
+@pytest.mark.parametrize('change', [
+    dict(default_scope='evil'), dict(default_scope=None), dict(model=None), dict(model='evil.py'), dict(model=[MODEL]),
+    dict(model={}), *(dict(model=call) for call in OFF_LIST),
+    *(dict(model=dict(MODEL, backbone=call)) for call in OFF_LIST),
+    *(dict(data_preprocessor=call) for call in OFF_LIST),
+    *(dict(test_dataloader=dict(dataset=dict(pipeline=[*PIPELINE, call]))) for call in OFF_LIST),
+    *(dict(test_dataloader=value) for value in (
+        'evil.py', [], {}, dict(dataset='evil.py'), dict(dataset=dict(dataset=1)), dict(dataset=dict(pipeline=7)))),
+    dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='Resize', scale=(50000, 50000))]))),
+    dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='ImageClassifier')]))),
+], ids=str)
+def test_configs_off_the_list_are_refused(change):
+    with pytest.raises(NotDescribedError):
+        describe(dict(HONEST, **change), META)
+
+
+@pytest.mark.parametrize('meta', [
+    7, ['one'], dict(classes='/etc/passwd'), dict(classes=[7]), dict(classes=['x' * 201]), dict(classes={}),
+    dict(classes=['x'] * 100_001), dict(palette=[(0, 0, 256)]), dict(palette=[10**9]), dict(palette=['red']),
+    dict(palette=[(0, 0)]), dict(skeleton_links=[(0, 10**400)]), dict(flip_indices=['x']),
+], ids=lambda meta: str(meta)[:50])
+def test_names_of_classes_are_names(meta):
+    with pytest.raises(NotDescribedError, match='dataset_meta'):
+        describe(HONEST, meta)
+
+
+def test_what_is_not_needed_is_left_out():
+    """Where weights, data and hooks came from does not matter, nor by which module a class was named."""
+    evil = dict(type='os.system', command='touch canary')
+    backbone = dict(BACKBONE, type='mmvit_backbones.backbones.reswin.ReSwin', init_cfg=evil)
+    steps = [dict(type='mmcv.transforms.loading.LoadImageFromFile', backend_args=evil),
+             dict(RESIZE, type='mmpretrain.datasets.transforms.processing.ResizeEdge'), PIPELINE[2]]
+    dataset = dict(type='evil', ann_file='evil.pkl', classes='/etc/passwd', pipeline=steps)
+    config = dict(
+        HONEST, model=dict(MODEL, backbone=backbone, pretrained='evil.pth', train_cfg=evil, _scope_='evil'),
+        _base_='evil.py', custom_imports=dict(imports=['evil']), load_from='evil.pth', custom_hooks=[evil],
+        test_dataloader=dict(sampler=evil, dataset=dict(type='RepeatDataset', dataset=dataset)))
+    described = describe(config, dict(META, palette='random', more=evil))
+    assert 'evil' not in str(described) and 'canary' not in str(described)
+    assert described['model']['backbone']['arch'] == BACKBONE['arch']
+    assert described['test_dataloader']['dataset']['metainfo'] == META
+    assert [step['type'] for step in described['test_dataloader']['dataset']['pipeline']] == [
+        'LoadImageFromFile', 'mmpretrain.ResizeEdge', 'PackInputs']
+
+
+# ---- with weights
+
+
+def test_an_honest_checkpoint_describes_its_model():
+    checkpoint = checkpoint_of(HONEST)
+    described = described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+    model = MODELS.build(described['model']).state_dict()
+    assert {name: x.shape for name, x in model.items()} == {
+        name: x.shape for name, x in checkpoint['state_dict'].items()}
+
+
+@pytest.mark.parametrize('name', LARGE)
+def test_a_model_larger_than_its_weights_is_refused(name):
+    checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, backbone=LARGE[name])))
+    with pytest.raises(CheckpointError, match='larger than its weights; give its config: --config FILE'):
+        described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+
+
+def test_views_of_one_number_are_no_weights():
+    head = dict(MODEL['head'], num_classes=100_000)
+    weights = honest_weights()
+    weights |= {'head.fc.weight': torch.zeros(1).expand(100_000, 128), 'head.fc.bias': torch.zeros(1).expand(100_000)}
+    checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, head=head)), weights)
+    with pytest.raises(CheckpointError, match='larger than its weights'):
+        described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(num_classes=5), 'shapes differ'), (dict(in_channels='x'), 'allowed are no texts'),
+    (dict(type='evil'), "made of 'evil', which is not built from a file alone; give its config"),
+    (dict(num_classes=-1), 'cannot be built')])
+def test_reasons_are_told_in_one_line(change, message):
+    checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, head=dict(MODEL['head'], **change))))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('text, message', [
+    ('import os', 'give its config'), ("default_scope = __import__('os').name", 'give its config'),
+    ('model = [', 'give its config'), (None, 'contains no config of a training; give its config')])
+def test_a_config_in_a_checkpoint_is_not_run(text, message):
+    with pytest.raises(CheckpointError, match=message):
+        described_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')
+
+
+def test_frameworks_get_what_is_described_or_nothing(tmp_path, own_loaders):
+    use_safe_loading()
+    path = str(tmp_path / 'file.pth')
+    torch.save(checkpoint_of(HONEST), path)
+    read = CheckpointLoader.load_checkpoint(path)
+    assert read['meta']['dataset_meta'] == META and 'config' not in read['meta']
+    described = for_framework(describe(HONEST, META))
+    for holder in (read['meta'], read['message_hub']['runtime_info']):
+        assert Config.fromstring(holder['cfg'], '.py').to_dict() == parse_config(holder['cfg']) == described
+    for config in (dict(HONEST, model=OFF_LIST[0]), dict(HONEST, model=dict(MODEL, backbone=LARGE['wide']))):
+        torch.save(checkpoint_of(config), path)
+        read = CheckpointLoader.load_checkpoint(path)
+        assert not {'cfg', 'config'} & (read['meta'].keys() | read['message_hub']['runtime_info'].keys())
+        assert read['state_dict']
+
+
+@pytest.mark.parametrize('backbone', [
+    *OFF_LIST, dict(type='ReSwin', init_cfg=dict(type='Pretrained', checkpoint='official://reswin_tiny')),
+    dict(type='ResNet', depth=18), {}, LARGE['many_modules']], ids=str)
+def test_hugging_face_builds_networks_of_this_package_alone(tmp_path, backbone):
+    transformers = pytest.importorskip('transformers')
+    import mmvit_backbones.integrations.huggingface  # noqa: F401
+    (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='mmvit', backbone={'arch': 'tiny', **backbone})))
+    with pytest.raises(ValueError):
+        transformers.AutoBackbone.from_pretrained(tmp_path)

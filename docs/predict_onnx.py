@@ -1,4 +1,4 @@
-"""Runs a file of tools/export.py by ONNX Runtime, NumPy and Pillow alone: predict_onnx.py MODEL.onnx IMAGE."""
+"""Runs a file of mmvit export by ONNX Runtime, NumPy and Pillow alone: predict_onnx.py MODEL.onnx IMAGE."""
 import json
 import sys
 

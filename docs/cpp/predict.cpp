@@ -1,4 +1,4 @@
-// Runs a file of `tools/export.py --format aoti` on an image: predict MODEL.pt2 IMAGE.ppm [OPERATORS.so]
+// Runs a file of `mmvit export --format aoti` on an image: predict MODEL.pt2 IMAGE.ppm [OPERATORS.so]
 #include <ATen/ATen.h>
 #include <dlfcn.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>

@@ -66,8 +66,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='folder for the results')
     work_dir = parser.parse_args().work_dir.resolve()
-    for number in (signal.SIGINT, signal.SIGTERM):  # the trainings end, too, also those of a demo in the background
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the frameworks are imported, Ctrl-C needs no traceback
     print(INTRODUCTION, flush=True)
     # Before torch is imported. Threads that wait give their core away.
     os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY=os.environ.get('OMP_WAIT_POLICY', 'PASSIVE'))
@@ -82,8 +81,6 @@ def main():
         check_figures(work_dir, figures)
     except DemoError as error:
         sys.exit(f'demo: {error}')
-    except KeyboardInterrupt:
-        sys.exit('demo: interrupted')
     print(f'Look at {work_dir}/predictions.png, and at learning_curves.png next to it.')
     config = TASKS[0].config
     print(FARTHER.format(config=config, checkpoint=os.path.relpath(last_checkpoint(work_dir / 'detection'))))
@@ -103,20 +100,37 @@ def import_frameworks():
     import_module('mmvit_backbones.cli.train')
 
 
+@contextmanager
+def collected_signals():
+    """Yields a list of the signals that would end this process.
+
+    An exception in a handler would not do: Python ignores those that come while it calls back, as after a fork.
+    """
+    received = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, _: received.append(number)) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, handlers):
+            signal.signal(number, handler)
+
+
 def train(work_dir):
     """Trains all tasks at once, each in a fork of this process with a log."""
     processes = {}
-    try:
-        for task in TASKS:
-            log_file(work_dir, task).write_text('')
-            processes[task] = multiprocessing.get_context('fork').Process(target=train_task, args=(task, work_dir))
-            processes[task].start()
-        watch(work_dir, processes)
-    finally:
-        trainings = psutil.Process().children()  # also one whose start was interrupted
-        for training in trainings:  # at once: nothing of a training that has not ended is worth saving
-            training.kill()
-        psutil.wait_procs(trainings)
+    with collected_signals() as signals:
+        try:
+            for task in TASKS:
+                log_file(work_dir, task).write_text('')
+                processes[task] = multiprocessing.get_context('fork').Process(target=train_task, args=(task, work_dir))
+                processes[task].start()
+            watch(work_dir, processes, signals)
+        finally:
+            trainings = psutil.Process().children()
+            for training in trainings:  # at once: nothing of a training that has not ended is worth saving
+                training.kill()
+            psutil.wait_procs(trainings)
 
 
 def train_task(task, work_dir):
@@ -125,6 +139,8 @@ def train_task(task, work_dir):
 
     from mmvit_backbones.cli import command
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the demo, too, which ends its trainings
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = os.open(log_file(work_dir, task), os.O_WRONLY | os.O_APPEND)
     for output in (1, 2):
         os.dup2(log, output)
@@ -138,12 +154,14 @@ def log_file(work_dir, task):
     return work_dir / f'{task.name}.log'
 
 
-def watch(work_dir, processes):
-    """Prints the progress of the processes until all have ended."""
+def watch(work_dir, processes, signals=()):
+    """Prints the progress of the processes until all have ended; a signal in the list ends the demo."""
     start = said = time.monotonic()
     running = True
     while running:
         time.sleep(0.5)
+        if signals:
+            raise DemoError('interrupted')
         codes = {task: process.exitcode for task, process in processes.items()}
         for task, code in codes.items():
             if code:

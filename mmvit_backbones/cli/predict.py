@@ -323,8 +323,9 @@ def main(args: argparse.Namespace) -> None:
         distributed.init_process_group('gloo')
     if args.launcher != 'none' and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    predictor = Predictor(args.checkpoint or args.config, args.config, args.checkpoint, args.pretrained, args.device,
-                          not args.no_accelerate, args.trust_code, args.timeout)
+    source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
+                          accelerate=not args.no_accelerate, trust_code=args.trust_code, timeout=args.timeout)
     if args.annotations and predictor.task not in ('detection', 'pose'):
         raise UsageError(f'--annotations is for detectors and pose estimators, the model is for {predictor.task}')
     if args.parquet:

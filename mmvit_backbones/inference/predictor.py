@@ -52,13 +52,20 @@ class Predictor:
                  trust_code: bool = False, timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
         if suffix in ('.onnx', '.pt2'):
+            refuse(f'{source}, which contains all it needs',
+                   config=config, checkpoint=checkpoint, pretrained=pretrained)
             if not Path(source).is_file():
                 raise UsageError(f'model {source} does not exist')
             path = Path(source)
             self.model = (OnnxFile(path, device, timeout) if suffix == '.onnx' else
                           Pt2File(path, trust_code, device))
         else:
-            config, checkpoint = (str(source), checkpoint) if is_config(str(source)) else (config, str(source))
+            if is_config(str(source)):
+                refuse(f'{source}, which is a config', config=config)
+                config = str(source)
+            else:
+                refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
+                checkpoint = str(source)
             cfg = find_config(config, checkpoint)
             check_backbone(cfg)
             self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device),
@@ -114,6 +121,13 @@ class Predictor:
             return self.model.run(images) if images else []
         except UsageError as error:
             return [error] if len(images) == 1 else [output for image in images for output in self._run([image])]
+
+
+def refuse(source: str, **arguments: object) -> None:
+    """Raises UsageError if an argument has a value that the source leaves no use for."""
+    for name, value in arguments.items():
+        if value:
+            raise UsageError(f'{name} {value} cannot be given with {source}')
 
 
 def find_config(config: str | None, checkpoint: str | None) -> Config:

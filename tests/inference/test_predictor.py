@@ -127,6 +127,17 @@ def test_pt2_that_expands_is_refused(file):
         Predictor(file, trust_code=True)
 
 
+@pytest.mark.parametrize('source, arguments', [
+    ('model.onnx', dict(config='imagenet_reswin_t')), ('model.onnx', dict(pretrained=True)),
+    ('model.onnx', dict(checkpoint='epoch_1.pth')), ('imagenet_reswin_t', dict(config='imagenet_restv2_t')),
+    ('epoch_1.pth', dict(checkpoint='epoch_2.pth'))])
+def test_what_the_source_has_no_use_for_is_refused(onnx_file, source, arguments):
+    (name, value), = arguments.items()
+    source = onnx_file if source == 'model.onnx' else source
+    with raises(UsageError, name, value, source):
+        Predictor(source, **arguments)
+
+
 def test_devices(file, onnx_file):
     """ONNX Runtime follows the device; a device that does not exist, or cannot run the file, is an error."""
     predictor = Predictor(onnx_file, device='cpu')

@@ -1,9 +1,9 @@
 """Imports of the package point one way, and importing it changes nothing outside of MMEngine's registries."""
-import ast
 import re
+import runpy
 import subprocess
 import sys
-from importlib.util import resolve_name
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT
@@ -27,25 +27,8 @@ FLOORS = [
     ['__main__'],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
-           for path in sorted(PACKAGE.rglob('*.py'))}
-
-
-def imported(module: str) -> set[str]:
-    """Returns the modules of the package that a module imports, in functions as well."""
-    path, found = MODULES[module], set()
-    package = module if path.name == '__init__.py' else module.rpartition('.')[0]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = resolve_name('.' * node.level + (node.module or ''), package)
-            found |= {f'{base}.{name.name}' if f'{base}.{name.name}' in MODULES else base for name in node.names}
-    return found & MODULES.keys()
-
-
-def room(module: str) -> str:
-    return [*module.split('.'), ''][1]
+DRAWN = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/draw_imports.py')))
+MODULES, imported, room = DRAWN.MODULES, DRAWN.imported, DRAWN.room_of
 
 
 def test_imports_point_down():
@@ -62,11 +45,20 @@ def test_no_module_imports_itself_through_others():
     assert not graph
 
 
+def test_page_draws_the_imports():
+    assert DRAWN.PAGE.read_text() == DRAWN.page(), 'run python tools/dev/draw_imports.py'
+
+
+def test_picture_leaves_out_what_other_arrows_imply():
+    imports = dict(cli={'zoo', 'ops'}, zoo={'backbones'}, backbones={'ops'}, ops=set())
+    assert DRAWN.reached(imports, 'cli') == {'zoo', 'backbones', 'ops'}
+    assert 'cli["cli/"] --> export["export/"]' in DRAWN.picture()
+    assert 'cli["cli/"] --> ops' not in DRAWN.picture()
+
+
 def test_page_names_what_is_there():
-    """Folders, files and functions of docs/architecture.md; each function is defined in the package or the tools."""
+    """Files and functions of docs/architecture.md; each function is defined in the package or the tools."""
     page = (ROOT / 'docs/architecture.md').read_text()
-    drawn = re.findall(r'(?:\["|, )((?:\w+/)+)', page)
-    assert drawn and not [name for name in drawn if not any((base / name).is_dir() for base in (ROOT, PACKAGE, TOOLS))]
     named = re.findall(r'`((?:mmvit_backbones|tools|configs|docs|tests)[\w/.]*)`', page)
     linked = [f'docs/{path}' for path in re.findall(r'\]\((\S+?)\)', page)]
     assert not [name for name in (*named, *linked) if not (ROOT / name).exists()]

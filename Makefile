@@ -10,7 +10,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JO
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compilers test-quick test-upstream test-matrix test-oldest test-exports \
+.PHONY: help setup demo test test-compilers test-quick test-one test-upstream test-matrix test-oldest test-exports \
 	docker-test chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
@@ -33,6 +33,9 @@ test-compilers: setup  ## run the others: torch.compile, Triton's interpreter, C
 test-quick: setup  ## run the tests that take seconds, of the library alone: not of scripts, pages and other libraries
 	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations --ignore tests/tools \
 		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py --ignore tests/test_docs.py
+
+test-one: setup  ## run the tests that hold FILE=mmvit_backbones/layers/attention.py, by the table in CONTRIBUTING.md
+	@tests=$$(.venv/bin/python tools/dev/tests_of.py $(FILE)) && $(call PYTEST_IN,.venv) -m 'not compiler' $$tests
 
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py

@@ -3,10 +3,11 @@ import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, raises
 
 PACKAGE, TOOLS = ROOT / 'mmvit_backbones', ROOT / 'tools'
 # From the ground up. A module imports from its own room and from floors below its own.
@@ -27,6 +28,7 @@ FLOORS = [
     ['__main__'],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+TESTS = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/tests_of.py')))
 DRAWN = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/draw_imports.py')))
 MODULES, imported, room = DRAWN.MODULES, DRAWN.imported, DRAWN.room_of
 
@@ -87,9 +89,18 @@ def test_import_needs_torch_and_mmengine_alone():
 
 def test_contributing_names_the_tests_of_every_room():
     """Every folder of the package is in the table, and what it names exists."""
-    table = re.findall(r'^\| (`[^|]*) \| ([^|]*) \|$', (ROOT / 'CONTRIBUTING.md').read_text(), flags=re.MULTILINE)
-    rows = [(changed, tests) for changed, tests in table if '`tests/' in tests]
-    named = [path for row in rows for cell in row for path in re.findall(r'`([\w/.]+)`', cell)]
+    rows = TESTS.table()
+    named = [path for row in rows for cell in row for path in cell]
     rooms = {f'mmvit_backbones/{path.name}' for path in PACKAGE.iterdir() if (path / '__init__.py').exists()}
     assert rooms <= set(named)
     assert [path for path in named if not (ROOT / path).exists()] == []
+    assert all(tests and all(path.startswith('tests/') for path in tests) for _, tests in rows)
+
+
+def test_a_file_has_the_tests_of_the_nearest_folder():
+    in_layers = TESTS.tests_of(Path('mmvit_backbones/layers/attention.py'))
+    assert 'tests/layers' in in_layers and 'tests/test_contract.py' in in_layers
+    assert TESTS.tests_of(Path('mmvit_backbones/ops/triton/launch.py')) == TESTS.tests_of(Path('mmvit_backbones/ops'))
+    assert TESTS.tests_of(Path('tests/zoo/test_files.py')) == ['tests/zoo/test_files.py']
+    with raises(LookupError, 'NOTICE', 'mmvit_backbones/layers'):
+        TESTS.tests_of(Path('NOTICE'))

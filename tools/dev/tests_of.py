@@ -1,0 +1,47 @@
+"""Prints the tests that hold a file, by the table in CONTRIBUTING.md.
+
+    python tools/dev/tests_of.py mmvit_backbones/layers/attention.py
+"""
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__.strip())
+    path = Path(sys.argv[1]).resolve()
+    if not path.exists() or ROOT not in path.parents:
+        sys.exit(f'error: FILE={sys.argv[1]} must be a file or a folder of this checkout')
+    try:
+        print(*tests_of(path.relative_to(ROOT)))
+    except LookupError as error:
+        sys.exit(f'error: FILE={error.args[0]}')
+
+
+def tests_of(path: Path) -> list[str]:
+    """Returns the tests of the nearest folder in the table, or a module of tests itself.
+
+    Raises:
+        LookupError: If the table has neither the file nor a folder around it.
+    """
+    if path.name.startswith('test_'):
+        return [str(path)]
+    tests = {changed: row for row in table() for changed in row[0]}
+    for place in (path, *path.parents):
+        if str(place) in tests:
+            return tests[str(place)][1]
+    raise LookupError(f'{path} is in no row of CONTRIBUTING.md, which has {", ".join(tests)}')
+
+
+def table() -> list[tuple[list[str], list[str]]]:
+    """Returns the rows: what was changed, and tests."""
+    lines = (ROOT / 'CONTRIBUTING.md').read_text().splitlines()
+    rows = [line.split('|')[1:3] for line in lines if line.startswith('| `')]
+    return [(re.findall('`([^`]+)`', changed), re.findall('`([^`]+)`', tests)) for changed, tests in rows]
+
+
+if __name__ == '__main__':
+    main()

@@ -33,6 +33,15 @@ TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
+RESULT_COLUMNS = (
+    ('top-1 / top-5 / ReaL', ('top1', 'top5', 'real'), '_22k', 'after ImageNet-22k',
+     ('top1_22k', 'top5_22k', 'real_22k')),
+    ('box / mask AP', ('box', 'mask'), '_3x', 'longer training', ('box', 'mask')),
+    ('ADE20K, mIoU / several scales and flips', ('ade20k', 'ade20k_ms')),
+    ('Cityscapes, mIoU / several scales and flips', ('cityscapes', 'cityscapes_ms'), '_80k', 'longer training',
+     ('cityscapes', 'cityscapes_ms')),
+    ('AP-10K, AP', ('ap10k', )),
+)
 NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
 
@@ -154,12 +163,13 @@ def results(published: dict[str, float]) -> list[dict]:
 def tables() -> str:
     return '\n'.join([
         '## Families\n',
-        table(['family', 'paper', "authors' code, its license", 'page'], family_rows()),
+        table(['networks', 'paper', "authors' code, its license"], family_rows()),
         '## Classifiers\n',
         table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"],
               variant_rows()),
         '## Other published results\n',
-        table(['config', 'published'], result_rows()),
+        'A config and its form with another ending share a row.\n',
+        *(result_table(*columns) for columns in RESULT_COLUMNS),
     ])
 
 
@@ -226,9 +236,10 @@ def span(numbers: list[float]) -> str:
 
 
 def family_rows() -> list[list[str]]:
-    return [[family.name, f'[{family.title}]({family.paper})',
-             f'[{family.code.removeprefix("https://github.com/")}]({family.code}), {family.license}',
-             f'[{Path(family.docs).name}]({Path(family.docs).name})'] for family in families().values()]
+    families = grouped('title', 'paper', 'code', 'license', 'docs').items()
+    return [[f'[{names}]({Path(docs).name})', f'[{title}]({paper})',
+             f'[{code.removeprefix("https://github.com/")}]({code}), {license}']
+            for (title, paper, code, license, docs), names in families]
 
 
 def variant_rows() -> list[list[str]]:
@@ -243,15 +254,26 @@ def links(variant: Variant) -> str:
                      for tag, weights in variant.weights.items()) or '–'
 
 
-def result_rows() -> list[list[str]]:
+def result_table(title: str, keys: tuple[str, ...], ending: str = '', longer: str = '',
+                 keys_of_longer: tuple[str, ...] = ()) -> str:
+    """Returns a table of figures by config, with those of the config of another ending next to them."""
     rows = []
-    for path in sorted(ROOT.glob('configs/*.py'), key=place):
-        published = figures(path.stem)
-        told = [f'{METRICS[key][2].removeprefix("published ")} {value}' for key, value in published.items()
-                if key != 'top1' or path.stem.endswith(('384', '448'))]  # the others stand above
-        if told:
-            rows.append([f'`{path.stem}`', ', '.join(told)])
-    return rows
+    names = [path.stem for path in sorted(ROOT.glob('configs/*.py'), key=place)]
+    for name in dict.fromkeys(name.removesuffix(ending) for name in names):
+        cells = [stated(name, keys), stated(name + ending, keys_of_longer)] if ending else [stated(name, keys)]
+        if any(cells):
+            rows.append([f'`{name}`', *(cell or '–' for cell in cells)])
+    return table(['config', title, f'`…{ending}`: {longer}'] if ending else ['config', title], rows)
+
+
+def stated(config: str, keys: tuple[str, ...]) -> str:
+    """Returns the published figures of a config, '' if the table of classifiers has all."""
+    published = figures(config)
+    in_the_other = {'top1'} if config == f'imagenet_{parse_config_name(config)[1].short_name}' else set()
+    if not published.keys() & set(keys) - in_the_other:
+        return ''
+    last = max(i for i, key in enumerate(keys) if key in published)
+    return ' / '.join(str(published.get(key, '–')) for key in keys[:last + 1])
 
 
 if __name__ == '__main__':

@@ -151,7 +151,8 @@ def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Modul
     try:
         return LIBRARIES[library](plain_name, dense, size)
     except ImportError:
-        raise UsageError(f'--against {name} needs {library}, which is not installed') from None
+        raise UsageError(f'--against {name} needs {library}: pip install {library}, or compare with a network of '
+                         'mmvit models') from None
 
 
 def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:

@@ -262,3 +262,14 @@ def test_files_left_out_do_not_hide_other_mistakes(tmp_path, run, capsys):
                        str(tmp_path))
     assert '1 of 61 files left out: 1 without suffix, more than one in a hundred; --allow-left-out' in printed
     assert f'image {image} cannot be read' in printed and '\n2 mistakes\n' in printed
+
+
+@pytest.mark.parametrize('option, folder', [('--coco-folder', 'coco_mini'), ('--class-folder', 'flowers_mini')])
+def test_a_folder_needs_no_config(run, option, folder):
+    assert '0 mistakes' in run('data check', option, str(ROOT / 'data' / folder), '--jobs', '1')
+
+
+def test_nothing_to_check_is_an_error(run, capsys):
+    with pytest.raises(SystemExit):
+        run('data check')
+    assert '--coco-folder' in capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""Finds all unusable files of a config's data sets before training.
+"""Finds all unusable files of a folder, or of a config's data sets, before training.
 
-    mmvit data check configs/mask_rcnn_reswin_t.py --jobs 8
-    mmvit data check configs/mask_rcnn_reswin_t.py --coco-folder data/coco_mini
+    mmvit data check --coco-folder data/coco_mini
+    mmvit data check mask_rcnn_reswin_t --jobs 8
 
 Reads all images, segmentation masks and annotations. Prints one line per error and per kind of
 warning; the exit code is 1 if there are errors. --out draws the six worst images with their boxes and masks.
@@ -32,11 +32,12 @@ from ..figures import draw_sheet
 DRAWN, COLUMNS = 6, 3
 TITLE = 74  # characters of a line
 WEIGHT = 10**6  # of an error in warnings
+RECIPES = dict(class_folder='imagenet_reswin_t', coco_folder='mask_rcnn_reswin_t', seg_folder='upernet_reswin_t')
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', nargs='?', help='config file or its name (default: a recipe for the folder)')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='processes (default: %(default)s)')
     parser.add_argument('--out', type=output_file, metavar='FILE',
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     init_default_scope(cfg.default_scope)
     parts = [(split, dataset) for split in args.splits for dataset in datasets_of(cfg, split)]
     if not parts:
-        raise UsageError(f'config {args.config} has no data set for {" or ".join(args.splits)}')
+        raise UsageError(f'config {cfg.filename} has no data set for {" or ".join(args.splits)}')
     samples = []
     for split, config in parts:
         found = find_mistakes(config, is_evaluated=split != 'train')
@@ -78,12 +79,15 @@ def main(args: argparse.Namespace) -> None:
 def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
     """Returns the config for the data, and what a training would refuse in its folder."""
     options, mistakes = data_options(args), []
-    cfg = load_config(args.config, args.cfg_options)
+    config = args.config or next((recipe for name, recipe in RECIPES.items() if options.get(name)), None)
+    if config is None:
+        raise UsageError('give a config, --class-folder, --coco-folder or --seg-folder')
+    cfg = load_config(config, args.cfg_options)
     try:
         use_custom_data(cfg, **options)
     except UsageError as error:
         mistakes.append(Mistake(str(error), True))
-        cfg = load_config(args.config, args.cfg_options)
+        cfg = load_config(config, args.cfg_options)
         # Raises the same error if without what is wrong there is no data set at all.
         use_custom_data(cfg, **dict(options, allow_left_out=True), content=False)
     return cfg, mistakes

@@ -10,8 +10,8 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JO
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compilers test-quick test-one test-upstream test-matrix test-oldest test-exports \
-	docker-test chaos fuzz lint docs tutorials clean
+.PHONY: help setup demo test test-compilers test-quick test-one test-upstream test-transformers test-matrix test-oldest \
+	test-exports docker-test chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,17 @@ test-one: setup  ## run the tests that hold FILE=mmvit_backbones/layers/attentio
 test-upstream:  ## run contract and goldens on the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py
 	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
+
+test-transformers: setup .venv-transformers5/stamp  ## run the tests of the adapter with Transformers 5; make test has 4
+	$(call PYTEST_IN,.venv-transformers5) tests/integrations/test_huggingface.py tests/integrations/test_adapters.py
+
+# Comes before .venv in the path.
+.venv-transformers5/stamp: requirements/transformers5.txt
+	.venv/bin/python -m venv --clear --without-pip .venv-transformers5
+	realpath .venv/lib/python3*/site-packages > $$(echo .venv-transformers5/lib/python3*/site-packages)/venv.pth
+	.venv/bin/python -m pip --python .venv-transformers5/bin/python --disable-pip-version-check install --quiet \
+		--no-deps --no-compile --requirement $<
+	touch $@
 
 test-matrix:  ## test in the oldest, a middle and the newest environment, each in its own .venv-*; ENVIRONMENTS, WITH_MMDET=1
 	$(PYTHON) tools/dev/test_matrix.py --write $(ENVIRONMENTS)

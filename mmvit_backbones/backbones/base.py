@@ -89,10 +89,13 @@ class Backbone(BaseModule):
         """Yields the raw map of one stage after the other, channels-last ``(B, H, W, C)``."""
         raise NotImplementedError
 
-    def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields the map of each stage for a neck; to be overridden where this is more than an output norm."""
+    def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields two maps of each stage, the raw one and that for a neck.
+
+        To be overridden where the second is more than an output norm of the first.
+        """
         for stage, x in enumerate(self.iter_stages(images)):
-            yield self.output_norm(stage)(x)
+            yield x, self.output_norm(stage)(x)
 
     def init_layers(self) -> None:
         """Initializes layers whose weights are not drawn as the layers draw them; called by the constructor."""
@@ -130,6 +133,10 @@ class Backbone(BaseModule):
         """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
         return self._compute(self.raw_maps, images)
 
+    def forward_with_stages(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Returns what :meth:`forward` and :meth:`forward_stages` return, of one pass."""
+        return self._compute(self.outputs_and_raw_maps, images)
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps for a neck or head.
 
@@ -156,8 +163,11 @@ class Backbone(BaseModule):
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = zip(range(self.out_indices[-1] + 1), self.iter_outputs(images))
-        # Contiguous, because operators of mmcv such as RoIAlign read NCHW memory whatever the strides say.
-        return tuple(x.permute(0, 3, 1, 2).contiguous() for stage, x in maps if stage in self.out_indices)
+        return tuple(output_map(x) for stage, (_, x) in maps if stage in self.out_indices)
+
+    def outputs_and_raw_maps(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        raw, outputs = zip(*self.iter_outputs(images))
+        return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
         """Calls one of the two above."""
@@ -293,6 +303,11 @@ class Backbone(BaseModule):
         depth, _ = self.get_layer_depth(param_name, prefix)
         last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
         return bisect_left(list(last_layers), depth), self.num_stages + 2
+
+
+def output_map(x: Tensor) -> Tensor:
+    """``(B, H, W, C)`` to ``(B, C, H, W)``, contiguous: operators of mmcv such as RoIAlign ignore strides."""
+    return x.permute(0, 3, 1, 2).contiguous()
 
 
 def is_on_meta(module: nn.Module) -> bool:

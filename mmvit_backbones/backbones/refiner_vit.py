@@ -212,22 +212,32 @@ class RefinerViT(Backbone):
         trunc_normal_(self.embed.positions.pos_embed)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...] | tuple[TokenFeatures]:
-        if self.out_type == 'featmap':
-            return super().outputs(images)
-        bbox = sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
-        return self.read_tokens(images, bbox),
+        return super().outputs(images) if self.out_type == 'featmap' else self.outputs_and_raw_maps(images)[0]
 
-    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> TokenFeatures:
-        """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images."""
-        maps, keeps_maps = [], self.training and torch.is_grad_enabled()
-        for tokens, attn in self.iter_blocks(images, bbox):
-            maps += [attn] if keeps_maps else []
-        return TokenFeatures(self.output_norm(NUM_TAPS - 1)(tokens), self.grid_of(images), bbox, tuple(maps))
+    def outputs_and_raw_maps(self, images: Tensor) -> tuple[tuple, tuple[Tensor, ...]]:
+        if self.out_type == 'featmap':
+            return super().outputs_and_raw_maps(images)
+        bbox = sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
+        features, taps = self.read_tokens(images, bbox)
+        return (features, ), tuple(x.permute(0, 3, 1, 2) for x in taps)
+
+    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> tuple[TokenFeatures, list[Tensor]]:
+        """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images, and the raw taps."""
+        taps, attention_maps, keeps_maps = [], [], self.training and torch.is_grad_enabled()
+        for i, (tokens, attn) in enumerate(self.iter_blocks(images, bbox), start=1):
+            attention_maps += [attn] if keeps_maps else []
+            taps += [self.map_of(tokens, images)] if i % self.blocks_per_stage == 0 else []
+        tokens = self.output_norm(NUM_TAPS - 1)(tokens)
+        return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps)), taps
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         for i, (tokens, _) in enumerate(self.iter_blocks(images), start=1):
             if i % self.blocks_per_stage == 0:
-                yield tokens[:, 1:].unflatten(1, self.grid_of(images))
+                yield self.map_of(tokens, images)
+
+    def map_of(self, tokens: Tensor, images: Tensor) -> Tensor:
+        """Returns the map ``(B, h, w, C)`` of tokens, without the class token."""
+        return tokens[:, 1:].unflatten(1, self.grid_of(images))
 
     def iter_blocks(self, images: Tensor, bbox: BBox = NO_BBOX) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields all tokens ``(B, 1 + h * w, C)`` and the attention map after every block."""

@@ -310,16 +310,16 @@ class RegionViT(Backbone):
     def init_layers(self) -> None:
         self.apply(init_linear)
 
-    def iter_stages(self, images: Tensor, tokens: str = 'raw') -> Iterator[Tensor]:
-        """Yields the local map of each stage, raw or (``'local'``) as the next stage takes it, or the regional one."""
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        return (raw for raw, _ in self.iter_outputs(images))
+
+    def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields two maps of each stage, the raw local one and, as the next stage takes it, that of ``out_tokens``."""
         local, regional = self.local_embed(images), self.region_embed(images)
         for i, stage in enumerate(self.stages):
             raw, regional = stage(local, regional, self.run_block)
             local = self.output_norm(i)(raw)
-            yield {'raw': raw, 'local': local, 'regional': regional}[tokens]
-
-    def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        return self.iter_stages(images, self.out_tokens)
+            yield raw, regional if self.out_tokens == 'regional' else local
 
     def check_images(self, images: Tensor) -> None:
         """Checks that the regional tokens, fewer from stage to stage, leave no local token without one."""

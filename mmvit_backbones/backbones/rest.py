@@ -190,19 +190,18 @@ class ResT(Backbone):
         if isinstance(module, self.zero_biases) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def iter_stages(self, images: Tensor, normed: bool = False) -> Iterator[Tensor]:
-        """Yields the map of each stage, raw or after its output norm."""
+    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+        return (x for x, _ in self.iter_outputs(images))
+
+    def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = images
         for i, (patch_embed, blocks) in enumerate(zip(self.patch_embeds, self.stages)):
             x = patch_embed(x)
             for block in blocks:
                 x = self.run_block(block, x)
             out = self.output_norm(i)(x)
-            yield out if normed else x
+            yield x, out
             x = (out if self.out_norm == 'in_stream' else x).permute(0, 3, 1, 2)
-
-    def iter_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        return self.iter_stages(images, normed=True)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Assigns a patch embedding to the block after it."""

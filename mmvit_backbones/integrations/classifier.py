@@ -54,8 +54,15 @@ class Classifier(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Returns the last map ``(B, C, h, w)`` of images ``(B, in_channels, H, W)``, or tokens ``(B, 1 + N, C)``."""
-        last = self.backbone(images)[-1]
-        return last.tokens if self.has_tokens else last
+        return self.read_last(self.backbone(images))
+
+    def forward_features_and_stages(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Returns the same and the raw maps of all stages ``(B, C, h, w)``."""
+        outputs, stages = self.backbone.forward_with_stages(images)
+        return self.read_last(outputs), stages
+
+    def read_last(self, outputs: tuple) -> Tensor:
+        return outputs[-1].tokens if self.has_tokens else outputs[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Returns logits ``(B, num_classes)`` of the last map or tokens, or with ``pre_logits`` features ``(B, C)``."""

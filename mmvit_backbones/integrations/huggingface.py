@@ -1,12 +1,13 @@
 """Backbones and classifiers for Hugging Face's Transformers.
 
 Importing registers them with ``AutoConfig``, ``AutoBackbone``, ``AutoModel`` and ``AutoModelForImageClassification``.
-https://huggingface.co/docs/transformers/backbones (tested with 4.57)
+https://huggingface.co/docs/transformers/backbones (tested with 4.57 and 5.23)
 """
+from itertools import chain
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+import transformers
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from transformers import (
@@ -14,17 +15,15 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForImageClassification,
-    BitImageProcessorFast,
     PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import (
     BackboneOutput,
     BaseModelOutputWithPoolingAndNoAttention,
-    ImageClassifierOutput,
+    ImageClassifierOutputWithNoAttention,
 )
 from transformers.utils import IMAGE_PROCESSOR_NAME, can_return_tuple
-from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
 
 from .. import backbones
 from ..zoo.build import init_weights
@@ -33,6 +32,22 @@ from ..zoo.loading import load_variant
 from ..zoo.sizes import build_without_weights
 from ..zoo.variants import VARIANTS, find_variant
 from .classifier import Classifier
+
+
+def major_version(version: str) -> int:
+    """Returns the major version of Transformers; raises ImportError if it is not one of those tested."""
+    major = int(version.partition('.')[0])
+    if major not in (4, 5):
+        raise ImportError(f'integrations.huggingface is tested with transformers 4 and 5, got {version}')
+    return major
+
+
+if major_version(transformers.__version__) == 4:
+    from transformers import BitImageProcessorFast as BitImageProcessor
+    from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
+else:
+    from transformers import BitImageProcessor
+    from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 
 
 class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
@@ -80,24 +95,37 @@ class MMViTPreTrainedModel(PreTrainedModel):
     main_input_name = 'pixel_values'
     supports_gradient_checkpointing = True
 
+    @property
+    def network(self) -> nn.Module:
+        return getattr(self, self.network_name)
+
     def post_init(self) -> None:
-        network = getattr(self, self.network_name)
-        for module in network.modules():
-            module._is_hf_initialized = not next(network.parameters()).is_meta  # else it is drawn already
+        for module in self.modules():
+            module._is_hf_initialized = not next(self.parameters()).is_meta  # else it is drawn already
         super().post_init()
 
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None) -> None:
+    def get_input_embeddings(self) -> nn.Module:
+        """Returns the convolution of the images, the first layer of the patch embedding."""
+        return next(module for module in self.network.modules() if isinstance(module, nn.Conv2d))
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None,
+                                    every_n_layers: int = 1) -> None:
         """Recomputes blocks in the backward pass, by the backbone's ``with_cp``."""
+        if every_n_layers != 1:
+            raise ValueError(f'every_n_layers must be 1: all blocks are recomputed; got {every_n_layers}')
         for module in self.modules():
             if isinstance(module, backbones.Backbone):
                 module.with_cp = self.gradient_checkpointing = enable
 
-    def image_processor(self) -> BitImageProcessorFast:
+    def wants_stages(self, output_hidden_states: bool | None) -> bool:
+        return self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+
+    def image_processor(self) -> BitImageProcessor:
         """Returns what resizes the shorter side to 8 / 7 of ``image_size``, crops the middle and normalizes."""
         family = next(variant.family for variant in VARIANTS.values()
                       if variant.backbone['type'] == self.config.backbone['type'])
         side = self.config.image_size
-        return BitImageProcessorFast(
+        return BitImageProcessor(
             size=dict(shortest_edge=side * 8 // 7), crop_size=dict(height=side, width=side),
             image_mean=[value / 255 for value in family.mean], image_std=[value / 255 for value in family.std])
 
@@ -109,11 +137,13 @@ class MMViTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initializes weights and buffers that were not loaded."""
-        if module is getattr(self, self.network_name):
-            for own, drawn in zip(*([*m.parameters(), *m.buffers()] for m in (module, self.build())), strict=True):
-                if not getattr(own, '_is_hf_initialized', False):
-                    own.copy_(drawn)
+        """Draws all weights and buffers that were not loaded, when Transformers comes to a module with one of them."""
+        tensors = chain(self.network.named_parameters(), self.network.named_buffers())
+        missing = {name: x for name, x in tensors if not getattr(x, '_is_hf_initialized', False)}
+        drawn = self.build().state_dict() if missing else {}
+        for name, x in missing.items():
+            x.copy_(drawn[name])
+            x._is_hf_initialized = True
 
 
 class MMViTBackbone(BackboneMixin, MMViTPreTrainedModel):
@@ -130,16 +160,21 @@ class MMViTBackbone(BackboneMixin, MMViTPreTrainedModel):
         self.post_init()
 
     def build(self) -> nn.Module:
-        backbone = MODELS.build({**self.config.backbone, 'out_indices': self.out_indices})
+        indices = [self.stage_names.index(name) for name in self.out_features]  # out_indices may be negative
+        backbone = MODELS.build({**self.config.backbone, 'out_indices': indices})
         init_weights(backbone)
         return backbone
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
-        """Returns ``feature_maps`` of ``(B, in_channels, H, W)``, one NCHW map per entry of ``out_features``."""
-        if output_hidden_states:
-            raise ValueError('output_hidden_states must be False; out_features names the maps to return')
-        return BackboneOutput(feature_maps=self.backbone(pixel_values))
+        """Returns ``feature_maps`` of ``(B, in_channels, H, W)``, one NCHW map per entry of ``out_features``.
+
+        ``hidden_states`` are the raw maps of all stages.
+        """
+        if not self.wants_stages(output_hidden_states):
+            return BackboneOutput(feature_maps=self.backbone(pixel_values))
+        maps, stages = self.backbone.forward_with_stages(pixel_values)
+        return BackboneOutput(feature_maps=maps, hidden_states=stages)
 
 
 class MMViTModel(MMViTPreTrainedModel):
@@ -158,12 +193,22 @@ class MMViTModel(MMViTPreTrainedModel):
         arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
         return Classifier(find_variant(self.config.network), num_classes, **arguments)
 
+    def features(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple | None]:
+        """Returns what the head takes, and the raw maps of all stages if they are wanted."""
+        if self.wants_stages(output_hidden_states):
+            return self.model.forward_features_and_stages(pixel_values)
+        return self.model.forward_features(pixel_values), None
+
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, **kwargs) -> BaseModelOutputWithPoolingAndNoAttention:
-        """Returns ``last_hidden_state`` ``(B, C, h, w)`` (Refiner-ViT: tokens) and ``pooler_output`` ``(B, C)``."""
-        features = self.model.forward_features(pixel_values)
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None,
+                **kwargs) -> BaseModelOutputWithPoolingAndNoAttention:
+        """Returns ``last_hidden_state`` ``(B, C, h, w)`` (Refiner-ViT: tokens) and ``pooler_output`` ``(B, C)``.
+
+        ``hidden_states`` are the raw maps of all stages.
+        """
+        features, stages = self.features(pixel_values, output_hidden_states)
         pooled = self.model.forward_head(features, pre_logits=True)
-        return BaseModelOutputWithPoolingAndNoAttention(last_hidden_state=features, pooler_output=pooled)
+        return BaseModelOutputWithPoolingAndNoAttention(features, pooled, stages)
 
 
 class MMViTForImageClassification(MMViTModel):
@@ -177,6 +222,7 @@ class MMViTForImageClassification(MMViTModel):
         torch.Size([1, 5])
     """
     _keys_to_ignore_on_load_unexpected = None
+    accepts_loss_kwargs = False  # the loss is a mean, which Trainer divides by the steps of accumulation
 
     @classmethod
     def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
@@ -190,11 +236,16 @@ class MMViTForImageClassification(MMViTModel):
         return super().build(self.config.num_labels)
 
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> ImageClassifierOutput:
-        """Returns ``logits`` ``(B, num_labels)`` and, with ``labels`` ``(B, )``, ``loss``."""
-        logits = self.model(pixel_values)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
-        return ImageClassifierOutput(loss=loss, logits=logits)
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, output_hidden_states: bool | None = None,
+                **kwargs) -> ImageClassifierOutputWithNoAttention:
+        """Returns ``logits`` ``(B, num_labels)`` and, with ``labels``, the ``loss`` of the config's ``problem_type``.
+
+        ``hidden_states`` are the raw maps of all stages.
+        """
+        features, stages = self.features(pixel_values, output_hidden_states)
+        logits = self.model.forward_head(features)
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return ImageClassifierOutputWithNoAttention(loss, logits, stages)
 
 
 AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)

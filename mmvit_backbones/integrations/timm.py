@@ -85,13 +85,15 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns raw NCHW maps of stages, alone or after the result of :meth:`forward_features`, in a second pass."""
+        """Returns raw NCHW maps of stages, alone or after the result of :meth:`forward_features`."""
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
-        stages = self.backbone.forward_stages(images)
-        maps = [stages[i] for i in taken]
-        return maps if intermediates_only else (self.forward_features(images), maps)
+        if intermediates_only:
+            stages = self.backbone.forward_stages(images)
+            return [stages[i] for i in taken]
+        features, stages = self.forward_features_and_stages(images)
+        return features, [stages[i] for i in taken]
 
     def get_classifier(self) -> nn.Module:
         return self.head.fc

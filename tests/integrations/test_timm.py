@@ -4,7 +4,7 @@ from functools import cache
 import pytest
 import torch
 from helpers import raises
-from tiny_configs import TINY_CONFIGS
+from tiny_configs import NAMES, TINY_CONFIGS
 
 timm = pytest.importorskip('timm')
 
@@ -12,11 +12,6 @@ import mmvit_backbones.integrations.timm  # noqa: E402, F401
 from mmvit_backbones import list_models  # noqa: E402
 from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
 
-# One variant for each tiny network; its size is overridden.
-NAMES = {'RefinerViT': 'refiner_vit_small', 'RegionViT': 'regionvit_tiny', 'ResT': 'rest_lite', 'ResTv2': 'restv2_tiny',
-         'ReSwin': 'reswin_tiny', 'SwinVSA': 'swin_vsa_tiny', 'ReMViTv2': 'remvitv2_tiny', 'ReViT': 'revit_base',
-         'ViTAE': 'vitae_tiny', 'ViTAE, plain': 'vitae_base', 'ViTAEv2': 'vitaev2_small',
-         'ViTAEv2VSA': 'vitaev2_vsa_small'}
 each = pytest.mark.parametrize('network', sorted(NAMES))
 
 

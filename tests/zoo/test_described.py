@@ -200,4 +200,4 @@ def test_hugging_face_builds_networks_of_this_package_alone(tmp_path, backbone):
     import mmvit_backbones.integrations.huggingface  # noqa: F401
     (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='mmvit', backbone={'arch': 'tiny', **backbone})))
     with pytest.raises(ValueError):
-        transformers.AutoBackbone.from_pretrained(tmp_path)
+        transformers.AutoConfig.from_pretrained(tmp_path)

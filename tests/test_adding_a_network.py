@@ -104,7 +104,7 @@ def test_a_network_of_the_page_passes(tmp_path):
                           env={**os.environ, 'PYTHONPATH': path})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert int(re.search(r'(\d+) passed', done.stdout)[1]) > 50
-    named = {'mkdocs.yml': 'PatchMixer: patch_mixer.md', 'docs/index.md': '`patch_mixer_tiny`',
-             'docs/zoo.md': 'PatchMixer', 'README.md': 'docs/patch_mixer.md',
-             'NOTICE': 'Nobody et al., 2026: PatchMixer', 'model-index.yml': 'configs/metafiles/patchmixer.yml'}
+    named = {'mkdocs.yml': 'PatchMixer: patch_mixer.md', 'docs/zoo.md': '`patch_mixer_tiny`',
+             'README.md': 'docs/patch_mixer.md', 'NOTICE': 'Nobody et al., 2026: PatchMixer',
+             'model-index.yml': 'configs/metafiles/patchmixer.yml'}
     assert not [file for file, text in named.items() if text not in (tmp_path / file).read_text()]

@@ -80,9 +80,8 @@ def make_files() -> dict[Path, str]:
              for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
     files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
-    for name, marks, new in (('README.md', TABLE, numbers_of_networks()), ('docs/index.md', TABLE, networks()),
-                             ('docs/api/backbones.md', BACKBONES, backbones()), ('mkdocs.yml', PAGES, pages()),
-                             ('NOTICE', NOTICE, sources())):
+    for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
+                             ('mkdocs.yml', PAGES, pages()), ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
     return files
 
@@ -165,8 +164,7 @@ def tables() -> str:
         '## Families\n',
         table(['networks', 'paper', "authors' code, its license"], family_rows()),
         '## Classifiers\n',
-        table(['name', 'parameters', 'GMACs, ours / theirs', 'top-1, published', "authors' weights, by tag"],
-              variant_rows()),
+        table(['name', 'parameters', 'GMACs', 'top-1, %', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
         'A config and its form with another ending share a row.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
@@ -178,15 +176,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def networks() -> str:
-    """Returns the table on the first page of the documentation: a row for each family."""
-    rows = [[name, ', '.join(f'`{variant.name}`' for variant in variants), *sizes_and_top1(variants),
-             f'[{Path(family.docs).stem}]({Path(family.docs).name}), [paper]({family.paper})']
-            for name, family, variants in members()]
-    return table(['family', 'networks', 'parameters, millions', 'top-1, %', 'more'], rows)
-
-
-def numbers_of_networks() -> str:
-    """Returns the shorter table of the README."""
+    """Returns the table of the README: a row for each family."""
     rows = [[f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)), *sizes_and_top1(variants)]
             for name, family, variants in members()]
     return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
@@ -243,14 +233,14 @@ def family_rows() -> list[list[str]]:
 
 
 def variant_rows() -> list[list[str]]:
-    return [[f'`{variant.name}`', f'{variant.num_params:,}', f'{variant.gmacs:.2f} / {variant.published_gmacs or "–"}',
-             '–' if variant.top1 is None else f'{variant.top1} %', links(variant)]
-            for variant in VARIANTS.values()]
+    return [[f'`{variant.name}`', f'{variant.num_params:,}', f'{variant.gmacs:.2f}', str(variant.top1 or '–'),
+             links(variant)] for variant in VARIANTS.values()]
 
 
 def links(variant: Variant) -> str:
-    """Returns links to a variant's checkpoints by tag."""
-    return ', '.join(f'`{tag}`: ' + ' or '.join(f'[{host_of(address)}]({address})' for address in weights.addresses)
+    """Returns links to a variant's checkpoints by tag; a second address of a checkpoint by its host."""
+    return ', '.join(' or '.join([f'[{tag}]({weights.addresses[0]})',
+                                  *(f'[{host_of(address)}]({address})' for address in weights.addresses[1:])])
                      for tag, weights in variant.weights.items()) or '–'
 
 

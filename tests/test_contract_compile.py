@@ -109,7 +109,7 @@ def test_export(network):
 
 
 @pytest.mark.filterwarnings('ignore:`torch.jit.trace:DeprecationWarning', 'ignore::torch.jit.TracerWarning')
-@pytest.mark.parametrize('size', [(64, 64), (224, 224), (256, 320)], ids=str)
+@pytest.mark.parametrize('size', [(64, 64), (256, 320)], ids=str)  # 224: the exporter of traced graphs
 @each_network
 @torch.no_grad()
 def test_trace(network, size):

@@ -46,7 +46,7 @@ def test_one_file_serves_all_sizes(network, tmp_path):
                             'ignore:traced at', 'ignore::torch.jit.TracerWarning', 'ignore:.*onnx:UserWarning')
 @pytest.mark.parametrize('network, size', [
     *((network, (64, 64)) for network in sorted(TINY_CONFIGS)),
-    *((network, size) for network in ('ReSwin', 'RegionViT', 'ViTAEv2') for size in ((224, 224), (256, 320)))])
+    *((network, (224, 224)) for network in ('ReSwin', 'RegionViT', 'ViTAEv2'))])
 def test_the_exporter_of_traced_graphs_is_right_at_its_size(network, size):
     model, x, file = trained_model(network).eval(), torch.randn(1, 3, *size), BytesIO()
     torch.onnx.export(model, (x, ), file, dynamo=False, opset_version=17, input_names=['images'])

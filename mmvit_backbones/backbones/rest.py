@@ -17,11 +17,10 @@ from ..ops.normalized_attention import normalized_attention
 from .base import Backbone, pyramid
 
 OUT_NORMS = (None, 'side', 'in_stream')
-HEADS = dict(num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4)  # of nearly all sizes
 
 
 class PixelAttention(nn.Module):
-    """Position encoding (paper, section 3.3): every pixel is weighted by what a 3 x 3 depthwise convolution sees."""
+    """Position encoding (paper, section 3.3): a 3 x 3 depthwise convolution gives each pixel its weight."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -145,14 +144,15 @@ class ResT(Backbone):
     """
 
     arch_zoo = {
-        'lite': dict(embed_dims=64, depths=[2, 2, 2, 2], **HEADS),
-        'small': dict(embed_dims=64, depths=[2, 2, 6, 2], **HEADS),
-        'base': dict(embed_dims=96, depths=[2, 2, 6, 2], **HEADS),
-        'large': dict(embed_dims=96, depths=[2, 2, 18, 2], **HEADS),
+        'lite': dict(embed_dims=64, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'small': dict(embed_dims=64, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'base': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'large': dict(
+            embed_dims=96, depths=[2, 2, 18, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
     }
     stem = ('patch_embeds.0', )
     traces_all_sizes = True
-    # What version 2 replaces.
+    # ResTv2 has others.
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
 
@@ -168,17 +168,19 @@ class ResT(Backbone):
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
         self.patch_embeds.extend(self.downsample_type(before, after) for before, after in pairwise(self.channels))
-        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
-        self.stages = nn.ModuleList(
-            nn.ModuleList(
-                Block(c, self.attention_type(c, num_heads, reduction, self.norm_eps), arch['mlp_ratio'], drop_path,
-                      self.norm_eps) for drop_path in stage_drop_paths)
-            for c, num_heads, reduction, stage_drop_paths in zip(
-                self.channels, arch['num_heads'], arch['reductions'], drop_paths))
+        self.stages = nn.ModuleList()
+        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
+            blocks = [self.make_block(arch, stage, drop_path) for drop_path in drop_paths]
+            self.stages.append(nn.ModuleList(blocks))
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
         self.init_layers()
         self.freeze()
+
+    def make_block(self, arch: dict, stage: int, drop_path: float) -> Block:
+        channels, num_heads, reduction = self.channels[stage], arch['num_heads'][stage], arch['reductions'][stage]
+        attn = self.attention_type(channels, num_heads, reduction, self.norm_eps)
+        return Block(channels, attn, arch['mlp_ratio'], drop_path, self.norm_eps)
 
     def init_layers(self) -> None:
         self.apply(self.init_module)

@@ -1,4 +1,4 @@
-"""ResTv2: ResT with plain attention and a branch that brings the lost resolution of the values back.
+"""ResTv2: ResT with plain attention, to whose output the upsampled values are added.
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..ops.attention import dot_product_attention
 from ..ops.eager import channels_last
 from ..ops.window import crop
-from .rest import HEADS, PixelAttention, ReducedAttention, ResT
+from .rest import PixelAttention, ReducedAttention, ResT
 
 NORM_EPS = 1e-6
 
@@ -52,8 +52,8 @@ class Downsample(nn.Module):
 class EMSAv2(ReducedAttention):
     """Efficient multi-head self-attention, version 2 (paper, section 3.1).
 
-    Plain attention, and to what it gives is added the map of values, upsampled to full resolution by a depthwise
-    convolution and a pixel shuffle.
+    Plain attention. The map of values, upsampled to full resolution by a depthwise convolution and a pixel shuffle, is
+    added to its output.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
@@ -99,10 +99,12 @@ class ResTv2(ResT):
     """
 
     arch_zoo = {
-        'tiny': dict(embed_dims=96, depths=[1, 2, 6, 2], **HEADS),
-        'small': dict(embed_dims=96, depths=[1, 2, 12, 2], **HEADS),
-        'base': dict(embed_dims=96, depths=[1, 3, 16, 3], **HEADS),
-        'large': dict(embed_dims=128, depths=[2, 3, 16, 2], **{**HEADS, 'num_heads': [2, 4, 8, 16]}),
+        'tiny': dict(embed_dims=96, depths=[1, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'small': dict(
+            embed_dims=96, depths=[1, 2, 12, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'base': dict(embed_dims=96, depths=[1, 3, 16, 3], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'large': dict(
+            embed_dims=128, depths=[2, 3, 16, 2], num_heads=[2, 4, 8, 16], reductions=[8, 4, 2, 1], mlp_ratio=4),
     }
     traces_all_sizes = False
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSAv2

@@ -1,6 +1,6 @@
 """Base of the Swin networks: a patch embedding, and four stages of blocks with merging in between.
 
-Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. What a block is, a subclass says.
+Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. The subclasses have blocks of their own.
 """
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinBase(Backbone):
-    """Base of the networks that exchange Swin's block, which they build in ``make_block``; as :class:`ReSwin`."""
+    """Base of the networks that have another block than Swin: they build it in ``make_block``; see :class:`ReSwin`."""
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
                  **kwargs) -> None:
@@ -43,12 +43,12 @@ class SwinBase(Backbone):
 
         self.window_size = window_size
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0], PATCH_SIZE, NORM_EPS)
-        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList()
-        for channels, num_heads, rates in zip(self.channels, arch['num_heads'], drop_paths):
-            blocks = nn.ModuleList(self.make_block(channels, num_heads, arch['mlp_ratio'], rate) for rate in rates)
-            downsample = PatchMerging(channels) if channels < self.channels[-1] else nn.Identity()
-            self.stages.append(nn.ModuleDict(dict(blocks=blocks, downsample=downsample)))
+        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
+            channels, num_heads = self.channels[stage], arch['num_heads'][stage]
+            blocks = [self.make_block(channels, num_heads, arch['mlp_ratio'], drop_path) for drop_path in drop_paths]
+            downsample = PatchMerging(channels) if stage + 1 < self.num_stages else nn.Identity()
+            self.stages.append(nn.ModuleDict(dict(blocks=nn.ModuleList(blocks), downsample=downsample)))
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()

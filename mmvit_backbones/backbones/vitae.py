@@ -31,8 +31,8 @@ class BareReduction(nn.Module):
 
 
 def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> nn.Module:
-    """Builds a reduction cell: linear attention, and convolutions with one batch norm and SiLU; the last is bare."""
-    pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
+    """Builds the reduction cell of a stage, which is bare in the last; ``width`` is that of its convolutions."""
+    pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
     attn = LinearAttention(pyramid.out_channels, channels, REDUCTION_DROP_RATE)
@@ -81,16 +81,17 @@ class ViTAE(Backbone):
     """
 
     arch_zoo = {
-        name: dict(zip(('embed_dims', 'pyramid_dims', 'depth', 'num_heads', 'groups', 'mlp_ratio'), values))
-        for name, values in {
-            'tiny': ([64, 64, 256], [64, 64, 128], 7, 4, 64, 2),
-            '6m': ([64, 64, 256], [64, 64, 128], 10, 4, 64, 2),
-            '13m': ([64, 64, 320], [64, 64, 160], 11, 5, 64, 2),
-            'small': ([96, 192, 384], [64, 64, 192], 14, 6, 96, 3),
-            'base': ([768], [], 12, 12, 192, 4),
-            'large': ([1024], [], 24, 16, 256, 4),
-            'huge': ([1280], [], 32, 16, 320, 4),
-        }.items()
+        'tiny': dict(
+            embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=7, num_heads=4, groups=64, mlp_ratio=2),
+        '6m': dict(
+            embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=10, num_heads=4, groups=64, mlp_ratio=2),
+        '13m': dict(
+            embed_dims=[64, 64, 320], pyramid_dims=[64, 64, 160], depth=11, num_heads=5, groups=64, mlp_ratio=2),
+        'small': dict(
+            embed_dims=[96, 192, 384], pyramid_dims=[64, 64, 192], depth=14, num_heads=6, groups=96, mlp_ratio=3),
+        'base': dict(embed_dims=[768], pyramid_dims=[], depth=12, num_heads=12, groups=192, mlp_ratio=4),
+        'large': dict(embed_dims=[1024], pyramid_dims=[], depth=24, num_heads=16, groups=256, mlp_ratio=4),
+        'huge': dict(embed_dims=[1280], pyramid_dims=[], depth=32, num_heads=16, groups=320, mlp_ratio=4),
     }
 
     def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
@@ -106,21 +107,28 @@ class ViTAE(Backbone):
         super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **kwargs)
 
         self.is_plain = not widths
-        if widths:
-            self.reductions = nn.ModuleList(
-                map(reduction_cell, range(self.num_stages), [self.in_channels, *channels], channels, widths))
-            self.stem = ('reductions.0', )
-        else:
+        if self.is_plain:
             self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
+        else:
+            self.reductions = nn.ModuleList()
+            before = self.in_channels
+            for stage, width in enumerate(widths):
+                self.reductions.append(reduction_cell(stage, before, channels[stage], width))
+                before = channels[stage]
+            self.stem = ('reductions.0', )
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
-        c, hidden = channels[-1], arch['mlp_ratio'] * channels[-1]
-        kind, conv_channels = (NormalCell, [c, hidden, c, c]) if widths else (PlainCell, [c, hidden, c])
-        self.cells = nn.ModuleList(
-            kind(c, GlobalAttention(c, c, arch['num_heads']),
-                 ConvBranch(conv_channels, arch['groups'], last_act=not self.is_plain),
-                 arch['mlp_ratio'], drop_rate, rate) for rate in drop_paths)
+        self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, drop_path) for drop_path in drop_paths)
         self.init_layers()
         self.freeze()
+
+    def normal_cell(self, arch: dict, drop_rate: float, drop_path: float) -> NormalCell:
+        channels, hidden = self.channels[-1], arch['mlp_ratio'] * self.channels[-1]
+        attn = GlobalAttention(channels, channels, arch['num_heads'])
+        if self.is_plain:
+            conv_branch = ConvBranch([channels, hidden, channels], arch['groups'])
+            return PlainCell(channels, attn, conv_branch, arch['mlp_ratio'], drop_rate, drop_path)
+        conv_branch = ConvBranch([channels, hidden, channels, channels], arch['groups'], last_act=True)
+        return NormalCell(channels, attn, conv_branch, arch['mlp_ratio'], drop_rate, drop_path)
 
     def init_layers(self) -> None:
         self.apply(init_linear)

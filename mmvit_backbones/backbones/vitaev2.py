@@ -15,8 +15,6 @@ from .base import Backbone, pyramid
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
-SETTINGS = ('embed_dims', 'pyramid_dims', 'depths', 'num_heads', 'reduction_heads')
-MIXED, LOCAL = ['window', 'window', 'global', 'global'], ['window'] * 4
 
 
 @MODELS.register_module()
@@ -40,7 +38,7 @@ class ViTAEv2(Backbone):
             (``'window'`` or ``'global'``).
         window_size (int): Side of the windows, in tokens; no weight depends on it.
         drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
-        drop_path_rate (float): Where the rates of stochastic depth lead; as published, the last cell stays below it
+        drop_path_rate (float): Largest rate of stochastic depth; as published, no cell reaches it
             (:func:`published_drop_paths`).
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32; the stem is the first
             reduction cell.
@@ -53,12 +51,38 @@ class ViTAEv2(Backbone):
     """
 
     arch_zoo = {
-        name: dict(zip((*SETTINGS, 'attention'), values)) for name, values in {
-            'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
-            '48m': ([96, 192, 384, 768], [64, 64, 192, 384], [2, 2, 11, 2], [1, 2, 4, 8], [1, 1, 2, 4], MIXED),
-            'base': ([128, 256, 512, 1024], [96, 96, 256, 512], [2, 2, 12, 2], [1, 4, 8, 16], [1, 1, 4, 8], MIXED),
-            'small_window': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [1, 2, 4, 8], [1, 1, 2, 4], LOCAL),
-        }.items()
+        'small': dict(
+            embed_dims=[64, 128, 256, 512],
+            pyramid_dims=[64, 64, 128, 256],
+            depths=[2, 2, 8, 2],
+            num_heads=[1, 2, 4, 8],
+            reduction_heads=[1, 1, 2, 4],
+            attention=['window', 'window', 'global', 'global'],
+        ),
+        '48m': dict(
+            embed_dims=[96, 192, 384, 768],
+            pyramid_dims=[64, 64, 192, 384],
+            depths=[2, 2, 11, 2],
+            num_heads=[1, 2, 4, 8],
+            reduction_heads=[1, 1, 2, 4],
+            attention=['window', 'window', 'global', 'global'],
+        ),
+        'base': dict(
+            embed_dims=[128, 256, 512, 1024],
+            pyramid_dims=[96, 96, 256, 512],
+            depths=[2, 2, 12, 2],
+            num_heads=[1, 4, 8, 16],
+            reduction_heads=[1, 1, 4, 8],
+            attention=['window', 'window', 'global', 'global'],
+        ),
+        'small_window': dict(
+            embed_dims=[64, 128, 256, 512],
+            pyramid_dims=[64, 64, 128, 256],
+            depths=[2, 2, 8, 2],
+            num_heads=[1, 2, 4, 8],
+            reduction_heads=[1, 1, 2, 4],
+            attention=['window', 'window', 'window', 'window'],
+        ),
     }
 
     stem = ('stages.0.reduction', )
@@ -88,7 +112,7 @@ class ViTAEv2(Backbone):
 
     def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
         channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]
-        pyramid = PyramidReduction(in_channels, width, *PYRAMIDS[stage])
+        pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
         attn = self.make_attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
         width = self.reduction_width(stage)
         conv_branch = ConvBranch([in_channels, width, width, channels], REDUCTION_GROUPS[stage],
@@ -130,10 +154,10 @@ class ViTAEv2(Backbone):
 
 
 def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
-    """Rates of stochastic depth of every normal cell, stage by stage, as the published networks were trained.
+    """Returns the rates of stochastic depth of the normal cells by stage, as the published networks were trained.
 
-    They are taken from a line of ``sum(depths)`` rates from 0 to ``drop_path_rate``, where a stage starts at the number
-    of cells of the stage before alone, not of all before: with depths 2, 2, 8, 2 at 0, 2, 2 and 8.
+    They are taken from ``sum(depths)`` rates that rise linearly from 0 to ``drop_path_rate``. A stage starts at the
+    depth of the stage before instead of the sum of all before: with depths 2, 2, 8, 2 at rates 0, 2, 2 and 8.
     """
     rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
     return [rates[start:start + depth] for start, depth in zip([0, *depths], depths)]

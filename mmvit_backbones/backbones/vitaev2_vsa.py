@@ -1,4 +1,4 @@
-"""ViTAEv2 with varied-size windows: every window of every head chooses where and how large it looks.
+"""ViTAEv2 with varied-size windows: every head predicts the position and the size of its windows.
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
@@ -6,15 +6,15 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
-from .vitaev2 import SETTINGS, ViTAEv2
+from .vitaev2 import ViTAEv2
 
 
 @MODELS.register_module()
 class ViTAEv2VSA(ViTAEv2):
     """ViTAEv2 whose attention is in varied-size windows, in all four stages.
 
-    A depth-wise 7 x 7 convolution before attention and its norm gives positions; in normal cells it feeds
-    the attention alone. All else is as in :class:`ViTAEv2`, the sizes of images included.
+    A depth-wise 7 x 7 convolution before attention and its norm encodes positions; in normal cells, the residual does
+    not contain it. All else is as in :class:`ViTAEv2`, the sizes of images included.
 
     The authors have two versions that differ on maps that are no multiple of the window, or not square: their
     classifier pads at the right and bottom and divides offsets by the windows along their own axis; their detector pads
@@ -37,12 +37,38 @@ class ViTAEv2VSA(ViTAEv2):
     """
 
     arch_zoo = {
-        name: dict(zip((*SETTINGS, 'wide_conv'), values)) for name, values in {
-            'small': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [2, 4, 8, 16], [2, 2, 4, 8], False),
-            'small_wide': ([64, 128, 256, 512], [64, 64, 128, 256], [2, 2, 8, 2], [2, 4, 8, 16], [2, 4, 8, 16], True),
-            '48m': ([96, 192, 384, 768], [96, 96, 192, 384], [2, 2, 11, 2], [3, 6, 12, 24], [3, 6, 12, 24], True),
-            'base': ([128, 256, 512, 1024], [128, 128, 256, 512], [2, 2, 12, 2], [4, 8, 16, 32], [4, 8, 16, 32], True),
-        }.items()
+        'small': dict(
+            embed_dims=[64, 128, 256, 512],
+            pyramid_dims=[64, 64, 128, 256],
+            depths=[2, 2, 8, 2],
+            num_heads=[2, 4, 8, 16],
+            reduction_heads=[2, 2, 4, 8],
+            wide_conv=False,
+        ),
+        'small_wide': dict(
+            embed_dims=[64, 128, 256, 512],
+            pyramid_dims=[64, 64, 128, 256],
+            depths=[2, 2, 8, 2],
+            num_heads=[2, 4, 8, 16],
+            reduction_heads=[2, 4, 8, 16],
+            wide_conv=True,
+        ),
+        '48m': dict(
+            embed_dims=[96, 192, 384, 768],
+            pyramid_dims=[96, 96, 192, 384],
+            depths=[2, 2, 11, 2],
+            num_heads=[3, 6, 12, 24],
+            reduction_heads=[3, 6, 12, 24],
+            wide_conv=True,
+        ),
+        'base': dict(
+            embed_dims=[128, 256, 512, 1024],
+            pyramid_dims=[128, 128, 256, 512],
+            depths=[2, 2, 12, 2],
+            num_heads=[4, 8, 16, 32],
+            reduction_heads=[4, 8, 16, 32],
+            wide_conv=True,
+        ),
     }
 
     position_type = ContextPosition

@@ -16,8 +16,13 @@ from .drop_path import DropPath
 
 REDUCTION_EPS = 1e-5
 NORMAL_EPS = 1e-6
-# Kernel size, stride and dilations of the pyramid reduction module of each stage; ViTAE has the first three.
-PYRAMIDS = ((7, 4, (1, 2, 3, 4)), (3, 2, (1, 2, 3)), (3, 2, (1, 2)), (3, 2, (1, 2)))
+# The pyramid reduction module of each stage; ViTAE has the first three.
+PYRAMIDS = (
+    dict(kernel_size=7, stride=4, dilations=(1, 2, 3, 4)),
+    dict(kernel_size=3, stride=2, dilations=(1, 2, 3)),
+    dict(kernel_size=3, stride=2, dilations=(1, 2)),
+    dict(kernel_size=3, stride=2, dilations=(1, 2)),
+)
 
 
 class PyramidReduction(nn.Module):

@@ -1,4 +1,4 @@
-"""What runs operators: torch itself, on the memory of tensors, or something that records or transforms them."""
+"""Whether operators run eagerly, or are recorded or transformed."""
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -13,6 +13,7 @@ def is_eager(x: Tensor) -> bool:
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
+@torch.compiler.assume_constant_result  # read while a graph is recorded: compilers take None for an object here
 def is_transformed() -> bool:
     """Returns whether a transform of ``torch.func`` runs, such as ``vmap`` or ``jvp``, or forward-mode autograd.
 
@@ -22,5 +23,5 @@ def is_transformed() -> bool:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Returns the same NCHW map in the layout that convolutions keep; ``vmap`` knows no layouts."""
+    """Returns an NCHW map stored channels-last, as convolutions keep it; under ``vmap``, without layouts, as it is."""
     return x if is_transformed() else x.contiguous(memory_format=torch.channels_last)

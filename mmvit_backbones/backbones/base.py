@@ -98,14 +98,17 @@ class Backbone(BaseModule):
             yield x, self.output_norm(stage)(x)
 
     def init_layers(self) -> None:
-        """Initializes layers whose weights are not drawn as the layers draw them; called by the constructor."""
+        """Initializes the layers that do not keep PyTorch's own initial weights; called by the constructor."""
 
     def stem_modules(self) -> list[nn.Module]:
-        """Modules before the first stage: those that ``stem`` names."""
+        """Returns the modules before the first stage: those that ``stem`` names."""
         return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Layers of one stage, in order: its blocks, each with the modules that belong to it; without output norms."""
+        """Returns the layers of a stage, in order: its blocks, each with the modules that belong to it.
+
+        Output norms are not among them.
+        """
         raise NotImplementedError
 
     # ---- what a user calls
@@ -113,8 +116,7 @@ class Backbone(BaseModule):
     def init_weights(self) -> None:
         """Initializes like MMEngine, but ``Pretrained`` never runs code in a file and requires matching weights.
 
-        Of a network from the meta device, for which ``to_empty`` allocated memory, all weights are drawn as in the
-        constructor.
+        After ``to_empty`` of a network from the meta device, all weights are drawn as in the constructor.
         """
         if self.is_empty:
             self.reset_weights()
@@ -138,7 +140,7 @@ class Backbone(BaseModule):
         return self._compute(self.outputs_and_raw_maps, images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps for a neck or head.
+        """Returns maps for a neck or head.
 
         Args:
             images (Tensor): ``(B, in_channels, H, W)``, any height and width.
@@ -170,7 +172,7 @@ class Backbone(BaseModule):
         return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        """Calls one of the two above."""
+        """Checks images and returns their maps by ``compute``, with fixed sizes where a graph is traced."""
         if torch.jit.is_tracing() and not self.traces_all_sizes:
             with fixed_sizes():
                 return self._trace(compute, images)
@@ -276,7 +278,7 @@ class Backbone(BaseModule):
         return checkpoint(call, *args, use_reentrant=False, **context)
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
-        """Modules of one stage, without its output norm."""
+        """Returns the modules of one stage, without its output norm."""
         return [module for layer in self.stage_layers(stage) for module in layer]
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -299,7 +301,7 @@ class Backbone(BaseModule):
         return depth, len(layers) + 1
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the same with a stage as one layer: 0 is the stem, ``num_stages`` the last stage."""
+        """Returns what :meth:`get_layer_depth` does, with a stage as one layer: 0 is the stem, then come the stages."""
         depth, _ = self.get_layer_depth(param_name, prefix)
         last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
         return bisect_left(list(last_layers), depth), self.num_stages + 2
@@ -329,7 +331,7 @@ def without_tracking(block: nn.Module) -> Iterator[None]:
 
 
 def pyramid(arch: dict) -> dict[str, list[int]]:
-    """Channels of the stages, and strides that double from stage to stage, from 4."""
+    """Returns the channels of the stages, and strides that double from stage to stage, from 4."""
     return dict(channels=stage_channels(arch), strides=[4 * 2**stage for stage in range(len(arch['depths']))])
 
 

@@ -1,4 +1,4 @@
-"""Refiner-ViT: a vision transformer that convolves its attention maps, and uses each of them twice.
+"""Refiner-ViT: a vision transformer that uses each attention map twice, the second time convolved.
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714), figure 3.
 """
@@ -13,7 +13,8 @@ from .. import layers
 from ..layers import Handover, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.eager import channels_last
-from ..ops.window import pad_to_multiple
+from ..ops.sizes import ceil_div
+from ..ops.window import pad_images
 from .base import Backbone
 
 PATCH_SIZE = 16
@@ -59,8 +60,7 @@ class TokenEmbed(nn.Module):
 
     def forward(self, images: Tensor, bbox: BBox) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
-        images = pad_to_multiple(images.permute(0, 2, 3, 1), PATCH_SIZE).permute(0, 3, 1, 2)
-        x = self.patches(images)
+        x = self.patches(pad_images(images, PATCH_SIZE))
         height, width = x.shape[2:]
         x = mix_tokens(x.permute(0, 2, 3, 1), bbox).flatten(1, 2)
         return torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions(height, width)
@@ -126,10 +126,10 @@ class SharedAttention(nn.Module):
 
 
 class Block(layers.Block):
-    """Attention of either kind, then an MLP; pre-norm. Both read half of the stream, and their results count twice."""
+    """Attention of either kind, then an MLP; pre-norm. Each reads half of its input, and its output is doubled."""
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
-        # The norm of x / 2 is that of x, but for its epsilon.
+        # LayerNorm of x / 2 is LayerNorm of x with four times the epsilon.
         super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
@@ -248,8 +248,8 @@ class RefinerViT(Backbone):
 
     @staticmethod
     def grid_of(images: Tensor) -> tuple[int, int]:
-        """Rows and columns of patches, the last of which may stick out."""
-        return -(-images.shape[2] // PATCH_SIZE), -(-images.shape[3] // PATCH_SIZE)
+        """Returns the rows and columns of patches that cover images."""
+        return ceil_div(images.shape[2], PATCH_SIZE), ceil_div(images.shape[3], PATCH_SIZE)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         return [[block] for block in self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage]]

@@ -1,4 +1,4 @@
-"""RegionViT: local tokens in windows, each window with a regional token that speaks for it.
+"""RegionViT: local tokens in windows, and for each window a regional token, through which windows communicate.
 
 RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and Fan, ICLR 2022, arXiv 2106.02689).
 """
@@ -17,7 +17,8 @@ from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_norma
 from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
 from ..ops.attention import dot_product_attention
-from ..ops.window import crop, needs_padding, position_bias
+from ..ops.sizes import at_most, may_be_nonzero
+from ..ops.window import crop, pad, position_bias
 from ..utils import versions
 from .base import Backbone, pyramid
 
@@ -63,10 +64,7 @@ EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
 
 
 class RegionEmbed(nn.Module):
-    """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``.
-
-    An image of which any side is no multiple is padded with zeros on all sides.
-    """
+    """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``."""
 
     def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
         super().__init__()
@@ -74,17 +72,26 @@ class RegionEmbed(nn.Module):
         self.conv = nn.Conv2d(in_channels, channels, region_size, stride=region_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        excess = [length % self.region_size for length in images.shape[2:]]
-        extra = -(-sum(excess) // (2 * self.region_size))  # regions: 1 if there is any excess, else 0
-        bottom, right = [extra * self.region_size - length for length in excess]
-        images = F.pad(images, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+        rows, columns = region_padding(images.shape[2], images.shape[3], self.region_size)
+        images = F.pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         return self.conv(images).permute(0, 2, 3, 1)
+
+
+def region_padding(height: int, width: int, region_size: int) -> tuple[int, int]:
+    """Returns how many rows and columns of zeros surround an image, as published.
+
+    Each side is filled up to the next region, also a side of whole regions, unless both sides are of whole regions.
+    With regions of 28 pixels, an image of 28 x 56 gains nothing, one of 28 x 50 gains 28 rows and 6 columns.
+    """
+    excess = height % region_size, width % region_size
+    is_padded = at_most(sum(excess), 1)  # 1 if any side has an excess, else 0
+    return is_padded * region_size - excess[0], is_padded * region_size - excess[1]
 
 
 def region_partition(local: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
     """Pads a map with zeros, right and bottom, to a grid of windows: ``(B, H, W, C)`` to ``(B, windows, w * w, C)``."""
     bottom, right = (count * window_size - length for count, length in zip(grid, local.shape[1:3]))
-    local = F.pad(local, (0, 0, 0, right, 0, bottom)) if needs_padding(bottom, right) else local
+    local = pad(local, bottom=bottom, right=right)
     local = local.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
     return local.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
@@ -97,10 +104,10 @@ def region_reverse(windows: Tensor, grid: tuple[int, int], size: tuple[int, int]
 
 
 class WindowMask(NamedTuple):
-    """Which tokens of a window, the regional one first, attend to which; for all images of a batch.
+    """Which tokens of a window, the regional one first, attend to which; the same for all images of a batch.
 
-    ``sees`` ``(windows, 1, N, 1)`` is 0 where a query sees nothing, else 1; ``mask`` ``(windows, 1, N, N)`` is -inf at
-    the keys that other queries don't see, else 0.
+    ``sees`` ``(windows, 1, N, 1)`` is 0 for a query that may attend to no key, else 1. ``mask``
+    ``(windows, 1, N, N)`` is -inf at the keys that the other queries may not attend to, else 0.
     """
     sees: Tensor
     mask: Tensor
@@ -109,21 +116,36 @@ class WindowMask(NamedTuple):
 def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, like: Tensor) -> WindowMask:
     """Returns the mask of the windows of a map of ``size``, with the dtype and device of ``like``.
 
-    Tokens of the padding neither see nor are seen. In the corner, a pair that only one of the two paddings forbids is
-    allowed: so were the published weights trained, and therefore nothing is masked there if one side is not padded.
+    Two tokens attend to each other where both are in rows of the map, and both in columns of the map. In the window of
+    the lower right corner, one of the two is enough: so were the published weights trained. Where one side is not
+    padded, nothing is masked there.
     """
-    rows, columns = (torch.arange(count * window_size, device=like.device) for count in grid)
-    # Windows of padding alone come last; before them, nothing is masked, as in the authors' code.
-    rows = (rows < size[0]) | (rows < (grid[0] - 1) * window_size)
-    columns = (columns < size[1]) | (columns < (grid[1] - 1) * window_size)
-    inside = torch.stack(torch.broadcast_tensors(rows[:, None], columns), dim=-1).to(like.dtype)
-    inside = F.pad(region_partition(inside[None], grid, window_size)[0], (0, 0, 1, 0), value=1.)  # (windows, N, 2)
-    window = torch.arange(len(inside), device=like.device)[:, None, None]
-    num_axes = torch.where(window == len(inside) - 1, 1, 2)  # along which both tokens of a pair have to be inside
-    allowed = (inside @ inside.transpose(1, 2) >= num_axes)[:, None]
+    rows, columns = (
+        inside_map(length, count, window_size, like) for length, count in zip(size, grid))
+    in_rows = pairs_in_windows(rows[:, None].expand(-1, len(columns)), grid, window_size)
+    in_columns = pairs_in_windows(columns.expand(len(rows), -1), grid, window_size)
+    corner = in_rows[-1:] | in_columns[-1:]
+    allowed = torch.cat([(in_rows & in_columns)[:-1], corner])[:, None]
     sees = allowed.any(-1, keepdim=True)
     mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
     return WindowMask(sees.to(like.dtype), mask)
+
+
+def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) -> Tensor:
+    """Returns which positions of an axis, ``(num_windows * window_size, )``, count as inside of a map of ``length``.
+
+    As published, only the last window can be outside: with 3 windows of 2 and a length of 5, position 5 is outside;
+    with a length of 1, positions 4 and 5 are.
+    """
+    position = torch.arange(num_windows * window_size, device=like.device)
+    return (position < length) | (position < (num_windows - 1) * window_size)
+
+
+def pairs_in_windows(inside: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
+    """Maps which tokens are inside, ``(H, W)``, to which pairs are, ``(windows, N, N)``; regional tokens always are."""
+    tokens = region_partition(inside[None, :, :, None], grid, window_size)[0, :, :, 0]  # (windows, w * w)
+    tokens = torch.cat([tokens.new_ones(len(tokens), 1), tokens], dim=1)
+    return tokens[:, :, None] & tokens[:, None]
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
@@ -220,7 +242,7 @@ class Stage(nn.Module):
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
         padding = [count * self.window_size - length for count, length in zip(grid, size)]
-        mask = window_mask(size, grid, self.window_size, like=local) if needs_padding(*padding) else None
+        mask = window_mask(size, grid, self.window_size, like=local) if may_be_nonzero(*padding) else None
         local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
         for i, block in enumerate(self.blocks):
             local, regional = run_block(block, local, regional, mask)
@@ -233,7 +255,7 @@ class Stage(nn.Module):
 
 @MODELS.register_module()
 class RegionViT(Backbone):
-    """RegionViT and RegionViT+: regional tokens attend among themselves, then local tokens in windows with their own.
+    """RegionViT and RegionViT+: regional tokens attend to each other, then local tokens within windows.
 
     Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
     stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels; larger images are a ``ValueError``.
@@ -295,8 +317,8 @@ class RegionViT(Backbone):
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = nn.ModuleList(
-            Stage(*settings, arch['mlp_ratio'], peg, drop_paths[i], project=i > 0)
-            for i, settings in enumerate(zip(self.channels, arch['num_heads'], self.window_sizes)))
+            Stage(self.channels[i], arch['num_heads'][i], self.window_sizes[i], arch['mlp_ratio'], peg, drop_paths[i],
+                  project=i > 0) for i in range(self.num_stages))
         if stage_norm:
             self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
         self.init_layers()

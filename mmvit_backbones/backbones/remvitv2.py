@@ -11,9 +11,19 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DecomposedPosition, DropPath, Gate, Handover, Mlp, drop_path_schedule, init_linear
+from ..layers import (
+    DecomposedPosition,
+    DropPath,
+    Gate,
+    Handover,
+    Mlp,
+    drop_path_schedule,
+    init_linear,
+    layers_with_gate,
+)
 from ..ops.residual_attention import residual_attention
-from ..ops.window import needs_padding, pad_to_multiple
+from ..ops.sizes import ceil_div, may_be_nonzero
+from ..ops.window import pad_to_multiple
 from .base import Backbone, pyramid
 
 PATCH_STRIDE = 4
@@ -22,8 +32,8 @@ NORM_EPS = 1e-6
 
 
 def pooled(grid: Sequence[int], stride: int) -> tuple[int, int]:
-    """Rows and columns after a pooling of that stride."""
-    return -(-grid[0] // stride), -(-grid[1] // stride)
+    """Returns the rows and columns after a pooling of that stride."""
+    return ceil_div(grid[0], stride), ceil_div(grid[1], stride)
 
 
 class PatchEmbed(nn.Module):
@@ -87,20 +97,21 @@ class PooledAttention(nn.Module):
         q, k, v = (part.flatten(2, 3) for part in (q, k, v))
         if prev_logits is not None:
             prev_logits = prev_logits.flatten(4).flatten(2, 3)
-        out, logits = residual_attention(q, k, v, prev_logits, alpha, bias)
+        out, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=alpha, bias=bias)
         out = self.proj((out + q).transpose(1, 2).flatten(2).unflatten(1, query_grid))
         return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """Heads, rows and columns of queries, and of keys, for an input of that grid."""
+        """Returns the heads, rows and columns of queries, and of keys, for an input of that grid."""
         query_stride, key_stride = self.strides
         return self.num_heads, *pooled(grid, query_stride), *pooled(grid, key_stride)
 
 
 def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
-    """Logits ``(B, heads, h, w, h', w')`` for a block whose own logits have the shape ``(B, *shape)``.
+    """Returns logits ``(B, heads, h, w, h', w')`` for a block whose own logits have the shape ``(B, *shape)``.
 
-    Where the number of heads changes, their mean, as one head. Queries and keys by adaptive average pooling.
+    Where the number of heads changes, their mean is returned, as one head. Queries and keys are pooled by
+    :func:`adaptive_average`.
     """
     if logits.shape[1] != shape[0]:
         logits = logits.mean(1, keepdim=True)
@@ -110,16 +121,27 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Pools one axis adaptively, which may also become longer: from n to 2 n, each twice."""
+    """Pools one axis as ``F.adaptive_avg_pool1d`` does; it may also become longer."""
     given = x.shape[dim]
     if given == length:
         return x
-    if not needs_padding(given % length):
+    if not may_be_nonzero(given % length):
         return x.unflatten(dim, (length, -1)).mean(dim + 1)
-    # Output i averages what overlaps with it, where both fill the same line. Deterministic, with sizes of any kind.
-    offset = (torch.arange(length, device=x.device) * given)[:, None] - torch.arange(given, device=x.device) * length
-    overlaps = ((offset < length) & (offset > -given)).to(x.dtype)
-    return (x.transpose(dim, -1) @ (overlaps / overlaps.sum(1, keepdim=True)).T).transpose(dim, -1)
+    weights = pooling_matrix(given, length, like=x)
+    return (x.transpose(dim, -1) @ weights.T).transpose(dim, -1)
+
+
+def pooling_matrix(given: int, length: int, like: Tensor) -> Tensor:
+    """Returns adaptive average pooling as a matrix ``(length, given)``.
+
+    Inputs and outputs divide a line into ``given`` and into ``length`` equal parts, and an output is the mean of the
+    inputs that overlap with it: from 3 to 2 the rows are (1/2, 1/2, 0) and (0, 1/2, 1/2), from 1 to 2 they are (1) and
+    (1). Unlike PyTorch's own pooling, its gradients are deterministic on GPUs, and compilers know it for all sizes.
+    """
+    output, input = (torch.arange(n, device=like.device) for n in (length, given))
+    start = output[:, None] * given - input * length  # of an output, from that of an input; the line is given * length
+    overlaps = ((start < length) & (start > -given)).to(like.dtype)
+    return overlaps / overlaps.sum(1, keepdim=True)
 
 
 class Block(nn.Module):
@@ -143,7 +165,7 @@ class Block(nn.Module):
         if self.proj is not None:
             x = self.proj(y)  # of the normalized input, as published
         if self.query_stride > 1:
-            x = pad_to_multiple(x, 2, value=-torch.inf)  # a compiler need not ask whether a size is odd
+            x = pad_to_multiple(x, 2, value=-torch.inf)  # changes nothing, and the pooled size is simple (ops/sizes.py)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = x + self.drop_path(attn)
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -203,13 +225,11 @@ class ReMViTv2(Backbone):
         x = self.patch_embed(images)
         logits, alpha = None, self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
-            if logits is not None:  # before the block, so that the map of the block before is free to go
+            if logits is not None:  # here rather than in the block, which would keep the larger map until it ends
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
             x, logits = self.run_attention_block(block, x, logits, alpha)
             if number in self.stage_ends:
                 yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Assigns the gate to the second block, which is the first to read it."""
-        blocks = self.blocks[self.stage_ends[stage]:self.stage_ends[stage + 1]]
-        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in blocks]
+        return layers_with_gate(self.blocks, self.gate)[self.stage_ends[stage]:self.stage_ends[stage + 1]]

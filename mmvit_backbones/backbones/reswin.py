@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
+from ..ops.sizes import at_most, ceil_div, may_be_nonzero
 from ..ops.window import (
-    at_most,
     crop,
     cyclic_shift,
-    needs_padding,
     pad_to_multiple,
     shifted_window_mask,
-    to_multiple,
     window_partition,
     window_reverse,
 )
@@ -51,25 +49,27 @@ class WindowAttention(nn.Module):
         if mask is not None:
             x = cyclic_shift(x, shift)
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
-        bias = self.position_bias()
-        if prev_logits is not None:
-            prev_logits, bias = select_maps(prev_logits, *q.shape[1:3]), ALPHA * bias
-        out, logits = residual_attention(q, k, v, prev_logits, ALPHA, bias, mask)
+        out, logits = residual_attention(
+            q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=self.position_bias(), mask=mask)
         x = window_reverse(out, self.window_size, *padded)
         if mask is not None:
             x = cyclic_shift(x, -shift)
         return self.proj(crop(x, height, width)), logits
 
 
-def select_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
-    """Selects the nearest maps along the flat axis (window, head), by integers: floats round differently by device."""
-    if logits.shape[2] == num_heads and logits.shape[1] == num_windows:  # in this order: no guard between stages
-        return logits
-    logits, count = logits.flatten(1, 2), num_windows * num_heads
-    if not needs_padding(logits.shape[1] % count):
-        return logits[:, ::logits.shape[1] // count].unflatten(1, (num_windows, num_heads))
-    index = torch.arange(count, device=logits.device) * logits.shape[1] // count
-    return logits.index_select(1, index).unflatten(1, (num_windows, num_heads))
+def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
+    """Selects maps of the stage before for the windows and heads of the next one, as published.
+
+    The maps ``(B, windows, num_heads, N, N)`` are counted along the flat axis (window, head), where the n-th of ``new``
+    takes number ``n * old // new``: of 6 old maps, 3 new ones take 0, 2 and 4; 4 new ones take 0, 1, 3 and 4.
+    """
+    maps, new = logits.flatten(1, 2), num_windows * num_heads
+    old = maps.shape[1]
+    if not may_be_nonzero(old % new):
+        maps = maps[:, ::old // new]  # no copy
+    else:
+        maps = maps.index_select(1, torch.arange(new, device=maps.device) * old // new)
+    return maps.unflatten(1, (num_windows, num_heads))
 
 
 @MODELS.register_module()
@@ -113,17 +113,24 @@ class ReSwin(SwinBase):
         logits = None
         for stage in self.stages:
             shift, mask = self.shifted_windows(x)
+            if logits is not None:
+                rows, columns = self.grid_of_windows(x)
+                logits = nearest_maps(logits, rows * columns, stage.blocks[0].attn.num_heads)
             for i, block in enumerate(stage.blocks):
                 x, logits = self.run_attention_block(block, x, logits, shift, mask if i % 2 else None)
             yield x
             x = stage.downsample(x)
 
+    def grid_of_windows(self, x: Tensor) -> tuple[int, int]:
+        """Returns the rows and columns of windows that cover a map ``(B, H, W, C)``."""
+        return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
+
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns shift and mask of every second block of a stage; no mask where one window spans a side."""
-        height, width = (to_multiple(n, self.window_size) for n in x.shape[1:3])
-        shift = self.window_size // 2
-        for length in (height, width):
-            shift = shift * at_most(length // self.window_size - 1, 1)
-        if not needs_padding(shift):
+        """Returns shift and mask of every second block of a stage; 0 and None where one window spans a side."""
+        rows, columns = self.grid_of_windows(x)
+        has_several = at_most(rows - 1, 1) * at_most(columns - 1, 1)  # 1 if both sides have several windows, else 0
+        shift = has_several * (self.window_size // 2)
+        if not may_be_nonzero(shift):
             return 0, None
+        height, width = rows * self.window_size, columns * self.window_size
         return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)

@@ -15,6 +15,7 @@ from ..layers import (
     TokenEmbed,
     drop_path_schedule,
     init_linear,
+    layers_with_gate,
     trunc_normal_,
 )
 from ..ops.residual_attention import residual_attention
@@ -31,7 +32,7 @@ class Attention(GlobalAttention):
         """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        x, logits = residual_attention(q, k, v, prev_logits, alpha)
+        x, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=alpha)
         return self.proj(x.transpose(1, 2).flatten(2)), logits
 
 
@@ -87,5 +88,4 @@ class ReViT(Backbone):
         yield x.unflatten(1, (height, width))
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Assigns the gate to the second block, which is the first to read it."""
-        return [[block, self.gate] if block in self.blocks[1:2] else [block] for block in self.blocks]
+        return layers_with_gate(self.blocks, self.gate)

@@ -31,9 +31,9 @@ class VSABlock(nn.Module):
 
 @MODELS.register_module()
 class SwinVSA(SwinBase):
-    """Swin Transformer whose windows choose where and how large they look, in all four stages.
+    """Swin Transformer whose windows are of predicted position and size, in all four stages.
 
-    The package's own definition, so published scores need not be its own:
+    This is the package's own definition; the published scores may be those of another:
 
     - patch embedding, merging, MLPs, widths and depths are Swin's;
     - attention, and the 7 x 7 convolution before it, are those of the authors' ViTAEv2-VSA

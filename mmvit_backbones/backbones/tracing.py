@@ -1,4 +1,4 @@
-"""Graphs of ``torch.jit.trace``, and of the ONNX exporter that is made of it: for images of one size."""
+"""Graphs for images of one size: of ``torch.jit.trace``, and of the ONNX exporter that is built on it."""
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class FixedSizes(TorchFunctionMode):
-    """Returns sizes as numbers, but for the first, that of the batch.
+    """Returns all sizes but that of the batch as numbers.
 
-    The tracer records arithmetic of sizes as operators, but not which way a program took by them; and its ONNX exporter
-    divides negative sizes wrongly.
+    The tracer would record arithmetic of sizes as operators, but not the branches that depend on them, and its ONNX
+    exporter divides negative sizes wrongly.
     """
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):

@@ -13,6 +13,7 @@ from importlib.metadata import distributions, version
 import torch
 
 from ..ops import dispatch, library
+from ..ops.triton import availability
 from ..utils.installation import PROVIDERS, check_distributions
 from ..version import __version__
 
@@ -89,9 +90,9 @@ def describe() -> list[str]:
             state = f'missing, {reason}; {library.HOW_TO_BUILD}'
         lines.append(f'varied-size windows, {title}: {state}')
     on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
-    triton = 'reference' if dispatch.triton is None else 'triton'
+    triton = 'reference' if availability.triton is None else 'triton'
     exact = 'cuda' if library.MISSING['cuda'] is None else triton
-    half = exact if dispatch.triton is None else triton
+    half = exact if availability.triton is None else triton
     return [*lines, f'CPU tensors take the backend {on_cpu!r}',
             f'CUDA tensors take the backend {half!r} in half precision, {exact!r} in float32',
             *(f'{name}: {describe_triton(name)}' for name in dispatch.OPERATORS)]
@@ -99,10 +100,11 @@ def describe() -> list[str]:
 
 def describe_triton(name: str) -> str:
     """Returns the implementation that runs an operator with Triton kernels."""
-    if dispatch.triton is None:
+    if availability.triton is None:
         return 'plain PyTorch on GPUs, since Triton is not installed'
     if not torch.cuda.is_available():
-        return f'Triton {dispatch.triton.__version__} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
+        version = availability.triton.__version__
+        return f'Triton {version} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
     return describe_check(name, torch.device('cuda', torch.cuda.current_device()))
 
 

@@ -9,7 +9,7 @@ Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all
 - ``eps`` (float): epsilon of the norms.
 - ``position`` (nn.Module | None): position encoding before attention and its norm, such as :class:`ContextPosition`.
 """
-from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention
+from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .block import Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
@@ -23,6 +23,6 @@ __all__ = [
     'Block', 'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention',
     'Handover', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction',
     'ReductionCell', 'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock', 'TokenEmbed',
-    'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear', 'reset_projections',
-    'trunc_normal_'
+    'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear', 'layers_with_gate',
+    'reset_projections', 'trunc_normal_'
 ]

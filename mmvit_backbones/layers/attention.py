@@ -1,17 +1,19 @@
 """Self-attention without position bias: in windows, over the whole map, and linear in the number of tokens."""
+from collections.abc import Iterable
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.attention import dot_product_attention
 from ..ops.precision import at_least_float32, without_autocast
-from ..ops.window import crop, needs_padding, to_multiple, window_partition, window_reverse
+from ..ops.sizes import to_multiple
+from ..ops.window import crop, pad, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
     """Attention inside windows that don't overlap, without shift, mask or position bias.
 
-    The map is centered on whole windows; what is padded is attended to, as zeros before the projection.
+    The map is padded on all sides to whole windows, with zeros before the projection, which are attended to.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int) -> None:
@@ -24,13 +26,11 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
-        pad_h, pad_w = (to_multiple(n, self.window_size) - n for n in (height, width))
-        top, left = pad_h // 2, pad_w // 2
-        if needs_padding(pad_h, pad_w):
-            x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
-        qkv = self.qkv(x)
-        padded_height, padded_width = qkv.shape[1:3]
-        q, k, v = window_partition(qkv, self.num_heads, self.window_size)
+        rows, columns = (to_multiple(n, self.window_size) - n for n in (height, width))
+        top, left = rows // 2, columns // 2
+        x = pad(x, top=top, left=left, bottom=rows - top, right=columns - left)
+        padded_height, padded_width = x.shape[1:3]
+        q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         windows = q.shape[:2]
         x = dot_product_attention(*(y.flatten(0, 1) for y in (q, k, v)))
         x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
@@ -55,7 +55,7 @@ class GlobalAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, ..., in_channels)`` to ``(B, ..., channels)``: all between are tokens."""
+        """Maps ``(B, ..., in_channels)`` to ``(B, ..., channels)``, for tokens of any number of dimensions."""
         qkv = self.qkv(x)
         query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
@@ -67,8 +67,8 @@ class LinearAttention(nn.Module):
     """Attention by random features, linear in the number of tokens, with one head and the values as skip.
 
     Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794), as T2T-ViT (Yuan et al., ICCV 2021, arXiv 2101.11986)
-    uses it. Computed in float32 at least, also under autocast: the features are exponentials, half as many as
-    channels. Dropout comes before the skip.
+    uses it. There are half as many features as channels. They are exponentials, so they are computed in float32 at
+    least, also under autocast. Dropout comes before the skip.
     """
 
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
@@ -99,7 +99,7 @@ class LinearAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """The weight of a block's own logits (ReViT, arXiv 2402.11301): a parameter of all blocks, not bounded."""
+    """The weight of a block's own logits (ReViT, arXiv 2402.11301): one parameter for all blocks, not bounded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,3 +112,11 @@ class Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the weight ``(1, )``, for blocks whose first input is ``x``."""
         return self.weight
+
+
+def layers_with_gate(blocks: Iterable[nn.Module], gate: Gate) -> list[list[nn.Module]]:
+    """Returns each block as a layer; the gate belongs to the second one, which is the first to read it."""
+    layers = [[block] for block in blocks]
+    if len(layers) > 1:
+        layers[1].append(gate)
+    return layers

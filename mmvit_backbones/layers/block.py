@@ -40,9 +40,9 @@ class Block(nn.Module):
 
 
 class Handover:
-    """Takes the attention map that a block hands to the next one.
+    """Holds the attention map that a block hands to the next one, in one call.
 
-    So a block returns one tensor, as tools expect that hook blocks, such as Grad-CAM. Every call has its own.
+    The block itself returns one tensor, which is what tools that hook blocks expect, such as Grad-CAM.
     """
     attn: Tensor
 
@@ -50,8 +50,8 @@ class Handover:
 class ResidualAttentionBlock(Block):
     """A block whose attention blends its logits with those of the block before (ReViT, arXiv 2402.11301, figure 2).
 
-    ``attn`` takes the normalized input, the logits of the block before and what else the block is given, and returns
-    its output and its logits.
+    ``attn`` takes the normalized input, the logits of the block before and the block's other arguments, and returns its
+    output and its logits.
     """
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, *context) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..ops.window import needs_padding
+from ..ops.sizes import may_be_nonzero
 from .block import trunc_normal_
 from .resize import interpolate, resize_on_load
 
@@ -48,7 +48,7 @@ class DecomposedPosition(nn.Module):
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
         """Returns the vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
-        if needs_padding(len(table) - (2 * longer - 1)):
+        if may_be_nonzero(len(table) - (2 * longer - 1)):
             table = resize_table(table, (2 * longer - 1, table.shape[1]))
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries

@@ -9,7 +9,7 @@ NO_BBOX = (0, 0, 0, 0)
 
 
 class TokenFeatures(NamedTuple):
-    """Returns the tokens for a classifier.
+    """Tokens for a classifier.
 
     ``tokens`` are normalized, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; ``bbox`` (top,
     left, bottom, right; the last two exclusive) holds the patches of the image at the same place of the flipped batch;

@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.window import pad_to_multiple
+from ..ops.window import pad_images
 from .position_embedding import PositionEmbedding
 
 
@@ -22,8 +22,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)``, padded to whole patches, to ``(B, h, w, channels)``."""
-        images = pad_to_multiple(images.permute(0, 2, 3, 1), self.patch_size).permute(0, 3, 1, 2)
-        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+        x = self.proj(pad_images(images, self.patch_size))
+        return self.norm(x.permute(0, 2, 3, 1))
 
 
 class TokenEmbed(PatchEmbed):

@@ -4,7 +4,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..ops.window import needs_padding
+from ..ops.sizes import may_be_nonzero
 from .resize import interpolate, resize_on_load
 
 
@@ -16,8 +16,7 @@ class PositionEmbedding(nn.Module):
     Args:
         patch_size, img_size (int): Sides of a patch, and of the images that the grid is for, in pixels.
         class_token (bool): Whether the first vector is that of a class token.
-        interpolation (str): For images: ``'bicubic'``, or ``'bilinear'``, with the corners of the two grids on each
-            other.
+        interpolation (str): For images of other sizes: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
 
     Raises:
         ValueError: If images of ``img_size`` have no patch.
@@ -39,8 +38,8 @@ class PositionEmbedding(nn.Module):
         nn.init.zeros_(self.pos_embed)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Positions ``(1, height * width, channels)``, after the class token's if there is one."""
-        if not needs_padding(height - self.grid_size, width - self.grid_size):
+        """Returns positions ``(1, height * width, channels)``, after the class token's if there is one."""
+        if not may_be_nonzero(height - self.grid_size, width - self.grid_size):
             return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
 

@@ -4,16 +4,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
+from ..ops.sizes import at_least, count_windows
 from ..ops.varied_size_window import varied_size_window_attention
-from ..ops.window import at_least, needs_padding
+from ..ops.window import pad
 from .position_bias import RelativePositionTable
 
 
 class VariedSizeWindowAttention(nn.Module):
-    """Window attention in which every window of every head predicts where and how large it looks.
+    """Window attention in which the position and the size of the windows are predicted, for every head.
 
-    The mean of a window's tokens predicts an offset and a change of scale per head; keys and values are sampled there
-    (:func:`mmvit_backbones.ops.varied_size_window_attention`).
+    The mean of a window's tokens predicts an offset and a change of scale per head. Keys and values are sampled from
+    the window that they describe (:func:`mmvit_backbones.ops.varied_size_window_attention`).
 
     Quirks kept for checkpoint compatibility: the logits are scaled by ``(in_channels // num_heads) ** -0.5``, and keys
     and values in the padding are zero, without the projection's bias.
@@ -53,11 +54,11 @@ class VariedSizeWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
-        scale, offset, pad = self.predict_windows(x)
+        scale, offset, padding = self.predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
-        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size, pad,
-                                           self.softmax_scale)
+        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size,
+                                           pad=padding, softmax_scale=self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -70,12 +71,10 @@ class VariedSizeWindowAttention(nn.Module):
             ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
-        # Divisions of positive numbers: torch simplifies fractions of numbers of windows, wrongly for negative ones.
-        rows, columns = ((length + self.window_size - 1) // self.window_size for length in (height, width))
-        pad_h, pad_w = rows * self.window_size - height, columns * self.window_size - width
-        top, left = (pad_h // 2, pad_w // 2) if self.window_padding == 'center' else (0, 0)
-        if needs_padding(pad_h, pad_w):
-            x = F.pad(x, (0, 0, left, pad_w - left, top, pad_h - top))
+        padded_height, padded_width = (count_windows(n, self.window_size) * self.window_size for n in (height, width))
+        rows, columns = padded_height - height, padded_width - width
+        top, left = (rows // 2, columns // 2) if self.window_padding == 'center' else (0, 0)
+        x = pad(x, top=top, left=left, bottom=rows - top, right=columns - left)
         with without_autocast(x.device.type):
             windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
             # In the dtype of parameters, of which this is the one that no quantization replaces.
@@ -87,8 +86,8 @@ class VariedSizeWindowAttention(nn.Module):
         num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
-        offset_x = offset[:, :, 0] * ((width + pad_w - 1) / 2 / num_x)
-        offset_y = offset[:, :, 1] * ((height + pad_h - 1) / 2 / num_y)
+        offset_x = offset[:, :, 0] * ((padded_width - 1) / 2 / num_x)
+        offset_y = offset[:, :, 1] * ((padded_height - 1) / 2 / num_y)
         return scale, torch.stack([offset_x, offset_y], 2), (top, left)
 
 

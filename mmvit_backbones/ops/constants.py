@@ -1,4 +1,4 @@
-"""Tensors that depend on numbers alone. They are made once for all modules, none of which holds one."""
+"""Tensors that depend on numbers alone: made once, and shared by all modules instead of stored in each."""
 from collections.abc import Callable
 
 import torch

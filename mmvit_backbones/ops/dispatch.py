@@ -1,13 +1,14 @@
 """Operators: a formula in plain PyTorch, and kernels that compute the same faster.
 
-:func:`operator` puts them together, for all operators alike: which backend runs, why another can't, the check of
-kernels on the GPU at hand, and through :func:`differentiable` what autograd needs. Launching, and what compilers need
-to see a Triton kernel, is in ``triton/launch.py``.
+An :class:`Operator` puts them together, for all operators alike: which backend runs, why another can't, and the check
+of kernels on the GPU at hand. What Triton's kernels need besides is in ``triton/``.
 """
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,120 +17,78 @@ from ..utils import versions
 from . import library
 from .eager import is_transformed
 from .precision import without_autocast
+from .triton.availability import why_not_triton
 
-try:
-    import triton
-except ImportError:
-    triton = None
+Backend = Literal['reference', 'cpp', 'cuda', 'triton']
 
-INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
-MAX_HEAD_CHANNELS = 128  # of Triton's kernels
-# Dtypes of Triton's kernels, and the largest deviation from float32, relative to the largest element; float32 itself is
-# compared with float64.
+# The largest deviation of a kernel from its formula in float32, relative to the largest element; float32 itself is
+# compared with float64, which is not checked.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 
-# By name: the operator and its example.
-OPERATORS: dict[str, tuple[Callable, Callable]] = {}
 # Why the kernels of (operator, backend, device, dtype) are not used, or None.
 checked: dict[tuple[str, str, torch.device, torch.dtype], str | None] = {}
 logged: set[tuple[str, str]] = set()  # operators and backends that log_missing has named
-only_formulas = False  # see plain_pytorch
+formulas_alone: ContextVar[bool] = ContextVar('formulas_alone', default=False)  # see plain_pytorch
 
 
-def operator(name: str, formula: Callable, example: Callable, why_not: Callable | None = None,
-             **kernels: Callable) -> Callable:
-    """Returns an operator: a function of tensors and numbers that runs a kernel where one can run, else the formula.
+class Operator:
+    """A function of tensors and numbers that runs a kernel where one can run, else the formula.
 
-    It takes the formula's arguments by position, the first of which is a tensor, and ``backend``. With None, tensors on
-    CPUs take the kernel ``cpp``. On GPUs half precision takes ``triton``, else ``cuda``, the other dtypes ``cuda``,
-    else ``triton``, once a kernel has agreed with the formula on the example. Tensors on the meta device are dispatched
-    as on a GPU with Triton. Under transforms of ``torch.func`` and in forward-mode autograd the formula runs. A backend
-    that is asked for and can't run raises a ValueError with the reason.
+    It takes the formula's arguments by keyword. Without a backend, tensors on CPUs take the kernel ``cpp``. On GPUs
+    half precision takes ``triton``, else ``cuda``, the other dtypes ``cuda``, else ``triton``, once a kernel has agreed
+    with the formula on the example. Tensors on the meta device are dispatched as on a GPU with Triton. Under transforms
+    of ``torch.func`` and in forward-mode autograd the formula runs. A backend that is asked for and can't run raises a
+    ValueError with the reason.
 
     Args:
         name (str): As messages call it.
         formula (Callable): The operator in plain PyTorch, backend ``'reference'``.
-        example (Callable): ``example(randn)`` returns a list of small calls, each a tuple of arguments, whose tensors
+        example (Callable): ``example(randn)`` returns a list of small calls, each a dict of arguments, whose tensors
             ``randn(*shape)`` draws, on the device and in the dtype that are checked.
-        why_not (Callable | None): ``why_not(backend, *arguments)`` returns the operator's own reason why a kernel
+        like (str): The argument, a tensor, whose device and dtype decide which backends can run.
+        why_not (Callable | None): ``why_not(backend, **arguments)`` returns the operator's own reason why a kernel
             can't run, or None. Defaults to no such reasons.
         kernels (Callable): By backend, functions that take the formula's arguments and return its results.
     """
-    functions = {'reference': formula, **kernels}
 
-    def reason(backend: str, arguments: tuple) -> str | None:
-        found = why_not_backend(backend, arguments[0])
-        return why_not(backend, *arguments) if found is None and why_not is not None else found
+    def __init__(self, name: str, formula: Callable, example: Callable, *, like: str,
+                 why_not: Callable | None = None, **kernels: Callable) -> None:
+        self.name = name
+        self.example = example
+        self.like = like
+        self.why_not = why_not
+        self.functions = {'reference': formula, **kernels}
+        OPERATORS[name] = self
 
-    def run(*arguments, backend: str | None = None) -> Tensor | tuple[Tensor, ...]:
+    def __call__(self, backend: Backend | None = None, **arguments) -> Tensor | tuple[Tensor, ...]:
         if backend is None:
-            backend = choose(arguments)
-        elif backend not in functions:
-            raise ValueError(f'backend must be one of {tuple(functions)} or None, got {backend!r}')
-        elif backend != 'reference' and (found := reason(backend, arguments)) is not None:
+            backend = self.choose(arguments)
+        elif backend not in self.functions:
+            raise ValueError(f'backend must be one of {tuple(self.functions)} or None, got {backend!r}')
+        elif backend != 'reference' and (found := self.reason(backend, arguments)) is not None:
             raise ValueError(f'backend {backend!r} cannot run: {found}')
-        return functions[backend](*arguments)
+        return self.functions[backend](**arguments)
 
-    def choose(arguments: tuple) -> str:
-        x = arguments[0]
-        candidates = [backend for backend in order(x) if backend in kernels]
+    def choose(self, arguments: dict) -> str:
+        """Returns the fastest backend that can run."""
+        x = arguments[self.like]
+        candidates = [backend for backend in order(x) if backend in self.functions]
         for backend in candidates:
-            if reason(backend, arguments) is None and (
-                    x.is_meta or backend == 'cpp' or why_not_trusted(name, backend, x.device, x.dtype) is None):
+            if self.reason(backend, arguments) is None and (
+                    x.is_meta or backend == 'cpp' or why_not_trusted(self.name, backend, x.device, x.dtype) is None):
                 return backend
         if candidates and library.MISSING.get(candidates[0]) is not None:
-            log_missing(name, candidates[0])
+            log_missing(self.name, candidates[0])
         return 'reference'
 
-    OPERATORS[name] = run, example
-    return run
+    def reason(self, backend: str, arguments: dict) -> str | None:
+        """Returns the reason why a backend can't run with these arguments, or None if it can."""
+        found = why_not_backend(backend, arguments[self.like])
+        return self.why_not(backend, **arguments) if found is None and self.why_not is not None else found
 
 
-def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
-                   shapes_of: Sequence[int] = ()) -> Callable:
-    """Returns a function that launches kernels, and that autograd differentiates once.
-
-    Args:
-        forward (Callable): ``forward(*arguments)`` returns a tuple of tensors, first the results and then what else
-            the backward pass needs. Arguments are tensors, numbers or None.
-        backward (Callable): ``backward(arguments, outputs, *grads)`` returns gradients of the leading arguments, None
-            for what has none. ``outputs`` are what ``forward`` returned; a result that nobody used has None in
-            ``grads``.
-        num_results (int): Number of results. Defaults to 1, which is returned without a tuple.
-        shapes_of (Sequence[int]): Positions of arguments of which ``backward`` gets the shape alone, so that they are
-            not saved. Defaults to none.
-    """
-
-    class Kernels(torch.autograd.Function):
-
-        @staticmethod
-        def forward(*arguments):
-            return forward(*arguments)
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            inputs = [x.shape if i in shapes_of and x is not None else x for i, x in enumerate(inputs)]
-            ctx.numbers = [None if torch.is_tensor(x) else x for x in inputs]
-            ctx.save_for_backward(*(x if torch.is_tensor(x) else None for x in inputs), *output)
-            ctx.mark_non_differentiable(*output[num_results:])
-            ctx.set_materialize_grads(False)
-
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx, *grads):
-            saved, count = ctx.saved_tensors, len(ctx.numbers)
-            arguments = [number if x is None else x for x, number in zip(saved, ctx.numbers)]
-            found = backward(arguments, saved[count:], *grads[:num_results])
-            return (*found, *[None] * (count - len(found)))
-
-    def run(*arguments) -> Tensor | tuple[Tensor, ...]:
-        # torch.compile binds the arguments of a Function that nothing is differentiated by to the wrong parameters.
-        is_differentiated = torch.is_grad_enabled() and any(torch.is_tensor(x) and x.requires_grad for x in arguments)
-        results = (Kernels.apply if is_differentiated else forward)(*arguments)
-        return results[0] if num_results == 1 else results[:num_results]
-
-    return run
+OPERATORS: dict[str, Operator] = {}  # by name
 
 
 # ---- choice
@@ -137,23 +96,30 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
 
 @contextmanager
 def plain_pytorch() -> Iterator[None]:
-    """Makes operators run their formulas in its scope, unless they are asked for a backend."""
-    global only_formulas
-    only_formulas = True
+    """Makes operators run their formulas in its scope, unless they are asked for a backend.
+
+    It holds for the thread that enters it. Autograd recomputes blocks on GPUs in a thread of its own.
+    """
+    token = formulas_alone.set(True)
     try:
         yield
     finally:
-        only_formulas = False
+        formulas_alone.reset(token)
+
+
+@torch.compiler.assume_constant_result  # compilers do not read context variables
+def is_plain_pytorch() -> bool:
+    return formulas_alone.get()
 
 
 def order(x: Tensor) -> list[str]:
-    """Backends for a tensor, the best first."""
-    if only_formulas or is_transformed() or torch.onnx.is_in_onnx_export():
+    """Returns the backends for a tensor, the best first."""
+    if is_plain_pytorch() or is_transformed() or torch.onnx.is_in_onnx_export():
         return []
     if x.device.type == 'cpu':
         return ['cpp']
     backends = ['cuda', 'triton'] if x.dtype.itemsize >= 4 and not x.is_meta else ['triton', 'cuda']
-    # No exported program can hold Triton's kernels; the C++ and CUDA operators, it can.
+    # An exported program can hold operators in C++ and CUDA, but no kernels of Triton.
     return [backend for backend in backends if backend != 'triton' or not is_exporting()]
 
 
@@ -171,24 +137,6 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
         return library.MISSING[backend]
     device = 'cpu' if backend == 'cpp' else 'cuda'
     return None if x.device.type in (device, 'meta') else f'it needs tensors on {device}, got {x.device}'
-
-
-def why_not_triton(x: Tensor) -> str | None:
-    """Returns the reason why Triton can't run on such a tensor, or None if it can."""
-    if triton is None:
-        return 'Triton is not installed'
-    if reason := versions.why_not("Triton's operators"):
-        return reason
-    if not (x.is_cuda or x.is_meta or INTERPRETED):
-        return f'it needs tensors on a GPU, got {x.device}'
-    return None if x.dtype in TOLERANCES else f'it has no kernels for {x.dtype}'
-
-
-def why_too_wide(backend: str, head_channels: int) -> str | None:
-    """Returns the reason why Triton's kernels can't hold a head in registers, or None; for operators' ``why_not``."""
-    if backend == 'triton' and head_channels > MAX_HEAD_CHANNELS:
-        return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {head_channels}'
-    return None
 
 
 @torch.compiler.assume_constant_result  # logs while a graph is recorded, and is no part of it
@@ -235,8 +183,8 @@ def self_check(name: str, backend: str, device: torch.device, dtype: torch.dtype
 
 
 def run_example(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
-    """Results of an operator's example, and gradients of their squares; None for what has none, such as a mask."""
-    run, example = OPERATORS[name]
+    """Returns results of an operator's example, and gradients of their squares; None for what has none, as a mask."""
+    operator = OPERATORS[name]
     generator, found = torch.Generator().manual_seed(0), []
 
     def randn(*shape: int) -> Tensor:
@@ -244,11 +192,10 @@ def run_example(name: str, backend: str, device: torch.device, dtype: torch.dtyp
         return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
 
     with torch.enable_grad(), without_autocast(device.type):
-        for arguments in example(randn):
-            arguments = [x.requires_grad_() if torch.is_tensor(x) else x for x in arguments]
-            results = run(*arguments, backend=backend)
+        for arguments in operator.example(randn):
+            leaves = [x.requires_grad_() for x in arguments.values() if torch.is_tensor(x)]
+            results = operator(backend, **arguments)
             results = results if isinstance(results, tuple) else [results]
-            leaves = [x for x in arguments if torch.is_tensor(x)]
             loss = sum(x.square().sum() for x in results)
             found += [*(x.detach() for x in results), *torch.autograd.grad(loss, leaves, allow_unused=True)]
     return found

@@ -1,4 +1,4 @@
-"""Varied-size window attention: every window of every head chooses where and how large it looks.
+"""Varied-size window attention: every head has windows of its own position and size.
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), section
 3.2. A window of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an
@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .attention import dot_product_attention
-from .dispatch import differentiable, operator, why_too_wide
+from .dispatch import Backend, Operator
 from .eager import is_transformed
-from .precision import at_least_float32, product_dtype
+from .precision import at_least_float32
+from .triton.availability import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Bytes of one window's sampled keys in accumulators; the backward kernel holds four such arrays in shared memory.
 CUDA_WINDOW_BYTES = 20480
-TRITON_WINDOW_SIZE = 8  # a window is one block, whose logits are in registers
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
-                              pad: tuple[int, int] = (0, 0), backend: str | None = None) -> Tensor:
+                              pad: tuple[int, int] = (0, 0), backend: Backend | None = None) -> Tensor:
     """Samples a map at the tokens of windows that moved and changed their size.
 
     Token (i, j) of window (r, c) looks at the pixel, with ``m = (window_size - 1) / 2``::
@@ -61,12 +61,13 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
     """
     check_windows('features', features, scale, offset, window_size, pad)
     scale, offset = to_position_dtype(features, scale, offset)
-    return sample(features, scale, offset, window_size, *pad, backend=backend)
+    top, left = pad
+    return SAMPLING(backend, features=features, scale=scale, offset=offset, window_size=window_size, top=top, left=left)
 
 
 def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                                  window_size: int, pad: tuple[int, int] = (0, 0), softmax_scale: float | None = None,
-                                 backend: str | None = None) -> Tensor:
+                                 backend: Backend | None = None) -> Tensor:
     """Attends from the tokens of fixed windows to keys and values that :func:`varied_size_window_sample` samples.
 
     Per window and head ``softmax(softmax_scale * Q K^T + bias) V``. Queries in the padding are zero and their outputs
@@ -105,7 +106,9 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
     check_attention(q, k, v, scale, bias_table, window_size, pad)
     softmax_scale = q.shape[2]**-0.5 if softmax_scale is None else float(softmax_scale)
     scale, offset, bias_table = to_position_dtype(q, scale, offset, bias_table)
-    return attend(q, k, v, scale, offset, bias_table, window_size, *pad, softmax_scale, backend=backend)
+    top, left = pad
+    return ATTENTION(backend, q=q, k=k, v=v, scale=scale, offset=offset, bias_table=bias_table, window_size=window_size,
+                     top=top, left=left, softmax_scale=softmax_scale)
 
 
 def check_windows(name: str, features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
@@ -187,7 +190,7 @@ def neighbors(position: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
-    """Pixels that windows look at: x by column and y by row of tokens, each ``(B, heads, nh, nw, window_size)``."""
+    """Returns the pixels that tokens look at, x by column and y by row, ``(B, heads, nh, nw, window_size)`` each."""
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
@@ -197,12 +200,12 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
 
 
 def normalize(position: Tensor, size: int) -> Tensor:
-    """Pixels to the units of ``grid_sample``, where -1 and 1 are the outer edges of the map."""
+    """Returns positions in the units of ``grid_sample``, where -1 and 1 are the outer edges of the map."""
     return (2 * clamp_positions(position, size) + 1) / size - 1
 
 
 def clamp_positions(position: Tensor, size: int) -> Tensor:
-    """Clamps to -2 and ``size + 1``, from where on all is outside; so is what is not finite."""
+    """Clamps positions to the range from -2 to ``size + 1``, whose ends are outside of the map; so is NaN."""
     return torch.where(position.isnan(), -2., position).clamp(-2, size + 1)
 
 
@@ -225,79 +228,65 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
     return crop(out, height, width, top, left).unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)
 
 
-# ---- Triton
-
-
-def sample_forward(features: Tensor, *others) -> tuple[Tensor]:
-    from .triton import window_sampling
-    return window_sampling.sample(features, *others),
-
-
-def sample_backward(arguments: list, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
-    from .triton.window_sampling import grad_pixels, slopes, stored
-    (features, *windows), grad = arguments, stored(grad)
-    grad_features = grad_pixels(grad[None], *windows[:2], *features.shape[3:], *windows[2:])
-    return grad_features[0], *slopes(features, grad, *windows)
-
-
-def attention_forward(*arguments) -> tuple[Tensor, Tensor]:
-    from .triton import varied_size_window
-    return varied_size_window.attention(*arguments)
-
-
-def attention_backward(arguments: list, outputs: tuple, grad: Tensor) -> tuple[Tensor, ...]:
-    from .triton import varied_size_window, window_sampling
-    *tensors, window_size, top, left, softmax_scale = arguments
-    (q, _, _, scale, offset, _), (_, lse) = tensors, outputs
-    grad_q, tokens, grad_scale, grad_offset, tables = varied_size_window.grad(
-        window_sampling.stored(grad), *tensors, lse, window_size, top, left, softmax_scale)
-    grad_k, grad_v = window_sampling.grad_pixels(tokens, scale, offset, *q.shape[3:], window_size, top, left).unbind(0)
-    return grad_q, grad_k, grad_v, grad_scale, grad_offset, tables.sum(0).T
-
-
-attention_kernels = differentiable(attention_forward, attention_backward)
-
-
-def attention_on_triton(q: Tensor, k: Tensor, v: Tensor, *others) -> Tensor:
-    """Runs in the dtype of autocast."""
-    return attention_kernels(*(x.to(product_dtype(x)) for x in (q, k, v)), *others)
-
-
 # ---- backends
 
 
-def sample_example(randn: Callable) -> list[tuple]:
-    """Returns windows that are partly outside."""
-    features, scale, offset = randn(2, 2, 32, 9, 12), randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2)
-    return [(features, *to_position_dtype(features, scale, offset), 7, 0, 0)]
+def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
+    return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size=window_size, top=top, left=left)
 
 
-def attention_example(randn: Callable) -> list[tuple]:
-    """Returns attention's arguments for the same windows."""
-    (k, *windows), = sample_example(randn)
-    bias_table, = to_position_dtype(k, randn(13**2, 2))
-    return [(k, randn(*k.shape), randn(*k.shape), *windows[:2], bias_table, *windows[2:], 0.2)]
+def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
+                       window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
+    out, _ = torch.ops.mmvit.vsa_attention(q, k, v, scale, offset, bias_table, window_size=window_size, top=top,
+                                           left=left, softmax_scale=softmax_scale)
+    return out
 
 
-def why_not(backend: str, features: Tensor, *others) -> str | None:
-    channels, size = features.shape[2], 8 if features.dtype == torch.float64 else 4
-    window_size = next(x for x in others if not torch.is_tensor(x))
+def launch_sample(**arguments) -> Tensor:
+    from .triton import window_sampling  # here, as Triton may be missing
+    return window_sampling.run(**arguments)
+
+
+def launch_attention(**arguments) -> Tensor:
+    from .triton import varied_size_window  # here, as Triton may be missing
+    return varied_size_window.run(**arguments)
+
+
+def why_not_sample(backend: str, features: Tensor, window_size: int, **others) -> str | None:
+    return why_not_windows(backend, window_size, features.shape[2], features.dtype)
+
+
+def why_not_attention(backend: str, q: Tensor, window_size: int, **others) -> str | None:
+    return why_not_windows(backend, window_size, q.shape[2], q.dtype)
+
+
+def why_not_windows(backend: str, window_size: int, channels: int, dtype: torch.dtype) -> str | None:
+    """Returns the reason why kernels can't hold a window of one head, or None if they can."""
+    size = 8 if dtype == torch.float64 else 4
     if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:
         return f'{window_size} x {window_size} tokens of {channels} channels exceed shared memory'
-    if backend == 'triton' and window_size > TRITON_WINDOW_SIZE:
-        return f'windows must have at most {TRITON_WINDOW_SIZE} x {TRITON_WINDOW_SIZE} tokens, got {window_size}'
-    return why_too_wide(backend, channels)
+    if backend == 'triton' and window_size > MAX_WINDOW_SIZE:
+        return f'windows must have at most {MAX_WINDOW_SIZE} x {MAX_WINDOW_SIZE} tokens, got {window_size}'
+    return why_not_channels(channels) if backend == 'triton' else None
 
 
-def compiled_sample(*arguments) -> Tensor:
-    return torch.ops.mmvit.vsa_sample(*arguments)
+def sample_example(randn: Callable[..., Tensor]) -> list[dict]:
+    """Returns windows that are partly outside."""
+    features = randn(2, 2, 32, 9, 12)
+    scale, offset = to_position_dtype(features, randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2))
+    return [dict(features=features, scale=scale, offset=offset, window_size=7, top=0, left=0)]
 
 
-def compiled_attention(*arguments) -> Tensor:
-    return torch.ops.mmvit.vsa_attention(*arguments)[0]
+def attention_example(randn: Callable[..., Tensor]) -> list[dict]:
+    """Returns attention's arguments for the same windows."""
+    sampling, = sample_example(randn)
+    k = sampling.pop('features')
+    bias_table, = to_position_dtype(k, randn(13**2, 2))
+    return [dict(q=randn(*k.shape), k=k, v=randn(*k.shape), bias_table=bias_table, softmax_scale=0.2, **sampling)]
 
 
-sample = operator('varied-size window sampling', sample_formula, sample_example, why_not, cpp=compiled_sample,
-                  cuda=compiled_sample, triton=differentiable(sample_forward, sample_backward))
-attend = operator('varied-size window attention', attention_formula, attention_example, why_not, cpp=compiled_attention,
-                  cuda=compiled_attention, triton=attention_on_triton)
+SAMPLING = Operator('varied-size window sampling', sample_formula, sample_example, like='features',
+                    why_not=why_not_sample, cpp=compiled_sample, cuda=compiled_sample, triton=launch_sample)
+ATTENTION = Operator('varied-size window attention', attention_formula, attention_example, like='q',
+                     why_not=why_not_attention, cpp=compiled_attention, cuda=compiled_attention,
+                     triton=launch_attention)

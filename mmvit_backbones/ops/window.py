@@ -3,41 +3,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import versions
 from .constants import constant
+from .sizes import may_be_nonzero, to_multiple
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)``, right and bottom, to multiples of ``multiple``."""
-    pad_h, pad_w = (to_multiple(n, multiple) - n for n in x.shape[1:3])
-    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h), value=value) if needs_padding(pad_h, pad_w) else x
+    bottom, right = (to_multiple(n, multiple) - n for n in x.shape[1:3])
+    return pad(x, bottom=bottom, right=right, value=value)
 
 
-def to_multiple(length: int, multiple: int) -> int:
-    """Rounds up. Written so that a compiler keeps sizes simple from stage to stage: floor divisions of one number."""
-    return -(-length // multiple) * multiple
+def pad_images(images: Tensor, multiple: int) -> Tensor:
+    """Pads images ``(B, C, H, W)`` with zeros, right and bottom, to multiples of ``multiple``."""
+    return pad_to_multiple(images.permute(0, 2, 3, 1), multiple).permute(0, 3, 1, 2)
 
 
-def at_most(size: int, limit: int) -> int:
-    """Returns the smaller, without a guard on a size that ``torch.export`` records."""
-    return torch.sym_min(size, limit) if isinstance(size, torch.SymInt) else min(size, limit)
-
-
-def at_least(size: int, limit: int) -> int:
-    """Returns the larger, without a guard on a size that ``torch.export`` records."""
-    return torch.sym_max(size, limit) if isinstance(size, torch.SymInt) else max(size, limit)
+def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0, value: float = 0.) -> Tensor:
+    """Pads a channels-last map ``(B, H, W, C)``; negative numbers of rows and columns crop it."""
+    if not may_be_nonzero(top, left, bottom, right):
+        return x
+    return F.pad(x, (0, 0, left, right, top, bottom), value=value)
 
 
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
-    """Returns a part of a channels-last map ``(B, H, W, C)``: reverses padding."""
+    """Returns ``height`` rows and ``width`` columns of a channels-last map ``(B, H, W, C)``: reverses :func:`pad`.
+
+    Unlike a slice, whose size is a minimum (:mod:`.sizes`).
+    """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
-    # No slice: to a compiler, its size would be min(H, height), which nests from block to block.
-    return F.pad(x, (0, 0, -left, -right, -top, -bottom)) if needs_padding(top, left, bottom, right) else x
-
-
-def needs_padding(*amounts: int) -> bool:
-    """Returns whether any amount is not 0; always true in a compiled graph, which serves all sizes."""
-    return versions.is_compiling() or any(amounts)
+    return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)
 
 
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:

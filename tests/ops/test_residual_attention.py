@@ -2,6 +2,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import raises
 
 from mmvit_backbones.ops.residual_attention import residual_attention
 
@@ -12,7 +13,7 @@ def rand(*shape, dtype=torch.double):
 
 def test_without_previous_logits_it_is_attention():
     q, k, v, bias = rand(2, 3, 5, 4), rand(2, 3, 7, 4), rand(2, 3, 7, 4), rand(3, 5, 7)
-    out, logits = residual_attention(q, k, v, None, 0.3, bias)
+    out, logits = residual_attention(q, k, v, prev_logits=None, alpha=0.3, bias=bias)
     torch.testing.assert_close(out, F.scaled_dot_product_attention(q, k, v, bias.expand(2, 3, 5, 7)))
     torch.testing.assert_close(logits, q @ k.transpose(-2, -1) / 2 + bias)
 
@@ -20,10 +21,21 @@ def test_without_previous_logits_it_is_attention():
 @pytest.mark.parametrize('alpha', [0.3, torch.tensor(0.3)], ids=['constant', 'learned'])
 def test_previous_logits_are_blended_and_the_mask_is_not_handed_on(alpha):
     q, prev_logits, mask = rand(2, 4, 3, 5, 4), rand(2, 4, 1, 5, 5), -100. * torch.eye(5).expand(4, 1, 5, 5)
-    _, own = residual_attention(q, q, q, None, alpha)
-    out, logits = residual_attention(q, q, q, prev_logits, alpha, mask=mask)
+    _, own = residual_attention(q, q, q, prev_logits=None, alpha=alpha)
+    out, logits = residual_attention(q, q, q, prev_logits=prev_logits, alpha=alpha, mask=mask)
     torch.testing.assert_close(logits, 0.3 * own + 0.7 * prev_logits)
     torch.testing.assert_close(out, (logits + mask).softmax(-1) @ q)
+
+
+@pytest.mark.parametrize('alpha', [0.3, torch.tensor(0.3)], ids=['constant', 'learned'])
+def test_an_own_bias_is_blended_with_the_own_logits(alpha):
+    q, own_bias, prev_logits = rand(2, 3, 5, 4), rand(3, 5, 5), rand(2, 3, 5, 5)
+    _, own = residual_attention(q, q, q, prev_logits=None, alpha=alpha, own_bias=own_bias)
+    _, logits = residual_attention(q, q, q, prev_logits=prev_logits, alpha=alpha, own_bias=own_bias)
+    torch.testing.assert_close(own, q @ q.transpose(-2, -1) / 2 + own_bias)
+    torch.testing.assert_close(logits, 0.3 * own + 0.7 * prev_logits)
+    with raises(ValueError, 'own_bias', 'bias'):
+        residual_attention(q, q, q, prev_logits=None, alpha=alpha, own_bias=own_bias, bias=own_bias)
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 4e-2)])
@@ -34,13 +46,19 @@ def test_dtypes(dtype, tolerance, autocast):
     alpha = torch.tensor(0.3)
     *qkv, prev_logits, bias = (x.to(dtype) for x in tensors)
     with torch.autocast('cpu', dtype, enabled=autocast and dtype != torch.float32):
-        actual = residual_attention(*qkv, prev_logits, alpha, bias.float() if autocast else bias)
-    expected = residual_attention(*tensors[:4], alpha, tensors[4])
+        actual = residual_attention(*qkv, prev_logits=prev_logits, alpha=alpha,
+                                    bias=bias.float() if autocast else bias)
+    *qkv, prev_logits, bias = tensors
+    expected = residual_attention(*qkv, prev_logits=prev_logits, alpha=alpha, bias=bias)
     for a, e in zip(actual, expected):
         assert a.dtype == dtype and (a.double() - e).norm() / e.norm() < tolerance
 
 
 def test_gradcheck():
     inputs = rand(2, 2, 4, 3), rand(2, 2, 5, 3), rand(2, 2, 5, 3), rand(2, 1, 4, 5), rand(), rand(2, 4, 5)
-    assert torch.autograd.gradcheck(residual_attention, inputs)
-    assert torch.autograd.gradgradcheck(residual_attention, inputs)
+
+    def function(q, k, v, prev_logits, alpha, bias):
+        return residual_attention(q, k, v, prev_logits=prev_logits, alpha=alpha, bias=bias)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)

@@ -14,9 +14,10 @@ from torch._dynamo.backends.common import aot_autograd
 from mmvit_backbones.ops import dispatch, varied_size_window_attention
 from mmvit_backbones.ops.normalized_attention import normalized_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
+from mmvit_backbones.ops.triton import availability
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or dispatch.INTERPRETED),
+pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or availability.INTERPRETED),
                                 reason='needs a GPU or TRITON_INTERPRET=1')
 SEED, FACTOR = int(os.environ.get('FUZZ_SEED', 0)), int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 300 shapes
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -51,8 +52,9 @@ def residual_attention_case(rng):
 
     def function(q, k, v, prev, bias, alpha, backend):
         out, logits = residual_attention(
-            place(q), place(k), place(v), place(prev) if has_prev else None, alpha if learned else 0.3,
-            bias if has_bias else None, mask.to(q) if has_mask else None, backend)
+            place(q), place(k), place(v), prev_logits=place(prev) if has_prev else None,
+            alpha=alpha if learned else 0.3, bias=bias if has_bias else None, mask=mask.to(q) if has_mask else None,
+            backend=backend)
         return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + bias.sum() + alpha)[None]])
 
     return function, (torch.randn(*lead, n, d), torch.randn(*lead, m, d), torch.randn(*lead, m, d), prev, bias,
@@ -149,7 +151,7 @@ def test_operators_are_registered_correctly():
 def test_empty_batch():
     q = torch.randn(0, 3, 2, 5, 4, device=DEVICE, requires_grad=True)
     prev_logits, bias = torch.zeros(0, 3, 2, 5, 5, device=DEVICE), torch.zeros(2, 5, 5, device=DEVICE)
-    out, logits = residual_attention(q, q, q, prev_logits, 0.5, bias, backend='triton')
+    out, logits = residual_attention(q, q, q, prev_logits=prev_logits, alpha=0.5, bias=bias, backend='triton')
     out.sum().backward()
     assert (out.shape, logits.shape, q.grad.shape) == (q.shape, prev_logits.shape, q.shape)
 
@@ -173,7 +175,8 @@ def register(monkeypatch):
     """Registers an operator for the time of a test, whose formula is the identity."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     monkeypatch.setattr(dispatch, 'checked', {})
-    return lambda name, kernel: dispatch.operator(name, lambda x: 1 * x, lambda randn: [(randn(3), )], triton=kernel)
+    return lambda name, kernel: dispatch.Operator(
+        name, lambda x: 1 * x, lambda randn: [dict(x=randn(3))], like='x', triton=kernel)
 
 
 def raise_error(x):

@@ -19,13 +19,14 @@ from varied_size_windows import (
 
 from mmvit_backbones.layers import RelativePositionBias
 from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops.triton import availability
 from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
 from mmvit_backbones.ops.window import window_partition, window_reverse
 
 
 def why_missing(backend: str) -> str | None:
     if backend == 'triton':
-        return dispatch.why_not_triton(torch.empty(1, device=DEVICES[backend]))
+        return availability.why_not_triton(torch.empty(1, device=DEVICES[backend]))
     reason = library.MISSING.get(backend)
     if backend == 'cuda' and reason is None and not torch.cuda.is_available():
         return 'no GPU'

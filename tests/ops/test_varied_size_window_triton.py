@@ -10,9 +10,10 @@ import torch._dynamo
 from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
 
 from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops.triton import availability
 
 DEVICE = DEVICES['triton']
-why_missing = dispatch.why_not_triton(torch.empty(1, device=DEVICE))
+why_missing = availability.why_not_triton(torch.empty(1, device=DEVICE))
 pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, reason=f'Triton: {why_missing}')]
 
 
@@ -136,7 +137,7 @@ def test_order_on_gpus(monkeypatch):
     """Half precision takes Triton, float32 and float64 take CUDA where it is built; the meta device takes Triton."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     kernels = {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
-    operator = dispatch.operator('order', lambda x: 'reference', None, **kernels)
+    operator = dispatch.Operator('order', lambda x: 'reference', None, like='x', **kernels)
 
     def chosen(dtype, missing=None, broken=()):
         class OnGpu:
@@ -147,7 +148,7 @@ def test_order_on_gpus(monkeypatch):
         monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
         monkeypatch.setattr(dispatch, 'self_check', lambda _, backend, *__: 'broken' if backend in broken else None)
         monkeypatch.setattr(dispatch, 'checked', {})
-        return operator(OnGpu)
+        return operator(x=OnGpu)
 
     monkeypatch.setattr(dispatch, 'SELF_CHECK', True)
     assert chosen(torch.float16) == chosen(torch.bfloat16, 'not built') == 'triton'
@@ -155,4 +156,4 @@ def test_order_on_gpus(monkeypatch):
     assert chosen(torch.float32, 'not built') == chosen(torch.float32, broken=['cuda']) == 'triton'
     assert chosen(torch.float64, 'not built') == chosen(torch.float16, broken=['cuda', 'triton']) == 'reference'
     for dtype, backend in [(torch.float32, 'triton'), (torch.float64, 'cuda')]:
-        assert operator(torch.empty(1, dtype=dtype, device='meta')) == backend
+        assert operator(x=torch.empty(1, dtype=dtype, device='meta')) == backend

@@ -27,6 +27,7 @@ from torch.utils.benchmark import Timer
 from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.normalized_attention import normalized_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
+from mmvit_backbones.ops.triton import availability
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 from mmvit_backbones.utils.measure import SavedStorages
 
@@ -100,7 +101,7 @@ def available_backends(options: argparse.Namespace) -> list[str]:
 
 def why_not_triton(device: str) -> str | None:
     """Returns why Triton, or on a CPU its interpreter, cannot run, or None."""
-    if reason := dispatch.why_not_triton(torch.empty(1, device=device)):
+    if reason := availability.why_not_triton(torch.empty(1, device=device)):
         return reason
     if device == 'cpu':
         try:

@@ -2,7 +2,7 @@
 import triton
 import triton.language as tl
 
-from ..dispatch import INTERPRETED
+from .availability import INTERPRETED
 
 # The interpreter multiplies the bits of bfloat16 as if they were integers.
 DOT_IN_FLOAT32 = tl.constexpr(INTERPRETED)

@@ -6,7 +6,7 @@ import triton
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from ..dispatch import INTERPRETED, MAX_HEAD_CHANNELS
+from .availability import INTERPRETED, MAX_HEAD_CHANNELS
 
 
 def kernel_operator(name: str) -> Callable:
@@ -37,13 +37,13 @@ def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **c
 
 
 def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
-    """Tensors, each followed by its strides."""
+    """Yields tensors, each followed by its strides."""
     for x in tensors:
         yield from (x, *x.stride())
 
 
 def warps_of(constants: dict, warp_size: int) -> int:
-    """Warps of a kernel: 256 threads hold a block of a map next to one of a head's channels in registers."""
+    """Returns the warps of a kernel: 256 threads hold a block of a map and one of a head's channels in registers."""
     return (256 if 'BLOCK_D' in constants else 128) // warp_size
 
 

@@ -11,11 +11,14 @@ With ``P = softmax(logits)`` and ``C = P - 1 / M``, which has mean 0, the normal
 The constant cancels in the last line, and ``sum(A * D) = sum(grad_value * v)``. ``C`` and ``P`` exist in registers
 alone.
 """
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .autograd import differentiable
 from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
@@ -183,3 +186,21 @@ def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: T
            *with_strides(value, grad, result), products, heads, n, m, d, BLOCK_N=BLOCK_N, BLOCK_M=block_m,
            BLOCK_D=block_of(d), PRECISION=precision_of(grad))
     return result, products
+
+
+def launch_forward(logits: Tensor, value: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the output, and for the backward pass the log-sum-exp of rows and the factors of the norm."""
+    lse, squares = softmax_statistics(logits)
+    out, rstd = forward(logits, lse, squares, value, eps)
+    return out, lse, rstd
+
+
+def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, logits: Tensor, value: Tensor,
+                    eps: float) -> dict[str, Tensor]:
+    """Returns the gradients by name."""
+    (_, lse, rstd), (grad, ) = outputs, grads
+    of_value, products = grad_value(logits, lse, rstd, value, grad)
+    return dict(logits=grad_logits(logits, lse, rstd, products, value, grad), value=of_value)
+
+
+run = differentiable(launch_forward, launch_backward)

@@ -11,11 +11,14 @@ All are ``(B, windows, heads, ...)``: arguments with any strides, which are 0 wh
 of rows dense; O and grad_q dense as ``(B, windows, rows, heads, channels)``, which linear layers take. A program of
 ``_grad_keys_kernel`` has a block of keys of one head, one of the other kernels a block of rows.
 """
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .autograd import differentiable
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
@@ -188,7 +191,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
 @kernel_operator('residual_attention_grad_rows')
 def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, mask: Tensor | None, out: Tensor,
               logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
+    """Returns the gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grid = b * windows * heads, triton.cdiv(n, BLOCK)
     grad_q, grad_logits = tokens(q), torch.empty_like(logits)
@@ -223,3 +226,42 @@ def tokens(q: Tensor) -> Tensor:
 def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
     """Returns a tensor and its strides as it is broadcast to the logits; for None, what the kernel never reads."""
     return (other, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())
+
+
+def launch_forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, bias: Tensor | None,
+                   mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    return forward(q, k, v, prev, alpha, bias, mask)
+
+
+def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *, q: Tensor, k: Tensor, v: Tensor,
+                    prev: Tensor | None, alpha: Tensor, bias: torch.Size | None,
+                    mask: Tensor | None) -> dict[str, Tensor]:
+    """Returns the gradients by name; of the bias it needs the shape alone."""
+    (out, logits, lse), (grad, grad_logits) = outputs, grads
+    grad = torch.zeros_like(out) if grad is None else grad
+    grad_logits = None if grad_logits is None else grad_logits.contiguous()
+    grad_q, grad_logits, grad_alpha = grad_rows(q, k, v, prev, alpha, mask, out, logits, lse, grad, grad_logits)
+    grad_k, grad_v = grad_keys(q, k, v, alpha, mask, prev is not None, logits, lse, grad, grad_logits)
+    gradients = dict(q=grad_q, k=grad_k, v=grad_v)
+    if bias is not None:
+        gradients['bias'] = grad_logits.sum_to_size(bias)
+    if prev is not None:
+        gradients['prev'] = (1 - alpha) * grad_logits.sum_to_size(prev.shape)
+        gradients['alpha'] = grad_alpha.sum().to(alpha.dtype)
+    return gradients
+
+
+# A bias may be as large as the logits.
+attend = differentiable(launch_forward, launch_backward, num_results=2, shapes_of=['bias'])
+
+
+def run(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, bias: Tensor | None,
+        mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Returns the output and the logits, as the formula does; where there are no windows, as of a single one."""
+    alpha = alpha if torch.is_tensor(alpha) else torch.full((), alpha, device=q.device)
+    if q.ndim == 5:
+        return attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)
+    q, k, v, prev_logits, bias, mask = (
+        x if x is None or x.ndim < 4 else x.unsqueeze(1) for x in (q, k, v, prev_logits, bias, mask))
+    out, logits = attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)
+    return out.squeeze(1), logits.squeeze(1)

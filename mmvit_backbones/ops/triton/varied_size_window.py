@@ -10,11 +10,15 @@ dK and dV belong to tokens between pixels. They are written once, as maps of tok
 from which :func:`.window_sampling.grad_pixels` gathers. Query, key and value have any strides; else all is as in
 :mod:`.window_sampling`.
 """
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..precision import product_dtype
+from .autograd import differentiable
 from .blocks import dot, load_rows, store_rows
 from .launch import block_of, kernel_operator, precision_of, with_strides
 from .window_sampling import (
@@ -23,12 +27,14 @@ from .window_sampling import (
     empty_map,
     find_place,
     find_window,
+    grad_pixels,
     launch_windows,
     load_pixels,
     positions,
     sample_both,
     store_pixels,
     store_slopes,
+    stored,
     stored_head,
     strided_head,
 )
@@ -168,3 +174,28 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
                    BLOCK_M=16 if q.dtype == torch.float32 else block, BLOCK_N=block, PRECISION=precision_of(q))
     return grad_q, tokens, grad_scale, grad_offset, tables
+
+
+def launch_forward(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
+                   window_size: int, top: int, left: int, softmax_scale: float) -> tuple[Tensor, Tensor]:
+    return attention(q, k, v, scale, offset, bias_table, window_size, top, left, softmax_scale)
+
+
+def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, q: Tensor, k: Tensor, v: Tensor,
+                    scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, top: int, left: int,
+                    softmax_scale: float) -> dict[str, Tensor]:
+    """Returns the gradients by name."""
+    (_, lse), (grad_out, ) = outputs, grads
+    grad_q, tokens, grad_scale, grad_offset, tables = grad(
+        stored(grad_out), q, k, v, scale, offset, bias_table, lse, window_size, top, left, softmax_scale)
+    grad_k, grad_v = grad_pixels(tokens, scale, offset, *q.shape[3:], window_size, top, left).unbind(0)
+    return dict(q=grad_q, k=grad_k, v=grad_v, scale=grad_scale, offset=grad_offset, bias_table=tables.sum(0).T)
+
+
+attend = differentiable(launch_forward, launch_backward)
+
+
+def run(q: Tensor, k: Tensor, v: Tensor, **others) -> Tensor:
+    """Returns the output, as the formula does, in the dtype of autocast."""
+    q, k, v = (x.to(product_dtype(x)) for x in (q, k, v))
+    return attend(q=q, k=k, v=v, **others)

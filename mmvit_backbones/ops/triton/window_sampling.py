@@ -8,13 +8,14 @@ A program has one window of one head, ``_pixels_kernel`` a tile of the map. Wind
 last fastest. Maps ``(B, heads, d, H, W)`` that kernels sample have any strides; all
 others are stored as ``(B, H, W, heads, d)``, see :func:`empty_map`. Scale and offset are contiguous.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .autograd import differentiable
 from .blocks import dot
 from .launch import block_of, kernel_operator, launch, precision_of, with_strides
 
@@ -305,3 +306,20 @@ def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, widt
     launch_windows(_pixels_kernel, num_programs, (tokens, scale, offset, out, images, *tiles), out, scale, window_size,
                    top, left, BLOCK_N=block_of(window_size**2), PRECISION=precision_of(out))
     return out
+
+
+def launch_forward(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+                   left: int) -> tuple[Tensor]:
+    return sample(features, scale, offset, window_size, top, left),
+
+
+def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, features: Tensor, scale: Tensor,
+                    offset: Tensor, window_size: int, top: int, left: int) -> dict[str, Tensor]:
+    """Returns the gradients by name."""
+    grad = stored(grads[0])
+    grad_features, = grad_pixels(grad[None], scale, offset, *features.shape[3:], window_size, top, left).unbind(0)
+    grad_scale, grad_offset = slopes(features, grad, scale, offset, window_size, top, left)
+    return dict(features=grad_features, scale=grad_scale, offset=grad_offset)
+
+
+run = differentiable(launch_forward, launch_backward)

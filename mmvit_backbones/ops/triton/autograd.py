@@ -1,0 +1,54 @@
+"""Gradients of operators that launch Triton's kernels."""
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
+                   shapes_of: Sequence[str] = ()) -> Callable:
+    """Returns a function that launches kernels, and that autograd differentiates once; it takes keywords alone.
+
+    Args:
+        forward (Callable): Takes tensors, numbers or None, and returns a tuple of tensors: first the results, then what
+            else the backward pass needs.
+        backward (Callable): ``backward(outputs, grads, **arguments)`` returns a dict of gradients by the names of
+            arguments. ``outputs`` are what ``forward`` returned, ``grads`` the gradients of the results, None for one
+            that nobody used.
+        num_results (int): Number of results. Defaults to 1, which is returned without a tuple.
+        shapes_of (Sequence[str]): Arguments of which ``backward`` gets the shape alone, so that they are not saved.
+            Defaults to none.
+    """
+    names = tuple(inspect.signature(forward).parameters)
+
+    class Kernels(torch.autograd.Function):
+
+        @staticmethod
+        def forward(*arguments):
+            return forward(*arguments)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            inputs = [x.shape if name in shapes_of and x is not None else x for name, x in zip(names, inputs)]
+            ctx.numbers = [None if torch.is_tensor(x) else x for x in inputs]
+            ctx.save_for_backward(*(x if torch.is_tensor(x) else None for x in inputs), *output)
+            ctx.mark_non_differentiable(*output[num_results:])
+            ctx.set_materialize_grads(False)
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, *grads):
+            saved = ctx.saved_tensors
+            arguments = {name: number if x is None else x for name, x, number in zip(names, saved, ctx.numbers)}
+            gradients = backward(saved[len(names):], grads[:num_results], **arguments)
+            return tuple(gradients.get(name) for name in names)
+
+    def run(**arguments) -> Tensor | tuple[Tensor, ...]:
+        in_order = [arguments[name] for name in names]
+        # torch.compile binds the arguments of a Function that nothing is differentiated by to the wrong parameters.
+        is_differentiated = torch.is_grad_enabled() and any(torch.is_tensor(x) and x.requires_grad for x in in_order)
+        results = (Kernels.apply if is_differentiated else forward)(*in_order)
+        return results[0] if num_results == 1 else results[:num_results]
+
+    return run

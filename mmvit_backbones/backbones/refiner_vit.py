@@ -1,6 +1,6 @@
 """Refiner-ViT: a vision transformer that uses each attention map twice, the second time convolved.
 
-Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714), figure 3.
+Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714).
 """
 from collections.abc import Iterator
 
@@ -67,10 +67,12 @@ class TokenEmbed(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Distributed local attention (paper, section 4.2): expands the heads, convolves the maps, reduces them again.
+    """Distributed local attention: expands the heads, convolves the maps, reduces them again.
 
     An attention map is an image of ``num_heads`` channels here, queries by keys, the class token's row and column
     included.
+
+    Paper: arXiv 2106.03714, section 4.2.
     """
 
     def __init__(self, num_heads: int) -> None:
@@ -155,6 +157,8 @@ class RefinerViT(Backbone):
     Attention is global and its maps are stored: memory grows with the fourth power of an image's side. The refiner's
     batch norms want ``norm_eval`` or synchronization where there are few images per process. Images are padded to whole
     patches with zeros, right and bottom.
+
+    Paper: arXiv 2106.03714, figure 3.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``

@@ -189,6 +189,8 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention among the regional tokens, then in every window with its regional token, then an MLP.
 
+    Paper: arXiv 2106.02689, figure 2.
+
     The first branch is dropped per image, the others per window.
     """
 
@@ -270,6 +272,8 @@ class RegionViT(Backbone):
     - Stage norms are in the path: the next stage takes the normalized local map, but the regional one as it is.
     - Published detectors take RGB images, with mean ``[103.53, 116.28, 123.675]`` and standard deviation
       ``[57.375, 57.12, 58.395]``, which are in the order BGR.
+
+    Paper: arXiv 2106.02689, figure 2.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, or a dict with ``local_embed``

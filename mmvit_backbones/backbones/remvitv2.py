@@ -48,7 +48,10 @@ class PatchEmbed(nn.Module):
 
 
 class HeadPooling(nn.Module):
-    """Depthwise 3 x 3 convolution of that stride and LayerNorm that all heads share."""
+    """Depthwise 3 x 3 convolution of that stride and LayerNorm that all heads share.
+
+    Paper: arXiv 2112.01526, equation 1.
+    """
 
     def __init__(self, head_dim: int, stride: int) -> None:
         super().__init__()
@@ -63,6 +66,9 @@ class HeadPooling(nn.Module):
 
 class PooledAttention(nn.Module):
     """Attention between pooled queries and pooled keys whose logits are blended with those of the block before.
+
+    Paper: arXiv 2402.11301, equation 5.
+    Paper: arXiv 2112.01526, equation 5.
 
     Args:
         grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
@@ -177,6 +183,8 @@ class ReMViTv2(Backbone):
 
     ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i`` with one learned ``alpha`` for all blocks and
     the decomposed relative positions ``P_i``, which are handed on with the rest.
+
+    Paper: arXiv 2112.01526, table 1.
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,

@@ -20,7 +20,10 @@ OUT_NORMS = (None, 'side', 'in_stream')
 
 
 class PixelAttention(nn.Module):
-    """Position encoding (paper, section 3.3): a 3 x 3 depthwise convolution gives each pixel its weight."""
+    """Position encoding: a 3 x 3 depthwise convolution gives each pixel its weight.
+
+    Paper: arXiv 2105.13677, section 3.3.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,6 +73,8 @@ class ReducedAttention(nn.Module):
     """Base of the attention of both versions: queries of all tokens, keys and values of a smaller map.
 
     Its sides are smaller by ``reduction``, which is 1 or even; ``eps`` is that of the LayerNorm after it.
+
+    Paper: arXiv 2105.13677, section 3.2.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
@@ -96,10 +101,12 @@ class ReducedAttention(nn.Module):
 
 
 class EMSA(ReducedAttention):
-    """Efficient multi-head self-attention, version 1 (paper, section 3.2).
+    """Efficient multi-head self-attention, version 1.
 
     With several heads, a 1 x 1 convolution mixes the logits of the heads, and the softmax map is instance-normalized:
     ``IN(softmax(conv(q k^T / sqrt(d)))) v``.
+
+    Paper: arXiv 2105.13677, equation 4.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:

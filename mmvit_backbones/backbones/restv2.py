@@ -50,10 +50,12 @@ class Downsample(nn.Module):
 
 
 class EMSAv2(ReducedAttention):
-    """Efficient multi-head self-attention, version 2 (paper, section 3.1).
+    """Efficient multi-head self-attention, version 2.
 
     Plain attention. The map of values, upsampled to full resolution by a depthwise convolution and a pixel shuffle, is
     added to its output.
+
+    Paper: arXiv 2204.07366, section 3.1.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:

@@ -26,7 +26,11 @@ ALPHA = 0.5  # weight of a block's own logits; the published network has no para
 
 
 class WindowAttention(nn.Module):
-    """Window attention whose logits are blended with those of the block before (ReViT paper, equation 5)."""
+    """Window attention with a position bias, whose logits are blended with those of the block before.
+
+    Paper: arXiv 2402.11301, equation 5.
+    Paper: arXiv 2103.14030, equation 4.
+    """
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -85,6 +89,8 @@ class ReSwin(SwinBase):
       axis (window, head): neither window nor head correspond in space.
     - A shifted block is blended with the unshifted windows of the same number.
     - Tokens of the padding are attended to.
+
+    Paper: arXiv 2103.14030, table 7.
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,

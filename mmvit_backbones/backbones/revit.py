@@ -26,7 +26,10 @@ NORM_EPS = 1e-6
 
 
 class Attention(GlobalAttention):
-    """Attention between all tokens whose logits are blended with those of the block before (paper, equation 5)."""
+    """Attention between all tokens whose logits are blended with those of the block before.
+
+    Paper: arXiv 2402.11301, equation 5.
+    """
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""

@@ -1,6 +1,6 @@
 """Base of the Swin networks: a patch embedding, and four stages of blocks with merging in between.
 
-Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030), figure 3. The subclasses have blocks of their own.
+Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The subclasses have blocks of their own.
 """
 from collections.abc import Iterator
 
@@ -31,7 +31,10 @@ class PatchMerging(nn.Module):
 
 
 class SwinBase(Backbone):
-    """Base of the networks that have another block than Swin: they build it in ``make_block``; see :class:`ReSwin`."""
+    """Base of the networks that have another block than Swin: they build it in ``make_block``; see :class:`ReSwin`.
+
+    Paper: arXiv 2103.14030, figure 3.
+    """
 
     def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
                  **kwargs) -> None:

@@ -1,7 +1,7 @@
 """ViTAE: a vision transformer whose cells attend and convolve side by side.
 
-ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348),
-figure 2. The large, plain networks are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
+ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348).
+The large, plain networks are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
 """
 from collections.abc import Iterator
 
@@ -61,6 +61,8 @@ class ViTAE(Backbone):
     patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
     No norm follows the last cell; the plain classifiers normalize the pooled vector (``LayerNormPooling``). Maps are
     padded with zeros, right and bottom, before each reduction.
+
+    Paper: arXiv 2106.03348, figure 2.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict

@@ -1,7 +1,7 @@
 """ViTAEv2: a pyramid of cells that attend and convolve side by side.
 
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
-2023, arXiv 2202.10108), figure 2.
+2023, arXiv 2202.10108).
 """
 from collections.abc import Iterator
 
@@ -30,6 +30,8 @@ class ViTAEv2(Backbone):
 
     - Windows are centered on the map; tokens of the padding are attended to, with keys and values that are the biases.
     - In reduction cells window attention has no residual, and global attention has its values as residual and no bias.
+
+    Paper: arXiv 2202.10108, figure 2.
 
     Args:
         arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict with a list of one

@@ -20,6 +20,8 @@ class TokenLabelHead(BaseModule):
 
     The logits of an image are those of its class token plus half of the highest of its patches, for each class.
 
+    Paper: arXiv 2104.10858, section 3.2.
+
     A sample's ``gt_score`` is either ``(num_classes, )``, for all tokens, or the output of
     ``PoolTokenLabels``: ``(num_classes, 1 + patches)``, flattened, the class token's target first.
 

@@ -23,6 +23,8 @@ class Block(nn.Module):
     """Attention, then an MLP, both residual; pre-norm.
 
     ``attn`` (nn.Module) keeps the shape of the normalized input.
+
+    Paper: arXiv 2103.14030, equation 3.
     """
 
     def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, eps: float) -> None:
@@ -48,10 +50,12 @@ class Handover:
 
 
 class ResidualAttentionBlock(Block):
-    """A block whose attention blends its logits with those of the block before (ReViT, arXiv 2402.11301, figure 2).
+    """A block whose attention blends its logits with those of the block before.
 
     ``attn`` takes the normalized input, the logits of the block before and the block's other arguments, and returns its
     output and its logits.
+
+    Paper: arXiv 2402.11301, figure 2.
     """
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, *context) -> Tensor:

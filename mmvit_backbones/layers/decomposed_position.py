@@ -1,4 +1,4 @@
-"""Relative positions of pooled attention, decomposed into rows and columns (MViTv2, arXiv 2112.01526, equation 4)."""
+"""Relative positions of pooled attention (MViTv2, Li et al., CVPR 2022, arXiv 2112.01526)."""
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +11,8 @@ from .resize import interpolate, resize_on_load
 
 class DecomposedPosition(nn.Module):
     """Products of a query with learned vectors for its distances to a key in rows and in columns.
+
+    Paper: arXiv 2112.01526, equation 4.
 
     All heads share the tables. A table is interpolated (linear) where the image's grids have another length, and on
     load where the checkpoint's have, with one log line.

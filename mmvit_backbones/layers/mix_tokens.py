@@ -1,4 +1,4 @@
-"""Mixing of patches between the images of a batch (token labelling, Jiang et al., arXiv 2104.10858, section 3.3)."""
+"""Mixing of patches between the images of a batch (token labeling, Jiang et al., NeurIPS 2021, arXiv 2104.10858)."""
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,10 @@ class TokenFeatures(NamedTuple):
 
 
 def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
-    """Swaps a box of maps ``(B, H, W, C)`` between the images of a batch: the first with the last, and so on."""
+    """Swaps a box of maps ``(B, H, W, C)`` between the images of a batch: the first with the last, and so on.
+
+    Paper: arXiv 2104.10858, section 3.3.
+    """
     if bbox == NO_BBOX:
         return x
     top, left, bottom, right = bbox

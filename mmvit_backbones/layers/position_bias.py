@@ -1,4 +1,4 @@
-"""Relative position bias of window attention (Swin, arXiv 2103.14030, equation 4)."""
+"""Relative position bias of window attention (Swin Transformer, Liu et al., ICCV 2021, arXiv 2103.14030)."""
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +29,10 @@ class RelativePositionTable(nn.Module):
 
 
 class RelativePositionBias(RelativePositionTable):
-    """Reads the table for every pair of tokens of a window."""
+    """Reads the table for every pair of tokens of a window.
+
+    Paper: arXiv 2103.14030, equation 4.
+    """
 
     def forward(self) -> Tensor:
         """Returns the bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""

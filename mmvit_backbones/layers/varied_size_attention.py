@@ -1,4 +1,4 @@
-"""Varied-size window attention as a layer (VSA, arXiv 2204.08446, section 3.2)."""
+"""Varied-size window attention as a layer (VSA, Zhang et al., ECCV 2022, arXiv 2204.08446)."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ class VariedSizeWindowAttention(nn.Module):
 
     Quirks kept for checkpoint compatibility: the logits are scaled by ``(in_channels // num_heads) ** -0.5``, and keys
     and values in the padding are zero, without the projection's bias.
+
+    Paper: arXiv 2204.08446, section 3.2.
 
     Args:
         window_padding (str): Where a map that is no multiple of the window is padded: ``'corner'``, all at the right
@@ -65,6 +67,8 @@ class VariedSizeWindowAttention(nn.Module):
         """Predicts scale and offset of the windows of a normalized map ``(B, H, W, in_channels)``.
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
+
+        Paper: arXiv 2204.08446, figure 3.
 
         Returns:
             tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each

@@ -1,6 +1,6 @@
 """The two cells of ViTAE: attention and convolutions side by side.
 
-ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348), figure 2, and ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
+ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348) and ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
 """
 import math
 from collections.abc import Sequence
@@ -76,7 +76,10 @@ class ConvBranch(nn.Module):
 
 
 class ContextPosition(nn.Module):
-    """Positions from the surroundings: a depth-wise 7 x 7 convolution, added (Chu et al., arXiv 2102.10882)."""
+    """Position encoding by a depth-wise 7 x 7 convolution, which is added (CPVT, Chu et al., arXiv 2102.10882).
+
+    Paper: arXiv 2204.08446, figure 3.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -89,6 +92,8 @@ class ContextPosition(nn.Module):
 
 class ReductionCell(nn.Module):
     """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
+
+    Paper: arXiv 2106.03348, figure 2.
 
     Args:
         pyramid (PyramidReduction): Its stride is that of the cell, whose input is padded to multiples of it with
@@ -121,6 +126,8 @@ class NormalCell(nn.Module):
     """Attention parallel to convolutions, then an MLP, all of them residual.
 
     Dropout comes after attention, inside the MLP and after it; ``drop_path`` is drawn for each of the three branches.
+
+    Paper: arXiv 2106.03348, figure 2.
     """
 
     def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,

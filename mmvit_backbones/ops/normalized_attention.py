@@ -1,4 +1,4 @@
-"""Attention with an instance-normalized softmax map (ResT, Zhang and Yang, NeurIPS 2021, arXiv 2105.13677, equation 4).
+"""Attention with an instance-normalized softmax map (ResT, Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 
 The logits come from the network, where a convolution mixes those of the heads.
 """
@@ -15,6 +15,8 @@ from .triton.availability import why_not_channels
 
 def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backend: Backend | None = None) -> Tensor:
     """Returns ``IN(softmax(logits)) v``.
+
+    Paper: arXiv 2105.13677, equation 4.
 
     Args:
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.

@@ -1,7 +1,7 @@
 """Attention whose logits are blended with those of the block before.
 
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
-Recognition 2024, arXiv 2402.11301), equation 5: ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}``.
+Recognition 2024, arXiv 2402.11301).
 """
 from collections.abc import Callable
 
@@ -19,6 +19,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
 
     ``S = alpha * (q k^T / sqrt(d) + own_bias) + (1 - alpha) * prev_logits + bias``, and without ``prev_logits``
     ``S = q k^T / sqrt(d) + own_bias + bias``.
+
+    Paper: arXiv 2402.11301, equation 5.
 
     Args:
         q (Tensor): ``(B, num_heads, N, d)``, or ``(B, windows, num_heads, N, d)``; ``...`` stands for all but the last

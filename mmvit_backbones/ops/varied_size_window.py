@@ -1,9 +1,9 @@
 """Varied-size window attention: every head has windows of its own position and size.
 
-VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), section
-3.2. A window of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an
-offset moves and a scale stretches. Kernels are in C++ and CUDA (``csrc/``), and in Triton (``triton/``);
-``docs/ops.md`` holds the derivatives.
+VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446). A window
+of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an offset moves and a
+scale stretches. Kernels are in C++ and CUDA (``csrc/``), and in Triton (``triton/``); ``docs/ops.md`` holds the
+derivatives.
 """
 from collections.abc import Callable, Iterator
 
@@ -73,6 +73,8 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
     Per window and head ``softmax(softmax_scale * Q K^T + bias) V``. Queries in the padding are zero and their outputs
     dropped; keys that fell outside the map stay, as zeros. The compiled backends save nothing but the
     log-sum-exp of each query for the backward pass.
+
+    Paper: arXiv 2204.08446, section 3.2.
 
     Args:
         q, k, v (Tensor): ``(B, heads, d, H, W)`` each, any strides: views of a packed channels-last projection are

@@ -58,6 +58,8 @@ def cyclic_shift(x: Tensor, shift: int) -> Tensor:
     """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative.
 
     In two parts, because exporters know no ``torch.roll`` by a shift that depends on the size.
+
+    Paper: arXiv 2103.14030, figure 4.
     """
     for dim in (1, 2):
         length = x.shape[dim]
@@ -72,6 +74,8 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
 
     Of a map of whole windows that was rolled up and left by ``shift`` tokens: ``(windows, 1, N, N)``, 0 inside a region
     and -100 between regions, with the dtype and device of ``like``.
+
+    Paper: arXiv 2103.14030, figure 4.
     """
     s = window_size
     # Only windows of the last row and column hold tokens of two regions.

@@ -162,7 +162,7 @@ def results(published: dict[str, float]) -> list[dict]:
 def tables() -> str:
     return '\n'.join([
         '## Families\n',
-        table(['networks', 'paper', "authors' code, its license"], family_rows()),
+        table(['networks', "authors' code, its license"], family_rows()),
         '## Classifiers\n',
         table(['name', 'parameters', 'GMACs', 'top-1, %', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
@@ -226,10 +226,8 @@ def span(numbers: list[float]) -> str:
 
 
 def family_rows() -> list[list[str]]:
-    families = grouped('title', 'paper', 'code', 'license', 'docs').items()
-    return [[f'[{names}]({Path(docs).name})', f'[{title}]({paper})',
-             f'[{code.removeprefix("https://github.com/")}]({code}), {license}']
-            for (title, paper, code, license, docs), names in families]
+    return [[f'[{names}]({Path(docs).name})', f'[{code.removeprefix("https://github.com/")}]({code}), {license}']
+            for (code, license, docs), names in grouped('code', 'license', 'docs').items()]
 
 
 def variant_rows() -> list[list[str]]:

@@ -5,7 +5,7 @@ RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and 
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -120,12 +120,13 @@ def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, 
     the lower right corner, one of the two is enough: so were the published weights trained. Where one side is not
     padded, nothing is masked there.
     """
-    rows, columns = (
-        inside_map(length, count, window_size, like) for length, count in zip(size, grid))
-    in_rows = pairs_in_windows(rows[:, None].expand(-1, len(columns)), grid, window_size)
-    in_columns = pairs_in_windows(columns.expand(len(rows), -1), grid, window_size)
-    corner = in_rows[-1:] | in_columns[-1:]
-    allowed = torch.cat([(in_rows & in_columns)[:-1], corner])[:, None]
+    rows, columns = (inside_map(length, count, window_size, like) for length, count in zip(size, grid))
+    inside = torch.stack(torch.broadcast_tensors(rows[:, None], columns), dim=-1).to(like.dtype)[None]
+    inside = F.pad(region_partition(inside, grid, window_size)[0], (0, 0, 1, 0), value=1.) > 0  # regional ones are
+    in_rows, in_columns = (x[:, :, None] & x[:, None] for x in inside.unbind(-1))  # (windows, N, N) each
+    window = torch.arange(inside.shape[0], device=like.device)[:, None, None]
+    is_corner = window == inside.shape[0] - 1
+    allowed = torch.where(is_corner, in_rows | in_columns, in_rows & in_columns)[:, None]
     sees = allowed.any(-1, keepdim=True)
     mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
     return WindowMask(sees.to(like.dtype), mask)
@@ -139,13 +140,6 @@ def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) ->
     """
     position = torch.arange(num_windows * window_size, device=like.device)
     return (position < length) | (position < (num_windows - 1) * window_size)
-
-
-def pairs_in_windows(inside: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
-    """Maps which tokens are inside, ``(H, W)``, to which pairs are, ``(windows, N, N)``; regional tokens always are."""
-    tokens = region_partition(inside[None, :, :, None], grid, window_size)[0, :, :, 0]  # (windows, w * w)
-    tokens = torch.cat([tokens.new_ones(len(tokens), 1), tokens], dim=1)
-    return tokens[:, :, None] & tokens[:, None]
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
@@ -302,8 +296,9 @@ class RegionViT(Backbone):
     }
     stem = ('local_embed', 'region_embed')
 
-    def __init__(self, arch: str | dict = 'tiny', *, out_tokens: str = 'local', window_size: int | Sequence[int] = 7,
-                 peg: bool = False, stage_norm: bool = False, drop_path_rate: float = 0.1, **kwargs) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, out_tokens: Literal['local', 'regional'] = 'local',
+                 window_size: int | Sequence[int] = 7, peg: bool = False, stage_norm: bool = False,
+                 drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         super().__init__(**pyramid(arch), **kwargs)
         if arch['local_embed'] not in EMBEDDINGS:

@@ -61,6 +61,7 @@ def test_wheel_carries_what_mim_expects(wheel):
 def test_wheel_carries_the_command(wheel):
     names = set(wheel.namelist())
     assert {'mmvit.py', 'mmvit_backbones/cli/train.py', 'mmvit_backbones/cli/page/index.html'} <= names
+    assert 'mmvit_backbones/py.typed' in names  # type checkers read no annotations without it
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit:command' in wheel.read(scripts).decode()
 

@@ -3,6 +3,7 @@
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714).
 """
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -185,8 +186,8 @@ class RefinerViT(Backbone):
     }
     stem = ('embed', )
 
-    def __init__(self, arch: str | dict = 'small', *, out_type: str = 'featmap', mix_tokens: bool = False,
-                 img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
+    def __init__(self, arch: str | dict = 'small', *, out_type: Literal['featmap', 'tokens'] = 'featmap',
+                 mix_tokens: bool = False, img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
         if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):

@@ -4,6 +4,7 @@ ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2
 """
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -163,8 +164,8 @@ class ResT(Backbone):
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
 
-    def __init__(self, arch: str | dict = 'lite', *, out_norm: str | None = 'in_stream', drop_path_rate: float = 0.1,
-                 **kwargs) -> None:
+    def __init__(self, arch: str | dict = 'lite', *, out_norm: Literal['side', 'in_stream'] | None = 'in_stream',
+                 drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         super().__init__(**pyramid(arch), **kwargs)
         if self.channels[0] % 2:

@@ -2,6 +2,8 @@
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
+from typing import Literal
+
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -112,5 +114,6 @@ class ResTv2(ResT):
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSAv2
     norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 
-    def __init__(self, arch: str | dict = 'tiny', *, out_norm: str | None = 'side', **kwargs) -> None:
+    def __init__(self, arch: str | dict = 'tiny', *, out_norm: Literal['side', 'in_stream'] | None = 'side',
+                 **kwargs) -> None:
         super().__init__(arch, out_norm=out_norm, **kwargs)

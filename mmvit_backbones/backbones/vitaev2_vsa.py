@@ -2,6 +2,8 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
+from typing import Literal
+
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -73,8 +75,8 @@ class ViTAEv2VSA(ViTAEv2):
 
     position_type = ContextPosition
 
-    def __init__(self, arch: str | dict = 'small', *, window_padding: str = 'corner',
-                 offset_divisor: str = 'own_axis', **kwargs) -> None:
+    def __init__(self, arch: str | dict = 'small', *, window_padding: Literal['corner', 'center'] = 'corner',
+                 offset_divisor: Literal['own_axis', 'other_axis'] = 'own_axis', **kwargs) -> None:
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
         super().__init__(arch, **kwargs)

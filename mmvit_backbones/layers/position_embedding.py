@@ -1,5 +1,6 @@
 """Learned absolute positions on a grid (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.2)."""
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class PositionEmbedding(nn.Module):
     """
 
     def __init__(self, channels: int, patch_size: int, img_size: int, class_token: bool = True,
-                 interpolation: str = 'bicubic') -> None:
+                 interpolation: Literal['bicubic', 'bilinear'] = 'bicubic') -> None:
         super().__init__()
         if img_size < patch_size:
             raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
@@ -51,7 +52,8 @@ class PositionEmbedding(nn.Module):
         return resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
 
 
-def resize_positions(table: Tensor, height: int, width: int, num_extra: int, mode: str = 'bicubic') -> Tensor:
+def resize_positions(table: Tensor, height: int, width: int, num_extra: int,
+                     mode: Literal['bicubic', 'bilinear'] = 'bicubic') -> Tensor:
     """Resizes the square grid after the first ``num_extra`` vectors; bilinear has aligned corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))

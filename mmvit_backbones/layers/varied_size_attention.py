@@ -1,4 +1,6 @@
 """Varied-size window attention as a layer (VSA, Zhang et al., ECCV 2022, arXiv 2204.08446)."""
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,7 +37,8 @@ class VariedSizeWindowAttention(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int = 7,
-                 window_padding: str = 'corner', offset_divisor: str = 'own_axis') -> None:
+                 window_padding: Literal['corner', 'center'] = 'corner',
+                 offset_divisor: Literal['own_axis', 'other_axis'] = 'own_axis') -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f'{channels} channels cannot be split into {num_heads} num_heads')

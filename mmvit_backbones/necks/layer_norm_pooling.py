@@ -1,5 +1,6 @@
 """Pools the last map to one vector per image, with a LayerNorm before or after the mean."""
 from collections.abc import Sequence
+from typing import Literal
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class LayerNormPooling(nn.Module):
         torch.Size([2, 8])
     """
 
-    def __init__(self, in_channels: int, order: str, eps: float = 1e-6) -> None:
+    def __init__(self, in_channels: int, order: Literal['norm_first', 'pool_first'], eps: float = 1e-6) -> None:
         super().__init__()
         if order not in ('norm_first', 'pool_first'):
             raise ValueError(f"order must be 'norm_first' or 'pool_first', got {order!r}")

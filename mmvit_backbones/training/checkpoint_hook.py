@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
+from typing import Literal
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
@@ -84,7 +85,7 @@ class AtomicCheckpointHook(CheckpointHook):
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
     """
 
-    def __init__(self, *args, on_error: str = 'stop', **kwargs) -> None:
+    def __init__(self, *args, on_error: Literal['stop', 'continue'] = 'stop', **kwargs) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(f'on_error must be one of {ON_ERROR}, got {on_error!r}')
         if '://' not in str(kwargs.get('out_dir')):

@@ -3,6 +3,7 @@ import io
 import logging
 from contextlib import redirect_stdout
 from inspect import signature
+from typing import Literal
 
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
@@ -12,9 +13,9 @@ from .loading import check_task, load_variant
 from .variants import Variant, find_variant
 
 
-def get_model(name: str, task: str = 'classification', checkpoint: str | None = None, pretrained: bool | str = False,
-              num_classes: int | None = None, in_channels: int = 3, img_size: int | None = None,
-              **backbone_overrides) -> BaseModule:
+def get_model(name: str, task: Literal['classification', 'backbone'] = 'classification', checkpoint: str | None = None,
+              pretrained: bool | str = False, num_classes: int | None = None, in_channels: int = 3,
+              img_size: int | None = None, **backbone_overrides) -> BaseModule:
     """Builds a published network.
 
     Args:

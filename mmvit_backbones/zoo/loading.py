@@ -2,6 +2,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
+from typing import Literal
 
 import torch
 from mmengine.logging import print_log
@@ -182,7 +183,8 @@ def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
 # ---- converting
 
 
-def convert_state_dict(name: str | None, state_dict: Mapping, task: str = 'classification') -> dict[str, Tensor]:
+def convert_state_dict(name: str | None, state_dict: Mapping,
+                       task: Literal['classification', 'backbone'] = 'classification') -> dict[str, Tensor]:
     """Converts the authors' weights to ours.
 
     Args:

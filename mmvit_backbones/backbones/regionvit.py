@@ -122,11 +122,11 @@ def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, 
     """
     rows, columns = (inside_map(length, count, window_size, like) for length, count in zip(size, grid))
     inside = torch.stack(torch.broadcast_tensors(rows[:, None], columns), dim=-1).to(like.dtype)[None]
-    inside = F.pad(region_partition(inside, grid, window_size)[0], (0, 0, 1, 0), value=1.) > 0  # regional ones are
-    in_rows, in_columns = (x[:, :, None] & x[:, None] for x in inside.unbind(-1))  # (windows, N, N) each
+    inside = F.pad(region_partition(inside, grid, window_size)[0], (0, 0, 1, 0), value=1.)  # (windows, N, 2)
+    num_axes = inside @ inside.transpose(1, 2)  # along which both tokens of a pair are inside, (windows, N, N)
     window = torch.arange(inside.shape[0], device=like.device)[:, None, None]
     is_corner = window == inside.shape[0] - 1
-    allowed = torch.where(is_corner, in_rows | in_columns, in_rows & in_columns)[:, None]
+    allowed = (num_axes >= torch.where(is_corner, 1, 2))[:, None]
     sees = allowed.any(-1, keepdim=True)
     mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
     return WindowMask(sees.to(like.dtype), mask)

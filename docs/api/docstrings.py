@@ -10,5 +10,5 @@ class Docstrings(griffe.Extension):
         if obj.docstring is not None:
             text = re.sub(r':\w+:`([^`]+)`', r'`\1`', obj.docstring.value)  # :class:`Backbone`
             text = re.sub(r'::$', ':', text, flags=re.MULTILINE)
-            text = re.sub(r'(?<=Paper: )(arXiv [\d.]+, .+)\.$', r'[\1](../papers.html).  ', text, flags=re.MULTILINE)
+            text = re.sub(r'(?<=Paper: )(arXiv [\d.]+, .+)\.$', r'[\1](../papers.md).  ', text, flags=re.MULTILINE)
             obj.docstring.value = re.sub(r'^Example:$', 'Examples:', text, flags=re.MULTILINE)

@@ -10,7 +10,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JO
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compilers test-quick test-one test-upstream test-transformers test-matrix test-oldest \
+.PHONY: help setup demo test test-compilers test-quick test-one test-upstream test-transformers test-neighbors test-matrix test-oldest \
 	test-exports docker-test chaos fuzz lint docs tutorials clean
 
 help:  ## list the targets
@@ -52,6 +52,16 @@ test-transformers: setup .venv-transformers5/stamp  ## run the tests of the adap
 		--no-deps --no-compile --requirement $<
 	touch $@
 
+test-neighbors: setup .neighbors/stamp  ## run timm's and Transformers' own tests on the networks
+	$(call PYTEST_IN,.venv) tests/integrations/test_neighbors.py
+
+# Wheels have no tests.
+.neighbors/stamp: requirements/adapters.txt
+	.venv/bin/python -m pip --disable-pip-version-check download --quiet --no-deps --no-binary timm,transformers \
+		--dest .neighbors $$(grep -E '^(timm|transformers)==' $<)
+	for archive in .neighbors/*.tar.gz; do tar -xzf $$archive -C .neighbors; done
+	touch $@
+
 test-matrix:  ## test in the oldest, a middle and the newest environment, each in its own .venv-*; ENVIRONMENTS, WITH_MMDET=1
 	$(PYTHON) tools/dev/test_matrix.py --write $(ENVIRONMENTS)
 
@@ -89,4 +99,4 @@ tutorials: setup .venv-docs/stamp  ## run the notebooks that the documentation s
 	touch $@
 
 clean:  ## remove environments, the site and build folders; compiled wheels stay in the user's cache
-	rm -rf .venv .venv-* site build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .neighbors site build dist *.egg-info .pytest_cache .ruff_cache

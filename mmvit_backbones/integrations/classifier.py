@@ -11,9 +11,10 @@ class ClassifierHead(nn.Module):
     the patches' highest.
     """
 
-    def __init__(self, channels: int, num_classes: int, drop_rate: float, dense: bool) -> None:
+    def __init__(self, channels: int, num_classes: int, drop_rate: float, has_tokens: bool, dense: bool) -> None:
         super().__init__()
         self.channels = channels
+        self.has_tokens = has_tokens
         self.dense = dense
         self.drop = nn.Dropout(drop_rate)
         self.reset(num_classes)
@@ -24,7 +25,7 @@ class ClassifierHead(nn.Module):
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.drop(x)
-        pooled = x[:, 0] if x.ndim == 3 else x
+        pooled = x[:, 0] if self.has_tokens else x
         if pre_logits:
             return pooled
         logits = self.fc(pooled)
@@ -50,7 +51,7 @@ class Classifier(nn.Module):
         neck = variant.neck_config(channels) or {}
         self.neck = MODELS.build(neck) if neck.get('type') == 'LayerNormPooling' else None
         dense = self.has_tokens and variant.head.get('dense', True)
-        self.head = ClassifierHead(channels, num_classes, drop_rate, dense)
+        self.head = ClassifierHead(channels, num_classes, drop_rate, self.has_tokens, dense)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Returns the last map ``(B, C, h, w)`` of images ``(B, in_channels, H, W)``, or tokens ``(B, 1 + N, C)``."""

@@ -82,10 +82,13 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
         self.backbone = checked(self.backbone, 'backbone')
         num_stages = build_without_weights(self.backbone).num_stages
         self.stage_names = [f'stage{i}' for i in range(num_stages)]
-        if out_features is not None:
-            out_indices = [self.stage_names.index(name) for name in out_features]
-        self._out_indices = [i % num_stages for i in ([-1] if out_indices is None else out_indices)]
-        self._out_features = [self.stage_names[i] for i in self._out_indices]
+        names = self.stage_names[-1:] if out_indices is None else [self.stage_names[i] for i in out_indices]
+        self._out_features = names if out_features is None else out_features
+        unknown = set(self._out_features) - set(self.stage_names)
+        if unknown or out_indices is not None and names != self._out_features:
+            raise ValueError(f'out_features must be of {self.stage_names} and agree with out_indices, got '
+                             f'{out_features} and {out_indices}')
+        self._out_indices = [self.stage_names.index(name) for name in self._out_features]
 
 
 class MMViTPreTrainedModel(PreTrainedModel):

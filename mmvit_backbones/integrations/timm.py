@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 
 import torch
-from timm.models import FeatureInfo, generate_default_cfgs, register_model
+from timm.models import FeatureInfo, generate_default_cfgs, register_model, register_notrace_module
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -185,6 +185,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
     return cfgs
 
 
+register_notrace_module(Backbone)  # one node of the graphs of torch.fx: networks branch on sizes
 default_cfgs = generate_default_cfgs({name: cfg for variant in VARIANTS.values()
                                       for name, cfg in published_cfgs(variant).items()})
 for _name in list_models():

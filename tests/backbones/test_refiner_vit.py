@@ -1,13 +1,15 @@
 """Refiner-ViT beyond the goldens: memory, statistics of batches, positions."""
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import raises
+from helpers import raises, relative_error
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
-from mmvit_backbones.backbones.refiner_vit import SharedAttention
+from mmvit_backbones.backbones.refiner_vit import PatchEmbed, SharedAttention
 
 
 def build(**arguments) -> nn.Module:
@@ -122,3 +124,11 @@ def test_positions_of_another_size_are_resized_on_load():
     odd = dict(large.state_dict(), **{'embed.positions.pos_embed': table[:, :-1]})
     with raises(ValueError, 'pos_embed', '784'):
         small.load_state_dict(odd)
+
+
+@torch.no_grad()
+def test_statistics_of_images_are_exact_on_cpus():
+    """PyTorch's are not on channels-last maps: 3e-6."""
+    embed, images = PatchEmbed(3, 64).train(), torch.randn(2, 3, 224, 224)
+    expected = copy.deepcopy(embed).double()(images.double())
+    assert relative_error(embed(images), expected) < 1.5e-6

@@ -5,6 +5,7 @@ from helpers import raises
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
+from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.layers.drop_path import DropPath
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
@@ -55,6 +56,19 @@ def test_transformers_reads_feature_info(timm):
 def test_no_path_is_dropped_unless_asked_for(timm):
     model = timm.create_model('mmvit_reswin_tiny', arch=ARCH)
     assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))
+
+
+@torch.no_grad()
+def test_a_graph_of_fx_returns_the_maps(timm):
+    """The backbone is one node of it."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+    model = timm.create_model('mmvit_reswin_tiny', arch=ARCH).eval()
+    graph = create_feature_extractor(model, ['backbone', 'head'], tracer_kwargs=dict(leaf_modules=[Backbone]))
+    for size in ((64, 96), (70, 49)):
+        x = torch.randn(1, 3, *size)
+        outputs = graph(x)
+        assert torch.equal(outputs['head'], model(x))
+        assert all(map(torch.equal, outputs['backbone'], model.backbone(x)))
 
 
 # ---- detectron2

@@ -249,6 +249,9 @@ def test_hugging_faces_upernet_trains(tmp_path):
 def test_what_transformers_cannot_have_is_told():
     with raises(ValueError, 'out_indices'):
         MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH, out_indices=(1, )))
+    for stages in (dict(out_features=['stem']), dict(out_features=['stage0'], out_indices=[1])):
+        with raises(ValueError, 'out_features', *stages['out_features'], 'stage3'):
+            MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH), **stages)
     with raises(ImportError, 'transformers 4 and 5', '6.0.1'):
         major_version('6.0.1')
 

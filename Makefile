@@ -78,8 +78,8 @@ chaos: setup  ## kill trainings 100 times at random moments and resume them; CHA
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/training/chaos.py
 
 fuzz: setup  ## 50 times as much random input as in the tests; FUZZ_FACTOR, FUZZ_SEED
-	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py tests/ops/test_triton.py \
-		tests/ops/test_varied_size_window_triton.py
+	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py tests/cli/test_wrong_values.py \
+		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py
 
 lint: setup  ## check the style
 	.venv/bin/ruff check .

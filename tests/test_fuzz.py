@@ -16,9 +16,7 @@ import pytest
 import torch
 from helpers import each_network, raises, relative_error, shared_model
 from safetensors.torch import save_file
-from verbs import module_of
 
-import mmvit
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
@@ -81,41 +79,6 @@ def test_network_agrees_with_itself_in_float64(network):
             what = (network, tuple(images.shape), images.stride(), half)
             assert got.shape == expected.shape and got.isfinite().all(), what
             assert not got.numel() or relative_error(got, expected) < (0.1 if half else 1e-4), what
-
-
-# ---- command lines
-
-
-WORDS = ['', '-1', '0', 'nan', '1e99', 'ünïcode', 'a.b.c=1', '=', '[1,', '../..', '/proc/self/mem', 'no such thing']
-
-
-@pytest.fixture(scope='module')
-def wrong_files(tmp_path_factory) -> list[str]:
-    folder = tmp_path_factory.mktemp('wrong')
-    for name, content in [('empty.py', ''), ('empty.pth', ''), ('text.pth', 'text'), ('syntax.py', 'model = dict('),
-                          ('raises.py', 'raise KeyError(1)'), ('model.py', "default_scope = 'mmdet'\nmodel = 3\n"),
-                          ('bare.py', "default_scope = 'mmseg'\n"), ('text.jpg', 'text'), ('text.json', '{'),
-                          ('list.py', "default_scope = 'mmpretrain'\nmodel = []\ntrain_dataloader = 1\n")]:
-        (folder / name).write_text(content)
-    (folder / 'folder').mkdir()
-    return [str(folder / 'missing.py'), *map(str, folder.iterdir())]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('verb', sorted(set(mmvit.VERBS) - {'doctor', 'models'}))  # which no word makes fail
-@pytest.mark.usefixtures('own_loaders')
-def test_command_line_never_shows_a_traceback(verb, wrong_files, tmp_path, run, monkeypatch, capsys):
-    """An error of the user ends a verb by SystemExit; any other exception would be a traceback."""
-    monkeypatch.chdir(tmp_path)
-    options = [flag for action in module_of(verb).get_parser()._actions for flag in action.option_strings]
-    options = sorted(flag for flag in options if flag.startswith('--') and flag != '--help')
-    for source in cases(verb, 1):
-        arguments = source.choices(wrong_files, k=source.choice([1, 1, 2, 3]))
-        for option in source.sample(options, min(len(options), source.randrange(3))):
-            arguments += [option, *source.choices(WORDS + wrong_files, k=source.choice([0, 1, 1, 2]))]
-        with pytest.raises(SystemExit) as done:
-            run(verb, *arguments)
-        assert done.value.code and 'Traceback' not in capsys.readouterr().err, arguments
 
 
 # ---- checkpoints

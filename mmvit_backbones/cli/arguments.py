@@ -1,5 +1,6 @@
 """Arguments that several verbs share."""
 import argparse
+import errno
 import math
 import os
 import os.path as osp
@@ -9,12 +10,14 @@ from contextlib import suppress
 
 from mmengine.config import DictAction
 
+from ..utils.files import check_writable, reason_of
+
 MOST = 10**9 - 1  # no number of steps is larger: MMEngine takes more for a schedule without an end
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the common arguments of training and testing."""
-    parser.add_argument('--work-dir', type=work_dir,
+    parser.add_argument('--work-dir', type=output_folder,
                         help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
     add_config_options(parser)
     parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
@@ -36,10 +39,11 @@ def output_file(path: str) -> str:
     """Checks an output file's argument: creates its folder, which must be writable."""
     is_new = not osp.exists(path)
     try:
+        check_writable(path)
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
         open(path, 'ab').close()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f'{path} cannot be written ({error.strerror})') from error
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f'{path} cannot be written ({reason_of(error)})') from error
     if is_new:
         os.remove(path)
     return path
@@ -81,7 +85,7 @@ pixels = whole(1, 2**14)  # of a side of an image
 above_zero = finite(0, ends=False)
 
 
-def work_dir(path: str) -> str:
+def output_folder(path: str) -> str:
     """Checks a folder's argument: the folder, or the one that will contain it, must be writable. Creates nothing."""
     if not path:
         raise argparse.ArgumentTypeError("'' is no folder")
@@ -89,11 +93,13 @@ def work_dir(path: str) -> str:
         parent = osp.abspath(path)
         while not osp.lexists(parent):
             parent = osp.dirname(parent)
+        if not osp.isdir(parent):
+            raise NotADirectoryError(errno.ENOTDIR, f'{parent} is no folder')
         tempfile.TemporaryFile(dir=parent).close()
         with suppress(FileNotFoundError):
             os.stat(path)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f'folder {path!r} cannot be written ({error.strerror})') from error
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f'folder {path!r} cannot be written ({reason_of(error)})') from error
     return path
 
 

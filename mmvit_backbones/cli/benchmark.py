@@ -32,8 +32,9 @@ import torch
 import mmvit_backbones
 
 from .. import accelerate
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..inference import Predictor
+from ..inference.runtimes import find_device
 from ..inference.sources import find_images
 from ..utils.images import read_rgb
 from ..utils.measure import SavedStorages
@@ -70,6 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
+    args.device = find_device(args.device)
     if args.runtime:
         print(json.dumps(runtimes(args), indent=1))
         return
@@ -140,7 +142,10 @@ def runtimes(args: argparse.Namespace) -> dict:
 
 
 def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
-    return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification', **overrides)
+    try:
+        return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification', **overrides)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'--override: {first_line(error)}') from error
 
 
 def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:

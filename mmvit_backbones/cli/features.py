@@ -31,6 +31,7 @@ from .arguments import (
     add_data_arguments,
     add_pretrained_argument,
     data_options,
+    output_file,
     positive,
 )
 from .custom_data import use_custom_data
@@ -49,7 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--regularization', type=above_zero, nargs='+', default=[0.001, 0.01, 0.1, 1.], metavar='C',
                         help="scikit-learn's C of the probe; of several, the best on a third of the training images "
                              'held out, three times (default: 0.001 0.01 0.1 1)')
-    parser.add_argument('--save', metavar='FILE.npz', help='features and labels')
+    parser.add_argument('--save', type=output_file, metavar='FILE.npz', help='features and labels')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
     add_config_options(parser)
     return parser

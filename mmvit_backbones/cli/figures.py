@@ -1,4 +1,6 @@
 """matplotlib without a display."""
+import argparse
+from pathlib import Path
 from typing import BinaryIO
 
 import matplotlib
@@ -6,6 +8,17 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from .arguments import output_file
+
+
+def figure_file(path: str) -> str:
+    """Checks the argument of a file that matplotlib writes: its suffix is that of a format."""
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if Path(path).suffix.lower()[1:] not in formats:
+        raise argparse.ArgumentTypeError(f'{path!r} must end with {", ".join(f".{name}" for name in sorted(formats))}')
+    return output_file(path)
 
 
 def save_figure(figure: plt.Figure, path: str | BinaryIO, **options) -> None:

@@ -43,7 +43,7 @@ from ..zoo.checks import choose_checkpoint
 from ..zoo.converters.layout import unwrap
 from ..zoo.download import hash_of
 from ..zoo.loading import read_state
-from .arguments import above_zero, add_pretrained_argument, add_process_arguments, finite, positive
+from .arguments import above_zero, add_pretrained_argument, add_process_arguments, finite, output_folder, positive
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -54,7 +54,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--checkpoint', help="checkpoint file or http(s) address, a classifier's also in its authors' "
                                              'layout; or a file of mmvit export')
     add_pretrained_argument(parser)
-    parser.add_argument('--out-dir', type=Path, default='predictions', help='default: %(default)s')
+    parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
+                        help='default: %(default)s')
     parser.add_argument('--json', action='store_true',
                         help='also write results.json (COCO results of a detector), labels/ (of a segmenter, in its '
                              'palette), or results.csv (the five best classes)')
@@ -86,7 +87,7 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
     """
     paths = {}
     for source in sources:
-        if source.isdigit() and not Path(source).exists():
+        if source.isdecimal() and not os.path.exists(source):
             paths[int(source)] = Path(f'camera{source}')
             continue
         for found in find_images([source], SUFFIXES + VIDEOS):

@@ -24,7 +24,7 @@ from ..zoo.loading import use_safe_loading
 from ..zoo.published import FIGURES
 from ..zoo.variants import VARIANTS, parse_config_name
 from . import testing
-from .arguments import add_config_options, work_dir
+from .arguments import add_config_options, output_folder
 from .custom_data import use_data_root
 from .steps import set_work_dir
 
@@ -43,7 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
                         help="ImageNet's reassessed labels (default: %(default)s)")
-    parser.add_argument('--work-dir', type=work_dir, help='folder for logs (default: work_dirs/CONFIG NAME)')
+    parser.add_argument('--work-dir', type=output_folder, help='folder for logs (default: work_dirs/CONFIG NAME)')
     add_config_options(parser)
     return parser
 

@@ -376,6 +376,11 @@ def build_server(models: Sequence[Served], args: argparse.Namespace):
         timeout_graceful_shutdown=int(args.timeout) + 1))
 
 
+def load_models(args: argparse.Namespace) -> list[Served]:
+    return [Served(path, config, name, args.device, args.trust_code)
+            for path, config, name in zip_longest(args.models, args.config, args.name)]
+
+
 def main(args: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn handles them, they end the process at once
         signal.signal(number, signal.SIG_DFL)
@@ -386,10 +391,9 @@ def main(args: argparse.Namespace) -> None:
             raise UsageError(f'--{name} has {len(getattr(args, name))} values for {len(args.models)} models')
     try:
         listener = socket.create_server((args.host, args.port))
-    except (OSError, OverflowError) as error:
+    except (OSError, TypeError, ValueError) as error:  # of names that are none, too
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
-    models = [Served(path, config, name, args.device, args.trust_code)
-              for path, config, name in zip_longest(args.models, args.config, args.name)]
+    models = load_models(args)
     server = build_server(models, args)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn handles signals while it runs, restores this handler, and raises what it has received again.

@@ -17,7 +17,14 @@ from ..zoo import checks
 from ..zoo.checks import check_checkpoint
 from ..zoo.loading import use_safe_loading
 from . import steps, testing
-from .arguments import add_data_arguments, add_pretrained_argument, add_run_arguments, finite
+from .arguments import (
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    finite,
+    output_file,
+    output_folder,
+)
 from .processes import init_processes
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
@@ -32,9 +39,10 @@ def get_parser() -> argparse.ArgumentParser:
     add_pretrained_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--trust-code', action='store_true', help='load a .pt2, which is code')
-    parser.add_argument('--out', help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
+    parser.add_argument('--out', type=output_of,
+                        help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='draw annotations and predictions into this folder')
+    parser.add_argument('--show-dir', type=output_folder, help='draw annotations and predictions into this folder')
     parser.add_argument('--wait-time', type=finite(0), default=2, help='seconds that --show shows each image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     labels = parser.add_mutually_exclusive_group()
@@ -45,6 +53,10 @@ def get_parser() -> argparse.ArgumentParser:
     add_run_arguments(parser)
     parser.set_defaults(needs=NEEDS)
     return parser
+
+
+def output_of(path: str) -> str:
+    return output_file(path) if path.endswith(testing.PICKLES) else output_folder(path)
 
 
 def prepare(args: argparse.Namespace) -> Config:

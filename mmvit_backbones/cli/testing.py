@@ -31,6 +31,7 @@ TTA_MODELS = {
     'mmseg': dict(type='SegTTAModel'),
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
+PICKLES = '.pkl', '.pickle'
 STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # of a test pipeline: the file itself does the others
 
 
@@ -63,7 +64,7 @@ def save_predictions(cfg: Config, out: str) -> None:
         for metric in metrics_of(cfg, 'test'):
             metric.output_dir = out
         return
-    if not out.endswith(('.pkl', '.pickle')):
+    if not out.endswith(PICKLES):
         raise UsageError(f'out must end with .pkl or .pickle, got {out}')
     add_metric(cfg, type='DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults', out_file_path=out)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..utils.files import check_file
 
 IGNORED = 255  # mmseg's label for what belongs to no class
 COLOR = r'\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3}'
@@ -42,8 +43,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         UsageError: If there is no such file, or it is in another encoding.
     """
-    if not Path(path).is_file():
-        raise UsageError(f'{path} is not a file')
+    check_file(path)
     try:
         content = Path(path).read_bytes()
     except OSError as error:

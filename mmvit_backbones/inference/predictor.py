@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..accelerate import accelerate as accelerate_model
 from ..errors import UsageError, first_line
 from ..utils.config import is_config, load_config
+from ..utils.files import check_file
 from ..zoo.checks import check_backbone, choose_checkpoint
 from ..zoo.loading import GIVE_CONFIG, described_config, read_checkpoint
 from .limits import TIMEOUT
@@ -54,8 +55,7 @@ class Predictor:
         if suffix in ('.onnx', '.pt2'):
             refuse(f'{source}, which contains all it needs',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
-            if not Path(source).is_file():
-                raise UsageError(f'model {source} does not exist')
+            check_file(source, 'model')
             path = Path(source)
             self.model = (OnnxFile(path, device, timeout) if suffix == '.onnx' else
                           Pt2File(path, trust_code, device))

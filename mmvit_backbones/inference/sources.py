@@ -1,6 +1,8 @@
 """Finds and reads images: files, folders, addresses, videos, cameras, and what is in memory."""
 import io
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -10,6 +12,7 @@ from PIL import Image
 
 from ..errors import UsageError
 from ..utils.download import receive
+from ..utils.files import check_file
 from ..utils.images import SUFFIXES, read_rgb
 
 VIDEOS = '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'
@@ -50,10 +53,10 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
             check_address(source)
             images.append(source)
             continue
-        if not path.exists():
-            raise UsageError(f'image {path} does not exist')
         found = [path]
-        if path.is_dir():
+        if not os.path.isdir(path):
+            check_file(path, 'image')
+        else:
             found = sorted(file for file in path.rglob('*') if file.suffix.lower() in suffixes and file.is_file())
         if not found:
             raise UsageError(f'folder {path} has no image; allowed are {", ".join(suffixes)}')
@@ -133,7 +136,9 @@ def download(address: str) -> bytes:
 
 def _read_video(source: str | Path | int) -> Iterator[Frame]:
     import cv2
-    video, number = cv2.VideoCapture(source if isinstance(source, int) else str(source)), 0
+    video, number = cv2.VideoCapture(), 0
+    with suppress(OverflowError):  # no camera has such a number
+        video.open(source if isinstance(source, int) else str(source))
     while (frame := video.read()[1]) is not None:
         yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))
         number += 1

@@ -1,20 +1,52 @@
-"""Writes files in folders that others may have filled."""
+"""Opens regular files alone: a pipe or a device may never end, and a link may lead anywhere."""
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
 from ..errors import UsageError
 
 
+def check_file(path: str | Path, what: str = 'file') -> None:
+    """Raises UsageError if there is no regular file of that name, or at the end of its links."""
+    if reason := why_no_file(path):
+        raise UsageError(f'{what} {path} {reason}')
+
+
+def why_no_file(path: str | Path) -> str | None:
+    """Returns why a path is not that of a regular file, None if it is."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 'does not exist'
+    except (OSError, ValueError) as error:
+        return f'cannot be read: {reason_of(error)}'
+    if stat.S_ISDIR(mode):
+        return 'is a folder, not a file'
+    return None if stat.S_ISREG(mode) else 'is a pipe or a device, not a file'
+
+
 def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
     """Returns a file that is open for writing, as ``open`` does, but follows no link of that name.
 
     Raises:
-        UsageError: If it is a link, or cannot be written.
+        UsageError: If it is a link, a pipe or a device, or cannot be written.
     """
     try:
+        check_writable(path)
         return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666), **options)
-    except OSError as error:
-        reason = 'it is a link' if error.errno == errno.ELOOP else error.strerror
+    except (OSError, ValueError) as error:
+        reason = 'it is a link' if getattr(error, 'errno', None) == errno.ELOOP else reason_of(error)
         raise UsageError(f'{path} cannot be written: {reason}') from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Raises an OSError if a path is that of a pipe or a device; opening a pipe waits for its reader."""
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+        raise OSError(errno.EINVAL, 'it is a pipe or a device, not a file')
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Returns why a file cannot be opened; a ValueError is about characters that no path has."""
+    return getattr(error, 'strerror', None) or str(error)

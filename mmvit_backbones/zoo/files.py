@@ -16,6 +16,7 @@ from mmengine.logging import HistoryBuffer
 
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils import versions
+from ..utils.files import why_no_file
 from .archive import history_method, read_archive
 
 FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of what torch.save wrote before version 1.6
@@ -51,12 +52,11 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
     """Returns what a file of ``torch.save`` or safetensors holds, as :func:`load_checkpoint_file` reads it."""
     path = osp.expanduser(str(path))
-    if not osp.exists(path):
-        raise CheckpointNotFoundError(f'checkpoint {path} does not exist')
     if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert`, or of Transformers
         path = osp.join(path, CONVERTED)
-    if not osp.isfile(path):
-        raise CheckpointError(f'checkpoint {path} is a folder, not a file')
+    if reason := why_no_file(path):
+        kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
+        raise kind(f'checkpoint {path} {reason}')
     if path.endswith('.safetensors'):
         read = partial(_load_safetensors, device=str(map_location or 'cpu'))
     else:
@@ -125,6 +125,8 @@ def _check_pickle(content: bytes) -> None:
 
 
 def _what_is_wrong(path: str, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f'cannot be read: {error.strerror}'
     with open(path, 'rb') as file:
         if file.read(256).lstrip().startswith(b'<'):
             return 'is a web page, not a checkpoint: the download went wrong'

@@ -6,6 +6,7 @@
 The copy stands alone: it needs no other config. An heir gets what later versions of this package change in its base.
 """
 import argparse
+import os
 from pathlib import Path
 
 from ...errors import UsageError
@@ -34,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
     out = args.out or Path(f'{base.stem}.py')
     if out.suffix != '.py':
         raise UsageError(f'out must end with .py, got {out}')
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f'{out} exists; name another file')
     if args.heir and args.cfg_options:
         raise UsageError('--cfg-options are for a copy; write them into the heir')

@@ -13,6 +13,7 @@ from pprint import pformat
 import yaml
 from mmengine.config import Config
 
+from ...data.text import read_text
 from ...errors import UsageError
 from ...utils.config import LOADERS, load_config
 from ...utils.file_configs import dicts_in
@@ -77,10 +78,10 @@ def main(args: argparse.Namespace) -> None:
 def read_options(file: str, network: str) -> dict:
     """Returns the options of a file that change a config, as ``SECTION.name``; the others are checked."""
     try:
-        sections = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
+        sections = yaml.safe_load(read_text(file))
         options = {f'{section}.{name}': value for section, content in sections.items()
                    for name, value in content.items()}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+    except (yaml.YAMLError, AttributeError) as error:
         raise UsageError(f'{file} cannot be read as options in sections: {str(error).splitlines()[0]}') from error
     section, values = ARCHITECTURES[network]
     fixed = {**FIXED, 'MODEL.name': network, **{f'{section}.{name}': value for name, value in values.items()}}

@@ -20,9 +20,9 @@ from ...errors import UsageError
 from ...utils.config import VISUALIZERS as FRAMEWORKS_VISUALIZERS
 from ...utils.config import load_config
 from ...utils.file_configs import import_quietly
-from ..arguments import add_config_options, add_data_arguments, data_options, output_file, positive
+from ..arguments import add_config_options, add_data_arguments, data_options, positive
 from ..custom_data import use_custom_data
-from ..figures import draw_sheet
+from ..figures import draw_sheet, figure_file
 
 CLASSES_SHOWN = 4
 
@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: %(default)s')
     parser.add_argument('--number', type=positive, default=16, help='how many images (default: %(default)s)')
-    parser.add_argument('--out', type=output_file, default='data.png', help='sheet to write (default: %(default)s)')
+    parser.add_argument('--out', type=figure_file, default='data.png', help='sheet to write (default: %(default)s)')
     add_data_arguments(parser)
     add_config_options(parser)
     return parser

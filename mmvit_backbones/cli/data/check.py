@@ -25,9 +25,9 @@ from ...errors import UsageError
 from ...utils.config import SPLITS, datasets_of, load_config
 from ...utils.file_configs import import_quietly
 from ...utils.text import printable
-from ..arguments import add_config_options, add_data_arguments, data_options, output_file, whole
+from ..arguments import add_config_options, add_data_arguments, data_options, whole
 from ..custom_data import use_custom_data
-from ..figures import draw_sheet
+from ..figures import draw_sheet, figure_file
 
 DRAWN, COLUMNS = 6, 3
 TITLE = 74  # characters of a line
@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', nargs='?', help='config file or its name (default: a recipe for the folder)')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='processes (default: %(default)s)')
-    parser.add_argument('--out', type=output_file, metavar='FILE',
+    parser.add_argument('--out', type=figure_file, metavar='FILE',
                         help=f'draw the {DRAWN} images with most mistakes, with boxes and masks')
     add_data_arguments(parser)
     add_config_options(parser)

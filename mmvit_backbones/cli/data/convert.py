@@ -24,7 +24,7 @@ from ...data.mistakes import some, warn
 from ...data.text import check_class_names, read_text
 from ...errors import UsageError, first_line
 from ...utils.images import SUFFIXES, image_size
-from ..arguments import add_left_out_argument
+from ..arguments import add_left_out_argument, output_folder
 
 if TYPE_CHECKING:
     from supervision import DetectionDataset
@@ -38,7 +38,7 @@ SPLITS = (dict(train='train', val='val'), dict(train='train', val='valid'), dict
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path, help='folder with data.yaml (YOLO), or with XML files (Pascal VOC)')
-    parser.add_argument('out', type=Path, help='folder to create')
+    parser.add_argument('out', type=output_folder, help='folder to create')
     add_left_out_argument(parser)
     return parser
 
@@ -197,8 +197,9 @@ def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
 def main(args: argparse.Namespace) -> None:
     if find_spec('supervision') is None:
         raise UsageError('the package supervision is missing: pip install supervision')
-    if os.path.lexists(args.out):
-        raise UsageError(f'out {args.out} exists')
+    out = Path(args.out)
+    if os.path.lexists(out):
+        raise UsageError(f'out {out} exists')
     try:
         datasets, folders = read_source(args.source, args.allow_left_out)
     except LeftOutError as error:
@@ -209,10 +210,10 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'source {args.source} cannot be converted: {first_line(error)}') from error
     for part, dataset in datasets.items():
         name = 'instances.json' if part == 'images' else f'instances_{part}.json'
-        file = args.out / 'annotations' / name
+        file = out / 'annotations' / name
         write_coco(dataset, file)
-        (args.out / part).symlink_to(folders[part].resolve(), target_is_directory=True)
-        mistakes = find_mistakes(dict(type='CocoDataset', data_root=str(args.out), ann_file=str(Path(
+        (out / part).symlink_to(folders[part].resolve(), target_is_directory=True)
+        mistakes = find_mistakes(dict(type='CocoDataset', data_root=str(out), ann_file=str(Path(
             'annotations', name)), data_prefix=dict(img=part)))
         for mistake in mistakes:
             warn(mistake.text)

@@ -26,37 +26,37 @@ from ... import get_model, list_models
 from ...backbones.refiner_vit import TokenFeatures
 from ...data.token_labels import TOP_K, read_token_labels
 from ...errors import UsageError
-from ...inference.runtimes import build_model
+from ...inference.runtimes import build_model, find_device
 from ...utils.config import load_config
 from ...utils.images import SUFFIXES, read_rgb
 from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
-from ..arguments import pixels, positive
+from ..arguments import output_folder, pixels, positive
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', type=Path, help='folder with a folder of images per class')
-    parser.add_argument('out', type=Path, help='folder for the labels')
+    parser.add_argument('out', type=output_folder, help='folder for the labels')
     parser.add_argument('model', help='timm:NAME, mmpretrain:NAME, a network of this package, or a config')
     parser.add_argument('--checkpoint', help="weights (default: timm's or mmpretrain's)")
     parser.add_argument('--size', type=pixels, default=224, help='side of the square that images are stretched to')
     parser.add_argument('--batch-size', type=positive, default=16)
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    targets = plan(args.images, args.out)
-    annotate = build(args.model, args.checkpoint, args.device)
+    targets, device = plan(args.images, Path(args.out)), find_device(args.device)
+    annotate = build(args.model, args.checkpoint, device)
     try:
-        num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=args.device)).shape[1]
+        num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=device)).shape[1]
     except AssertionError as error:  # as timm's and mmpretrain's networks of one size have it
         raise UsageError(f'{args.model} does not take images of --size {args.size}: {error}') from None
     missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
     print(f'{len(targets)} images, {len(targets) - len(missing)} have labels', flush=True)
     for i in range(0, len(missing), args.batch_size):
         batch = missing[i:i + args.batch_size]
-        images = torch.stack([read(path, args.size) for path, _ in batch]).to(args.device)
+        images = torch.stack([read(path, args.size) for path, _ in batch]).to(device)
         for labels, (_, file) in zip(strongest(annotate(images)), batch):
             save(labels, file)
         print(f'{min(i + args.batch_size, len(missing))} of {len(missing)} made', flush=True)
@@ -100,7 +100,7 @@ def save(labels: Tensor, file: Path) -> None:
     unfinished.replace(file)
 
 
-def build(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
+def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Returns a function from RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
     use_safe_loading()
     library, _, rest = name.rpartition(':')
@@ -146,7 +146,7 @@ def dense_scores(model: torch.nn.Module, inputs: Tensor) -> Tensor:
     return model.head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def build_timm(name: str, checkpoint: str | None, device: str) -> Callable[[Tensor], Tensor]:
+def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
     try:
         import timm
     except ImportError:

@@ -32,8 +32,8 @@ from ...zoo.checks import official_name
 from ...zoo.converters.layout import unwrap
 from ...zoo.loading import read_state
 from ...zoo.variants import VARIANTS, find_names
-from ..arguments import add_pretrained_argument, output_file, pixel, pixels, whole
-from ..figures import plt, save_figure
+from ..arguments import add_pretrained_argument, pixel, pixels, whole
+from ..figures import figure_file, plt, save_figure
 
 MULTIPLE = 32  # of the sides of the image for the network, so that the maps of all stages cover it
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # what gives an attention its values, as their last channels
@@ -57,7 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--blocks', type=whole(0), nargs='+', help='rows to draw, from 0 (default: all)')
     parser.add_argument('--heads', type=whole(0), nargs='+', default=[0, 1],
                         help='heads to draw, next to their mean (default: 0 1)')
-    parser.add_argument('--out', type=output_file, default='attention.png',
+    parser.add_argument('--out', type=figure_file, default='attention.png',
                         help='figure to write (default: %(default)s)')
     return parser
 

@@ -7,7 +7,6 @@ Every box and number is read from the model; only shapes are computed.
 import argparse
 import textwrap
 from itertools import groupby
-from pathlib import Path
 
 import matplotlib
 import torch
@@ -15,7 +14,7 @@ from mmengine.registry import MODELS
 
 from ...zoo.variants import find_variant
 from ..arguments import pixels
-from ..figures import plt
+from ..figures import figure_file, plt
 
 matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text
 matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # the same file each time
@@ -26,7 +25,7 @@ FILLS = ['#dbe9f6', '#d5efdf', '#fdebd0', '#f6dcdf', '#e6def2']
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('network', help='name, see mmvit_backbones.list_models()')
-    parser.add_argument('out', help='image to write: .svg, .png or .pdf')
+    parser.add_argument('out', type=figure_file, help='image to write: .svg, .png or .pdf')
     parser.add_argument('--size', type=pixels, default=224, help='side of the image, in pixels')
     return parser
 
@@ -36,7 +35,6 @@ def main(args: argparse.Namespace) -> None:
     with torch.device('meta'):
         backbone = MODELS.build(variant.model_config('backbone')).eval()
         maps = backbone.forward_stages(torch.empty(1, 3, args.size, args.size))
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     draw(args.network, args.size, backbone, maps, args.out)
 
 

@@ -4,13 +4,13 @@
 """
 import argparse
 import json
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
 
 from ...errors import UsageError
-from ..arguments import output_file
-from ..figures import plt, save_figure
+from ..figures import figure_file, plt, save_figure
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']
@@ -25,7 +25,7 @@ Curves = dict[str, dict[int, float]]  # name -> step -> value
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a training')
-    parser.add_argument('--out', type=output_file, default='run.png', help='figure to write (default: %(default)s)')
+    parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
     return parser
 
 
@@ -37,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
 
 def read_run(work_dir: Path) -> Curves:
     """Returns the curves of a run; repeated steps of a resumed run replace earlier ones."""
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))  # their folders are named by the time
+    is_folder = os.path.isdir(work_dir)
+    files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in folders named by the time
     if not files:
         raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which a training writes')
     curves: Curves = defaultdict(dict)

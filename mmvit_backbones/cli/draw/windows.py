@@ -27,8 +27,8 @@ from ...utils.images import read_rgb
 from ...zoo.checks import check_backbone, choose_checkpoint
 from ...zoo.loading import load_backbone
 from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
-from ..arguments import add_pretrained_argument, output_file, pixel
-from ..figures import plt, save_figure
+from ..arguments import add_pretrained_argument, pixel
+from ..figures import figure_file, plt, save_figure
 
 MARGIN = 0.1  # of the image, around it: windows may look beyond its border
 
@@ -47,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
                         help='pixels whose windows are drawn (default: three on the diagonal)')
-    parser.add_argument('--out', type=output_file, default='windows.png', help='image to write (default: %(default)s)')
+    parser.add_argument('--out', type=figure_file, default='windows.png', help='image to write (default: %(default)s)')
     return parser
 
 
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
 
 def build_backbone(args: argparse.Namespace) -> nn.Module:
     torch.manual_seed(0)
-    if args.network:
+    if args.network is not None:
         try:
             return get_model(args.network, 'backbone', args.checkpoint, args.pretrained or False)
         except ValueError as error:

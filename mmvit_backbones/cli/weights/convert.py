@@ -35,7 +35,7 @@ from ...zoo.loading import (
     read_published,
 )
 from ...zoo.variants import VARIANTS, Variant, find_variant
-from ..arguments import output_file
+from ..arguments import output_file, output_folder
 from .card import model_card
 
 FILES = '.pth', '.safetensors'
@@ -53,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='NAME|FILE',
                         help="a network's published weights, NAME or NAME/TAG, or the authors' file or its address")
-    parser.add_argument('--out', required=True, help='folder to write, or a file: .pth or .safetensors')
+    parser.add_argument('--out', type=output_of, required=True, help='folder to write, or a file: .pth or .safetensors')
     parser.add_argument('--network', help='of a file (default: recognized by the names and shapes of the weights)')
     parser.add_argument('--tag', help="of a file in a folder: side of the images that it was trained on, or 22k "
                                       "(default: the network's side)")
@@ -62,14 +62,13 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def output_of(path: str) -> str:
+    return output_file(path) if path.endswith(FILES) else output_folder(path)
+
+
 def main(args: argparse.Namespace) -> None:
     to_file = args.out.endswith(FILES)
-    if to_file:
-        try:
-            output_file(args.out)
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f'--out: {error}') from error
-    else:
+    if not to_file:
         check_folder(args)
     source = read_source(args)
     if to_file:

@@ -6,13 +6,18 @@ import re
 import signal
 import sys
 import time
+import traceback
 
 import torch
+from mmengine.registry import build_functions
+from mmengine.runner import runner
 
-from ..errors import CheckpointError, TrainingError, UsageError
+from ..errors import CheckpointError, TrainingError, UsageError, first_line
 from ..utils.installation import check_distributions
 from ..utils.text import printable
 from . import processes
+
+STEPS = 'build_', 'register_custom', 'register_default', 'setup_'  # of runners: methods that read the config
 
 
 def run(verb: str, module_name: str, arguments: list[str]) -> None:
@@ -36,7 +41,8 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
         sys.exit(130)
     except Exception as error:  # the signal of a lost process interrupts whatever runs
         raised_on_all_ranks = isinstance(error, (UsageError, CheckpointError))
-        reason = error if raised_on_all_ranks or isinstance(error, TrainingError) else _lost_process(error)
+        is_ours = raised_on_all_ranks or isinstance(error, TrainingError)
+        reason = error if is_ours else _lost_process(error) or _not_built(error)
         if reason is None:
             raise
         # One process of several ends the run, and need not wait for the others.
@@ -48,6 +54,22 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
         # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def _not_built(error: Exception) -> str | None:
+    """Returns what of a config cannot be built, why, and where that was raised, None for other errors."""
+    frames, parts = list(traceback.walk_tb(error.__traceback__)), []
+    for frame, _ in frames:
+        file, function = frame.f_code.co_filename, frame.f_code.co_name
+        if file == build_functions.__file__:
+            config = frame.f_locals.get('cfg')
+            parts.append(config['type'] if isinstance(config, dict) and 'type' in config else config)
+        elif file == runner.__file__ and function.startswith(STEPS):
+            parts.append(function.partition('_')[2])  # such as env or custom_hooks
+    if not parts:
+        return None
+    frame, line = frames[-1]
+    return f'config: {parts[-1]!r:.200} cannot be built: {first_line(error)} ({frame.f_code.co_filename}:{line})'
 
 
 def _lost_process(error: Exception) -> str | None:

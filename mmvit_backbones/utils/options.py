@@ -11,6 +11,7 @@ from mmengine import registry as registries
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from ..errors import UsageError
@@ -85,6 +86,9 @@ def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], boo
     if place == ['train_cfg'] and 'type' not in node:
         return {name for loop in (EpochBasedTrainLoop, IterBasedTrainLoop)
                 for name in inspect.signature(loop).parameters} | {'by_epoch'}, True
+    if place[-1] == 'clip_grad':
+        by_norm = node.get('type', 'norm') == 'norm'
+        return set(inspect.signature(clip_grad_norm_ if by_norm else clip_grad_value_).parameters) | {'type'}, True
     if place == ['randomness']:
         return set(inspect.signature(Runner.set_randomness).parameters), True
     classes = list(_classes(cfg, node['type'])) if 'type' in node else []

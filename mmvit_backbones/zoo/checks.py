@@ -40,16 +40,21 @@ def official_name(network: str, tag: str | bool) -> str:
 def check_backbone(cfg: Config) -> Backbone | None:
     """Builds a backbone of this package on the meta device and returns it; raises UsageError for bad arguments."""
     arguments = dict(cfg.model.get('backbone') or {})
-    backbone_type = MODELS.module_dict.get(arguments.pop('type', None))
+    backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
     if not (backbone_type and issubclass(backbone_type, Backbone)):
         return None  # one of the framework
     try:
         with torch.device('meta'):
             backbone = backbone_type(**{**arguments, 'init_cfg': None})
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'model.backbone: {error}') from error
-    preprocessor = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
-    channels = len(preprocessor.get('mean') or ())
+    except Exception as error:  # a wrong value can make it fail in any way
+        raise UsageError(f'model.backbone: {error}'.split('\n')[0]) from error
+    preprocessors = [part for part in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')) if part]
+    if not all(isinstance(part, dict) for part in preprocessors):
+        raise UsageError(f'data_preprocessor must be a dict, got {preprocessors[-1]!r}')
+    mean = {key: value for part in preprocessors for key, value in part.items()}.get('mean') or ()
+    if not isinstance(mean, (list, tuple)):
+        raise UsageError(f'data_preprocessor.mean must be a list with a number per channel, got {mean!r}')
+    channels = len(mean)
     if channels not in (0, 1, backbone.in_channels):
         raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean is that of '
                          f'images with {channels} channels')

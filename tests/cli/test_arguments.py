@@ -1,7 +1,7 @@
 """Types and ranges of arguments, and options of a config that are checked before work is done."""
 import pytest
 from helpers import ROOT
-from runs import TINY
+from runs import TINY, train
 from verbs import call, module_of
 
 from mmvit_backbones.errors import UsageError
@@ -35,6 +35,9 @@ def test_a_work_dir_is_not_made_by_its_check(tmp_path):
     ('optim_wrapper.optimizer.betas=3', ['optim_wrapper.optimizer']), ('train_cfg.max_epoch=3', ['max_epochs']),
     ('train_cfg.max_epochs=2.5', ['max_epochs', 'whole', '2.5']), ('param_scheduler.0.end=-4', ['param_scheduler.0']),
     ('model.head.num_clases=3', ['num_clases', 'num_classes']), ('randomness.sed=3', ['sed', 'seed']),
+    ('optim_wrapper.clip_grad.max_nrm=3', ['max_nrm', 'max_norm']),
+    ('data_preprocessor.mean=3', ['data_preprocessor.mean', 'a list', '3']),
+    ('model.backbone.arch.depths=[]', ['model.backbone']), ('model.backbone.arch.embed_dims=-12', ['model.backbone']),
     ('default_hooks.checkpoint.max_kep_ckpts=3', ['max_kep_ckpts', 'max_keep_ckpts'])])
 def test_options_that_nothing_reads_or_takes_are_errors(option, words, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -50,3 +53,14 @@ def test_options_of_a_class_that_the_config_leaves_at_their_defaults(tmp_path, m
          'default_hooks.checkpoint.save_last=False', 'train_dataloader.pin_memory=True', 'model.head.topk=1',
          'train_dataloader.dataset.pipeline.1.scale=64', 'default_hooks.label_check=None', 'load_from=None',
          'train_cfg.val_begin=2', 'randomness.deterministic=True', 'optim_wrapper.clip_grad=None')
+
+
+@pytest.mark.parametrize('option, words', [
+    ('default_hooks.logger.interval=0', ['LoggerHook', 'interval']), ('log_level=loud', ['logger', 'loud']),
+    ('custom_hooks=EMAHook', ['custom_hooks']), ('train_dataloader.timeout=-1', ['dataloader', 'timeout']),
+    ('env_cfg.mp_cfg.mp_start_method=x', ['env', "'x'"]),
+    ('train_dataloader.dataset.pipeline.1.scale=-5', ['RandomResizedCrop'])])
+def test_what_cannot_be_built_of_a_config_is_told_in_one_line(option, words, tmp_path):
+    run = train(tmp_path / 'work', option)
+    assert run.wait() == 1
+    assert all(word in run.error for word in words), run.error

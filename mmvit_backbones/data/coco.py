@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from math import isfinite
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ def without_collection() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():  # else it would go through them once, as young ones
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
@@ -70,9 +74,10 @@ def _read_file(file: str, modified: int, size: int) -> dict:
     content = _parse(file)
     for key, fields in FIELDS.items():
         for field, kind in fields.items():
-            if wrong := [entry for entry in content[key] if not isinstance(entry.get(field), kind)]:
+            if wrong := [found for found in _types(_column(content[key], field)) if not issubclass(found, kind)]:
+                value = next(value for value in _column(content[key], field) if type(value) is wrong[0])
                 raise TypeError(f'{field} of {key} must be a text{"" if kind is str else " or a number"}, got '
-                                f'{wrong[0].get(field)!r}')
+                                f'{value!r}')
     return content
 
 
@@ -209,6 +214,7 @@ class _Checks:
     def __init__(self, file: str, content: dict, folder: str) -> None:
         self.file, self.content, self.folder = file, content, folder
         self.images, self.annotations = content['images'], content['annotations']
+        self.columns = _Columns(self.annotations)
 
     def mistake(self, text: str, images: Iterable[dict] = (), is_error: bool = True) -> Mistake:
         return Mistake(f'{self.file}: {text}', is_error, tuple(osp.join(self.folder, i['file_name']) for i in images))
@@ -226,9 +232,10 @@ class _Checks:
             entries = self.content[key]
             if not entries:
                 yield self.mistake(f'{key} is empty')
-            if any(entry.get('id') is None for entry in entries):
+            ids = self.columns['id'] if key == 'annotations' else _column(entries, 'id')
+            if None in ids:
                 yield self.mistake(f'{key} must have an id each')
-            elif repeated := _repeated(entry['id'] for entry in entries):
+            elif len(set(ids)) < len(ids) and (repeated := _repeated(ids)):
                 yield self.mistake(f'{some(repeated)} of {key} are given to several')
         try:
             check_class_names([category['name'] for category in self.content['categories']], self.file)
@@ -249,29 +256,43 @@ class _Checks:
         if unsized := [image for image in self.images if not _is_size(sizes[image['id']])]:
             ids = some([image['id'] for image in unsized])
             yield self.mistake(f'width and height of images {ids} must be given in pixels', unsized)
-        rules: dict[str, tuple[Callable[[dict], bool], str]] = {
-            'image_id': (lambda a: a.get('image_id') in sizes, 'the id of a listed image'),
-            'category_id': (lambda a: a.get('category_id') is not None, 'given'),
-            'bbox': (lambda a: _are_finite(a.get('bbox')) and len(a['bbox']) == 4, 'four finite numbers'),
-            'area': (lambda a: _is_finite(a.get('area')), 'a finite number, such as width * height'),
-            'iscrowd': (lambda a: a.get('iscrowd', None if is_evaluated else 0) in (0, 1),
+        # A test of all values at once, as each of them takes long, and one that finds the wrong ones.
+        rules: dict[str, tuple[Callable[[list], bool], Callable[[dict], bool], str]] = {
+            'image_id': (lambda values: all(map(sizes.__contains__, values)), lambda a: a.get('image_id') in sizes,
+                         'the id of a listed image'),
+            'category_id': (lambda values: None not in values, lambda a: a.get('category_id') is not None, 'given'),
+            'bbox': (_are_boxes, lambda a: _are_finite(a.get('bbox')) and len(a['bbox']) == 4, 'four finite numbers'),
+            'area': (_are_finite, lambda a: _is_finite(a.get('area')), 'a finite number, such as width * height'),
+            'iscrowd': (lambda values: _types(values) <= {int, bool} and set(values) <= {0, 1},
+                        lambda a: a.get('iscrowd', None if is_evaluated else 0) in (0, 1),
                         '0 or 1, which pycocotools needs'),
             'segmentation': (
+                lambda values: self._are_segmentations(values, sizes),
                 lambda a: _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))),
                 'polygons of finite numbers, or a run-length encoding with counts and the size of the image'),
         }
         is_valid = True
-        for key, (is_right, rule) in rules.items():
+        for key, (are_right, is_right, rule) in rules.items():
+            if are_right(self.columns[key]):
+                continue
             if wrong := [a for a in self.annotations if not is_right(a)]:
                 is_valid = False
                 yield self.about(wrong, f'{key} of annotations {{}} must be {rule}')
-        if is_valid and (wrong := _wrong_run_lengths(self.annotations)):
+        encoded = [a for a, value in zip(self.annotations, self.columns['segmentation']) if type(value) is dict]
+        if is_valid and (wrong := _wrong_run_lengths(encoded)):
             yield self.about(wrong, 'segmentation of annotations {} must be run lengths whose sum is height * width of '
                              'the image')
 
+    def _are_segmentations(self, values: list, sizes: dict) -> bool:
+        """Returns whether values are polygons, or for themselves run lengths of their image."""
+        polygons = [value for value in values if type(value) is list]
+        others = (a for a, value in zip(self.annotations, values) if type(value) is not list)
+        return _are_polygons(polygons) and all(
+            _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))) for a in others)
+
     def _of_categories(self, classes: Sequence[str] | None) -> Iterator[Mistake]:
         names = {category['id']: category['name'] for category in self.content['categories']}
-        used = {a.get('category_id') for a in self.annotations}
+        used = set(self.columns['category_id'])
         for shift in (1, -1):
             are_numbers = all(isinstance(number, int) for number in used)
             if are_numbers and not used <= names.keys() and {number + shift for number in used} <= names.keys():
@@ -293,7 +314,7 @@ class _Checks:
 
     def of_annotations(self, num_outlines: int | None) -> Iterator[Mistake]:
         total = len(self.annotations)
-        table = _Table(self.content, every=-(-total // (num_outlines or total)))
+        table = _Table(self.content, self.columns, every=-(-total // (num_outlines or total)))
         compared = int(table.is_compared.sum())
         cases = {f'mmdet leaves out {{}}: {reason}': (mask, total) for reason, mask in table.reasons_left_out().items()}
         # Many crowds are a choice; only where there is nothing else, nothing is learned.
@@ -313,28 +334,40 @@ class _Checks:
         if beyond := [self.annotations[i] for i in (table.is_beyond & ~table.has_corners).nonzero()[0]]:
             yield self.about(beyond, f'boxes of {len(beyond)} of {total} annotations, {{}}, end outside of their '
                              f'images; {BOX}', is_error=False)
-        used = {a['category_id'] for a in self.annotations}
+        used = set(self.columns['category_id'])
         if unused := [c['name'] for c in self.content['categories'] if c['id'] not in used]:
             yield self.mistake(f'categories without annotations: {some(unused)}', is_error=False)
+
+
+class _Columns(dict):
+    """The values of all entries by their keys, collected once: going through the entries takes longest."""
+
+    def __init__(self, entries: list[dict]) -> None:
+        self.entries = entries
+
+    def __missing__(self, key: str) -> list:
+        self[key] = _column(self.entries, key)
+        return self[key]
 
 
 class _Table:
     """The annotations of a valid file as arrays, with a row for each. Of some, outlines are compared with boxes."""
 
-    def __init__(self, content: dict, every: int) -> None:
-        annotations = content['annotations']
-        sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
+    def __init__(self, content: dict, columns: '_Columns', every: int) -> None:
+        total = len(content['annotations'])
+        places = {image['id']: place for place, image in enumerate(content['images'])}
+        sizes = _matrix([(image['width'], image['height']) for image in content['images']], 2)
         categories = {category['id'] for category in content['categories']}
-        outlines = [a.get('segmentation') for a in annotations]
-        self.boxes = _matrix([a['bbox'] for a in annotations], 4)  # x, y, width, height
-        self.sizes = _matrix([sizes[a['image_id']] for a in annotations], 2)  # width, height
-        self.areas = np.array([a['area'] for a in annotations], dtype=float)
-        self.is_crowd = np.array([bool(a.get('iscrowd')) for a in annotations])
-        self.is_known = np.array([a['category_id'] in categories for a in annotations])
-        self.is_compared = np.arange(len(annotations)) % every == 0
-        self.has_outline = np.array([bool(outline) for outline in outlines])
-        self.lacks_points = np.array([isinstance(outline, list) and not _polygons(outline) for outline in outlines])
-        self.extents = np.full((len(annotations), 4), np.nan)  # x1, y1, x2, y2
+        outlines = columns['segmentation']
+        self.boxes = _matrix(columns['bbox'], 4)  # x, y, width, height
+        self.sizes = sizes[np.fromiter(map(places.get, columns['image_id']), int, total)]  # width, height
+        self.areas = np.fromiter(columns['area'], float, total)
+        self.is_crowd = _flags(bool, columns['iscrowd'])
+        self.is_known = _flags(categories.__contains__, columns['category_id'])
+        self.is_compared = np.arange(total) % every == 0
+        self.has_outline = _flags(bool, outlines)
+        self.lacks_points = _lack_points(outlines)
+        self.extents = np.full((total, 4), np.nan)  # x1, y1, x2, y2
         self.extents[::every] = _extents(outlines[::every])
         self.corners = np.hstack([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]])
         low, high = self.corners[:, :2], self.corners[:, 2:]
@@ -399,6 +432,16 @@ def _polygons(outline: list) -> list[list[float]]:
     return [polygon for polygon in outline if len(polygon) >= 6 and not len(polygon) % 2]
 
 
+def _lack_points(outlines: list) -> np.ndarray:
+    """Returns which outlines are lists without a polygon that mmdet takes."""
+    lists = [outline if type(outline) is list else () for outline in outlines]
+    counts = np.fromiter(map(len, lists), int, len(lists))
+    lengths = np.fromiter(map(len, chain.from_iterable(lists)), int, counts.sum())
+    before = np.r_[0, np.cumsum((lengths >= 6) & (lengths % 2 == 0))]  # polygons before one of all
+    ends = np.cumsum(counts)
+    return (before[ends] == before[ends - counts]) & _flags(lambda outline: type(outline) is list, outlines)
+
+
 def _extents(outlines: list) -> np.ndarray:
     """Returns x1, y1, x2, y2 of the polygons of each outline, NaN where it has no polygon of three points."""
     polygons = [_polygons(outline) if isinstance(outline, list) else () for outline in outlines]
@@ -418,6 +461,19 @@ def _matrix(rows: list, columns: int) -> np.ndarray:
     return np.fromiter(chain.from_iterable(rows), float, len(rows) * columns).reshape(-1, columns)
 
 
+def _column(entries: list[dict], key: str) -> list:
+    """Returns a value of each entry, None where there is none."""
+    return list(map(methodcaller('get', key), entries))
+
+
+def _types(values: Iterable) -> set[type]:
+    return set(map(type, values))
+
+
+def _flags(test: Callable[[object], bool], values: list) -> np.ndarray:
+    return np.fromiter(map(test, values), bool, len(values))
+
+
 def _repeated(values: Iterable) -> list:
     return [value for value, count in Counter(values).items() if count > 1]
 
@@ -427,12 +483,28 @@ def _is_size(values: list) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and isfinite(value)
+    return _are_finite([value])
 
 
 def _are_finite(values: object) -> bool:
     try:
         return isinstance(values, list) and isfinite(sum(values))
+    except (TypeError, OverflowError):
+        return False
+
+
+def _are_boxes(values: list) -> bool:
+    return _types(values) == {list} and set(map(len, values)) == {4} and _have_finite_sums(values)
+
+
+def _are_polygons(values: list) -> bool:
+    polygons = list(chain.from_iterable(values))
+    return _types(polygons) <= {list} and _have_finite_sums(polygons)
+
+
+def _have_finite_sums(rows: list[list]) -> bool:
+    try:
+        return _are_finite(list(map(sum, rows)))
     except (TypeError, OverflowError):
         return False
 
@@ -448,9 +520,8 @@ def _is_segmentation(segmentation: object, size: list[int] | None) -> bool:
 # ---- run lengths
 
 
-def _wrong_run_lengths(annotations: list[dict]) -> list[dict]:
+def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
     """Returns the annotations whose run lengths do not cover their image: pycocotools reads or hangs beyond its end."""
-    encoded = [a for a in annotations if isinstance(a.get('segmentation'), dict)]
     texts = [a for a in encoded if isinstance(a['segmentation']['counts'], str)]
     sums = dict(zip(map(id, texts), sums_of_run_lengths([a['segmentation']['counts'] for a in texts])))
     wrong = []

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from ..errors import TrainingError
 from .finite import check_finite
+from .work_dir import check_last_checkpoint
 
 ON_ERROR = ('stop', 'continue')
 CONTINUE = 'default_hooks.checkpoint.on_error=continue continues without it'
@@ -93,6 +94,9 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self.on_error = on_error
 
+    def before_run(self, runner: Runner) -> None:
+        check_last_checkpoint(runner)
+
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self.file_backend = LateRemoval(self.file_backend)
@@ -109,7 +113,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _size(self, runner: Runner) -> int:
         """Returns the size of a checkpoint in bytes, as far as it is known before the first step."""
         size = sum(value.nbytes for value in runner.model.state_dict().values())
-        if self.save_optimizer and 'Adam' in str(runner.cfg.optim_wrapper.get('optimizer', {}).get('type')):
+        optimizer = (runner.cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+        if self.save_optimizer and 'Adam' in str(optimizer.get('type')):
             size += 2 * sum(weight.nbytes for weight in runner.model.parameters() if weight.requires_grad)
         return size
 

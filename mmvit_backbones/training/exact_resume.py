@@ -8,7 +8,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..data.reliable import ReliableDataset, ResumableBatchSampler, seed_all
 from ..errors import TrainingError
-from .rebuild import can_change, same_settings, settings_of, use_new_settings
+from .rebuild import same_settings, settings_of, use_new_settings
+from .work_dir import check_last_checkpoint
 
 NEW_TRAINING = 'start a new training from the weights by load_from'
 
@@ -54,7 +55,8 @@ class ExactResumeHook(Hook):
         runner.train_dataloader.batch_sampler.start = 0
 
     def before_run(self, runner: Runner) -> None:
-        if self.settings is None and can_change(runner):
+        check_last_checkpoint(runner)
+        if self.settings is None:
             self.settings = settings_of(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -69,7 +71,7 @@ class ExactResumeHook(Hook):
             return
         check_classes(runner, meta)
         check_steps(runner, meta)
-        if self.settings and meta['settings'] and not same_settings(meta['settings'], self.settings):
+        if meta['settings'] and not same_settings(meta['settings'], self.settings):
             use_new_settings(runner, checkpoint, meta['settings'], self.settings)
 
 

@@ -1,4 +1,4 @@
-"""Locks the work dir of a training."""
+"""Locks the work dir of a training, and checks where it would resume from."""
 import fcntl
 import os
 import os.path as osp
@@ -6,8 +6,11 @@ import socket
 from pathlib import Path
 from typing import IO
 
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
 from ..errors import UsageError
-from ..utils.files import open_output
+from ..utils.files import open_output, why_no_file
 
 
 def lock_work_dir(work_dir: str) -> IO:
@@ -37,3 +40,23 @@ def lock_work_dir(work_dir: str) -> IO:
     except OSError as error:
         raise UsageError(f'work dir {work_dir} cannot be written: {error.strerror}') from error
     return file
+
+
+def check_last_checkpoint(runner: Runner) -> None:
+    """Raises UsageError if MMEngine would resume from a file elsewhere, which ``last_checkpoint`` names.
+
+    Checkpoints are in the work dir, or in the folder of the checkpoint hook. To be called before they are loaded, which
+    MMEngine's ``Runner`` does after the hooks' ``before_run``.
+    """
+    path = osp.join(runner.work_dir, 'last_checkpoint')
+    if not runner._resume or runner._load_from is not None or not osp.lexists(path):
+        return
+    if osp.islink(path) or why_no_file(path):
+        raise UsageError(f'{path}, from which the training would resume, {why_no_file(path) or "is a link"}')
+    with open(path) as file:
+        folder, name = osp.split(file.read(4096).strip())
+    places = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.out_dir]
+    places += [osp.join(place, osp.basename(runner.work_dir.rstrip(os.sep))) for place in places]
+    if folder not in places and osp.realpath(folder) not in map(osp.realpath, [runner.work_dir, *places]):
+        raise UsageError(f'{path} names {osp.join(folder, name)}, which is not in {runner.work_dir}; to resume from '
+                         'it, give it as load_from')

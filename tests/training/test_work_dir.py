@@ -2,6 +2,8 @@
 import pytest
 import torch
 from helpers import raises
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.training.checkpoint_hook import AtomicBackend
@@ -23,6 +25,33 @@ def target(tmp_path):
 def test_last_checkpoint_names_no_file_elsewhere(target, tmp_path):
     (tmp_path / 'run/last_checkpoint').write_text(str(target))
     assert find_intact_checkpoint(str(tmp_path / 'run')) is None
+
+
+class Line(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(1, 1)
+
+    def forward(self, x, mode='loss'):
+        return dict(loss=self.linear(x).sum())
+
+
+def runner_of(work_dir, **arguments) -> Runner:
+    """MMEngine's own, with our checkpoint hook, without `mmvit train`."""
+    data = torch.utils.data.DataLoader([dict(x=torch.zeros(1))])
+    return Runner(Line(), str(work_dir), data, train_cfg=dict(by_epoch=True, max_epochs=1),
+                  optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), log_level='ERROR',
+                  default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook')),
+                  experiment_name=f'{work_dir}{len(arguments)}', **arguments)
+
+
+def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path):
+    run = tmp_path / 'run'
+    runner_of(run).train()
+    runner_of(run, resume=True).train()  # from its own
+    (run / 'last_checkpoint').write_text(str(target))
+    with raises(UsageError, 'last_checkpoint', target, run, 'load_from'):
+        runner_of(run, resume=True, load_from=None).train()
 
 
 def test_a_damaged_checkpoint_behind_a_link_is_left_there(target, tmp_path):

@@ -114,17 +114,17 @@ def describe(dataset: Dataset) -> str:
 
 def learning_rates(runner: Runner) -> str:
     """Describes the learning rates, now and at their peak, and the schedules, from the objects that set them."""
-    groups = [group for wrapper in _wrappers(runner) for group in wrapper.optimizer.param_groups]
+    groups = [group for wrapper in optim_wrappers(runner) for group in wrapper.optimizer.param_groups]
     now, peak = (sorted({group.get(key, group['lr']) for group in groups}) for key in ('lr', 'initial_lr'))
     parts = [f'{_from_to(peak)} at {"their" if len(peak) > 1 else "its"} peak']
     if runner.iter:
         parts.append(f'{_from_to(now)} now')
-    parts += sorted({type(wrapper.optimizer).__name__ for wrapper in _wrappers(runner)})
+    parts += sorted({type(wrapper.optimizer).__name__ for wrapper in optim_wrappers(runner)})
     return ', '.join([*parts, *(map(_describe_schedule, schedules(runner)) if schedules(runner) else ['constant'])])
 
 
 def precision(runner: Runner) -> str:
-    wrapper, *_ = _wrappers(runner)
+    wrapper, *_ = optim_wrappers(runner)
     if not isinstance(wrapper, AmpOptimWrapper):
         return 'float32'
     return str(wrapper.cast_dtype or torch.float16).removeprefix('torch.')
@@ -134,7 +134,8 @@ def _from_to(rates: list[float]) -> str:
     return f'{rates[0]:.4g}' + (f' to {rates[-1]:.4g}' if len(rates) > 1 else '')
 
 
-def _wrappers(runner: Runner) -> list[OptimWrapper]:
+def optim_wrappers(runner: Runner) -> list[OptimWrapper]:
+    """Returns the wrapper of each optimizer."""
     wrapper = runner.optim_wrapper
     return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 

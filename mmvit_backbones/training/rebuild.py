@@ -4,26 +4,28 @@ MMEngine loads their saved states as a whole, settings included, so that a new l
 """
 import warnings
 
-from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
+from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..errors import TrainingError
 from ..zoo.loading import unwrap_model
+from .plan import optim_wrappers, schedules
 
 
 def settings_of(runner: Runner) -> dict:
     """Returns the settings of the optimizer and the schedules, which must not have taken a step.
 
-    That is the optimizer's class, a dict per group of parameters with their ``names`` and ``options``, and the state
-    of each schedule.
+    That is the class of the optimizer, or those of several, a dict per group of parameters with their ``names`` and
+    ``options``, and the state of each schedule.
     """
-    optimizer = runner.optim_wrapper.optimizer
+    optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner)]
     names = {id(parameter): name for name, parameter in unwrap_model(runner.model).named_parameters()}
     groups = [dict(names=[names[id(parameter)] for parameter in group['params']],
                    options={key: value for key, value in group.items() if key != 'params'})
-              for group in optimizer.param_groups]
-    schedules = [dict(scheduler.state_dict(), type=type(scheduler).__name__) for scheduler in _schedulers(runner)]
-    return dict(optimizer=type(optimizer).__name__, groups=groups, schedules=schedules)
+              for optimizer in optimizers for group in optimizer.param_groups]
+    states = [dict(schedule.state_dict(), type=type(schedule).__name__) for schedule in schedules(runner)]
+    classes = ', '.join(type(optimizer).__name__ for optimizer in optimizers)
+    return dict(optimizer=classes, groups=groups, schedules=states)
 
 
 def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) -> None:
@@ -33,16 +35,19 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
     ``before`` are the settings of the checkpoint.
 
     Raises:
-        TrainingError: If the optimizer is another one, or a schedule follows a metric.
+        TrainingError: If the optimizer is another one, there are several, or a schedule follows a metric.
     """
     what = f'checkpoint {runner.cfg.get("load_from")}'
     if before['optimizer'] != now['optimizer']:
         raise TrainingError(f'{what} is of the optimizer {before["optimizer"]}, and the config has {now["optimizer"]}: '
                             'only a new training from its weights (load_from) can use another')
-    if any(isinstance(scheduler, ReduceOnPlateauParamScheduler) for scheduler in _schedulers(runner)):
-        raise TrainingError(f'{what} has other settings of the optimizer or the schedules than the config, and a '
-                            'schedule that follows a metric cannot be repeated: keep them, or start a new training '
-                            'from its weights (load_from)')
+    reason = 'a schedule that follows a metric cannot be repeated' if any(
+        isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)) else None
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
+        reason = 'those of several optimizers cannot be changed'
+    if reason:
+        raise TrainingError(f'{what} has other settings of the optimizer or the schedules than the config, and '
+                            f'{reason}: keep them, or start a new training from its weights (load_from)')
     _repeat_schedules(runner, checkpoint['meta'])
     states = dict(zip(_names(before), _states(checkpoint['optimizer'])))
     changed = runner.optim_wrapper.state_dict()
@@ -50,7 +55,7 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
     if 'loss_scaler' in changed:
         changed['loss_scaler'] = checkpoint['optimizer'].get('loss_scaler', changed['loss_scaler'])
     checkpoint['optimizer'] = changed
-    checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in _schedulers(runner)]
+    checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedules(runner)]
 
 
 def same_settings(before: dict, now: dict) -> bool:
@@ -60,15 +65,6 @@ def same_settings(before: dict, now: dict) -> bool:
     options = all(old['options'][key] == new['options'][key] for old, new in zip(before['groups'], now['groups'])
                   for key in old['options'].keys() & new['options'].keys())
     return options and before['optimizer'] == now['optimizer'] and before['schedules'] == now['schedules']
-
-
-def can_change(runner: Runner) -> bool:
-    """Returns whether there is one optimizer, and not several."""
-    return isinstance(runner.optim_wrapper, OptimWrapper)
-
-
-def _schedulers(runner: Runner) -> list:
-    return runner.param_schedulers or []
 
 
 def _names(settings: dict) -> list[str]:
@@ -82,8 +78,8 @@ def _states(optimizer: dict) -> list[dict | None]:
 
 def _repeat_schedules(runner: Runner, meta: dict) -> None:
     """Takes the steps of the schedules up to that of a checkpoint."""
-    by_step = [scheduler for scheduler in _schedulers(runner) if not scheduler.by_epoch]
-    by_epoch = [scheduler for scheduler in _schedulers(runner) if scheduler.by_epoch]
+    by_step = [scheduler for scheduler in schedules(runner) if not scheduler.by_epoch]
+    by_epoch = [scheduler for scheduler in schedules(runner) if scheduler.by_epoch]
     has_epochs, length = isinstance(runner.train_loop, EpochBasedTrainLoop), len(runner.train_dataloader)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Detected call of `scheduler.step', UserWarning)

@@ -1,6 +1,8 @@
 """A resumed training with other options: what is applied, and what is refused."""
 import json
 import shutil
+import site
+from functools import partial
 
 import pytest
 import torch
@@ -33,11 +35,11 @@ def rates(work_dir):
     return found
 
 
-def resumed(work_dir, epoch, folder, *options, config=TINY):
+def resumed(work_dir, epoch, folder, *options, **more):
     """Returns a finished run that has resumed a training as it was after an epoch, in another work dir."""
     folder.mkdir()
     shutil.copy2(work_dir / f'epoch_{epoch}.pth', folder)
-    run = train(folder, '--resume', *options, config=config)
+    run = train(folder, '--resume', *options, **more)
     run.wait()
     return run
 
@@ -54,6 +56,73 @@ def test_schedules_go_on_as_if_they_had_been_these_from_the_start(short, epoch, 
     assert len(set(expected.values())) > 2
     assert found == {step: rate for step, rate in expected.items() if step > 4 * epoch}
     assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the plan says what the first step does
+
+
+BY_STEPS = f"""
+_base_ = {str(TINY)!r}
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=8, val_interval=4)
+param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2),
+                   dict(type='CosineAnnealingLR', T_max=6, by_epoch=False, begin=2, end=8)]
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4))
+log_processor = dict(by_epoch=False)
+"""
+
+
+def test_a_training_by_iterations_goes_on_with_another_length(tmp_path):
+    config = tmp_path / 'by_steps.py'
+    config.write_text(BY_STEPS)
+    for name, length in (('short', 8), ('whole', 12)):
+        run = train(tmp_path / name, f'--iters={length}', config=config)
+        assert run.wait() == 0, run.text
+    (tmp_path / 'resumed').mkdir()
+    shutil.copy2(tmp_path / 'short/iter_4.pth', tmp_path / 'resumed')
+    run = train(tmp_path / 'resumed', '--resume', '--iters=12', config=config)
+    assert run.wait() == 0, run.text
+    expected, found = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
+    assert found == {step: rate for step, rate in expected.items() if step > 4} and len(found) == 8
+
+
+TWO_OPTIMIZERS = """
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
+from mmpretrain.models import ImageClassifier
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class OneForEachPart:
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        self.optimizer = optim_wrapper_cfg['optimizer']
+
+    def __call__(self, model):
+        parts = {name: list(part.parameters()) for name, part in model.named_children()}
+        return OptimWrapperDict(**{name: OptimWrapper(OPTIMIZERS.build(dict(self.optimizer, params=parameters)))
+                                   for name, parameters in parts.items() if parameters})
+
+
+@MODELS.register_module()
+class InParts(ImageClassifier):
+    def train_step(self, data, optim_wrapper):
+        loss, logged = self.parse_losses(self(**self.data_preprocessor(data, True), mode='loss'))
+        optim_wrapper['backbone'].backward(loss)
+        for part in optim_wrapper.values():
+            part.step()
+            part.zero_grad()
+        return logged
+"""
+
+
+def test_several_optimizers_go_on_as_they_were_or_are_refused(tmp_path):
+    (tmp_path / 'two_optimizers.py').write_text(TWO_OPTIMIZERS)
+    config, options = tmp_path / 'config.py', dict(before=partial(site.addsitedir, str(tmp_path)))
+    config.write_text(f"_base_ = {str(TINY)!r}\ncustom_imports = dict(imports=['two_optimizers'])\n"
+                      "model = dict(type='InParts')\noptim_wrapper = dict(constructor='OneForEachPart')\n")
+    run = train(tmp_path / 'whole', '--epochs=2', config=config, **options)
+    assert run.wait() == 0, run.text
+    run = resumed(tmp_path / 'whole', 1, tmp_path / 'same', config=config, **options)
+    assert run.wait() == 0, run.text
+    assert_same_weights(tmp_path / 'whole/epoch_2.pth', tmp_path / 'same/epoch_2.pth')
+    run = resumed(tmp_path / 'whole', 1, tmp_path / 'other', '--lr=1e-6', config=config, **options)
+    assert run.wait() == 1 and 'several optimizers' in run.error and 'load_from' in run.error
 
 
 def test_saved_options_hold_without_being_repeated(short, tmp_path):

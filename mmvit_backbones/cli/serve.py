@@ -33,6 +33,7 @@ from torch import nn
 from .. import accelerate
 from ..errors import TooLargeError, UsageError
 from ..inference import Predictor, read_rgb
+from ..inference.limits import TIMEOUT
 from ..inference.results import SCORE_THR, color_of
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
@@ -99,8 +100,10 @@ class Served:
 
     looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
 
-    def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool) -> None:
-        self.predictor = Predictor(path, config, device=device, accelerate=False, trust_code=trust_code)
+    def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool,
+                 timeout: float = TIMEOUT) -> None:
+        self.predictor = Predictor(path, config, device=device, accelerate=False, trust_code=trust_code,
+                                   timeout=timeout)
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
         self.module = getattr(self.predictor.model, 'module', None)  # an exported file has none
@@ -377,7 +380,7 @@ def build_server(models: Sequence[Served], args: argparse.Namespace):
 
 
 def load_models(args: argparse.Namespace) -> list[Served]:
-    return [Served(path, config, name, args.device, args.trust_code)
+    return [Served(path, config, name, args.device, args.trust_code, args.timeout)
             for path, config, name in zip_longest(args.models, args.config, args.name)]
 
 

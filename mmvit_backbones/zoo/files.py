@@ -101,6 +101,10 @@ def _check_sums(path: str) -> None:
 
 def _check_members(path: str) -> None:
     """Raises BadZipFile for an archive that torch.save did not write: a small one could fill the memory."""
+    with open(path, 'rb') as file:
+        length = zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # of what ZipFile reads, by the same rules
+    if length > MAX_HEADER:
+        raise zipfile.BadZipFile(f'its directory has {length} bytes, allowed are {MAX_HEADER}')
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     for info in members:

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from helpers import ROOT, fresh_model
+from helpers import ROOT, fresh_model, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
@@ -28,6 +28,7 @@ from runs import Run
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones.cli import serve
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Detection, Predictor
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
@@ -63,6 +64,12 @@ def paths(tmp_path_factory):
 @pytest.fixture(scope='module')
 def models(paths):
     return [serve.Served(path, None, None, 'cpu', False) for path in paths]
+
+
+def test_a_prediction_has_the_time_of_a_request(paths):
+    model, = serve.load_models(serve.get_parser().parse_args([str(paths[0]), '--timeout', '1e-9', '--device', 'cpu']))
+    with raises(UsageError, 'time limit'):
+        model.predictor(np.zeros((32, 32, 3), np.uint8))
 
 
 @contextmanager

@@ -108,6 +108,14 @@ def overlapping(path: Path) -> None:
         archive.filelist += [archive.filelist[-1]] * 10_000
 
 
+def many_records(path: Path) -> None:
+    """An archive whose directory is longer than its content; of a million records it would take minutes to read."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', pickle.dumps({}))
+        archive.writestr(f'archive/data/{"0" * 4000}', b'')
+        archive.filelist += [archive.filelist[-1]] * 2500
+
+
 def nested(levels: int, width: int = 2) -> dict:
     """A dict of a few bytes in a file, and of width ** levels values for who walks through it."""
     value = torch.zeros(1)
@@ -162,9 +170,10 @@ def hostile(tmp_path_factory) -> list[Path]:
     for number, config in enumerate(DESCRIBED):
         paths.append(folder / f'described{number}.pth')
         torch.save(checkpoint_of(config), paths[-1])
-    paths += [folder / name for name in ('bomb.pth', 'bomb.pt2', 'overlapping.pth')]
-    bomb(paths[-3])
-    shutil.copy(*paths[-3:-1])
+    paths += [folder / name for name in ('bomb.pth', 'bomb.pt2', 'many_records.pth', 'overlapping.pth')]
+    bomb(paths[-4])
+    shutil.copy(*paths[-4:-2])
+    many_records(paths[-2])
     overlapping(paths[-1])
     for name, content in [('a.safetensors', b'\xff' * 64), ('b.safetensors', b'\xff\xff\xff\xff\xff\xff\xff\x7f{}'),
                           ('page.pth', b'<script>'), ('a.onnx', pickle.dumps(CALLS[0])), ('empty.pt2', b'')]:
@@ -257,7 +266,7 @@ TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
     'test_dataloader = dict(dataset=dict(type="RepeatDataset", times=1, dataset=dict('
     'type="{dataset}", ann_file="evil.pkl")))')]
 SAMPLE = ('write_pickle0', 'save0', 'write_former0', 'write_tar0', 'nested', 'cyclic', 'lists', 'meta', 'bomb',
-          'overlapping', 'a', 'page', *(f'described{number}' for number in (0, 16, 20, 23, 25, 26, 33)))
+          'many_records', 'overlapping', 'a', 'page', *(f'described{number}' for number in (0, 16, 20, 23, 25, 26, 33)))
 
 
 def detectors(config: Config) -> list:

@@ -2,6 +2,7 @@
 import pytest
 import torch
 from helpers import raises
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
@@ -45,7 +46,18 @@ def runner_of(work_dir, **arguments) -> Runner:
                   experiment_name=f'{work_dir}{len(arguments)}', **arguments)
 
 
-def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path):
+@pytest.fixture
+def own_loggers(monkeypatch):
+    """Closes the files of this test's runners: MMEngine would go on to write them, and uvicorn closes them."""
+    loggers = {}
+    monkeypatch.setattr(MMLogger, '_instance_dict', loggers)
+    yield
+    for logger in loggers.values():
+        for handler in logger.handlers:
+            handler.close()
+
+
+def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path, own_loggers):
     run = tmp_path / 'run'
     runner_of(run).train()
     runner_of(run, resume=True).train()  # from its own

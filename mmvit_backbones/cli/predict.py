@@ -36,7 +36,7 @@ from ..inference.results import SCORE_THR
 from ..inference.runtimes import Checkpoint
 from ..inference.sources import VIDEOS, find_images, is_address
 from ..utils.config import datasets_of
-from ..utils.files import open_output
+from ..utils.files import open_complete, open_output
 from ..utils.images import SUFFIXES
 from ..utils.text import cell, printable
 from ..zoo.checks import choose_checkpoint
@@ -258,9 +258,8 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
     for path in track(mine, 'shards', console=Console(stderr=True), disable=not sys.stderr.isatty() or rank > 0):
         rows = [dict(source=frame.name, error=frame.error) if result is None else result.to_dict()
                 for frame, result in predictor.stream(shards[path], args.batch_size, args.score_thr)]
-        with open_output(path.with_suffix('.part')) as file:
+        with open_complete(path) as file:
             parquet.write_table(pa.Table.from_pylist(rows, schema), file)
-        path.with_suffix('.part').replace(path)
     if processes > 1:  # a process that has finished waits for the others, whose shards may take days
         distributed.monitored_barrier(timeout=datetime.timedelta(days=30))
     if rank > 0:
@@ -285,9 +284,8 @@ def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predicto
         raise UsageError(f'--out-dir {args.out_dir} has results of other images, another model or other options')
     if not args.check and get_rank() == 0:
         make_folder(args.out_dir)
-        with open_output(file.with_suffix('.part'), 'w') as unfinished:
-            json.dump(plan, unfinished)
-        file.with_suffix('.part').replace(file)
+        with open_complete(file, 'w') as opened:
+            json.dump(plan, opened)
 
 
 def hash_of_model(args: argparse.Namespace, predictor: Predictor) -> str:

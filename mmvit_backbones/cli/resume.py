@@ -1,6 +1,5 @@
 """Options of a training that is resumed: those that were given now, and those that its checkpoint has saved."""
 import argparse
-import os
 import os.path as osp
 import sys
 
@@ -8,6 +7,7 @@ from mmengine.config import Config
 
 from ..errors import UsageError
 from ..training.resume import find_intact_checkpoint, read_training_state
+from ..utils.distributed import is_first_process
 
 # Options that a run takes over from the one that it resumes, with their types, unless one of the same group is given.
 GROUPS = (
@@ -35,7 +35,7 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
     saved = _read_options(path)
     taken = {name: saved[name] for group in GROUPS for name in group
              if name in saved and not any(_is_given(getattr(args, other)) for other in group)}
-    if taken and os.environ.get('RANK', '0') == '0':
+    if taken and is_first_process():
         words = (f'{name}={value}' for name, value in taken.items())
         print(f'options saved in {path}: {", ".join(words)}', file=sys.stderr)
     given = args.cfg_options or {}

@@ -17,7 +17,7 @@ from ..data import ImageNetVariant
 from ..errors import UsageError
 from ..inference import Predictor
 from ..inference.results import result_of
-from ..inference.runtimes import Arrays, arrays_of, palette_of
+from ..inference.runtimes import EXPORTED_SUFFIXES, Arrays, arrays_of, palette_of
 from ..utils.config import VISUALIZERS, datasets_of, metrics_of
 from ..utils.files import open_output
 from ..zoo.checks import is_readable
@@ -174,7 +174,7 @@ class ExportedModel(BaseModel):
 
 def is_exported(path: str | None) -> bool:
     """Returns whether a path is that of an exported file."""
-    return bool(path) and path.endswith(('.onnx', '.pt2'))
+    return bool(path) and path.endswith(EXPORTED_SUFFIXES)
 
 
 def use_exported(cfg: Config, path: str, trust_code: bool) -> None:

@@ -5,7 +5,6 @@
     mmvit train upernet_reswin_t --resume --cfg-options train_dataloader.num_workers=8
 """
 import argparse
-import os
 import sys
 from copy import deepcopy
 from importlib import import_module
@@ -17,6 +16,7 @@ from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
 from ..training.run_hooks import AccelerateHook, CheckpointMatchHook, OptionsHook, ProgressBarHook
 from ..training.work_dir import lock_work_dir
 from ..utils.config import read_config
+from ..utils.distributed import is_first_process
 from ..utils.file_configs import import_quietly
 from ..zoo.loading import use_safe_loading
 from . import steps
@@ -118,7 +118,7 @@ def main(args: argparse.Namespace) -> None:
     cfg, args = prepare(args)
     if args.check:
         return
-    lock = lock_work_dir(cfg.work_dir) if os.environ.get('RANK', '0') == '0' else None
+    lock = lock_work_dir(cfg.work_dir) if is_first_process() else None
     init_processes(cfg)
     use_safe_loading()
     import_quietly(cfg.default_scope)

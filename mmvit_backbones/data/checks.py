@@ -8,10 +8,11 @@ from mmengine.config import Config
 
 from ..errors import UsageError
 from ..utils.config import SPLITS, datasets_of, metrics_of
+from ..utils.distributed import is_first_process
 from ..utils.images import PILLOW_SUFFIXES, check_image
 from .coco import check_sizes, coco_mistakes, forget_files, read_coco, without_collection
 from .masks import check_labels, check_orientation
-from .mistakes import Mistake, is_first_process, warn
+from .mistakes import Mistake, warn
 
 IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # before a training; more would take long
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError, first_line
+from ..utils.distributed import is_first_process
 from ..utils.images import SUFFIXES, image_size
 from .folders import Split, is_hidden, refuse_others
-from .mistakes import Mistake, check_share, is_first_process, is_half, some, warn
+from .mistakes import Mistake, check_share, is_half, some, warn
 from .text import check_class_names, read_text
 
 try:

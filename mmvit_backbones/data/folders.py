@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..utils.distributed import is_first_process
 from ..utils.images import SUFFIXES
-from .mistakes import is_first_process, warn
+from .mistakes import warn
 from .text import check_class_names, check_listable
 
 MAX_LEFT_OUT = 0.01  # share of the files of a folder
@@ -232,7 +233,7 @@ def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False
         for images in found[part].values():
             check_listable(images, osp.join(folder, part))
         for entry in list_folder(osp.join(folder, part)):
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith('.') and osp.isfile(entry.path):
+            if entry.name.lower().endswith(SUFFIXES) and not is_hidden(entry.name) and osp.isfile(entry.path):
                 account.left['in no class folder'] += 1
         account.tell(allow_left_out)
     return found

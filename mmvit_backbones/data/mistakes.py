@@ -1,9 +1,9 @@
 """What is wrong in a data set: errors, and warnings where less than half of it is harmed."""
-import os
 import sys
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..utils.distributed import is_first_process
 
 
 class Mistake(NamedTuple):
@@ -18,10 +18,6 @@ def warn(message: str) -> None:
     """Prints a warning, in the first process only."""
     if is_first_process():
         print(f'warning: {message}', file=sys.stderr)
-
-
-def is_first_process() -> bool:
-    return os.environ.get('RANK', '0') == '0'
 
 
 def is_half(wrong: int, total: int) -> bool:

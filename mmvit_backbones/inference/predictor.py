@@ -15,7 +15,7 @@ from ..zoo.checks import check_backbone, choose_checkpoint
 from ..zoo.loading import GIVE_CONFIG, described_config, read_checkpoint
 from .limits import TIMEOUT
 from .results import SCORE_THR, Result, result_of
-from .runtimes import Arrays, Checkpoint, OnnxFile, Pt2File, find_device
+from .runtimes import EXPORTED_SUFFIXES, Arrays, Checkpoint, OnnxFile, Pt2File, find_device
 from .sources import Frame, read_frames
 
 
@@ -52,7 +52,7 @@ class Predictor:
                  pretrained: bool | str = False, device: str | torch.device | None = None, accelerate: bool = True,
                  trust_code: bool = False, timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
-        if suffix in ('.onnx', '.pt2'):
+        if suffix in EXPORTED_SUFFIXES:
             refuse(f'{source}, which contains all it needs',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             check_file(source, 'model')
@@ -66,7 +66,7 @@ class Predictor:
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
                 checkpoint = str(source)
-            cfg = find_config(config, checkpoint)
+            cfg = config_of(config, checkpoint)
             check_backbone(cfg)
             self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device),
                                     timeout)
@@ -130,7 +130,7 @@ def refuse(source: str, **arguments: object) -> None:
             raise UsageError(f'{name} {value} cannot be given with {source}')
 
 
-def find_config(config: str | None, checkpoint: str | None) -> Config:
+def config_of(config: str | None, checkpoint: str | None) -> Config:
     """Returns the config of a file, or what the config in a checkpoint of a training describes."""
     if config:
         return load_config(config, needs=('model', 'test_dataloader'))

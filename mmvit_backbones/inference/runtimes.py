@@ -25,6 +25,7 @@ from ..zoo.loading import load_weights, read_state
 from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
+EXPORTED_SUFFIXES = '.onnx', '.pt2'
 PARTS = 'preprocess', 'network', 'postprocess'
 MAX_UNPACKED = 4  # size of what a .pt2 contains, to its own
 DETAILS = 'mmvit_backbones'  # entry of an exported file with its details, in JSON

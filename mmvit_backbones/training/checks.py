@@ -1,5 +1,4 @@
 """Checks of a training's config that need no model and no data."""
-from difflib import get_close_matches
 
 import torch
 from mmengine.config import Config
@@ -8,6 +7,7 @@ from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
 
 from ..errors import UsageError, first_line
 from ..utils.config import schedules_of
+from ..utils.text import near_names
 
 
 def check_optimizer(cfg: Config) -> None:
@@ -28,8 +28,7 @@ def check_optimizer(cfg: Config) -> None:
 def _build(registry: Registry, config: dict, name: str, **arguments: object):
     kind = config.get('type')
     if isinstance(kind, str) and registry.get(kind) is None:
-        near = get_close_matches(kind, registry.module_dict, n=3)
-        raise UsageError(f'{name}.type {kind} is not registered' + (f'; near are {", ".join(near)}' if near else ''))
+        raise UsageError(f'{name}.type {kind} is not registered{near_names(kind, registry.module_dict)}')
     try:
         return registry.build(dict(config, **arguments))
     # It is the class of another library, which can refuse its arguments in any way.

@@ -1,5 +1,4 @@
 """Resumes from the newest intact checkpoint of a work dir, and reports changes of the config."""
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import CheckpointError, UsageError
+from ..utils.distributed import is_first_process
 from ..utils.file_configs import dicts_in, dicts_with_paths, parse_config
 from ..zoo.loading import read_checkpoint
 
@@ -43,7 +43,7 @@ def resume_from(cfg: Config, path: str) -> None:
         print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} is finished: '
               'there is nothing to resume')
     changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
-    if changes and os.environ.get('RANK', '0') == '0':
+    if changes and is_first_process():
         print('the config has changed since the checkpoint was written, and the training goes on with:', *changes,
               sep='\n  ', file=sys.stderr)
 
@@ -71,7 +71,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
             is_damaged, aside = True, path.with_name(f'{path.name}.damaged')
             with suppress(FileNotFoundError):  # another process was quicker
                 path.rename(aside)
-            if os.environ.get('RANK', '0') == '0':
+            if is_first_process():
                 print(f'set aside as {aside.name}: {error}', file=sys.stderr)
     if is_damaged:
         raise UsageError(f'no checkpoint in {work_dir} is intact: start from the beginning')

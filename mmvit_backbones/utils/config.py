@@ -1,7 +1,6 @@
 """Loads and checks configs."""
 import os.path as osp
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 from ..errors import UsageError, first_line
 from .file_configs import FRAMEWORKS
 from .options import check_option
+from .text import near_names
 
 TUPLE = '_tuple_'
 CONFIGS = '.py', '.json', '.yaml', '.yml'
@@ -71,8 +71,7 @@ def find_config(name: str) -> str:
     known = named_configs()
     if name in known:
         return str(known[name])
-    near = get_close_matches(Path(name).stem, known, n=3)
-    raise UsageError(f'config {name} does not exist' + (f'; near names are {", ".join(near)}' if near else ''))
+    raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
 
 
 def named_configs() -> dict[str, Path]:

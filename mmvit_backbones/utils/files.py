@@ -2,6 +2,8 @@
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +41,19 @@ def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
     except (OSError, ValueError) as error:
         reason = 'it is a link' if getattr(error, 'errno', None) == errno.ELOOP else reason_of(error)
         raise UsageError(f'{path} cannot be written: {reason}') from error
+
+
+@contextmanager
+def open_complete(path: Path, mode: str = 'wb') -> Iterator[IO]:
+    """Opens a file for writing that gets its name when it is complete; until then, its suffix is ``.part``.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
+    unfinished = path.with_suffix('.part')
+    with open_output(unfinished, mode) as file:
+        yield file
+    unfinished.replace(path)
 
 
 def check_writable(path: str | Path) -> None:

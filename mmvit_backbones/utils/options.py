@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import UsageError
 from .file_configs import import_quietly
+from .text import near_names
 
 # What mmengine reads from the config in addition to the arguments of the runner.
 _OTHER_KEYS = {
@@ -65,9 +66,8 @@ def check_option(cfg: Config, key: str, value: object) -> None:
 
 
 def _unknown(name: str, part: str, known: Iterable) -> str:
-    near = get_close_matches(part, map(str, known), n=3)
-    return f'{name} has no {part}' + (f'; near names are {", ".join(near)}' if near else
-                                      f'; it has {", ".join(sorted(map(str, known)))}')
+    known = sorted(map(str, known))
+    return f'{name} has no {part}' + (near_names(part, known) or f'; it has {", ".join(known)}')
 
 
 def _check_new(cfg: Config, key: str, place: list[str], node: dict, part: str) -> None:
@@ -140,8 +140,7 @@ def _check_type(cfg: Config, key: str, name: str) -> None:
     if any(_classes(cfg, name)) or '.' in name:
         return
     known = {known for registry in _registries(cfg) for known in registry.module_dict}
-    near = get_close_matches(name, known, n=3)
-    raise UsageError(f'option {key}: no class {name} is registered' + (f'; near are {", ".join(near)}' if near else ''))
+    raise UsageError(f'option {key}: no class {name} is registered{near_names(name, known)}')
 
 
 def _check_value(key: str, before: object, value: object) -> None:

@@ -1,4 +1,7 @@
 """Texts of others, such as names of files and classes, in output."""
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 FORMULA = '=', '+', '-', '@', '\t', '\r'
 
 
@@ -10,3 +13,9 @@ def printable(text: object) -> str:
 def cell(text: str) -> str:
     """Returns a text for a CSV file, after a quote if a spreadsheet would take it as a formula, as OWASP advises."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a message on an unknown name: ``; near are`` up to three known ones, or nothing."""
+    near = get_close_matches(name, list(known), n=3)
+    return f'; near are {", ".join(near)}' if near else ''

@@ -1,7 +1,6 @@
 """Loads checkpoints into models: the authors' files, ours, and those of the frameworks."""
 from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.file_configs import format_config, parse_config
+from ..utils.text import near_names
 from .adapt import adapt
 from .converters.layout import AVERAGED, strip_prefix, unwrap
 from .described import describe, for_framework
@@ -72,9 +72,8 @@ def _read_official(name: str) -> dict[str, Tensor]:
     """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted: ``backbone.*`` and ``head.*``."""
     network, _, tag = name.partition('/')
     if network not in VARIANTS:
-        near = get_close_matches(network, VARIANTS)
-        hint = f'near are {", ".join(near)}' if near else 'see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names no network; {hint}; a file is given without {OFFICIAL}')
+        hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names no network{hint}; a file is given without {OFFICIAL}')
     return read_published(VARIANTS[network], tag or True)
 
 

@@ -38,7 +38,7 @@ from mmengine.runner import CheckpointLoader
 from runs import TINY, Run
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.inference.predictor import Predictor, find_config
+from mmvit_backbones.inference.predictor import Predictor, config_of
 from mmvit_backbones.training.resume import find_intact_checkpoint
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint, use_safe_loading
@@ -235,7 +235,7 @@ READERS = dict(
     file=load_checkpoint_file, mapped=lambda path: load_checkpoint_file(path, mmap=True),
     official=lambda path: read_checkpoint(f'official://{path}'), mmengine=CheckpointLoader.load_checkpoint,
     backbone=lambda path: load_backbone(fresh_model('ReSwin'), path), predictor=Predictor,
-    config=lambda path: find_config(None, path), resume=resume, hugging_face=hugging_face, timm=timm_model)
+    config=lambda path: config_of(None, path), resume=resume, hugging_face=hugging_face, timm=timm_model)
 # Those of a config in a file; the others take no notice of it.
 READ_CONFIGS = 'predictor', 'config'
 

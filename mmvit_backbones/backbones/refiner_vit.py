@@ -74,7 +74,8 @@ class Refiner(nn.Module):
     An attention map is an image of ``num_heads`` channels here, queries by keys, the class token's row and column
     included.
 
-    Paper: arXiv 2106.03714, section 4.2.
+    Paper: arXiv 2106.03714, attention expansion.
+    Paper: arXiv 2106.03714, distributed local attention.
     """
 
     def __init__(self, num_heads: int) -> None:
@@ -111,7 +112,10 @@ class Attention(layers.GlobalAttention):
 
 
 class SharedAttention(nn.Module):
-    """Attention with the refined map of the block before, which is handed on as it came."""
+    """Attention with the refined map of the block before, which is handed on as it came.
+
+    Paper: arXiv 2106.03714, refiner.
+    """
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -160,7 +164,7 @@ class RefinerViT(Backbone):
     batch norms want ``norm_eval`` or synchronization where there are few images per process. Images are padded to whole
     patches with zeros, right and bottom.
 
-    Paper: arXiv 2106.03714, figure 3.
+    Paper: arXiv 2106.03714, variants.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``

@@ -163,7 +163,10 @@ class Attention(nn.Module):
         trunc_normal_(self.rel_pos)
 
     def position_bias(self) -> Tensor:
-        """``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token."""
+        """Returns the bias ``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token.
+
+        Paper: arXiv 2106.02689, relative position bias.
+        """
         return F.pad(position_bias(self.rel_pos, self.window_size, wrapped=True), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, is_local: bool = False, mask: WindowMask | None = None) -> Tensor:
@@ -183,7 +186,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention among the regional tokens, then in every window with its regional token, then an MLP.
 
-    Paper: arXiv 2106.02689, figure 2.
+    Paper: arXiv 2106.02689, R2L attention.
 
     The first branch is dropped per image, the others per window.
     """
@@ -268,6 +271,7 @@ class RegionViT(Backbone):
       ``[57.375, 57.12, 58.395]``, which are in the order BGR.
 
     Paper: arXiv 2106.02689, figure 2.
+    Paper: arXiv 2106.02689, variants.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, or a dict with ``local_embed``

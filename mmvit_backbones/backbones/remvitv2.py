@@ -68,6 +68,8 @@ class PooledAttention(nn.Module):
     """Attention between pooled queries and pooled keys whose logits are blended with those of the block before.
 
     Paper: arXiv 2402.11301, equation 5.
+    Paper: arXiv 2112.01526, figure 2.
+    Paper: arXiv 2112.01526, equation 3.
     Paper: arXiv 2112.01526, equation 5.
 
     Args:
@@ -118,6 +120,8 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
     Where the number of heads changes, their mean is returned, as one head. Queries and keys are pooled by
     :func:`adaptive_average`.
+
+    Paper: arXiv 2402.11301, residual attention.
     """
     if logits.shape[1] != shape[0]:
         logits = logits.mean(1, keepdim=True)
@@ -151,7 +155,10 @@ def pooling_matrix(given: int, length: int, like: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pooled attention with residual logits, then an MLP; pre-norm."""
+    """Pooled attention with residual logits, then an MLP; pre-norm.
+
+    Paper: arXiv 2402.11301, residual attention.
+    """
 
     def __init__(self, in_channels: int, channels: int, attn: PooledAttention, mlp_ratio: int,
                  drop_path: float) -> None:
@@ -184,6 +191,7 @@ class ReMViTv2(Backbone):
     ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i`` with one learned ``alpha`` for all blocks and
     the decomposed relative positions ``P_i``, which are handed on with the rest.
 
+    Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2112.01526, table 1.
 
     Args:

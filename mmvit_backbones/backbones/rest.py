@@ -23,7 +23,7 @@ OUT_NORMS = (None, 'side', 'in_stream')
 class PixelAttention(nn.Module):
     """Position encoding: a 3 x 3 depthwise convolution gives each pixel its weight.
 
-    Paper: arXiv 2105.13677, section 3.3.
+    Paper: arXiv 2105.13677, pixel attention.
     """
 
     def __init__(self, channels: int) -> None:
@@ -36,7 +36,10 @@ class PixelAttention(nn.Module):
 
 
 class Stem(nn.Module):
-    """Pixels to tokens: three convolutions, of which the first and the last halve the sides, and pixel attention."""
+    """Pixels to tokens: three convolutions, of which the first and the last halve the sides, and pixel attention.
+
+    Paper: arXiv 2105.13677, patch embedding.
+    """
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -57,7 +60,10 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the grid between two stages: convolution, batch norm, pixel attention."""
+    """Halves the grid between two stages: convolution, batch norm, pixel attention.
+
+    Paper: arXiv 2105.13677, patch embedding.
+    """
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -75,7 +81,7 @@ class ReducedAttention(nn.Module):
 
     Its sides are smaller by ``reduction``, which is 1 or even; ``eps`` is that of the LayerNorm after it.
 
-    Paper: arXiv 2105.13677, section 3.2.
+    Paper: arXiv 2105.13677, EMSA.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
@@ -133,6 +139,8 @@ class ResT(Backbone):
 
     The factor of the instance norm depends on how many keys there are, so the scale of the features changes with the
     size of the images, as published.
+
+    Paper: arXiv 2105.13677, variants.
 
     Args:
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled

@@ -57,7 +57,7 @@ class EMSAv2(ReducedAttention):
     Plain attention. The map of values, upsampled to full resolution by a depthwise convolution and a pixel shuffle, is
     added to its output.
 
-    Paper: arXiv 2204.07366, section 3.1.
+    Paper: arXiv 2204.07366, EMSAv2.
     """
 
     def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
@@ -88,6 +88,8 @@ class ResTv2(ResT):
 
     A classifier's checkpoint fills the output norm of the last stage, which the authors' detectors and segmenters start
     without.
+
+    Paper: arXiv 2204.07366, variants.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.

@@ -66,6 +66,8 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
 
     The maps ``(B, windows, num_heads, N, N)`` are counted along the flat axis (window, head), where the n-th of ``new``
     takes number ``n * old // new``: of 6 old maps, 3 new ones take 0, 2 and 4; 4 new ones take 0, 1, 3 and 4.
+
+    Paper: arXiv 2402.11301, residual attention.
     """
     maps, new = logits.flatten(1, 2), num_windows * num_heads
     old = maps.shape[1]
@@ -90,6 +92,7 @@ class ReSwin(SwinBase):
     - A shifted block is blended with the unshifted windows of the same number.
     - Tokens of the padding are attended to.
 
+    Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2103.14030, table 7.
 
     Args:
@@ -132,7 +135,10 @@ class ReSwin(SwinBase):
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns shift and mask of every second block of a stage; 0 and None where one window spans a side."""
+        """Returns shift and mask of every second block of a stage; 0 and None where one window spans a side.
+
+        Paper: arXiv 2103.14030, figure 2.
+        """
         rows, columns = self.grid_of_windows(x)
         has_several = at_most(rows - 1, 1) * at_most(columns - 1, 1)  # 1 if both sides have several windows, else 0
         shift = has_several * (self.window_size // 2)

@@ -47,6 +47,8 @@ class ReViT(Backbone):
     token; the classifier reads the mean of the tokens after the last norm. The network returns one map, of which
     ``SimpleFeaturePyramid`` makes a pyramid. Images are padded to whole patches with zeros, right and bottom.
 
+    Paper: arXiv 2402.11301, variants.
+
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
         img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and so

@@ -15,7 +15,10 @@ NORM_EPS = 1e-5
 
 
 class PatchMerging(nn.Module):
-    """Halves the grid and doubles the channels: four neighbors concatenated, LayerNorm, linear."""
+    """Halves the grid and doubles the channels: four neighbors concatenated, LayerNorm, linear.
+
+    Paper: arXiv 2103.14030, figure 3.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

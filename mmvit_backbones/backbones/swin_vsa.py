@@ -12,7 +12,11 @@ from .swin import NORM_EPS, SwinBase
 
 
 class VSABlock(nn.Module):
-    """Swin's block with a position encoding before attention and its norm."""
+    """Swin's block with a position encoding before attention and its norm.
+
+    Paper: arXiv 2103.14030, equation 3.
+    Paper: arXiv 2204.08446, figure 3c.
+    """
 
     def __init__(self, channels: int, attn: nn.Module, mlp_ratio: int, drop_path: float, position: nn.Module) -> None:
         super().__init__()
@@ -40,6 +44,9 @@ class SwinVSA(SwinBase):
       (:class:`ViTAEv2VSA`), as their classifier has them: padding at the right and bottom, offsets in units of the
       windows along their own axis;
     - no window is shifted: windows that overlap connect their neighbors.
+
+    Paper: arXiv 2204.08446, variants.
+    Paper: arXiv 2103.14030, table 7.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, or a dict as for :class:`ReSwin`.

@@ -42,7 +42,11 @@ def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> n
 
 
 class PlainCell(NormalCell):
-    """Normal cell of a plain network: the class token attends and is attended to, but is not convolved."""
+    """Normal cell of a plain network: the class token attends and is attended to, but is not convolved.
+
+    Paper: arXiv 2106.03348, section 3.4.
+    Paper: arXiv 2202.10108, scaling up.
+    """
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Keeps the shape ``(B, 1 + height * width, C)``."""
@@ -63,6 +67,8 @@ class ViTAE(Backbone):
     padded with zeros, right and bottom, before each reduction.
 
     Paper: arXiv 2106.03348, figure 2.
+    Paper: arXiv 2106.03348, section 3.5.
+    Paper: arXiv 2202.10108, scaling up.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict

@@ -31,7 +31,8 @@ class ViTAEv2(Backbone):
     - Windows are centered on the map; tokens of the padding are attended to, with keys and values that are the biases.
     - In reduction cells window attention has no residual, and global attention has its values as residual and no bias.
 
-    Paper: arXiv 2202.10108, figure 2.
+    Paper: arXiv 2202.10108, multi-stage design.
+    Paper: arXiv 2202.10108, variants.
 
     Args:
         arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict with a list of one

@@ -22,6 +22,8 @@ class ViTAEv2VSA(ViTAEv2):
     classifier pads at the right and bottom and divides offsets by the windows along their own axis; their detector pads
     around and exchanges the axes. Weights fit both.
 
+    Paper: arXiv 2204.08446, variants.
+
     Args:
         arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2` with
             ``wide_conv`` (bool: twice the stage's channels inside the convolutions of reduction cells) instead of

@@ -154,6 +154,8 @@ class PoolTokenLabels:
     ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's samples need vectors; its ``Mixup`` and ``CutMix``
     mix it like any score, and ``TokenLabelHead`` restores its shape.
 
+    Paper: arXiv 2104.10858, figure 2.
+
     Args:
         num_classes (int): Number of classes.
         grid_size (int): Patches in height and width: 14 at 224 pixels, 24 at 384, 28 at 448.

@@ -80,7 +80,11 @@ class TokenLabelHead(BaseModule):
 
     def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
                bbox: BBox) -> dict[str, Tensor]:
-        """Returns the losses of logits with the targets of :meth:`targets`, the grid and the mixed box."""
+        """Returns the losses of logits with the targets of :meth:`targets`, the grid and the mixed box.
+
+        Paper: arXiv 2104.10858, section 3.2.
+        Paper: arXiv 2104.10858, section 3.3.
+        """
         class_target = target[:, :, 0]
         share = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (grid[0] * grid[1])
         mixed = torch.lerp(class_target, class_target.flip(0), share) if share else class_target

@@ -13,6 +13,8 @@ from ..ops.window import crop, pad, window_partition, window_reverse
 class WindowAttention(nn.Module):
     """Attention inside windows that don't overlap, without shift, mask or position bias.
 
+    Paper: arXiv 2202.10108, window attention.
+
     The map is padded on all sides to whole windows, with zeros before the projection, which are attended to.
     """
 
@@ -99,7 +101,10 @@ class LinearAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """The weight of a block's own logits (ReViT, arXiv 2402.11301): one parameter for all blocks, not bounded."""
+    """The weight of a block's own logits in attention residuals: one parameter for all blocks, not bounded.
+
+    Paper: arXiv 2402.11301, equation 5.
+    """
 
     def __init__(self) -> None:
         super().__init__()

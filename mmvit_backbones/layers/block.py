@@ -25,6 +25,7 @@ class Block(nn.Module):
     ``attn`` (nn.Module) keeps the shape of the normalized input.
 
     Paper: arXiv 2103.14030, equation 3.
+    Paper: arXiv 2105.13677, figure 1.
     """
 
     def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, eps: float) -> None:
@@ -55,7 +56,7 @@ class ResidualAttentionBlock(Block):
     ``attn`` takes the normalized input, the logits of the block before and the block's other arguments, and returns its
     output and its logits.
 
-    Paper: arXiv 2402.11301, figure 2.
+    Paper: arXiv 2402.11301, residual attention.
     """
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, *context) -> Tensor:

@@ -38,6 +38,8 @@ class DecomposedPosition(nn.Module):
     def forward(self, query: Tensor, key_grid: tuple[int, int]) -> Tensor:
         """Returns the position terms of the logits.
 
+        Paper: arXiv 2112.01526, equation 3.
+
         From queries ``(B, num_heads, h, w, channels)``, not scaled, and the rows and columns of the keys, ``(h', w')``,
         to ``(B, num_heads, h * w, h' * w')``.
         """

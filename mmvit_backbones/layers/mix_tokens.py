@@ -35,7 +35,10 @@ def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
 
 
 def sample_bbox(height: int, width: int) -> BBox:
-    """Draws a box as CutMix does (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size."""
+    """Draws a box as CutMix does (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size.
+
+    Paper: arXiv 2104.10858, section 3.3.
+    """
     side = np.sqrt(1 - np.random.beta(1, 1))
     corners = []
     for length in (height, width):

@@ -71,7 +71,7 @@ class VariedSizeWindowAttention(nn.Module):
 
         In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
 
-        Paper: arXiv 2204.08446, figure 3.
+        Paper: arXiv 2204.08446, figure 3b.
 
         Returns:
             tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each

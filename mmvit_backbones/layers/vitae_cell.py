@@ -29,6 +29,8 @@ class PyramidReduction(nn.Module):
     """Dilated convolutions side by side, concatenated, then GELU: what the paper calls the pyramid reduction module.
 
     ``channels`` are those of each convolution, ``out_channels`` those of all.
+
+    Paper: arXiv 2106.03348, section 3.3.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int,
@@ -48,6 +50,9 @@ class PyramidReduction(nn.Module):
 
 class ConvBranch(nn.Module):
     """Convolutions of 3 x 3, with batch norm and SiLU in between: the parallel convolutional module.
+
+    Paper: arXiv 2106.03348, section 3.3.
+    Paper: arXiv 2106.03348, section 3.4.
 
     Args:
         channels (Sequence[int]): Channels before the first convolution and after each.
@@ -78,7 +83,7 @@ class ConvBranch(nn.Module):
 class ContextPosition(nn.Module):
     """Position encoding by a depth-wise 7 x 7 convolution, which is added (CPVT, Chu et al., arXiv 2102.10882).
 
-    Paper: arXiv 2204.08446, figure 3.
+    Paper: arXiv 2204.08446, figure 3c.
     """
 
     def __init__(self, channels: int) -> None:
@@ -93,7 +98,7 @@ class ContextPosition(nn.Module):
 class ReductionCell(nn.Module):
     """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
 
-    Paper: arXiv 2106.03348, figure 2.
+    Paper: arXiv 2106.03348, section 3.3.
 
     Args:
         pyramid (PyramidReduction): Its stride is that of the cell, whose input is padded to multiples of it with
@@ -127,7 +132,7 @@ class NormalCell(nn.Module):
 
     Dropout comes after attention, inside the MLP and after it; ``drop_path`` is drawn for each of the three branches.
 
-    Paper: arXiv 2106.03348, figure 2.
+    Paper: arXiv 2106.03348, section 3.4.
     """
 
     def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,

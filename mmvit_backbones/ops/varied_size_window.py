@@ -35,6 +35,8 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
     and gets the bilinear interpolation of the four pixels around it; pixels outside the map count as 0, and so do
     positions that are not finite. Positions are computed in float32, for float64 features in float64.
 
+    Paper: arXiv 2204.08446, section 3.2, sampling.
+
     Args:
         features (Tensor): ``(B, heads, C, H, W)``, any strides; channels that are contiguous are the fast case.
             float16, bfloat16, float32 or float64.

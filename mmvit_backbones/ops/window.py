@@ -88,6 +88,8 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
 def position_bias(table: Tensor, window_size: int, wrapped: bool = False) -> Tensor:
     """Reads a flat table of displacements ``(heads, (2 * window_size - 1) ** 2)`` for every query and key of a window.
 
+    Paper: arXiv 2103.14030, equation 4.
+
     Returns:
         Tensor: ``(heads, N, N)`` with ``N = window_size ** 2``; :func:`relative_position_index` has the layouts.
     """

@@ -1,13 +1,21 @@
 """docs/papers.md agrees with the docstrings that cite papers, and with the table of the places."""
 import importlib.util
+import re
 
+import pytest
 import yaml
 from helpers import ROOT
+from markdown.extensions.toc import slugify
+
+from mmvit_backbones import backbones
 
 spec = importlib.util.spec_from_file_location('make_papers', ROOT / 'tools/dev/make_papers.py')
 make_papers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(make_papers)
 TABLE = yaml.safe_load(make_papers.TABLE.read_text())
+PLACES = {(number, place): about for number, paper in TABLE.items() for place, about in paper['places'].items()}
+CITATIONS = make_papers.citations()
+NETWORKS = [name for name in backbones.__all__ if name != 'Backbone']
 
 
 def test_page_is_current():
@@ -15,25 +23,36 @@ def test_page_is_current():
 
 
 def test_docstrings_and_table_name_the_same_places():
-    cited = {(citation.paper, citation.place) for citation in make_papers.citations()}
-    assert cited == {(number, place) for number, paper in TABLE.items() for place in paper['places']}
+    assert {(citation.paper, citation.place) for citation in CITATIONS} == PLACES.keys()
 
 
-def test_what_the_table_names_exists():
-    paths = {f'docs/{paper["page"]}' for paper in TABLE.values()}
-    paths |= {test for paper in TABLE.values() for about in paper['places'].values() for test in about['tests']}
-    assert not [path for path in paths if not (ROOT / path).exists()]
+@pytest.mark.parametrize('number, place', PLACES)
+def test_what_the_table_names_exists(number, place):
+    cited = [citation for citation in CITATIONS if (citation.paper, citation.place) == (number, place)]
+    code = ''.join((make_papers.PACKAGE / citation.path).read_text() for citation in cited)
+    names = re.findall(r'`([\w.]+)`', PLACES[number, place]['symbols'])
+    assert not [name for name in names if not re.search(rf'\b{re.escape(name)}\b', code)]
+    assert all((ROOT / 'tests' / path).exists() for path in PLACES[number, place]['tests'])
+    assert all((make_papers.PACKAGE / path).exists() for path in PLACES[number, place]['gpu'])
 
 
 def test_lines_are_those_of_the_code():
-    for citation in make_papers.citations():
+    page = make_papers.render(with_lines=True)
+    for citation in CITATIONS:
         first, last = citation.lines
         code = (make_papers.PACKAGE / citation.path).read_text().splitlines()[first - 1:last]
         kind, name = code[0].split()[:2]
         assert kind in ('class', 'def') and name.startswith(citation.name.rpartition('.')[2])
         assert f'Paper: arXiv {citation.paper}, {citation.place}.' in '\n'.join(code)
+        assert f'`{citation.name}` in `{citation.path}`, lines {first}–{last}' in page
 
 
-def test_pages_of_networks_lead_to_the_papers():
-    assert not [paper['page'] for paper in TABLE.values()
-                if '(papers.md' not in (ROOT / 'docs' / paper['page']).read_text()]
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_network_cites_its_paper(name):
+    assert make_papers.CITED.search(getattr(backbones, name).__doc__)
+
+
+@pytest.mark.parametrize('number', TABLE)
+def test_page_of_the_network_leads_to_its_paper(number):
+    page = (ROOT / 'docs' / TABLE[number]['page']).read_text()
+    assert f'(papers.md#{slugify(TABLE[number]["name"], "-")})' in page

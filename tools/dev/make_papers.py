@@ -2,7 +2,8 @@
 """Writes docs/papers.md: which code computes which equation, figure and table of the papers.
 
 The places are those that docstrings cite, in lines such as ``Paper: arXiv 2402.11301, equation 5.``; the rest is in
-papers.yml. As a hook of mkdocs, it adds the lines of the code to the page.
+papers.yml. The page links to files. As a hook of mkdocs, this script adds the lines of the code instead: they are read
+whenever the site is built, so they are never those of an older version.
 """
 import ast
 import re
@@ -17,9 +18,11 @@ PACKAGE, TABLE, PAGE = ROOT / 'mmvit_backbones', Path(__file__).with_name('paper
 CITED = re.compile(r'^ *Paper: arXiv (\d+\.\d+), (.+)\.$', re.MULTILINE)
 HEAD = """# From the paper to the code
 
-Each row is a place of a paper that docstrings cite, with its formula as published. The lists below the tables tell
-where the authors' code departs from the paper or decides what it leaves open; the published weights need it. Written by
-`python tools/dev/make_papers.py`.
+Each row is a place of a paper: the formula as published, our code and names, the tests (in `tests`), and the kernels
+that run it on a GPU (in `mmvit_backbones`; `–`: PyTorch's). A place has its number where we know it, otherwise the
+paper's term; "variants" is the table of settings. The lists tell where the authors' code departs from the paper or
+decides what it leaves open; the published weights need it. Lines of code are on the site that `make docs` builds.
+Written by `python tools/dev/make_papers.py`.
 """
 
 
@@ -51,7 +54,7 @@ def definitions(parent: ast.AST, prefix: str = '') -> Iterator[tuple[str, ast.Cl
 
 
 def render(with_lines: bool = False) -> str:
-    """Returns the page."""
+    """Returns the page, with links to the files, or with the lines of the code."""
     papers, found = yaml.safe_load(TABLE.read_text()), citations()
     sections = [section(number, paper, found, with_lines) for number, paper in papers.items()]
     return '\n'.join([HEAD, *sections])
@@ -60,18 +63,28 @@ def render(with_lines: bool = False) -> str:
 def section(number: str, paper: dict, found: list[Citation], with_lines: bool) -> str:
     rows = [row(place, about, [c for c in found if (c.paper, c.place) == (number, place)], with_lines)
             for place, about in paper['places'].items()]
+    extent = f', as far as {paper["used_by"]} use it' if 'used_by' in paper else ''
+    unused = [f'Not used: {paper["unused"]}.', ''] if 'unused' in paper else []
     return '\n'.join([
         f'## {paper["name"]}', '',
-        f'[arXiv {number}](https://arxiv.org/abs/{number}); [the page of the network]({paper["page"]}).', '',
+        f'[arXiv {number}](https://arxiv.org/abs/{number}){extent}; [network]({paper["page"]}).', '',
         '| paper | as published | code | names there | held by | on a GPU |', '|---|---|---|---|---|---|', *rows, '',
-        *(f'- {text}' for text in paper['departs']), ''])
+        *unused, *(f'- {text}' for text in paper['departs']), ''])
 
 
 def row(place: str, about: dict, cited: list[Citation], with_lines: bool) -> str:
-    code = ', '.join(f'`{c.name}` in `{c.path}`' + (f', lines {c.lines[0]}–{c.lines[1]}' if with_lines else '')
-                     for c in cited)
-    tests = ', '.join(f'`{test}`' for test in about['tests'])
-    return f'| {place} | {about["formula"]} | {code} | {about["symbols"]} | {tests} | {about["gpu"]} |'
+    code = ', '.join(with_its_lines(citation) if with_lines else as_link(citation) for citation in cited)
+    tests, kernels = (', '.join(f'`{path}`' for path in about[key]) for key in ('tests', 'gpu'))
+    return f'| {place} | {about["formula"]} | {code} | {about["symbols"]} | {tests} | {kernels or "–"} |'
+
+
+def as_link(citation: Citation) -> str:
+    return f'[`{citation.name}`](../mmvit_backbones/{citation.path})'
+
+
+def with_its_lines(citation: Citation) -> str:
+    first, last = citation.lines
+    return f'`{citation.name}` in `{citation.path}`, lines {first}–{last}'
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:

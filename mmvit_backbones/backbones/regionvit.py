@@ -17,7 +17,7 @@ from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_norma
 from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
 from ..ops.attention import dot_product_attention
-from ..ops.sizes import at_most, may_be_nonzero
+from ..ops.sizes import is_positive, may_be_nonzero
 from ..ops.window import crop, pad, position_bias
 from ..utils import versions
 from .base import Backbone, pyramid
@@ -80,12 +80,12 @@ class RegionEmbed(nn.Module):
 def region_padding(height: int, width: int, region_size: int) -> tuple[int, int]:
     """Returns how many rows and columns of zeros surround an image, as published.
 
-    Each side is filled up to the next region, also a side of whole regions, unless both sides are of whole regions.
-    With regions of 28 pixels, an image of 28 x 56 gains nothing, one of 28 x 50 gains 28 rows and 6 columns.
+    If either side is not a multiple of ``region_size``, both are padded, and a side that is a multiple gains a whole
+    region. With regions of 28 pixels, an image of 28 x 56 is not padded, one of 28 x 50 gains 28 rows and 6 columns.
     """
-    excess = height % region_size, width % region_size
-    is_padded = at_most(sum(excess), 1)  # 1 if any side has an excess, else 0
-    return is_padded * region_size - excess[0], is_padded * region_size - excess[1]
+    rows, columns = height % region_size, width % region_size  # beyond whole regions
+    is_padded = is_positive(rows + columns)
+    return is_padded * region_size - rows, is_padded * region_size - columns
 
 
 def region_partition(local: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
@@ -114,22 +114,30 @@ class WindowMask(NamedTuple):
 
 
 def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, like: Tensor) -> WindowMask:
-    """Returns the mask of the windows of a map of ``size``, with the dtype and device of ``like``.
-
-    Two tokens attend to each other where both are in rows of the map, and both in columns of the map. In the window of
-    the lower right corner, one of the two is enough: so were the published weights trained. Where one side is not
-    padded, nothing is masked there.
-    """
-    rows, columns = (inside_map(length, count, window_size, like) for length, count in zip(size, grid))
+    """Returns the mask for the windows of a map of ``size`` (rows, columns), with the dtype and device of ``like``."""
+    (height, width), (window_rows, window_columns) = size, grid
+    rows = inside_map(height, window_rows, window_size, like)
+    columns = inside_map(width, window_columns, window_size, like)
     inside = torch.stack(torch.broadcast_tensors(rows[:, None], columns), dim=-1).to(like.dtype)[None]
     inside = F.pad(region_partition(inside, grid, window_size)[0], (0, 0, 1, 0), value=1.)  # (windows, N, 2)
-    num_axes = inside @ inside.transpose(1, 2)  # along which both tokens of a pair are inside, (windows, N, N)
-    window = torch.arange(inside.shape[0], device=like.device)[:, None, None]
-    is_corner = window == inside.shape[0] - 1
-    allowed = (num_axes >= torch.where(is_corner, 1, 2))[:, None]
+    allowed = allowed_pairs(inside)[:, None]
     sees = allowed.any(-1, keepdim=True)
     mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
     return WindowMask(sees.to(like.dtype), mask)
+
+
+def allowed_pairs(inside: Tensor) -> Tensor:
+    """Returns which tokens attend to which, ``(windows, N, N)``.
+
+    ``inside`` ``(windows, N, 2)`` is 1 where the row, and where the column, of a token is inside the map. Two tokens
+    attend to each other if the rows of both and the columns of both are inside. In the last window, the lower right
+    corner, rows or columns suffice, as in the authors' code: of three tokens (1, 1), (1, 0) and (0, 1), the first
+    attends to itself alone in other windows, but to all three in the last one.
+    """
+    num_axes = inside @ inside.transpose(1, 2)  # 0 to 2: along which both tokens are inside
+    window = torch.arange(inside.shape[0], device=inside.device)[:, None, None]
+    is_last = window == inside.shape[0] - 1
+    return num_axes >= torch.where(is_last, 1, 2)
 
 
 def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) -> Tensor:
@@ -349,7 +357,7 @@ class RegionViT(Backbone):
     def check_images(self, images: Tensor) -> None:
         """Checks that the regional tokens, fewer from stage to stage, leave no local token without one."""
         super().check_images(images)
-        reach = [stride * w for stride, w in zip(self.strides, self.window_sizes) if w < self.window_sizes[0]]
+        reach = [self.strides[i] * size for i, size in enumerate(self.window_sizes) if size < self.window_sizes[0]]
         if reach and max(images.shape[2:]) > (largest := min(reach) + self.min_size - 1):
             raise ValueError(
                 f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of {self.window_sizes} '

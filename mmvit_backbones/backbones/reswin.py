@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..layers import RelativePositionBias, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
-from ..ops.sizes import at_most, ceil_div, may_be_nonzero
+from ..ops.sizes import ceil_div, is_positive, may_be_nonzero
 from ..ops.window import (
     crop,
     cyclic_shift,
@@ -140,7 +140,7 @@ class ReSwin(SwinBase):
         Paper: arXiv 2103.14030, figure 2.
         """
         rows, columns = self.grid_of_windows(x)
-        has_several = at_most(rows - 1, 1) * at_most(columns - 1, 1)  # 1 if both sides have several windows, else 0
+        has_several = is_positive(rows - 1) * is_positive(columns - 1)  # windows along both sides
         shift = has_several * (self.window_size // 2)
         if not may_be_nonzero(shift):
             return 0, None

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, LinearAttention, TokenEmbed, drop_path_schedule, init_linear
-from ..layers.vitae_cell import PYRAMIDS, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
@@ -36,8 +36,8 @@ def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> n
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
     attn = LinearAttention(pyramid.out_channels, channels, REDUCTION_DROP_RATE)
-    conv_branch = ConvBranch([in_channels, width, width, channels], groups=1, strides=[2, pyramid.stride // 2, 1],
-                             norms=[False, True], last_act=True)
+    convs = [ConvLayer(width, stride=2, norm=False), ConvLayer(width, stride=pyramid.stride // 2), ConvLayer(channels)]
+    conv_branch = ConvBranch(in_channels, groups=1, layers=convs, last_act=True)
     return ReductionCell(channels, pyramid, attn, conv_branch, REDUCTION_DROP_RATE)
 
 
@@ -133,9 +133,10 @@ class ViTAE(Backbone):
         channels, hidden = self.channels[-1], arch['mlp_ratio'] * self.channels[-1]
         attn = GlobalAttention(channels, channels, arch['num_heads'])
         if self.is_plain:
-            conv_branch = ConvBranch([channels, hidden, channels], arch['groups'])
+            conv_branch = ConvBranch(channels, arch['groups'], [ConvLayer(hidden), ConvLayer(channels)])
             return PlainCell(channels, attn, conv_branch, arch['mlp_ratio'], drop_rate, drop_path)
-        conv_branch = ConvBranch([channels, hidden, channels, channels], arch['groups'], last_act=True)
+        convs = [ConvLayer(hidden), ConvLayer(channels), ConvLayer(channels)]
+        conv_branch = ConvBranch(channels, arch['groups'], convs, last_act=True)
         return NormalCell(channels, attn, conv_branch, arch['mlp_ratio'], drop_rate, drop_path)
 
     def init_layers(self) -> None:

@@ -4,12 +4,13 @@ ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recog
 2023, arXiv 2202.10108).
 """
 from collections.abc import Iterator
+from itertools import pairwise
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
-from ..layers.vitae_cell import PYRAMIDS, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 from .base import Backbone, pyramid
 
 NORMAL_GROUPS = [1, 32, 64, 128]
@@ -118,14 +119,16 @@ class ViTAEv2(Backbone):
         pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
         attn = self.make_attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
         width = self.reduction_width(stage)
-        conv_branch = ConvBranch([in_channels, width, width, channels], REDUCTION_GROUPS[stage],
-                                 strides=[2, pyramid.stride // 2, 1])
+        conv_branch = ConvBranch(
+            in_channels, REDUCTION_GROUPS[stage],
+            [ConvLayer(width, stride=2), ConvLayer(width, stride=pyramid.stride // 2), ConvLayer(channels)])
         return ReductionCell(channels, pyramid, attn, conv_branch, position=self.position_type(pyramid.out_channels))
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
         channels = self.channels[stage]
         attn = self.make_attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
-        conv_branch = ConvBranch([channels, MLP_RATIO * channels, channels, channels], NORMAL_GROUPS[stage])
+        conv_branch = ConvBranch(channels, NORMAL_GROUPS[stage],
+                                 [ConvLayer(MLP_RATIO * channels), ConvLayer(channels), ConvLayer(channels)])
         return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path,
                           self.position_type(channels))
 
@@ -163,4 +166,4 @@ def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[
     depth of the stage before instead of the sum of all before: with depths 2, 2, 8, 2 at rates 0, 2, 2 and 8.
     """
     rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
-    return [rates[start:start + depth] for start, depth in zip([0, *depths], depths)]
+    return [rates[start:start + depth] for start, depth in pairwise([0, *depths])]

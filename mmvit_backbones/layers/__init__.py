@@ -17,12 +17,12 @@ from .patch_embed import PatchEmbed, TokenEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
 from .varied_size_attention import VariedSizeWindowAttention, reset_projections
-from .vitae_cell import ContextPosition, ConvBranch, NormalCell, PyramidReduction, ReductionCell
+from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 
 __all__ = [
-    'Block', 'ContextPosition', 'ConvBranch', 'DecomposedPosition', 'DropPath', 'Gate', 'GlobalAttention',
-    'Handover', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding', 'PyramidReduction',
-    'ReductionCell', 'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock', 'TokenEmbed',
-    'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear', 'layers_with_gate',
-    'reset_projections', 'trunc_normal_'
+    'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
+    'GlobalAttention', 'Handover', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding',
+    'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock',
+    'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear',
+    'layers_with_gate', 'reset_projections', 'trunc_normal_'
 ]

@@ -25,8 +25,9 @@ class DecomposedPosition(nn.Module):
 
     def __init__(self, channels: int, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> None:
         super().__init__()
-        self.rel_pos_h, self.rel_pos_w = (
-            nn.Parameter(torch.empty(2 * max(lengths) - 1, channels)) for lengths in zip(query_grid, key_grid))
+        (height, width), (key_height, key_width) = query_grid, key_grid
+        self.rel_pos_h = nn.Parameter(torch.empty(2 * max(height, key_height) - 1, channels))
+        self.rel_pos_w = nn.Parameter(torch.empty(2 * max(width, key_width) - 1, channels))
         self.reset_parameters()
         for name in ('rel_pos_h', 'rel_pos_w'):
             resize_on_load(self, name, resize_table, dims=[0])

@@ -4,6 +4,7 @@ ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348) and ViTAEv2 (Zhang et al., IJC
 """
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,14 @@ class PyramidReduction(nn.Module):
         return versions.gelu(torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1))
 
 
+@dataclass(frozen=True)
+class ConvLayer:
+    """Settings of one convolution of a :class:`ConvBranch`."""
+    channels: int
+    stride: int = 1
+    norm: bool = True  # followed by a batch norm, unless it is the last
+
+
 class ConvBranch(nn.Module):
     """Convolutions of 3 x 3, with batch norm and SiLU in between: the parallel convolutional module.
 
@@ -55,25 +64,23 @@ class ConvBranch(nn.Module):
     Paper: arXiv 2106.03348, section 3.4.
 
     Args:
-        channels (Sequence[int]): Channels before the first convolution and after each.
         groups (int): Groups of all convolutions.
-        strides (Sequence[int]): Stride of each convolution.
-        norms (Sequence[bool]): Whether a batch norm follows a convolution; none follows the last.
+        layers (Sequence[ConvLayer]): The convolutions, in order.
         last_act (bool): SiLU also after the last convolution.
     """
 
-    def __init__(self, channels: Sequence[int], groups: int, strides: Sequence[int] = (1, 1, 1),
-                 norms: Sequence[bool] = (True, True), last_act: bool = False) -> None:
+    def __init__(self, in_channels: int, groups: int, layers: Sequence[ConvLayer], last_act: bool = False) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride, padding=1, groups=groups)
-            for before, after, stride in zip(channels, channels[1:], strides))
+        self.convs = nn.ModuleList()
+        for layer in layers:
+            self.convs.append(nn.Conv2d(in_channels, layer.channels, 3, layer.stride, padding=1, groups=groups))
+            in_channels = layer.channels
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(c) if norm else nn.Identity() for c, norm in zip(channels[1:-1], norms))
+            nn.BatchNorm2d(layer.channels) if layer.norm else nn.Identity() for layer in layers[:-1])
         self.last_act = last_act
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, H, W, channels[0])`` to ``(B, H / stride, W / stride, channels[-1])``."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, channels)`` of the last convolution."""
         x = self.convs[0](x.permute(0, 3, 1, 2))
         for norm, conv in zip(self.norms, self.convs[1:]):
             x = conv(F.silu(norm(x)))

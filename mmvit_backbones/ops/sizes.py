@@ -15,9 +15,9 @@ def may_be_nonzero(*numbers: int) -> bool:
     return versions.is_compiling() or any(numbers)
 
 
-def at_most(size: int, limit: int) -> int:
-    """Returns the smaller of the two."""
-    return torch.sym_min(size, limit) if isinstance(size, torch.SymInt) else min(size, limit)
+def is_positive(size: int) -> int:
+    """Returns 1 for a positive size and 0 for a size of 0, as a factor of other sizes."""
+    return torch.sym_min(size, 1) if isinstance(size, torch.SymInt) else min(size, 1)
 
 
 def at_least(size: int, limit: int) -> int:

@@ -7,6 +7,7 @@ from golden_files import GOLDENS
 from mmvit_backbones.layers import (
     ContextPosition,
     ConvBranch,
+    ConvLayer,
     NormalCell,
     PyramidReduction,
     ReductionCell,
@@ -25,16 +26,16 @@ def build_cell(case: dict) -> torch.nn.Module:
         channels, ratio = settings['dim'], int(settings['mlp_ratio'])
         return NormalCell(
             channels, VariedSizeWindowAttention(channels, channels, heads, size, *windows),
-            ConvBranch([channels, ratio * channels, channels, channels], group), ratio, drop_rate=0., drop_path=0.,
-            position=ContextPosition(channels))
+            ConvBranch(channels, group, [ConvLayer(ratio * channels), ConvLayer(channels), ConvLayer(channels)]), ratio,
+            drop_rate=0., drop_path=0., position=ContextPosition(channels))
     inside, width, channels = settings['in_channels'], settings['embed_dim'], settings['token_dim']
     stride = settings['stride']
     pyramid = PyramidReduction(inside, width, settings['prm_kernel_size'], stride, settings['prm_dilations'])
     conv_width = 2 * channels if settings['wide_pcm'] else width
+    convs = [ConvLayer(conv_width, stride=2), ConvLayer(conv_width, stride=stride // 2), ConvLayer(channels)]
     return ReductionCell(
         channels, pyramid, VariedSizeWindowAttention(pyramid.out_channels, channels, heads, size, *windows),
-        ConvBranch([inside, conv_width, conv_width, channels], group, strides=[2, stride // 2, 1]),
-        position=ContextPosition(pyramid.out_channels))
+        ConvBranch(inside, group, convs), position=ContextPosition(pyramid.out_channels))
 
 
 @pytest.mark.parametrize('case', CELLS['cases'], ids=lambda case: case['name'])

@@ -5,6 +5,7 @@ from golden import fill_state_dict, make_input
 from mmvit_backbones.backbones.vitae import PlainCell
 from mmvit_backbones.layers import (
     ConvBranch,
+    ConvLayer,
     GlobalAttention,
     LinearAttention,
     NormalCell,
@@ -23,8 +24,8 @@ def normal_cell(golden: dict) -> torch.nn.Module:
     if kwargs['attention'] == 'window':
         attn = WindowAttention(channels, channels, kwargs['heads'], kwargs['window_size'])
     short = kwargs.get('conv_layers') == 2
-    widths = [channels, ratio * channels, channels] if short else [channels, ratio * channels, channels, channels]
-    conv_branch = ConvBranch(widths, kwargs['groups'], last_act=old and not short)
+    convs = [ConvLayer(ratio * channels), ConvLayer(channels), *([] if short else [ConvLayer(channels)])]
+    conv_branch = ConvBranch(channels, kwargs['groups'], convs, last_act=old and not short)
     kind = PlainCell if kwargs.get('class_token') else NormalCell
     return kind(channels, attn, conv_branch, ratio, drop_rate=0., drop_path=0.)
 
@@ -33,15 +34,20 @@ def reduction_cell(golden: dict) -> torch.nn.Module:
     kwargs = golden['variant_kwargs']
     inside, width, channels = kwargs['in_channels'], kwargs['pyramid_dim'], kwargs['token_dim']
     pyramid = PyramidReduction(inside, width, kwargs['kernel'], kwargs['stride'], kwargs['dilations'])
-    conv = dict(groups=kwargs['groups'], strides=[2, kwargs['stride'] // 2, 1])
-    if kwargs['attention'] == 'performer':
+    is_performer = kwargs['attention'] == 'performer'
+    convs = [
+        ConvLayer(width, stride=2, norm=not is_performer),
+        ConvLayer(width, stride=kwargs['stride'] // 2),
+        ConvLayer(channels),
+    ]
+    conv_branch = ConvBranch(inside, kwargs['groups'], convs, last_act=is_performer)
+    if is_performer:
         attn = LinearAttention(pyramid.out_channels, channels)
-        conv.update(norms=[False, True], last_act=True)
     elif kwargs['attention'] == 'window':
         attn = WindowAttention(pyramid.out_channels, channels, kwargs['heads'], kwargs['window_size'])
     else:
         attn = GlobalAttention(pyramid.out_channels, channels, kwargs['heads'], qkv_bias=False, value_skip=True)
-    return ReductionCell(channels, pyramid, attn, ConvBranch([inside, width, width, channels], **conv))
+    return ReductionCell(channels, pyramid, attn, conv_branch)
 
 
 @torch.no_grad()

@@ -18,34 +18,35 @@ from .tracing import fixed_sizes, refuse_other_sizes, warn_of_one_size
 
 
 class Backbone(BaseModule):
-    """Base of the networks: arguments, output norms, freezing and recomputation of blocks.
+    """Base class of the networks: common arguments, output norms, freezing and activation checkpointing.
 
-    A network builds its modules, then calls :meth:`add_output_norms` if it has such norms, and :meth:`freeze`; it
-    implements the methods of the first section below. ``channels`` and ``strides`` come from the network; the other
-    arguments are the user's, and every network takes them, as well as ``arch`` and ``drop_path_rate`` (float), the
-    stochastic depth of the last block, to which it rises linearly from 0. Unless a network says otherwise, it works at
-    any image size from one pixel up.
+    A network builds its modules, calls :meth:`add_output_norms` if it has output norms, then :meth:`freeze`, and
+    implements the methods of the first section below. It passes ``channels`` and ``strides``. Users set the other
+    arguments, which every network accepts, and also ``arch`` and ``drop_path_rate`` (float): the stochastic depth rate
+    of the last block, to which the rates increase linearly from 0. Unless a network says otherwise, images may have
+    any size from one pixel up.
 
     Args:
         channels (Sequence[int]): Channels of the raw map of every stage.
-        strides (Sequence[int]): Pixels per token of every stage.
+        strides (Sequence[int]): Stride of every stage, in pixels.
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
         norm_eval (bool): Keep batch norms in evaluation mode while training.
-        with_cp (bool): Recompute blocks in the backward pass: less memory, same gradients.
-        init_cfg (dict | list[dict] | None): MMEngine's. ``dict(type='Pretrained', checkpoint='official://NAME')`` takes
-            the authors' weights of a network by its name, ``checkpoint=FILE`` theirs or those of a training; what does
-            not fit is an error.
+        with_cp (bool): Use activation checkpointing: blocks are recomputed in the backward pass, with less memory and
+            the same gradients.
+        init_cfg (dict | list[dict] | None): MMEngine's. ``dict(type='Pretrained', checkpoint='official://NAME')`` loads
+            the authors' weights of the named network, ``checkpoint=FILE`` a file of theirs or of your own training.
+            Weights that don't match raise an error.
 
     Raises:
-        ValueError: If an argument is outside of what is allowed; the message names it.
+        ValueError: If an argument has a value that is not allowed; the message names it.
     """
 
     arch_zoo: dict[str, dict] = {}
     stem: tuple[str, ...] = ('patch_embed', )
     min_size = 1  # of images, in pixels
-    traces_all_sizes = False  # whether a graph of torch.jit.trace takes images of other sizes
+    traces_all_sizes = False  # whether the graph of torch.jit.trace works for all image sizes
     normed_stages: Sequence[int] = ()  # with an output norm
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
@@ -68,11 +69,11 @@ class Backbone(BaseModule):
         self.with_cp = with_cp
         self.is_empty = False  # weights have memory, by `to_empty`, but no values yet
         self._register_load_state_dict_pre_hook(self._fill_before_loading)
-        self.traced_sizes = set()  # of images, that a warning has named
+        self.traced_sizes = set()  # of images, for which a warning was shown
 
     @classmethod
     def resolve_arch(cls, arch: str | dict) -> dict:
-        """Returns the settings of a named architecture, or a dict of settings, checked."""
+        """Returns the settings of a named architecture, or the given dict after checking it."""
         known = next(iter(cls.arch_zoo.values())).keys()
         if isinstance(arch, str) and arch in cls.arch_zoo:
             return cls.arch_zoo[arch]
@@ -86,28 +87,28 @@ class Backbone(BaseModule):
     # ---- what a network implements
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields the raw map of one stage after the other, channels-last ``(B, H, W, C)``."""
+        """Yields the raw map of each stage, channels-last ``(B, H, W, C)``."""
         raise NotImplementedError
 
     def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields two maps of each stage, the raw one and that for a neck.
+        """Yields the raw map and the output map of each stage.
 
-        To be overridden where the second is more than an output norm of the first.
+        Override it if the output map is not just the raw map after the output norm.
         """
         for stage, x in enumerate(self.iter_stages(images)):
             yield x, self.output_norm(stage)(x)
 
     def init_layers(self) -> None:
-        """Initializes the layers that do not keep PyTorch's own initial weights; called by the constructor."""
+        """Initializes layers that don't keep PyTorch's default initialization; called by the constructor."""
 
     def stem_modules(self) -> list[nn.Module]:
-        """Returns the modules before the first stage: those that ``stem`` names."""
+        """Returns the modules before the first stage, which ``stem`` names."""
         return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns the layers of a stage, in order: its blocks, each with the modules that belong to it.
+        """Returns the layers of a stage in order: its blocks, each with the modules that belong to it.
 
-        Output norms are not among them.
+        Output norms are not included.
         """
         raise NotImplementedError
 
@@ -116,7 +117,7 @@ class Backbone(BaseModule):
     def init_weights(self) -> None:
         """Initializes like MMEngine, but ``Pretrained`` never runs code in a file and requires matching weights.
 
-        After ``to_empty`` of a network from the meta device, all weights are drawn as in the constructor.
+        If a network on the meta device was moved by ``to_empty``, all weights are initialized as in the constructor.
         """
         if self.is_empty:
             self.reset_weights()
@@ -132,11 +133,11 @@ class Backbone(BaseModule):
             WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and merging."""
+        """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and patch merging."""
         return self._compute(self.raw_maps, images)
 
     def forward_with_stages(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Returns what :meth:`forward` and :meth:`forward_stages` return, of one pass."""
+        """Returns the outputs of :meth:`forward` and of :meth:`forward_stages`, from one pass."""
         return self._compute(self.outputs_and_raw_maps, images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -172,7 +173,7 @@ class Backbone(BaseModule):
         return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        """Checks images and returns their maps by ``compute``, with fixed sizes where a graph is traced."""
+        """Checks the images and calls ``compute``, with fixed sizes while a graph is traced."""
         if torch.jit.is_tracing() and not self.traces_all_sizes:
             with fixed_sizes():
                 return self._trace(compute, images)
@@ -195,14 +196,14 @@ class Backbone(BaseModule):
             raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
 
     def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
-        """Adds a LayerNorm ``norm{stage}`` for every output or for the given ones; the others are returned raw."""
+        """Adds a LayerNorm ``norm{stage}`` for each output or for the given stages; other maps are returned raw."""
         self.normed_stages = self.out_indices if stages is None else tuple(stages)
         for stage in self.normed_stages:
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
 
     def reset_weights(self) -> None:
-        """Draws all weights and resets all statistics, as in the constructor."""
+        """Initializes all weights and running statistics, as in the constructor."""
         for module in self.modules():
             if hasattr(module, 'reset_parameters'):
                 module.reset_parameters()
@@ -217,7 +218,7 @@ class Backbone(BaseModule):
         return self
 
     def _fill_before_loading(self, state_dict: dict, prefix: str, *args) -> None:
-        """Draws weights that have no values yet, unless the checkpoint has them all."""
+        """Initializes weights that have no values yet, unless the checkpoint has all of them."""
         if self.is_empty and not state_dict.keys() >= {prefix + key for key in self.state_dict()}:
             self.reset_weights()
         self.is_empty = False
@@ -226,14 +227,14 @@ class Backbone(BaseModule):
         return getattr(self, f'norm{stage}', nn.Identity())
 
     def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
-        """Lets a checkpoint made with other ``out_indices`` load, and logs what that means.
+        """Makes checkpoints with other ``out_indices`` loadable, and logs the differences.
 
-        Published classifiers have the norm of the last stage alone, so a detector's other output norms keep their
-        initial values; a checkpoint's norms of stages that are not returned here are left out.
+        Published classifiers have only the norm of the last stage, so the other output norms of a detector keep their
+        initial values. Norms of stages that have none here are dropped.
         """
         in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
         if not in_checkpoint:
-            return  # a checkpoint of something else: load_state_dict reports what is missing
+            return  # no checkpoint of this network: load_state_dict reports the missing keys
         for stage in set(in_checkpoint) - set(self.normed_stages):
             print_log(f'{prefix}norm{stage}: left out, stage {stage} has no output norm here', logger='current')
             for kind in ('weight', 'bias'):
@@ -254,15 +255,15 @@ class Backbone(BaseModule):
             module.eval().requires_grad_(False)
 
     def run_block(self, block: nn.Module, *args):
-        """Calls a block; with ``with_cp`` it is recomputed in the backward pass, random numbers included.
+        """Calls a block, which ``with_cp`` recomputes in the backward pass, with the same random numbers.
 
-        Running statistics of batch norms are updated by the first of the two passes alone.
+        The recomputation does not update running statistics of batch norms again.
         """
         return self._run(block, block, args)
 
     def run_attention_block(self, block: nn.Module, x: Tensor, prev_attn: Tensor | None,
                             *args) -> tuple[Tensor, Tensor]:
-        """Calls a block that takes the attention map of the block before, and returns its result and its map."""
+        """Calls a block with the attention map of the previous block; returns its output and its own map."""
 
         def call(x: Tensor, prev_attn: Tensor | None, *args) -> tuple[Tensor, Tensor]:
             handover = Handover()
@@ -273,7 +274,7 @@ class Backbone(BaseModule):
     def _run(self, call: Callable, block: nn.Module, args: tuple):
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return call(*args)
-        # torch.compile takes no context managers here.
+        # torch.compile does not support context_fn.
         context = {} if versions.is_compiling() else dict(context_fn=lambda: (nullcontext(), without_tracking(block)))
         return checkpoint(call, *args, use_reentrant=False, **context)
 
@@ -282,7 +283,7 @@ class Backbone(BaseModule):
         return [module for layer in self.stage_layers(stage) for module in layer]
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the depth of a parameter for layer-wise learning-rate decay, for mmpretrain's constructor.
+        """Returns the depth of a parameter, for layer-wise learning rate decay by mmpretrain's optimizer constructor.
 
         Args:
             param_name (str): Name of the parameter in the whole model.
@@ -290,7 +291,7 @@ class Backbone(BaseModule):
 
         Returns:
             tuple[int, int]: Layer of the parameter (0 is the stem) and the number of layers. Output norms and
-            everything outside of the backbone belong to the last.
+            parameters outside the backbone belong to the last layer.
         """
         layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
         depth_of = {module: depth for depth, layer in enumerate(layers) for module in layer}
@@ -301,14 +302,14 @@ class Backbone(BaseModule):
         return depth, len(layers) + 1
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns what :meth:`get_layer_depth` does, with a stage as one layer: 0 is the stem, then come the stages."""
+        """Returns the same as :meth:`get_layer_depth`, with each stage as one layer."""
         depth, _ = self.get_layer_depth(param_name, prefix)
         last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
         return bisect_left(list(last_layers), depth), self.num_stages + 2
 
 
 def output_map(x: Tensor) -> Tensor:
-    """``(B, H, W, C)`` to ``(B, C, H, W)``, contiguous: operators of mmcv such as RoIAlign ignore strides."""
+    """Maps ``(B, H, W, C)`` to ``(B, C, H, W)``, contiguous: mmcv's operators, such as RoIAlign, ignore strides."""
     return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -318,7 +319,7 @@ def is_on_meta(module: nn.Module) -> bool:
 
 @contextmanager
 def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Keeps the running statistics of batch norms, which save the same tensors as with tracking."""
+    """Leaves running statistics of batch norms unchanged; the tensors saved for backward are the same."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -331,7 +332,7 @@ def without_tracking(block: nn.Module) -> Iterator[None]:
 
 
 def pyramid(arch: dict) -> dict[str, list[int]]:
-    """Returns the channels of the stages, and strides that double from stage to stage, from 4."""
+    """Returns the channels and strides of the stages; strides are 4, 8, 16 and so on."""
     return dict(channels=stage_channels(arch), strides=[4 * 2**stage for stage in range(len(arch['depths']))])
 
 

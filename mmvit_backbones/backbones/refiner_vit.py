@@ -40,7 +40,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
-        # In training on CPUs, PyTorch's batch norm is less exact on channels-last maps.
+        # In training on CPUs, PyTorch's batch norm is less accurate on channels-last maps.
         x = images if self.training and images.device.type == 'cpu' else channels_last(images)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
             x = F.relu(norm(conv(x)), inplace=True)
@@ -61,7 +61,7 @@ class TokenEmbed(nn.Module):
         trunc_normal_(self.class_token)
 
     def forward(self, images: Tensor, bbox: BBox) -> Tensor:
-        """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; mixes the patches in ``bbox`` between images."""
         x = self.patches(pad_images(images, PATCH_SIZE))
         height, width = x.shape[2:]
         x = mix_tokens(x.permute(0, 2, 3, 1), bbox).flatten(1, 2)
@@ -69,10 +69,10 @@ class TokenEmbed(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Distributed local attention: expands the heads, convolves the maps, reduces them again.
+    """Distributed local attention: expands the heads, convolves the maps, reduces the heads again.
 
-    An attention map is an image of ``num_heads`` channels here, queries by keys, the class token's row and column
-    included.
+    Attention maps are images of ``num_heads`` channels here, queries by keys, including the row and column of the class
+    token.
 
     Paper: arXiv 2106.03714, attention expansion.
     Paper: arXiv 2106.03714, distributed local attention.
@@ -96,13 +96,13 @@ class Refiner(nn.Module):
 
 
 class Attention(layers.GlobalAttention):
-    """Attention with a map of its own, to which it adds the scaled map of the block before."""
+    """Attention with its own map, to which the scaled map of the previous block is added."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__(channels, channels, num_heads)
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
+        """Maps tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
         attn = (q * self.scale @ k.transpose(-2, -1)).softmax(-1)
         if prev_attn is not None:
@@ -112,7 +112,7 @@ class Attention(layers.GlobalAttention):
 
 
 class SharedAttention(nn.Module):
-    """Attention with the refined map of the block before, which is handed on as it came.
+    """Attention with the refined map of the previous block; passes on the map itself, not refined.
 
     Paper: arXiv 2106.03714, refiner.
     """
@@ -127,7 +127,7 @@ class SharedAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to the same."""
+        """Maps tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to new tokens and the same map."""
         v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         x = self.norm(self.refiner(prev_attn)) @ v
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
@@ -156,13 +156,13 @@ class Block(layers.Block):
 class RefinerViT(Backbone):
     """Refiner-ViT, a plain network on patches of 16 x 16 pixels with a class token.
 
-    Blocks come in pairs: the first makes attention maps, to which it adds the weighted maps before; the second attends
-    with the same maps, refined by convolutions. For dense prediction there are four taps, each of stride 16, after
-    every quarter of the blocks.
+    Blocks come in pairs: the first computes attention maps and adds the weighted maps of the pair before; the second
+    attends with the same maps, refined by convolutions. For dense prediction there are four taps of stride 16, one
+    after every quarter of the blocks.
 
-    Attention is global and its maps are stored: memory grows with the fourth power of an image's side. The refiner's
-    batch norms want ``norm_eval`` or synchronization where there are few images per process. Images are padded to whole
-    patches with zeros, right and bottom.
+    Attention is global and its maps are stored, so memory grows with the fourth power of the image side. With few
+    images per process, set ``norm_eval`` or synchronize the refiner's batch norms. Images are zero-padded at the right
+    and bottom to whole patches.
 
     Paper: arXiv 2106.03714, variants.
 
@@ -173,9 +173,10 @@ class RefinerViT(Backbone):
             ``TokenLabelHead``.
         mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
             ``'tokens'``.
-        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated.
-        kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16, with a LayerNorm each;
-            that of the last is the classifier's.
+        img_size (int): Side of the images for which positions are stored, in pixels; they are interpolated for other
+            images.
+        kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16 with a LayerNorm each; the
+            last one is that of the classifier.
 
     Example:
         >>> import torch

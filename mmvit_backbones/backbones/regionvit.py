@@ -33,7 +33,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class ThreeConvEmbed(nn.Module):
-    """Pixels to local tokens by three convolutions of side 3: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
+    """Pixels to local tokens by three 3 x 3 convolutions: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ThreeConvEmbed(nn.Module):
 
 
 class OneConvEmbed(nn.Module):
-    """Pixels to local tokens by one convolution of side 8: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
+    """Pixels to local tokens by one 8 x 8 convolution: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
 
 
 class RegionEmbed(nn.Module):
-    """Pixels to regional tokens, one per ``region_size`` squared pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``."""
+    """Pixels to regional tokens, one per region of ``region_size`` pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``."""
 
     def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class RegionEmbed(nn.Module):
 
 
 def region_padding(height: int, width: int, region_size: int) -> tuple[int, int]:
-    """Returns how many rows and columns of zeros surround an image, as published.
+    """Returns the rows and columns of zeros around an image, as in the authors' code.
 
     If either side is not a multiple of ``region_size``, both are padded, and a side that is a multiple gains a whole
     region. With regions of 28 pixels, an image of 28 x 56 is not padded, one of 28 x 50 gains 28 rows and 6 columns.
@@ -104,7 +104,7 @@ def region_reverse(windows: Tensor, grid: tuple[int, int], size: tuple[int, int]
 
 
 class WindowMask(NamedTuple):
-    """Which tokens of a window, the regional one first, attend to which; the same for all images of a batch.
+    """Attention mask of windows, whose first token is the regional one; the same for all images of a batch.
 
     ``sees`` ``(windows, 1, N, 1)`` is 0 for a query that may attend to no key, else 1. ``mask``
     ``(windows, 1, N, N)`` is -inf at the keys that the other queries may not attend to, else 0.
@@ -141,22 +141,22 @@ def allowed_pairs(inside: Tensor) -> Tensor:
 
 
 def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) -> Tensor:
-    """Returns which positions of an axis, ``(num_windows * window_size, )``, count as inside of a map of ``length``.
+    """Returns which positions of an axis, ``(num_windows * window_size, )``, count as inside a map of ``length``.
 
-    As published, only the last window can be outside: with 3 windows of 2 and a length of 5, position 5 is outside;
-    with a length of 1, positions 4 and 5 are.
+    As in the authors' code, only positions of the last window can be outside: with 3 windows of 2 and a length of 5,
+    position 5 is outside; with a length of 1, positions 4 and 5 are.
     """
     position = torch.arange(num_windows * window_size, device=like.device)
     return (position < length) | (position < (num_windows - 1) * window_size)
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
-    """Resizes a convolution to another region, bicubic."""
+    """Resizes a convolution kernel to another region size, bicubic."""
     return interpolate(weight, shape[2:], 'bicubic')
 
 
 class Attention(nn.Module):
-    """Attention in windows, the regional token of each first, with a position bias between local tokens."""
+    """Attention in windows, whose first token is the regional one, with a position bias between local tokens."""
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -178,12 +178,12 @@ class Attention(nn.Module):
         return F.pad(position_bias(self.rel_pos, self.window_size, wrapped=True), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, is_local: bool = False, mask: WindowMask | None = None) -> Tensor:
-        """Keeps the shape ``(B, windows, N, C)``; regional tokens are one window, without bias and mask."""
+        """Keeps the shape ``(B, windows, N, C)``; all regional tokens are one window, without bias and mask."""
         q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attn_mask = None
         if is_local:
             bias = self.position_bias()
-            if mask is not None:  # a query that sees nothing takes the mean of all values
+            if mask is not None:  # a query without any allowed key takes the mean of all values
                 q, bias = q * mask.sees, bias * mask.sees + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
@@ -196,7 +196,7 @@ class Block(nn.Module):
 
     Paper: arXiv 2106.02689, R2L attention.
 
-    The first branch is dropped per image, the others per window.
+    Stochastic depth drops the first branch per image, the others per window.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
@@ -219,7 +219,7 @@ class Block(nn.Module):
 
 
 class Projection(nn.Module):
-    """Halves a map and doubles its channels: LayerNorm, GELU, depth-wise convolution; local and regional map alike."""
+    """Halves a map and doubles its channels: LayerNorm, GELU, depth-wise convolution; both maps share it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class Projection(nn.Module):
 
 
 class Stage(nn.Module):
-    """Projection of both maps, where they come with half the channels, then blocks on one grid of windows.
+    """Projection of both maps if ``project``, then blocks on one grid of windows.
 
     ``peg`` adds a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
     """
@@ -265,14 +265,14 @@ class RegionViT(Backbone):
     """RegionViT and RegionViT+: regional tokens attend to each other, then local tokens within windows.
 
     Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
-    stage to stage. Windows ``(14, 14, 14, 7)`` reach up to 224 x 224 pixels; larger images are a ``ValueError``.
+    stage to stage. Windows ``(14, 14, 14, 7)`` cover up to 224 x 224 pixels; larger images raise ``ValueError``.
 
     Quirks kept for checkpoint compatibility:
 
     - The table of the position bias is wrapped around: displacement 0 at ``window_size // 2``, key minus query.
-    - The window in the lower right corner sees tokens of the padding: the masks of row and column are united there.
-    - A query that may see nothing takes the mean of all values, and tokens of the padding change from block to block.
-    - If one side of an image is no multiple of a region, the other, though it be one, gains a region of padding.
+    - In the lower right window, tokens attend to the padding: the masks of rows and columns are united there.
+    - A query without any allowed key takes the mean of all values, and tokens of the padding change in every block.
+    - If one side of an image is not a multiple of the region, the other gains a region of padding even if it is.
     - Projection and position encoding are shared by local and regional maps, attention by both of a block's steps.
     - Stage norms are in the path: the next stage takes the normalized local map, but the regional one as it is.
     - Published detectors take RGB images, with mean ``[103.53, 116.28, 123.675]`` and standard deviation
@@ -355,7 +355,7 @@ class RegionViT(Backbone):
             yield raw, regional if self.out_tokens == 'regional' else local
 
     def check_images(self, images: Tensor) -> None:
-        """Checks that the regional tokens, fewer from stage to stage, leave no local token without one."""
+        """Checks that the windows of every stage cover all local tokens."""
         super().check_images(images)
         reach = [self.strides[i] * size for i, size in enumerate(self.window_sizes) if size < self.window_sizes[0]]
         if reach and max(images.shape[2:]) > (largest := min(reach) + self.min_size - 1):
@@ -364,7 +364,10 @@ class RegionViT(Backbone):
                 f'can cover, which is {largest} x {largest}; window_size={max(self.window_sizes)} covers any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Assigns projection and PEG to the first block, a stage norm to the last; the last norm comes after all."""
+        """Returns the blocks as layers, the first with projection and PEG, the last with the norm of the stage.
+
+        The norm of the last stage belongs to no layer, as other output norms.
+        """
         module = self.stages[stage]
         first, *others = module.blocks
         layers = [list(filter(None, [module.projection, first, module.peg])), *([block] for block in others)]
@@ -373,10 +376,10 @@ class RegionViT(Backbone):
         return layers
 
     def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
-        """Lets weights of a classifier load where PEG or stage norms are new."""
+        """Makes checkpoints of classifiers loadable if PEG or stage norms are new."""
         own = {f'{prefix}{name}': parameter.detach() for name, parameter in self.named_parameters()}
         if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
-            return  # a checkpoint of something else: load_state_dict reports what is missing
+            return  # no checkpoint of this network: load_state_dict reports the missing keys
         for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
             keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
             if keys and not state_dict.keys() & set(keys):

@@ -32,7 +32,7 @@ NORM_EPS = 1e-6
 
 
 def pooled(grid: Sequence[int], stride: int) -> tuple[int, int]:
-    """Returns the rows and columns after a pooling of that stride."""
+    """Returns the rows and columns after pooling with ``stride``."""
     return ceil_div(grid[0], stride), ceil_div(grid[1], stride)
 
 
@@ -48,7 +48,7 @@ class PatchEmbed(nn.Module):
 
 
 class HeadPooling(nn.Module):
-    """Depthwise 3 x 3 convolution of that stride and LayerNorm that all heads share.
+    """Depth-wise 3 x 3 convolution with ``stride``, then LayerNorm; all heads share them.
 
     Paper: arXiv 2112.01526, equation 1.
     """
@@ -65,7 +65,7 @@ class HeadPooling(nn.Module):
 
 
 class PooledAttention(nn.Module):
-    """Attention between pooled queries and pooled keys whose logits are blended with those of the block before.
+    """Attention between pooled queries and keys, with logits that are blended with those of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     Paper: arXiv 2112.01526, figure 2.
@@ -74,8 +74,8 @@ class PooledAttention(nn.Module):
 
     Args:
         grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
-        query_stride (int): By how much queries, and with them the output, are pooled.
-        key_stride (int): By how much keys and values are pooled.
+        query_stride (int): Pooling stride of the queries, and so of the output.
+        key_stride (int): Pooling stride of keys and values.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, grid: tuple[int, int], query_stride: int,
@@ -94,8 +94,8 @@ class PooledAttention(nn.Module):
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Maps a normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
 
-        Both logits have the shape ``(B, num_heads, h, w, h', w')``, those of the block before perhaps with one head for
-        all; ``alpha`` weights the own ones.
+        Logits are ``(B, num_heads, h, w, h', w')``, those of the previous block possibly with one head for all;
+        ``alpha`` is the weight of this block's own.
         """
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4)
                    for part in self.qkv(x).chunk(3, dim=-1))
@@ -116,9 +116,9 @@ class PooledAttention(nn.Module):
 
 
 def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
-    """Returns logits ``(B, heads, h, w, h', w')`` for a block whose own logits have the shape ``(B, *shape)``.
+    """Resizes logits ``(B, heads, h, w, h', w')`` for a block whose own logits have the shape ``(B, *shape)``.
 
-    Where the number of heads changes, their mean is returned, as one head. Queries and keys are pooled by
+    If the number of heads differs, the mean over heads is returned, as one head. Queries and keys are pooled by
     :func:`adaptive_average`.
 
     Paper: arXiv 2402.11301, residual attention.
@@ -131,7 +131,7 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Pools one axis as ``F.adaptive_avg_pool1d`` does; it may also become longer."""
+    """Pools one axis to ``length`` as ``F.adaptive_avg_pool1d`` does, also to a larger length."""
     given = x.shape[dim]
     if given == length:
         return x
@@ -144,12 +144,12 @@ def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
 def pooling_matrix(given: int, length: int, like: Tensor) -> Tensor:
     """Returns adaptive average pooling as a matrix ``(length, given)``.
 
-    Inputs and outputs divide a line into ``given`` and into ``length`` equal parts, and an output is the mean of the
-    inputs that overlap with it: from 3 to 2 the rows are (1/2, 1/2, 0) and (0, 1/2, 1/2), from 1 to 2 they are (1) and
-    (1). Unlike PyTorch's own pooling, its gradients are deterministic on GPUs, and compilers know it for all sizes.
+    Inputs and outputs divide a line into ``given`` and ``length`` equal parts, and an output is the mean of the inputs
+    that overlap with it: from 3 to 2, the rows are (1/2, 1/2, 0) and (0, 1/2, 1/2); from 1 to 2, they are (1) and (1).
+    Unlike PyTorch's pooling, it has deterministic gradients on GPUs, and compilers support it for all sizes.
     """
     output, input = (torch.arange(n, device=like.device) for n in (length, given))
-    start = output[:, None] * given - input * length  # of an output, from that of an input; the line is given * length
+    start = output[:, None] * given - input * length  # of an output after that of an input, on given * length
     overlaps = ((start < length) & (start > -given)).to(like.dtype)
     return overlaps / overlaps.sum(1, keepdim=True)
 
@@ -176,9 +176,9 @@ class Block(nn.Module):
         y = self.norm1(x)
         attn, handover.attn = self.attn(y, prev_logits, alpha)
         if self.proj is not None:
-            x = self.proj(y)  # of the normalized input, as published
+            x = self.proj(y)  # of the normalized input, as in the authors' code
         if self.query_stride > 1:
-            x = pad_to_multiple(x, 2, value=-torch.inf)  # changes nothing, and the pooled size is simple (ops/sizes.py)
+            x = pad_to_multiple(x, 2, value=-torch.inf)  # same result; the pooled size is simpler (ops/sizes.py)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = x + self.drop_path(attn)
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -186,10 +186,10 @@ class Block(nn.Module):
 
 @MODELS.register_module()
 class ReMViTv2(Backbone):
-    """ReMViTv2, an MViTv2 that blends each block's attention logits with those of the block before.
+    """ReMViTv2, an MViTv2 that blends the attention logits of each block with those of the previous block.
 
     ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i`` with one learned ``alpha`` for all blocks and
-    the decomposed relative positions ``P_i``, which are handed on with the rest.
+    decomposed relative positions ``P_i``, which are passed on with the rest.
 
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2112.01526, table 1.
@@ -197,8 +197,8 @@ class ReMViTv2(Backbone):
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
             one entry per stage) and ``mlp_ratio`` (int).
-        img_size (int): Side of the images that the stored relative positions are for, in pixels; others are
-            interpolated, and so are checkpoints of another size.
+        img_size (int): Side of the images for which relative positions are stored, in pixels; they are interpolated
+            for other images, and on load for checkpoints of another size.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
@@ -224,7 +224,7 @@ class ReMViTv2(Backbone):
         grid = pooled((img_size, img_size), PATCH_STRIDE)
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
-                starts = stage > 0 and i == 0  # the first block of a stage leads to its channels and grid
+                starts = stage > 0 and i == 0  # the first block of a stage changes channels and grid
                 in_channels, channels = self.channels[stage - 1 if starts else stage], self.channels[stage]
                 query_stride, key_stride = 2 if starts else 1, max(KEY_STRIDE // 2**stage, 1)
                 attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
@@ -241,7 +241,7 @@ class ReMViTv2(Backbone):
         x = self.patch_embed(images)
         logits, alpha = None, self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
-            if logits is not None:  # here rather than in the block, which would keep the larger map until it ends
+            if logits is not None:  # outside of the block, which would keep the larger map in memory
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
             x, logits = self.run_attention_block(block, x, logits, alpha)
             if number in self.stage_ends:

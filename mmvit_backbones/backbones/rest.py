@@ -1,4 +1,4 @@
-"""ResTv1: four stages of global attention whose keys and values come from a smaller map.
+"""ResTv1: four stages of global attention, with keys and values from a smaller map.
 
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
@@ -21,7 +21,7 @@ OUT_NORMS = (None, 'side', 'in_stream')
 
 
 class PixelAttention(nn.Module):
-    """Position encoding: a 3 x 3 depthwise convolution gives each pixel its weight.
+    """Position encoding: a depth-wise 3 x 3 convolution predicts a weight for each pixel.
 
     Paper: arXiv 2105.13677, pixel attention.
     """
@@ -53,7 +53,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
-        x = channels_last(images)  # and so is every map from here on
+        x = channels_last(images)  # all later maps keep this layout
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
@@ -77,9 +77,10 @@ class Downsample(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Base of the attention of both versions: queries of all tokens, keys and values of a smaller map.
+    """Base class of attention in both versions: queries from all tokens, keys and values from a smaller map.
 
-    Its sides are smaller by ``reduction``, which is 1 or even; ``eps`` is that of the LayerNorm after it.
+    ``reduction``, 1 or even, is the stride of the convolution that makes the map smaller; ``eps`` belongs to the
+    LayerNorm after it.
 
     Paper: arXiv 2105.13677, EMSA.
     """
@@ -137,8 +138,8 @@ class EMSA(ReducedAttention):
 class ResT(Backbone):
     """ResTv1, a pyramid of transformers with efficient multi-head self-attention.
 
-    The factor of the instance norm depends on how many keys there are, so the scale of the features changes with the
-    size of the images, as published.
+    The instance norm depends on the number of keys, so the scale of the features changes with the image size, as in the
+    authors' code.
 
     Paper: arXiv 2105.13677, variants.
 
@@ -146,10 +147,10 @@ class ResT(Backbone):
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
             from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (a list each, one entry per stage) and
             ``mlp_ratio`` (int).
-        out_norm (str | None): Where the LayerNorms of the returned stages are. ``'in_stream'``: their result is
-            returned and also goes on to the next stage, so ``out_indices`` changes the results; published v1 detectors
-            need this. ``'side'``: the next stage gets the map without norm, as in v2. None: there are none. With
-            ``out_indices=3``, as the classifier has it, the first two are the same.
+        out_norm (str | None): Where the LayerNorms of the returned stages are. ``'in_stream'``: the normalized map is
+            returned and also passed to the next stage, so ``out_indices`` changes the results; published v1 detectors
+            need this. ``'side'``: the next stage gets the raw map, as in v2. None: no output norms. With
+            ``out_indices=3``, as in classifiers, the first two are the same.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32.
 
     Example:
@@ -168,7 +169,7 @@ class ResT(Backbone):
     }
     stem = ('patch_embeds.0', )
     traces_all_sizes = True
-    # ResTv2 has others.
+    # Overridden by ResTv2.
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
 
@@ -202,7 +203,7 @@ class ResT(Backbone):
         self.apply(self.init_module)
 
     def init_module(self, module: nn.Module) -> None:
-        """Draws linear layers and convolutions from a truncated normal (0.02); zero biases as the version has them."""
+        """Draws weights from a truncated normal (std 0.02), and sets the biases of ``zero_biases`` to 0."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             trunc_normal_(module.weight)
         if isinstance(module, self.zero_biases) and module.bias is not None:
@@ -222,6 +223,6 @@ class ResT(Backbone):
             x = (out if self.out_norm == 'in_stream' else x).permute(0, 3, 1, 2)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Assigns a patch embedding to the block after it."""
+        """Returns the blocks as layers, the first one with the patch embedding before it."""
         first, *others = self.stages[stage]
         return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]

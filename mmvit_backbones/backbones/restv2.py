@@ -1,4 +1,4 @@
-"""ResTv2: ResT with plain attention, to whose output the upsampled values are added.
+"""ResTv2: ResT with plain attention, plus upsampled values.
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
@@ -31,7 +31,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
-        x = channels_last(images)  # and so is every map from here on
+        x = channels_last(images)  # all later maps keep this layout
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         return self.norm3(self.pos(self.conv3(x)).permute(0, 2, 3, 1))
@@ -54,8 +54,8 @@ class Downsample(nn.Module):
 class EMSAv2(ReducedAttention):
     """Efficient multi-head self-attention, version 2.
 
-    Plain attention. The map of values, upsampled to full resolution by a depthwise convolution and a pixel shuffle, is
-    added to its output.
+    Plain attention. The values, upsampled to full resolution by a depth-wise convolution and a pixel shuffle, are added
+    to its output.
 
     Paper: arXiv 2204.07366, EMSAv2.
     """
@@ -84,10 +84,10 @@ class EMSAv2(ReducedAttention):
 
 @MODELS.register_module()
 class ResTv2(ResT):
-    """ResTv2: the frame of :class:`ResT` with another stem, other patch embeddings and another attention.
+    """ResTv2: :class:`ResT` with another stem, patch embedding and attention.
 
-    A classifier's checkpoint fills the output norm of the last stage, which the authors' detectors and segmenters start
-    without.
+    Checkpoints of classifiers also fill the output norm of the last stage, which the authors' detectors and segmenters
+    train from scratch.
 
     Paper: arXiv 2204.07366, variants.
 

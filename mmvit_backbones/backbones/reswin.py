@@ -26,7 +26,7 @@ ALPHA = 0.5  # weight of a block's own logits; the published network has no para
 
 
 class WindowAttention(nn.Module):
-    """Window attention with a position bias, whose logits are blended with those of the block before.
+    """Window attention with a position bias, with logits that are blended with those of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     Paper: arXiv 2103.14030, equation 4.
@@ -42,10 +42,10 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
                 mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, H, W, C)`` and the logits of the block before to the same shapes.
+        """Maps ``(B, H, W, C)`` and the logits of the previous block to the same shapes.
 
-        Logits are ``(B, windows, num_heads, N, N)``. The windows are shifted by ``shift`` tokens where there is a
-        ``mask`` ``(windows, 1, N, N)``, which is not handed on.
+        Logits are ``(B, windows, num_heads, N, N)``. Windows are shifted by ``shift`` tokens if there is a ``mask``
+        ``(windows, 1, N, N)``, which is not part of the returned logits.
         """
         height, width = x.shape[1:3]
         x = pad_to_multiple(x, self.window_size)  # padded tokens are attended to, as in the authors' code
@@ -62,10 +62,10 @@ class WindowAttention(nn.Module):
 
 
 def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
-    """Selects maps of the stage before for the windows and heads of the next one, as published.
+    """Selects maps of the previous stage for the windows and heads of the next one, as in the authors' code.
 
-    The maps ``(B, windows, num_heads, N, N)`` are counted along the flat axis (window, head), where the n-th of ``new``
-    takes number ``n * old // new``: of 6 old maps, 3 new ones take 0, 2 and 4; 4 new ones take 0, 1, 3 and 4.
+    The maps ``(B, windows, num_heads, N, N)`` are numbered along the flattened axis (window, head), and new map ``n``
+    is old map ``n * old // new``: from 6 old maps, 3 new ones are 0, 2 and 4; 4 new ones are 0, 1, 3 and 4.
 
     Paper: arXiv 2402.11301, residual attention.
     """
@@ -80,16 +80,16 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
 
 @MODELS.register_module()
 class ReSwin(SwinBase):
-    """ReSwin, a Swin Transformer that blends each block's attention logits with those of the block before.
+    """ReSwin, a Swin Transformer that blends the attention logits of each block with those of the previous block.
 
     ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the
-    shift mask is added to what enters the softmax and is not handed on.
+    shift mask is only added before the softmax and not passed on.
 
     Quirks kept for checkpoint compatibility:
 
-    - The logits of a stage's first block are blended with every n-th map of the stage before, counted along the flat
-      axis (window, head): neither window nor head correspond in space.
-    - A shifted block is blended with the unshifted windows of the same number.
+    - The logits of a stage's first block are blended with every n-th map of the previous stage along the flattened
+      axis (window, head), so neither windows nor heads match (:func:`nearest_maps`).
+    - Logits of shifted windows are blended with those of the unshifted windows of the same index.
     - Tokens of the padding are attended to.
 
     Paper: arXiv 2402.11301, variants.
@@ -135,7 +135,7 @@ class ReSwin(SwinBase):
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns shift and mask of every second block of a stage; 0 and None where one window spans a side.
+        """Returns shift and mask for every second block of a stage; 0 and None if one window spans a side.
 
         Paper: arXiv 2103.14030, figure 2.
         """

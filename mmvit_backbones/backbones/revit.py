@@ -26,13 +26,16 @@ NORM_EPS = 1e-6
 
 
 class Attention(GlobalAttention):
-    """Attention between all tokens whose logits are blended with those of the block before.
+    """Attention between all tokens, with logits that are blended with those of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     """
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, C)`` and logits ``(B, num_heads, N, N)`` to the same; ``alpha`` weights the own logits."""
+        """Maps tokens ``(B, N, C)`` and the previous logits ``(B, num_heads, N, N)`` to the same shapes.
+
+        ``alpha`` is the weight of this block's own logits.
+        """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         x, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=alpha)
@@ -41,18 +44,18 @@ class Attention(GlobalAttention):
 
 @MODELS.register_module()
 class ReViT(Backbone):
-    """ReViT, a Vision Transformer that blends each block's attention logits with those of the block before.
+    """ReViT, a Vision Transformer that blends the attention logits of each block with those of the previous block.
 
     ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}`` with one learned ``alpha`` for all blocks. It has no class
-    token; the classifier reads the mean of the tokens after the last norm. The network returns one map, of which
-    ``SimpleFeaturePyramid`` makes a pyramid. Images are padded to whole patches with zeros, right and bottom.
+    token; classifiers average the tokens after the last norm. The network returns one map, from which
+    ``SimpleFeaturePyramid`` builds a pyramid. Images are zero-padded at the right and bottom to whole patches.
 
     Paper: arXiv 2402.11301, variants.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
-        img_size (int): Side of the images that the stored positions are for, in pixels; others are interpolated, and so
-            are checkpoints of another size.
+        img_size (int): Side of the images for which positions are stored, in pixels; they are interpolated for other
+            images, and on load for checkpoints of another size.
         kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
 
     Example:

@@ -1,6 +1,6 @@
-"""Base of the Swin networks: a patch embedding, and four stages of blocks with merging in between.
+"""Base class of the Swin networks: patch embedding, and four stages with patch merging in between.
 
-Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The subclasses have blocks of their own.
+Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). Subclasses define the blocks.
 """
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinBase(Backbone):
-    """Base of the networks that have another block than Swin: they build it in ``make_block``; see :class:`ReSwin`.
+    """Base class of Swin networks with other blocks, which subclasses build in ``make_block``; see :class:`ReSwin`.
 
     Paper: arXiv 2103.14030, figure 3.
     """
@@ -68,6 +68,6 @@ class SwinBase(Backbone):
             x = stage.downsample(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Assigns merging to the block before it."""
+        """Returns the blocks as layers, the last one with the patch merging after it."""
         *others, last = self.stages[stage].blocks
         return [*([block] for block in others), [last, self.stages[stage].downsample]]

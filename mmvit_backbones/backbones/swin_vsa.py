@@ -35,9 +35,9 @@ class VSABlock(nn.Module):
 
 @MODELS.register_module()
 class SwinVSA(SwinBase):
-    """Swin Transformer whose windows are of predicted position and size, in all four stages.
+    """Swin Transformer with varied-size windows in all four stages.
 
-    This is the package's own definition; the published scores may be those of another:
+    This is the package's own definition, which may differ from the network of the published scores:
 
     - patch embedding, merging, MLPs, widths and depths are Swin's;
     - attention, and the 7 x 7 convolution before it, are those of the authors' ViTAEv2-VSA

@@ -1,4 +1,4 @@
-"""Graphs for images of one size: of ``torch.jit.trace``, and of the ONNX exporter that is built on it."""
+"""Tracing for images of one size, by ``torch.jit.trace`` and by the ONNX exporter that is built on it."""
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from torch.overrides import TorchFunctionMode
 
 
 class FixedSizes(TorchFunctionMode):
-    """Returns all sizes but that of the batch as numbers.
+    """Makes all sizes except the batch size plain numbers.
 
-    The tracer would record arithmetic of sizes as operators, but not the branches that depend on them, and its ONNX
+    The tracer would record arithmetic of sizes as operators, but not the branches that depend on it, and its ONNX
     exporter divides negative sizes wrongly.
     """
 
@@ -24,14 +24,14 @@ class FixedSizes(TorchFunctionMode):
 
 @contextmanager
 def fixed_sizes() -> Iterator[None]:
-    """Traces for images of one size, without the tracer's warnings of it."""
+    """Traces for images of one size, without the tracer's warnings about it."""
     with warnings.catch_warnings(), FixedSizes():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         yield
 
 
 def refuse_other_sizes(images: Tensor) -> Tensor:
-    """Returns the same images; a traced graph raises an error where others have another size."""
+    """Returns the images unchanged; the traced graph raises an error for images of another size."""
     return images.expand(-1, *images.shape[1:])
 
 

@@ -1,7 +1,7 @@
-"""ViTAE: a vision transformer whose cells attend and convolve side by side.
+"""ViTAE: a vision transformer of cells with attention and convolutions in parallel.
 
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348).
-The large, plain networks are those of Zhang et al., IJCV 2023, arXiv 2202.10108.
+The large plain networks are from ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
 """
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ PATCH_SIZE = 16
 
 
 class BareReduction(nn.Module):
-    """The reduction before the normal cells: dilated convolutions alone."""
+    """The last reduction before the normal cells: dilated convolutions only."""
 
     def __init__(self, pyramid: PyramidReduction) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class BareReduction(nn.Module):
 
 
 def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> nn.Module:
-    """Builds the reduction cell of a stage, which is bare in the last; ``width`` is that of its convolutions."""
+    """Returns the reduction cell of a stage, with ``width`` channels inside; the last one is bare."""
     pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
@@ -62,9 +62,9 @@ class ViTAE(Backbone):
 
     The smaller networks reduce the image in three steps, with strides 4, 8 and 16, two of them with linear attention;
     all normal cells are on the last grid. The plain networks (``'base'``, ``'large'``, ``'huge'``) cut the image into
-    patches of 16 x 16 pixels, carry a class token, and give one map: ``SimpleFeaturePyramid`` makes a pyramid of it.
-    No norm follows the last cell; the plain classifiers normalize the pooled vector (``LayerNormPooling``). Maps are
-    padded with zeros, right and bottom, before each reduction.
+    patches of 16 x 16 pixels, have a class token, and return one map, from which ``SimpleFeaturePyramid`` builds a
+    pyramid. There is no norm after the last cell; plain classifiers normalize the pooled vector (``LayerNormPooling``).
+    Maps are zero-padded at the right and bottom before each reduction.
 
     Paper: arXiv 2106.03348, figure 2.
     Paper: arXiv 2106.03348, section 3.5.
@@ -75,8 +75,8 @@ class ViTAE(Backbone):
             with ``embed_dims`` (list: channels of the stages), ``pyramid_dims`` (list: channels of each dilated
             convolution; empty for a plain network), ``depth`` (normal cells), ``num_heads`` and ``groups`` (of their
             attention and convolutions) and ``mlp_ratio``.
-        img_size (int): Side of the images that the stored positions of a plain network are for, in pixels; others are
-            interpolated.
+        img_size (int): Side of the images for which plain networks store positions, in pixels; they are interpolated
+            for other images.
         drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
         kwargs: Common arguments of :class:`Backbone`; stochastic depth is that of normal cells. The stem is the first
             reduction or the patch embedding.

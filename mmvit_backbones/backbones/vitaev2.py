@@ -1,4 +1,4 @@
-"""ViTAEv2: a pyramid of cells that attend and convolve side by side.
+"""ViTAEv2: a pyramid of cells with attention and convolutions in parallel.
 
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
 2023, arXiv 2202.10108).
@@ -24,12 +24,12 @@ class ViTAEv2(Backbone):
 
     Each stage is a reduction cell, in which dilated convolutions and attention are parallel to strided convolutions,
     and normal cells, in which attention is parallel to three 3 x 3 convolutions. There is no position embedding and no
-    norm at the end. Maps are padded with zeros, right and bottom, before each reduction, which changes nothing where
-    the image is a multiple of 32.
+    final norm. Maps are zero-padded at the right and bottom before each reduction, unless the image is a multiple of
+    32.
 
     Quirks kept for checkpoint compatibility:
 
-    - Windows are centered on the map; tokens of the padding are attended to, with keys and values that are the biases.
+    - Maps are padded on all sides to whole windows; padding tokens are attended to, with the biases as keys and values.
     - In reduction cells window attention has no residual, and global attention has its values as residual and no bias.
 
     Paper: arXiv 2202.10108, multi-stage design.
@@ -40,7 +40,7 @@ class ViTAEv2(Backbone):
             entry per stage each: ``embed_dims`` (channels of the stages), ``pyramid_dims`` (of each dilated
             convolution), ``depths`` and ``num_heads`` (of normal cells), ``reduction_heads`` and ``attention``
             (``'window'`` or ``'global'``).
-        window_size (int): Side of the windows, in tokens; no weight depends on it.
+        window_size (int): Side of the windows, in tokens; weights don't depend on it.
         drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
         drop_path_rate (float): Largest rate of stochastic depth; as published, no cell reaches it
             (:func:`published_drop_paths`).
@@ -90,7 +90,7 @@ class ViTAEv2(Backbone):
     }
 
     stem = ('stages.0.reduction', )
-    position_type = nn.Identity  # position encoding before attention and its norm, of so many channels: none
+    position_type = nn.Identity  # the position encoding before attention and its norm; here none
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
@@ -162,8 +162,8 @@ class ViTAEv2(Backbone):
 def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
     """Returns the rates of stochastic depth of the normal cells by stage, as the published networks were trained.
 
-    They are taken from ``sum(depths)`` rates that rise linearly from 0 to ``drop_path_rate``. A stage starts at the
-    depth of the stage before instead of the sum of all before: with depths 2, 2, 8, 2 at rates 0, 2, 2 and 8.
+    They are taken from ``sum(depths)`` rates that increase linearly from 0 to ``drop_path_rate``. A stage starts at the
+    depth of the previous stage instead of the sum of all previous ones: with depths 2, 2, 8, 2, at rates 0, 2, 2 and 8.
     """
     rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
     return [rates[start:start + depth] for start, depth in pairwise([0, *depths])]

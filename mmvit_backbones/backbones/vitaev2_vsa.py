@@ -1,4 +1,4 @@
-"""ViTAEv2 with varied-size windows: every head predicts the position and the size of its windows.
+"""ViTAEv2 with varied-size windows: every head predicts position and size of its windows.
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
@@ -13,14 +13,14 @@ from .vitaev2 import ViTAEv2
 
 @MODELS.register_module()
 class ViTAEv2VSA(ViTAEv2):
-    """ViTAEv2 whose attention is in varied-size windows, in all four stages.
+    """ViTAEv2 with varied-size window attention in all four stages.
 
-    A depth-wise 7 x 7 convolution before attention and its norm encodes positions; in normal cells, the residual does
-    not contain it. All else is as in :class:`ViTAEv2`, the sizes of images included.
+    A depth-wise 7 x 7 convolution before attention and its norm encodes positions; in normal cells, it is not part of
+    the residual. Everything else is as in :class:`ViTAEv2`.
 
-    The authors have two versions that differ on maps that are no multiple of the window, or not square: their
-    classifier pads at the right and bottom and divides offsets by the windows along their own axis; their detector pads
-    around and exchanges the axes. Weights fit both.
+    The authors' classifier and detector differ on maps that are not square or not a multiple of the window: the
+    classifier pads at the right and bottom and divides offsets by the number of windows along their own axis; the
+    detector pads on all sides and exchanges the axes. Weights fit both.
 
     Paper: arXiv 2204.08446, variants.
 

@@ -1,8 +1,8 @@
 """Layers that several networks share, one idea per file.
 
-Maps are channels-last, ``(B, H, W, C)``. What arguments mean is the same in all layers:
+Maps are channels-last, ``(B, H, W, C)``. Arguments have the same meaning in all layers:
 
-- ``in_channels`` and ``channels`` (int): channels of input and output; ``channels`` alone, of both.
+- ``in_channels`` and ``channels`` (int): channels of input and output, or of both if there is only ``channels``.
 - ``num_heads`` and ``window_size`` (int): attention heads, and the side of a window in tokens.
 - ``mlp_ratio`` (float): hidden channels of the MLP, relative to ``channels``.
 - ``drop_rate`` and ``drop_path`` (float): probability of dropout, and of dropping a branch (stochastic depth).

@@ -11,11 +11,11 @@ from ..ops.window import crop, pad, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
-    """Attention inside windows that don't overlap, without shift, mask or position bias.
+    """Attention within non-overlapping windows, without shift, mask or position bias.
 
     Paper: arXiv 2202.10108, window attention.
 
-    The map is padded on all sides to whole windows, with zeros before the projection, which are attended to.
+    The map is zero-padded on all sides to whole windows before the projection; padding tokens are attended to.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int) -> None:
@@ -44,7 +44,7 @@ class GlobalAttention(nn.Module):
 
     Args:
         qkv_bias (bool): Whether the projection to query, key and value has a bias.
-        value_skip (bool): Add the values to the output: the residual where input and output differ in channels.
+        value_skip (bool): Add the values to the output, as the residual if input and output differ in channels.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, qkv_bias: bool = True,
@@ -57,7 +57,7 @@ class GlobalAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, ..., in_channels)`` to ``(B, ..., channels)``, for tokens of any number of dimensions."""
+        """Maps tokens ``(B, ..., in_channels)`` to ``(B, ..., channels)``."""
         qkv = self.qkv(x)
         query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
@@ -69,8 +69,8 @@ class LinearAttention(nn.Module):
     """Attention by random features, linear in the number of tokens, with one head and the values as skip.
 
     Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794), as T2T-ViT (Yuan et al., ICCV 2021, arXiv 2101.11986)
-    uses it. There are half as many features as channels. They are exponentials, so they are computed in float32 at
-    least, also under autocast. Dropout comes before the skip.
+    uses it, with half as many features as channels. Features are exponentials, computed in at least float32, also under
+    autocast. Dropout comes before the skip.
     """
 
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
@@ -101,7 +101,7 @@ class LinearAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """The weight of a block's own logits in attention residuals: one parameter for all blocks, not bounded.
+    """The weight of a block's own logits in attention residuals: one unbounded parameter for all blocks.
 
     Paper: arXiv 2402.11301, equation 5.
     """
@@ -120,7 +120,7 @@ class Gate(nn.Module):
 
 
 def layers_with_gate(blocks: Iterable[nn.Module], gate: Gate) -> list[list[nn.Module]]:
-    """Returns each block as a layer; the gate belongs to the second one, which is the first to read it."""
+    """Returns each block as a layer; the gate belongs to the second block, the first one that uses it."""
     layers = [[block] for block in blocks]
     if len(layers) > 1:
         layers[1].append(gate)

@@ -43,18 +43,18 @@ class Block(nn.Module):
 
 
 class Handover:
-    """Holds the attention map that a block hands to the next one, in one call.
+    """Receives the attention map of a block, for the next one.
 
-    The block itself returns one tensor, which is what tools that hook blocks expect, such as Grad-CAM.
+    The block itself returns a single tensor, as tools with hooks on blocks expect, such as Grad-CAM.
     """
     attn: Tensor
 
 
 class ResidualAttentionBlock(Block):
-    """A block whose attention blends its logits with those of the block before.
+    """A block with attention that blends its logits with those of the previous block.
 
-    ``attn`` takes the normalized input, the logits of the block before and the block's other arguments, and returns its
-    output and its logits.
+    ``attn`` takes the normalized input, the logits of the previous block and the block's other arguments, and returns
+    its output and its logits.
 
     Paper: arXiv 2402.11301, residual attention.
     """
@@ -67,13 +67,13 @@ class ResidualAttentionBlock(Block):
 
 
 def trunc_normal_(weight: Tensor) -> None:
-    """Draws from a truncated normal (0.02), in place; skipped on the meta device, where it is slow and useless."""
+    """Fills a weight from a truncated normal (std 0.02); skipped on the meta device, where it is slow and useless."""
     if not weight.is_meta:
         nn.init.trunc_normal_(weight, std=0.02)
 
 
 def init_linear(module: nn.Module) -> None:
-    """Draws the weights of linear layers from a truncated normal (0.02); biases are zero."""
+    """Initializes linear layers: weights from a truncated normal (std 0.02), biases 0."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight)
         if module.bias is not None:

@@ -10,12 +10,12 @@ from .resize import interpolate, resize_on_load
 
 
 class DecomposedPosition(nn.Module):
-    """Products of a query with learned vectors for its distances to a key in rows and in columns.
+    """Products of queries with learned vectors for their distances to keys, in rows and in columns.
 
     Paper: arXiv 2112.01526, equation 4.
 
-    All heads share the tables. A table is interpolated (linear) where the image's grids have another length, and on
-    load where the checkpoint's have, with one log line.
+    All heads share the tables. They are interpolated (linear) at run time if the image has other grids, and on load if
+    the checkpoint has, which is logged.
 
     Args:
         channels (int): Channels of a head.
@@ -37,12 +37,11 @@ class DecomposedPosition(nn.Module):
         trunc_normal_(self.rel_pos_w)
 
     def forward(self, query: Tensor, key_grid: tuple[int, int]) -> Tensor:
-        """Returns the position terms of the logits.
+        """Returns the position terms of the logits, ``(B, num_heads, h * w, h' * w')``.
 
         Paper: arXiv 2112.01526, equation 3.
 
-        From queries ``(B, num_heads, h, w, channels)``, not scaled, and the rows and columns of the keys, ``(h', w')``,
-        to ``(B, num_heads, h * w, h' * w')``.
+        Queries are ``(B, num_heads, h, w, channels)``, not scaled; ``key_grid`` is ``(h', w')``.
         """
         (height, width), (key_height, key_width) = query.shape[2:4], key_grid
         rows = torch.einsum('bnyxc,ykc->bnyxk', query, self.vectors(self.rel_pos_h, height, key_height))
@@ -51,7 +50,7 @@ class DecomposedPosition(nn.Module):
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
-        """Returns the vector of every pair along one axis, ``(num_queries, num_keys, channels)``."""
+        """Returns the vectors of all pairs along one axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
         if may_be_nonzero(len(table) - (2 * longer - 1)):
             table = resize_table(table, (2 * longer - 1, table.shape[1]))

@@ -11,9 +11,9 @@ NO_BBOX = (0, 0, 0, 0)
 class TokenFeatures(NamedTuple):
     """Tokens for a classifier.
 
-    ``tokens`` are normalized, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; ``bbox`` (top,
-    left, bottom, right; the last two exclusive) holds the patches of the image at the same place of the flipped batch;
-    ``maps`` are the attention maps after every block, ``(B, num_heads, N, N)`` each, in training.
+    ``tokens`` are normalized, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; patches in ``bbox``
+    (top, left, bottom, right; the last two exclusive) come from the image at the same place of the flipped batch;
+    ``maps`` are, in training, the attention maps after every block, ``(B, num_heads, N, N)`` each.
     """
     tokens: Tensor
     grid: tuple[int, int]

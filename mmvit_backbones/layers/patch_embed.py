@@ -11,7 +11,7 @@ class PatchEmbed(nn.Module):
 
     Args:
         patch_size (int): Side of a patch, in pixels.
-        norm_eps (float | None): Epsilon of a LayerNorm over the tokens; None: there is none.
+        norm_eps (float | None): Epsilon of a LayerNorm on the tokens; None: no norm.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, norm_eps: float | None = None) -> None:
@@ -27,10 +27,10 @@ class PatchEmbed(nn.Module):
 
 
 class TokenEmbed(PatchEmbed):
-    """Patches as a sequence of tokens, with learned positions, and a class token before them where there is one.
+    """Patches as a sequence of tokens with learned positions, after a class token if ``class_token``.
 
     Args:
-        img_size (int): Side of the images that the stored positions are for, in pixels.
+        img_size (int): Side of the images for which positions are stored, in pixels.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:

@@ -10,7 +10,7 @@ from .resize import interpolate, resize_on_load
 class RelativePositionTable(nn.Module):
     """One learned bias per head and displacement inside a window.
 
-    A checkpoint trained with another window size is resized on load: bicubic, with one log line.
+    Checkpoints with another window size are resized on load: bicubic, logged.
     """
 
     def __init__(self, num_heads: int, window_size: int) -> None:
@@ -29,7 +29,7 @@ class RelativePositionTable(nn.Module):
 
 
 class RelativePositionBias(RelativePositionTable):
-    """Reads the table for every pair of tokens of a window.
+    """Relative position bias of all pairs of tokens of a window, read from the table.
 
     Paper: arXiv 2103.14030, equation 4.
     """

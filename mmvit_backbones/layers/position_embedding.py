@@ -10,14 +10,14 @@ from .resize import interpolate, resize_on_load
 
 
 class PositionEmbedding(nn.Module):
-    """One learned vector per position of a square grid, and one for the class token where there is one.
+    """One learned vector per position of a square grid, and one for the class token if ``class_token``.
 
-    Resized on load where the checkpoint's grid is another (bicubic, with one log line), and where the image's is.
+    Resized on load if the checkpoint has another grid (bicubic, logged), and at run time if the image has.
 
     Args:
-        patch_size, img_size (int): Sides of a patch, and of the images that the grid is for, in pixels.
-        class_token (bool): Whether the first vector is that of a class token.
-        interpolation (str): For images of other sizes: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
+        patch_size, img_size (int): Sides of a patch, and of the images for which positions are stored, in pixels.
+        class_token (bool): Whether the first vector belongs to a class token.
+        interpolation (str): At run time: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
 
     Raises:
         ValueError: If images of ``img_size`` have no patch.
@@ -39,7 +39,7 @@ class PositionEmbedding(nn.Module):
         nn.init.zeros_(self.pos_embed)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Returns positions ``(1, height * width, channels)``, after the class token's if there is one."""
+        """Returns positions ``(1, height * width, channels)``, after that of the class token if there is one."""
         if not may_be_nonzero(height - self.grid_size, width - self.grid_size):
             return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
@@ -54,7 +54,7 @@ class PositionEmbedding(nn.Module):
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int,
                      mode: Literal['bicubic', 'bilinear'] = 'bicubic') -> Tensor:
-    """Resizes the square grid after the first ``num_extra`` vectors; bilinear has aligned corners."""
+    """Resizes the square grid after the first ``num_extra`` vectors; bilinear aligns corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Tables of learned positions in another size: those of a checkpoint, and at run time."""
+"""Resizing of learned position tables, on load and at run time."""
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,20 +11,20 @@ from ..ops.precision import at_least_float32
 
 
 def interpolate(x: Tensor, size: Sequence[int], mode: str, align_corners: bool = False) -> Tensor:
-    """Interpolates ``(N, C, ...)`` in float32 at least, and keeps the dtype."""
+    """Interpolates ``(N, C, ...)`` in at least float32, and returns the dtype of the input."""
     align_corners = align_corners if mode in ('bicubic', 'bilinear') else None
     return F.interpolate(x.to(at_least_float32(x)), size, mode=mode, align_corners=align_corners).to(x.dtype)
 
 
 def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch.Size], Tensor],
                    dims: Sequence[int]) -> None:
-    """Lets a checkpoint load in which a parameter has another size, with one log line.
+    """Makes checkpoints loadable in which a parameter has another size, which is logged.
 
     Args:
-        module (nn.Module): Has the parameter.
-        name (str): Its name.
+        module (nn.Module): The module with the parameter.
+        name (str): Name of the parameter.
         resize (Callable): ``resize(table, shape)`` returns the checkpoint's tensor in the shape of the parameter.
-        dims (Sequence[int]): Dimensions that may differ; where others do, ``load_state_dict`` reports it.
+        dims (Sequence[int]): Dimensions that may differ; ``load_state_dict`` reports differences in others.
     """
     module._register_load_state_dict_pre_hook(partial(resize_in_state_dict, name, resize, dims), with_module=True)
 

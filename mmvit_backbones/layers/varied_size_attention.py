@@ -13,10 +13,10 @@ from .position_bias import RelativePositionTable
 
 
 class VariedSizeWindowAttention(nn.Module):
-    """Window attention in which the position and the size of the windows are predicted, for every head.
+    """Window attention that predicts position and size of the windows for every head.
 
-    The mean of a window's tokens predicts an offset and a change of scale per head. Keys and values are sampled from
-    the window that they describe (:func:`mmvit_backbones.ops.varied_size_window_attention`).
+    The mean of the tokens of a window predicts an offset and a change of scale per head. Keys and values are sampled
+    from the resulting window (:func:`mmvit_backbones.ops.varied_size_window_attention`).
 
     Quirks kept for checkpoint compatibility: the logits are scaled by ``(in_channels // num_heads) ** -0.5``, and keys
     and values in the padding are zero, without the projection's bias.
@@ -24,10 +24,10 @@ class VariedSizeWindowAttention(nn.Module):
     Paper: arXiv 2204.08446, section 3.2.
 
     Args:
-        window_padding (str): Where a map that is no multiple of the window is padded: ``'corner'``, all at the right
-            and bottom (the authors' classification), or ``'center'``, half of it left and above (their detection).
-        offset_divisor (str): By how many windows an offset is divided: ``'own_axis'``, along x by those along x, or
-            ``'other_axis'``, exchanged, as in the authors' detection.
+        window_padding (str): How maps are padded to a multiple of the window: ``'corner'``, at the right and bottom, as
+            in the authors' classifier, or ``'center'``, on all sides, as in their detector.
+        offset_divisor (str): By which number of windows offsets are divided: ``'own_axis'``, along x by those along x,
+            as in the classifier, or ``'other_axis'``, exchanged, as in the detector.
 
     Example:
         >>> import torch
@@ -69,7 +69,7 @@ class VariedSizeWindowAttention(nn.Module):
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Predicts scale and offset of the windows of a normalized map ``(B, H, W, in_channels)``.
 
-        In 32 bits also under autocast: an offset of 100 pixels in bfloat16 is only known to half a pixel.
+        Computed without autocast: in bfloat16, an offset of 100 pixels would be rounded to half a pixel.
 
         Paper: arXiv 2204.08446, figure 3b.
 
@@ -84,12 +84,12 @@ class VariedSizeWindowAttention(nn.Module):
         x = pad(x, top=top, left=left, bottom=rows - top, right=columns - left)
         with without_autocast(x.device.type):
             windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
-            # In the dtype of parameters, of which this is the one that no quantization replaces.
+            # In the dtype of the parameters; this one is never quantized.
             windows = windows.mean((2, 4), dtype=self.position_bias.relative_position_bias_table.dtype)
             windows = F.leaky_relu(windows)  # (B, nh, nw, in_channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
-        # An offset is in units of half the padded map, divided by the number of whole windows along one of its axes.
+        # Offsets are in units of half the padded map, divided by the number of whole windows along one of the axes.
         num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
@@ -99,7 +99,7 @@ class VariedSizeWindowAttention(nn.Module):
 
 
 def reset_projections(model: nn.Module) -> None:
-    """Draws projections of varied-size windows as PyTorch draws convolutions, which they are in the authors' code."""
+    """Initializes projections of varied-size windows as convolutions, which they are in the authors' code."""
     for module in model.modules():
         if isinstance(module, VariedSizeWindowAttention):
             for linear in (module.qkv, module.sampling_offsets, module.sampling_scales, module.proj):

@@ -1,4 +1,4 @@
-"""The two cells of ViTAE: attention and convolutions side by side.
+"""The two cells of ViTAE: attention and convolutions in parallel.
 
 ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348) and ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
 """
@@ -27,9 +27,9 @@ PYRAMIDS = (
 
 
 class PyramidReduction(nn.Module):
-    """Dilated convolutions side by side, concatenated, then GELU: what the paper calls the pyramid reduction module.
+    """Parallel dilated convolutions, concatenated, then GELU: the pyramid reduction module.
 
-    ``channels`` are those of each convolution, ``out_channels`` those of all.
+    ``channels`` are those of each convolution, ``out_channels`` those of all together.
 
     Paper: arXiv 2106.03348, section 3.3.
     """
@@ -58,7 +58,7 @@ class ConvLayer:
 
 
 class ConvBranch(nn.Module):
-    """Convolutions of 3 x 3, with batch norm and SiLU in between: the parallel convolutional module.
+    """3 x 3 convolutions with batch norm and SiLU in between: the parallel convolutional module.
 
     Paper: arXiv 2106.03348, section 3.3.
     Paper: arXiv 2106.03348, section 3.4.
@@ -88,7 +88,7 @@ class ConvBranch(nn.Module):
 
 
 class ContextPosition(nn.Module):
-    """Position encoding by a depth-wise 7 x 7 convolution, which is added (CPVT, Chu et al., arXiv 2102.10882).
+    """Position encoding: adds a depth-wise 7 x 7 convolution (CPVT, Chu et al., arXiv 2102.10882).
 
     Paper: arXiv 2204.08446, figure 3c.
     """
@@ -103,15 +103,15 @@ class ContextPosition(nn.Module):
 
 
 class ReductionCell(nn.Module):
-    """Halves or quarters the map: pyramid reduction and attention, parallel to convolutions, then an MLP.
+    """Reduces a map: pyramid reduction and attention, parallel to convolutions, then an MLP.
 
     Paper: arXiv 2106.03348, section 3.3.
 
     Args:
-        pyramid (PyramidReduction): Its stride is that of the cell, whose input is padded to multiples of it with
-            zeros, right and bottom.
-        attn (nn.Module): From the channels of the pyramid to those of the cell.
-        conv_branch (ConvBranch): Parallel to both, on the cell's input.
+        pyramid (PyramidReduction): Its stride is that of the cell; inputs are zero-padded at the right and bottom to
+            multiples of it.
+        attn (nn.Module): Attention from the channels of the pyramid to those of the cell.
+        conv_branch (ConvBranch): Convolutions of the cell's input, parallel to both.
         drop_rate (float): Dropout after the MLP.
     """
 
@@ -135,9 +135,9 @@ class ReductionCell(nn.Module):
 
 
 class NormalCell(nn.Module):
-    """Attention parallel to convolutions, then an MLP, all of them residual.
+    """Attention parallel to convolutions, then an MLP, all with residuals.
 
-    Dropout comes after attention, inside the MLP and after it; ``drop_path`` is drawn for each of the three branches.
+    Dropout comes after attention, inside the MLP and after it; ``drop_path`` applies to each of the three branches.
 
     Paper: arXiv 2106.03348, section 3.4.
     """

@@ -129,8 +129,9 @@ class Backbone(BaseModule):
             super().init_weights()
         finally:
             self.init_cfg = init_cfg
-        for entry in [] if is_repeated else pretrained:
-            WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
+        if not is_repeated:
+            for entry in pretrained:
+                WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and patch merging."""
@@ -296,8 +297,9 @@ class Backbone(BaseModule):
         layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
         depth_of = {module: depth for depth, layer in enumerate(layers) for module in layer}
         module, depth = self, len(layers)
-        for part in param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else ():
-            module = getattr(module, part, None)
+        names = param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else []
+        for name in names:
+            module = getattr(module, name, None)
             depth = depth_of.get(module, depth)
         return depth, len(layers) + 1
 

@@ -29,21 +29,21 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        a, b, c = 32, 64, 128
-        self.conv1 = nn.Conv2d(in_channels, a, 7, stride=2, padding=3, bias=False)
-        self.norm1 = nn.BatchNorm2d(a)
-        self.conv2 = nn.Conv2d(a, b, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(b)
-        self.conv3 = nn.Conv2d(b, c, 3, padding=1, bias=False)
-        self.norm3 = nn.BatchNorm2d(c)
-        self.proj = nn.Conv2d(c, channels, 8, stride=8)
+        self.conv1 = nn.Conv2d(in_channels, 32, 7, stride=2, padding=3, bias=False)
+        self.norm1 = nn.BatchNorm2d(32)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(64)
+        self.conv3 = nn.Conv2d(64, 128, 3, padding=1, bias=False)
+        self.norm3 = nn.BatchNorm2d(128)
+        self.proj = nn.Conv2d(128, channels, 8, stride=8)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
         # In training on CPUs, PyTorch's batch norm is less accurate on channels-last maps.
         x = images if self.training and images.device.type == 'cpu' else channels_last(images)
-        for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
-            x = F.relu(norm(conv(x)), inplace=True)
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = F.relu(self.norm3(self.conv3(x)), inplace=True)
         return self.proj(x)
 
 
@@ -211,9 +211,10 @@ class RefinerViT(Backbone):
 
         self.embed = TokenEmbed(self.in_channels, channels, img_size)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
-        self.blocks = nn.ModuleList(
-            Block(channels, (SharedAttention if i % 2 else Attention)(channels, num_heads), arch['mlp_ratio'], rate)
-            for i, rate in enumerate(drop_paths))
+        self.blocks = nn.ModuleList()
+        for i, drop_path in enumerate(drop_paths):
+            attention = SharedAttention if i % 2 else Attention
+            self.blocks.append(Block(channels, attention(channels, num_heads), arch['mlp_ratio'], drop_path))
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()
@@ -236,8 +237,10 @@ class RefinerViT(Backbone):
         """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images, and the raw taps."""
         taps, attention_maps, keeps_maps = [], [], self.training and torch.is_grad_enabled()
         for i, (tokens, attn) in enumerate(self.iter_blocks(images, bbox), start=1):
-            attention_maps += [attn] if keeps_maps else []
-            taps += [self.map_of(tokens, images)] if i % self.blocks_per_stage == 0 else []
+            if keeps_maps:
+                attention_maps.append(attn)
+            if i % self.blocks_per_stage == 0:
+                taps.append(self.map_of(tokens, images))
         tokens = self.output_norm(NUM_TAPS - 1)(tokens)
         return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps)), taps
 

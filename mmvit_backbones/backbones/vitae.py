@@ -152,8 +152,9 @@ class ViTAE(Backbone):
         x = images.permute(0, 2, 3, 1)
         for stage, reduction in enumerate(self.reductions, start=1):
             x = self.run_block(reduction, x)
-            for cell in self.cells if stage == self.num_stages else ():
-                x = self.run_block(cell, x)
+            if stage == self.num_stages:
+                for cell in self.cells:
+                    x = self.run_block(cell, x)
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:

@@ -11,7 +11,7 @@ PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-compilers test-quick test-one test-upstream test-transformers test-neighbors test-matrix test-oldest \
-	test-exports docker-test chaos fuzz lint docs tutorials clean
+	test-exports docker-test chaos fuzz mutants lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +44,11 @@ test-upstream:  ## run contract and goldens on the original OpenMMLab packages, 
 test-transformers: setup .venv-transformers5/stamp  ## run the tests of the adapter with Transformers 5; make test has 4
 	$(call PYTEST_IN,.venv-transformers5) tests/integrations/test_huggingface.py tests/integrations/test_adapters.py
 
-# Comes before .venv in the path.
-.venv-transformers5/stamp: requirements/transformers5.txt
-	.venv/bin/python -m venv --clear --without-pip .venv-transformers5
-	realpath .venv/lib/python3*/site-packages > $$(echo .venv-transformers5/lib/python3*/site-packages)/venv.pth
-	.venv/bin/python -m pip --python .venv-transformers5/bin/python --disable-pip-version-check install --quiet \
+# Come before .venv in the path.
+.venv-transformers5/stamp .venv-mutants/stamp: .venv-%/stamp: requirements/%.txt
+	.venv/bin/python -m venv --clear --without-pip .venv-$*
+	realpath .venv/lib/python3*/site-packages > $$(echo .venv-$*/lib/python3*/site-packages)/venv.pth
+	.venv/bin/python -m pip --python .venv-$*/bin/python --disable-pip-version-check install --quiet \
 		--no-deps --no-compile --requirement $<
 	touch $@
 
@@ -81,6 +81,10 @@ fuzz: setup  ## 50 times as much random input as in the tests; FUZZ_FACTOR, FUZZ
 	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py tests/cli/test_wrong_values.py \
 		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py
 
+mutants: setup .venv-mutants/stamp  ## change the package in N places, and show what no test finds; SEED, ROOM, COMMIT
+	.venv-mutants/bin/python tools/dev/mutants.py --number $(or $(N),100) $(if $(SEED),--seed $(SEED)) \
+		--commit $(or $(COMMIT),HEAD) --rooms $(ROOM)
+
 lint: setup  ## check the style
 	.venv/bin/ruff check .
 	.venv/bin/hadolint docker/Dockerfile docker/Dockerfile.cpu
@@ -99,4 +103,4 @@ tutorials: setup .venv-docs/stamp  ## run the notebooks that the documentation s
 	touch $@
 
 clean:  ## remove environments, the site and build folders; compiled wheels stay in the user's cache
-	rm -rf .venv .venv-* .neighbors site build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .neighbors .mutants site build dist *.egg-info .pytest_cache .ruff_cache

@@ -109,3 +109,18 @@ def test_parts_that_do_not_fit_are_told_in_one_line(tmp_path):
     with raises(UsageError, 'the model fails') as caught:
         Predictor(tmp_path / 'model.pth')(IMAGE)
     assert '\n' not in str(caught.value)
+
+
+def test_an_image_that_the_model_does_not_take_stops_no_other_of_its_batch(tmp_path):
+    """The network takes rows of five pixels alone."""
+    pytest.importorskip('onnx')
+    from onnx import helper
+    nodes = [helper.make_node('Add', ['floats', 'row'], ['sums']),
+             helper.make_node('ReduceMean', ['sums', 'axes'], ['scores'], keepdims=0)]
+    constants = dict(row=np.ones((5, 1), np.float32), axes=np.array([1, 2]))
+    predictor = Predictor(onnx_file(tmp_path / 'model.onnx', nodes, constants))
+    images = [np.full((3, width, 3), width, np.uint8) for width in (5, 4, 5)]
+    for batch_size in 1, 2, 3:
+        found = list(predictor.stream(images, batch_size))
+        assert [result and result.scores.tolist() for _, result in found] == [[6] * 3, None, [6] * 3]
+        assert 'the model fails' in found[1][0].error and not found[0][0].error and not found[2][0].error

@@ -1,0 +1,37 @@
+"""Heads of attention, as the papers' tables have them.
+
+The number of heads changes no shape of a weight in most networks, so a wrong one shows in the predictions of published
+weights alone, and those of the large networks are in no golden.
+"""
+import pytest
+import torch
+
+from mmvit_backbones import get_model
+
+# By stage; where there are two numbers, the first is the reduction cell's. Linear attention has no heads.
+HEADS = {
+    'vitae_tiny': [[], [], [4]], 'vitae_6m': [[], [], [4]], 'vitae_13m': [[], [], [5]],
+    'vitae_small': [[], [], [6]], 'vitae_base': [[12]], 'vitae_large': [[16]], 'vitae_huge': [[16]],
+    'vitaev2_small': [[1], [1, 2], [2, 4], [4, 8]], 'vitaev2_48m': [[1], [1, 2], [2, 4], [4, 8]],
+    'vitaev2_base': [[1], [1, 4], [4, 8], [8, 16]], 'vitaev2_small_window': [[1], [1, 2], [2, 4], [4, 8]],
+    'vitaev2_vsa_small': [[2], [2, 4], [4, 8], [8, 16]], 'vitaev2_vsa_small_wide': [[2], [4], [8], [16]],
+    'vitaev2_vsa_48m': [[3], [6], [12], [24]], 'vitaev2_vsa_base': [[4], [8], [16], [32]],
+    'swin_vsa_tiny': [[3], [6], [12], [24]], 'swin_vsa_small': [[3], [6], [12], [24]],
+    'rest_lite': [[1], [2], [4], [8]], 'rest_small': [[1], [2], [4], [8]],
+    'rest_base': [[1], [2], [4], [8]], 'rest_large': [[1], [2], [4], [8]],
+    'restv2_tiny': [[1], [2], [4], [8]], 'restv2_small': [[1], [2], [4], [8]],
+    'restv2_base': [[1], [2], [4], [8]], 'restv2_large': [[2], [4], [8], [16]],
+    'refiner_vit_small': [[12]] * 4, 'refiner_vit_medium': [[12]] * 4, 'refiner_vit_large': [[16]] * 4,
+    'regionvit_tiny': [[2], [4], [8], [16]], 'regionvit_small': [[3], [6], [12], [24]],
+    'regionvit_medium': [[3], [6], [12], [24]], 'regionvit_base': [[4], [8], [16], [32]],
+    'revit_base': [[12]], 'remvitv2_tiny': [[1], [2], [4], [8]], 'reswin_tiny': [[3], [6], [12], [24]],
+}
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_heads_are_those_of_the_paper(name):
+    with torch.device('meta'):
+        model = get_model(name, 'backbone')
+    heads = [dict.fromkeys(module.num_heads for root in model.stage_modules(stage) for module in root.modules()
+                           if hasattr(module, 'num_heads')) for stage in range(model.num_stages)]
+    assert [list(stage) for stage in heads] == HEADS[name]

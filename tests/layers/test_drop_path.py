@@ -1,0 +1,26 @@
+"""Stochastic depth: what is dropped, and how rates rise."""
+import pytest
+import torch
+from helpers import raises
+
+from mmvit_backbones.layers import DropPath, drop_path_schedule
+
+
+def test_a_sample_is_dropped_or_scaled():
+    layer, x = DropPath(0.25), 1 + torch.rand(200, 3, 2)
+    y = layer(x)
+    kept = y[:, 0, 0] != 0
+    torch.testing.assert_close(y, x / 0.75 * kept[:, None, None])
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.15)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_rates_rise_from_block_to_block_of_all_stages():
+    first, second = drop_path_schedule(0.4, [2, 3])
+    assert first == pytest.approx([0, 0.1]) and second == pytest.approx([0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize('rate', [-0.1, 1])
+def test_wrong_rates_are_named(rate):
+    with raises(ValueError, 'drop_path_rate', '[0, 1)', rate):
+        drop_path_schedule(rate, [1])

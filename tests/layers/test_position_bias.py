@@ -1,0 +1,21 @@
+"""Tables of relative positions; what they add to attention is in ``tests/test_goldens.py``."""
+import pytest
+import torch
+
+from mmvit_backbones.layers import RelativePositionBias
+
+
+def test_a_table_of_another_window_size_is_resized_head_by_head():
+    small, large = RelativePositionBias(num_heads=2, window_size=3), RelativePositionBias(num_heads=2, window_size=5)
+    rows = torch.arange(5.).repeat_interleave(5)
+    small.load_state_dict(dict(relative_position_bias_table=torch.stack([rows, torch.full((25, ), 7.)], dim=1)))
+    large.load_state_dict(small.state_dict())
+    by_row, constant = large.relative_position_bias_table.detach().T.unflatten(1, (9, 9))
+    torch.testing.assert_close(constant, torch.full((9, 9), 7.))
+    torch.testing.assert_close(by_row, by_row[:, :1].expand(9, 9))
+    assert by_row[4, 0].item() == pytest.approx(2) and (by_row[1:, 0] > by_row[:-1, 0]).all()
+
+
+def test_another_number_of_heads_does_not_load():
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        RelativePositionBias(3, window_size=3).load_state_dict(RelativePositionBias(2, window_size=3).state_dict())

@@ -1,0 +1,86 @@
+"""Configs are found, read, checked and changed by options."""
+import json
+
+import pytest
+from helpers import raises
+from mmengine.config import Config
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils import config
+
+CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
+
+
+def test_an_option_without_workers_ends_their_persistence():
+    """torch refuses persistent workers where there are none; loaders with workers keep theirs."""
+    cfg = config.load_config(DETECTOR, {'val_dataloader.num_workers': 0, 'test_dataloader.num_workers': 1})
+    assert cfg.val_dataloader.persistent_workers is False
+    assert cfg.test_dataloader.persistent_workers is True
+
+
+def test_an_option_removes_a_hook_that_is_not_mmengines():
+    """MMEngine's own hooks are off by None."""
+    cfg = config.load_config(CLASSIFIER)
+    cfg.default_hooks.update(mine=dict(type='IterTimerHook'), other=dict(type='IterTimerHook'))
+    config.apply_options(cfg, {'default_hooks.mine': None, 'default_hooks.logger': None})
+    assert 'mine' not in cfg.default_hooks and cfg.default_hooks.other == dict(type='IterTimerHook')
+    assert cfg.default_hooks.logger is None
+
+
+def test_json_and_yaml_keep_tuples(tmp_path):
+    node = dict(size=(3, 4), steps=[(1, ), dict(inner=((2, ), ))], plain=[1])
+    assert config.restore_tuples(config.mark_tuples(node)) == node
+    text = dict(default_scope='mmpretrain', value=config.mark_tuples((1, (2, 3))))
+    (tmp_path / 'a.json').write_text(json.dumps(text))
+    assert config.load_config(str(tmp_path / 'a.json')).value == (1, (2, 3))
+
+
+def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
+    assert config.find_config(CLASSIFIER).endswith(f'configs/{CLASSIFIER}.py')
+    with raises(UsageError, 'imagenet_reswin_x', CLASSIFIER):
+        config.find_config('imagenet_reswin_x')
+    monkeypatch.chdir(tmp_path)
+    assert config.is_config(CLASSIFIER) and config.is_config('NET.PY') and config.is_config('net.yml')
+    assert not config.is_config('epoch_1.pth')
+    (tmp_path / CLASSIFIER).write_bytes(b'weights')
+    assert config.find_config(CLASSIFIER) == CLASSIFIER and not config.is_config(CLASSIFIER)
+
+
+@pytest.mark.parametrize('change, needs, words', [
+    (dict(default_scope='mmthing'), (), ['mmthing', 'mmpretrain']),
+    (dict(model=3), ('model', ), ['dict model', 3]),
+    (dict(), ('model', ), ['dict model', None]),
+    (dict(val_dataloader=[1]), (), ['dict val_dataloader', '[1]']),
+    (dict(val_dataloader=dict(dataset=7)), (), ['val_dataloader.dataset', 7]),
+    (dict(val_evaluator=3), ('val_evaluator', ), ['val_evaluator', 3]),
+    (dict(model=[1]), ('model', ), ['dict model', '[1]'])], ids=str)
+def test_what_lacks_in_a_config_is_told(change, needs, words, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(dict(default_scope='mmpretrain'), **change)))
+    with raises(UsageError, path, *words):
+        config.load_config(str(path), needs=needs)
+
+
+def test_several_evaluators_are_allowed(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(default_scope='mmpretrain', val_evaluator=[dict(type='Accuracy')])))
+    assert config.metrics_of(config.load_config(str(path), needs=['val_evaluator']), 'val') == [dict(type='Accuracy')]
+
+
+def test_only_mmpretrain_leaves_collate_fn_to_scripts():
+    for name, is_set in [(CLASSIFIER, True), (DETECTOR, False)]:
+        assert ('collate_fn' in config.load_config(name).train_dataloader) == is_set
+
+
+def test_data_sets_are_found_in_wrappers():
+    one, two, three = ({'type': name} for name in 'abc')
+    repeated = dict(type='RepeatDataset', dataset=dict(datasets=[two, three]))
+    wrapped = dict(type='ConcatDataset', datasets=[one, repeated])
+    cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
+    assert config.datasets_of(cfg, 'train') == [one, two, three] and config.datasets_of(cfg, 'val') == []
+
+
+def test_one_or_several_of_a_kind_are_a_list():
+    cfg = Config(dict(val_evaluator=dict(type='a'), test_evaluator=[dict(type='b')], param_scheduler=dict(type='c')))
+    assert [config.metrics_of(cfg, split) for split in config.SPLITS] == [[], [dict(type='a')], [dict(type='b')]]
+    assert config.schedules_of(cfg) == [dict(type='c')] and config.schedules_of(Config()) == []

@@ -306,8 +306,9 @@ class Backbone(BaseModule):
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the same as :meth:`get_layer_depth`, with each stage as one layer."""
         depth, _ = self.get_layer_depth(param_name, prefix)
-        last_layers = accumulate((len(self.stage_layers(stage)) for stage in range(self.num_stages)), initial=0)
-        return bisect_left(list(last_layers), depth), self.num_stages + 2
+        counts = [len(self.stage_layers(stage)) for stage in range(self.num_stages)]
+        last_layers = list(accumulate(counts, initial=0))  # of the stem, and of each stage
+        return bisect_left(last_layers, depth), self.num_stages + 2
 
 
 def output_map(x: Tensor) -> Tensor:

@@ -358,7 +358,10 @@ class RegionViT(Backbone):
         """Checks that the windows of every stage cover all local tokens."""
         super().check_images(images)
         reach = [self.strides[i] * size for i, size in enumerate(self.window_sizes) if size < self.window_sizes[0]]
-        if reach and max(images.shape[2:]) > (largest := min(reach) + self.min_size - 1):
+        if not reach:
+            return
+        largest = min(reach) + self.min_size - 1
+        if max(images.shape[2:]) > largest:
             raise ValueError(
                 f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of {self.window_sizes} '
                 f'can cover, which is {largest} x {largest}; window_size={max(self.window_sizes)} covers any size')

@@ -83,7 +83,8 @@ class PooledAttention(nn.Module):
         super().__init__()
         head_dim = channels // num_heads
         self.num_heads = num_heads
-        self.strides = query_stride, key_stride
+        self.query_stride = query_stride
+        self.key_stride = key_stride
         self.qkv = nn.Linear(in_channels, 3 * channels)
         self.pool_q = HeadPooling(head_dim, query_stride)
         self.pool_k = HeadPooling(head_dim, key_stride)
@@ -110,9 +111,8 @@ class PooledAttention(nn.Module):
         return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """Returns the heads, rows and columns of queries, and of keys, for an input of that grid."""
-        query_stride, key_stride = self.strides
-        return self.num_heads, *pooled(grid, query_stride), *pooled(grid, key_stride)
+        """Returns the heads, the rows and columns of queries, and those of keys, for an input of that grid."""
+        return self.num_heads, *pooled(grid, self.query_stride), *pooled(grid, self.key_stride)
 
 
 def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
@@ -123,9 +123,10 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
     Paper: arXiv 2402.11301, residual attention.
     """
-    if logits.shape[1] != shape[0]:
+    num_heads, *lengths = shape
+    if logits.shape[1] != num_heads:
         logits = logits.mean(1, keepdim=True)
-    for dim, length in enumerate(shape[1:], start=2):
+    for dim, length in enumerate(lengths, start=2):
         logits = adaptive_average(logits, dim, length)
     return logits
 
@@ -149,8 +150,9 @@ def pooling_matrix(given: int, length: int, like: Tensor) -> Tensor:
     Unlike PyTorch's pooling, it has deterministic gradients on GPUs, and compilers support it for all sizes.
     """
     output, input = (torch.arange(n, device=like.device) for n in (length, given))
-    start = output[:, None] * given - input * length  # of an output after that of an input, on given * length
-    overlaps = ((start < length) & (start > -given)).to(like.dtype)
+    # On a line of given * length, outputs are given long and inputs are length long.
+    distance = output[:, None] * given - input * length
+    overlaps = ((distance < length) & (distance > -given)).to(like.dtype)
     return overlaps / overlaps.sum(1, keepdim=True)
 
 
@@ -163,7 +165,7 @@ class Block(nn.Module):
     def __init__(self, in_channels: int, channels: int, attn: PooledAttention, mlp_ratio: int,
                  drop_path: float) -> None:
         super().__init__()
-        self.query_stride, _ = attn.strides
+        self.query_stride = attn.query_stride
         self.norm1 = nn.LayerNorm(in_channels, eps=NORM_EPS)
         self.attn = attn
         self.proj = nn.Linear(in_channels, channels) if in_channels != channels else None

@@ -1,4 +1,4 @@
-"""Attention whose logits are blended with those of the block before.
+"""Attention with logits that are blended with those of the previous block.
 
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301).

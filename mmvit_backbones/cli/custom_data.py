@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from ..data.coco import complete, divide, forget_files, read_coco, reorder, tell_images, to_text, without_collection
+from ..data.coco import complete, divide, forget_files, read_coco, reorder, report_images, to_text, without_collection
 from ..data.folders import LeftOutError, Split, class_images, refuse_others, seg_images
 from ..data.masks import check_masks
 from ..data.mistakes import warn
@@ -144,7 +144,7 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     places = defaultdict(list)
     for part, prefix in prefixes.items():
         places[osp.realpath(osp.join(folder, prefix))].append(parts[part])
-    tell_images(places)
+    report_images(places)
     _set_data(cfg, dict(classes=classes), {part: dict(
         type='CocoDataset', data_root=osp.join(folder, ''), ann_file=files[part],
         data_prefix=dict(img=osp.join(prefixes[part], ''))) for part in files})

@@ -1,7 +1,8 @@
-"""Checks the data of a config before training starts."""
+"""Checks the data of a config before a run starts."""
 import os
 import os.path as osp
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from mmengine.config import Config
@@ -14,7 +15,7 @@ from .coco import check_sizes, coco_mistakes, forget_files, read_coco, without_c
 from .masks import check_labels, check_orientation
 from .mistakes import Mistake, warn
 
-IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # before a training; more would take long
+IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # before a training, which should start soon
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
                 mmseg='--seg-folder data/camvid_mini')
 
@@ -23,16 +24,16 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
     """Raises UsageError if the data of a split ('train', 'val', 'test') is missing or, with ``content``, invalid.
 
-    Mistakes that harm only a little are printed as warnings.
+    Minor mistakes are printed as warnings.
     """
     for split in splits:
         for dataset in datasets_of(cfg, split):
             if dataset.get('backend_args'):
-                continue  # its files are on no disk
+                continue  # its files are not on a local disk
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, dataset, missing))
             if content:
-                _tell(find_mistakes(dataset, IMAGES_TO_CHECK, is_evaluated=split != 'train'))
+                _report(find_mistakes(dataset, IMAGES_TO_CHECK, is_evaluated=split != 'train'))
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
@@ -40,20 +41,22 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
     forget_files()
 
 
-def _tell(mistakes: list[Mistake]) -> None:
-    """Prints warnings; raises UsageError for errors."""
+def _report(mistakes: list[Mistake]) -> None:
+    """Raises UsageError for errors, and prints warnings."""
     if errors := [mistake.text for mistake in mistakes if mistake.is_error]:
-        raise UsageError(f'{errors[0]} ({len(errors)} kinds of mistakes; mmvit data check lists them)')
+        raise UsageError(f'{errors[0]} (errors of {len(errors)} kinds; mmvit data check lists them)')
     for mistake in mistakes:
         warn(mistake.text)
 
 
 def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True) -> list[Mistake]:
-    """Returns what is wrong in the annotations of a data set config, in the first process only.
+    """Returns the mistakes in the annotations of a data set config; in the first process only.
 
-    The sizes of ``num_images`` images are compared with the annotations; 0 leaves this to others, and compares all
-    outlines with their boxes, not ``OUTLINES_TO_CHECK`` of them. ``is_evaluated`` tells whether the data set is
-    also for a metric.
+    Args:
+        dataset (dict): Config of the data set.
+        num_images (int): Number of images whose sizes are compared with the annotations, and only
+            ``OUTLINES_TO_CHECK`` outlines with their boxes. Defaults to 0: no sizes, and all outlines.
+        is_evaluated (bool): Whether a metric uses the data set. Defaults to True.
     """
     if not is_coco(dataset) or not is_first_process():
         return []
@@ -75,25 +78,26 @@ def is_coco(dataset: dict) -> bool:
 
 
 def coco_paths(dataset: dict) -> tuple[str, str]:
-    """Returns the annotation file and the folder of images of a data set config."""
+    """Returns the annotation file and the image folder of a data set config."""
     file, folder, *_ = map(osp.expanduser, _paths(dataset))
     return file, folder
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
-    """Returns the error in the files of a sample (data set entry, number of classes), or ''."""
+    """Returns the error in the files of a sample (entry of the data set, number of classes), or ''."""
     info, num_classes = sample
     try:
         needs_pillow = info['img_path'].lower().endswith(PILLOW_SUFFIXES)
         image = _read(info['img_path'], flag='color', backend='pillow' if needs_pillow else None)
         size, stated = image.shape[:2], (info.get('height'), info.get('width'))
         if None not in stated and size != stated:
-            raise UsageError(f'image {info["img_path"]} is of {size[0]} x {size[1]} pixels, the annotations say '
+            raise UsageError(f'image {info["img_path"]} has {size[0]} x {size[1]} pixels, the annotations say '
                              f'{stated[0]} x {stated[1]}')
         if mask := info.get('seg_map_path'):
             labels = _read(mask, flag='unchanged', backend='pillow')
             if labels.shape[:2] != size:
-                raise UsageError(f'mask {mask} is of {labels.shape[:2]} pixels, its image of {size}')
+                raise UsageError(f'mask {mask} has {labels.shape[0]} x {labels.shape[1]} pixels, its image '
+                                 f'{size[0]} x {size[1]}')
             last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
             check_labels(mask, labels, last)
             check_orientation(info['img_path'], mask)
@@ -102,11 +106,11 @@ def sample_error(sample: tuple[dict, int]) -> str:
     return ''
 
 
-def _read(path: str, **how: str | None) -> np.ndarray:
+def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -> np.ndarray:
     """Reads an image like the frameworks, but refuses truncated files, which they fill with gray."""
     import mmcv
     check_image(path)
-    image = mmcv.imread(path, **how)
+    image = mmcv.imread(path, flag=flag, backend=backend)
     if image is None:
         raise UsageError(f'image {path} cannot be read by OpenCV, which the frameworks use')
     return image
@@ -135,13 +139,13 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
     message = (f'data set not found: {osp.abspath(missing)} is missing, empty or not readable; '
                f'expected in {osp.abspath(root)}: {", ".join(layout)}')
     example = EXAMPLES.get(cfg.get('default_scope'))
-    return f'{message} ({example} needs no download, in a checkout)' if example else message
+    return f'{message} (in a checkout, {example} needs no download)' if example else message
 
 
 def _layout(path: str, dataset: dict, root: str) -> str:
     name = osp.relpath(path, root)
     if not path.endswith(os.sep):
         return name
-    # Without an annotation file, the folders of the images are the classes (mmpretrain).
+    # Without an annotation file, the folders are the classes (mmpretrain).
     has_labels = dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict)
     return f'{name}/' if has_labels else f'{name}/<class>/<image>'

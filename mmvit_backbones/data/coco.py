@@ -22,31 +22,31 @@ from .mistakes import Mistake, check_share, is_half, some, warn
 from .text import check_class_names, read_text
 
 try:
-    import orjson  # reads a file in a third of the time
+    import orjson  # three times as fast as json
 except ImportError:
     orjson = None
 
 ID, OPTIONAL_ID = (int, float, str), (int, float, str, type(None))
-FIELDS = {  # that entries must have, and their types
+FIELDS = {  # of all entries, with their types
     'images': dict(id=ID, file_name=str),
     'annotations': dict(id=OPTIONAL_ID, image_id=OPTIONAL_ID, category_id=OPTIONAL_ID),
     'categories': dict(id=ID, name=object),
 }
 CROWD = 'iscrowd=1, which marks groups that are not to be learned'
-MIN_IOU = 0.5  # of a box and the extent of its outline
+MIN_IOU = 0.5  # of a box and the bounding box of its outline
 BOX = 'a box is x, y, width, height, not x1, y1, x2, y2'
 
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Keeps the garbage collector from going through millions of new objects again and again."""
+    """Disables the garbage collector, which would traverse millions of new objects again and again."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
-            if not gc.get_freeze_count():  # else it would go through them once, as young ones
+            if not gc.get_freeze_count():  # moves the new objects to the oldest generation, which is rarely collected
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
@@ -54,10 +54,10 @@ def without_collection() -> Iterator[None]:
 
 @without_collection()
 def read_coco(file: str) -> dict:
-    """Returns the content of a COCO file. The last two files stay in memory until :func:`forget_files`.
+    """Returns the content of a COCO file. The last two files are cached until :func:`forget_files`.
 
     Raises:
-        UsageError: If it cannot be read, or is in another format.
+        UsageError: If it cannot be read, or has another format.
     """
     try:
         state = os.stat(file)
@@ -77,14 +77,14 @@ def _read_file(file: str, modified: int, size: int) -> dict:
         for field, kind in fields.items():
             if wrong := [found for found in _types(_column(content[key], field)) if not issubclass(found, kind)]:
                 value = next(value for value in _column(content[key], field) if type(value) is wrong[0])
-                raise TypeError(f'{field} of {key} must be a text{"" if kind is str else " or a number"}, got '
+                raise TypeError(f'{field} of {key} must be a string{"" if kind is str else " or a number"}, got '
                                 f'{value!r}')
     return content
 
 
 def _parse(file: str) -> dict:
     if orjson and osp.isfile(file):
-        with suppress(ValueError):  # it refuses NaN, and texts that are not in UTF-8
+        with suppress(ValueError):  # it refuses NaN, and files that are not in UTF-8
             return orjson.loads(Path(file).read_bytes())
     return json.loads(read_text(file))
 
@@ -101,9 +101,9 @@ def to_text(content: dict) -> str:
 
 
 def complete(content: dict) -> list[str]:
-    """Fills in what annotations may lack, strips the names of categories, and returns what was done.
+    """Completes annotations, and strips the names of categories; returns a line on each kind of change.
 
-    Annotations get ``iscrowd=0``, the area of their outline or box, and an id.
+    Annotations without them get ``iscrowd=0``, the area of the outline or box, and an id.
     """
     annotations, done = content['annotations'], []
     for key in ('iscrowd', 'area', 'id'):
@@ -128,11 +128,11 @@ def _area(annotation: dict) -> float | None:
                              for p in points))
         return float(annotation['bbox'][2] * annotation['bbox'][3])
     except (KeyError, IndexError, TypeError, ValueError):
-        return None  # which the checks tell
+        return None  # the checks report it
 
 
 def divide(content: dict, split: Split) -> list[dict]:
-    """Returns the content of two COCO files, for training and for validation."""
+    """Splits the content of a COCO file into that for training and that for validation."""
     parts = []
     for images in split.divide(content['images']):
         ids = {image['id'] for image in images}
@@ -142,7 +142,7 @@ def divide(content: dict, split: Split) -> list[dict]:
 
 
 def reorder(content: dict, classes: tuple[str, ...]) -> dict:
-    """Returns a COCO file's content with the categories ``classes`` in this order; absent ones are added."""
+    """Returns the content of a COCO file with the categories ``classes`` in this order; missing ones are added."""
     ids = {category['name']: category['id'] for category in content['categories']}
     used = {annotation.get('category_id') for annotation in content['annotations']}
     refuse_others(classes, {name for name, number in ids.items() if number in used})
@@ -153,8 +153,12 @@ def reorder(content: dict, classes: tuple[str, ...]) -> dict:
 # ---- files of images
 
 
-def tell_images(folders: dict[str, list[dict]]) -> None:
-    """Prints how many images are in folders ``{folder: contents of COCO files}``, and how many are in no file."""
+def report_images(folders: dict[str, list[dict]]) -> None:
+    """Prints the number of images of annotation files, and a warning if their folder has other images.
+
+    Args:
+        folders (dict[str, list[dict]]): The contents of the COCO files by the folder of their images.
+    """
     for folder, contents in folders.items():
         images = {image['file_name']: image['id'] for content in contents for image in content['images']}
         annotated = {annotation.get('image_id') for content in contents for annotation in content['annotations']}
@@ -163,28 +167,28 @@ def tell_images(folders: dict[str, list[dict]]) -> None:
                  if name.lower().endswith(SUFFIXES) and not is_hidden(name)}
         text = f'{osp.join(folder, "")}: {len(images)} images of the annotation files, {empty} without annotations'
         if others := found - images.keys():
-            warn(f'{text}; {len(others)} of {len(found)} images are in no annotation file and left out, such as '
+            warn(f'{text}; {len(others)} of {len(found)} images are in no annotation file and left out, e.g. '
                  f'{min(others)}')
         elif is_first_process():
             print(text)
 
 
 def _files(folder: str, names: Iterable[str]) -> dict[str, set[str]]:
-    """Returns the files in a folder and in those of its subfolders that are in the names, by subfolder."""
-    there = dict.fromkeys(['', *map(osp.dirname, names)], ())
-    for part in there:
+    """Returns the names of the files in a folder, and in the subfolders that occur in ``names``, by subfolder."""
+    files: dict[str, set[str]] = {part: set() for part in ['', *map(osp.dirname, names)]}
+    for part in files:
         with suppress(OSError), os.scandir(osp.join(folder, part)) as entries:
-            there[part] = {entry.name for entry in entries if entry.is_file()}
-    return there
+            files[part] = {entry.name for entry in entries if entry.is_file()}
+    return files
 
 
 def check_sizes(file: str, images: list[dict], folder: str) -> None:
-    """Raises UsageError if half of the images are not of the size in a COCO file; prints a warning if fewer are."""
+    """Compares the sizes of images with a COCO file; raises UsageError if half are wrong, warns if fewer are."""
     wrong = []
     for image in images:
         path, stated = osp.join(folder, image['file_name']), (image['width'], image['height'])
         if (size := image_size(path)) != stated:
-            wrong.append(f'{path} is of {size[0]} x {size[1]} pixels, the annotations have {stated[0]} x {stated[1]}')
+            wrong.append(f'{path} has {size[0]} x {size[1]} pixels, the annotations say {stated[0]} x {stated[1]}')
     check_share(wrong, len(images), f'correct width and height in {file}, and the boxes if they are for other sizes')
 
 
@@ -194,17 +198,18 @@ def check_sizes(file: str, images: list[dict], folder: str) -> None:
 @without_collection()
 def coco_mistakes(file: str, content: dict, folder: str, classes: Sequence[str] | None = None,
                   is_evaluated: bool = True, num_outlines: int | None = None) -> list[Mistake]:
-    """Returns what is wrong in a COCO file with images in ``folder``: errors that would stop a run, or else doubts.
+    """Returns the mistakes in a COCO file: those that would stop a run or, if there are none, suspicious entries.
 
-    Doubts are errors if they concern half of the annotations or more, and warnings if they concern fewer.
+    Suspicious entries are an error if they are half of all or more, else a warning.
 
     Args:
-        file (str): For the messages.
-        content (dict): Of the file.
+        file (str): Path of the file, for the messages.
+        content (dict): Content of the file.
         folder (str): Folder of the images.
         classes (Sequence[str] | None): Classes of the config. Defaults to None: those of the file.
         is_evaluated (bool): Whether pycocotools evaluates the file, which needs ``iscrowd``. Defaults to True.
-        num_outlines (int | None): How many outlines to compare with their boxes, evenly chosen. Defaults to None: all.
+        num_outlines (int | None): Number of outlines, evenly spaced, that are compared with their boxes. Defaults to
+            None: all.
     """
     checks = _Checks(file, content, folder)
     return list(checks.of_entries(classes, is_evaluated)) or [*checks.of_images(), *checks.of_annotations(num_outlines)]
@@ -221,7 +226,7 @@ class _Checks:
         return Mistake(f'{self.file}: {text}', is_error, tuple(osp.join(self.folder, i['file_name']) for i in images))
 
     def about(self, wrong: list[dict], text: str, is_error: bool = True) -> Mistake:
-        """Returns a mistake in some annotations; ``{}`` in the text stands for their ids."""
+        """Returns a mistake in some annotations, with their ids in place of ``{}``."""
         by_id = {image['id']: image for image in self.images}
         images = (by_id.get(a.get('image_id')) for a in wrong)
         return self.mistake(text.format(some([a.get('id') for a in wrong])), filter(None, images), is_error)
@@ -235,9 +240,9 @@ class _Checks:
                 yield self.mistake(f'{key} is empty')
             ids = self.columns['id'] if key == 'annotations' else _column(entries, 'id')
             if None in ids:
-                yield self.mistake(f'{key} must have an id each')
+                yield self.mistake(f'all {key} must have an id')
             elif len(set(ids)) < len(ids) and (repeated := _repeated(ids)):
-                yield self.mistake(f'{some(repeated)} of {key} are given to several')
+                yield self.mistake(f'ids of {key} must be unique, {some(repeated)} are not')
         try:
             check_class_names([category['name'] for category in self.content['categories']], self.file)
         except UsageError as error:
@@ -247,9 +252,9 @@ class _Checks:
         yield from self._of_categories(classes)
 
     def _of_files(self) -> Iterator[Mistake]:
-        there = _files(self.folder, (image['file_name'] for image in self.images))
+        files = _files(self.folder, (image['file_name'] for image in self.images))
         if missing := [image['file_name'] for image in self.images
-                       if osp.basename(image['file_name']) not in there[osp.dirname(image['file_name'])]]:
+                       if osp.basename(image['file_name']) not in files[osp.dirname(image['file_name'])]]:
             yield self.mistake(f'images {some(missing)} are not in {self.folder}')
 
     def _of_values(self, is_evaluated: bool) -> Iterator[Mistake]:
@@ -257,7 +262,7 @@ class _Checks:
         if unsized := [image for image in self.images if not _is_size(sizes[image['id']])]:
             ids = some([image['id'] for image in unsized])
             yield self.mistake(f'width and height of images {ids} must be given in pixels', unsized)
-        # A test of all values at once, as each of them takes long, and one that finds the wrong ones.
+        # A fast test of all values, a slow one that finds the wrong annotations, and what is allowed.
         rules: dict[str, tuple[Callable[[list], bool], Callable[[dict], bool], str]] = {
             'image_id': (lambda values: all(map(sizes.__contains__, values)), lambda a: a.get('image_id') in sizes,
                          'the id of a listed image'),
@@ -285,7 +290,7 @@ class _Checks:
                              'the image')
 
     def _are_segmentations(self, values: list, sizes: dict) -> bool:
-        """Returns whether values are polygons, or for themselves run lengths of their image."""
+        """Returns whether each value is a list of polygons, a run-length encoding of its image's size, or None."""
         polygons = [value for value in values if type(value) is list]
         others = (a for a, value in zip(self.annotations, values) if type(value) is not list)
         return _are_polygons(polygons) and all(
@@ -304,13 +309,13 @@ class _Checks:
                                f'and the config has the classes {some(list(classes))}; --coco-folder matches them by '
                                'name')
 
-    # -- doubts
+    # -- suspicious entries
 
     def of_images(self) -> Iterator[Mistake]:
         names = Counter(image['file_name'] for image in self.images)
         if repeated := [image for image in self.images if names[image['file_name']] > 1]:
             surplus = len(self.images) - len(names)
-            yield self.mistake(f'{surplus} of {len(self.images)} images have the file of another one, such as '
+            yield self.mistake(f'{surplus} of {len(self.images)} images have the same file as another one, e.g. '
                                f'{repeated[0]["file_name"]}', repeated, is_half(surplus, len(self.images)))
 
     def of_annotations(self, num_outlines: int | None) -> Iterator[Mistake]:
@@ -318,12 +323,12 @@ class _Checks:
         table = _Table(self.content, self.columns, every=-(-total // (num_outlines or total)))
         compared = int(table.is_compared.sum())
         cases = {f'mmdet leaves out {{}}: {reason}': (mask, total) for reason, mask in table.reasons_left_out().items()}
-        # Many crowds are a choice; only where there is nothing else, nothing is learned.
+        # Many crowds may be intended. It is an error if all annotations are crowds: there is nothing to learn.
         crowds = next((text for text in cases if text.endswith(CROWD)))
         is_all_crowd = bool(cases[crowds][0].all())
         cases[f'boxes of {{}}, are x1, y1, x2, y2 by their ends or areas; {BOX}'] = table.has_corners, total
-        cases[f'outlines of {{}}, are not where their boxes are; {table.why_apart()}'] = table.is_apart, compared
-        # Where no kind of mistake alone is half, all together may be.
+        cases[f'outlines of {{}}, do not match their boxes; {table.why_apart()}'] = table.is_apart, compared
+        # If no kind of mistake alone affects half of the annotations, all together may.
         others = {text: case for text, case in cases.items() if text != crowds}
         is_any_half = any(is_half(int(mask.sum()), number) for mask, number in others.values())
         together = np.logical_or.reduce([mask[table.is_compared] for mask, _ in others.values()])
@@ -333,15 +338,15 @@ class _Checks:
                 yield self.about(wrong, text.format(f'{len(wrong)} of {number} annotations, {{}}'),
                                  is_all_crowd if text == crowds else are_half or is_half(len(wrong), number))
         if beyond := [self.annotations[i] for i in (table.is_beyond & ~table.has_corners).nonzero()[0]]:
-            yield self.about(beyond, f'boxes of {len(beyond)} of {total} annotations, {{}}, end outside of their '
-                             f'images; {BOX}', is_error=False)
+            yield self.about(beyond, f'boxes of {len(beyond)} of {total} annotations, {{}}, end outside their images; '
+                             f'{BOX}', is_error=False)
         used = set(self.columns['category_id'])
         if unused := [c['name'] for c in self.content['categories'] if c['id'] not in used]:
             yield self.mistake(f'categories without annotations: {some(unused)}', is_error=False)
 
 
 class _Columns(dict):
-    """The values of all entries by their keys, collected once: going through the entries takes longest."""
+    """The values of all entries by key, collected once per key, because iterating over the entries is slow."""
 
     def __init__(self, entries: list[dict]) -> None:
         self.entries = entries
@@ -352,7 +357,8 @@ class _Columns(dict):
 
 
 class _Table:
-    """The annotations of a valid file as arrays, with a row for each. Of some, outlines are compared with boxes."""
+    """The annotations of a valid file as arrays with one row each; one of ``every`` outlines is compared with its box.
+    """
 
     def __init__(self, content: dict, columns: '_Columns', every: int) -> None:
         total = len(content['annotations'])
@@ -376,13 +382,13 @@ class _Table:
         self.is_outside = ~is_visible
         self.is_beyond = (high > self.sizes + 2).any(1)
         self.has_corners = self._has_corners()
-        self.is_apart = _iou(self.corners, self.extents) < MIN_IOU  # not where there is no extent
+        self.is_apart = _iou(self.corners, self.extents) < MIN_IOU  # False if there is no extent: NaN
         left_out = np.logical_or.reduce(list(self.reasons_left_out().values()))
         for mask in (self.is_beyond, self.has_corners, self.is_apart):
             mask &= ~left_out
 
     def reasons_left_out(self) -> dict[str, np.ndarray]:
-        """Returns which annotations mmdet leaves out, by the reason with its cure; each has one."""
+        """Returns masks of the annotations that mmdet leaves out, by the reason; one reason per annotation."""
         width, height = self.boxes[:, 2:].T
         cases = {
             'category_id of no listed category': ~self.is_known,
@@ -391,8 +397,8 @@ class _Table:
             'coordinates from 0 to 1; multiply those of x by the width of the image, of y by its height':
                 (self.corners.max(1) <= 1.01) & (self.sizes.min(1) > 1.01),
             'no area, or a side below one pixel': (self.areas <= 0) | (width < 1) | (height < 1),
-            'box outside of its image; see width and height of the image': self.is_outside,
-            'no polygon of three points': self.has_outline & self.lacks_points,
+            'box outside its image; check width and height of the image': self.is_outside,
+            'no polygon with three points': self.has_outline & self.lacks_points,
             CROWD: self.is_crowd,
         }
         free = np.ones(len(self.boxes), dtype=bool)
@@ -402,9 +408,10 @@ class _Table:
         return cases
 
     def _has_corners(self) -> np.ndarray:
-        """Returns which boxes are x1, y1, x2, y2 by all signs: those beyond the image, or of the area between these.
+        """Returns a mask of the boxes that are probably x1, y1, x2, y2.
 
-        The area of an outline is another one.
+        As x, y, width, height they end outside the image, or do not have the stated area, while as corners they do. The
+        area says nothing if there is an outline, because it is the outline's.
         """
         x, y, width, height = self.boxes.T
         between = (width - x) * (height - y)
@@ -412,7 +419,7 @@ class _Table:
         return (width > x) & (height > y) & (self.is_beyond | is_of_area & ~self.has_outline)
 
     def why_apart(self) -> str:
-        """Returns the likely reason why outlines are not where boxes are."""
+        """Returns the likely reason why outlines do not match their boxes."""
         extents, boxes, sizes = (values[self.is_apart] for values in (self.extents, self.boxes, self.sizes))
         if 2 * (_iou(boxes, extents) >= MIN_IOU).sum() >= len(boxes):
             return BOX
@@ -422,29 +429,29 @@ class _Table:
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns the IoU of boxes (N, 4) as x1, y1, x2, y2 in the rows of two arrays, NaN where one is NaN."""
+    """Returns the IoU of the rows of two arrays (N, 4) of boxes x1, y1, x2, y2; NaN if one is NaN."""
     inter = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0).prod(1)
     union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inter
     return inter / np.where(union > 0, union, 1)
 
 
 def _polygons(outline: list) -> list[list[float]]:
-    """Returns the polygons of three points or more, which are those that mmdet takes."""
+    """Returns the polygons with at least three points, which mmdet requires."""
     return [polygon for polygon in outline if len(polygon) >= 6 and not len(polygon) % 2]
 
 
 def _lack_points(outlines: list) -> np.ndarray:
-    """Returns which outlines are lists without a polygon that mmdet takes."""
+    """Returns a mask of the outlines that are lists without a polygon of at least three points."""
     lists = [outline if type(outline) is list else () for outline in outlines]
     counts = np.fromiter(map(len, lists), int, len(lists))
     lengths = np.fromiter(map(len, chain.from_iterable(lists)), int, counts.sum())
-    before = np.r_[0, np.cumsum((lengths >= 6) & (lengths % 2 == 0))]  # polygons before one of all
+    before = np.r_[0, np.cumsum((lengths >= 6) & (lengths % 2 == 0))]  # number of such polygons before each polygon
     ends = np.cumsum(counts)
     return (before[ends] == before[ends - counts]) & _flags(lambda outline: type(outline) is list, outlines)
 
 
 def _extents(outlines: list) -> np.ndarray:
-    """Returns x1, y1, x2, y2 of the polygons of each outline, NaN where it has no polygon of three points."""
+    """Returns the bounding box x1, y1, x2, y2 of each outline's polygons; NaN if none has three points."""
     polygons = [_polygons(outline) if isinstance(outline, list) else () for outline in outlines]
     lengths = np.array([sum(map(len, of_one)) // 2 for of_one in polygons])
     flat = chain.from_iterable(chain.from_iterable(polygons))
@@ -463,7 +470,7 @@ def _matrix(rows: list, columns: int) -> np.ndarray:
 
 
 def _column(entries: list[dict], key: str) -> list:
-    """Returns a value of each entry, None where there is none."""
+    """Returns the value of a key in each entry, None where it is missing."""
     return list(map(methodcaller('get', key), entries))
 
 
@@ -511,7 +518,7 @@ def _have_finite_sums(rows: list[list]) -> bool:
 
 
 def _is_segmentation(segmentation: object, size: list[int] | None) -> bool:
-    """Returns whether this is polygons, a run-length encoding of the image's size, or None."""
+    """Returns whether a value is a list of polygons, a run-length encoding of the image's size, or None."""
     if isinstance(segmentation, dict):
         is_of_size = size is None or segmentation.get('size') == size
         return is_of_size and isinstance(segmentation.get('counts'), (list, str))
@@ -522,7 +529,7 @@ def _is_segmentation(segmentation: object, size: list[int] | None) -> bool:
 
 
 def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
-    """Returns the annotations whose run lengths do not cover their image: pycocotools reads or hangs beyond its end."""
+    """Returns the annotations whose run lengths do not cover their image: pycocotools would read beyond it, or hang."""
     texts = [a for a in encoded if isinstance(a['segmentation']['counts'], str)]
     sums = dict(zip(map(id, texts), sums_of_run_lengths([a['segmentation']['counts'] for a in texts])))
     wrong = []
@@ -538,11 +545,11 @@ def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
 
 
 def sums_of_run_lengths(texts: list[str]) -> np.ndarray:
-    """Returns the sum of each of COCO's compressed run lengths, -1 for texts that are none.
+    """Returns the sum of each of COCO's compressed run lengths, -1 for invalid ones.
 
-    A character is ``48 + 32 * follows + digit``: digits of five bits, the lowest first, and whether another one
-    follows. The highest bit of the last one is the sign. From the fourth number on, a number is the difference to the
-    one two before it.
+    A number is a sequence of characters ``48 + 32 * more + digit`` with digits of five bits, the lowest first. ``more``
+    is 1 if another digit follows; the highest bit of the last digit is the sign. From the fourth number on, numbers are
+    differences to the second one before.
     """
     is_text = np.array([bool(text) and text.isascii() for text in texts], dtype=bool)
     filled = [text if right else '0' for text, right in zip(texts, is_text)]
@@ -561,9 +568,9 @@ def sums_of_run_lengths(texts: list[str]) -> np.ndarray:
     numbers = np.add.reduceat((codes & 31) << (5 * place).clip(0, 40), starts)
     digits = (ends - starts + 1).clip(0, 9)
     numbers -= np.where(codes[ends] & 16, 1 << (5 * digits), 0)
-    first = np.searchsorted(starts, text_starts)  # number of each text
+    first = np.searchsorted(starts, text_starts)  # index of each text's first number
     several = np.diff(np.r_[first, len(numbers)])
     index = np.arange(len(numbers)) - np.repeat(first, several)
-    # The sum has a difference as often as numbers follow that build on it; none builds on the first.
+    # A difference counts for its number and every second one after it; no number is relative to the first.
     weight = np.where(index == 0, 1, (np.repeat(several, several) - 1 - index) // 2 + 1)
     return np.where(is_text, np.add.reduceat(numbers * weight, first), -1)

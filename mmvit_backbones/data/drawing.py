@@ -1,7 +1,7 @@
-"""Draws images with their annotations, as they are: what people believe when they see it."""
+"""Draws images with their annotations as stored in the files, without any transform."""
 import os.path as osp
 from math import isfinite
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,8 +11,8 @@ from ..utils.images import check_image, read_rgb
 from .coco import sums_of_run_lengths
 from .text import IGNORED
 
-SIDE = 480  # of a drawing's longer side, in pixels, without its margin
-MARGIN = 60  # for what is beyond the image
+SIDE = 480  # longer side of a drawing in pixels, without its margin
+MARGIN = 60  # for annotations outside the image
 MAX_PIXELS = 100_000_000  # of a decoded mask
 GRAY = 200, 200, 200
 COLORS = [(230, 25, 75), (0, 110, 220), (245, 130, 48), (60, 160, 60), (145, 30, 180), (0, 170, 170), (240, 50, 230),
@@ -29,7 +29,7 @@ class Annotation(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image with its objects or its mask of classes, files by their paths."""
+    """An image with its objects, or with the path of its mask of classes."""
 
     image: str
     annotations: list[Annotation]
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
 
 
 def samples_of_coco(content: dict, folder: str) -> list[Sample]:
-    """Returns the images of a COCO file, which are in ``folder``, with their annotations."""
+    """Returns the images of a COCO file in ``folder``, with their annotations."""
     numbers = {category['id']: i for i, category in enumerate(content['categories'])}
     names = {category['id']: str(category['name']) for category in content['categories']}
     of_image = {image['id']: [] for image in content['images']}
@@ -50,9 +50,9 @@ def samples_of_coco(content: dict, folder: str) -> list[Sample]:
 
 
 def draw_sample(sample: Sample) -> np.ndarray:
-    """Returns a drawing (height, width, 3) in RGB, with a gray margin; what is invalid in annotations is left out.
+    """Returns an RGB drawing (height, width, 3) with a gray margin; invalid annotations are not drawn.
 
-    Masks are drawn in their own size, from the upper left corner.
+    Masks are drawn at their own size, from the upper left corner.
     """
     try:
         image = read_rgb(sample.image)
@@ -61,8 +61,9 @@ def draw_sample(sample: Sample) -> np.ndarray:
         ImageDraw.Draw(canvas).text((MARGIN, MARGIN), 'cannot be read', fill='black')
         return np.array(canvas)
     scale = SIDE / max(image.size)
-    image = image.resize([max(1, round(side * scale)) for side in image.size])
-    canvas = Image.new('RGB', [side + 2 * MARGIN for side in image.size], GRAY)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    image = image.resize((width, height))
+    canvas = Image.new('RGB', (width + 2 * MARGIN, height + 2 * MARGIN), GRAY)
     canvas.paste(image, (MARGIN, MARGIN))
     if sample.mask:
         _draw_labels(canvas, _read_labels(sample.mask), scale)
@@ -82,7 +83,7 @@ def _read_labels(path: str) -> np.ndarray:
 
 
 def _draw_labels(canvas: Image.Image, labels: np.ndarray, scale: float) -> None:
-    """Draws the classes of pixels (height, width), not 255, half transparent in the colors of the classes."""
+    """Draws a mask of classes (height, width), half transparent in the colors of the classes; skips the label 255."""
     height, width = labels.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     classes = Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
@@ -98,8 +99,8 @@ def _draw_outline(canvas: Image.Image, annotation: Annotation, scale: float) -> 
         mask = _decode(annotation.outline)
         if mask is None:
             return
-        size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
-        alpha.paste(Image.fromarray(mask * np.uint8(110)).resize(size), (MARGIN, MARGIN))
+        height, width = (max(1, round(side * scale)) for side in mask.shape)
+        alpha.paste(Image.fromarray(mask * np.uint8(110)).resize((width, height)), (MARGIN, MARGIN))
     elif isinstance(annotation.outline, list):
         for polygon in filter(_are_numbers, annotation.outline):
             if len(polygon) >= 6:
@@ -112,13 +113,21 @@ def _decode(run_lengths: dict) -> np.ndarray | None:
     """Returns the mask (height, width) of COCO's run lengths, or None if they do not cover it."""
     from pycocotools import mask
     counts, size = run_lengths.get('counts'), run_lengths.get('size')
-    if not _are_numbers(size) or len(size) != 2 or not 0 < size[0] * size[1] <= MAX_PIXELS:
+    if not _are_numbers(size) or len(size) != 2:
+        return None
+    height, width = map(int, size)
+    if min(height, width) <= 0 or height * width > MAX_PIXELS:
         return None
     if isinstance(counts, str):
-        return mask.decode(run_lengths) if sums_of_run_lengths([counts])[0] == size[0] * size[1] else None
-    if not _are_numbers(counts) or min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
+        is_valid = sums_of_run_lengths([counts])[0] == height * width
+        return mask.decode({'size': [height, width], 'counts': counts}) if is_valid else None
+    if not _are_numbers(counts):
         return None
-    return mask.decode(mask.frPyObjects(run_lengths, *size))
+    lengths = list(map(int, counts))
+    if min(lengths, default=-1) < 0 or sum(lengths) != height * width:
+        return None
+    is_object = np.arange(len(lengths)) % 2 == 1  # the first run is background
+    return np.repeat(is_object, lengths).reshape(width, height).T.astype(np.uint8)
 
 
 def _draw_box(canvas: Image.Image, annotation: Annotation, scale: float) -> None:
@@ -134,9 +143,9 @@ def _draw_box(canvas: Image.Image, annotation: Annotation, scale: float) -> None
 
 
 def _place(values: list[float], scale: float) -> list[float]:
-    """Returns where coordinates of an image are on its drawing; those far beyond it are moved nearer."""
+    """Converts coordinates of an image to its drawing; those far outside are clipped."""
     return np.clip(MARGIN + np.array(values, dtype=float) * scale, -SIDE, 3 * SIDE).tolist()
 
 
-def _are_numbers(values: object) -> bool:
+def _are_numbers(values: object) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(isinstance(v, (int, float)) and isfinite(v) for v in values)

@@ -1,4 +1,4 @@
-"""Finds the images in folders of one's own, and accounts for every file."""
+"""Finds the images in the folders of a custom data set, and counts the files that are left out."""
 import os
 import os.path as osp
 import random
@@ -13,25 +13,25 @@ from ..utils.images import SUFFIXES
 from .mistakes import warn
 from .text import check_class_names, check_listable
 
-MAX_LEFT_OUT = 0.01  # share of the files of a folder
-SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden where they are made
+MAX_LEFT_OUT = 0.01  # of a folder's files
+SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 INSTALL = {'.heic': 'pip install pillow-heif', '.heif': 'pip install pillow-heif', '.avif': 'a newer Pillow reads them'}
 OUTSIDE = 'links to folders outside'
 
 
 class LeftOutError(UsageError):
-    """More files of a folder would be left out than ``MAX_LEFT_OUT`` of them."""
+    """More than the share ``MAX_LEFT_OUT`` of a folder's files would be left out."""
 
 
 @dataclass
 class Split:
-    """How the images of a folder are divided: in ``train/`` and ``val/``, or at random by ``val_fraction`` and seed."""
+    """The split of a folder's images: into ``train/`` and ``val/``, or at random with ``val_fraction`` and a seed."""
 
     val_fraction: float | None = None
     seed: int = 0
 
     def find_parts(self, folder: str) -> dict[str, str]:
-        """Returns the folders of images for training and validation, which are one if it is to be divided."""
+        """Returns the image folders for training and validation, which are the same for a random split."""
         if self.val_fraction is None:
             return dict(train='train', val='val')
         if osp.exists(validation := osp.join(folder, 'val')):
@@ -40,7 +40,9 @@ class Split:
         return dict(train=whole, val=whole)
 
     def divide(self, items: list) -> tuple[list, list]:
-        """Returns those for training, and a random share, repeatable by the seed, for validation."""
+        """Returns the items for training, and a random share for validation, determined by the seed."""
+        if self.val_fraction is None:
+            raise ValueError('val_fraction must be given for a random split')
         number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
         chosen = set(random.Random(self.seed).sample(range(len(items)), number))
         return ([item for i, item in enumerate(items) if i not in chosen],
@@ -49,7 +51,7 @@ class Split:
 
 @dataclass
 class Account:
-    """How many files were found in a folder, how many of them are taken, and how many are left out, by reason."""
+    """The numbers of files in a folder that are taken, hidden, and left out by reason."""
 
     place: str
     taken: int = 0
@@ -61,7 +63,7 @@ class Account:
         if is_hidden(name):
             self.hidden += 1
         elif not is_file:  # such as a pipe
-            self.left['that are no files'] += 1
+            self.left['not regular files'] += 1
         elif not name.lower().endswith(SUFFIXES):
             self.left[osp.splitext(name)[1].lower() or 'without suffix'] += 1
         else:
@@ -77,11 +79,11 @@ class Account:
                             for reason, number in self.left.most_common())
         return f'{self.place}: {left} of {left + self.taken} files left out: {reasons}{hidden}'
 
-    def tell(self, allow_left_out: bool) -> None:
-        """Prints the account, as a warning if files are left out.
+    def report(self, allow_left_out: bool) -> None:
+        """Prints the numbers, as a warning if files are left out.
 
         Raises:
-            LeftOutError: If these are more than one in a hundred, or of unknown number, and are not allowed.
+            LeftOutError: If these are more than one in a hundred, or unknown in number, and not allowed.
         """
         left = self.left.total()
         is_much = left > MAX_LEFT_OUT * (left + self.taken) or self.left[OUTSIDE]
@@ -99,21 +101,21 @@ def is_hidden(name: str) -> bool:
 
 
 class Link(NamedTuple):
-    """A symbolic link: its name below the folder that is searched, and its path without links."""
+    """A symbolic link: its path relative to the folder that is searched, and the path that it resolves to."""
 
     name: str
     target: str
 
 
 class Search:
-    """Searches folders in a data set's folder for images at any depth.
+    """Searches folders of a data set for images at any depth.
 
-    Hidden files and folders are left out. The folders to search may be links themselves; in them, links to folders are
-    followed if they lead to another place in the data set's folder, and no file is found twice.
+    Hidden files and folders are skipped. The folders may be links themselves. Links to folders inside them are followed
+    if they point to another place in the data set's folder. No file is found twice.
 
     Args:
         folder (str): Folder of the data set.
-        roots (Iterable[str]): All folders to search in it. No link leads into one of them.
+        roots (Iterable[str]): All folders in it that are searched. Links into them are not followed.
     """
 
     def __init__(self, folder: str, roots: Iterable[str]) -> None:
@@ -122,7 +124,7 @@ class Search:
         self.visited, self.linked = set(), set()
 
     def images(self, root: str, account: Account) -> list[str]:
-        """Returns the images in a folder, relative to it, in order; ``account`` gets all files."""
+        """Returns the sorted paths of the images in a folder, relative to it; counts all files in ``account``."""
         links, found = [], []
         self._walk(root, '', found, links, account)
         while links:
@@ -147,7 +149,7 @@ class Search:
     def _follow(self, root: str, link: Link, found: list[str], links: list[Link], account: Account) -> None:
         if osp.isfile(link.target):
             if link.target in self.linked or self._is_searched(link.target):
-                account.left['links to files that are found without them'] += 1
+                account.left['links to files that are found directly'] += 1
             else:
                 self.linked.add(link.target)
                 if account.add(link.name):
@@ -157,12 +159,12 @@ class Search:
         elif not is_in(link.target, self.folder):
             account.left[OUTSIDE] += 1
         elif self._is_searched(link.target) or any(is_in(other, link.target) for other in self.reserved):
-            account.left['links to folders that are searched without them'] += 1
+            account.left['links to folders that are searched directly'] += 1
         else:
             self._walk(root, link.name, found, links, account)
 
     def _is_searched(self, path: str) -> bool:
-        """Returns whether a file or folder is found without a link."""
+        """Returns whether a file or folder is found without following a link."""
         while path != osp.dirname(path):
             if path in self.reserved or path in self.visited:
                 return True
@@ -173,7 +175,7 @@ class Search:
 
 
 def list_folder(path: str) -> list[os.DirEntry]:
-    """Returns the entries of a folder in order of their names; raises UsageError if it cannot be read."""
+    """Returns the entries of a folder sorted by name; raises UsageError if it cannot be read."""
     try:
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -186,10 +188,10 @@ def is_in(path: str, folder: str) -> bool:
 
 
 def find_classes(folder: str, part: str) -> dict[str, str]:
-    """Returns the folders of classes in a part of a data set's folder, by the names of the classes.
+    """Returns the class folders in a part of a data set's folder, by the name of the class.
 
     Raises:
-        UsageError: If there is none, if names differ only by case or space, or if two are the same folder.
+        UsageError: If there are none, names differ only by case or space, or two are the same folder.
     """
     root, classes, places = osp.join(folder, part), {}, {}
     entries = list_folder(root) if osp.isdir(root) else []
@@ -198,21 +200,21 @@ def find_classes(folder: str, part: str) -> dict[str, str]:
     for name in names:
         place = osp.realpath(osp.join(root, name))
         if is_in(osp.realpath(root), place):
-            continue  # a link back
+            continue  # a link to a parent folder
         if place in places:
             raise UsageError(f'{osp.join(root, places[place])} and {osp.join(root, name)} are the same folder, and '
                              'cannot be two classes')
         classes[name.strip()], places[place] = osp.join(root, name), name
     if not classes:
         raise UsageError(f'it has no folder {osp.join(part, "CLASS", "")}; expected are train/CLASS/ and val/CLASS/, '
-                         'or CLASS/ and val_fraction')
+                         'or CLASS/ with val_fraction')
     return classes
 
 
 def refuse_others(classes: tuple[str, ...], of_val: set[str]) -> None:
-    """Raises UsageError if the data for validation have classes that those for training lack."""
+    """Raises UsageError if the validation data have classes that the training data lack."""
     if others := of_val - set(classes):
-        raise UsageError(f'the data for validation also have the classes {sorted(others)}; those for training have '
+        raise UsageError(f'the validation data also have the classes {sorted(others)}; the training data have '
                          f'{sorted(classes)}')
 
 
@@ -220,8 +222,8 @@ def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False
     """Returns the images of each class in parts of a data set's folder: ``{part: {class: images relative to part}}``.
 
     Raises:
-        UsageError: If a part has no folders of classes, if files are left out that must be allowed, or if names of
-            classes or files cannot be used.
+        UsageError: If a part has no class folders, or the names of classes or files cannot be used.
+        LeftOutError: If too many files would be left out without ``allow_left_out``.
     """
     classes = {part: find_classes(folder, part) for part in dict.fromkeys(parts)}
     found = {}
@@ -235,27 +237,26 @@ def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False
         for entry in list_folder(osp.join(folder, part)):
             if entry.name.lower().endswith(SUFFIXES) and not is_hidden(entry.name) and osp.isfile(entry.path):
                 account.left['in no class folder'] += 1
-        account.tell(allow_left_out)
+        account.report(allow_left_out)
     return found
 
 
 def seg_images(folder: str, part: str, allow_left_out: bool = False) -> dict[str, str]:
-    """Returns the images in ``images/part`` of a data set's folder, of one suffix, and the paths of their masks.
+    """Returns the images in ``images/part`` of a data set's folder, all with one suffix, and the paths of their masks.
 
     Raises:
-        UsageError: If there is none, if a mask is missing, if files are left out that must be allowed, or if names
-            cannot be used.
+        UsageError: If there are no images, a mask is missing, suffixes differ, or names cannot be used.
+        LeftOutError: If too many files would be left out without ``allow_left_out``.
     """
     root, account = osp.join(folder, 'images', part), Account(osp.join(folder, 'images', part, ''))
     images = Search(folder, [root]).images(root, account) if osp.isdir(root) else []
-    if images:
-        account.tell(allow_left_out)
-    else:
-        raise UsageError(f'{root} has no image; expected are images/{{train,val}}/ and masks/{{train,val}}/, or '
-                         'images/, masks/ and val_fraction')
+    if not images:
+        raise UsageError(f'{root} has no images; expected are images/{{train,val}}/ and masks/{{train,val}}/, or '
+                         'images/ and masks/ with val_fraction')
+    account.report(allow_left_out)
     suffixes = {osp.splitext(image)[1] for image in images}
     if len(suffixes) > 1:
-        raise UsageError(f'{root} has files of {sorted(suffixes)}, one suffix is allowed')
+        raise UsageError(f'{root} has files with the suffixes {sorted(suffixes)}; only one is allowed')
     check_listable([osp.splitext(image)[0] for image in images], root)
     masks = {image: osp.join(folder, 'masks', part, f'{osp.splitext(image)[0]}.png') for image in images}
     if missing := [image for image, mask in masks.items() if not osp.isfile(mask)]:

@@ -12,16 +12,18 @@ SUFFIXES = ('.jpg', '.jpeg', '.png')
 class ImageNetVariant(BaseDataset):
     """Images in folders named after ImageNet-1k's classes, some of which may be missing.
 
-    An image is, at any depth, in a folder named by the class's WordNet id (``n01440764``) or its index from 0 (as in
-    ImageNet-V2). ``metainfo['labels']`` lists the classes that occur.
+    The folders may be at any depth, and have the class's WordNet id (``n01440764``) or its index from 0 (as in
+    ImageNet-V2) as their name. ``metainfo['labels']`` lists the classes that occur.
 
     Args:
         data_root (str): Root of these folders.
-        **kwargs: MMEngine's.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``.
 
     Raises:
-        ValueError: If there is no image, or one in a folder of another name.
+        ValueError: If there are no images, or one is in a folder with another name.
     """
+
+    data_root: str
 
     def __init__(self, data_root: str, **kwargs) -> None:
         super().__init__(data_root=data_root, **kwargs)
@@ -34,7 +36,7 @@ class ImageNetVariant(BaseDataset):
             names = [name for name in names if name.lower().endswith(SUFFIXES)]
             label = label_of.get(os.path.basename(folder))
             if names and label is None:
-                raise ValueError(f'{self.data_root} has images in {folder}, which is not called after a class of '
+                raise ValueError(f'{self.data_root} has images in {folder}; names of folders must be classes of '
                                  'ImageNet-1k: n01440764 and so on, or 0 to 999')
             images += [dict(img_path=os.path.join(folder, name), gt_label=label) for name in names]
         if not images:

@@ -1,4 +1,4 @@
-"""What is wrong in a data set: errors, and warnings where less than half of it is harmed."""
+"""Mistakes in a data set: errors, or warnings if they affect less than half of it."""
 import sys
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from ..utils.distributed import is_first_process
 
 
 class Mistake(NamedTuple):
-    """One line on what is wrong, whether it is an error or a warning, and the image of each case."""
+    """A line of text, whether it is an error or a warning, and the images that are affected."""
 
     text: str
     is_error: bool
@@ -21,21 +21,21 @@ def warn(message: str) -> None:
 
 
 def is_half(wrong: int, total: int) -> bool:
-    """Returns whether so many of all are an error, not a warning."""
+    """Returns whether ``wrong`` of ``total`` is an error instead of a warning."""
     return 2 * wrong >= total
 
 
 def check_share(wrong: list[str], total: int, rule: str) -> None:
-    """Raises UsageError if half of what was checked or more is wrong; prints a warning if less is."""
+    """Raises UsageError if at least half of ``total`` checks failed; prints a warning if fewer did."""
     if not wrong:
         return
-    message = f'{wrong[0]}; so are {len(wrong)} of {total} that were checked: {rule}'
+    message = f'{wrong[0]}; {len(wrong)} of {total} checked are wrong: {rule}'
     if is_half(len(wrong), total):
         raise UsageError(message)
     warn(message)
 
 
 def some(values: list) -> str:
-    """Returns the first three values as text, and the number of the others."""
+    """Returns the first three values and the number of the others, as text."""
     more = f' and {len(values) - 3} more' if len(values) > 3 else ''
     return ', '.join(map(str, values[:3])) + more

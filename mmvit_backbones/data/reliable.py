@@ -1,9 +1,10 @@
-"""Training data that can be read from any batch on, with the same random numbers, and despite unreadable samples."""
+"""Reproducible training data: resumes at any batch with the same random numbers, and skips unreadable samples."""
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from traceback import walk_tb
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,27 +17,28 @@ from torch.utils.data import BatchSampler, Dataset, Sampler
 from ..errors import TrainingError, UnreadableSampleError, first_line
 
 
-class SeededIndex(NamedTuple):
-    """Index of a sample, and the numbers that determine the random state for reading it."""
+@dataclass(frozen=True)
+class SeededIndex:
+    """Index of a sample, and the numbers that seed the random state for reading it."""
     index: int
     entropy: tuple[int, ...]
 
 
 @DATA_SAMPLERS.register_module()
 class ResumableBatchSampler(Sampler):
-    """Yields the batches of a batch sampler from any batch on, as :class:`SeededIndex`.
+    """Yields the batches of a batch sampler as :class:`SeededIndex`, starting at any batch.
 
-    The random state of a sample is a function of the seed, the process, the epoch, the batch, and its position there,
-    so that it does not depend on the number of workers. The data set must be a :class:`ReliableDataset`.
+    A sample is seeded with the seed, the process, the epoch, the batch and its position in the batch, so that its
+    random numbers do not depend on the number of workers. The data set must be a :class:`ReliableDataset`.
 
     Args:
         sampler (Sampler): Sampler of the data loader.
         batch_size (int): Batch size of the data loader.
-        batch_sampler (dict | None): Config of the batch sampler. Defaults to PyTorch's ``BatchSampler``.
-        drop_last (bool): Whether PyTorch's leaves out an incomplete last batch. Defaults to False.
+        batch_sampler (dict | None): Config of the batch sampler. Defaults to None: PyTorch's ``BatchSampler``.
+        drop_last (bool): Whether PyTorch's ``BatchSampler`` drops an incomplete last batch. Defaults to False.
 
     Attributes:
-        start (int): Number of batches of the epoch to leave out.
+        start (int): Number of batches to skip at the start of the epoch.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, batch_sampler: dict | None = None,
@@ -59,26 +61,26 @@ class ResumableBatchSampler(Sampler):
 
 @DATASETS.register_module()
 class ReliableDataset(Dataset):
-    """A data set with reproducible samples, where random samples replace unreadable ones.
+    """A data set with reproducible samples that replaces unreadable samples by random ones.
 
-    Attributes of the wrapped data set are also attributes of this one. A defect of the code is not hidden: an exception
-    that does not come from reading a file, and that two other samples also raise in the same line, is raised as it is.
+    The attributes of the wrapped data set are also attributes of this one. Bugs are not hidden: an exception that does
+    not come from reading a file is re-raised if two other samples raise it in the same line.
 
     Args:
         dataset (dict | Dataset): The data set, or its config.
         max_skipped (int): Maximum number of unreadable samples; each is logged once, and not read again. Defaults to 0.
 
     Raises:
-        TrainingError: If the data set is empty, at an unreadable sample above ``max_skipped``, with its file, and if
-            no readable sample is left.
+        TrainingError: If the data set is empty, has more than ``max_skipped`` unreadable samples, or no readable one;
+            the message contains the file.
     """
 
     def __init__(self, dataset: dict | Dataset, max_skipped: int = 0) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.dataset: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.max_skipped = max_skipped
         if not len(self.dataset):
             raise TrainingError(f'the training data set {self._name} is empty; annotations may have been filtered out')
-        self.is_bad = torch.zeros(len(self.dataset), dtype=torch.bool).share_memory_()  # by all workers
+        self.is_bad = torch.zeros(len(self.dataset), dtype=torch.bool).share_memory_()  # with all workers
 
     def __getattr__(self, name: str):
         if name == 'dataset' or name.startswith('__'):
@@ -90,29 +92,28 @@ class ReliableDataset(Dataset):
         return self.dataset.pipeline
 
     @pipeline.setter
-    def pipeline(self, pipeline) -> None:  # by hooks that change augmentations
+    def pipeline(self, pipeline) -> None:  # for hooks that change the augmentation
         self.dataset.pipeline = pipeline
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int | SeededIndex):
-        index, entropy = index if isinstance(index, SeededIndex) else (index, ())
+        index, entropy = (index.index, index.entropy) if isinstance(index, SeededIndex) else (index, ())
         for candidate in self._candidates(index, entropy):
             if entropy:
                 seed_all(*entropy)
             try:
                 return self.dataset[candidate]
-            # A pipeline can fail in any way.
-            except Exception as error:
-                if self._is_defect(candidate, error):
+            except Exception as error:  # a pipeline can raise any exception
+                if self._is_bug(candidate, error):
                     raise
-                self._note(candidate, error)
+                self._skip(candidate, error)
         raise TrainingError(f'no sample of the training data set {self._name} can be read: '
-                            f'each of the {len(self)} has failed, see the log')
+                            f'all {len(self)} have failed, see the log')
 
     def _candidates(self, index: int, entropy: tuple[int, ...]) -> Iterator[int]:
-        """Yields an index, then random ones; none that is known to be bad. They are a function of the entropy."""
+        """Yields an index, then random ones that depend only on the entropy; skips those that are known to be bad."""
         if not self.is_bad[index]:
             yield index
         generator = np.random.default_rng(entropy or np.random.randint(2**31))
@@ -121,8 +122,8 @@ class ReliableDataset(Dataset):
             if not self.is_bad[index]:
                 yield index
 
-    def _is_defect(self, index: int, error: Exception) -> bool:
-        """Returns whether two other samples fail like this one, where no file is read."""
+    def _is_bug(self, index: int, error: Exception) -> bool:
+        """Returns whether an error is not from reading a file, and two other samples fail at the same place."""
         if is_reading_error(error):
             return False
         others = (~self.is_bad).nonzero().flatten().numpy()
@@ -139,8 +140,8 @@ class ReliableDataset(Dataset):
             return error
         return None
 
-    def _note(self, index: int, error: Exception) -> None:
-        """Logs an unreadable sample, or raises an UnreadableSampleError."""
+    def _skip(self, index: int, error: Exception) -> None:
+        """Logs an unreadable sample; raises UnreadableSampleError if there are more than ``max_skipped``."""
         self.is_bad[index] = True
         count = int(self.is_bad.sum())
         message = f'sample {index} ({self._files(index)}) cannot be read: {first_line(error)}'
@@ -148,13 +149,13 @@ class ReliableDataset(Dataset):
             limit = f'; with it, {count} are bad, more than max_skipped={self.max_skipped}' if self.max_skipped else ''
             raise UnreadableSampleError(f'{message}{limit}. A larger max_skipped trains without such samples'
                                         ) from error
-        print_log(f'{message}; another one is taken. Bad samples so far: {count}', 'current', level=logging.WARNING)
+        print_log(f'{message}; another one is used. Bad samples so far: {count}', 'current', level=logging.WARNING)
 
     def _files(self, index: int) -> str:
         try:
             info = self.dataset.get_data_info(index)
             return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'
-        except Exception:  # it is what cannot be read, or the data set is not mmengine's
+        except Exception:  # the entry cannot be read, or the data set is not MMEngine's
             return 'unknown file'
 
     @property
@@ -164,17 +165,16 @@ class ReliableDataset(Dataset):
 
 
 def is_reading_error(error: Exception) -> bool:
-    """Returns whether an error was raised by a file's system or format, or below a transform that loads.
+    """Returns whether an error is an OSError or EOFError, or comes from a transform whose name starts with "Load".
 
-    Decoders fail in many ways, so that the class alone does not tell: the names of OpenMMLab's transforms that read
-    files start with "Load".
+    Decoders raise many classes of exceptions. OpenMMLab's transforms that read files have such names.
     """
     return isinstance(error, (OSError, EOFError)) or any(
         type(frame.f_locals.get('self')).__name__.startswith('Load') for frame, _ in walk_tb(error.__traceback__))
 
 
 def failure_place(error: Exception | None) -> tuple | None:
-    """Returns the class of an error, and the file and line that raised it."""
+    """Returns the class of an error, and the file and line that raised it; None for None."""
     if error is None:
         return None
     *_, (frame, line) = walk_tb(error.__traceback__)
@@ -182,5 +182,5 @@ def failure_place(error: Exception | None) -> tuple | None:
 
 
 def seed_all(*entropy: int) -> None:
-    """Seeds Python, NumPy and PyTorch with a function of some numbers."""
+    """Seeds Python, NumPy and PyTorch with a hash of numbers."""
     set_random_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

@@ -5,20 +5,20 @@ import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
-BATCH = 256  # an epoch is cut to a multiple of it, whatever the batch size really is
+BATCH = 256  # an epoch is rounded down to a multiple of it, for any batch size
 
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugmentationSampler(DefaultSampler):
-    """Repeats each image, to be augmented differently; with several processes, the repetitions go to different ones.
+    """Repeats each image, for different augmentations; with several processes, each gets other repetitions.
 
-    An epoch has as many samples as the data set, rounded down to a multiple of 256 if there are as many, from a third
-    of its images. mmpretrain's ``RepeatAugSampler`` keeps some more of the same sequence.
+    An epoch has as many samples as the data set, rounded down to a multiple of 256 unless there are fewer; they come
+    from a third of the images. mmpretrain's ``RepeatAugSampler`` takes slightly more of the same sequence.
 
     Args:
         dataset (Sized): The images.
-        num_repeats (int): Number of repetitions of an image.
-        seed (int | None): Seed, the same for all processes, added to the epoch; None draws one.
+        num_repeats (int): Number of repetitions of an image. Defaults to 3.
+        seed (int | None): Seed for all processes, to which the epoch is added. Defaults to None: a random one.
     """
 
     def __init__(self, dataset: Sized, num_repeats: int = 3, seed: int | None = None) -> None:

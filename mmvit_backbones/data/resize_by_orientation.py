@@ -1,4 +1,4 @@
-"""Resizing of landscape and portrait images to different sizes."""
+"""Resizes landscape and portrait images to different sizes."""
 from mmengine.registry import TRANSFORMS
 
 
@@ -8,7 +8,7 @@ class ResizeByOrientation:
 
     Args:
         scale (tuple[int, int]): Width and height, in pixels.
-        keep_ratio (bool): Fit the image into ``scale`` instead of stretching it.
+        keep_ratio (bool): Whether to keep the aspect ratio, so that the image fits into ``scale``. Defaults to False.
     """
 
     def __init__(self, scale: tuple[int, int], keep_ratio: bool = False) -> None:
@@ -17,6 +17,6 @@ class ResizeByOrientation:
             for size in (scale, scale[::-1]))
 
     def __call__(self, results: dict) -> dict | None:
-        """Resizes as the framework's ``Resize``, including masks and boxes."""
+        """Applies the framework's ``Resize``, which also resizes masks and boxes."""
         height, width = results['img'].shape[:2]
         return (self.portrait if height > width else self.landscape)(results)

@@ -1,4 +1,4 @@
-"""Text files as editors save them, and what they list: names of classes, names of files."""
+"""Reads text files in common encodings, and lists of classes in them."""
 import codecs
 import re
 import shlex
@@ -9,12 +9,12 @@ from typing import NamedTuple
 from ..errors import UsageError
 from ..utils.files import check_file
 
-IGNORED = 255  # mmseg's label for what belongs to no class
+IGNORED = 255  # mmseg's label for pixels without a class
 COLOR = r'\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3}'
 MARKS = codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 NUMBER = r'(?P<number>\d+)[\s:=,;]+'
 NAME = r'(?P<name>[^\s:=,;].*?)'
-# Lists of names with numbers and colors, as of CamVid, Pascal VOC and CVAT.
+# Lists of names with numbers and colors, as in CamVid, Pascal VOC and CVAT.
 ROWS = [re.compile(row) for row in (
     rf'{NUMBER}{NAME}[\s:=,;]+(?P<color>{COLOR})[\s:,;]*',
     rf'{NUMBER}(?P<color>{COLOR})[\s:=,;]+{NAME}',
@@ -25,7 +25,7 @@ ROWS = [re.compile(row) for row in (
 
 
 class ClassList(NamedTuple):
-    """Names of classes, and the color (red, green, blue) of each, if the list has colors."""
+    """Names of classes, and the color (red, green, blue) of each, or None."""
 
     names: tuple[str, ...]
     palette: list[list[int]] | None
@@ -38,10 +38,10 @@ def is_plain(path: str | Path) -> bool:
 
 
 def read_text(path: str | Path) -> str:
-    """Returns the text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+    """Reads a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
     Raises:
-        UsageError: If there is no such file, or it is in another encoding.
+        UsageError: If the file does not exist, or has another encoding.
     """
     check_file(path)
     try:
@@ -53,20 +53,20 @@ def read_text(path: str | Path) -> str:
         text = content.decode('utf-16' if is_utf16 else 'utf-8-sig')
     except UnicodeDecodeError:
         text = '\0'
-    if '\0' in text:  # UTF-16 without a mark is valid UTF-8 with such characters
+    if '\0' in text:  # UTF-16 without a mark is valid UTF-8 with null characters
         name = shlex.quote(str(path))
         raise UsageError(f'{path} is not in UTF-8; if it is in Latin-1: iconv -f LATIN1 -t UTF-8 {name} > NEW')
     return text
 
 
 def read_class_list(path: str | Path) -> ClassList:
-    """Returns the names of classes in a file with one per line.
+    """Reads the names of classes from a file with one per line.
 
-    The lines may begin with the class's number from 0, and have its color: ``0 sky 128 128 128``, ``sky 128 128 128``,
-    ``128 128 128 sky``, ``sky:128,128,128::``. The name with number 255, which is ignored in masks, is left out.
+    Lines may start with the number of the class, from 0, and contain its color: ``0 sky 128 128 128``,
+    ``sky 128 128 128``, ``128 128 128 sky``, ``sky:128,128,128::``. Number 255, which is ignored in masks, is skipped.
 
     Raises:
-        UsageError: If the file is no such list, or numbers, colors and names do not fit.
+        UsageError: If the lines have no common form, or numbers, colors or names are invalid.
     """
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if lines and lines[0].startswith('# label:'):  # the header of CVAT's labelmap.txt
@@ -76,20 +76,20 @@ def read_class_list(path: str | Path) -> ClassList:
     check_class_names(names, str(path))
     colors = [[int(value) for value in re.findall(r'\d+', row['color'])] for row in rows if row.get('color')]
     if wrong := [color for color in colors if max(color) > 255]:
-        raise UsageError(f'{path}: the color {wrong[0]} must be of numbers from 0 to 255')
+        raise UsageError(f'{path}: colors must have numbers from 0 to 255, got {wrong[0]}')
     return ClassList(tuple(names), colors or None)
 
 
 def _parse_rows(path: str | Path, lines: list[str]) -> list[dict[str, str]]:
-    """Returns the name in each line, and its color where the lines have one, in the order of the numbers."""
+    """Returns the name in each line, and its color if the lines have one, in the order of the numbers."""
     colored = [line for line in lines if re.search(rf'(^|[\s:=,;]){COLOR}([\s:=,;]|$)', line)]
     for form in ROWS:
-        found = [form.fullmatch(line) for line in lines]
-        if lines and all(found) and ('color' in form.groupindex or not colored):
-            return _by_number(path, [match.groupdict() for match in found])
+        rows = [match.groupdict() for line in lines if (match := form.fullmatch(line))]
+        if lines and len(rows) == len(lines) and ('color' in form.groupindex or not colored):
+            return _by_number(path, rows)
     if colored:
-        raise UsageError(f'{path}: {colored[0]!r} has a color, but not all lines are of one form: NAME RED GREEN BLUE '
-                         'or NUMBER NAME RED GREEN BLUE')
+        raise UsageError(f'{path}: {colored[0]!r} has a color, but not all lines have the same form, NAME RED GREEN '
+                         'BLUE or NUMBER NAME RED GREEN BLUE')
     return [dict(name=line) for line in lines]
 
 
@@ -99,31 +99,31 @@ def _by_number(path: str | Path, rows: list[dict[str, str]]) -> list[dict[str, s
     ordered = sorted((row for row in rows if int(row['number']) != IGNORED), key=lambda row: int(row['number']))
     numbers = [int(row['number']) for row in ordered]
     if numbers != list(range(len(ordered))):
-        raise UsageError(f'{path}: the numbers of the classes must be 0 to {len(ordered) - 1}, each once, as they are '
-                         f'the values in masks, got {numbers}')
+        raise UsageError(f'{path}: the numbers of the classes, which are the values in masks, must be 0 to '
+                         f'{len(ordered) - 1}, each once, got {numbers}')
     return ordered
 
 
 def check_class_names(names: Iterable, where: str) -> None:
-    """Raises UsageError if one is no text, or empty, or if names differ only by case or space."""
+    """Raises UsageError if a name is not a string, or empty, or if names differ only by case or space."""
     known: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str) or not name.strip():
-            raise UsageError(f'{where}: {name!r} is the name of a class; it must be a text that is not empty')
+            raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {name!r}')
         key = ''.join(name.split()).casefold()
         if key in known:
-            raise UsageError(f'{where}: {known[key]!r} and {name!r} are names of two classes; names must differ by '
-                             'more than case or space')
+            raise UsageError(f'{where}: names of classes must differ by more than case or space, got {known[key]!r} '
+                             f'and {name!r}')
         known[key] = name
 
 
 def check_listable(names: Sequence[str], where: str) -> None:
-    """Raises UsageError if a list of files, with one per line in UTF-8, cannot hold the name of one."""
+    """Raises UsageError if a name cannot be stored in a list of files, which has one per line in UTF-8."""
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError:
             raise UsageError(f'{where}: the name {name!r} is not in UTF-8; rename the file') from None
         if name != name.strip() or '\n' in name or '\r' in name:
-            raise UsageError(f'{where}: the name {name!r} has a line break, or a space at an end, which the list of '
-                             'images cannot hold; rename the file')
+            raise UsageError(f'{where}: the name {name!r} has a line break, or a space at its start or end, which the '
+                             'list of images does not allow; rename the file')

@@ -1,7 +1,7 @@
-"""Token labels: for every training image, a map of the classes that another network predicts at each position.
+"""Token labels: a map of the classes that another network predicts at each position of a training image.
 
-Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as All Tokens Matter (Jiang et al., NeurIPS 2021,
-arXiv 2104.10858) uses it. ``mmvit data token-labels`` computes the maps.
+Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as used by All Tokens Matter (Jiang et al., NeurIPS
+2021, arXiv 2104.10858). ``mmvit data token-labels`` computes the maps.
 """
 import copy
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ LABELS = ('token_scores', 'token_classes')
 
 
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Reads a tensor ``(2, 5, H, W)``: the five highest scores of each position (all, if fewer), and their classes.
+    """Reads a tensor ``(2, 5, H, W)``: the five highest scores at each position, and their classes.
+
+    With fewer than five classes, it has the scores of all.
 
     Returns:
         tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
@@ -35,9 +37,11 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
         labels = load_file(path)
     except CheckpointError as error:
         raise ValueError(f'token labels: {error}') from None
-    found = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-    if len(found) != 4 or found[:2] != (2, min(TOP_K, num_classes)) or 0 in found:
-        raise ValueError(f'token labels {path} must be (2, {min(TOP_K, num_classes)}, H, W), got {found}')
+    top_k = min(TOP_K, num_classes)
+    if not isinstance(labels, Tensor):
+        raise ValueError(f'token labels {path} must be a tensor (2, {top_k}, H, W), got a {type(labels).__name__}')
+    if labels.ndim != 4 or labels.shape[:2] != (2, top_k) or not labels.numel():
+        raise ValueError(f'token labels {path} must be (2, {top_k}, H, W), got {tuple(labels.shape)}')
     scores, classes = labels.float()
     if not (scores.isfinite() & (classes >= 0) & (classes < num_classes) & (classes == classes.floor())).all():
         raise ValueError(f'token labels {path} must have finite scores, and classes from 0 to {num_classes - 1}, got '
@@ -52,7 +56,7 @@ class LoadTokenLabels:
     Adds ``token_scores`` and ``token_classes``; see :func:`read_token_labels`.
 
     Args:
-        root (str): Folder with a folder per class.
+        root (str): Folder with one folder per class.
         num_classes (int): Number of classes.
     """
 
@@ -70,9 +74,9 @@ class LoadTokenLabels:
 class TransformWithTokenLabels:
     """Applies mmpretrain's geometric transforms to an image and its token labels.
 
-    Labels are flipped, and moved by the geometric operations of ``RandAugment``: each position takes the label of the
-    nearest one; positions from outside the image have no score. ``RandomResizedCrop`` does not change the labels and
-    adds ``token_box``: top, left, height and width of the crop as fractions of the image.
+    ``RandomFlip`` and the geometric operations of ``RandAugment`` transform the labels by nearest neighbor; positions
+    from outside the image have no score. ``RandomResizedCrop`` does not change the labels and adds ``token_box``: top,
+    left, height and width of the crop as fractions of the image.
 
     Args:
         transforms (list[dict]): Any of ``RandomFlip``, ``RandAugment`` and, as the last one, ``RandomResizedCrop``.
@@ -85,7 +89,7 @@ class TransformWithTokenLabels:
         if unknown:
             raise ValueError(f'transforms must be of {", ".join(MOVES)}, got {", ".join(unknown)}')
         if 'RandomResizedCrop' in kinds[:-1]:
-            raise ValueError('transforms must have RandomResizedCrop as the last one, for the others move all labels')
+            raise ValueError('transforms must have RandomResizedCrop last, because it does not crop the labels')
 
     def __call__(self, results: dict) -> dict:
         for transform in self.transforms:
@@ -113,7 +117,7 @@ def crop(transform, results: dict) -> dict:
     height, width = results['img'].shape[:2]
     state = np.random.get_state()
     top, left, crop_height, crop_width = transform.rand_crop_params(results['img'])
-    np.random.set_state(state)  # it draws them again
+    np.random.set_state(state)  # the transform draws the same parameters again
     results = transform(results)
     results['token_box'] = (top / height, left / width, crop_height / height, crop_width / width)
     return results
@@ -123,7 +127,7 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """Applies a geometric operation of mmpretrain to the image and to an image of positions, which moves the labels."""
+    """Applies a geometric operation of mmpretrain to the image, and to a map of positions that moves the labels."""
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
@@ -132,7 +136,7 @@ def move_labels(operation, results: dict) -> dict:
     nearest.interpolation, nearest.pad_val = 'nearest', -1
     state = np.random.get_state()
     results = operation(results)
-    np.random.set_state(state)  # for the same move
+    np.random.set_state(state)  # for the same random parameters
     moved = nearest(dict(img=positions))['img']
     row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
@@ -141,26 +145,27 @@ def move_labels(operation, results: dict) -> dict:
 
 
 def centers(parts: int, length: int) -> Tensor:
-    """Returns the center pixels of ``parts`` equal parts of a side."""
+    """Returns the center pixels of the ``parts`` equal parts of a side."""
     return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
 
 
 @TRANSFORMS.register_module()
 class PoolTokenLabels:
-    """Pools token labels to targets ``gt_score``: one for the class token, from the whole crop, and one for each patch.
+    """Pools token labels to targets ``gt_score``: one for the class token, from the whole crop, and one per patch.
 
-    Scores are averaged over the crop and over each of its patches; classes not among a position's five have
-    score 0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
-    ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's samples need vectors; its ``Mixup`` and ``CutMix``
+    Scores are averaged over the crop and over each patch; classes that are not among the five of a position have score
+    0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
+    ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's data samples need vectors. ``Mixup`` and ``CutMix``
     mix it like any score, and ``TokenLabelHead`` restores its shape.
 
     Paper: arXiv 2104.10858, figure 2.
 
     Args:
         num_classes (int): Number of classes.
-        grid_size (int): Patches in height and width: 14 at 224 pixels, 24 at 384, 28 at 448.
-        label_smooth_val (float): Fraction of the score that is spread over all classes.
-        transposed_boxes (bool): Exchange rows and columns of the crop's box, as the authors' code does.
+        grid_size (int): Number of patches along a side: 14 at 224 pixels, 24 at 384, 28 at 448.
+        label_smooth_val (float): Fraction of the score that is spread over all classes. Defaults to 0.1.
+        transposed_boxes (bool): Whether to exchange rows and columns of the crop's box, as the authors' code does.
+            Defaults to False.
     """
 
     def __init__(self, num_classes: int, grid_size: int, label_smooth_val: float = 0.1,
@@ -175,15 +180,15 @@ class PoolTokenLabels:
         self.transposed_boxes = transposed_boxes
 
     def __call__(self, results: dict) -> dict:
-        from torchvision.ops import roi_align
+        from torchvision.ops import RoIAlign
         scores, (top, left, height, width) = results['token_scores'], results.get('token_box', (0, 0, 1, 1))
         if self.transposed_boxes:
             top, left, height, width = left, top, width, height
         rows, columns = scores.shape[1:]
         box = scores.new_tensor([[left * columns, top * rows, (left + width) * columns, (top + height) * rows]]) - 0.5
-        seen, index = results['token_classes'].unique(return_inverse=True)  # few: the others need no pooling
+        seen, index = results['token_classes'].unique(return_inverse=True)  # only a few classes need pooling
         dense = scores.new_zeros(1, len(seen), rows, columns).scatter_(1, index[None], scores[None])
-        pooled = [roi_align(dense, [box], size)[0].flatten(1) for size in (1, self.grid_size)]
+        pooled = [RoIAlign(size, 1., -1)(dense, [box])[0].flatten(1) for size in (1, self.grid_size)]
         target = scores.new_zeros(self.num_classes, 1 + self.grid_size**2)
         target[seen] = torch.cat(pooled, dim=1)
         share = self.label_smooth_val / self.num_classes

@@ -1,4 +1,4 @@
-"""Loads and checks configs."""
+"""Loads and checks config files."""
 import os.path as osp
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ TUPLE = '_tuple_'
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
-FOREVER = 10**9  # MMEngine's end of a schedule without one
+FOREVER = 10**9  # MMEngine's default for the end of a schedule
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
                    mmpose='PoseLocalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
@@ -33,38 +33,38 @@ def read_config(path: str, needs: Sequence[str] = ()) -> Config:
     path = find_config(path)
     try:
         cfg = Config.fromfile(path)
-    # A config is a program: it can fail in any way.
-    except Exception as error:
+    except Exception as error:  # a config is Python code, which can raise any exception
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    if not path.endswith('.py'):  # json and yaml have no tuples
-        cfg = Config(restore_tuples(cfg.to_dict()), filename=cfg.filename)
+    if not path.endswith('.py'):  # JSON and YAML have no tuples
+        content = {key: restore_tuples(value) for key, value in cfg.to_dict().items()}
+        cfg = Config(content, filename=cfg.filename)
     _check(cfg, path, needs)
     return cfg
 
 
 def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str] = ()) -> None:
-    """Changes a config by ``{'a.b.c': value}``, and resolves the settings that MMEngine cannot take.
+    """Applies ``{'a.b.c': value}`` to a config, and adapts settings that MMEngine or torch would refuse.
 
     Raises:
-        UsageError: For options that nothing reads, or of a wrong kind; if the config then lacks one of ``needs``.
+        UsageError: If an option is unknown or its value has a wrong type, or if the config lacks one of ``needs``.
     """
     for key, value in (options or {}).items():
         check_option(cfg, key, value)
     cfg.merge_from_dict(options or {})
     _check(cfg, cfg.filename, needs)
     for key in LOADERS:
-        if cfg.get(key) and cfg[key].get('num_workers') == 0:  # an option changes this alone, which torch refuses
-            cfg[key].persistent_workers = False
+        if cfg.get(key) and cfg[key].get('num_workers') == 0:
+            cfg[key].persistent_workers = False  # torch refuses them without workers
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
-        hooks.pop(name)  # mmengine allows None for its own alone
+        hooks.pop(name)  # MMEngine accepts None only for its own hooks
 
 
 def find_config(name: str) -> str:
-    """Returns the path of a config file: ``name`` itself, or the config of this package that is called so.
+    """Returns the path of a config: ``name`` itself if it is a file, else this package's config with that name.
 
     Raises:
-        UsageError: If there is none; it names the nearest.
+        UsageError: If there is none; the message contains similar names.
     """
     if osp.isfile(name):
         return name
@@ -80,19 +80,19 @@ def named_configs() -> dict[str, Path]:
 
 
 def is_config(name: str) -> bool:
-    """Returns whether a path has the suffix of a config file, or a name is that of a config of this package."""
+    """Returns whether a name has the suffix of a config file, or is the name of a config of this package."""
     return name.lower().endswith(CONFIGS) or name in named_configs() and not osp.isfile(name)
 
 
 def config_folder() -> Path:
-    """Returns the folder of this package's configs, in an installation or in a checkout."""
+    """Returns the folder of this package's configs, in an installation or a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / '.mim' / 'configs'
     return installed if installed.is_dir() else package.parent / 'configs'
 
 
 def mark_tuples(node):
-    """Marks the tuples in a config for formats without tuples; :func:`restore_tuples` restores them."""
+    """Replaces the tuples in a config for formats without tuples; :func:`restore_tuples` restores them."""
     if isinstance(node, dict):
         return {key: mark_tuples(value) for key, value in node.items()}
     if isinstance(node, tuple):
@@ -118,7 +118,7 @@ def leaf_datasets(dataset: dict) -> list[dict]:
 
 
 def datasets_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the data sets of 'train', 'val' or 'test', without wrappers; empty if the config lacks the split."""
+    """Returns the data sets of 'train', 'val' or 'test', without wrappers; none if the config lacks the split."""
     loader = cfg.get(f'{split}_dataloader')
     return leaf_datasets(loader['dataset']) if loader else []
 
@@ -136,7 +136,7 @@ def schedules_of(cfg: Config) -> list[dict]:
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
-    """Raises UsageError if a config lacks required keys; adds the ``collate_fn`` that mmpretrain leaves to scripts."""
+    """Raises UsageError if a config lacks required keys; adds the ``collate_fn`` that mmpretrain's own scripts add."""
     framework = cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
@@ -144,7 +144,9 @@ def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
         raise UsageError(f'config {path} needs {framework}, which is not installed')
     for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
         part = cfg.get(key)
-        if not isinstance(part, dict) and not (key.endswith('_evaluator') and isinstance(part, list)):
+        if key.endswith('_evaluator') and isinstance(part, list):
+            continue
+        if not isinstance(part, dict):
             raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
         if key in LOADERS:
             if not isinstance(part.get('dataset'), dict):

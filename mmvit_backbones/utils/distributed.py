@@ -1,7 +1,7 @@
-"""What the processes of a training know of each other before they are connected."""
+"""The rank of a process before the process group is initialized."""
 import os
 
 
 def is_first_process() -> bool:
-    """Returns whether this is the only process or the first of all machines, as its launcher says."""
+    """Returns whether the launcher has given this process rank 0, or there is no launcher."""
     return os.environ.get('RANK', '0') == '0'

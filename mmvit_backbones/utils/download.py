@@ -1,4 +1,4 @@
-"""Receives files from http(s) addresses by gdown, which follows Google Drive's pages and uses requests."""
+"""Downloads files from http(s) addresses with gdown, which also follows the pages of Google Drive."""
 import re
 import sys
 import threading
@@ -11,10 +11,10 @@ from typing import BinaryIO
 from ..errors import UsageError
 
 RETRIES = 5
-TIMEOUT = 30  # seconds in which a server must send something
-STALLED = 60  # seconds in which it must send a block of gdown's, half a megabyte
-MAX_BYTES = 8e9  # of a file whose length is not announced
-# What requests say when there is none.
+TIMEOUT = 30  # seconds without any data
+STALLED = 60  # seconds without a complete block of gdown, half a megabyte
+MAX_BYTES = 8e9  # of a file whose length the server does not announce
+# In the messages of requests.
 NO_CONNECTION = ('Unable to connect to proxy', 'Failed to resolve', 'Connection refused', 'Network is unreachable',
                  'timed out')
 
@@ -24,13 +24,13 @@ def receive(address: str, output: str | BinaryIO, max_bytes: float | None = None
 
     Args:
         address (str): An http(s) address.
-        output (str | BinaryIO): File to write, or an open one.
-        max_bytes (float | None): Limit. Defaults to None: the length that the server announces, else ``MAX_BYTES``.
-        resume (bool): Go on with what an earlier call has left next to ``output``, try again if the connection breaks,
-            and draw a progress bar on a terminal.
+        output (str | BinaryIO): Path, or a file that is open for writing.
+        max_bytes (float | None): Maximum size. Defaults to None: the announced length, else ``MAX_BYTES``.
+        resume (bool): Continue the partial file that an earlier call has left next to ``output``, retry if the
+            connection breaks, and show a progress bar on a terminal.
 
     Raises:
-        UsageError: If it cannot be had, ends early, is too large or comes too slowly; the message is the reason.
+        UsageError: If the download fails, is incomplete, too large or too slow; the message is the reason.
     """
     gdown = import_gdown()
     import urllib3
@@ -57,8 +57,8 @@ def import_gdown() -> ModuleType:
 
 @contextmanager
 def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event]]:
-    """Yields gdown's callback of progress, which raises UsageError beyond the limit, and the event that ends a download
-    without progress.
+    """Yields the progress callback for gdown, which raises UsageError above the limit, and the event that cancels a
+    stalled download.
     """
     last, cancel, is_over = [time.monotonic()], threading.Event(), threading.Event()
 
@@ -66,7 +66,7 @@ def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event
         last[0] = time.monotonic()
         limit = max_bytes or announced or MAX_BYTES
         if max(received, announced or 0) > limit:
-            raise UsageError(f'it has more than {limit / 1e6:g} MB')
+            raise UsageError(f'the file is larger than {limit / 1e6:g} MB')
 
     def watch() -> None:
         while not is_over.wait(last[0] + STALLED - time.monotonic()):
@@ -81,7 +81,7 @@ def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event
 
 
 def reason_of(error: Exception) -> str:
-    """Returns the message of a request's error, shortened if there is no connection."""
+    """Returns the message of an error of requests, shortened if there is no connection."""
     text = ' '.join(str(error).split())
     host = re.search(r"ConnectionPool\(host='([^']+)'", text)
     cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)

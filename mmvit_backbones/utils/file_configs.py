@@ -1,4 +1,4 @@
-"""Configs that come in files: text in a checkpoint, JSON next to weights. They are parsed, never run."""
+"""Configs from untrusted files: text in a checkpoint, JSON next to weights. They are parsed, never executed."""
 import ast
 import io
 from collections.abc import Iterator
@@ -6,36 +6,40 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
-MAX_TEXT = 2**20  # characters; Python's parser takes hundreds of bytes for each
+MAX_TEXT = 2**20  # characters; Python's parser needs hundreds of bytes for each
 
 
 def parse_config(text: str) -> dict:
-    """Returns the values in a printed config, which is not run; raises a ValueError for any other text."""
+    """Parses a printed config without executing it; raises ValueError for any other text."""
+    config = {}
     try:
         if len(text) > MAX_TEXT:
-            raise ValueError(f'it has {len(text)} characters, more than {MAX_TEXT}')
-        statements = ast.parse(text).body
-        return {line.targets[0].id: ast.literal_eval(_Literals().visit(line.value)) for line in statements}
+            raise ValueError(f'it has {len(text)} characters; allowed are {MAX_TEXT}')
+        for line in ast.parse(text).body:
+            if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
+                raise ValueError(f'line {line.lineno} is not of the form NAME = VALUE')
+            config[line.targets[0].id] = ast.literal_eval(_Literals().visit(line.value))
     except (AttributeError, IndexError, MemoryError, RecursionError, SyntaxError, TypeError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
+    return config
 
 
 def format_config(config: dict) -> str:
-    """Returns a text that MMEngine may run: literals alone, which parse to the same values.
+    """Returns a text that MMEngine may execute: only literals, which parse to the same values.
 
-    Its own ``pretty_text`` does not escape keys.
+    MMEngine's ``pretty_text`` does not escape keys.
 
     Raises:
-        ValueError: If MMEngine would replace a part of the text by something else.
+        ValueError: If MMEngine would substitute a part of the text.
     """
     text = '\n'.join(f'{name} = {value!r}' for name, value in config.items())
     if '{{' in text:
-        raise ValueError('it has a template, {{')
+        raise ValueError('it contains a template, {{')
     return text
 
 
 class _Literals(ast.NodeTransformer):
-    """Makes literals of calls of ``dict`` with keywords or one dict, of inf and of nan."""
+    """Replaces ``dict(...)`` with keywords or one dict, ``inf`` and ``nan`` by literals."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -51,7 +55,7 @@ class _Literals(ast.NodeTransformer):
 
 
 def import_quietly(framework: str) -> None:
-    """Imports a framework's data sets and models, without the lines on missing parts that it prints."""
+    """Imports a framework's data sets and models, without its messages on missing optional dependencies."""
     with redirect_stdout(io.StringIO()):
         import_module(f'{framework}.datasets')
         import_module(f'{framework}.models')
@@ -63,7 +67,7 @@ def dicts_in(config: object) -> Iterator[dict]:
 
 
 def dicts_with_paths(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yields all dicts in a config, each after its path. They may be changed meanwhile."""
+    """Yields the path of each dict in a config, and the dict, which may be changed during the iteration."""
     parts = list(enumerate(config)) if isinstance(config, (list, tuple)) else []
     if isinstance(config, dict):
         yield path, config

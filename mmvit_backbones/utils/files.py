@@ -1,4 +1,4 @@
-"""Opens regular files alone: a pipe or a device may never end, and a link may lead anywhere."""
+"""Opens only regular files: reading a pipe or a device may never end, and a link may point anywhere."""
 import errno
 import os
 import stat
@@ -11,13 +11,13 @@ from ..errors import UsageError
 
 
 def check_file(path: str | Path, what: str = 'file') -> None:
-    """Raises UsageError if there is no regular file of that name, or at the end of its links."""
+    """Raises UsageError unless a path is a regular file or a link to one."""
     if reason := why_no_file(path):
         raise UsageError(f'{what} {path} {reason}')
 
 
 def why_no_file(path: str | Path) -> str | None:
-    """Returns why a path is not that of a regular file, None if it is."""
+    """Returns why a path is not a regular file, or None if it is one."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -30,10 +30,10 @@ def why_no_file(path: str | Path) -> str | None:
 
 
 def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
-    """Returns a file that is open for writing, as ``open`` does, but follows no link of that name.
+    """Opens a file for writing like ``open``, but does not follow a link.
 
     Raises:
-        UsageError: If it is a link, a pipe or a device, or cannot be written.
+        UsageError: If the path is a link, a pipe or a device, or cannot be written.
     """
     try:
         check_writable(path)
@@ -45,7 +45,7 @@ def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
 
 @contextmanager
 def open_complete(path: Path, mode: str = 'wb') -> Iterator[IO]:
-    """Opens a file for writing that gets its name when it is complete; until then, its suffix is ``.part``.
+    """Opens a file for writing with the suffix ``.part``, and renames it to ``path`` when it is complete.
 
     Raises:
         UsageError: If it cannot be written.
@@ -57,11 +57,11 @@ def open_complete(path: Path, mode: str = 'wb') -> Iterator[IO]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raises an OSError if a path is that of a pipe or a device; opening a pipe waits for its reader."""
+    """Raises OSError if a path is a pipe or a device; opening a pipe would wait for its reader."""
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         raise OSError(errno.EINVAL, 'it is a pipe or a device, not a file')
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Returns why a file cannot be opened; a ValueError is about characters that no path has."""
+    """Returns why a file cannot be opened; ValueError is for characters that are not allowed in a path."""
     return getattr(error, 'strerror', None) or str(error)

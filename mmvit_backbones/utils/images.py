@@ -10,20 +10,20 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import TooLargeError, UsageError, first_line
 
 with suppress(ImportError):
-    import pillow_heif.HeifImagePlugin  # noqa: F401  registers its formats with Pillow
+    import pillow_heif.HeifImagePlugin  # noqa: F401  registers HEIF formats with Pillow
 
 # OpenCV does not read these, or not in every build.
 PILLOW_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix in Image.registered_extensions())
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', *PILLOW_SUFFIXES)
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
-ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are exchanged
+ORIENTATION = 0x0112  # tag of EXIF; its values from 5 on exchange width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
          8: Image.Transpose.ROTATE_90}
 
 
 def check_image(path: str | Path) -> Image.Image:
-    """Reads an image file; raises UsageError if it is truncated, or so large that it may be an attack."""
+    """Reads an image file; raises UsageError if it is truncated, or so large that it may be a decompression bomb."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -33,31 +33,32 @@ def check_image(path: str | Path) -> Image.Image:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Returns width and height of an image file as OpenCV reads it, turned by EXIF; reads the head of the file only."""
+    """Returns width and height of an image file, rotated by EXIF as OpenCV does; reads only the header of the file."""
     try:
         with Image.open(path) as image:
-            return image.size[::-1] if orientation_of(image) >= 5 else image.size
+            width, height = image.size
+            return (height, width) if orientation_of(image) >= 5 else (width, height)
     except Exception as error:
         raise unreadable(f'image {path}', error) from error
 
 
 def read_rgb(source: str | Path | bytes | BinaryIO | Image.Image, max_pixels: float = float('inf'),
              max_ratio: float = float('inf'), name: str | None = None) -> Image.Image:
-    """Decodes an image for a model, as the training's loader does.
+    """Decodes an image for a model like the loader of the training.
 
-    The orientation in EXIF is applied, an alpha channel is dropped, 16 bits are reduced to their upper 8, and palettes,
-    gray and CMYK become RGB. Of several frames, the first is read.
+    The EXIF orientation is applied, the alpha channel dropped, 16 bits are reduced to the upper 8, and palette, gray
+    and CMYK images are converted to RGB. Only the first frame is read.
 
     Args:
-        source (str | Path | bytes | BinaryIO | Image.Image): File, its content, or an open file, in one of
-            ``FORMATS``; or an image of Pillow in any format.
-        max_pixels (float): Limit that is checked before pixels are decoded.
-        max_ratio (float): Limit for the ratio of the longer to the shorter side.
-        name (str | None): Name for error messages. Defaults to None: the file.
+        source (str | Path | bytes | BinaryIO | Image.Image): Path, content, or open file, in one of ``FORMATS``; or a
+            Pillow image in any format.
+        max_pixels (float): Maximum number of pixels, checked before they are decoded.
+        max_ratio (float): Maximum ratio of the longer to the shorter side.
+        name (str | None): Name for error messages. Defaults to None: the path.
 
     Raises:
-        UsageError: If the file is no such image, or damaged.
-        TooLargeError: If it is beyond a limit.
+        UsageError: If the file is damaged, or not an image of these formats.
+        TooLargeError: If it exceeds a limit.
     """
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
@@ -72,7 +73,7 @@ def read_rgb(source: str | Path | bytes | BinaryIO | Image.Image, max_pixels: fl
 
 
 def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -> Image.Image:
-    """Returns an image of Pillow in RGB, turned by EXIF; see :func:`read_rgb`."""
+    """Returns a Pillow image in RGB, rotated by EXIF; see :func:`read_rgb`."""
     short, long = sorted(image.size)
     if not short:
         raise UsageError(f'{name} has no pixels')
@@ -81,7 +82,7 @@ def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -
                             'million')
     if long > max_ratio * short:
         raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; its sides may differ by a factor of '
-                            f'{max_ratio:g}')
+                            f'at most {max_ratio:g}')
     try:
         image.load()
     except Exception as error:
@@ -95,16 +96,16 @@ def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Returns the orientation in EXIF, 1 if there is none or EXIF is damaged: the pixels can be read without it."""
+    """Returns the EXIF orientation, or 1 if there is none or EXIF is damaged: the pixels can be read without it."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of EXIF that it does not understand, Pillow raises errors of any class
+    except Exception:  # Pillow raises any exception for malformed EXIF
         return 1
     return value if value in TURNS else 1
 
 
 def unreadable(name: str, error: Exception) -> UsageError:
-    """Returns the error of a file that Pillow cannot read, which Pillow tells by errors of any class."""
-    if isinstance(error, UnidentifiedImageError):  # its message has the address of an object in memory
-        return UsageError(f'{name} cannot be read: it is no image; allowed are {", ".join(FORMATS)}')
+    """Returns the error for a file that Pillow cannot read; Pillow raises exceptions of any class."""
+    if isinstance(error, UnidentifiedImageError):  # its message contains a memory address
+        return UsageError(f'{name} cannot be read: it is not an image; allowed are {", ".join(FORMATS)}')
     return UsageError(f'{name} cannot be read: {first_line(error)}')

@@ -1,7 +1,7 @@
 """Detects distributions that overwrite each other's files."""
 from importlib.metadata import distributions
 
-# Import name: the distributions that provide it, the maintained fork first.
+# Package -> the distributions that provide it, the maintained fork first.
 PROVIDERS = {
     'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),

@@ -22,9 +22,9 @@ def storage_key(tensor: Tensor) -> int:
 class Counter(TorchDispatchMode):
     """Counts the kernels that a GPU launches in eager mode, and the bytes that they move and allocate.
 
-    Each call except views counts as one kernel that reads its tensor arguments and writes its results, including
-    operators of ``torch.library``. A call without results writes its mutable arguments. This is a model of execution:
-    it ignores caches, and memory that libraries allocate within one operation.
+    Every call of an operator, including those of ``torch.library``, counts as one kernel that reads the tensor
+    arguments and writes the results; views do not count. An operator without results writes its mutable arguments.
+    Caches are ignored, as is memory that libraries allocate within one operation.
 
     Attributes:
         kernels (int): Number of calls.
@@ -45,7 +45,7 @@ class Counter(TorchDispatchMode):
         for tensor in results:
             if storage_key(tensor) not in given and storage_key(tensor) not in self.known:
                 self.add(tensor.untyped_storage())
-        if not results:  # what writes to its arguments
+        if not results:  # it writes to its arguments
             results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
         if function._schema.name.split('::')[1] not in VIEWS and results:
             self.kernels += 1
@@ -74,7 +74,7 @@ class FusedAttention(TorchFunctionMode):
 
 def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                                dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
-    """Calls torch's kernel for masks and all dtypes, which torch does not select for meta tensors."""
+    """Calls torch's kernel for all masks and dtypes, which torch does not select for meta tensors."""
     return torch.ops.aten._scaled_dot_product_efficient_attention(
         query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
 
@@ -83,24 +83,25 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     """Counts a forward pass and a training step of a model on the meta device, without computing them.
 
     Args:
-        model (nn.Module): Returns one or several tensors; its weights are on the meta device.
+        model (nn.Module): Model on the meta device that returns one or several tensors.
         images (Tensor): ``(B, C, H, W)``, on the meta device.
 
     Returns:
-        dict[str, dict[str, int]]: ``kernels``, and in bytes ``moved`` and ``peak``, see :class:`Counter`, of
-        ``'forward'``, in evaluation mode, and of ``'step'``: forward in training mode, which leaves ``saved`` bytes,
-        mean of squares of the results, backward. With ``with_cp``, attention of the step is counted unfused.
+        dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter`, for ``'forward'`` in
+        evaluation mode, and for ``'step'``: forward in training mode, mean of squares as the loss, backward. ``'step'``
+        also has the bytes ``saved`` for the backward pass. With ``with_cp``, its attention is counted unfused.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)
-    # torch leaves function modes in the backward pass, so that a fused attention would be recomputed as another one.
+    # torch disables function modes in the backward pass, where a fused attention would be recomputed unfused.
     recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
     if recomputes:
         versions.require('counting a recomputed step')
     with Counter() as step, nullcontext() if recomputes else FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live
-        sum(x.float().square().mean() for x in results if x.requires_grad).backward()
+        loss = sum(x.float().square().mean() for x in results if x.requires_grad)
+        torch.as_tensor(loss).backward()
     totals = [dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak) for counter in (forward, step)]
     return dict(forward=totals[0], step=dict(totals[1], saved=saved))
 
@@ -109,26 +110,29 @@ def tensors_in(x: object) -> list[Tensor]:
     return [leaf for leaf in versions.tree_leaves(x) if isinstance(leaf, Tensor)]
 
 
-class SavedStorages(torch.autograd.graph.saved_tensors_hooks):
-    """Records the storages saved for the backward pass, once each, except those of ``ignored``.
+class SavedStorages:
+    """Records the storages saved for the backward pass, once each, except those of ``ignored``; a context manager.
 
     Attributes:
         tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.
     """
 
     def __init__(self, *ignored: nn.Module | Tensor) -> None:
-        super().__init__(self.note, lambda tensor: tensor)
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.record, lambda tensor: tensor)
         tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
         self.keys, self.tensors = {storage_key(t) for t in tensors}, []
 
     def __enter__(self) -> 'SavedStorages':
-        super().__enter__()
+        self.hooks.__enter__()
         return self
 
-    def note(self, tensor: Tensor) -> Tensor:
+    def __exit__(self, *error: object) -> None:
+        self.hooks.__exit__(*error)
+
+    def record(self, tensor: Tensor) -> Tensor:
         if storage_key(tensor) not in self.keys:
             self.keys.add(storage_key(tensor))
-            self.tensors.append(tensor)  # kept, so that no other gets its address
+            self.tensors.append(tensor)  # keeps the storage alive, so that its address is not reused
         return tensor
 
     @property

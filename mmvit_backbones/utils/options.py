@@ -1,9 +1,9 @@
 """Checks options of a config, ``{'a.b.c': value}``: their keys, and the types and ranges of their values.
 
-MMEngine adds a key that nothing reads, and finds out about a wrong value when it builds the object, if ever.
+MMEngine accepts keys that nothing reads, and notices a wrong value when it builds the object, if at all.
 """
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -18,24 +18,24 @@ from ..errors import UsageError
 from .file_configs import import_quietly
 from .text import near_names
 
-# What mmengine reads from the config in addition to the arguments of the runner.
+# Keys of the config that MMEngine reads in addition to the arguments of the runner.
 _OTHER_KEYS = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
     'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
 }
-# Keys next to `type` that builders take.
+# Keys that builders accept in addition to the arguments of the class.
 _OF_BUILDERS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'optimizer', 'constructor',
                 'paramwise_cfg'}
 _OF_LOADERS = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'}
-# The least value of numbers that count something.
+# Minimum of integers.
 _COUNTS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, max_iters=1, val_interval=1, val_begin=0,
                seed=0, accumulative_counts=1, max_skipped=0, num_classes=1)
 
 
 def check_option(cfg: Config, key: str, value: object) -> None:
-    """Raises UsageError for a key that nothing reads, with the nearest name, and for a value of another kind.
+    """Raises UsageError for a key that nothing reads, with similar names, and for a value of another type.
 
-    The last part of a key may be new below a ``type``, if the class has such an argument.
+    The last part of a key may be new in a dict with a ``type``, if the class has such an argument.
     """
     first, *rest = key.split('.')
     node, place = cfg.to_dict(), []
@@ -52,7 +52,7 @@ def check_option(cfg: Config, key: str, value: object) -> None:
         if is_list:
             node = {str(index): entry for index, entry in enumerate(node)}
         if not isinstance(node, dict):
-            raise UsageError(f'option {key}: {name} is {node!r}, it has no {part}')
+            raise UsageError(f'option {key}: {name} is {node!r} and has no {part}')
         if part not in node:
             if is_list or len(place) < len(rest):
                 raise UsageError(f'option {key}: {_unknown(name, part, node)}')
@@ -71,7 +71,7 @@ def _unknown(name: str, part: str, known: Iterable) -> str:
 
 
 def _check_new(cfg: Config, key: str, place: list[str], node: dict, part: str) -> None:
-    """Raises UsageError for a key that is not in a dict, unless what is built of the dict has such an argument."""
+    """Raises UsageError for a new key in a dict, unless the class that is built from it has such an argument."""
     arguments, is_closed = _arguments(cfg, place, node)
     known = {*node, *arguments}
     if part in arguments or not is_closed and not get_close_matches(part, known, cutoff=0.75):
@@ -80,7 +80,7 @@ def _check_new(cfg: Config, key: str, place: list[str], node: dict, part: str) -
 
 
 def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], bool]:
-    """Returns the arguments of what is built of a dict, and whether it takes no others."""
+    """Returns the arguments of what is built from a dict, and whether it takes no others."""
     if place[-1].endswith('_dataloader'):
         return set(inspect.signature(DataLoader).parameters) | _OF_LOADERS, True
     if place == ['train_cfg'] and 'type' not in node:
@@ -98,8 +98,9 @@ def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], boo
     return set.union(_OF_BUILDERS, *(names for names, _ in found)), all(is_closed for _, is_closed in found)
 
 
-def _arguments_of(cls: type) -> tuple[set[str], bool]:
-    """Returns the arguments of a class and of the bases that it passes others on to, and whether it takes no others."""
+def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
+    """Returns the arguments of a class, with those of bases that get its ``**kwargs``, and whether it takes no others.
+    """
     calls = [cls]
     if isinstance(cls, type):
         calls = [base.__dict__['__init__'] for base in cls.__mro__ if '__init__' in base.__dict__]
@@ -116,14 +117,14 @@ def _arguments_of(cls: type) -> tuple[set[str], bool]:
     return names, False
 
 
-def _classes(cfg: Config, name: object) -> Iterator[type]:
-    """Yields what a ``type`` may name: a class itself, or what is registered as it in MMEngine or the framework."""
-    if not isinstance(name, str):
+def _classes(cfg: Config, name: object) -> Iterator[Callable]:
+    """Yields the classes that a ``type`` may mean: itself, or those registered under its name."""
+    if callable(name):
         yield name
-        return
-    for registry in _registries(cfg):
-        if found := registry.module_dict.get(name.rpartition('.')[2]):
-            yield found
+    elif isinstance(name, str):
+        for registry in _registries(cfg):
+            if found := registry.module_dict.get(name.rpartition('.')[2]):
+                yield found
 
 
 def _registries(cfg: Config) -> list[Registry]:
@@ -136,31 +137,31 @@ def _registries(cfg: Config) -> list[Registry]:
 
 
 def _check_type(cfg: Config, key: str, name: str) -> None:
-    """Raises UsageError for a ``type`` that no registry has; another package's full name is left to MMEngine."""
+    """Raises UsageError for a ``type`` that is not registered; MMEngine checks names with a dot."""
     if any(_classes(cfg, name)) or '.' in name:
         return
     known = {known for registry in _registries(cfg) for known in registry.module_dict}
-    raise UsageError(f'option {key}: no class {name} is registered{near_names(name, known)}')
+    raise UsageError(f'option {key}: {name} is not registered{near_names(name, known)}')
 
 
 def _check_value(key: str, before: object, value: object) -> None:
-    """Raises UsageError for a value of another kind than the one before, or for a count that is none."""
+    """Raises UsageError for a value of another type than the one before, or for an integer below its minimum."""
     least = _COUNTS.get(key.rpartition('.')[2])
     is_default = before is None and value is None
     if key.endswith('.seed') and isinstance(value, int) and value >= 2**32:
         raise UsageError(f'option {key} must be below 2**32, got {value}')
     if least is not None and not is_default and (type(value) is not int or value < least):
-        raise UsageError(f'option {key} must be a whole number from {least}, got {value!r}')
+        raise UsageError(f'option {key} must be an integer of at least {least}, got {value!r}')
     kinds = _kind(before), _kind(value)
     if None not in (before, value) and kinds[0] != kinds[1] and kinds not in _INTERCHANGEABLE:
-        raise UsageError(f'option {key} must be {kinds[0]} as {before!r:.80}, got {value!r:.80}')
+        raise UsageError(f'option {key} must be {kinds[0]} like {before!r:.80}, got {value!r:.80}')
 
 
-_INTERCHANGEABLE = {('a list', 'a number'), ('a number', 'a list'), ('a list', 'a text'), ('a text', 'a list')}
+_INTERCHANGEABLE = {('a list', 'a number'), ('a number', 'a list'), ('a list', 'a string'), ('a string', 'a list')}
 
 
 def _kind(value: object) -> str:
     if isinstance(value, bool):
         return 'true or false'
-    names = ((dict, 'a dict'), ((list, tuple), 'a list'), ((int, float), 'a number'), (str, 'a text'))
+    names = ((dict, 'a dict'), ((list, tuple), 'a list'), ((int, float), 'a number'), (str, 'a string'))
     return next((name for kind, name in names if isinstance(value, kind)), 'an object')

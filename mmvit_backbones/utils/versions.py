@@ -1,14 +1,14 @@
-"""Differences between versions of PyTorch, from 2.1 to the newest; imports no other room."""
+"""Differences between versions of PyTorch, from 2.1 to the newest."""
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, _utils
 from torch.utils import _pytree
 
 from ..errors import UsageError
 
-# Features, and the version of PyTorch that brought what they are made of.
+# Features, and the version of PyTorch that added what they need, with its pull requests.
 NEEDS = {
-    'counting a recomputed step': '2.6',  # checkpoint on the meta device (PyTorch's pull requests 132684, 137715)
+    'counting a recomputed step': '2.6',  # checkpoint on the meta device (132684, 137715)
     'export': '2.8',  # torch.export.pt2_archive (153795)
     'torch.compile': '2.4',  # measured
     'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
@@ -33,13 +33,13 @@ def require(feature: str) -> None:
         raise UsageError(reason)
 
 
-# torch.compile knows it by identity: it is not wrapped.
-is_compiling = getattr(torch.compiler, 'is_compiling', None) or torch._utils.is_compiling
+# Not wrapped, because torch.compile recognizes the function itself.
+is_compiling = getattr(torch.compiler, 'is_compiling', None) or _utils.is_compiling
 tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(tree)[0])
 
 
 def is_exporting() -> bool:
-    """Returns whether ``torch.export`` records a program; always false before PyTorch 2.7, which can't be asked."""
+    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which does not report it."""
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 
@@ -57,9 +57,9 @@ else:  # before 2.4, CPUs have functions of their own, and other devices share t
 if is_older(NEEDS['torch.compile']):
 
     def require_compiler() -> None:
-        """Raises UsageError under ``torch.compile``, which fails or computes wrong gradients here."""
+        """Raises UsageError under ``torch.compile``, which fails or computes wrong gradients in this version."""
         if is_compiling():
-            _refuse_compiler()
+            _refuse_compiler()  # pyright: ignore[reportCallIssue]  # torch does not annotate its decorator
 
     @torch.compiler.disable  # PyTorch would hide the error of code that it compiles
     def _refuse_compiler() -> None:
@@ -72,11 +72,11 @@ else:
 
 if is_older('2.4'):
 
-    def gelu(x: Tensor) -> Tensor:
-        """Returns ``F.gelu(x)``, whose backward pass on CPUs here reads every gradient as if it was contiguous."""
-        y = F.gelu(x)
-        if y.requires_grad:
-            y.register_hook(Tensor.contiguous)
-        return y
+    def gelu(input: Tensor) -> Tensor:
+        """Returns ``F.gelu(input)``, whose backward pass on CPUs treats gradients as contiguous in this version."""
+        output = F.gelu(input)
+        if output.requires_grad:
+            output.register_hook(Tensor.contiguous)
+        return output
 else:
     gelu = F.gelu

@@ -1,8 +1,8 @@
-"""For PyTorch below 2.10 only, whose own reader is not safe: reads the archives of ``torch.save``.
+"""Reads archives of ``torch.save`` safely with PyTorch below 2.10.
 
-Before PyTorch 2.6, ``torch.load(weights_only=True)`` can be made to run code (CVE-2025-32434), before 2.10 to corrupt
-memory (GHSA-63cw-57p8-fm3p). Here, a closed list of operations and names builds tensors, plain values and the log
-history of MMEngine, and no tensor reaches beyond the bytes that are there.
+``torch.load(weights_only=True)`` can be made to run code before PyTorch 2.6 (CVE-2025-32434), and to corrupt memory
+before 2.10 (GHSA-63cw-57p8-fm3p). This reader has an allowlist of pickle operations and names, which build tensors,
+plain values and MMEngine's log history, and checks that no tensor exceeds its storage.
 """
 import argparse
 import io
@@ -11,7 +11,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ STORAGES = {
 }
 ARRAYS = ('b1', 'u1', 'i4', 'i8', 'f4', 'f8')  # dtypes
 HISTORY_METHODS = ('min', 'max', 'mean', 'current')
+Container = TypeVar('Container', list, dict)
 OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
     SHORT_BINUNICODE BINBYTES SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT
     SETITEM SETITEMS GLOBAL STACK_GLOBAL BINPERSID REDUCE NEWOBJ BUILD BINPUT LONG_BINPUT MEMOIZE BINGET
@@ -33,14 +34,14 @@ OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININ
 
 
 class RefusedError(pickle.UnpicklingError):
-    """An archive holds more than weights and the states of a training; the message is as torch's own."""
+    """An archive contains more than weights and training state; the message has the format of torch's."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f'GLOBAL {name}')
 
 
 class Storage(NamedTuple):
-    """Storage of tensors."""
+    """The elements of a tensor's storage."""
     elements: Tensor
 
 
@@ -48,9 +49,9 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
     """Returns the object that ``torch.save`` wrote into an archive.
 
     Raises:
-        BadZipFile: A checksum is wrong.
-        RefusedError: It would import what is not on the list, which the message names.
-        UnpicklingError: ``torch.save`` did not write it.
+        BadZipFile: If a checksum is wrong.
+        RefusedError: If the pickle refers to a name that is not on the allowlist; the message contains the name.
+        UnpicklingError: If ``torch.save`` did not write the file.
     """
     with zipfile.ZipFile(path) as archive:
         return Reader(archive, device).load()
@@ -59,10 +60,10 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
 def rebuild_tensor(storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...],
                    requires_grad: bool = False, *ignored) -> Tensor:
     if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
-        raise pickle.UnpicklingError('a tensor has impossible sizes')
+        raise pickle.UnpicklingError('a tensor has an invalid size or stride')
     last = offset + sum((n - 1) * step for n, step in zip(size, stride))
     if prod(size) and last >= storage.elements.numel():
-        raise pickle.UnpicklingError('a tensor reaches beyond its storage')
+        raise pickle.UnpicklingError('a tensor exceeds its storage')
     return storage.elements.as_strided(size, stride, offset).requires_grad_(requires_grad is True)
 
 
@@ -85,7 +86,7 @@ def empty_array(*ignored) -> np.ndarray:
 
 
 def history_method(owner: type, name: str) -> Callable:
-    """Stands in for getattr, by which a HistoryBuffer refers to its own methods, and allows nothing else."""
+    """Replaces ``getattr``, which a pickled HistoryBuffer calls for its own methods; refuses everything else."""
     if owner is not HistoryBuffer or name not in HISTORY_METHODS:
         raise RefusedError('getattr')
     return getattr(HistoryBuffer, name)
@@ -115,7 +116,12 @@ VALUES = {**{str(dtype).replace('.', ' '): dtype for dtype in STORAGES.values()}
 
 
 class Reader(pickle._Unpickler):
-    """Python's unpickler in Python, where what a pickle may do can be restricted."""
+    """The unpickler of the standard library, written in Python, restricted to the operations and names above."""
+
+    # Attributes of the base class that its type stub lacks.
+    stack: list
+    append: Callable[[object], None]
+    pop_mark: Callable[[], list]
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]]
                 for code in (getattr(pickle, name) for name in OPERATIONS)}
@@ -128,7 +134,7 @@ class Reader(pickle._Unpickler):
         self.archive, self.folder, self.device = archive, pickles[0].partition('/')[0], device
         if f'{self.folder}/byteorder' in names and self.record('byteorder') != b'little':
             raise pickle.UnpicklingError('it was written on a big-endian machine')
-        self.storages = {}
+        self.storages: dict[tuple[str, torch.dtype], Storage] = {}
         super().__init__(io.BytesIO(self.record('data.pkl')))
 
     def record(self, name: str) -> bytes:
@@ -141,14 +147,14 @@ class Reader(pickle._Unpickler):
                 return known[key]
         raise RefusedError(f'{module}.{name}')
 
-    def persistent_load(self, identifier: tuple) -> Storage:
-        kind, dtype, key, _, num_elements = identifier
+    def persistent_load(self, pid: tuple) -> Storage:
+        kind, dtype, key, _, num_elements = pid
         if kind != 'storage' or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError('torch.save did not write it')
         if (key, dtype) not in self.storages:
             content = self.record(f'data/{key}')
             if len(content) != num_elements * dtype.itemsize:
-                raise pickle.UnpicklingError(f'storage {key} is not of the size that it announces')
+                raise pickle.UnpicklingError(f'storage {key} has {len(content)} bytes, not {num_elements} elements')
             elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
             self.storages[key, dtype] = Storage(elements.to(self.device))
         return self.storages[key, dtype]
@@ -175,7 +181,8 @@ class Reader(pickle._Unpickler):
         elif isinstance(instance, np.ndarray):
             _, shape, dtype, is_fortran, content = state
             array = np.frombuffer(content, dtype).reshape(shape, order='F' if is_fortran else 'C')
-            instance.__setstate__((1, array.shape, array.dtype, is_fortran is True, array.tobytes('A')))
+            state = 1, array.shape, array.dtype, is_fortran is True, array.tobytes('A')
+            instance.__setstate__(state)  # pyright: ignore[reportArgumentType]  # its stub wants np.bool for bool
         else:
             raise RefusedError(f'{type(instance).__name__}.__setstate__')
 
@@ -195,7 +202,7 @@ class Reader(pickle._Unpickler):
         items = self.pop_mark()
         self.last_of(dict).update(zip(items[::2], items[1::2]))
 
-    def last_of(self, cls: type) -> list | dict:
+    def last_of(self, cls: type[Container]) -> Container:
         if not isinstance(self.stack[-1], cls):
             raise RefusedError(f'{type(self.stack[-1]).__name__}.__setitem__')
         return self.stack[-1]

@@ -25,13 +25,13 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         checkpoint (str | None): File or address of the authors' weights or of ours, recognized by their keys.
         pretrained (bool | str): True for the authors' weights, or a tag of others: ``'384'``, ``'22k'``, or with
             ``task='backbone'`` ``'mask_rcnn_3x'``. Downloaded once, checked and cached. Defaults to False.
-        num_classes (int | None): Classes of the classifier. A checkpoint with another number keeps its backbone and
-            gets a new head. Defaults to None: 1000, and no other checkpoints.
+        num_classes (int | None): Classes of the classifier. If a checkpoint has another number, only its backbone is
+            loaded, and the head is new. Defaults to None: 1000, and a checkpoint with another number is refused.
         in_channels (int): Channels of the images. The weights of three channels are summed for one, and repeated and
             scaled for more, as timm does. Defaults to 3.
         img_size (int | None): Image side of the stored position embedding, in pixels. Networks without one ignore it;
-            images of other sizes resize it. Defaults to None: that of the paper.
-        backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``; without it, no path is dropped.
+            images of other sizes resize it. Defaults to None: the paper's.
+        backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``, which is 0 by default.
 
     Raises:
         ValueError: If name, task or an argument is unknown, or the checkpoint does not match or is unavailable.
@@ -66,12 +66,12 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
 
 
 def has_img_size(variant: Variant) -> bool:
-    """Returns whether the backbone stores positions for one image size."""
-    return 'img_size' in signature(MODELS.get(variant.family.backbone)).parameters
+    """Returns whether the backbone has a position embedding for one image size."""
+    return 'img_size' in signature(MODELS.module_dict[variant.family.backbone]).parameters
 
 
 def init_weights(model: BaseModule) -> None:
-    """Initializes the weights without MMEngine's log lines for every parameter, except on the meta device."""
+    """Initializes the weights, without MMEngine's log line per parameter; does nothing on the meta device."""
     if next(model.parameters()).is_meta:
         return
     logger = MMLogger.get_current_instance()
@@ -86,7 +86,7 @@ def init_weights(model: BaseModule) -> None:
 def import_mmpretrain() -> None:
     """Registers mmpretrain's models."""
     try:
-        with redirect_stdout(io.StringIO()):  # it prints which optional parts are missing
+        with redirect_stdout(io.StringIO()):  # mmpretrain prints which optional dependencies are missing
             import mmpretrain.models  # noqa: F401
     except ImportError as error:
         raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "

@@ -1,8 +1,8 @@
-"""The closed list of what a file alone may describe: models of this package's networks, and their test pipelines.
+"""Allowlist of the models and test pipelines that a config inside a file may describe.
 
-A config in a checkpoint, or next to weights, is data. What is built from it stands in the tables below: these classes,
-with numbers, booleans, None, and lists and dicts of these as arguments, and text only where a table names its values.
-Anything else needs a config of the user's, which is the user's code.
+A config in a checkpoint, or next to weights, is treated as data. Only the classes in the tables below are built from
+it. Their arguments may be numbers, booleans, None, and lists and dicts of these; strings are allowed only with the
+values that a table lists. Anything else needs a config file given by the user, which is trusted code.
 """
 from collections.abc import Mapping, Sequence
 from operator import index
@@ -12,6 +12,8 @@ import numpy as np
 from .. import backbones
 from ..utils.config import VISUALIZERS
 from ..utils.file_configs import FRAMEWORKS
+
+Texts = Mapping[str, tuple[str, ...]]
 
 REDUCTION = dict(reduction=('none', 'mean', 'sum'))
 NETWORK_TEXT = dict(
@@ -30,8 +32,8 @@ META_KEYS = dict(meta_keys=(
     'sample_idx', 'img_id', 'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
     'flip_direction', 'reduce_zero_label', 'ori_kp', 'input_size', 'input_center', 'input_scale', 'flip_indices'))
 
-# Class -> its arguments that may be text, by their path below the class, and the values allowed.
-PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+# Class -> the paths of its string arguments, and their allowed values.
+PARTS: dict[str, Texts] = {
     **NETWORKS,
     # models
     'ImageClassifier': {}, 'RetinaNet': {}, 'FasterRCNN': {}, 'MaskRCNN': {}, 'CascadeRCNN': {}, 'DINO': {},
@@ -50,21 +52,21 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     # parts of heads and necks
     'AnchorGenerator': {}, 'DeltaXYWHBBoxCoder': {}, 'MSRAHeatmap': {}, 'RoIAlign': {}, 'nms': {}, 'soft_nms': {},
     'BN': {}, 'SyncBN': {}, 'GN': {}, 'LN': {}, 'ReLU': {}, 'GELU': {}, 'deconv': {},
-    # losses, by which the channels of some heads are counted
+    # losses: some heads derive their number of channels from them
     'CrossEntropyLoss': dict(REDUCTION, loss_name=('loss_ce', )),
     'LabelSmoothLoss': dict(REDUCTION, mode=('original', 'classy_vision', 'multi_label')),
     'FocalLoss': REDUCTION, 'DiceLoss': REDUCTION, 'L1Loss': REDUCTION, 'SmoothL1Loss': REDUCTION,
     'GIoULoss': REDUCTION, 'MapSimilarityLoss': {}, 'KeypointMSELoss': {},
 }
-# The same of test pipelines.
-STEPS: dict[str, dict[str, tuple[str, ...]]] = {
+# The same for test pipelines.
+STEPS: dict[str, Texts] = {
     'LoadImageFromFile': dict(DECODE, color_type=('color', )), 'LoadImage': {}, 'LoadAnnotations': DECODE,
     'Resize': RESIZE, 'ResizeEdge': dict(RESIZE, edge=('short', 'long', 'width', 'height')),
     'ResizeByOrientation': RESIZE, 'CenterCrop': {}, 'torchvision/CenterCrop': {}, 'NumpyToPIL': {}, 'PILToNumpy': {},
     'GetBBoxCenterScale': {}, 'TopdownAffine': {},
     'PackInputs': META_KEYS, 'PackDetInputs': META_KEYS, 'PackSegInputs': META_KEYS, 'PackPoseInputs': META_KEYS,
 }
-# Largest numbers, by the argument or by it and the one around it; all others, such as sides of images, are below.
+# Largest number for an argument, by its name or its last two names; MAX_NUMBER is for all others, e.g. image sizes.
 MAX_NUMBER = 4096
 LARGEST = {
     'num_classes': 100_000, 'num_things_classes': 100_000, 'num_stuff_classes': 100_000, 'temperature': 20_000,
@@ -72,7 +74,7 @@ LARGEST = {
 }
 MAX_LENGTH = 256  # of lists
 LONGEST = dict(class_weight=100_001)
-# What a model is trained with, and where its weights and data came from: not needed for predictions.
+# Settings of the training, and sources of weights and data: not needed for inference.
 DROPPED = ('init_cfg', 'pretrained', 'train_cfg', 'batch_augments', 'backend_args', 'file_client_args', 'teacher',
            'teacher_config', 'teacher_ckpt')
 # Base classes of the frameworks' data sets.
@@ -82,24 +84,24 @@ MAX_NAME = 200  # characters
 
 
 class NotDescribedError(ValueError):
-    """A file describes what is not on the list."""
+    """A config in a file contains something that is not on the allowlist."""
 
 
 def describe(config: Mapping, metainfo: Mapping) -> dict:
-    """Returns what of a config from a file may be built: scope, model, and, if it has one, the test pipeline.
+    """Returns the parts of a config from a file that may be built: scope, model and, if it has one, test pipeline.
 
     Args:
-        config (Mapping): Values of a whole config.
+        config (Mapping): Values of the whole config.
         metainfo (Mapping): The checkpoint's ``dataset_meta``.
 
     Raises:
-        NotDescribedError: The message names what is not on the list.
+        NotDescribedError: If a part is not on the allowlist; the message contains its path and value.
     """
     scope, model = config.get('default_scope'), config.get('model')
     if scope not in FRAMEWORKS:
         raise NotDescribedError(f'default_scope={shown(scope)}; allowed are {", ".join(FRAMEWORKS)}')
     if not isinstance(model, dict) or 'type' not in model:
-        raise NotDescribedError(f'model={shown(model)}, which is no dict with a type')
+        raise NotDescribedError(f'model={shown(model)} must be a dict with a type')
     if config.get('data_preprocessor') is not None:
         model = {'data_preprocessor': config['data_preprocessor'], **model}
     described = dict(default_scope=scope, model=checked(model, 'model'))
@@ -110,9 +112,9 @@ def describe(config: Mapping, metainfo: Mapping) -> dict:
 
 
 def for_framework(described: dict) -> dict:
-    """Returns what :func:`describe` returned with what a framework's inferencer builds besides: an empty data set."""
+    """Adds what a framework's inferencer needs to the result of :func:`describe`: a visualizer, an empty data set."""
     scope = described['default_scope']
-    completed = dict(described, visualizer=dict(type=VISUALIZERS[scope], name='visualizer'))
+    completed = {**described, 'visualizer': dict(type=VISUALIZERS[scope], name='visualizer')}
     if 'test_dataloader' in described:
         dataset = dict(described['test_dataloader']['dataset'], type=DATASETS[scope])
         completed['test_dataloader'] = dict(dataset=dataset)
@@ -120,7 +122,7 @@ def for_framework(described: dict) -> dict:
 
 
 def test_pipeline(config: Mapping) -> list:
-    """Returns the steps in the data set of ``test_dataloader``, which wrappers may be around."""
+    """Returns the pipeline of the data set in ``test_dataloader``, which may be inside wrappers."""
     try:
         dataset = config['test_dataloader']['dataset']
         while 'pipeline' not in dataset:
@@ -130,18 +132,19 @@ def test_pipeline(config: Mapping) -> list:
         raise NotDescribedError('its test_dataloader has no data set with a pipeline') from None
 
 
-def checked(value: object, where: str, classes: Mapping = PARTS, texts: Mapping = {}, path: tuple[str, ...] = ()):
-    """Returns a copy of a part of a config, without what is dropped, if all of it is on the list.
+def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, texts: Texts = {},
+            path: tuple[str, ...] = ()):
+    """Returns a copy of a part of a config, without the arguments in ``DROPPED``, if all of it is on the allowlist.
 
     Args:
         value (object): The part.
-        where (str): Its name for errors.
+        where (str): Its path, for errors.
         classes (Mapping): ``PARTS`` or ``STEPS``.
-        texts (Mapping): Text arguments of the class around it.
-        path (tuple[str, ...]): Arguments that lead from that class to the part.
+        texts (Mapping): String arguments of the enclosing class.
+        path (tuple[str, ...]): Names of the arguments between that class and the part.
 
     Raises:
-        NotDescribedError: The message names what is not on the list.
+        NotDescribedError: If a part is not on the allowlist; the message contains its path and value.
     """
     if isinstance(value, dict):
         if 'type' in value:
@@ -158,18 +161,19 @@ def checked(value: object, where: str, classes: Mapping = PARTS, texts: Mapping 
     if isinstance(value, str):
         values = texts.get('.'.join(path), ())
         if value not in values:
-            raise NotDescribedError(f'{where}={shown(value)}; allowed are {", ".join(values) or "no texts"}')
+            raise NotDescribedError(f'{where}={shown(value)}; allowed are {", ".join(values) or "no strings"}')
     elif isinstance(value, (int, float)):
         largest = LARGEST.get('.'.join(path[-2:]), LARGEST.get(path[-1] if path else '', MAX_NUMBER))
-        if not abs(value) <= largest:  # not a number is refused, too
+        if not abs(value) <= largest:  # refuses nan, too
             raise NotDescribedError(f'{where}={shown(value)}; allowed are numbers up to {largest}')
     elif value is not None:
         raise NotDescribedError(f'{where} is a {type(value).__name__}; allowed are numbers, lists and dicts')
     return value
 
 
-def checked_argument(key: object, value: object, where: str, classes: Mapping, texts: Mapping, path: tuple[str, ...]):
-    """Returns the value of one key of a dict as :func:`checked`; None if it is dropped."""
+def checked_argument(key: object, value: object, where: str, classes: Mapping[str, Texts], texts: Texts,
+                     path: tuple[str, ...]):
+    """Returns the checked value of one key of a dict, None if the key is in ``DROPPED``; see :func:`checked`."""
     if key == 'type':
         return value
     if not isinstance(key, str) or not key.isidentifier():
@@ -178,21 +182,22 @@ def checked_argument(key: object, value: object, where: str, classes: Mapping, t
 
 
 def class_name(name: object, where: str, classes: Mapping) -> str:
-    """Returns the registered name of a class on the list, ``Name`` or ``framework.Name``, without its module."""
-    first, last = (name.split('.')[0], name.split('.')[-1]) if isinstance(name, str) else (None, None)
-    if last not in classes:
-        raise NotDescribedError(f'{where} is made of {shown(name)}, which is not built from a file alone')
+    """Returns the registered name of an allowed class, ``Name`` or ``framework.Name``, without its module."""
+    if not isinstance(name, str) or name.split('.')[-1] not in classes:
+        raise NotDescribedError(f'{where}.type={shown(name)} is not on the list of classes that may be built from '
+                                'a file alone')
+    first, last = name.split('.')[0], name.split('.')[-1]
     return f'{first}.{last}' if first in FRAMEWORKS else last
 
 
-# ---- names of classes
+# ---- metadata of the data set
 
 
 def classes_in(metainfo: Mapping) -> dict[str, list]:
-    """Returns the names of classes in a checkpoint's ``dataset_meta``, their colors, and what poses are drawn by.
+    """Returns the class names and colors in a checkpoint's ``dataset_meta``, and the skeleton of poses.
 
     Raises:
-        NotDescribedError: The message names the entry that is none.
+        NotDescribedError: If an entry is invalid; the message contains it.
     """
     if not isinstance(metainfo, Mapping):
         raise NotDescribedError(f'dataset_meta is a {type(metainfo).__name__}; allowed is a dict')
@@ -200,7 +205,7 @@ def classes_in(metainfo: Mapping) -> dict[str, list]:
     for key, convert in dict(classes=as_name, palette=as_color, flip_indices=as_number, skeleton_links=as_pair).items():
         values = metainfo.get(key)
         values = values.tolist() if isinstance(values, np.ndarray) else values
-        if values is None or key == 'palette' and isinstance(values, str):  # a palette's name in a framework
+        if values is None or key == 'palette' and isinstance(values, str):  # name of a framework's palette
             continue
         if not isinstance(values, (list, tuple)) or len(values) > MAX_CLASSES:
             raise NotDescribedError(f'dataset_meta.{key}={shown(values)}; allowed are lists of up to {MAX_CLASSES}')
@@ -213,7 +218,7 @@ def classes_in(metainfo: Mapping) -> dict[str, list]:
 
 def as_name(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_NAME:
-        raise ValueError(f'{shown(value)} is no text of up to {MAX_NAME} characters')
+        raise ValueError(f'{shown(value)} is not a string of up to {MAX_NAME} characters')
     return value
 
 
@@ -224,7 +229,7 @@ def as_color(value: Sequence[int]) -> tuple[int, ...]:
 
 def as_number(value: int) -> int:
     if not 0 <= index(value) < MAX_CLASSES:
-        raise ValueError(f'{shown(value)} is not from 0 to {MAX_CLASSES - 1}')
+        raise ValueError(f'{shown(value)} is not in 0 to {MAX_CLASSES - 1}')
     return index(value)
 
 
@@ -234,6 +239,6 @@ def as_pair(value: Sequence[int]) -> tuple[int, int]:
 
 
 def shown(value: object) -> str:
-    """Returns a value for a message, shortened."""
+    """Returns the representation of a value for a message, shortened."""
     text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     return text if len(text) <= 80 else f'{text[:77]}...'

@@ -1,7 +1,7 @@
 """Downloads the authors' checkpoints once into a cache, and checks the files.
 
-The cache is ``$MMVIT_HOME``, or the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR`` is a base URL that is tried
-first: of folders of ``mmvit weights convert``, and of the authors' files, named as in the cache.
+The cache is ``$MMVIT_HOME``, by default the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR`` is a base URL that
+is tried first. It may have folders of ``mmvit weights convert``, and the authors' files, named as in the cache.
 """
 import base64
 import glob
@@ -24,7 +24,7 @@ from ..utils import download
 from .files import CONVERTED
 from .weights import Weights, host_of
 
-HASH = '.sha256'  # suffix of the file with a file's hash
+HASH = '.sha256'  # suffix of the file with the hash
 
 
 def cache_folder() -> Path:
@@ -33,21 +33,21 @@ def cache_folder() -> Path:
 
 
 def cached_file(weights: Weights) -> Path:
-    """Returns the path of published weights in the cache, which may not exist: converted ones, or the authors' file."""
+    """Returns the path of published weights in the cache: converted if they exist, else the authors' file."""
     converted = cache_folder() / f'{weights.name}.safetensors'
     return converted if weights.tag and converted.exists() else cache_folder() / weights.file_name
 
 
 def is_converted(path: Path) -> bool:
-    """Returns whether a file in the cache was converted by us: the authors publish no safetensors."""
+    """Returns whether a file in the cache is converted; the authors publish no safetensors."""
     return path.suffix == '.safetensors'
 
 
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
-    """Returns the file of published weights, downloading it if missing. Only one process downloads, the others wait.
+    """Returns the file of published weights; downloads it if it is missing. One process downloads, the others wait.
 
     Raises:
-        CheckpointError: If no address provides the file, or it has changed; the message explains what to do.
+        CheckpointError: If no address provides the file, or the file has changed; the message explains what to do.
     """
     mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
@@ -67,13 +67,13 @@ def fetch_address(address: str) -> Path:
         parts, digest = urlparse(address), hashlib.sha256(address.encode()).hexdigest()[:32]
         folder = f'{quote(address, safe="")[:100]}-{digest}'
     except ValueError as error:
-        raise CheckpointError(f'checkpoint {address} is no address: {error}') from error
+        raise CheckpointError(f'checkpoint {address} is not a valid address: {error}') from error
     suffix = '.safetensors' if parts.path.endswith('.safetensors') else '.pth'
     return fetch(Weights(f'{folder}/checkpoint', '', (address, ), suffix=suffix), use_mirror=False)
 
 
 def _download_converted(mirror: str, weights: Weights) -> bool:
-    """Downloads the weights in a mirror's folder of ``mmvit weights convert``; returns whether it has them."""
+    """Downloads converted weights from a mirror; returns whether the mirror has them."""
     import requests
     address = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
     try:
@@ -83,7 +83,7 @@ def _download_converted(mirror: str, weights: Weights) -> bool:
             return False
         _download(cache_folder() / f'{weights.name}.safetensors', replace(weights, sha256=sha256), [address])
     except (requests.RequestException, CheckpointError) as error:
-        print_log(f'{address} cannot be had: {error}', logger='current')
+        print_log(f'{address} cannot be downloaded: {error}', logger='current')
         return False
     return True
 
@@ -108,7 +108,7 @@ def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
 
 
 def _download_from(address: str, target: Path, weights: Weights) -> Path:
-    """Returns the downloaded file, under a temporary name."""
+    """Downloads a file under a temporary name, and returns its path."""
     host = host_of(address)
     if host == 'Baidu':
         raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
@@ -138,7 +138,7 @@ def _get(link: str, incoming: Path) -> Path:
         except UsageError:
             if not before or _arrived(incoming) != before:
                 raise
-            _parts(incoming)[0].unlink()  # this server cannot go on where it stopped
+            _parts(incoming)[0].unlink()  # the server cannot resume: start again
 
 
 def _parts(incoming: Path) -> list[Path]:
@@ -182,11 +182,11 @@ def _onedrive_page(address: str) -> str:
         raise UsageError(download.reason_of(error)) from error
 
 
-# ---- what is wrong with a file
+# ---- checks
 
 
 def _check_file(path: Path, sha256: str, target: Path) -> None:
-    """Checks a downloaded file, and sets a bad one aside."""
+    """Raises CheckpointError if a downloaded file is bad, and sets it aside."""
     with open(path, 'rb') as file:
         start = file.read(4096)
     if start.lstrip()[:1] == b'<':
@@ -205,7 +205,7 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Renames a bad file, so that it is not loaded again but can be inspected."""
+    """Renames a bad file, so that it is not loaded again but can be inspected, and returns its new path."""
     bad = target.with_name(f'{target.name}.bad')
     os.replace(path, bad)
     return bad
@@ -222,8 +222,8 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
-    """Sets a file aside if its reader raises CheckpointError or KeyError, with ``title`` before the message; otherwise
-    records its hash in the format of ``sha256sum``.
+    """Records the hash of a file if the body reads it successfully for the first time. Sets the file aside if the body
+    raises CheckpointError or KeyError, and puts ``title`` before the message.
     """
     try:
         yield
@@ -246,11 +246,11 @@ def is_recorded(path: Path) -> bool:
 
 
 def check_unchanged(path: Path) -> None:
-    """Raises CheckpointError if a file differs from its recorded hash."""
+    """Raises CheckpointError if the hash of a file differs from the recorded one."""
     note = _note(path)
     if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
         raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '
-                              f'{then}. Delete {note.name} to take it as it is, or both files to download it again')
+                              f'{then}. Delete {note.name} to accept the file, or both files to download it again')
 
 
 def _note(path: Path) -> Path:

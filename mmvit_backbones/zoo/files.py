@@ -19,11 +19,11 @@ from ..utils import versions
 from ..utils.files import why_no_file
 from .archive import history_method, read_archive
 
-FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of what torch.save wrote before version 1.6
+FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of files of torch.save before PyTorch 1.6
 CONVERTED = 'model.safetensors'  # name of the weights in a folder for a hub
 MAX_HEADER = 2**23  # bytes: tens of thousands of tensors
-MAX_OPERATIONS = 1_000_000  # the same, in a pickle
-DOS_FOLDER = 0x10  # torch reads nothing from what is marked so, and leaves the memory of the tensor as it was
+MAX_OPERATIONS = 1_000_000  # of a pickle: also tens of thousands of tensors
+DOS_FOLDER = 0x10  # attribute of a member that torch does not read, so that the tensor keeps uninitialized memory
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
@@ -33,26 +33,29 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     Args:
         path (str | os.PathLike): A file, or a folder with ``model.safetensors``.
         map_location (str | torch.device): Device of the tensors.
-        mmap (bool): Keep the tensors on disk until they are used, to inspect a file or copy from it at once. The
-            tensors become invalid when the file is overwritten, and their checksums are not verified.
+        mmap (bool): Map the file into memory, to inspect it or copy from it at once. The tensors become invalid when
+            the file is overwritten, and checksums are not verified.
 
     Raises:
-        CheckpointNotFoundError: The file does not exist.
-        CheckpointError: The file is truncated, corrupt, or contains more than weights.
+        CheckpointNotFoundError: If the file does not exist.
+        CheckpointError: If the file is truncated, corrupt, or contains more than weights.
     """
     checkpoint = load_file(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights')
+        raise CheckpointError(f'checkpoint {path} contains a {type(checkpoint).__name__}, not a dict of weights')
     for key in ('meta', 'message_hub'):
         if not isinstance(checkpoint.get(key, {}), dict):
-            raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint[key]).__name__} as {key}, not a dict')
+            raise CheckpointError(f'checkpoint {path}: {key} must be a dict, got a {type(checkpoint[key]).__name__}')
     return checkpoint
 
 
 def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
-    """Returns what a file of ``torch.save`` or safetensors holds, as :func:`load_checkpoint_file` reads it."""
+    """Returns the content of a file of ``torch.save`` or safetensors, which need not be a dict.
+
+    See :func:`load_checkpoint_file`.
+    """
     path = osp.expanduser(str(path))
-    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert`, or of Transformers
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert` or of Transformers
         path = osp.join(path, CONVERTED)
     if reason := why_no_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
@@ -63,7 +66,7 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
         read = partial(_load_torch, map_location=map_location, mmap=mmap)
     try:
         return read(path)
-    except Exception as error:  # a damaged pickle can make the reader fail in any way
+    except Exception as error:  # a damaged pickle can raise any exception
         raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
 
 
@@ -72,7 +75,7 @@ def _load_safetensors(path: str, device: str) -> dict[str, torch.Tensor]:
     with open(path, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
     if length > MAX_HEADER:
-        raise ValueError(f'its header has {length} bytes, allowed are {MAX_HEADER}')
+        raise ValueError(f'its header has {length} bytes; allowed are {MAX_HEADER}')
     return safetensors.load_file(path, device=device)
 
 
@@ -92,7 +95,7 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
 
 
 def _check_sums(path: str) -> None:
-    """Verifies the checksums of an archive, which torch does not; raises BadZipFile if one is wrong."""
+    """Verifies the checksums of an archive, which torch does not do; raises BadZipFile if one is wrong."""
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
     if part:
@@ -101,10 +104,9 @@ def _check_sums(path: str) -> None:
 
 def _check_members(path: str) -> None:
     """Raises BadZipFile for an archive that torch.save did not write: a small one could fill the memory."""
-    with open(path, 'rb') as file:
-        length = zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # of what ZipFile reads, by the same rules
+    length = _directory_size(path)
     if length > MAX_HEADER:
-        raise zipfile.BadZipFile(f'its directory has {length} bytes, allowed are {MAX_HEADER}')
+        raise zipfile.BadZipFile(f'its directory has {length} bytes; allowed are {MAX_HEADER}')
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     for info in members:
@@ -113,16 +115,22 @@ def _check_members(path: str) -> None:
         if info.compress_type != zipfile.ZIP_STORED:
             raise zipfile.BadZipFile(f'{info.filename} is compressed')
     if sum(info.file_size for info in members) > os.path.getsize(path):
-        raise zipfile.BadZipFile('its parts are longer than the file')
+        raise zipfile.BadZipFile('its members are larger than the file')
     with zipfile.ZipFile(path) as archive:
         for info in members:
             if info.filename.endswith('/data.pkl'):
                 _check_pickle(archive.read(info))
 
 
+def _directory_size(path: str) -> int:
+    """Returns the size of an archive's directory without reading it; ZipFile finds the directory in the same way."""
+    with open(path, 'rb') as file:
+        return zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # pyright: ignore[reportAttributeAccessIssue]  # private
+
+
 def _check_pickle(content: bytes) -> None:
-    """Raises BadZipFile for a pickle of more objects than a training saves: each takes time and memory to read."""
-    with suppress(ValueError):  # damage, of which the reader tells
+    """Raises BadZipFile for a pickle with more objects than a training saves: each takes time and memory to read."""
+    with suppress(ValueError):  # the pickle is damaged; its reader raises the error
         for number, _ in enumerate(pickletools.genops(content)):
             if number == MAX_OPERATIONS:
                 raise zipfile.BadZipFile(f'its pickle has more than {MAX_OPERATIONS} operations')
@@ -133,7 +141,7 @@ def _what_is_wrong(path: str, error: Exception) -> str:
         return f'cannot be read: {error.strerror}'
     with open(path, 'rb') as file:
         if file.read(256).lstrip().startswith(b'<'):
-            return 'is a web page, not a checkpoint: the download went wrong'
+            return 'is a web page, not a checkpoint: the download failed'
     if versions.is_older('2.10') and _is_of_former_format(path):
         return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
                 'safely; PyTorch 2.10 and newer can, or save its weights as safetensors')
@@ -142,7 +150,7 @@ def _what_is_wrong(path: str, error: Exception) -> str:
         return f'is truncated or corrupt: {first_line}'
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it holds more than weights (it would import {refused[1]})'
-    return 'is truncated or corrupt, or torch.save did not write it'  # the error's text advises to allow code
+    return 'is truncated or corrupt, or torch.save did not write it'  # torch's message suggests to allow code
 
 
 def _is_of_former_format(path: str) -> bool:
@@ -152,9 +160,9 @@ def _is_of_former_format(path: str) -> bool:
 
 
 def _training_state_types() -> list:
-    """Returns the types in training states of MMEngine (log history) and timm (options) besides tensors."""
+    """Returns the types other than tensors in training states of MMEngine (log history) and timm (options)."""
     rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with numpy 1 call it by another name
+    rebuild_scalar = np.float64(0).__reduce__()[0]  # has another name in files written with NumPy 1
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
     return [
         argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (history_method, 'builtins.getattr'),

@@ -26,7 +26,7 @@ TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 IMAGENET_CLASSES = 1000
 GIVE_CONFIG = 'give its config: --config FILE'
-MAX_UNEXPECTED_KEYS = 5  # a few left-over buffers do not make a checkpoint another network's
+MAX_UNEXPECTED_KEYS = 5  # with a few stale buffers, a checkpoint still belongs to the network
 
 _ADDRESS_LISTS = {
     'torchvision': get_torchvision_models,
@@ -43,9 +43,9 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     """Reads a checkpoint without executing code in it.
 
     Args:
-        filename (str): A file, an http(s) address, ``official://NAME[/TAG]`` for the authors' weights, which come back
-            converted, a name such as ``torchvision://resnet50``, or one with a scheme that the user has registered with
-            MMEngine, whose loader then reads it.
+        filename (str): A file; an http(s) address; ``official://NAME[/TAG]`` for the authors' weights, which are
+            returned converted; a name such as ``torchvision://resnet50``; or a name with a scheme that the user has
+            registered with MMEngine, whose loader then reads it.
         map_location (str | None): Device of the tensors.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -58,7 +58,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     if not is_address:
         return load_checkpoint_file(filename, map_location, mmap)
     loader = CheckpointLoader._get_checkpoint_loader(filename)
-    if not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.')):
+    if loader is not None and not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.')):
         return loader(filename, map_location=map_location)
     address = _ADDRESS_LISTS[scheme]().get(name, '') if scheme in _ADDRESS_LISTS else filename
     if not address.startswith(('http://', 'https://')):
@@ -73,16 +73,19 @@ def _read_official(name: str) -> dict[str, Tensor]:
     network, _, tag = name.partition('/')
     if network not in VARIANTS:
         hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name} names no network{hint}; a file is given without {OFFICIAL}')
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name}: unknown network {network!r}{hint}; omit {OFFICIAL} for a '
+                                      'file')
     return read_published(VARIANTS[network], tag or True)
 
 
-def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor]:
-    """Returns the published weights of a variant, converted; downloads them the first time. Raises CheckpointError if
-    they are unavailable or belong to another network, in which case the file is set aside.
+def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[str, Tensor]:
+    """Returns the published weights of a variant, converted; downloads them the first time.
+
+    Raises:
+        CheckpointError: If they are unavailable, or belong to another network; then the file is set aside.
     """
     path = fetch(variant.find_weights(tag))
-    with first_reading(path, f'checkpoint {path} is not that of {variant.name}: '):
+    with first_reading(path, f'checkpoint {path} is not for {variant.name}: '):
         state = load_checkpoint_file(path)
         weights = unwrap(state) if is_converted(path) else variant.family.convert(state)
         _check_sizes(variant, weights)
@@ -90,7 +93,7 @@ def read_published(variant: Variant, tag: str | bool = True) -> dict[str, Tensor
 
 
 def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of the networks that converted weights fit, by the shapes of the linear layers."""
+    """Returns the names of the networks whose linear layers have the shapes of converted weights."""
     found = []
     for name, variant in VARIANTS.items():
         with suppress(CheckpointError):
@@ -100,7 +103,7 @@ def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
-    """Refuses weights of another size of the family, by the shapes of the linear layers."""
+    """Raises CheckpointError if weights belong to another variant, according to the shapes of the linear layers."""
     with torch.device('meta'):
         own = MODELS.build(variant.backbone).state_dict()
     for key, weight in own.items():
@@ -111,17 +114,16 @@ def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
 
 
 def use_safe_loading() -> None:
-    """Makes MMEngine load all checkpoints by :func:`load_from_safe`; its own loaders may execute code in them."""
+    """Makes MMEngine load all checkpoints with :func:`load_from_safe`: its own loaders may execute code in them."""
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         if loader.__module__.startswith('mmengine.'):
             CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
 
 
-@CheckpointLoader.register_scheme(prefixes=OFFICIAL, force=True)
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine, as :func:`read_state`, with what its config describes.
+    """Reads a checkpoint for MMEngine like :func:`read_state`, and replaces its config.
 
-    MMEngine executes the text of configs in checkpoints: it gets literals, or none.
+    MMEngine executes the text of the config in a checkpoint. It gets the allowed part of it as literals, or no config.
     """
     state = read_state(filename, map_location)
     holders, texts = _remove_configs(state)
@@ -129,15 +131,18 @@ def load_from_safe(filename: str, map_location: str | None = None) -> dict:
         try:
             text = format_config(for_framework(described_config(state, texts[0], filename)))
         except ValueError as error:
-            print_log(f'the config is left out: {error}', logger='current')
+            print_log(f'the config in the checkpoint is ignored: {error}', logger='current')
         else:
             for holder in holders:
                 holder['cfg'] = text
     return state
 
 
+CheckpointLoader.register_scheme(OFFICIAL, load_from_safe, force=True)
+
+
 def read_state(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint and converts the authors' layout; bare weights become ``state_dict``."""
+    """Reads a checkpoint and converts the authors' layout; a bare state dict is returned under ``'state_dict'``."""
     checkpoint = read_checkpoint(filename, map_location)
     try:
         return dict(state_dict=convert_state_dict(None, checkpoint))
@@ -147,7 +152,7 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
 
 
 def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
-    """Removes the texts of configs from a checkpoint; returns the dicts that had one, and the texts."""
+    """Removes the configs from a checkpoint; returns the dicts that had one, and the texts of the configs."""
     runtime_info = checkpoint.get('message_hub', {}).get('runtime_info')
     holders = [holder for holder in (checkpoint.get('meta'), runtime_info)
                if isinstance(holder, dict) and holder.keys() & {'cfg', 'config'}]
@@ -155,19 +160,19 @@ def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
 
 
 def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
-    """Returns what the config in a checkpoint describes, as :func:`describe`, parsed without executing it.
+    """Parses the config in a checkpoint without executing it; returns its allowed parts, see :func:`describe`.
 
-    Nothing is allocated: names and shapes of the weights are compared with those of the model on the meta device.
+    The weights must match the model in names and shapes, which is checked on the meta device.
 
     Args:
         checkpoint (Mapping): The checkpoint ``source``.
         text (object): Its config.
 
     Raises:
-        CheckpointError: If the config describes what is not on the list, or the weights are of another model.
+        CheckpointError: If the config contains what is not on the allowlist, or the weights are of another model.
     """
     if not isinstance(text, str):
-        raise CheckpointError(f'checkpoint {source} contains no config of a training; {GIVE_CONFIG}')
+        raise CheckpointError(f'checkpoint {source} contains no training config; {GIVE_CONFIG}')
     try:
         described = describe(parse_config(text), checkpoint.get('meta', {}).get('dataset_meta') or {})
         weights = unwrap(checkpoint)
@@ -188,18 +193,18 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
 
     Args:
         name (str | None): One of :func:`list_models`; None tries all of them.
-        state_dict (Mapping): The authors' checkpoint, with or without the training state around it.
-        task (str): ``'classification'`` or ``'backbone'``, which leaves the classifier's tensors out.
+        state_dict (Mapping): The authors' checkpoint: weights, or a training state that contains them.
+        task (str): ``'classification'``, or ``'backbone'``, which omits the weights of the classifier.
 
     Returns:
         dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
 
     Raises:
-        KeyError: If a key is unknown; the message names it for every family tried.
+        KeyError: If a key is unknown; the message contains it for every family tried.
     """
     check_task(task)
     if not unwrap(state_dict, AVERAGED):
-        raise KeyError('not a published checkpoint of any network here: the file holds no weights')
+        raise KeyError('not a published checkpoint of any network here: the file contains no weights')
     reasons = []
     for convert in dict.fromkeys(find_variant(each).family.convert for each in (VARIANTS if name is None else [name])):
         try:
@@ -220,11 +225,12 @@ def check_task(task: str) -> None:
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
                  pretrained: str | bool = False, new_head: bool = False) -> None:
-    """Loads a checkpoint, or the authors' weights of a tag, strictly into a model of :func:`get_model`. With
-    ``new_head``, a classifier with another number of classes keeps its own head.
+    """Loads a checkpoint, or the authors' weights of a tag, strictly into a model of :func:`get_model`.
+
+    With ``new_head``, a classifier with another number of classes keeps its own head.
 
     Raises:
-        CheckpointError: If it is unavailable or does not match; the message names the first keys.
+        CheckpointError: If the weights are unavailable or do not match; the message contains the first keys.
     """
     if pretrained:
         source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
@@ -239,7 +245,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
 
 @WEIGHT_INITIALIZERS.register_module()
 class PretrainedBackbone:
-    """``Pretrained`` of a backbone of this package: :func:`load_backbone` with its arguments."""
+    """The initializer for ``init_cfg=dict(type='Pretrained', ...)`` of this package's backbones."""
 
     def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
         self.checkpoint, self.prefix = checkpoint, prefix
@@ -251,17 +257,18 @@ class PretrainedBackbone:
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
     """Loads the checkpoint of ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` strictly into a backbone.
 
-    ``prefix`` precedes the backbone's names in the file. Defaults to ``'backbone.'`` if such names exist, else none.
+    ``prefix`` is the prefix of the backbone's keys in the file. Defaults to ``'backbone.'`` if the file has such keys,
+    else to none.
 
     Raises:
-        CheckpointError: If weights are missing, of another shape or unknown; the message names the first.
+        CheckpointError: If weights are missing, of another shape, or unknown; the message contains the first.
     """
     _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
 
 
 def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None = None, prefix: str | None = None,
           new_head: bool = False) -> None:
-    """Loads the authors' checkpoint of the network ``name`` or of any, or one of the frameworks or our tools."""
+    """Loads a checkpoint of the authors, for the network ``name`` or any, of a framework, or of this package."""
     try:
         weights, reason = convert_state_dict(name, checkpoint), ''
     except KeyError as error:
@@ -271,16 +278,16 @@ def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None =
     check_overlap(model, weights, source, prefix, reason)
     head = weights.get('head.fc.weight')
     if prefix and head is not None and len(head) != IMAGENET_CLASSES:
-        print_log(f'{source}: its head of {len(head)} classes was left out', logger='current')
+        print_log(f'{source}: its head of {len(head)} classes was not loaded', logger='current')
     load_weights(model, adapt(strip_prefix(weights, prefix), model, source, new_head), source, strict=True)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of the checkpoint ``source`` into a model, wrapped or not. Unknown keys are refused with
-    ``strict``, else logged.
+    """Loads the weights of the checkpoint ``source`` into a model, which may be wrapped.
 
     Raises:
-        CheckpointError: If weights are missing or of another shape.
+        CheckpointError: If weights are missing or of another shape. If keys are unknown, with ``strict``; otherwise, a
+            few are logged, and more than ``MAX_UNEXPECTED_KEYS`` refused.
     """
     model = unwrap_model(model)
     try:
@@ -294,11 +301,11 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
         counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} are unknown to it'
         raise _other_network(source, counts, [*missing[:2], *unexpected[:2]])
     if unexpected:
-        print_log(f'checkpoint {source}: not in the model, left out: {", ".join(unexpected)}', logger='current')
+        print_log(f'checkpoint {source}: unknown to the model, not loaded: {", ".join(unexpected)}', logger='current')
 
 
 def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
-    """Raises CheckpointError, with ``reason``, if a checkpoint has none of the model's weights under a prefix."""
+    """Raises CheckpointError, with ``reason``, if a checkpoint has no weights of the model with a prefix."""
     model = unwrap_model(model)
     own, given = model.state_dict(), unwrap(checkpoint)
     if not any(prefix + key in given for key in own):
@@ -312,7 +319,7 @@ def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointE
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Returns the model without wrappers for several processes or test-time augmentation."""
+    """Returns the model without its wrappers for distributed training or test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+        model = model.get_submodule('module')
     return model

@@ -1,7 +1,7 @@
-"""Published results of the authors. None is measured here.
+"""Results published by the authors; none is measured here.
 
-``published.csv`` has one figure per line with its source; notes name contradictions between lines.
-Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), rates of images as printed.
+``published.csv`` has one figure per line, with its source; notes point out contradictions between lines.
+Parameters are in millions, FLOPs in 1e9 (multiply-adds for classifiers), and throughputs as published.
 """
 import csv
 from pathlib import Path
@@ -24,10 +24,10 @@ METRICS = {
 }
 
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
-    # The lines, as text: variant, config (or nothing), key, value, setting, source and note.
+    # Rows of strings: variant, config (may be empty), key, value, setting, source and note.
     FIGURES = list(csv.DictReader(file))
-# Accuracies by config and key of ``METRICS``; of those that contradict each other, the first.
-RESULTS = {}
+# Accuracies by config and key of ``METRICS``; the first if several contradict each other.
+RESULTS: dict[str, dict[str, float]] = {}
 for _line in FIGURES:
     if _line['config'] and _line['key'] in METRICS:
         RESULTS.setdefault(_line['config'], {}).setdefault(_line['key'], float(_line['value']))

@@ -1,4 +1,4 @@
-"""Measures the model that a file describes before memory is allocated for it."""
+"""Checks the size of a model from a file before memory is allocated for it."""
 import copy
 import math
 import threading
@@ -23,26 +23,26 @@ from ..errors import first_line
 from ..utils.file_configs import FRAMEWORKS, dicts_in, import_quietly
 from .described import NotDescribedError
 
-MAX_MODULES = 5000  # three times as many as the largest model of configs/ has
-MAX_SECONDS = 5.  # of the thread's processor time, for building a model without its weights
+MAX_MODULES = 5000  # three times the number of the largest model in configs/
+MAX_SECONDS = 5.  # CPU time of the thread for building a model without its weights
 MAX_RATIO = 1.5  # of a model's elements to those in its file, which lacks tables that are computed
-FREE_ELEMENTS = 2**20  # that a tiny model may have beyond that ratio
+FREE_ELEMENTS = 2**20  # elements allowed in addition, for tiny models
 
 
 class TooLarge(BaseException):
-    """A model exceeds the limits. MMEngine would replace the message of an Exception."""
+    """A model exceeds the limits. Not an Exception, whose class and message MMEngine would replace."""
 
 
 def build_without_weights(model: dict, scope: str | None = None, num_elements: float = math.inf) -> nn.Module:
-    """Returns a checked model on the meta device, which takes no memory.
+    """Builds a model on the meta device, which takes no memory.
 
     Args:
-        model (dict): Its config, of :func:`describe`.
+        model (dict): Its config, from :func:`describe`.
         scope (str | None): Its framework. Defaults to None: a part of this package.
-        num_elements (float): Elements of the weights in its file.
+        num_elements (float): Number of elements of the weights in the file.
 
     Raises:
-        NotDescribedError: If it cannot be built, or is larger than its weights.
+        NotDescribedError: If the model cannot be built, or is larger than its weights.
     """
     named = {entry['type'].partition('.')[0] for entry in dicts_in(model) if 'type' in entry}
     for framework in {scope, *named} & set(FRAMEWORKS):
@@ -53,12 +53,12 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
     try:
         with torch.device('meta'), limited(largest):
             built = revert_sync_batchnorm(MODELS.build(ConfigDict(copy.deepcopy(model))))
-        built.to('meta')  # torch.Tensor(...) takes no notice of the default device
+        built.to('meta')  # torch.Tensor(...) ignores the default device
         if sum(tensor.numel() for tensor in (*built.parameters(), *built.buffers())) > largest:
             raise TooLarge
     except TooLarge:
         raise NotDescribedError('its model is larger than its weights') from None
-    except Exception as error:  # its arguments can be wrong in any way
+    except Exception as error:  # invalid arguments can raise any exception
         raise NotDescribedError(f'its model cannot be built: {first_line(error)}') from error
     return built
 
@@ -72,14 +72,14 @@ def import_framework(name: str) -> None:
 
 
 def count_elements(weights: Mapping) -> int:
-    """Returns how many elements the tensors have in memory; views of one storage count once."""
+    """Returns the number of elements that the tensors have in memory; storages that are shared count once."""
     storages = {tensor.untyped_storage()._cdata: tensor for tensor in weights.values() if isinstance(tensor, Tensor)}
     return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())
 
 
 @contextmanager
 def limited(num_elements: float) -> Iterator[None]:
-    """Raises TooLarge as soon as a model that this thread builds has more elements, too many modules, or takes long."""
+    """Raises TooLarge as soon as a model that this thread builds exceeds ``num_elements`` or the limits above."""
     thread, end = threading.get_ident(), time.thread_time() + MAX_SECONDS
     left = dict(modules=MAX_MODULES, elements=num_elements)
 

@@ -1,9 +1,8 @@
 """The published classifiers, from ``variants.yml``.
 
-A :class:`Family` holds what its networks share, a row of it is a :class:`Variant`. A new variant needs one row, one
-``arch`` of its backbone, configs and goldens. ``published.csv`` has the published figures, ``weights.csv`` the
-addresses of checkpoints; ``tools/dev/make_metafiles.py`` writes the metafiles and the tables of the documentation from
-the three.
+An entry is a :class:`Family`, with one row for each :class:`Variant`. A new variant needs a row, an ``arch`` of its
+backbone, configs and goldens. ``published.csv`` has the published figures, ``weights.csv`` the addresses of
+checkpoints. ``tools/dev/make_metafiles.py`` writes the metafiles and the tables of the documentation from these files.
 """
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -25,23 +25,23 @@ IMAGENET_STD = [58.395, 57.12, 57.375]
 @dataclass(frozen=True)
 class Family:
     """Properties shared by the networks of one paper and class."""
-    name: str  # what tables and metafiles group by
+    name: str  # group in tables and metafiles
     backbone: str  # registered name of the class
     title: str  # of the paper
-    authors: str  # and where it appeared
-    paper: str  # its address
+    authors: str  # of the paper, and its venue
+    paper: str  # address of the paper
     code: str  # the authors' repository, with the published figures and links to the checkpoints
     license: str  # of that repository
     docs: str  # page of the documentation
     architecture: list[str]  # keywords for the metafiles
-    convert: Callable  # from the authors' checkpoint to ours; a function of zoo/converters
-    classifier: dict = field(default_factory=lambda: dict(out_indices=[3]))  # further arguments of its backbone
+    convert: Callable  # function of zoo/converters, from the authors' checkpoint to ours
+    classifier: dict = field(default_factory=lambda: dict(out_indices=[3]))  # further backbone arguments of classifiers
     neck: dict | None = field(default_factory=lambda: dict(type='GlobalAveragePooling'))  # map -> vector
     head: dict = field(default_factory=lambda: dict(
         type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
-    remark: str = ''  # what is to be known of the published figures
+    remark: str = ''  # on the published figures
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Variant:
     name: str  # for get_model
     family: Family
     arch: str  # size, as its backbone calls it
-    head_channels: int  # channels that the classifier's linear layer sees
+    head_channels: int  # input channels of the classifier's linear layer
     num_params: int  # of the classifier
-    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as mmvit flops counts them
-    published_gmacs: float | None = None  # as the authors state them, or as counted in their code
+    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as counted by mmvit flops
+    published_gmacs: float | None = None  # as stated by the authors, or as counted in their code
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # further arguments of the classifier's head
-    img_size: int = 224  # side of the images it was trained on, in pixels
+    img_size: int = 224  # side of the training images, in pixels
 
     @property
     def backbone(self) -> dict:
-        """Returns the config of the backbone, without drop path, which is a recipe's."""
+        """Returns the config of the backbone, without drop path, which belongs to the recipe."""
         return dict(type=self.family.backbone, arch=self.arch, drop_path_rate=0., **self.settings)
 
     @property
@@ -70,7 +70,7 @@ class Variant:
 
     @property
     def top1(self) -> float | None:
-        """Returns the published ImageNet-1k accuracy, in percent, if there is one."""
+        """Returns the published ImageNet-1k accuracy in percent, or None."""
         return RESULTS.get(f'imagenet_{self.short_name}', {}).get('top1')
 
     @property
@@ -84,12 +84,12 @@ class Variant:
         difference = '' if tag == str(self.img_size) else tag.removeprefix(task).removeprefix('_')
         return '_'.join(filter(None, [task, self.short_name, difference]))
 
-    def has_weights(self, tag: str | bool) -> bool:
-        """Returns whether an address for :meth:`find_weights` is known."""
+    def has_weights(self, tag: str | Literal[True]) -> bool:
+        """Returns whether :meth:`find_weights` knows an address for a tag."""
         return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
 
-    def find_weights(self, tag: str | bool = True) -> Weights:
-        """Returns the authors' checkpoint of a tag. True selects that of the paper's image size, or the only one.
+    def find_weights(self, tag: str | Literal[True] = True) -> Weights:
+        """Returns the authors' checkpoint of a tag; True selects the paper's image size, or the only checkpoint.
 
         Raises:
             CheckpointError: If its address is unknown; the message lists the known tags.
@@ -107,10 +107,10 @@ class Variant:
             return {**self.backbone, **backbone_overrides}
         family = self.family
         mean, std, to_rgb = family.mean, family.std, True
-        if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # of what they are is not known
+        if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # not RGB: the averages for every channel
             mean, std, to_rgb = [sum(mean) / 3] * channels, [sum(std) / 3] * channels, False
         return dict(
-            _scope_='mmpretrain',  # whatever framework this process has used before
+            _scope_='mmpretrain',  # even if the default scope of the process is another
             type='ImageClassifier',
             data_preprocessor=dict(mean=mean, std=std, to_rgb=to_rgb, num_classes=num_classes),
             backbone={**self.backbone, **family.classifier, **backbone_overrides},
@@ -118,7 +118,7 @@ class Variant:
             head={**family.head, **self.head, 'num_classes': num_classes, 'in_channels': self.head_channels})
 
     def neck_config(self, channels: int) -> dict | None:
-        """Returns the config of the neck that pools the classifier's map, or None."""
+        """Returns the config of the classifier's pooling neck, or None."""
         neck = dict(self.family.neck or {})
         if neck.get('type') == 'LayerNormPooling':
             neck['in_channels'] = channels
@@ -146,22 +146,23 @@ VARIANTS = {variant.name: variant for variant in _read_table()}
 
 
 def find_variant(name: str) -> Variant:
-    """Returns the variant of that name.
+    """Returns the variant with a name.
 
     Raises:
-        UsageError: If there is none; the message lists the names, and the nearest.
+        UsageError: If there is none; the message lists all names, and the most similar one.
     """
     if name not in VARIANTS:
         near = get_close_matches(name, VARIANTS)
-        raise UsageError(f'name must be one of {list_models()}, got {name!r}' + (f', near {near[0]!r}' if near else ''))
+        hint = f'; did you mean {near[0]!r}?' if near else ''
+        raise UsageError(f'name must be one of {list_models()}, got {name!r}{hint}')
     return VARIANTS[name]
 
 
 def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits ``TASK_VARIANT[_WHAT_DIFFERS]``, the name of a config without ``.py``.
+    """Splits the name of a config, ``TASK_VARIANT[_DIFFERENCES]``, without ``.py``.
 
     Raises:
-        UsageError: If no task or no variant has that name.
+        UsageError: If it does not begin with the names of a task and a variant.
 
     Example:
         >>> from mmvit_backbones.zoo import parse_config_name
@@ -173,8 +174,8 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
         for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
             if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
                 return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise UsageError(f'a config is called TASK_VARIANT[_WHAT_DIFFERS] with a task of {CONFIG_TASKS} and a variant like '
-                     f'{VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
+    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task of {CONFIG_TASKS} and a '
+                     f'variant such as {VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -189,8 +190,8 @@ def list_models(pattern: str = '*') -> list[str]:
 
 
 def find_names(patterns: Sequence[str]) -> list[str]:
-    """Returns the variants that match any of some names or shell patterns; UsageError is raised if none does."""
+    """Returns the variants that match names or shell patterns; raises UsageError if none does."""
     names = [name for pattern in patterns for name in list_models(pattern)]
     if not names:
-        raise UsageError(f'no network is called {" or ".join(patterns)}; there are: {", ".join(list_models())}')
+        raise UsageError(f'no network matches {" or ".join(patterns)}; available are {", ".join(list_models())}')
     return names

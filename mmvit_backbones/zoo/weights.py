@@ -1,8 +1,8 @@
 """Addresses of the authors' checkpoints, as published. The URLs are unverified.
 
-``weights.csv`` has one file per line; addresses are separated by blanks, and files of no network here have no tag. No
-sizes or hashes are published, and no addresses are known for Swin-VSA, RegionViT's + classifiers,
-ViTAEv2's detectors and others.
+``weights.csv`` has one file per line. Addresses are separated by spaces; files that no network here reads have no tag.
+The authors publish no sizes or hashes, and no addresses for Swin-VSA, RegionViT's + classifiers, ViTAEv2's detectors
+and others.
 """
 import csv
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ HOSTS = {
 class Weights:
     """A published checkpoint."""
     variant: str  # name of the network
-    tag: str  # which of its checkpoints: the side of the images, what it was trained on or for
-    addresses: tuple[str, ...]  # those that need no browser first
-    access_code: str = ''  # what Baidu asks for
-    member: str = ''  # part of the file's name, where an address is a folder with several checkpoints
-    sha256: str = ''  # of the file, where it is known
+    tag: str  # which of its checkpoints: image side, training data or task
+    addresses: tuple[str, ...]  # first those that need no browser
+    access_code: str = ''  # for Baidu
+    member: str = ''  # part of the file name, if an address is a folder with several checkpoints
+    sha256: str = ''  # of the file, if known
     suffix: str = '.pth'  # of the file
-    remark: str = ''  # what is to be known of it
+    remark: str = ''  # for the user, logged when the file is downloaded
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Weights:
 
 
 def host_of(address: str) -> str:
-    """Returns the host of an address: one of ``HOSTS``, or the host name."""
+    """Returns the host of an address: a name of ``HOSTS``, or the host name."""
     machine = urlparse(address).hostname or ''
     return HOSTS.get(machine, machine)
 

@@ -62,7 +62,7 @@ def test_annotations_that_are_none(content, tmp_path):
 
 @pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
 def test_empty_and_repeated_entries(key, coco, tmp_path):
-    assert any(f'{key} are given to several' in error
+    assert any(f'ids of {key} must be unique' in error
                for error in errors({**coco, key: [*coco[key], coco[key][0]]}, tmp_path))
     assert any(f'{key} is empty' in error for error in errors({**coco, key: []}, tmp_path))
 
@@ -129,7 +129,7 @@ def test_nothing_to_learn_is_an_error(changes, message, coco, tmp_path):
 def test_wrong_sizes_of_images(coco, tmp_path, capsys):
     coco['images'][1].update(width=300, height=400)
     error, = errors(coco, tmp_path)
-    assert f'{coco["images"][1]["file_name"]} is of 640 x 425 pixels, the annotations have 300 x 400' in error
+    assert f'{coco["images"][1]["file_name"]} has 640 x 425 pixels, the annotations say 300 x 400' in error
     del coco['images'][1]['height']
     assert any('width and height of images' in error for error in errors(coco, tmp_path))
 
@@ -180,7 +180,7 @@ def test_images_of_all_kinds_are_read(tmp_path):
     info = dataset.get_data_info(turned)
     assert not sample_error(({**info, 'height': 100, 'width': 60}, 2))
     error = sample_error(({**info, 'height': 60, 'width': 100}, 2))
-    assert 'is of 100 x 60 pixels, the annotations say 60 x 100' in error
+    assert 'has 100 x 60 pixels, the annotations say 60 x 100' in error
 
 
 def test_files_that_cannot_be_used(tmp_path):
@@ -249,7 +249,7 @@ def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
             image.save(path, exif=exif)
     printed, colors = drawn(run, capsys, 'upernet_reswin_t', '--seg-folder', f'{tmp_path}/data', '--val-fraction',
                             '0.2', str(tmp_path))
-    assert printed.count('has the orientation 3 in EXIF') == 7 and '\n7 mistakes\n' in printed
+    assert printed.count('has the EXIF orientation 3') == 7 and '\n7 mistakes\n' in printed
     assert '6 images with mistakes and 0 others' in printed and colors > 1000
 
 

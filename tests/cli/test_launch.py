@@ -216,7 +216,7 @@ def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
 
 
 @pytest.mark.parametrize('checkpoint, message', [
-    ('official://{ours}', 'names no network'), ('mystore://weights.pth', None)])
+    ('official://{ours}', 'unknown network'), ('mystore://weights.pth', None)])
 def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
     """`official://` is for names of networks; the loader of a user's prefix is left alone."""
     cfg = load_config(str(TINY))

@@ -219,7 +219,7 @@ def test_text_as_editors_save_it(encoding, yolo, convert, tmp_path):
 @pytest.mark.parametrize('options, message', [
     (dict(names='caf\xe9'.encode('latin-1')), 'classes.txt is not in UTF-8'),
     (dict(labels='caf\xe9'.encode('latin-1')), 'source/labels/a.txt is not in UTF-8'),
-    (dict(labels=b'1 .5 .5'), 'source/labels/a.txt'), (dict(names=b'cat\nCat'), "'cat' and 'Cat' are names of two"),
+    (dict(labels=b'1 .5 .5'), 'source/labels/a.txt'), (dict(names=b'cat\nCat'), "got 'cat' and 'Cat'"),
     (dict(image='a.jfif'), 'supervision does not read .*a.jfif; save')])
 def test_what_yolo_cannot_mean(options, message, yolo, error):
     yolo(**options)
@@ -233,7 +233,7 @@ def test_images_that_are_left_out_are_counted(yolo, error, run, tmp_path):
     assert '1 images' in run('data convert', str(tmp_path / 'source'), str(tmp_path / 'out'), '--allow-left-out')
 
 
-@pytest.mark.parametrize('other, message', [(' cat\n', None), ('Cat', "'cat' and 'Cat' are names of two classes")])
+@pytest.mark.parametrize('other, message', [(' cat\n', None), ('Cat', "got 'cat' and 'Cat'")])
 def test_names_of_voc_are_stripped(other, message, convert, error, tmp_path):
     (tmp_path / 'source/train').mkdir(parents=True)
     for stem, name in (('a', 'cat'), ('b', other)):

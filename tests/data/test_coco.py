@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, sums_of_run_lengths, tell_images
+from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, report_images, sums_of_run_lengths
 from mmvit_backbones.errors import UsageError
 
 WIDTH, HEIGHT = 64, 48
@@ -51,8 +51,8 @@ def move_outline(annotation):
 @pytest.mark.parametrize('change, reason', [
     (to_corners, 'a box is x, y, width, height, not x1, y1, x2, y2'),
     (to_corners_without_outline, 'a box is x, y, width, height, not x1, y1, x2, y2'),
-    (shrink_outline, 'not where their boxes are; they have values from 0 to 1'),
-    (move_outline, 'not where their boxes are; boxes and outlines may be for different sizes'),
+    (shrink_outline, 'do not match their boxes; they have values from 0 to 1'),
+    (move_outline, 'do not match their boxes; boxes and outlines may be for different sizes'),
     (lambda annotation: annotation.update(bbox=[0.1, 0.1, 0.5, 0.5]), 'coordinates from 0 to 1'),
     (lambda annotation: annotation.update(category_id=9), 'category_id of no listed category')])
 def test_half_of_the_annotations_decides(change, reason, content, tmp_path):
@@ -112,7 +112,7 @@ def test_images_with_one_file(content, tmp_path):
     for image in content['images'][:3]:
         image['file_name'] = '0.png'
     (is_error, text), = mistakes(content, tmp_path)
-    assert not is_error and '2 of 10 images have the file of another one, such as 0.png' in text
+    assert not is_error and '2 of 10 images have the same file' in text
     for image in content['images']:
         image['file_name'] = '0.png'
     (is_error, text), = mistakes(content, tmp_path)
@@ -123,7 +123,7 @@ def test_images_with_one_file(content, tmp_path):
 def test_names_of_categories_are_text(name, content, tmp_path):
     content['categories'][0]['name'] = name
     (is_error, text), = mistakes(content, tmp_path)
-    assert is_error and 'name of a class; it must be a text' in text
+    assert is_error and 'the name of a class must be a string' in text
 
 
 @pytest.mark.parametrize('key, field, value', [
@@ -132,7 +132,7 @@ def test_names_of_categories_are_text(name, content, tmp_path):
 def test_types_of_entries(key, field, value, content, tmp_path):
     content[key][1][field] = value
     (tmp_path / 'file.json').write_text(json.dumps(content))
-    with pytest.raises(UsageError, match=f'{field} of {key} must be a text'):
+    with pytest.raises(UsageError, match=f'{field} of {key} must be a string'):
         read_coco(str(tmp_path / 'file.json'))
 
 
@@ -204,7 +204,7 @@ def test_run_lengths_that_add_up(counts, content, tmp_path):
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys):
-    tell_images({str(tmp_path): [content]})
+    report_images({str(tmp_path): [content]})
     assert '10 images of the annotation files, 0 without annotations' in capsys.readouterr().out
-    tell_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
-    assert '3 of 10 images are in no annotation file and left out, such as 7.png' in capsys.readouterr().err
+    report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
+    assert '3 of 10 images are in no annotation file and left out, e.g. 7.png' in capsys.readouterr().err

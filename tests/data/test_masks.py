@@ -20,10 +20,10 @@ def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20)
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(orientation=3), 'a.jpg has the orientation 3 in EXIF'), (dict(orientation=2), 'a.jpg has the orientation 2'),
-    (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the orientation 6'),
-    (dict(orientation=6), 'of 20 x 30 pixels, its image of 30 x 20'), (dict(of_mask=3), 'a.png has the orientation 3'),
-    (dict(orientation=3, of_mask=3), 'a.png has the orientation 3')])
+    (dict(orientation=3), 'a.jpg has the EXIF orientation 3'), (dict(orientation=2), 'a.jpg has the EXIF orientation 2'),
+    (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the EXIF orientation 6'),
+    (dict(orientation=6), '20 x 30 pixels, its image 30 x 20'), (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
+    (dict(orientation=3, of_mask=3), 'a.png has the EXIF orientation 3')])
 def test_orientation_that_the_mask_lacks(changes, message, tmp_path):
     """The frameworks turn images by EXIF, and never masks."""
     (image, mask), = (pairs := write(tmp_path, **changes)).items()

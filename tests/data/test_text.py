@@ -47,9 +47,9 @@ def test_numbers_in_some_names_belong_to_them(tmp_path):
 
 @pytest.mark.parametrize('lines, message', [
     (['1 sky', '2 road'], r'must be 0 to 1.*got \[1, 2\]'), (['0 sky', '0 road'], 'must be 0 to 1'),
-    (['0 sky 128 0 9', '1 road'], 'not all lines are of one form'), (['sky 1 2 3', 'road'], 'not all lines'),
+    (['0 sky 128 0 9', '1 road'], 'not all lines have the same form'), (['sky 1 2 3', 'road'], 'not all lines'),
     (['name,r,g,b', 'sky,1,2,3'], 'not all lines'), (['sky 1 2 300', 'road 1 2 3'], 'numbers from 0 to 255'),
-    (['cat', 'Cat '], "'cat' and 'Cat' are names of two classes"), (['bus stop', 'busstop'], 'case or space')])
+    (['cat', 'Cat '], "more than case or space, got 'cat' and 'Cat'"), (['bus stop', 'busstop'], 'case or space')])
 def test_lists_that_are_refused(lines, message, tmp_path):
     (tmp_path / 'classes.txt').write_text('\n'.join(lines))
     with pytest.raises(UsageError, match=message):
@@ -58,5 +58,5 @@ def test_lists_that_are_refused(lines, message, tmp_path):
 
 @pytest.mark.parametrize('name', [None, 7, '', ' '])
 def test_names_are_text(name):
-    with pytest.raises(UsageError, match='must be a text'):
+    with pytest.raises(UsageError, match='must be a string'):
         check_class_names(['cat', name], 'file')

@@ -79,7 +79,7 @@ def rewritten(source: str, target: str, changes: dict[str, bytes]) -> str:
 
 def test_storages_are_as_long_as_announced(tmp_path):
     path = written(dict(x=torch.rand(100)), tmp_path / 'a.pth')
-    with pytest.raises(pickle.UnpicklingError, match='size'):
+    with pytest.raises(pickle.UnpicklingError, match='storage 0'):
         read_archive(rewritten(path, str(tmp_path / 'b.pth'), {'data/0': bytes(4)}))
 
 

@@ -40,7 +40,7 @@ def test_official_names_are_those_of_the_table(name, tmp_path, monkeypatch):
     """Neither a file nor an address is read, whatever is in the current folder."""
     monkeypatch.chdir(tmp_path)
     torch.save(trained_model('ReSwin').state_dict(), tmp_path / 'authors.pth')
-    with raises(CheckpointError, 'official://', 'names no network'):
+    with raises(CheckpointError, 'official://', 'unknown network'):
         read_checkpoint(f'official://{name.format(folder=tmp_path)}')
 
 
@@ -79,7 +79,7 @@ def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
         get_model('vitae_tiny', checkpoint=path)
     backbone = get_model('vitae_tiny', 'backbone')
     load_backbone(backbone, path)
-    assert '22k.pth: its head of 21842 classes was left out' in logged.text
+    assert '22k.pth: its head of 21842 classes was not loaded' in logged.text
 
 
 def test_a_new_head_keeps_the_backbone(tmp_path):

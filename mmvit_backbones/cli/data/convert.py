@@ -147,7 +147,7 @@ def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -
     account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
     for path in sorted(set(images.iterdir()) - set(annotations)):
         account.add(path.name, path.is_file())
-    account.tell(allow_left_out)
+    account.report(allow_left_out)
     with_image, files = {path.stem for path in images_in(images)}, {path.stem for path in annotations} - {'classes'}
     if not with_image & files:
         raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}')

@@ -7,9 +7,9 @@ from mmengine.registry import METRICS
 
 @METRICS.register_module()
 class MeanCrossEntropy(BaseMetric):
-    """Computes ``loss``: the mean over images of the negative log probability of the right class.
+    """Computes ``loss``: the mean negative log probability of the correct class.
 
-    The authors' evaluations print this loss: without label smoothing, even if training has it.
+    This is the loss in the logs of the authors' evaluations: without label smoothing, even if training has it.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

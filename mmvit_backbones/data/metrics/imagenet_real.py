@@ -17,15 +17,15 @@ NUM_IMAGES = 50_000
 
 @METRICS.register_module()
 class ImageNetReaL(BaseMetric):
-    """Computes top-k accuracy by ImageNet-ReaL: one of the k classes of highest score is among the image's labels.
+    """Computes ImageNet-ReaL's top-k accuracy: one of the k highest-scoring classes must be among the image's labels.
 
-    Images without labels are left out. Use it next to mmpretrain's ``Accuracy``, with images that keep their names
+    Images without labels are ignored. Use it next to mmpretrain's ``Accuracy``, with images that keep their names
     ``ILSVRC2012_val_%08d``.
 
     Args:
         label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images.
-        topk (int | Sequence[int]): One or more k.
-        kwargs: MMEngine's.
+        topk (int | Sequence[int]): One or more k. Defaults to (1, ).
+        **kwargs: Arguments of MMEngine's ``BaseMetric``.
 
     Raises:
         ValueError: If the file is not such a list, or an image's name has no number.
@@ -48,7 +48,7 @@ class ImageNetReaL(BaseMetric):
                 self.results.append([bool(torch.isin(best[:k], labels).any()) for k in self.topk])
 
     def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
-        """Returns the accuracy in percent of the images with labels, by ``top{k}``; nan if none has labels."""
+        """Returns the accuracies ``top{k}`` of the images with labels, in percent; nan if no image has labels."""
         hits = torch.tensor(results, dtype=torch.float64).reshape(-1, len(self.topk))
         return {f'top{k}': 100 * rate for k, rate in zip(self.topk, hits.mean(0).tolist())}
 
@@ -59,14 +59,14 @@ def read_labels(path: str) -> list[list[int]]:
         if len(labels) != NUM_IMAGES or not all(isinstance(entry, list) for entry in labels):
             raise ValueError(f'it has {len(labels)} entries')
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f'label_file {path} must hold {NUM_IMAGES} lists of classes, as real.json of '
+        raise ValueError(f'label_file {path} must have {NUM_IMAGES} lists of classes, as real.json of '
                          f'github.com/google-research/reassessed-imagenet: {error}') from None
     return labels
 
 
 def image_index(path: str) -> int:
-    """Returns the index in the label file of ``ILSVRC2012_val_00000001`` and so on, which count from 1."""
+    """Returns the index of an image in the label file; the names count from ``ILSVRC2012_val_00000001``."""
     match = re.search(r'ILSVRC2012_val_(\d{8})', Path(path).name)
     if match is None or not 1 <= int(match[1]) <= NUM_IMAGES:
-        raise ValueError(f'img_path {path} has no number of a validation image (ILSVRC2012_val_00000001 and on)')
+        raise ValueError(f'img_path {path} must have the number of a validation image, as ILSVRC2012_val_00000001')
     return int(match[1]) - 1

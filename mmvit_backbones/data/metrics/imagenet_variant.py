@@ -17,17 +17,17 @@ ALEXNET_ERRORS = dict(
 
 @METRICS.register_module()
 class ImageNetVariantAccuracy(BaseMetric):
-    """Computes top-1 and top-5 accuracy among the classes of an ``ImageNetVariant`` data set.
+    """Computes top-1 and top-5 accuracy over the classes of an ``ImageNetVariant`` data set.
 
-    Scores of classes that do not occur are ignored, as defined for ImageNet-A and -R. ImageNet-C, with images in
-    ``CORRUPTION/SEVERITY/CLASS/``, has also accuracy by corruption and, with all fifteen, the mean corruption error
-    ``mCE``: errors over AlexNet's, in percent.
+    Scores of other classes are ignored, as defined for ImageNet-A and -R. For ImageNet-C, with images in
+    ``CORRUPTION/SEVERITY/CLASS/``, it also computes the accuracy by corruption and, with all fifteen, the mean
+    corruption error ``mCE``: the errors relative to AlexNet's, in percent.
     """
     default_prefix = 'accuracy'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Stores each image's corruption and whether its top-1 and top-5 classes are right."""
-        labels = torch.tensor(self.dataset_meta['labels'])
+        """Stores each image's corruption, and whether its top-1 and top-5 predictions are correct."""
+        labels = torch.tensor((self.dataset_meta or {})['labels'])
         for sample in data_samples:
             best = labels[sample['pred_score'].cpu()[labels].topk(min(5, len(labels))).indices]
             hits = (best == sample['gt_label'].cpu()).tolist()

@@ -2,10 +2,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-SHOWN = 50  # of more classes, the worst are listed
+SHOWN = 50  # maximum number of classes in the log, the worst first
 
 
 @METRICS.register_module()
@@ -13,8 +14,8 @@ class PerClassAccuracy(BaseMetric):
     """Computes ``mean_class_accuracy`` in percent, logs the accuracy of each class, and draws a confusion matrix.
 
     Args:
-        out_file (str | None): Image of the confusion matrix. Defaults to None, which draws none.
-        **kwargs: MMEngine's.
+        out_file (str | None): Image file for the confusion matrix. Defaults to None: none is drawn.
+        **kwargs: Arguments of MMEngine's ``BaseMetric``.
     """
 
     def __init__(self, out_file: str | None = None, **kwargs) -> None:
@@ -28,9 +29,9 @@ class PerClassAccuracy(BaseMetric):
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, float]:
         from mmengine.logging import print_log
         from mmpretrain.evaluation import ConfusionMatrix
-        predicted, right, (num_classes, *_) = map(np.array, zip(*results))
+        predicted, labels, (num_classes, *_) = map(np.array, zip(*results))
         names = list((self.dataset_meta or {}).get('classes') or range(num_classes))
-        matrix = ConfusionMatrix.calculate(predicted, right, num_classes)
+        matrix = torch.as_tensor(ConfusionMatrix.calculate(predicted, labels, num_classes))
         counts, hits = matrix.sum(1).numpy(), matrix.diag().numpy()
         accuracy = 100 * hits / np.maximum(counts, 1)
         present = np.flatnonzero(counts)

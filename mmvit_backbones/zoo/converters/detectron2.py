@@ -1,14 +1,14 @@
 """Converts the pyramid and heads of detectron2's Mask R-CNN and RetinaNet to mmdet's.
 
-The libraries have the same layers under different names, and the same anchors, box coding and order of classes, except
-that detectron2 orders the anchors of RetinaNet by size and mmdet by ratio.
+Both libraries have the same layers under different names, and the same anchors, box coding and order of classes, except
+that detectron2 orders RetinaNet's anchors by size first and mmdet by ratio first.
 """
 import re
 from collections.abc import Iterable
 
 from torch import Tensor
 
-SIZES = RATIOS = 3  # of RetinaNet's anchors at a place
+SIZES = RATIOS = 3  # of RetinaNet's anchors at each position
 
 HEADS = {
     r'(.*\.)?anchor_generator\..*|pixel_(mean|std)': None,  # constants
@@ -22,19 +22,19 @@ HEADS = {
     **{rf'roi_heads\.mask_head\.mask_fcn{i + 1}': f'roi_head.mask_head.convs.{i}.conv' for i in range(4)},
     r'roi_heads\.mask_head\.deconv': 'roi_head.mask_head.upsample',
     r'roi_heads\.mask_head\.predictor': 'roi_head.mask_head.conv_logits',
-    # RetinaNet: the ReLU after each convolution is counted, too.
+    # RetinaNet: a ReLU after each convolution has a number, too.
     **{rf'head\.cls_subnet\.{2 * i}': f'bbox_head.cls_convs.{i}.conv' for i in range(4)},
     **{rf'head\.bbox_subnet\.{2 * i}': f'bbox_head.reg_convs.{i}.conv' for i in range(4)},
     r'head\.cls_score': 'bbox_head.retina_cls',
     r'head\.bbox_pred': 'bbox_head.retina_reg',
 }
-# All but the backbone. `head.weight` is a classifier's.
+# All but the backbone. `head.weight` belongs to classifiers.
 OTHER_PARTS = ('backbone.fpn_', 'backbone.top_block.', 'proposal_generator.', 'anchor_generator.', 'roi_heads.',
                'head.cls_', 'head.bbox_', 'pixel_')
 
 
 def layout_of(names: Iterable[str]) -> dict[str, str | None]:
-    """Returns mmdet's names of a detector's parts other than the backbone, for :func:`layout.rename`."""
+    """Returns the layout for :func:`layout.rename` of a detector without its backbone."""
     levels = [int(match[1]) for name in names if (match := re.match(r'backbone\.fpn_lateral(\d)', name))]
     lowest = min(levels, default=0)  # detectron2 numbers the levels by the logarithm of their stride
     kinds = {'fpn_lateral': 'lateral', 'fpn_output': 'fpn', r'top_block\.p': 'fpn'}
@@ -43,5 +43,5 @@ def layout_of(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def order_by_ratio(x: Tensor) -> Tensor:
-    """Reorders the outputs for a position's anchors, ``(sizes * ratios * C, ...)`` to ``(ratios * sizes * C, ...)``."""
+    """Reorders the outputs for the anchors, ``(sizes * ratios * C, ...)`` to ``(ratios * sizes * C, ...)``."""
     return x.unflatten(0, (SIZES, RATIOS, -1)).transpose(0, 1).flatten(0, 2)

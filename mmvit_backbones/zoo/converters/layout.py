@@ -11,21 +11,23 @@ PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_trac
 THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # with a ReLU after each norm
 MAX_WRAPPERS = 3  # a dict may contain itself
 CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # names in a folder of `mmvit weights convert`
-AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights are those of the published accuracy
+AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights have the published accuracy
+# Pattern of the authors' name -> our name, a function of the match that returns it, or None to drop the tensor.
+Layout = Mapping[str, str | Callable[[re.Match], str] | None]
 
 
-def converter(network: str, layout: dict[str, str | Callable | None], wrappers: tuple[str, ...],
-              prefixes: tuple[str, ...] = (), first: str = '',
+def converter(network: str, layout: Layout, wrappers: tuple[str, ...], prefixes: tuple[str, ...] = (), first: str = '',
               reshape: Callable[[str, Tensor], Tensor] | None = None) -> Callable[[Mapping], dict[str, Tensor]]:
-    """Returns a function that converts the authors' file to ``backbone.*`` and ``head.fc.*``; it raises
-    KeyError if a key is unknown.
+    """Returns a function that converts the authors' file to ``backbone.*`` and ``head.fc.*``, and raises KeyError if a
+    key is unknown.
 
     Args:
-        network (str), layout (dict), wrappers (tuple[str, ...]): See :func:`rename` and :func:`unwrap`.
-        prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first.
-            Detectors and segmenters are converted whole, to the names of mmdet and mmseg.
-        first (str): Beginning of the first name after a prefix. Defaults to '': any.
-        reshape (Callable | None): Maps our name and the authors' tensor to ours. Defaults to None: unchanged.
+        network (str), layout (Layout): See :func:`rename`.
+        wrappers (tuple[str, ...]): See :func:`unwrap`.
+        prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first. Their other
+            parts are converted, too, to the names of mmdet and mmseg.
+        first (str): Start of the first name after a prefix. Defaults to '': any.
+        reshape (Callable | None): Maps our name and the authors' tensor to our tensor. Defaults to None: unchanged.
     """
     def convert(checkpoint: Mapping) -> dict[str, Tensor]:
         weights = unwrap(checkpoint, wrappers)
@@ -41,26 +43,28 @@ def converter(network: str, layout: dict[str, str | Callable | None], wrappers: 
 
 
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the pyramid and heads of detectron2's Mask R-CNN or RetinaNet to mmdet's ``neck.*``, ``roi_head.*`` etc.;
-    parts with other layers are dropped with a log line.
+    """Renames the pyramid and heads of detectron2's Mask R-CNN or RetinaNet to mmdet's ``neck.*``, ``roi_head.*`` etc.
+
+    If a key is unknown, all of them are dropped, and this is logged.
     """
     try:
         converted = rename(others, layout_of(others), 'detectron2')
     except KeyError as error:
-        print_log(f"the detector's pyramid and heads are left out: {error.args[0]}", logger='current')
+        print_log(f"the detector's pyramid and heads are not converted: {error.args[0]}", logger='current')
         return {}
     return {key: order_by_ratio(x) if key.startswith('bbox_head.retina_') else x for key, x in converted.items()}
 
 
 def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
-    """Returns a replacement with ``{}`` set to a group, a number counted from 1, minus 1."""
+    """Returns a replacement that sets ``{}`` to the number in a group, minus 1."""
     return lambda match: match.expand(template.format(int(match[group]) - 1))
 
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
-    """Returns the state dict in a training state, under the first of ``wrappers`` that it has, without
-    DataParallel's prefix ``module.``, or ``model.`` of our classifiers in Transformers. Raises KeyError if a key is
-    not a name.
+    """Returns the state dict in a training state, stored under the first of ``wrappers`` that is present.
+
+    DataParallel's prefix ``module.`` is removed, as is ``model.`` of our classifiers for Transformers. Raises KeyError
+    if a key is not a string.
     """
     for _ in range(MAX_WRAPPERS):
         inner = (checkpoint[name] for name in wrappers if isinstance(checkpoint.get(name), Mapping))
@@ -77,11 +81,10 @@ def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
-def rename(state_dict: Mapping[str, Tensor], layout: dict[str, str | Callable | None],
-           network: str) -> dict[str, Tensor]:
-    """Renames every key by the first pattern of ``layout`` that matches the full name of its module. Parameters with
-    names other than ``PARAMETERS`` are part of the matched name. Raises KeyError if no pattern matches a key.
+def rename(state_dict: Mapping[str, Tensor], layout: Layout, network: str) -> dict[str, Tensor]:
+    """Renames every key by the first pattern of ``layout`` that matches its module's full name.
 
+    Names of parameters other than ``PARAMETERS`` are part of the matched name. Raises KeyError if no pattern matches.
     Replacements are strings or functions of the match, as in ``re.sub``; None drops the tensor.
     """
     renamed = {}

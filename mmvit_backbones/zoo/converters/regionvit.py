@@ -24,5 +24,5 @@ def flatten_norm(key: str, x: Tensor) -> Tensor:
     return x.flatten() if 'norm' in key and x.ndim == 4 else x
 
 
-# Of a classifier also ``neck.norm.*``; what detectron2 puts before the backbone's names is left out.
+# Classifiers also have ``neck.norm.*``. The prefix is detectron2's.
 convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)

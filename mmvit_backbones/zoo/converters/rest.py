@@ -9,7 +9,7 @@ COMMON = {
     r'stage(\d)\.(\d+)\.(norm[12]|mlp\.fc[12]|attn\.(?:q|kv|sr|sr_norm|proj))': from_zero(r'backbone.stages.{}.\2.\3'),
     'norm': 'backbone.norm3',
     'head': 'head.fc',
-    r'((?:decode|auxiliary)_head\..+)': r'\1',  # mmseg's, whose names are what they were
+    r'((?:decode|auxiliary)_head\..+)': r'\1',  # mmseg's names, unchanged
 }
 LAYOUT = {
     **COMMON,

@@ -4,7 +4,7 @@ import re
 from .layout import converter
 
 WRAPPERS = ('model', 'model_state_dict')
-PLAIN = {  # what ReViT and ReMViTv2 have in common
+PLAIN = {  # common to ReViT and ReMViTv2
     'alpha': 'backbone.gate.weight',
     r'patch_embed\.proj': 'backbone.patch_embed.proj',
     r'blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)': r'backbone.blocks.\1.\2',
@@ -26,7 +26,7 @@ REMVITV2 = {
 
 
 def refuse_gate(match: re.Match) -> str:
-    raise KeyError("'alpha': a learned gate; the published ReSwin, and ours, blends with a constant 0.5")
+    raise KeyError("'alpha' is a learned gate; ReSwin, as published and here, has a constant gate of 0.5")
 
 
 RESWIN = {

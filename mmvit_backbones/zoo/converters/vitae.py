@@ -5,12 +5,12 @@ from torch import Tensor
 
 from .layout import AVERAGED, converter
 
-# Both generations number the modules of a convolution branch as they follow each other, activations included.
+# Both generations number the modules of a convolution branch in sequence, including activations.
 CONV_BRANCH = {
     **{rf'PCM\.{k}': f'conv_branch.convs.{k // 3}' for k in (0, 3, 6)},
     **{rf'PCM\.{k}': f'conv_branch.norms.{k // 3}' for k in (1, 4)},
 }
-# In a cell, a group has a name, as those of its prefix are counted.
+# Groups in the layout of a cell have names, because numbers count from the groups of the prefix.
 MODULES = r'(?P<name>norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)'
 PYRAMID = {r'PRM\.convs\.(?P<branch>\d+)\.0': r'pyramid.convs.\g<branch>'}
 NORMAL_CELL = {
@@ -44,12 +44,12 @@ PERFORMER_CELL = {
 }
 
 
-def inside(theirs: str, ours: str, layout: dict[str, str | None]) -> dict[str, str | None]:
+def inside(theirs: str, ours: str, layout: Mapping[str, str | None]) -> dict[str, str | None]:
     """Returns a layout with a prefix before all names."""
     return {theirs + pattern: replacement and ours + replacement for pattern, replacement in layout.items()}
 
 
-def of_stages(reduction: dict[str, str | None], normal: dict[str, str | None]) -> dict[str, str | None]:
+def of_stages(reduction: Mapping[str, str | None], normal: Mapping[str, str | None]) -> dict[str, str | None]:
     """Returns the layout of a network with a reduction cell and normal cells in each stage."""
     return {
         **inside(r'layers\.(\d+)\.RC\.', r'backbone.stages.\1.reduction.', reduction),
@@ -80,5 +80,5 @@ convert_vitaev2_vsa = converter('ViTAEv2-VSA', of_stages(VSA_CELL, VSA_CELL), AV
 
 
 def convert_swin_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
-    """Raises KeyError: the authors published no checkpoint, and ours need no conversion."""
+    """Raises KeyError: the authors have published no checkpoint, and ours need no conversion."""
     raise KeyError('no checkpoint of Swin-VSA is published')

@@ -20,7 +20,7 @@ def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20)
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(orientation=3), 'a.jpg has the EXIF orientation 3'), (dict(orientation=2), 'a.jpg has the EXIF orientation 2'),
+    (dict(orientation=3), 'EXIF orientation 3'), (dict(orientation=2), 'EXIF orientation 2'),
     (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the EXIF orientation 6'),
     (dict(orientation=6), '20 x 30 pixels, its image 30 x 20'), (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
     (dict(orientation=3, of_mask=3), 'a.png has the EXIF orientation 3')])

@@ -190,7 +190,7 @@ def test_boxes_that_are_not_yolos(error, tmp_path):
     Image.new('RGB', (40, 20)).save(tmp_path / 'source/images/a.jpg')
     (tmp_path / 'source/labels/a.txt').write_text('0 20 10 8 8')
     (tmp_path / 'source/data.yaml').write_text('names: [cat]')
-    assert 'box outside of its image' in error()
+    assert 'box outside its image' in error()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def render(with_lines: bool = False) -> str:
 def section(number: str, paper: dict, found: list[Citation], with_lines: bool) -> str:
     rows = [row(place, about, [c for c in found if (c.paper, c.place) == (number, place)], with_lines)
             for place, about in paper['places'].items()]
-    extent = f', as far as {paper["used_by"]} use it' if 'used_by' in paper else ''
+    extent = f', as used by {paper["used_by"]}' if 'used_by' in paper else ''
     unused = [f'Not used: {paper["unused"]}.', ''] if 'unused' in paper else []
     return '\n'.join([
         f'## {paper["name"]}', '',

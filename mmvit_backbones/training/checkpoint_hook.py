@@ -1,14 +1,15 @@
 """Checkpoints that are complete or absent, even if writing is interrupted."""
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -18,27 +19,26 @@ from .finite import check_finite
 from .work_dir import check_last_checkpoint
 
 ON_ERROR = ('stop', 'continue')
-CONTINUE = 'default_hooks.checkpoint.on_error=continue continues without it'
+CONTINUE = 'default_hooks.checkpoint.on_error=continue trains on without it'
 TEMPORARY = '.tmp'
 
 
-@register_backend('atomic', force=True)
 class AtomicBackend(LocalBackend):
-    """MMEngine's backend for local files, which writes a temporary file, syncs it to the disk, and renames it."""
+    """MMEngine's backend for local files; writes to a temporary file, syncs it to disk, and renames it."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Writes a file. On failure, keeps the previous file and raises an OSError with the space needed and free."""
+        """Writes a file. If this fails, keeps the previous file, and raises OSError with the space needed and free."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')
         try:
-            temporary.unlink(missing_ok=True)  # of a run that died, or a link
+            temporary.unlink(missing_ok=True)  # left by a killed run, or a link
             with open(temporary, 'xb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, filepath)
-            folder = os.open(filepath.parent, os.O_RDONLY)  # the new name is to last as well
+            folder = os.open(filepath.parent, os.O_RDONLY)  # syncs the new name, too
             os.fsync(folder)
             os.close(folder)
         except OSError as error:
@@ -48,17 +48,28 @@ class AtomicBackend(LocalBackend):
             raise OSError(error.errno, f'{error.strerror} ({needed} needed, {free} free)', str(filepath)) from error
 
 
-class LateRemoval:
-    """A file backend that removes files when :meth:`remove_outdated` is called."""
+register_backend('atomic', AtomicBackend, force=True)
 
-    def __init__(self, backend: BaseStorageBackend) -> None:
-        self.backend, self.outdated = backend, []
+
+class RemovingBackend(Protocol):
+    """A file backend that can remove files."""
+
+    def remove(self, filepath: str) -> None:
+        ...
+
+
+class LateRemoval:
+    """A file backend that removes files only when :meth:`remove_outdated` is called."""
+
+    def __init__(self, backend: RemovingBackend) -> None:
+        self.backend = backend
+        self.outdated: list[str] = []
 
     def __getattr__(self, name: str):
         return getattr(self.backend, name)
 
-    def remove(self, path: str) -> None:
-        self.outdated.append(path)
+    def remove(self, filepath: str) -> None:
+        self.outdated.append(filepath)
 
     def remove_outdated(self) -> None:
         while self.outdated:
@@ -67,20 +78,20 @@ class LateRemoval:
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's hook with reliable checkpoints.
+    """MMEngine's ``CheckpointHook`` with atomic writes.
 
-    A file is written under a temporary name, synced and renamed, so that a crash leaves no partial file.
-    Old checkpoints are removed after the new one is complete. Weights with NaN or inf are not saved: the last
-    checkpoint can always be resumed. A disk without room for a checkpoint is noticed before the first step.
+    A file is written under a temporary name, synced and renamed, so that a crash leaves no partial file. Old
+    checkpoints are removed after the new one is complete. Weights with NaN or inf are not saved, so that the last
+    checkpoint can always be resumed. Free disk space is checked before the first step.
 
     Args:
-        on_error (str): ``'stop'`` ends the training if a checkpoint can't be written, ``'continue'`` trains on
+        on_error (str): ``'stop'`` ends the training if a checkpoint cannot be written, ``'continue'`` trains on
             without it. Defaults to ``'stop'``.
-        **kwargs: MMEngine's.
+        **kwargs: Arguments of MMEngine's ``CheckpointHook``.
 
     Raises:
         ValueError: If ``on_error`` is neither.
-        TrainingError: Before or during training, if a checkpoint can't be written or the weights are not finite.
+        TrainingError: If a checkpoint cannot be written, or the weights are not finite.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
@@ -102,7 +113,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend = LateRemoval(self.file_backend)
         folder = Path(self.out_dir)
         if is_main_process():
-            for path in folder.glob(f'*.pth{TEMPORARY}'):  # of a run that died
+            for path in folder.glob(f'*.pth{TEMPORARY}'):  # left by a killed run
                 path.unlink(missing_ok=True)
         if self.on_error == 'stop' and folder.is_dir():
             needed, free = self._size(runner), shutil.disk_usage(folder).free
@@ -111,7 +122,7 @@ class AtomicCheckpointHook(CheckpointHook):
                                     f'{free / 2**20:.0f} MiB free; {CONTINUE}')
 
     def _size(self, runner: Runner) -> int:
-        """Returns the size of a checkpoint in bytes, as far as it is known before the first step."""
+        """Returns the size of a checkpoint in bytes, as far as known before the first step."""
         size = sum(value.nbytes for value in runner.model.state_dict().values())
         optimizer = (runner.cfg.get('optim_wrapper') or {}).get('optimizer') or {}
         if self.save_optimizer and 'Adam' in str(optimizer.get('type')):
@@ -129,8 +140,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _saving(self, runner: Runner) -> Iterator[None]:
-        """Removes outdated checkpoints after a new one is saved; if that fails, keeps them."""
-        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', None))
+        """Removes outdated checkpoints after a new one is saved; keeps them if saving fails."""
+        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', deque()))
         try:
             yield
             self.file_backend.remove_outdated()

@@ -1,5 +1,4 @@
-"""Checks of a training's config that need no model and no data."""
-
+"""Checks of a training config that need neither model nor data."""
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -11,14 +10,14 @@ from ..utils.text import near_names
 
 
 def check_optimizer(cfg: Config) -> None:
-    """Builds the optimizer of a config for a single number, and the schedules on it, without a step.
+    """Builds the optimizer of a config for a single parameter, and its schedulers, without taking a step.
 
     Raises:
-        UsageError: If one cannot be built; it names the part of the config.
+        UsageError: If one cannot be built; the message contains the part of the config.
     """
     optimizer = cfg.optim_wrapper.get('optimizer')
     if optimizer is None or cfg.optim_wrapper.get('constructor') and 'type' not in optimizer:
-        return  # several, of a constructor's own
+        return  # several optimizers, built by a custom constructor
     built = _build(OPTIMIZERS, optimizer, 'optim_wrapper.optimizer', params=[torch.nn.Parameter(torch.zeros(1))])
     for number, schedule in enumerate(schedules_of(cfg)):
         schedule = {key: value for key, value in schedule.items() if key != 'convert_to_iter_based'}
@@ -31,6 +30,5 @@ def _build(registry: Registry, config: dict, name: str, **arguments: object):
         raise UsageError(f'{name}.type {kind} is not registered{near_names(kind, registry.module_dict)}')
     try:
         return registry.build(dict(config, **arguments))
-    # It is the class of another library, which can refuse its arguments in any way.
-    except Exception as error:
+    except Exception as error:  # invalid arguments can raise any exception
         raise UsageError(f'{name}: {first_line(error)}') from error

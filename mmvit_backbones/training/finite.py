@@ -1,4 +1,4 @@
-"""Ends trainings with NaN or inf in the loss or the weights."""
+"""Stops trainings with NaN or inf in the loss or the weights."""
 import math
 
 import torch
@@ -8,20 +8,22 @@ from mmengine.runner import Runner
 
 from ..errors import TrainingError
 from ..zoo.loading import unwrap_model
+from .plan import optim_wrappers
 
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Ends a training after several consecutive steps with a loss of NaN or inf.
+    """Stops a training after several consecutive steps with a loss of NaN or inf.
 
-    A single one is allowed: with a dynamic loss scale, mixed precision skips the step.
+    Single ones are normal with mixed precision, whose dynamic loss scale skips the step.
 
     Args:
-        max_steps (int): Number of such steps that ends the training. Defaults to 3.
+        max_steps (int): Number of such steps after which the training stops. Defaults to 3.
 
     Raises:
         ValueError: If ``max_steps`` is below 1.
-        TrainingError: After these steps; it names iteration, learning rate and the first parameter that is not finite.
+        TrainingError: After these steps; the message contains iteration, learning rate, and the first parameter that
+            is not finite.
     """
 
     def __init__(self, max_steps: int = 3) -> None:
@@ -37,21 +39,21 @@ class FiniteLossHook(Hook):
 
 
 def check_finite(runner: Runner) -> None:
-    """Raises a TrainingError if a parameter has NaN or inf."""
+    """Raises TrainingError if a parameter has NaN or inf."""
     if name := first_non_finite(runner.model):
-        raise _error(runner, 'the weights are not finite, and not saved', name)
+        raise _error(runner, 'the weights are not finite and were not saved', name)
 
 
 @torch.no_grad()
 def first_non_finite(model: torch.nn.Module) -> str | None:
     """Returns the name of the first parameter with NaN or inf, or None."""
-    # Of what is sharded, each process looks at its own part.
+    # Each process checks its own shards.
     return next((name for name, p in unwrap_model(model).named_parameters()
                  if not getattr(p, '_local_tensor', p).isfinite().all()), None)
 
 
 def _error(runner: Runner, what: str, parameter: str | None) -> TrainingError:
-    rates = [rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates]
+    rates = [rate for wrapper in optim_wrappers(runner) for rates in wrapper.get_lr().values() for rate in rates]
     where = f'the first parameter with NaN or inf is {parameter}' if parameter else 'all parameters are still finite'
     last = runner.message_hub.runtime_info.get('last_ckpt') or 'none'
     return TrainingError(

@@ -1,4 +1,4 @@
-"""Saves a checkpoint at SIGTERM, which Slurm sends to preempt a job, and at SIGINT."""
+"""Saves a checkpoint on SIGTERM, which Slurm sends to preempt a job, and on SIGINT."""
 import os
 import signal
 import sys
@@ -17,16 +17,16 @@ from mmengine.runner import Runner
 from ..utils.files import open_output
 from .finite import check_finite
 
-# A launcher passes on what the terminal has sent already, and Slurm repeats what it sends.
+# Launchers forward a signal that the terminal has sent to all processes, and Slurm repeats its own.
 SAME_SIGNAL_SECONDS = 5.
 
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
-    """Saves ``interrupted.pth`` after the step at SIGTERM or SIGINT, and exits with code 143 or 130.
+    """On SIGTERM or SIGINT, saves ``interrupted.pth`` after the current step, and exits with code 143 or 130.
 
-    All processes stop after the same step, whichever got the signal. The file contains the whole training state;
-    resuming continues with the next step. A second signal ends the process at once.
+    All processes stop after the same step, whichever of them got the signal. The file contains the whole training
+    state; resuming continues with the next step. A second signal ends the process at once.
     """
 
     priority = 'LOWEST'
@@ -55,12 +55,12 @@ class InterruptHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         number = self.agree()
-        # Gradients that are still collected are in no checkpoint.
+        # Checkpoints do not contain accumulated gradients.
         if number and not (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
             self.stop(runner, number, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        # Processes may have different numbers of steps here, and the averaged weights be in the model.
+        # Processes may have different numbers of steps here, and EMAHook has put its weights into the model.
         has_average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         if self.received and get_world_size() == 1 and not has_average:
             self.stop(runner, self.received, runner.iter)
@@ -81,23 +81,23 @@ class InterruptHook(Hook):
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            with open_output(path.with_name('last_checkpoint'), 'w') as file:  # which mmengine reads
+            with open_output(path.with_name('last_checkpoint'), 'w') as file:  # MMEngine reads it to resume
                 file.write(str(path))
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
                               f'resume from {path}')
-        barrier()  # a process that leaves makes the launcher end the others
+        barrier()  # when a process exits, the launcher kills the others
         raise SystemExit(128 + number)
 
 
 def _end_with_parent() -> None:
-    """Ends a worker at SIGTERM from its parent; ignores SIGTERM to all processes of a job, which have to save first."""
+    """Ends a worker on SIGTERM from its parent; ignores SIGTERM from others, so that the training can save first."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
     os._exit(0)
 
 
 def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
-    sys.excepthook = lambda *error: None  # a thread's, whose training has ended; errors of samples go to the training
+    sys.excepthook = lambda *error: None  # a worker whose training has ended prints nothing; samples' errors are raised
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""Ends trainings at labels outside the classes of the head."""
+"""Stops trainings at labels outside the classes of the head."""
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -11,7 +11,7 @@ from ..zoo.loading import unwrap_model
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Raises a TrainingError for a label outside the classes of the head, which CUDA would not name."""
+    """Raises TrainingError with image and label for a label outside the head's classes, an opaque error on CUDA."""
 
     priority = 'VERY_HIGH'
 
@@ -22,14 +22,16 @@ class LabelCheckHook(Hook):
 
 
 def check_labels(model: nn.Module, sample: BaseDataElement) -> None:
-    """Raises a TrainingError if a label of a sample is outside the classes of the head."""
-    if 'gt_sem_seg' in sample and hasattr(model, 'decode_head'):
-        head, labels, path = model.decode_head, sample.gt_sem_seg.data, sample.get('seg_map_path')
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
+    """Raises TrainingError if a label of a sample is outside the classes of the head."""
+    decode_head, head = getattr(model, 'decode_head', None), getattr(model, 'head', None)
+    if 'gt_sem_seg' in sample and decode_head is not None:
+        head = decode_head[-1] if isinstance(decode_head, nn.ModuleList) else decode_head
+        labels, path = sample.get('gt_sem_seg').data, sample.get('seg_map_path')
         labels = labels[labels != head.ignore_index]
-    elif 'gt_label' in sample and isinstance(getattr(getattr(model, 'head', None), 'num_classes', None), int):
-        head, labels, path = model.head, sample.gt_label, sample.get('img_path')
+    elif 'gt_label' in sample:
+        labels, path = sample.get('gt_label'), sample.get('img_path')
     else:
         return
-    if len(wrong := labels[(labels < 0) | (labels >= head.num_classes)]):
-        raise TrainingError(f'{path}: label {int(wrong[0])}, and the model has the classes 0 to {head.num_classes - 1}')
+    num_classes = getattr(head, 'num_classes', None)
+    if isinstance(num_classes, int) and len(wrong := labels[(labels < 0) | (labels >= num_classes)]):
+        raise TrainingError(f'{path}: label {int(wrong[0])}, but the model has the classes 0 to {num_classes - 1}')

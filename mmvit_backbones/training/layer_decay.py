@@ -1,4 +1,4 @@
-"""Learning rates that decay from the head to the stem, for every backbone of the package and any framework.
+"""Learning rates that decay from the head to the stem, for all backbones of the package in any framework.
 
 Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: ConvNeXt's UperNet recipe (Liu et al.,
 CVPR 2022, arXiv 2201.03545), which ResTv2 follows.
@@ -15,20 +15,20 @@ DECAY_TYPES = ('layer_wise', 'stage_wise')
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
-    """Multiplies the learning rate of a parameter by ``decay_rate ** steps``, counted from the output of the backbone.
+    """Multiplies the learning rate of a parameter by ``decay_rate ** depth``, counted from the output of the backbone.
 
-    A step is a block (``'layer_wise'``) or a stage (``'stage_wise'``). Output norms, necks and heads have no step,
-    the last block or stage has one, the stem has the most. Norms, biases and other vectors have no weight decay,
-    unless set by ``paramwise_cfg``. The groups are logged.
+    A depth of 1 is a block (``'layer_wise'``) or a stage (``'stage_wise'``). Output norms, necks and heads have depth
+    0, the last block or stage has 1, the stem the largest. Norms, biases and other vectors have no weight decay, unless
+    ``paramwise_cfg`` sets it. The groups are logged.
 
     Args:
-        optim_wrapper_cfg (dict): MMEngine's.
+        optim_wrapper_cfg (dict): Config of the optimizer wrapper.
         paramwise_cfg (dict): ``decay_rate`` (float, from 0 to 1), ``decay_type`` (``'layer_wise'``, the default, or
-            ``'stage_wise'``), and all that MMEngine's default constructor takes, with ``norm_decay_mult``,
-            ``bias_decay_mult`` and ``flat_decay_mult`` being 0 by default.
+            ``'stage_wise'``), and all options of MMEngine's default constructor. ``norm_decay_mult``,
+            ``bias_decay_mult`` and ``flat_decay_mult`` default to 0.
 
     Raises:
-        ValueError: If an option is missing or unknown, or the model has no backbone of this package.
+        ValueError: If an option is missing or invalid, or the model has no backbone of this package.
 
     Example:
         >>> optim_wrapper = dict(
@@ -39,25 +39,27 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         options = dict(paramwise_cfg or {})
-        self.decay_rate = options.get('decay_rate')
+        decay_rate = options.get('decay_rate')
+        if decay_rate is None or not 0 < decay_rate <= 1:
+            raise ValueError(f'paramwise_cfg.decay_rate must be above 0 and at most 1, got {decay_rate}')
+        self.decay_rate: float = decay_rate
         self.decay_type = options.get('decay_type', 'layer_wise')
-        if self.decay_rate is None or not 0 < self.decay_rate <= 1:
-            raise ValueError(f'paramwise_cfg.decay_rate must be above 0 and at most 1, got {self.decay_rate}')
         if self.decay_type not in DECAY_TYPES:
             raise ValueError(f'paramwise_cfg.decay_type must be one of {DECAY_TYPES}, got {self.decay_type!r}')
         if optim_wrapper_cfg['optimizer'].get('weight_decay') is not None:
             options = {'norm_decay_mult': 0., 'bias_decay_mult': 0., 'flat_decay_mult': 0., **options}
         super().__init__(optim_wrapper_cfg, options)
         if self.base_lr is None:
-            raise ValueError('optimizer.lr must be given: it is what decays')
+            raise ValueError('optimizer.lr must be given for decaying learning rates')
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
+                   is_dcn_module: int | float | None = None) -> None:
         """Adds one group per learning rate and set of options; MMEngine calls this for every submodule."""
         if prefix:
-            super().add_params(params, module, prefix, **kwargs)
+            super().add_params(params, module, prefix, is_dcn_module)
             return
         single, groups = [], {}
-        super().add_params(single, module, **kwargs)
+        super().add_params(single, module, is_dcn_module=is_dcn_module)
         scales = self.scales(module)
         for group in single:
             parameter, = group.pop('params')
@@ -74,7 +76,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
               f'{len(group["params"])} parameters' for group in params)]), logger='current')
 
     def scales(self, model: nn.Module) -> dict[int, float]:
-        """Returns the factor of the learning rate by the id of a backbone's parameter."""
+        """Returns the factors of the learning rate by the ids of the backbone's parameters."""
         backbones = [module for module in model.modules() if isinstance(module, Backbone)]
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '

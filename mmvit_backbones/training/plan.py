@@ -1,16 +1,16 @@
-"""Prints the plan of a training in ten lines, by runners whose console is quiet before it."""
+"""Prints a summary before a training, with runners that log only warnings to the console until then."""
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 import torch
 from mmengine._strategy import BaseStrategy
 from mmengine.dist import get_world_size
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import MMLogger
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, BaseOptimWrapper, OptimWrapperDict
 from mmengine.runner import FlexibleRunner, Runner
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ..utils.config import FOREVER
 from ..zoo.loading import unwrap_model
@@ -20,7 +20,7 @@ NOISE = re.compile('is skipped since its requires_grad|will be deprecated in fut
 
 
 class QuietRunner(Runner):
-    """MMEngine's runner, whose console shows warnings and errors alone until :class:`SummaryHook` has printed."""
+    """MMEngine's runner; logs only warnings and errors to the console until :class:`SummaryHook` prints."""
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -29,7 +29,7 @@ class QuietRunner(Runner):
 
 
 class QuietFlexibleRunner(FlexibleRunner):
-    """The same for MMEngine's runner of strategies."""
+    """The same for MMEngine's ``FlexibleRunner``."""
 
     def build_strategy(self, *args, **kwargs) -> BaseStrategy:
         strategy = super().build_strategy(*args, **kwargs)
@@ -44,12 +44,12 @@ def quieten(logger: MMLogger) -> None:
 
 
 def is_for_console(record: logging.LogRecord) -> bool:
-    """Returns whether a message of the start is a warning, other than those on every frozen parameter."""
+    """Returns whether a record is a warning, except those about frozen parameters and deprecations."""
     return record.levelno >= logging.WARNING and not NOISE.search(record.getMessage())
 
 
 class SummaryHook(Hook):
-    """Prints the plan of a training, and lets the console show the log."""
+    """Prints the summary of a training, and then enables the log on the console."""
 
     priority = 'LOWEST'
 
@@ -60,11 +60,11 @@ class SummaryHook(Hook):
         if warning := unfitting_schedule(schedules(runner), runner.max_iters, len(runner.train_dataloader)):
             runner.logger.warning(warning)
         if oddities := list(unusual(runner)):
-            runner.logger.warning(f'look again: {"; ".join(oddities)}')
+            runner.logger.warning(f'is this intended? {"; ".join(oddities)}')
 
 
 def plan(runner: Runner) -> dict[str, str]:
-    """Returns the lines on a training, by their titles."""
+    """Returns the lines of the summary by their titles."""
     cfg, model, loader, processes = runner.cfg, unwrap_model(runner.model), runner.train_dataloader, get_world_size()
     total = sum(weight.numel() for weight in model.parameters())
     frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
@@ -80,14 +80,14 @@ def plan(runner: Runner) -> dict[str, str]:
         'weights': weights + (f', resumed after step {runner.iter}' if cfg.get('resume') else ''),
         'training data': describe(loader.dataset),
         'classes': f'{len(classes) or "unknown"}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
-        'length': f'{length}, {loader.batch_sampler.batch_size} images per step{each}',
+        'length': f'{length}, {batch_size_of(loader)} images per step{each}',
         'learning rate': learning_rates(runner),
         'precision': precision(runner),
         'device': str(next(model.parameters()).device),
         'work dir': f'{runner.work_dir}, log in {runner.log_dir}',
     }
     if runner.val_loop is not None:
-        interval = f'{runner.train_loop.val_interval} {"epochs" if by_epoch else "steps"}'
+        interval = f'{runner.val_interval} {"epochs" if by_epoch else "steps"}'
         lines['validation'] = f'{describe(runner.val_dataloader.dataset)}, every {interval}'
     for hook in (hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)):
         lines['early stop'] = f'after {hook.patience} validations without a better {hook.monitor}'
@@ -95,13 +95,13 @@ def plan(runner: Runner) -> dict[str, str]:
 
 
 def unusual(runner: Runner) -> Iterator[str]:
-    """Yields what is rarely meant: a single step, a batch larger than the data set, a single class."""
+    """Yields what is rarely intended: a single step, a batch larger than the data set, a single class."""
     loader = runner.train_dataloader
-    images, per_step = len(loader.dataset), loader.batch_sampler.batch_size * get_world_size()
+    images, per_step = num_images(loader.dataset), batch_size_of(loader) * get_world_size()
     if runner.max_iters == 1:
-        yield 'the training is of one step'
+        yield 'the training has a single step'
     if per_step > images:
-        yield f'a step takes {per_step} images, and there are {images}'
+        yield f'a step takes {per_step} images, but there are only {images}'
     classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
     if len(classes) == 1:
         yield f'the only class is {classes[0]}'
@@ -109,11 +109,23 @@ def unusual(runner: Runner) -> Iterator[str]:
 
 def describe(dataset: Dataset) -> str:
     place = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '')
-    return f'{len(dataset)} images' + (f' of {place}' if place else '')
+    return f'{num_images(dataset)} images' + (f' of {place}' if place else '')
+
+
+def num_images(dataset: Dataset) -> int:
+    """Returns the length of a data set; torch's base class does not declare it."""
+    if not isinstance(dataset, Sized):
+        raise TypeError(f'{type(dataset).__name__} has no length')
+    return len(dataset)
+
+
+def batch_size_of(loader: DataLoader) -> int:
+    """Returns the batch size of a loader, whose batch sampler may be a custom one."""
+    return getattr(loader.batch_sampler, 'batch_size')
 
 
 def learning_rates(runner: Runner) -> str:
-    """Describes the learning rates, now and at their peak, and the schedules, from the objects that set them."""
+    """Describes the current and the peak learning rates, the optimizers and the schedulers."""
     groups = [group for wrapper in optim_wrappers(runner) for group in wrapper.optimizer.param_groups]
     now, peak = (sorted({group.get(key, group['lr']) for group in groups}) for key in ('lr', 'initial_lr'))
     parts = [f'{_from_to(peak)} at {"their" if len(peak) > 1 else "its"} peak']
@@ -134,16 +146,20 @@ def _from_to(rates: list[float]) -> str:
     return f'{rates[0]:.4g}' + (f' to {rates[-1]:.4g}' if len(rates) > 1 else '')
 
 
-def optim_wrappers(runner: Runner) -> list[OptimWrapper]:
-    """Returns the wrapper of each optimizer."""
+def optim_wrappers(runner: Runner) -> list[BaseOptimWrapper]:
+    """Returns the wrapper of each optimizer, once they are built."""
     wrapper = runner.optim_wrapper
-    return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    if isinstance(wrapper, OptimWrapperDict):
+        return list(wrapper.values())
+    return [wrapper] if isinstance(wrapper, BaseOptimWrapper) else []
 
 
 def schedules(runner: Runner) -> list:
-    """Returns the parameter schedulers of all optimizers."""
-    found = runner.param_schedulers or []
-    return [schedule for part in found.values() for schedule in part] if isinstance(found, dict) else list(found)
+    """Returns the parameter schedulers of all optimizers, once they are built."""
+    found = runner.param_schedulers
+    if isinstance(found, dict):
+        return [schedule for part in found.values() for schedule in part]
+    return list(found) if isinstance(found, list) else []
 
 
 def _describe_schedule(schedule) -> str:
@@ -153,9 +169,9 @@ def _describe_schedule(schedule) -> str:
 
 
 def unfitting_schedule(schedules: Sequence, steps: int, steps_per_epoch: int) -> str | None:
-    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for many less.
+    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for far fewer.
 
-    After a warm-up alone, it stays constant as asked for.
+    With only a warm-up, it is meant to stay constant.
     """
     ends = {}
     for schedule in schedules:

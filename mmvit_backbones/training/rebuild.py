@@ -1,6 +1,6 @@
-"""Optimizer and schedules of a resumed training whose settings have changed since its checkpoint was written.
+"""Optimizer and schedulers of a resumed training with other settings than its checkpoint.
 
-MMEngine loads their saved states as a whole, settings included, so that a new learning rate or length has no effect.
+MMEngine loads the saved states including their settings, so that a new learning rate or length has no effect.
 """
 import warnings
 
@@ -13,10 +13,10 @@ from .plan import optim_wrappers, schedules
 
 
 def settings_of(runner: Runner) -> dict:
-    """Returns the settings of the optimizer and the schedules, which must not have taken a step.
+    """Returns the settings of the optimizer and the schedulers, which must not have taken a step.
 
-    That is the class of the optimizer, or those of several, a dict per group of parameters with their ``names`` and
-    ``options``, and the state of each schedule.
+    These are the class of the optimizer, or of each, the ``names`` and ``options`` of each group of parameters, and the
+    state of each scheduler.
     """
     optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner)]
     names = {id(parameter): name for name, parameter in unwrap_model(runner.model).named_parameters()}
@@ -29,28 +29,29 @@ def settings_of(runner: Runner) -> dict:
 
 
 def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) -> None:
-    """Changes the states in a checkpoint to those of an optimizer and schedules with the settings ``now``.
+    """Replaces the states in a checkpoint by those of an optimizer and schedulers with the settings ``now``.
 
-    Schedules are at the step of the checkpoint; what the optimizer has collected stays with its parameters, by name.
-    ``before`` are the settings of the checkpoint.
+    The schedulers are advanced to the step of the checkpoint. The optimizer's states, such as momentum, are assigned to
+    the parameters by name. ``before`` are the settings of the checkpoint.
 
     Raises:
-        TrainingError: If the optimizer is another one, there are several, or a schedule follows a metric.
+        TrainingError: If the optimizer is another one, there are several, or a scheduler depends on a metric.
     """
     what = f'checkpoint {runner.cfg.get("load_from")}'
     if before['optimizer'] != now['optimizer']:
-        raise TrainingError(f'{what} is of the optimizer {before["optimizer"]}, and the config has {now["optimizer"]}: '
-                            'only a new training from its weights (load_from) can use another')
-    reason = 'a schedule that follows a metric cannot be repeated' if any(
+        raise TrainingError(f'{what} has the optimizer {before["optimizer"]}, the config {now["optimizer"]}: only a '
+                            'new training from its weights (load_from) can use another')
+    reason = 'a scheduler that depends on a metric cannot be repeated' if any(
         isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)) else None
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
         reason = 'those of several optimizers cannot be changed'
     if reason:
-        raise TrainingError(f'{what} has other settings of the optimizer or the schedules than the config, and '
+        raise TrainingError(f'{what} has other settings of the optimizer or the schedulers than the config, and '
                             f'{reason}: keep them, or start a new training from its weights (load_from)')
     _repeat_schedules(runner, checkpoint['meta'])
     states = dict(zip(_names(before), _states(checkpoint['optimizer'])))
-    changed = runner.optim_wrapper.state_dict()
+    wrapper, = optim_wrappers(runner)
+    changed = wrapper.state_dict()
     changed['state'] = {index: states[name] for index, name in enumerate(_names(now)) if states.get(name)}
     if 'loss_scaler' in changed:
         changed['loss_scaler'] = checkpoint['optimizer'].get('loss_scaler', changed['loss_scaler'])
@@ -59,7 +60,7 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
 
 
 def same_settings(before: dict, now: dict) -> bool:
-    """Returns whether settings are equal; options that one version of PyTorch alone has do not count."""
+    """Returns whether settings are equal; ignores options of the optimizer that only one PyTorch version has."""
     if [group['names'] for group in before['groups']] != [group['names'] for group in now['groups']]:
         return False
     options = all(old['options'][key] == new['options'][key] for old, new in zip(before['groups'], now['groups'])
@@ -72,12 +73,12 @@ def _names(settings: dict) -> list[str]:
 
 
 def _states(optimizer: dict) -> list[dict | None]:
-    """Returns the states of the parameters in their order, None for those without."""
+    """Returns the states of the parameters in order, None for parameters without."""
     return [optimizer['state'].get(index) for group in optimizer['param_groups'] for index in group['params']]
 
 
 def _repeat_schedules(runner: Runner, meta: dict) -> None:
-    """Takes the steps of the schedules up to that of a checkpoint."""
+    """Advances the schedulers to the step of a checkpoint."""
     by_step = [scheduler for scheduler in schedules(runner) if not scheduler.by_epoch]
     by_epoch = [scheduler for scheduler in schedules(runner) if scheduler.by_epoch]
     has_epochs, length = isinstance(runner.train_loop, EpochBasedTrainLoop), len(runner.train_dataloader)

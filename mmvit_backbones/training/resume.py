@@ -1,4 +1,4 @@
-"""Resumes from the newest intact checkpoint of a work dir, and reports changes of the config."""
+"""Resumes from the newest intact checkpoint in a work dir, and reports changes of the config."""
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,13 +14,13 @@ from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
-# Differences of any resumed run, or without effect on the training.
-_UNTOLD = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'model_wrapper_cfg', 'visualizer',
-           'default_hooks.logger', 'default_hooks.visualization')
+# Settings that differ in any resumed run, or do not affect the training.
+_IGNORED = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'model_wrapper_cfg', 'visualizer',
+            'default_hooks.logger', 'default_hooks.visualization')
 
 
 def read_training_state(path: str) -> dict:
-    """Returns the content of a training's checkpoint; raises UsageError if it has no training state."""
+    """Reads a checkpoint with training state; raises UsageError if it has none."""
     checkpoint = read_checkpoint(path, mmap=True)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
@@ -29,7 +29,7 @@ def read_training_state(path: str) -> dict:
 
 
 def resume_from(cfg: Config, path: str) -> None:
-    """Sets the config to resume from a checkpoint, with the seed of its training, and prints what has changed since.
+    """Sets the config to resume from a checkpoint, with its seed, and prints what has changed in the config since then.
 
     Raises:
         UsageError: If the checkpoint has no training state, or the config has another seed.
@@ -40,27 +40,30 @@ def resume_from(cfg: Config, path: str) -> None:
     unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
     length = cfg.train_cfg.get(f'max_{unit}s', inf)
     if meta.get(unit, 0) >= length:
-        print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} is finished: '
+        print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} has finished: '
               'there is nothing to resume')
     changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
     if changes and is_first_process():
-        print('the config has changed since the checkpoint was written, and the training goes on with:', *changes,
+        print('the config has changed since the checkpoint was written; the training continues with:', *changes,
               sep='\n  ', file=sys.stderr)
 
 
 def _set_seed(cfg: Config, path: str, seed: int | None) -> None:
-    """Sets the seed before the data loaders are built; mmengine reads the checkpoint after it."""
+    """Sets the seed before the data loaders are built; MMEngine reads the checkpoint afterwards."""
     given = (cfg.get('randomness') or {}).get('seed')
     if given not in (None, seed):
-        raise UsageError(f'the training of checkpoint {path} has the seed {seed}, not {given}: leave the seed out, or '
-                         f'start a new training from its weights by load_from={path}')
+        raise UsageError(f'the training of checkpoint {path} has the seed {seed}, not {given}: omit the seed, or start '
+                         f'a new training from its weights with load_from={path}')
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
 def find_intact_checkpoint(work_dir: str) -> str | None:
-    """Returns the newest checkpoint with a training state in a work dir, or None if there is none.
+    """Returns the newest checkpoint with training state in a work dir, or None.
 
-    Newer damaged ones are renamed, with one line each. If all are damaged, raises UsageError.
+    Damaged checkpoints that are newer are renamed, and reported in a line each.
+
+    Raises:
+        UsageError: If all checkpoints are damaged.
     """
     is_damaged = False
     for path in _newest_first(work_dir):
@@ -69,30 +72,30 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
                 return str(path)
         except (CheckpointError, OSError) as error:
             is_damaged, aside = True, path.with_name(f'{path.name}.damaged')
-            with suppress(FileNotFoundError):  # another process was quicker
+            with suppress(FileNotFoundError):  # another process has renamed it
                 path.rename(aside)
             if is_first_process():
                 print(f'set aside as {aside.name}: {error}', file=sys.stderr)
     if is_damaged:
-        raise UsageError(f'no checkpoint in {work_dir} is intact: start from the beginning')
+        raise UsageError(f'all checkpoints in {work_dir} are damaged: start a new training')
     return None
 
 
 def config_changes(before: str, now: str) -> Iterator[str]:
     """Yields one line per value that differs between two printed configs, without executing them."""
     try:
-        before, now = parse_config(before), parse_config(now)
+        configs = parse_config(before), parse_config(now)
     except ValueError as error:
-        yield f'it cannot be compared: {error}'
+        yield f'the configs cannot be compared: {error}'
         return
-    if before:
-        yield from (line for line in differences(before, now) if not line.startswith(_UNTOLD))
+    if configs[0]:
+        yield from (line for line in differences(*configs) if not line.startswith(_IGNORED))
 
 
 def differences(before: dict, now: dict) -> Iterator[str]:
-    """Yields one line per value that differs between two configs: its path, and what it was and is.
+    """Yields one line per value that differs between two configs: its path, the old and the new value.
 
-    A dict that has moved as a whole takes one line.
+    A dict that has become an entry of another one takes one line.
     """
     moved = _moved(before, now)
     for old, new in moved.items():
@@ -106,23 +109,23 @@ def differences(before: dict, now: dict) -> Iterator[str]:
 
 
 def _moved(before: dict, now: dict) -> dict[str, str]:
-    """Returns the paths of the dicts below which they now stand, by their former paths."""
+    """Returns the new paths, by the old paths, of the dicts that are now entries of a dict at their old path."""
     before, now = dict(dicts_with_paths(before)), dict(dicts_with_paths(now))
     return {path: f'{path}{key}.' for path, node in before.items() for key, part in now.get(path, {}).items()
             if part == node and f'{path}{key}.' not in before}
 
 
 def _leaves(config: dict) -> dict[str, str]:
-    """Returns the values in a config as text, by their paths."""
+    """Returns the values in a config as text by their paths."""
     return {f'{path}{key}': repr(value) for path, node in dicts_with_paths(config) for key, value in node.items()
             if not any(dicts_in(value))}
 
 
 def _newest_first(work_dir: str) -> list[Path]:
-    """Returns the checkpoints in a work dir; what its files name elsewhere is left alone."""
+    """Returns the checkpoints in a work dir; ``last_checkpoint``, which may point elsewhere, is not read."""
     times = {}
     for path in Path(work_dir).glob('*.pth'):
-        with suppress(FileNotFoundError):  # another process has set it aside
+        with suppress(FileNotFoundError):  # another process has renamed it
             if path.is_file() and not path.name.startswith('best_'):
                 times[path] = path.stat().st_mtime_ns
-    return sorted(times, key=times.get, reverse=True)
+    return sorted(times, key=lambda path: times[path], reverse=True)

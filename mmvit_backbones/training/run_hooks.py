@@ -1,4 +1,4 @@
-"""Hooks that the scripts add to a run."""
+"""Hooks that the commands add to a run."""
 import sys
 
 from mmengine.hooks import EMAHook, Hook
@@ -10,11 +10,11 @@ from ..zoo.loading import check_overlap, load_weights
 
 
 class CheckpointMatchHook(Hook):
-    """Raises an error if the loaded checkpoint belongs to another network; mmengine only warns.
+    """Raises CheckpointError if the loaded checkpoint belongs to another network; MMEngine only warns.
 
     Args:
-        name (str): Name of the checkpoint in the message.
-        strict (bool): Require all weights of the model instead of one, which suffices for fine-tuning.
+        name (str): Name of the checkpoint for the message.
+        strict (bool): Whether all weights of the model are required instead of one, which suffices for fine-tuning.
     """
 
     priority = 'LOWEST'
@@ -31,7 +31,7 @@ class OptionsHook(Hook):
     """Saves the options of a training in its checkpoints, as ``meta['options']``, for a run that resumes it.
 
     Args:
-        options (dict): Numbers, texts, and lists and dicts of them, by the names of the options.
+        options (dict): Numbers, strings, and lists and dicts of these by the names of the options.
     """
 
     def __init__(self, options: dict) -> None:
@@ -50,13 +50,13 @@ class AccelerateHook(Hook):
         accelerate(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        # EMAHook exchanges all parameters with those of its copy, so that they have to stay as they are.
+        # EMAHook swaps all parameters with those of its copy, so that no module may be replaced.
         is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         accelerate(runner.model, inference=not is_averaged)
 
 
 class ProgressBarHook(Hook):
-    """Shows the progress and remaining time of a training on a terminal."""
+    """Shows the progress and the remaining time of a training on a terminal."""
 
     priority = 'LOWEST'
 

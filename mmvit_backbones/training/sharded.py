@@ -25,22 +25,22 @@ from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: E402
 
 @STRATEGIES.register_module()
 class ShardedStrategy(DDPStrategy):
-    """Strategy for MMEngine's FlexibleRunner: PyTorch's ``fully_shard`` on each block of the backbone and on the rest.
+    """Strategy for MMEngine's ``FlexibleRunner``: ``fully_shard`` on each block of the backbone and on the whole model.
 
-    Checkpoints are single files as without sharding, which can be loaded with or without it by any number of
-    processes.
+    Checkpoints are single files, as without sharding; any number of processes can load them, with or without sharding.
 
     Example:
         >>> custom_imports = dict(imports=['mmvit_backbones.training.sharded'])
         >>> strategy = dict(type='ShardedStrategy')
     """
 
-    def _wrap_model(self, model: nn.Module) -> nn.Module:
+    # MMEngine's annotation is DistributedDataParallel, but strategies return other modules, too.
+    def _wrap_model(self, model: nn.Module) -> nn.Module:  # pyright: ignore[reportIncompatibleMethodOverride]
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
-                module.to(get_device())  # it asks for its own device
+                module.to(get_device())  # it stores its device
         model = self.convert_model(model)
-        for block in blocks(model.backbone if hasattr(model, 'backbone') else nn.Module()):
+        for block in blocks(getattr(model, 'backbone', nn.Module())):
             fully_shard(block)
         fully_shard(model)
         for module in model.modules():
@@ -60,12 +60,12 @@ class ShardedStrategy(DDPStrategy):
         self.optim_wrapper.load_state_dict({**state_dict, 'state': state})
 
     def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        return super().load_checkpoint(filename, **{**kwargs, 'map_location': 'cpu'})  # a GPU has no room for the whole
+        return super().load_checkpoint(filename, **{**kwargs, 'map_location': 'cpu'})  # may be too large for one GPU
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, save_param_scheduler: bool = True,
                         extra_ckpt: dict | None = None, callback: Callable | None = None) -> None:
-        """Gathers in all processes, and writes in the first."""
-        checkpoint = dict(extra_ckpt or {}, state_dict=self.model_state_dict())
+        """Gathers the state from all processes, and writes it in the first."""
+        checkpoint = {**(extra_ckpt or {}), 'state_dict': self.model_state_dict()}
         if save_optimizer:
             checkpoint['optimizer'] = self.optim_state_dict()
         if not is_main_process():
@@ -80,9 +80,9 @@ class ShardedStrategy(DDPStrategy):
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Yields the called modules in module lists; of nested ones, the outer."""
+    """Yields the modules in module lists that have a ``forward``, but not those inside them."""
     for child in module.children():
-        if type(child).forward is nn.Module.forward:  # a list, or a stage whose parts the network calls itself
+        if type(child).forward is nn.Module.forward:  # a list, or a stage whose parts the network calls directly
             yield from blocks(child)
         elif isinstance(module, nn.ModuleList):
             yield child
@@ -100,7 +100,7 @@ def whole(state):
 
 
 def share_of(value, parameter: nn.Parameter):
-    """Returns this process's shard of a tensor, with the layout of a parameter; returns other values unchanged."""
+    """Returns this process's shard of a tensor, sharded like a parameter; returns other values unchanged."""
     if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
         value = value.to(parameter.device)
         return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)

@@ -1,4 +1,4 @@
-"""Locks the work dir of a training, and checks where it would resume from."""
+"""Locks the work dir of a training, and checks which file it would resume from."""
 import fcntl
 import os
 import os.path as osp
@@ -14,11 +14,11 @@ from ..utils.files import open_output, why_no_file
 
 
 def lock_work_dir(work_dir: str) -> IO:
-    """Creates the work dir and locks it until this process ends or the file is closed.
+    """Creates the work dir, and locks it until this process ends or the returned file is closed.
 
     Raises:
-        UsageError: If it cannot be written, is in use, or has links to other files than checkpoints: MMEngine would
-            write its log, its config and ``last_checkpoint`` through them.
+        UsageError: If it cannot be written, is in use, or has links other than to checkpoints, through which MMEngine
+            would write its log, the config and ``last_checkpoint``.
     """
     try:
         os.makedirs(work_dir, exist_ok=True)
@@ -28,11 +28,11 @@ def lock_work_dir(work_dir: str) -> IO:
                              'elsewhere: remove it')
         file = open_output(osp.join(work_dir, '.lock'), 'a+')
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: workers do not inherit it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # workers do not inherit it
         except (BlockingIOError, PermissionError) as error:
             file.seek(0)
             raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
-                             'give this run another') from error
+                             'use another one for this run') from error
         except OSError:
             return file  # a file system without locks
         file.truncate(0)
@@ -43,9 +43,9 @@ def lock_work_dir(work_dir: str) -> IO:
 
 
 def check_last_checkpoint(runner: Runner) -> None:
-    """Raises UsageError if MMEngine would resume from a file elsewhere, which ``last_checkpoint`` names.
+    """Raises UsageError if ``last_checkpoint`` names a file outside the folders of this training's checkpoints.
 
-    Checkpoints are in the work dir, or in the folder of the checkpoint hook. To be called before they are loaded, which
+    These are the work dir and the folder of the checkpoint hook. It must be called before a checkpoint is loaded, which
     MMEngine's ``Runner`` does after the hooks' ``before_run``.
     """
     path = osp.join(runner.work_dir, 'last_checkpoint')

@@ -321,7 +321,7 @@ def test_another_batch_size_is_refused(whole, tmp_path):
 def test_finished_training_is_left_alone(whole, tmp_path):
     work_dir = stopped_after(whole, tmp_path / 'work', 3)
     run = train(work_dir, '--resume')
-    assert run.wait() == 0 and 'the training of 3 epochs is finished' in run.text, run.text
+    assert run.wait() == 0 and 'the training of 3 epochs has finished' in run.text, run.text
     assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
 
 

@@ -1,4 +1,4 @@
-"""Limits of time and memory for models of others."""
+"""Limits of time and memory for untrusted models."""
 import threading
 import time
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from pathlib import Path
 from ..errors import UsageError, first_line
 from ..utils import versions
 
-TIMEOUT = 60.  # seconds for a prediction, as of mmvit serve
-MAX_MEMORY = 8 * 2**30  # bytes that ONNX Runtime may take for tensors on the CPU, in all sessions together
-_ends: dict[int, float] = {}  # when the prediction of a thread has to be ready
+TIMEOUT = 60.  # seconds for a prediction
+MAX_MEMORY = 8 * 2**30  # bytes of CPU memory that all sessions of ONNX Runtime together may use for tensors
+_ends: dict[int, float] = {}  # thread -> deadline of its prediction
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises UsageError at the next call of :func:`check_time` in this thread that comes too late."""
+    """Sets the deadline after which :func:`check_time` raises UsageError in this thread."""
     thread = threading.get_ident()
     _ends[thread] = time.monotonic() + seconds
     try:
@@ -26,7 +26,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def check_time(*_) -> None:
-    """Raises UsageError if the time of this thread's prediction is over; a hook of modules."""
+    """Raises UsageError if this thread's prediction is past its deadline; can be a hook of a module."""
     if versions.is_compiling():
         return
     if time.monotonic() > _ends.get(threading.get_ident(), float('inf')):
@@ -47,12 +47,12 @@ def check_graph(path: Path) -> None:
     for node in model.graph.node:
         has_graph = any(attribute.HasField('g') or attribute.graphs for attribute in node.attribute)
         if has_graph or (node.domain, node.op_type) in functions:
-            raise UsageError(f'{path} has the operator {node.op_type}, which runs a graph of its own; mmvit export '
-                             'writes none')
+            raise UsageError(f'{path} has the operator {node.op_type}, which contains a subgraph; files of mmvit '
+                             'export have none')
 
 
 def limit_memory(options) -> None:
-    """Lets a session of ONNX Runtime take its memory from an arena of ``MAX_MEMORY``, which all such sessions share."""
+    """Makes a session of ONNX Runtime allocate from an arena of ``MAX_MEMORY`` that all such sessions share."""
     _register_arena(MAX_MEMORY)
     options.add_session_config_entry('session.use_env_allocators', '1')
 

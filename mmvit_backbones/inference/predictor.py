@@ -1,5 +1,5 @@
 """Predicts images with checkpoints and with exported files."""
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -23,29 +23,31 @@ class Predictor:
     """A model that predicts images: ``Predictor('epoch_12.pth')('image.jpg')``.
 
     Args:
-        source (str | Path): A training's checkpoint, a config or its name (with ``checkpoint`` or ``pretrained``), or a
-            file of ``mmvit export``: ``.onnx`` or ``.pt2``.
-        config (str | None): Config file of a checkpoint, or its name. Defaults to None: the config in the checkpoint.
+        source (str | Path): A checkpoint of a training; a config file or the name of a config, with ``checkpoint`` or
+            ``pretrained``; or a file of ``mmvit export``: ``.onnx`` or ``.pt2``.
+        config (str | None): Config file of a checkpoint, or the name of a config. Defaults to None: the config in the
+            checkpoint.
         checkpoint (str | None): Weights for a config: a file or an address.
-        pretrained (bool | str): The authors' weights for a config, or their tag.
-        device (str | torch.device | None): Of a checkpoint's model or an ONNX file, which needs onnxruntime-gpu for a
-            GPU. Defaults to None: the GPU if there is one, and it can be used. ``.pt2`` files run on the CPU.
-        accelerate (bool): Replace modules of a checkpoint's model by faster ones with the same results.
-        trust_code (bool): Load a ``.pt2``, which is code: it runs with the rights of this process. The other files
-            contain no code.
-        timeout (float): Seconds for the prediction of an image by a checkpoint or an ONNX file.
+        pretrained (bool | str): True for the authors' weights for a config, or their tag. Defaults to False.
+        device (str | torch.device | None): Device for a checkpoint or an ONNX file, which needs onnxruntime-gpu for a
+            GPU. Defaults to None: a GPU if one can be used. ``.pt2`` files run on the CPU.
+        accelerate (bool): Whether to replace modules of a checkpoint's model by faster ones with the same results.
+            Defaults to True.
+        trust_code (bool): Whether to load a ``.pt2`` file, which is code that runs with the rights of this process. The
+            other files contain no code. Defaults to False.
+        timeout (float): Seconds allowed for the prediction of an image by a checkpoint or an ONNX file.
 
     Attributes:
         task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
         classes (list[str]): Names of the classes; empty if the file has none.
-        palette (list): Their colors as RGB; empty if the file has none.
-        model (Checkpoint | Exported): ``model.run(images)`` returns arrays, for images ``(height, width, 3)`` in RGB
-            uint8; ``model.details`` contains ``classes``, ``palette``, and what an exported file contains;
+        palette (list): Colors of the classes in RGB; empty if the file has none.
+        model (Checkpoint | Exported): ``model.run(images)`` returns arrays for images ``(height, width, 3)`` in RGB
+            uint8; ``model.details`` has ``classes``, ``palette`` and the other details of an exported file;
             ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
 
     Raises:
-        UsageError: If a file is missing, does not match its suffix, or is code that is not trusted; if
-            the device cannot be used.
+        UsageError: If a file is missing, does not match its suffix, or is code without ``trust_code``, or if the device
+            cannot be used.
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
@@ -53,7 +55,7 @@ class Predictor:
                  trust_code: bool = False, timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
         if suffix in EXPORTED_SUFFIXES:
-            refuse(f'{source}, which contains all it needs',
+            refuse(f'{source}, which contains config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             check_file(source, 'model')
             path = Path(source)
@@ -79,17 +81,17 @@ class Predictor:
         """Predicts images.
 
         Args:
-            images (object): One or several files, folders, http(s) addresses, videos, numbers of cameras, contents of
-                files as bytes, open files, images of Pillow, or arrays ``(height, width, 3)`` in RGB uint8. Folders
-                are searched.
-            batch_size (int): Images that are run together, where their shapes allow it.
-            score_thr (float): Least score of objects, 0 for all that the model finds.
+            images (object): One or several files, folders, http(s) addresses, videos, camera numbers, contents of files
+                as bytes, open files, Pillow images, or arrays ``(height, width, 3)`` in RGB uint8. Folders are searched
+                recursively.
+            batch_size (int): Number of images that run together if they have the same shape. Defaults to 1.
+            score_thr (float): Minimum score of objects; 0 returns all that the model finds.
 
         Returns:
-            list[Result]: For each image a Classification, Detection, Segmentation or Pose.
+            list[Result]: A Classification, Detection, Segmentation or Pose for each image.
 
         Raises:
-            UsageError: If an image cannot be read, or has a size that the model does not take.
+            UsageError: If an image cannot be read, or has a size that the model does not support.
         """
         results = []
         for frame, result in self.stream(images, batch_size, score_thr):
@@ -102,7 +104,7 @@ class Predictor:
                ) -> Iterator[tuple[Frame, Result | None]]:
         """Yields images and their results one by one, for folders and videos of any length.
 
-        The result of an image that cannot be read or predicted is None; its ``error`` is the reason.
+        If an image cannot be read or predicted, its result is None, and ``frame.error`` is the reason.
         """
         if batch_size < 1:
             raise UsageError(f'batch_size must be at least 1, got {batch_size}')
@@ -110,13 +112,17 @@ class Predictor:
         while batch := list(islice(frames, batch_size)):
             outputs = iter(self._run([frame.image for frame in batch if frame.image is not None]))
             for frame in batch:
-                output = next(outputs) if frame.image is not None else None
+                if frame.image is None:
+                    yield frame, None
+                    continue
+                output = next(outputs)
                 if isinstance(output, UsageError):
-                    frame, output = frame._replace(error=f'image {frame.name}: {first_line(output)}'), None
-                yield frame, None if output is None else result_of(output, frame.name, frame.image, self.classes,
-                                                                   self.palette, score_thr)
+                    yield frame._replace(error=f'image {frame.name}: {first_line(output)}'), None
+                else:
+                    yield frame, result_of(output, frame.name, frame.image, self.classes, self.palette, score_thr)
 
-    def _run(self, images: list[np.ndarray]) -> list[Arrays | UsageError]:
+    def _run(self, images: list[np.ndarray]) -> Sequence[Arrays | UsageError]:
+        """Returns the outputs for each image; if a batch fails, its images run one by one, with an error for each."""
         try:
             return self.model.run(images) if images else []
         except UsageError as error:
@@ -124,16 +130,18 @@ class Predictor:
 
 
 def refuse(source: str, **arguments: object) -> None:
-    """Raises UsageError if an argument has a value that the source leaves no use for."""
+    """Raises UsageError if one of the arguments is given that are not allowed with the source."""
     for name, value in arguments.items():
         if value:
             raise UsageError(f'{name} {value} cannot be given with {source}')
 
 
 def config_of(config: str | None, checkpoint: str | None) -> Config:
-    """Returns the config of a file, or what the config in a checkpoint of a training describes."""
+    """Loads a config, or builds one from the allowed parts of the config in a checkpoint."""
     if config:
         return load_config(config, needs=('model', 'test_dataloader'))
+    if checkpoint is None:
+        raise UsageError('give a config or a checkpoint')
     state = read_checkpoint(checkpoint, mmap=True)
     cfg = Config(described_config(state, state.get('meta', {}).get('cfg'), checkpoint))
     if 'test_dataloader' not in cfg:

@@ -1,4 +1,4 @@
-"""Results of predictions: what was found in an image, as numbers, as JSON and drawn."""
+"""Results of predictions as arrays, as JSON, and as drawings."""
 import colorsys
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ..utils.text import printable
 
 Color = tuple[int, int, int]
-IGNORED = 255  # mmseg's label for what belongs to no class
-SCORE_THR = 0.3  # least score of objects and points, unless another one is asked for
-MIN_DRAWING = 440  # pixels: square root of a drawing's area, for labels that can be read and don't hide the image
+IGNORED = 255  # mmseg's label for pixels without a class
+SCORE_THR = 0.3  # default of the minimum score of objects and points
+MIN_DRAWING = 440  # pixels: square root of a drawing's area, for labels that are readable and do not hide the image
 
 
 @dataclass(repr=False)
@@ -21,10 +21,10 @@ class Result:
     """Prediction for an image.
 
     Attributes:
-        source (str): File, address, or number of the image; ``VIDEO#FRAME`` of a video.
+        source (str): File, address or number of the image; ``VIDEO#FRAME`` for a video.
         image (np.ndarray): The image, ``(height, width, 3)`` in RGB uint8.
-        classes (list[str]): Names of the classes; those of a file without names are numbers.
-        palette (list): Their colors as RGB.
+        classes (list[str]): Names of the classes; empty if the file has none.
+        palette (list): Colors of the classes in RGB.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Result:
     palette: list[Color]
 
     def __repr__(self) -> str:
-        """Returns a line with the best five items; all numbers are in ``to_dict()``."""
+        """Returns a line with the five best items; ``to_dict()`` has all values."""
         items = self.items()
         best = [f'{printable(self.name(item["label"]))} {item["score"]:.1%}' for item in items[:5]]
         more = [f'{len(items) - 5} more'] if len(items) > 5 else []
@@ -47,17 +47,18 @@ class Result:
         return color_of(label, self.palette)
 
     def items(self) -> list[dict]:
-        """Returns what was found, most likely first: ``label``, ``score``, and, if it has them, ``box``, ``mask``."""
+        """Returns dicts with ``label``, ``score`` and, depending on the task, ``box`` and ``mask``, best first."""
         raise NotImplementedError
 
     def to_dict(self) -> dict:
-        """Returns values for JSON: source, size, and for each item category, label and score.
+        """Returns values for JSON: source and size of the image; category, label and score of each item.
 
-        Objects have a box x1, y1, x2, y2 in pixels, objects and segments a mask in COCO's run-length encoding.
+        Objects also have a box x1, y1, x2, y2 in pixels; objects and segments have a mask as COCO's run lengths.
         """
         items = []
         for item in self.items():
-            values = dict(category=self.name(item['label']), label=item['label'], score=round(item['score'], 6))
+            label, score = item['label'], round(item['score'], 6)
+            values: dict = dict(category=self.name(label), label=label, score=score)
             if 'box' in item:
                 values['box'] = [round(float(side), 2) for side in item['box']]
             if 'mask' in item:
@@ -66,17 +67,17 @@ class Result:
         return dict(source=self.source, height=self.image.shape[0], width=self.image.shape[1], items=items)
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
-        """Returns entries of COCO's results file, with boxes as x, y, width, height and masks as run lengths.
+        """Returns entries of a COCO results file, with boxes as x, y, width, height and masks as run lengths.
 
         Args:
-            image_id (int): Number of the image in the annotations.
-            category_ids (Sequence[int] | None): Number of each class. Defaults to None: from 1 on.
+            image_id (int): Id of the image in the annotations.
+            category_ids (Sequence[int] | None): Id of each class. Defaults to None: counted from 1.
         """
         entries = []
         for item in self.to_dict()['items']:
             label = item['label']
-            entry = dict(image_id=image_id, category_id=label + 1 if category_ids is None else category_ids[label],
-                         score=item['score'])
+            category_id = label + 1 if category_ids is None else category_ids[label]
+            entry: dict = dict(image_id=image_id, category_id=category_id, score=item['score'])
             if 'box' in item:
                 x1, y1, x2, y2 = item['box']
                 entry['bbox'] = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
@@ -88,13 +89,12 @@ class Result:
     def draw(self) -> Image.Image:
         """Draws masks, boxes and labels over the image; without boxes, labels form a list.
 
-        Masks of objects have contours, which separate those of one class.
-
-        A small image is enlarged by an integer factor, to an area of at least ``MIN_DRAWING ** 2``.
+        Masks of objects have contours, to separate objects of the same class. Small images are enlarged by an integer
+        factor to an area of at least ``MIN_DRAWING ** 2``.
         """
         items = self.items()
         image = self.image.copy()
-        for item in reversed(items):  # the most likely comes on top
+        for item in reversed(items):  # the best is drawn on top
             if 'mask' in item:
                 mask, color = item['mask'], np.array(self.color(item['label']), np.uint8)
                 image[mask] = image[mask] // 2 + color // 2
@@ -117,8 +117,8 @@ class Classification(Result):
     """Classes of an image.
 
     Attributes:
-        labels (np.ndarray): Numbers of all classes, most likely first, int64.
-        scores (np.ndarray): Their probabilities, float32.
+        labels (np.ndarray): Indices of all classes, best first, int64 ``(K)``.
+        scores (np.ndarray): Probabilities, float32 ``(K)``.
     """
 
     labels: np.ndarray
@@ -133,13 +133,13 @@ class Classification(Result):
 
 @dataclass(repr=False)
 class Detection(Result):
-    """Objects in an image, best first, those below the predictor's score threshold left out.
+    """Objects in an image above the predictor's score threshold, best first.
 
     Attributes:
-        labels (np.ndarray): Numbers of their classes, int64 ``(N)``.
+        labels (np.ndarray): Class indices, int64 ``(N)``.
         scores (np.ndarray): float32 ``(N)``.
         boxes (np.ndarray): x1, y1, x2, y2 in pixels, float32 ``(N, 4)``.
-        masks (np.ndarray | None): bool ``(N, height, width)``, of models with masks.
+        masks (np.ndarray | None): bool ``(N, height, width)``, for models with masks.
     """
 
     labels: np.ndarray
@@ -159,19 +159,19 @@ class Segmentation(Result):
     """The class of each pixel.
 
     Attributes:
-        segmentation (np.ndarray): Numbers of the classes, int64 ``(height, width)``.
+        segmentation (np.ndarray): Class indices, int64 ``(height, width)``.
     """
 
     segmentation: np.ndarray
 
     def items(self) -> list[dict]:
-        """Returns the segments, the largest first; their scores are their shares of the image."""
+        """Returns the segments, largest first; the score is the fraction of the image's area."""
         labels, counts = np.unique(self.segmentation[self.segmentation != IGNORED], return_counts=True)
         return [dict(label=int(labels[i]), score=float(counts[i] / self.segmentation.size),
                      mask=self.segmentation == labels[i]) for i in np.argsort(-counts, kind='stable')]
 
     def label_image(self) -> Image.Image:
-        """Returns the numbers of the classes as an 8-bit image with the palette."""
+        """Returns the class indices as an 8-bit image with a palette."""
         image = Image.fromarray(self.segmentation.astype(np.uint8))
         image.putpalette(np.array([self.color(label) for label in range(256)], np.uint8).tobytes())
         return image
@@ -179,12 +179,13 @@ class Segmentation(Result):
 
 @dataclass(repr=False)
 class Pose(Result):
-    """Points of an animal that fills the image.
+    """Keypoints of an animal that fills the image.
 
     Attributes:
         points (np.ndarray): x, y in pixels, float32 ``(K, 2)``.
         scores (np.ndarray): float32 ``(K)``.
-        links (list): Pairs of points that are connected.
+        links (list): Pairs of points that form the skeleton.
+        threshold (float): Minimum score of points that are drawn.
     """
 
     points: np.ndarray
@@ -205,25 +206,26 @@ class Pose(Result):
         return [dict(entry, keypoints=[value for point in self.to_dict()['points'] for value in point])]
 
     def draw(self) -> Image.Image:
-        """Draws points from the threshold on, and the links between them."""
+        """Draws the points above the threshold, and the links between them."""
         pen, seen = _Pen(self.image), self.scores >= self.threshold
         points = pen.scale * self.points
         for a, b in self.links:
             if seen[a] and seen[b]:
                 pen.draw.line([*points[a], *points[b]], fill=self.color(a), width=max(2, pen.size // 5))
         for number in np.flatnonzero(seen):
-            pen.draw.circle(points[number], pen.size / 3, fill=self.color(int(number)), outline='white')
+            pen.draw.circle(tuple(points[number]), pen.size / 3, fill=self.color(int(number)), outline='white')
         return pen.drawing
 
 
 def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
               palette: list[Color], score_thr: float = SCORE_THR) -> Result:
-    """Returns the result of a model's outputs for an image, without objects below a score threshold."""
+    """Converts a model's outputs for an image to a result, without objects below the score threshold."""
     about = source, image, classes, palette
     if 'segmentation' in outputs:
         return Segmentation(*about, outputs['segmentation'])
     if 'points' in outputs:
-        return Pose(*about, **outputs, threshold=score_thr)
+        links = [(int(start), int(end)) for start, end in outputs.get('links', ())]
+        return Pose(*about, outputs['points'], outputs['scores'], links, score_thr)
     if 'boxes' in outputs:
         kept = outputs['scores'] >= score_thr
         return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
@@ -232,7 +234,7 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
 
 
 class _Pen:
-    """Draws labels that can be read on any color, within an image, which is enlarged if it is small."""
+    """Draws readable labels inside an image, which is enlarged if it is small."""
 
     def __init__(self, image: np.ndarray) -> None:
         from matplotlib.font_manager import findfont
@@ -255,10 +257,12 @@ class _Pen:
 
 
 def color_of(label: int, palette: Sequence[Color]) -> Color:
-    """Returns the color of a class; beyond the palette, steps of the golden ratio keep neighbors apart."""
+    """Returns the color of a class; beyond the palette, hues in steps of the golden ratio keep neighbors distinct."""
     if label < len(palette):
-        return tuple(palette[label])
-    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(0.618 * label % 1, 0.85, 0.9))
+        red, green, blue = palette[label]
+    else:
+        red, green, blue = (round(255 * value) for value in colorsys.hsv_to_rgb(0.618 * label % 1, 0.85, 0.9))
+    return red, green, blue
 
 
 def contour_of(mask: np.ndarray) -> np.ndarray:
@@ -268,7 +272,8 @@ def contour_of(mask: np.ndarray) -> np.ndarray:
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """Encodes a mask ``(height, width)`` as COCO does: ``size`` and ``counts``."""
+    """Encodes a mask ``(height, width)`` in COCO's format: ``size`` and ``counts``."""
     from pycocotools.mask import encode
     encoded = encode(np.asfortranarray(mask, np.uint8))
-    return dict(size=encoded['size'], counts=encoded['counts'].decode())
+    counts = encoded['counts']
+    return dict(size=encoded['size'], counts=counts.decode() if isinstance(counts, bytes) else counts)

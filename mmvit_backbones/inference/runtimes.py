@@ -1,4 +1,4 @@
-"""Models of checkpoints and of exported files, run by PyTorch and ONNX Runtime."""
+"""Models from checkpoints and exported files, run by PyTorch and ONNX Runtime."""
 import json
 import threading
 import warnings
@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -27,8 +27,8 @@ from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
 EXPORTED_SUFFIXES = '.onnx', '.pt2'
 PARTS = 'preprocess', 'network', 'postprocess'
-MAX_UNPACKED = 4  # size of what a .pt2 contains, to its own
-DETAILS = 'mmvit_backbones'  # entry of an exported file with its details, in JSON
+MAX_UNPACKED = 4  # maximum ratio of the unpacked size of a .pt2 file to its size
+DETAILS = 'mmvit_backbones'  # entry of an exported file with its details in JSON
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'  # of ONNX Runtime
 
@@ -36,7 +36,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """A model of a framework with its weights, and its test pipeline."""
+    """A framework's model with weights and test pipeline."""
 
     runtime = 'eager'
 
@@ -50,11 +50,12 @@ class Checkpoint:
         self.module = build_model(cfg)
         load_weights(self.module, state, checkpoint)
         self.module.to(device).eval()
-        if hasattr(self.module, 'backbone'):  # is called for each window that slides over an image
-            self.module.backbone.register_forward_pre_hook(check_time)
+        backbone = getattr(self.module, 'backbone', None)
+        if isinstance(backbone, nn.Module):  # runs for each window of a sliding window
+            backbone.register_forward_pre_hook(check_time)
         dataset = datasets_of(cfg, 'test')[0]
-        steps = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
-        self.pipeline = Compose(steps).transforms[1:]  # the first reads a file
+        steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
+        self.pipeline = Compose(steps).transforms[1:]  # without the first, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
         self.meta = {**metainfo_of(dataset), **classes_in(state.get('meta', {}).get('dataset_meta') or {})}
         self.links = dict(links=np.array(self.meta.get('skeleton_links') or [], int)) if self.task == 'pose' else {}
@@ -63,10 +64,13 @@ class Checkpoint:
 
     @torch.no_grad()
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for each image; raises UsageError if pipeline or model do not take one, or time is over.
+        """Returns the outputs for each image.
+
+        Raises:
+            UsageError: If the pipeline or the model fails, or the time is over.
         """
         data, groups = [self._prepare(image) for image in images], {}
-        for number, one in enumerate(data):  # images of one shape alone make a batch: others would be padded
+        for number, one in enumerate(data):  # only images of one shape form a batch: others would be padded
             groups.setdefault(tuple(one['inputs'].shape), []).append(number)
         found = {}
         for numbers in groups.values():
@@ -80,13 +84,13 @@ class Checkpoint:
                 return self.module.test_step(self.collate(data))
         except UsageError:
             raise
-        except Exception as error:  # the parts of a model may not fit together
+        except Exception as error:  # parts of a model that do not match can raise any exception
             raise UsageError(f'the model fails: {first_line(error)}') from error
 
     def preprocess(self, image: np.ndarray) -> dict:
-        """Returns the ``inputs`` that the network gets for an image, ``(1, 3, H, W)``, and their ``data_samples``.
+        """Returns the network's ``inputs`` ``(1, 3, H, W)`` for an image, and their ``data_samples``.
 
-        The samples have no trace of the image itself: results for them are in pixels of the inputs.
+        The samples have the size of the inputs instead of the image's, so that results are in pixels of the inputs.
         """
         data = self.module.data_preprocessor(self.collate([self._prepare(image)]), False)
         size = tuple(data['inputs'].shape[2:])
@@ -97,31 +101,31 @@ class Checkpoint:
 
     @torch.no_grad()
     def run_preprocessed(self, data: dict) -> Arrays:
-        """Returns the outputs for what :meth:`preprocess` returns."""
+        """Returns the outputs for the result of :meth:`preprocess`."""
         sample, = self.module(**data, mode='predict')
         return arrays_of(sample)
 
     def _prepare(self, image: np.ndarray) -> dict:
         size = image.shape[:2]
         data = dict(img=np.ascontiguousarray(image[..., ::-1]), img_shape=size, ori_shape=size, img_path='', img_id=0)
-        if self.task == 'pose':  # the image is one animal's box
+        if self.task == 'pose':  # the whole image is the box of one animal
             box = np.array([[0, 0, *size[::-1]]], dtype=np.float32)
             data.update(bbox=box, bbox_score=np.ones(1, dtype=np.float32), **self.meta)
         try:
             for step in self.pipeline:
                 data = step(data)
-        except Exception as error:  # a pipeline can fail in any way
+        except Exception as error:  # a pipeline can raise any exception
             raise UsageError(f'the test pipeline fails: {first_line(error)}') from error
         return data
 
 
 def arrays_of(sample: BaseDataElement) -> Arrays:
-    """Returns the predictions in a framework's sample."""
+    """Returns the predictions in a framework's data sample."""
     if 'pred_score' in sample:
-        return dict(scores=sample.pred_score.cpu().numpy())
+        return dict(scores=sample.get('pred_score').cpu().numpy())
     if 'pred_sem_seg' in sample:
-        return dict(segmentation=sample.pred_sem_seg.data[0].cpu().numpy())
-    found = sample.pred_instances
+        return dict(segmentation=sample.get('pred_sem_seg').data[0].cpu().numpy())
+    found = sample.get('pred_instances')
     if 'keypoints' in found:
         return dict(points=np.asarray(found.keypoints[0]), scores=np.asarray(found.keypoint_scores[0]))
     names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
@@ -129,45 +133,48 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
 
 
 def metainfo_of(dataset: dict) -> dict:
-    """Returns the names of the classes, and what belongs to them, of a data set that is not built."""
-    if 'type' not in dataset:  # described by a file
+    """Returns the metadata of a data set, such as its classes, without building it."""
+    if 'type' not in dataset:  # from a checkpoint
         return dataset['metainfo']
     with DATASETS.switch_scope_and_registry(None) as registry:
         return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
 
 
 def palette_of(metainfo: dict) -> list[tuple[int, ...]]:
-    """Returns the colors of a data set's classes as RGB; none for those with the name of a palette."""
+    """Returns the RGB colors of a data set's classes; none if the palette is given by name."""
     palette = metainfo.get('palette')
     return [] if palette is None or isinstance(palette, str) else [tuple(map(int, color)) for color in palette]
 
 
-def build_model(cfg: Config) -> nn.Module:
-    """Builds the model of a config, for one process."""
+def build_model(cfg: Config) -> BaseModel:
+    """Builds the model of a config for one process."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return revert_sync_batchnorm(MODELS.build(cfg.model))
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if not isinstance(model, BaseModel):
+        raise UsageError(f'model {cfg.model.type} must be a subclass of mmengine.model.BaseModel')
+    return model
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
-    """Returns the device of that name, for None the best available one; raises UsageError if it cannot be used."""
+    """Returns the device with a name, for None the best available one; raises UsageError if it cannot be used."""
     try:
         device = torch.empty(0, device=name or get_device()).device
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
     if device.type == 'meta':
-        raise UsageError('device meta cannot be used: it has no values')
+        raise UsageError('device meta cannot be used: its tensors have no data')
     return device
 
 
 class Exported:
-    """A file written by ``mmvit export``. Subclasses run an image, or a batch of classifiers and segmenters."""
+    """A file of ``mmvit export``. Subclasses implement ``_run``."""
 
     def __init__(self, path: Path, details: str | None) -> None:
         try:
             self.details = json.loads(details or '{}')
             if not self.details.get('preprocessing', {}).get('inside'):
-                raise UsageError(f'{path} has no preprocessing: export it by mmvit export with preprocessing inside')
+                raise UsageError(f'{path} has no preprocessing: export it with --preprocessing inside')
             self.details |= dict(classes=[], palette=[]) | classes_in(self.details)
             self.task = self.details['task']
             self.outputs = [output['name'] for output in self.details['outputs']]
@@ -176,8 +183,12 @@ class Exported:
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise UsageError(f'{path} is not a file of mmvit export: {first_line(error)}') from error
 
+    def _run(self, images: np.ndarray) -> Arrays:
+        """Returns the outputs for an image of a detector, or for a batch of a classifier or segmenter."""
+        raise NotImplementedError
+
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for each image; raises UsageError if a ``.pt2`` has no graph for its size."""
+        """Returns the outputs for each image; raises UsageError if a ``.pt2`` file does not support its size."""
         if self.task == 'detection':
             return [self._run(image) for image in images]
         if len({image.shape for image in images}) > 1:
@@ -198,7 +209,7 @@ class OnnxFile(Exported):
             self.session = session_of(path, providers, is_limited=True)
         except UsageError:
             raise
-        except Exception as error:  # of classes that are ONNX Runtime's own
+        except Exception as error:  # ONNX Runtime's exceptions have no public base class
             raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
         super().__init__(path, self.session.get_modelmeta().custom_metadata_map.get(DETAILS))
 
@@ -209,22 +220,22 @@ class OnnxFile(Exported):
         timer.start()
         try:
             found = self.session.run(self.outputs, {self.details['input']['name']: images}, options)
-        except Exception as error:  # of classes that are ONNX Runtime's own
+        except Exception as error:  # ONNX Runtime's exceptions have no public base class
             reason = f'no prediction within {seconds:g} seconds' if options.terminate else first_line(error)
             raise UsageError(f'the model fails: {reason}') from error
         finally:
             timer.cancel()
-        return dict(zip(self.outputs, found, strict=True))
+        return {name: np.asarray(values) for name, values in zip(self.outputs, found, strict=True)}
 
 
 def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, dict]] = (CPU, ),
                is_limited: bool = False):
     """Returns a session of ONNX Runtime for a file or its content, with torch's number of threads.
 
-    ``is_limited`` limits its memory on the CPU (:func:`limit_memory`).
+    With ``is_limited``, :func:`limit_memory` applies on the CPU.
 
     Raises:
-        UsageError: If the first provider cannot be used; ONNX Runtime itself would take the next one.
+        UsageError: If the first provider cannot be used; ONNX Runtime would silently use the next one.
     """
     import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -234,12 +245,12 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
     session = onnxruntime.InferenceSession(model, options, providers=list(providers))
     name = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != name:
-        raise UsageError(f'{name} of ONNX Runtime cannot be used: its CUDA or cuDNN is missing, or of another version')
+        raise UsageError(f'{name} of ONNX Runtime cannot be used: CUDA or cuDNN is missing, or has another version')
     return session
 
 
 def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:
-    """Returns the providers of ONNX Runtime for a device, for None those of the GPU if both have one.
+    """Returns the providers of ONNX Runtime for a device; for None, a GPU if torch and ONNX Runtime support it.
 
     Raises:
         UsageError: If torch or ONNX Runtime cannot use the device.
@@ -256,9 +267,9 @@ def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dic
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, or their compiled code by AOTInductor, run in sequence.
+    """Graphs of ``torch.export``, or code compiled by AOTInductor, run in sequence.
 
-    torch evaluates texts in both: in graphs, those of symbolic sizes.
+    Both are code: torch also evaluates the expressions of symbolic sizes in graphs.
     """
 
     def __init__(self, path: Path, trust_code: bool, device: str | torch.device | None = None) -> None:
@@ -266,36 +277,36 @@ class Pt2File(Exported):
             raise UsageError(f'device {device} cannot be used: {path} runs on cpu')
         if not trust_code:
             raise UsageError(f'{path} is code, which runs with your rights: if you trust it, load it with '
-                             'trust_code=True (--trust-code); an ONNX file is none')
+                             'trust_code=True (--trust-code); ONNX files contain no code')
         import torchvision  # noqa: F401  registers the operators of detectors
         from torch.export.pt2_archive._package import load_pt2
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
             if sum(member.file_size for member in members) > MAX_UNPACKED * path.stat().st_size:
-                raise zipfile.BadZipFile(f'unpacked, it is more than {MAX_UNPACKED} times as large')
+                raise zipfile.BadZipFile(f'it is more than {MAX_UNPACKED} times as large when unpacked')
             self.runtime = 'aoti' if any('/aotinductor/' in member.filename for member in members) else 'pt2'
             with warnings.catch_warnings():
-                # The reader's own, of weights that it only reads.
+                # Caused by the reader itself; it does not write to the buffer.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
                 archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
-        except Exception as error:  # a damaged file can make torch's reader fail in any way
+        except Exception as error:  # a damaged file can raise any exception
             raise UsageError(f'{path} is not a file of mmvit export: {first_line(error)}') from error
         super().__init__(path, details)
         parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
         self.parts = [parts[name] for name in PARTS]
 
     @torch.inference_mode()
-    def _run(self, image: np.ndarray) -> Arrays:
+    def _run(self, images: np.ndarray) -> Arrays:
         preprocess, network, postprocess = self.parts
-        image = torch.from_numpy(image if image.flags.writeable else image.copy())
+        pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
         try:
-            found = postprocess(image, *as_tuple(network(*as_tuple(preprocess(image)))))
-        except AssertionError as error:  # a guard: for this size, the network takes a path that the graph lacks
-            height, width = image.shape[-3:-1]
-            raise UsageError(f'an image of {height} x {width} pixels is of a size that this file does not support; an '
-                             f'ONNX file does ({error})') from error
+            found = postprocess(pixels, *as_tuple(network(*as_tuple(preprocess(pixels)))))
+        except AssertionError as error:  # a guard of the graph, which lacks the branch for this size
+            height, width = images.shape[-3:-1]
+            raise UsageError(f'this file does not support images of {height} x {width} pixels; an ONNX file does '
+                             f'({error})') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 

@@ -1,10 +1,10 @@
-"""Finds and reads images: files, folders, addresses, videos, cameras, and what is in memory."""
+"""Finds and reads images: files, folders, addresses, videos, cameras, and objects in memory."""
 import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, TypeGuard
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -13,23 +13,24 @@ from PIL import Image
 from ..errors import UsageError
 from ..utils.download import receive
 from ..utils.files import check_file
-from ..utils.images import SUFFIXES, read_rgb
+from ..utils.images import SUFFIXES, Content, read_rgb
 
 VIDEOS = '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'
 MAX_DOWNLOAD = 100e6  # bytes
 SOURCES = str, Path, bytes, bytearray, memoryview, int, np.ndarray, Image.Image
-ALLOWED = 'a path, an address, bytes, an open file, an image of Pillow, an array, or the number of a camera'
+Source = str | Path | bytes | bytearray | memoryview | int | np.ndarray | Image.Image | BinaryIO
+ALLOWED = 'a path, an address, bytes, an open file, a Pillow image, an array, or the number of a camera'
 
 
 class Frame(NamedTuple):
-    """An image ``(height, width, 3)`` in RGB uint8 with the name of its source, or the reason why it has none."""
+    """An image ``(height, width, 3)`` in RGB uint8 and the name of its source, or the error of reading it."""
 
     name: str
     image: np.ndarray | None
     error: str | None = None
 
 
-def is_address(source: object) -> bool:
+def is_address(source: object) -> TypeGuard[str]:
     return isinstance(source, str) and source.startswith(('http://', 'https://'))
 
 
@@ -37,16 +38,16 @@ def check_address(address: str) -> None:
     try:
         urlsplit(address.encode().decode())
     except ValueError as error:
-        raise UsageError(f'image {address} is no address: {error}') from error
+        raise UsageError(f'image {address} is not a valid address: {error}') from error
 
 
 def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path | str]:
-    """Returns the image files among files and folders, which are searched, in order of their names, and addresses.
+    """Returns the files and addresses among the sources, and the image files in folders, sorted by name.
 
     Raises:
-        UsageError: If a source does not exist, or a folder has no image.
+        UsageError: If a source does not exist, or a folder has no images.
     """
-    images = []
+    images: list[Path | str] = []
     for source in sources:
         path = Path(source)
         if is_address(source):
@@ -59,7 +60,7 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
         else:
             found = sorted(file for file in path.rglob('*') if file.suffix.lower() in suffixes and file.is_file())
         if not found:
-            raise UsageError(f'folder {path} has no image; allowed are {", ".join(suffixes)}')
+            raise UsageError(f'folder {path} has no images; allowed are {", ".join(suffixes)}')
         images += found
     return images
 
@@ -68,16 +69,17 @@ def read_frames(sources: object) -> Iterator[Frame]:
     """Yields the images of one or several sources.
 
     A source is a file, a folder, an http(s) address, a video, the number of a camera, the content of a file as bytes,
-    an open file, an image of Pillow, or an array ``(height, width, 3)`` in RGB uint8. What cannot be read is yielded
-    with its error.
+    an open file, a Pillow image, or an array ``(height, width, 3)`` in RGB uint8. Images that cannot be read are
+    yielded with an error.
 
     Raises:
-        UsageError: If a source is of another type.
+        UsageError: If a source has another type.
     """
-    is_one = is_source(sources)
-    if not is_one and not isinstance(sources, Iterable):
+    if is_source(sources):
+        sources = [sources]
+    elif not isinstance(sources, Iterable):
         raise UsageError(f'images must be {ALLOWED}, or several of these, got {type(sources).__name__}')
-    for number, source in enumerate([sources] if is_one else sources):
+    for number, source in enumerate(sources):
         if not is_source(source):
             raise UsageError(f'image {number} must be {ALLOWED}, got {type(source).__name__}')
         if isinstance(source, int) or isinstance(source, (str, Path)) and str(source).lower().endswith(VIDEOS):
@@ -90,12 +92,12 @@ def read_frames(sources: object) -> Iterator[Frame]:
             yield _read_image(source, name_of(source) or str(number))
 
 
-def is_source(value: object) -> bool:
+def is_source(value: object) -> TypeGuard[Source]:
     return isinstance(value, SOURCES) or hasattr(value, 'read')
 
 
 def name_of(source: object) -> str | None:
-    """Returns the name of the file that was opened, by Python or Pillow."""
+    """Returns the name of an open file or a Pillow image, or None."""
     name = getattr(source, 'filename' if isinstance(source, Image.Image) else 'name', None)
     return name if isinstance(name, str) and name else None
 
@@ -110,7 +112,7 @@ def _read_files(source: str | Path) -> Iterator[Frame]:
         yield _read_image(path, str(path))
 
 
-def _read_image(source: str | Path | bytes | Image.Image, name: str) -> Frame:
+def _read_image(source: Content, name: str) -> Frame:
     try:
         content = download(source) if is_address(source) else source
         return Frame(name, np.array(read_rgb(content, name=f'image {name}')))
@@ -125,7 +127,7 @@ def _check_array(array: np.ndarray, name: str) -> Frame:
 
 
 def download(address: str) -> bytes:
-    """Returns the file at an http(s) address; raises UsageError if it cannot be had, or is larger than 100 MB."""
+    """Returns the file at an http(s) address; raises UsageError if the download fails or is larger than 100 MB."""
     content = io.BytesIO()
     try:
         receive(address, content, MAX_DOWNLOAD)
@@ -137,7 +139,7 @@ def download(address: str) -> bytes:
 def _read_video(source: str | Path | int) -> Iterator[Frame]:
     import cv2
     video, number = cv2.VideoCapture(), 0
-    with suppress(OverflowError):  # no camera has such a number
+    with suppress(OverflowError):  # OpenCV takes 32-bit numbers
         video.open(source if isinstance(source, int) else str(source))
     while (frame := video.read()[1]) is not None:
         yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))

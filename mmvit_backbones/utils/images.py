@@ -22,6 +22,10 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: I
          8: Image.Transpose.ROTATE_90}
 
 
+# What an image is read from: its path, the content of its file, an open file, or a Pillow image.
+Content = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
+
+
 def check_image(path: str | Path) -> Image.Image:
     """Reads an image file; raises UsageError if it is truncated, or so large that it may be a decompression bomb."""
     try:
@@ -42,16 +46,15 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise unreadable(f'image {path}', error) from error
 
 
-def read_rgb(source: str | Path | bytes | BinaryIO | Image.Image, max_pixels: float = float('inf'),
-             max_ratio: float = float('inf'), name: str | None = None) -> Image.Image:
+def read_rgb(source: Content, max_pixels: float = float('inf'), max_ratio: float = float('inf'),
+             name: str | None = None) -> Image.Image:
     """Decodes an image for a model like the loader of the training.
 
     The EXIF orientation is applied, the alpha channel dropped, 16 bits are reduced to the upper 8, and palette, gray
     and CMYK images are converted to RGB. Only the first frame is read.
 
     Args:
-        source (str | Path | bytes | BinaryIO | Image.Image): Path, content, or open file, in one of ``FORMATS``; or a
-            Pillow image in any format.
+        source (Content): Path, content of a file, or open file, in one of ``FORMATS``; or a Pillow image.
         max_pixels (float): Maximum number of pixels, checked before they are decoded.
         max_ratio (float): Maximum ratio of the longer to the shorter side.
         name (str | None): Name for error messages. Defaults to None: the path.
@@ -63,9 +66,9 @@ def read_rgb(source: str | Path | bytes | BinaryIO | Image.Image, max_pixels: fl
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
         return decode(source, max_pixels, max_ratio, name)
-    is_content = isinstance(source, (bytes, bytearray, memoryview))
+    file = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
     try:
-        opened = Image.open(io.BytesIO(source) if is_content else source, formats=FORMATS)
+        opened = Image.open(file, formats=FORMATS)
     except Exception as error:
         raise unreadable(name, error) from error
     with opened:

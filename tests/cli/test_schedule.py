@@ -116,4 +116,4 @@ def test_a_training_that_is_rarely_meant_is_told_in_one_warning(tmp_path):
     run = train(tmp_path / 'work', '--epochs=1', '--batch-size=20', 'default_hooks.checkpoint=None')
     assert run.wait() == 0, run.text
     warning, = (line for line in run.text.splitlines() if 'is this intended' in line)
-    assert 'one step' in warning and '20 images' in warning and '16' in warning
+    assert 'single step' in warning and '20 images' in warning and '16' in warning

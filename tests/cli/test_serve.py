@@ -143,7 +143,7 @@ def test_answers(address, paths):
     (IMAGE.read_bytes()[:5000], '', 400, 'cannot be read'),
     (bytes(2_000_001), '', 413, 'more than 2 MB'),
     (png(1001, 1000), '', 413, '1001 x 1000 pixels; allowed are 1 million'),
-    (png(1000, 10), '', 413, 'a factor of 20'),
+    (png(1000, 10), '', 413, 'factor of at most 20'),
     (IMAGE.read_bytes(), 'model=2', 422, 'less than 2'),
     (IMAGE.read_bytes(), 'threshold=x', 422, 'threshold'),
     (IMAGE.read_bytes(), 'format=gif', 422, "'json', 'png' or 'both'"),

@@ -273,7 +273,7 @@ def test_unreadable_image(bad_flowers, tmp_path):
     assert str(bad_flowers) in run.error and '--on-bad-data skip' in run.error
     run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options)
     assert run.wait() == 0, run.text
-    assert run.text.count('another one is taken. Bad samples so far: 1') >= 1
+    assert run.text.count('another one is used. Bad samples so far: 1') >= 1
 
 
 def test_labels_without_a_class(tmp_path):

@@ -44,7 +44,7 @@ UNNOTICED = ROOT / 'tools/dev/unnoticed_mutants.txt'
 WORKERS = 2
 DATA_LIMIT = 8 << 30  # bytes for a test process: a mutant of a limit may ask for all memory
 # Imported once, before a process is forked for each mutant.
-PRELOADED = ['__main__', 'torch', 'cv2', *(f'{name}.{part}' for name in ('mmdet', 'mmseg', 'mmpretrain')
+PRELOADED = ['__main__', 'setuptools', 'torch', 'cv2', *(f'{name}.{part}' for name in ('mmdet', 'mmseg', 'mmpretrain')
                                            for part in ('datasets', 'models'))]
 ENVIRONMENT = dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='Agg', TRITON_INTERPRET='1')
 COVERAGE = """

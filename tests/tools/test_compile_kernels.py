@@ -1,6 +1,5 @@
 """Triton compiles every kernel for GPUs, without having them."""
 import os
-import re
 import subprocess
 import sys
 
@@ -20,4 +19,3 @@ def test_every_kernel_compiles_without_spills():
     kernels = {line.split('`')[1] for line in done.stdout.splitlines() if '`' in line}
     assert {name.split('.')[0] for name in kernels} == {'normalized_attention', 'residual_attention',
                                                         'varied_size_window', 'window_sampling'}
-    assert kernels == set(re.findall(r'^\| `(\w+\.\w+_kernel)`', (ROOT / 'docs/ops.md').read_text(), re.MULTILINE))

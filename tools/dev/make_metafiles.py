@@ -34,13 +34,13 @@ TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
-    ('top-1 / top-5 / ReaL', ('top1', 'top5', 'real'), '_22k', 'after ImageNet-22k',
+    ('top-1/top-5/ReaL', ('top1', 'top5', 'real'), '_22k', 'pre-trained on ImageNet-22k',
      ('top1_22k', 'top5_22k', 'real_22k')),
-    ('box / mask AP', ('box', 'mask'), '_3x', 'longer training', ('box', 'mask')),
-    ('ADE20K, mIoU / several scales and flips', ('ade20k', 'ade20k_ms')),
-    ('Cityscapes, mIoU / several scales and flips', ('cityscapes', 'cityscapes_ms'), '_80k', 'longer training',
+    ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
+    ('ADE20K mIoU: single-scale/multi-scale and flip', ('ade20k', 'ade20k_ms')),
+    ('Cityscapes mIoU: single-scale/multi-scale and flip', ('cityscapes', 'cityscapes_ms'), '_80k', '80k iterations',
      ('cityscapes', 'cityscapes_ms')),
-    ('AP-10K, AP', ('ap10k', )),
+    ('AP-10K AP', ('ap10k', )),
 )
 NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
@@ -166,7 +166,6 @@ def tables() -> str:
         '## Classifiers\n',
         table(['name', 'parameters', 'GMACs', 'top-1, %', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
-        'A config and its form with another ending share a row.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
     ])
 
@@ -251,7 +250,7 @@ def result_table(title: str, keys: tuple[str, ...], ending: str = '', longer: st
         cells = [stated(name, keys), stated(name + ending, keys_of_longer)] if ending else [stated(name, keys)]
         if any(cells):
             rows.append([f'`{name}`', *(cell or '–' for cell in cells)])
-    return table(['config', title, f'`…{ending}`: {longer}'] if ending else ['config', title], rows)
+    return table(['config', title, f'`…{ending}` ({longer})'] if ending else ['config', title], rows)
 
 
 def stated(config: str, keys: tuple[str, ...]) -> str:
@@ -261,7 +260,7 @@ def stated(config: str, keys: tuple[str, ...]) -> str:
     if not published.keys() & set(keys) - in_the_other:
         return ''
     last = max(i for i, key in enumerate(keys) if key in published)
-    return ' / '.join(str(published.get(key, '–')) for key in keys[:last + 1])
+    return '/'.join(str(published.get(key, '–')) for key in keys[:last + 1])
 
 
 if __name__ == '__main__':

@@ -164,7 +164,7 @@ def tables() -> str:
         '## Families\n',
         table(['networks', "authors' code, its license"], family_rows()),
         '## Classifiers\n',
-        table(['name', 'parameters', 'GMACs', 'top-1, %', "authors' weights, by tag"], variant_rows()),
+        table(['name', 'top-1, %', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
     ])
@@ -230,8 +230,7 @@ def family_rows() -> list[list[str]]:
 
 
 def variant_rows() -> list[list[str]]:
-    return [[f'`{variant.name}`', f'{variant.num_params:,}', f'{variant.gmacs:.2f}', str(variant.top1 or '–'),
-             links(variant)] for variant in VARIANTS.values()]
+    return [[f'`{variant.name}`', str(variant.top1 or '–'), links(variant)] for variant in VARIANTS.values()]
 
 
 def links(variant: Variant) -> str:

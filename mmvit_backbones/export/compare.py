@@ -10,23 +10,23 @@ from torchvision.ops import box_iou
 from ..inference import Predictor
 from ..inference.runtimes import Arrays, Checkpoint, as_tuple, session_of
 
-# What rounding changes, and what float16 and int8 may. Without any instance, nothing was compared.
+# Limits for differences by rounding, and by float16 and int8. Without instances, nothing is compared.
 EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 LOSSY = dict(scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
-CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}  # half the loss, as others lose more
+CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}  # half the loss: other images lose more
 
 
 class Comparison:
-    """Images and what a framework predicts for them, for comparisons with files of :func:`export_model`.
+    """A framework's predictions for images, to compare with those of files of :func:`export_model`.
 
     Args:
         reference (Checkpoint): Model of the framework.
         images (Sequence[np.ndarray]): ``(height, width, 3)`` in RGB uint8.
-        preprocessing (bool): Whether the files resize and normalize. If not, they get what the framework's
-            preprocessing makes of the images, and results are in pixels of that.
+        preprocessing (bool): Whether the files resize and normalize. If not, they get the images preprocessed by the
+            framework, and results are in pixels of these.
 
     Attributes:
-        is_empty (bool): A detector finds nothing in any of the images.
+        is_empty (bool): Whether a detector finds nothing in any image.
     """
 
     def __init__(self, reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> None:
@@ -42,26 +42,27 @@ class Comparison:
 
     def _predict(self, path: str | PathLike) -> list[Arrays]:
         if self.preprocessing:
-            return Predictor(path, device='cpu', trust_code=True).model.run(self.inputs)
-        session = session_of(path)
+            return Predictor(str(path), device='cpu', trust_code=True).model.run(self.inputs)
+        session = session_of(str(path))
         source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
-        found = [dict(zip(names, session.run(names, {source: image}))) for image in self.inputs]
-        # Those of classifiers and segmenters are batches of one.
+        found = [{name: np.asarray(value) for name, value in zip(names, session.run(names, {source: image}))}
+                 for image in self.inputs]
+        # Outputs of classifiers and segmenters are batches of one.
         return found if 'boxes' in names else [{name: value[0] for name, value in each.items()} for each in found]
 
 
 def inputs_of(reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
-    """Returns what files get for images: these, or without preprocessing the network's ``(1, 3, height, width)``."""
+    """Returns the inputs of files: the images, or without preprocessing, the network's ``(1, 3, height, width)``."""
     return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
 
 def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
     """Compares two outputs of a model for one image.
 
-    For a classifier, the largest difference of ``scores``; for a segmenter, the fraction of equal ``pixels``; for a
-    detector, the number of ``instances``, and if it is not 0, over pairs of instances of a class whose boxes overlap
-    most, the fraction whose boxes overlap by the limit (``matched``), the largest difference of their ``scores``, and
-    the smallest IoU of their ``boxes`` and ``masks``.
+    Returns the largest difference of ``scores`` for a classifier, and the fraction of equal ``pixels`` for a segmenter.
+    For a detector, returns the number of ``instances`` and, if there are any, pairs each with the one of its class that
+    has the highest IoU: ``matched`` is the fraction of pairs above the limit of ``boxes``; ``scores`` is the largest
+    difference, ``boxes`` and ``masks`` are the smallest IoUs of these pairs.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
@@ -70,9 +71,9 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
     fewest, instances = sorted([len(expected['labels']), len(actual['labels'])])
     if fewest == 0:
         return dict(instances=instances, matched=0.) if instances else dict(instances=0)
-    ious = box_iou(*(torch.from_numpy(found['boxes']) for found in (expected, actual))).nan_to_num().numpy()
+    ious = box_iou(torch.from_numpy(expected['boxes']), torch.from_numpy(actual['boxes'])).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
-    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of boxes alike, the one with that score
+    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of equal boxes, the one with this score
     pairs = ious.argmax(1)
     found = ious.max(1) > limits['boxes'] - 0.01
     result = dict(instances=instances,
@@ -89,7 +90,7 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
 def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     """Returns the worst figures of :func:`compare` for several images.
 
-    ``instances`` is their sum, ``pixels`` the mean, ``matched`` the mean of the images that have instances.
+    ``instances`` is the sum, ``pixels`` the mean, and ``matched`` the mean of the images with instances.
     """
     choose = dict(scores=max, boxes=min, masks=min, instances=sum)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
@@ -97,7 +98,7 @@ def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
-    """Returns the names of the figures that are beyond their limits."""
+    """Returns the names of the figures that exceed their limits."""
     return [name for name, value in figures.items()
             if not (value <= limits[name] if name == 'scores' else value >= limits[name])]
 
@@ -116,7 +117,7 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
         dict[tuple[int, int], float]: For each size the largest difference in any output, relative to its largest
         element.
     """
-    session = session_of(path)
+    session = session_of(str(path))
     channels = session.get_inputs()[0].shape[1]
     model.eval()
     differences = {}

@@ -1,49 +1,65 @@
-"""Postprocessing of RetinaNet, Faster, Mask and Cascade R-CNN as graphs, for one image, with mmdet's formulas."""
+"""Postprocessing of RetinaNet, Faster, Mask and Cascade R-CNN for one image, as graphs with mmdet's formulas."""
+import operator
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
+from mmdet.models.dense_heads import AnchorHead
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import onnx_delta2bbox
-from mmengine.config import ConfigDict
 from torch import Tensor, nn
-from torchvision.ops import nms, roi_align
+from torchvision.ops import nms
 
 from ..inference.runtimes import as_tuple
 from .preprocess import Geometry, size_of
 
 
+def postprocess_of(model: nn.Module, geometry: Geometry) -> tuple[nn.Module, list[str]]:
+    """Returns the postprocessing of a detector, and the names of its outputs."""
+    names = ['labels', 'scores', 'boxes']
+    if isinstance(model, TwoStageDetector):
+        return TwoStageInstances(model, geometry), names + ['masks'] * model.roi_head.with_mask
+    if isinstance(model, SingleStageDetector):
+        return RetinaNetBoxes(model, geometry), names
+    raise TypeError(f'model must be a SingleStageDetector or a TwoStageDetector, got a {type(model).__name__}')
+
+
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
     """Applies deltas ``(N, 4)`` to boxes ``(N, 4)`` and clips them to the image."""
-    # The coder's own method asks whether there are boxes, which a graph cannot.
+    # The coder's own method branches on the number of boxes, which a graph cannot.
     boxes = onnx_delta2bbox(boxes, deltas, coder.means, coder.stds).clamp(min=0)
     height, width = size
     return torch.minimum(boxes, torch.stack([width, height] * 2).to(boxes))
 
 
-def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: ConfigDict) -> Tensor:
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: dict) -> Tensor:
     """Returns the indices of the boxes kept by non-maximum suppression within each group, best first."""
-    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # of no box, too
-    # torch.export takes it that two boxes or more are kept: two are added that come last, and are dropped.
+    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # there may be no boxes
+    # torch.export assumes that at least two boxes are kept: two more are added, which come last and are dropped.
     others = torch.tensor([[-2., -2., -1., -1.], [-4., -4., -3., -3.]])
     boxes = torch.cat([boxes + groups.to(boxes)[:, None] * (extent + 1), others])
-    keep = nms(boxes, torch.cat([scores, -torch.ones(2)]), cfg.nms.iou_threshold)[:-2]
-    return keep[torch.arange(keep.shape[0]) < cfg.max_per_img]
+    keep = nms(boxes, torch.cat([scores, -torch.ones(2)]), cfg['nms']['iou_threshold'])[:-2]
+    return keep[torch.arange(keep.shape[0]) < cfg['max_per_img']]
 
 
 class Dense(nn.Module):
-    """Boxes of a dense head with anchors (RetinaNet's, or an RPN's)."""
+    """Boxes of a dense head with anchors: RetinaNet's, or an RPN's."""
 
-    def __init__(self, head: nn.Module, cfg: ConfigDict, geometry: Geometry) -> None:
+    def __init__(self, head: AnchorHead, cfg: dict, geometry: Geometry) -> None:
         super().__init__()
-        self.head, self.cfg, self.geometry = [head], cfg, geometry  # in a list: its weights are the network's
+        self.head, self.cfg, self.geometry = [head], cfg, geometry  # not a submodule: its weights are in the network
 
-    def candidates(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> list[Tensor]:
+    def candidates(self, scores: Sequence[Tensor], deltas: Sequence[Tensor],
+                   size: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Returns boxes, scores, classes and levels of the best anchors of each level."""
         head, = self.head
         limit, classes, found = self.cfg.get('nms_pre', -1), head.cls_out_channels, []
         for level, (score, delta) in enumerate(zip(scores, deltas)):
             probability = score[0].permute(1, 2, 0).flatten().sigmoid()
             count = probability.shape[0]
-            value, index = probability.topk(torch.sym_min(limit, count) if limit > 0 else count)
+            best = torch.sym_min(limit, count) if limit > 0 else count
+            value, index = probability.topk(best)  # pyright: ignore[reportArgumentType]  # sym_min is not annotated
             chosen = torch.div(index, classes, rounding_mode='floor')
             anchors = head.prior_generator.single_level_grid_priors(score.shape[2:], level, device='cpu')[chosen]
             boxes = decode(head.bbox_coder, anchors, delta[0].permute(1, 2, 0).reshape(-1, 4)[chosen], size)
@@ -60,8 +76,8 @@ class Dense(nn.Module):
 class RetinaNetBoxes(Dense):
     """Converts the maps of RetinaNet's head to labels, scores and boxes."""
 
-    def __init__(self, model: nn.Module, geometry: Geometry) -> None:
-        super().__init__(model.bbox_head, model.test_cfg, geometry)
+    def __init__(self, model: SingleStageDetector, geometry: Geometry) -> None:
+        super().__init__(model.bbox_head, model.test_cfg or {}, geometry)
 
     def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         size = self.geometry.resized(image)
@@ -76,30 +92,33 @@ class RetinaNetBoxes(Dense):
 class TwoStageInstances(Dense):
     """Converts the pyramid and the RPN's maps to labels, scores, boxes and, with a mask head, masks.
 
-    Each head of Cascade R-CNN refines the boxes of the one before; logits and masks are averaged.
+    Each head of Cascade R-CNN refines the boxes of the previous one; logits and masks are averaged.
     """
 
-    def __init__(self, model: nn.Module, geometry: Geometry) -> None:
-        super().__init__(model.rpn_head, model.test_cfg.rpn, geometry)
-        self.rcnn, self.roi_head = model.test_cfg.rcnn, model.roi_head
+    def __init__(self, model: TwoStageDetector, geometry: Geometry) -> None:
+        test_cfg: dict = model.test_cfg or {}
+        super().__init__(model.rpn_head, test_cfg['rpn'], geometry)
+        self.rcnn: dict = test_cfg['rcnn']
+        self.roi_head = model.roi_head
         self.levels = len(model.rpn_head.prior_generator.strides)
 
     def forward(self, image: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
         size, roi_head = self.geometry.resized(image), self.roi_head
         pyramid, scores, deltas = maps[:-2 * self.levels], maps[-2 * self.levels:-self.levels], maps[-self.levels:]
-        refined, logits = self.propose(scores, deltas, size), []
-        for head, extractor in zip(stages(roi_head.bbox_head), stages(roi_head.bbox_roi_extractor)):
+        boxes = refined = self.propose(scores, deltas, size)
+        heads, logits, regressed = stages(roi_head.bbox_head), [], boxes
+        for head, extractor in zip(heads, stages(roi_head.bbox_roi_extractor)):
             boxes = refined
             score, delta = self.run(head, extractor, pyramid, boxes)
             logits.append(score)
-            deltas = delta.reshape(-1, 1 if head.reg_class_agnostic else head.num_classes, 4)
-            refined = decode(head.bbox_coder, boxes, of_class(deltas, score[:, :-1].argmax(1)), size)
-        scores = (sum(logits) / len(logits)).softmax(1)[:, :-1].flatten()
-        chosen = (scores > self.rcnn.score_thr).nonzero()[:, 0]
-        roi, labels = torch.div(chosen, head.num_classes, rounding_mode='floor'), chosen % head.num_classes
-        boxes, scores = decode(head.bbox_coder, boxes[roi], of_class(deltas[roi], labels), size), scores[chosen]
+            regressed = delta.reshape(-1, 1 if head.reg_class_agnostic else head.num_classes, 4)
+            refined = decode(head.bbox_coder, boxes, of_class(regressed, score[:, :-1].argmax(1)), size)
+        last, scores = heads[-1], mean_of(logits).softmax(1)[:, :-1].flatten()
+        chosen = (scores > self.rcnn['score_thr']).nonzero()[:, 0]
+        roi, labels = torch.div(chosen, last.num_classes, rounding_mode='floor'), chosen % last.num_classes
+        boxes, scores = decode(last.bbox_coder, boxes[roi], of_class(regressed[roi], labels), size), scores[chosen]
         scale = scale_of(image, size)
-        # As mmdet, which scales the boxes first if there are no masks.
+        # Like mmdet, which scales the boxes first if there are no masks.
         keep = suppress(boxes if roi_head.with_mask else boxes / scale, scores, labels, self.rcnn)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if not roi_head.with_mask:
@@ -109,44 +128,51 @@ class TwoStageInstances(Dense):
             mask, = self.run(head, extractor, pyramid, boxes)
             masks.append(of_class(mask.sigmoid(), labels))
         boxes = boxes / scale
-        masks = paste(sum(masks) / len(masks), boxes, size_of(image)) >= self.rcnn.mask_thr_binary
-        return labels, scores, boxes, masks
+        pasted = paste(mean_of(masks), boxes, size_of(image))
+        return labels, scores, boxes, pasted >= self.rcnn['mask_thr_binary']
 
-    def run(self, head: nn.Module, extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> list[Tensor]:
-        """Returns what a head computes for boxes ``(N, 4)``.
+    def run(self, head: nn.Module, extractor: SingleRoIExtractor, pyramid: tuple[Tensor, ...],
+            boxes: Tensor) -> list[Tensor]:
+        """Returns the outputs of a head for boxes ``(N, 4)``.
 
-        Two more boxes go through it, as group norm and others have no graph for empty batches.
+        Two more boxes are added, because group norm and other layers have no graph for empty batches.
         """
         outputs = head(self.pool(extractor, pyramid, torch.cat([boxes, torch.zeros(2, 4)])))
         return [values[:boxes.shape[0]] for values in as_tuple(outputs)]
 
-    def propose(self, scores: list[Tensor], deltas: list[Tensor], size: tuple[Tensor, Tensor]) -> Tensor:
-        boxes, scores, _, levels = self.candidates(scores, deltas, size)
-        return boxes[self.select(boxes, scores, levels)]
+    def propose(self, scores: Sequence[Tensor], deltas: Sequence[Tensor], size: tuple[Tensor, Tensor]) -> Tensor:
+        """Returns the proposals of the RPN, ``(N, 4)``."""
+        boxes, objectness, _, levels = self.candidates(scores, deltas, size)
+        return boxes[self.select(boxes, objectness, levels)]
 
     @staticmethod
-    def pool(extractor: nn.Module, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """Pools features ``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level of its size."""
+    def pool(extractor: SingleRoIExtractor, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+        """Pools features ``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level for its size."""
         rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
         levels = extractor.map_roi_levels(rois, extractor.num_inputs)
-        order, pooled = [], []
-        for level, (features, layer) in enumerate(zip(pyramid, extractor.roi_layers)):
+        layers: list = list(extractor.roi_layers)
+        indices, pooled = [], []
+        for level, (features, layer) in enumerate(zip(pyramid, layers)):
             chosen = (levels == level).nonzero()[:, 0]
-            order.append(chosen)
-            pooled.append(roi_align(features, rois[chosen], layer.output_size, layer.spatial_scale,
-                                    layer.sampling_ratio, layer.aligned))
-        order = torch.cat(order)
+            indices.append(chosen)
+            pooled.append(torch.ops.torchvision.roi_align(
+                features, rois[chosen], layer.spatial_scale, *layer.output_size, layer.sampling_ratio, layer.aligned))
+        order = torch.cat(indices)
         torch._check(order.shape[0] == boxes.shape[0])
         return torch.cat(pooled)[order.argsort()]
 
 
-def stages(part: nn.Module) -> Sequence[nn.Module]:
-    """Returns the modules of Cascade R-CNN's stages, or the only one."""
-    return part if isinstance(part, nn.ModuleList) else [part]
+def stages(part: nn.Module) -> list:
+    """Returns the modules of Cascade R-CNN's stages, or the only module."""
+    return list(part) if isinstance(part, nn.ModuleList) else [part]
+
+
+def mean_of(values: Sequence[Tensor]) -> Tensor:
+    return reduce(operator.add, values) / len(values)
 
 
 def of_class(values: Tensor, labels: Tensor) -> Tensor:
-    """Selects from ``(N, classes, ...)`` the values of each label, or those for all classes."""
+    """Selects the values of each label from ``(N, classes, ...)``, or the only ones from ``(N, 1, ...)``."""
     return values[torch.arange(values.shape[0]), torch.zeros_like(labels) if values.shape[1] == 1 else labels]
 
 
@@ -157,7 +183,7 @@ def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Samples masks ``(N, m, m)`` of boxes at the pixels of an image, ``(N, H, W)``: bilinear, zeros outside."""
+    """Resamples masks ``(N, m, m)`` of boxes to the pixels of an image, ``(N, H, W)``: bilinear, zeros outside."""
     def line(start: Tensor, end: Tensor, length: int, count: int) -> Tensor:
         pixel = torch.arange(length).float() + 0.5
         position = (pixel - start[:, None]) / (end - start)[:, None] * count - 0.5

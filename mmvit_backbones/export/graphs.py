@@ -1,10 +1,11 @@
-"""Graphs of ONNX and their joining."""
+"""Converts modules to ONNX graphs, and joins them."""
 import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,42 +21,56 @@ AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logi
             masks=['instances', 'height', 'width'])
 
 
-def examples_of(parts: Parts, image: Tensor) -> dict[str, tuple]:
-    """Returns for each part: module, example inputs, their dynamic shapes, and names of inputs and outputs."""
+class Example(NamedTuple):
+    """A module to export, example inputs, their dynamic shapes, and the names of inputs and outputs."""
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    dynamic_shapes: tuple
+    takes: list[str]
+    gives: list[str]
+
+
+def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
+    """Returns an example for each part, by its name."""
     is_batch = parts.takes == 'images'
     image_free = {axis: Dim.DYNAMIC for axis in ((0, 1, 2) if is_batch else (0, 1))}
     batch = {0: Dim.DYNAMIC} if is_batch else {}
     free = batch if parts.is_static else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     result, images, name = {}, image, parts.takes
     if parts.preprocess:
-        result['preprocess'] = parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels']
+        result['preprocess'] = Example(parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels'])
         images, name = parts.preprocess(image), 'pixels'
     else:
         image_free = free
     maps = as_tuple(parts.network(images))
     if parts.postprocess is None:
-        return dict(network=(parts.network, (images, ), (free, ), [name], parts.outputs))
+        return dict(network=Example(parts.network, (images, ), (free, ), [name], parts.outputs))
     names = [f'map{index}' for index in range(len(maps))]
-    result['network'] = parts.network, (images, ), (free or None, ), [name], names
+    result['network'] = Example(parts.network, (images, ), (free or None, ), [name], names)
     shapes = image_free, tuple((free if value.ndim == 4 else batch) or None for value in maps)
-    result['postprocess'] = parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs
+    result['postprocess'] = Example(parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs)
     return result
 
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """Converts a module to an ONNX graph. Free axes are named as in ``AXES``, or NAME_AXIS."""
+    """Converts a module to an ONNX graph. Dynamic axes are named as in ``AXES``, or NAME_AXIS."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
             output_names=gives, dynamic_shapes=dynamic_shapes, custom_translation_table=translations())
+    if program is None:
+        raise RuntimeError('torch.onnx.export returned no program')
     graph = program.model.graph
-    for node in graph:  # dimensions that were equal for the example have one name: ONNX Runtime would share memory
+    for node in graph:  # dimensions that are equal for the example have one name, so that ONNX Runtime shares memory
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
     for value in (*graph.inputs, *graph.outputs):
-        names = AXES.get(value.name, [f'{value.name}_{axis}' for axis in range(4)])
+        if value.shape is None:
+            continue
+        names = AXES.get(str(value.name), [f'{value.name}_{axis}' for axis in range(4)])
         free = [axis for axis, length in enumerate(value.shape) if not isinstance(length, int)]
         for axis, name in zip(free, names):
             value.shape[axis] = name
@@ -64,32 +79,34 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
     """Saves a graph; weights of more than 1.5 GB are written to a file next to it."""
-    Path(f'{path}.data').unlink(missing_ok=True)  # of an earlier export
+    Path(f'{path}.data').unlink(missing_ok=True)  # from an earlier export
     program.save(path)
 
 
 @contextmanager
 def ignore_deprecations() -> Iterator[None]:
-    """Ignores deprecation warnings caused by torch and torchvision: in pytrees and non-maximum suppression."""
+    """Ignores deprecation warnings that torch and torchvision cause, in pytrees and non-maximum suppression."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.*LeafSpec|.create_unbacked_symint. is deprecated', FutureWarning)
         yield
 
 
 def translations() -> dict:
-    """Returns ONNX translations for sizes: torch's exporter rounds ``//`` to zero, and lacks min and max."""
-    from onnxscript import opset18 as op
+    """Returns ONNX translations for sizes: torch's exporter rounds ``//`` towards zero, and lacks min and max."""
+    import onnxscript
+    op = getattr(onnxscript, f'opset{OPSET}')
     return {
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
         torch.sym_min: lambda a, b: op.Min(a, b),
         torch.sym_max: lambda a, b: op.Max(a, b),
-        # Bounds of sizes may exceed what ONNX's integers hold.
+        # Bounds of sizes may exceed ONNX's integers.
         operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),
     }
 
 
 def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
-    """Joins parts to one graph. Inputs take the values of that name in earlier parts. Nodes are named ``PART/NAME``."""
+    """Joins parts into one graph with nodes named ``PART/NAME``; connects inputs to outputs of earlier parts by name.
+    """
     first, *others = programs.values()
     for part, program in programs.items():
         graph = program.model.graph
@@ -103,7 +120,9 @@ def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
         for value in graph.inputs:
             value.replace_all_uses_with(known[value.name])
         outputs, nodes, weights = list(graph.outputs), list(graph), list(graph.initializers.values())
-        graph.outputs.clear(), graph.initializers.clear(), graph.remove(nodes)
+        graph.outputs.clear()
+        graph.initializers.clear()
+        graph.remove(nodes)
         whole.extend(nodes)
         for value in weights:
             whole.register_initializer(value)

@@ -3,6 +3,7 @@ import json
 import os
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,53 +11,56 @@ from torch import nn
 from torch._inductor.exc import InductorError
 from torch.export.pt2_archive._package import package_pt2
 
+from ..backbones import Backbone
 from ..errors import UsageError
 from ..inference.runtimes import DETAILS
-from .graphs import AXES, EXAMPLE_SIZE, OPSET, examples_of, ignore_deprecations, join, save, to_onnx
+from .graphs import AXES, EXAMPLE_SIZE, OPSET, Example, examples_of, ignore_deprecations, join, save, to_onnx
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
-# Weights become constants, which oneDNN packs: on one thread half the time.
+# Weights become constants that oneDNN packs, which halves the time on one thread.
 INDUCTOR_OPTIONS = dict(freezing=True)
 
 
 @torch.no_grad()
 def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
-    """Exports a network of :func:`get_model` in evaluation mode, by ``torch.onnx.export(dynamo=True)``.
+    """Exports a network of :func:`get_model` in evaluation mode with ``torch.onnx.export(dynamo=True)``.
 
-    The input is ``images (batch, 3, height, width)``, all but the channels of any length; the outputs are ``map0``,
-    ``map1``, ... ``(batch, C, h, w)``, numbered by stage, or a classifier's ``logits (batch, classes)``. The operators
-    are those of the ONNX standard.
+    The input is ``images (batch, 3, height, width)`` with dynamic batch, height and width. The outputs are ``map0``,
+    ``map1``, ... ``(batch, C, h, w)``, numbered by stage, or a classifier's ``logits (batch, classes)``. All operators
+    are from the ONNX standard.
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
-        opset (int): Version of the standard, at least 18.
+        opset (int): Version of the ONNX operator set, at least 18. Defaults to 18.
 
     Raises:
         ValueError: If the opset is too old, or the model is not in float32 on a CPU.
         ImportError: If onnx or onnxscript is not installed.
     """
     if opset < 18:
-        raise ValueError(f'opset must be at least 18, which torch exports to, got {opset}')
+        raise ValueError(f'opset must be at least 18, got {opset}')
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
-    backbone = getattr(model, 'backbone', None)
-    outputs = ['logits'] if backbone is not None else [f'map{stage}' for stage in model.out_indices]
-    images = torch.rand(2, (backbone or model).in_channels, *EXAMPLE_SIZE)
-    graph, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
-    save(to_onnx(*graph, opset), path)
+    backbone = model if isinstance(model, Backbone) else getattr(model, 'backbone')
+    outputs = [f'map{stage}' for stage in backbone.out_indices] if backbone is model else ['logits']
+    images = torch.rand(2, backbone.in_channels, *EXAMPLE_SIZE)
+    example, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
+    save(to_onnx(*example, opset), path)
 
 
 @torch.no_grad()
-def export_model(parts: Parts, path: str | PathLike, file_format: str, details: dict, example: np.ndarray) -> None:
+def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti'], details: dict,
+                 example: np.ndarray) -> None:
     """Exports a model, and writes its details into the file and next to it, as ``PATH.json``.
 
     Args:
-        path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the others.
+        parts (Parts): The model, from :func:`split`.
+        path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the other formats.
         file_format (str): One of ``FORMATS``.
-        details (dict): Added to those of the parts: ``task``, ``classes`` and others of docs/export.md.
+        details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
         example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
 
     Raises:
@@ -65,31 +69,33 @@ def export_model(parts: Parts, path: str | PathLike, file_format: str, details: 
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
-        raise UsageError(f'parts.preprocess may be missing for onnx alone; {file_format} has it as a part of its own')
+        raise UsageError(f'format {file_format} needs parts.preprocess, only onnx does not')
     image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
-    if parts.takes == 'images':  # an example of one image would be a graph for one
+    if parts.takes == 'images':  # torch.export would specialize a batch of one
         image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
-    details = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
+    text = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
     examples = examples_of(parts, image)
     if file_format == 'onnx':
-        program = join({name: to_onnx(*example) for name, example in examples.items()})
-        program.model.metadata_props[DETAILS] = details
+        program = join({name: to_onnx(*each) for name, each in examples.items()})
+        program.model.metadata_props[DETAILS] = text
         save(program, path)
     else:
-        _save_pt2(examples, path, file_format, details)
-    Path(f'{path}.json').write_text(details)
+        _save_pt2(examples, path, file_format, text)
+    Path(f'{path}.json').write_text(text)
 
 
-def _save_pt2(examples: dict[str, tuple], path: str | PathLike, file_format: str, details: str) -> None:
+def _save_pt2(examples: dict[str, Example], path: str | PathLike, file_format: Literal['pt2', 'aoti'],
+              details: str) -> None:
     with ignore_deprecations():
-        programs = {name: torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-                    for name, (module, inputs, shapes, *_) in examples.items()}
+        programs = {name: torch.export.export(
+            example.module, example.inputs, dynamic_shapes=example.dynamic_shapes, strict=False)
+            for name, example in examples.items()}
         if file_format == 'pt2':
             package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
             return
         try:
-            files = {name: torch._inductor.aot_compile(
-                program.module(check_guards=False), program.example_inputs[0],
+            files: dict = {name: torch._inductor.aot_compile(
+                program.module(check_guards=False), examples[name].inputs,
                 options={'aot_inductor.package': True, **INDUCTOR_OPTIONS})
                 for name, program in programs.items()}
         except InductorError as error:
@@ -97,10 +103,11 @@ def _save_pt2(examples: dict[str, tuple], path: str | PathLike, file_format: str
         package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
 
-def check_path(path: str | PathLike, file_format: str) -> None:
+def check_path(path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti']) -> None:
+    """Raises UsageError if a file cannot be written, or its suffix does not match the format."""
     suffix = '.onnx' if file_format == 'onnx' else '.pt2'
     if Path(path).suffix != suffix:
-        raise UsageError(f'the name of a file in format {file_format} ends in {suffix}, got {path}')
+        raise UsageError(f'a file in format {file_format} must have the suffix {suffix}, got {path}')
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise UsageError(f'folder {folder} does not exist')

@@ -1,10 +1,11 @@
-"""Splits a model of a framework into three modules with graphs for all image sizes."""
+"""Splits a framework's model into three modules that can be exported with dynamic image sizes."""
 import copy
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..errors import UsageError
@@ -15,11 +16,11 @@ from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
-DEFORMABLE = "mmcv's deformable attention compares sizes in a tensor, which torch.export cannot follow"
+DEFORMABLE = "mmcv's deformable attention compares sizes in a tensor, which torch.export does not support"
 REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
-# torch.export asks for a remainder, and keeps the answer, when it computes the size of a max pooling's output.
+# Computing the output size of a max pooling, torch.export branches on a remainder and keeps the branch of the example.
 MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 
@@ -27,7 +28,7 @@ class Parts(NamedTuple):
     """Parts of a model: ``postprocess(images, *network(preprocess(images)))`` predicts images ``(B, H, W, 3)``.
 
     A detector takes one image ``(H, W, 3)``. Without ``preprocess``, the input is the network's ``(B, 3, H, W)``, and
-    results are in its pixels. A network alone has no ``postprocess``, and returns its maps or logits.
+    results are in pixels of it. A bare network has no ``postprocess``, and returns its maps or logits.
     """
 
     preprocess: nn.Module | None
@@ -35,22 +36,22 @@ class Parts(NamedTuple):
     postprocess: nn.Module | None
     takes: str
     outputs: list[str]
-    is_static: bool = False  # the network's images have one size
-    details: dict = {}  # for who runs the file: docs/export.md
+    is_static: bool = False  # whether all inputs of the network have one size
+    details: dict = {}  # for applications, see docs/export.md
 
 
-def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
-    """Checks that a model can be exported, before its weights are read.
+def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 'onnx') -> Geometry:
+    """Checks that a model can be exported, before its weights are read; returns the image sizes of its test pipeline.
 
     Raises:
-        UsageError: If it cannot; the message names the reason.
+        UsageError: If it cannot be exported; the message contains the reason.
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
     if model.get('type') in REFUSED:
         raise UsageError(f'model {model.type} cannot be exported: {REFUSED[model.type]}')
     if model.get('type') not in allowed:
-        raise UsageError(f'model {model.get("type")} cannot be exported; of {framework}, allowed are '
+        raise UsageError(f'model {model.get("type")} cannot be exported; allowed for {framework} are '
                          f'{", ".join(allowed) or "none"}')
     if framework == 'mmseg':
         _check_segmenter(model)
@@ -58,12 +59,12 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
         _check_detector(model)
         if file_format == 'aoti':
             raise UsageError('detectors are exported in the formats onnx and pt2, got aoti')
-    steps = leaf_datasets(cfg.test_dataloader.dataset)[0].pipeline
+    steps = leaf_datasets(cfg.test_dataloader.dataset)[0]['pipeline']
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
         raise UsageError('data_preprocessor.mean must have three values: images are exported in RGB')
     if preprocessor.get('test_cfg'):
-        raise UsageError('data_preprocessor.test_cfg, a padding of test images, cannot be exported')
+        raise UsageError('data_preprocessor.test_cfg, which pads test images, cannot be exported')
     divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
     geometry = Geometry(steps, divisor)
     if file_format != 'onnx' and not geometry.is_static:
@@ -72,52 +73,54 @@ def check_exportable(cfg: Config, file_format: str = 'onnx') -> Geometry:
 
 
 def _check_free_sizes(model: dict, framework: str, file_format: str) -> None:
+    """Raises UsageError if a format does not support dynamic image sizes for a model."""
     if file_format == 'aoti' or framework == 'mmdet':
-        raise UsageError(f'format {file_format} is for networks whose images have one size here, but the test pipeline '
-                         'lets it vary: it must have Resize with keep_ratio=False, or CenterCrop')
-    for part in model.backbone, model.get('neck') or {}:
+        raise UsageError(f'format {file_format} needs images of one size here, but the sizes of the test pipeline '
+                         'vary: it must have Resize with keep_ratio=False, or CenterCrop')
+    for part in model['backbone'], model.get('neck') or {}:
         if part.get('type') in MAX_POOLED:
-            raise UsageError(f'{part.type} is exported in format {file_format} for one size of images alone: for its '
-                             'max pooling, the file would take either odd or even numbers of patches')
+            raise UsageError(f'{part["type"]} in format {file_format} needs images of one size: because of its max '
+                             'pooling, the file would support either odd or even numbers of patches')
 
 
 def _check_segmenter(model: dict) -> None:
-    head = model.decode_head
+    head = model['decode_head']
     if head.type not in DECODE_HEADS:
         raise UsageError(f'decode_head {head.type} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
     if model.get('test_cfg', {}).get('mode', 'whole') != 'whole':
-        raise UsageError('windows that slide over an image have no graph: model.test_cfg.mode=whole '
-                         'exports the model for whole images')
+        raise UsageError('sliding windows cannot be exported: model.test_cfg.mode=whole exports the model for whole '
+                         'images')
     if head.get('out_channels') == 1 or head.num_classes < 2:
         raise UsageError('a segmenter with one output channel cannot be exported')
 
 
-def _check_detector(model: dict) -> None:
+def _check_detector(model: ConfigDict) -> None:
     if model.type != 'RetinaNet' and model.roi_head.type not in ROI_HEADS:
         raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed are {", ".join(ROI_HEADS)}')
     for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
         if part and part.get('nms', {}).get('type', 'nms') != 'nms':
-            raise UsageError(f'non-maximum suppression {part.nms.type} has no graph; allowed is nms')
+            raise UsageError(f'non-maximum suppression {part.nms.type} cannot be exported; allowed is nms')
 
 
-def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
+def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     """Returns the parts of a copy of a model on a CPU in float32, with or without resizing and normalization.
 
     Raises:
-        UsageError: As :func:`check_exportable`.
+        UsageError: See :func:`check_exportable`.
     """
     geometry, framework = check_exportable(cfg), cfg.default_scope
     model = copy.deepcopy(model).eval()
     source = model.data_preprocessor
-    # As mmpretrain, mmseg and mmdet call it; images are read in BGR.
+    mean, std = source.get_buffer('mean'), source.get_buffer('std')
+    # The names in mmpretrain, mmseg and mmdet; images are read in BGR.
     is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
     details = dict(
         preprocessing=dict(
             geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',
-            mean=source.mean.flatten().tolist(), std=source.std.flatten().tolist()),
+            mean=mean.flatten().tolist(), std=std.flatten().tolist()),
         thresholds=thresholds_of(cfg),
         version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
-    preprocess = Preprocess(geometry, source.mean, source.std, is_rgb) if preprocessing else None
+    preprocess = Preprocess(geometry, mean, std, is_rgb) if preprocessing else None
     is_static = preprocessing and geometry.is_static
     if not preprocessing:
         geometry = Geometry([])
@@ -128,15 +131,13 @@ def split(model: nn.Module, cfg: Config, preprocessing: bool = True) -> Parts:
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
         return Parts(preprocess, Segment(model), Segmentation(), 'images', ['segmentation'], is_static, details)
-    from .detection import RetinaNetBoxes, TwoStageInstances
-    two_stages = hasattr(model, 'roi_head')
-    postprocess = (TwoStageInstances if two_stages else RetinaNetBoxes)(model, geometry)
-    outputs = ['labels', 'scores', 'boxes'] + ['masks'] * (two_stages and model.roi_head.with_mask)
+    from .detection import postprocess_of
+    postprocess, outputs = postprocess_of(model, geometry)
     return Parts(preprocess, Detect(model), postprocess, 'image', outputs, is_static, details)
 
 
 def thresholds_of(cfg: Config) -> dict[str, float]:
-    """Returns the thresholds that a detector's file contains: boxes and masks below them are not among its results."""
+    """Returns the thresholds in a detector's file, which does not return boxes and masks below them."""
     if cfg.default_scope != 'mmdet':
         return {}
     test = cfg.model.test_cfg.get('rcnn') or cfg.model.test_cfg
@@ -145,6 +146,10 @@ def thresholds_of(cfg: Config) -> dict[str, float]:
 
 
 class Part(nn.Module):
+    """A part of a model; its attributes are those of the framework's class."""
+
+    model: Any
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model

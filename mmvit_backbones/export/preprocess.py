@@ -1,6 +1,6 @@
-"""Preprocessing of images of any size as a graph: resizing and cropping are sums of weighted pixels.
+"""Preprocessing of images of any size as a graph: resizing and cropping are weighted sums of pixels.
 
-The weights are arithmetic functions of the sizes, so one graph takes all sizes, in any format.
+The weights are arithmetic functions of the sizes, so that one graph supports all sizes, in any format.
 """
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ KEPT_SIZES = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
 
 
 def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
-    """Returns interpolation weights ``(len(position), size)`` from ``size`` pixels to those of a line of ``out``."""
+    """Returns the weights ``(len(position), size)`` that resize a line of ``size`` pixels to ``out`` at positions."""
     pixel = torch.arange(size, dtype=torch.float64, device=position.device)
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5
     backend, interpolation = kernel
-    if backend == 'cv2':  # area: of shrunk images each pixel counts as far as it is covered
+    if backend == 'cv2':  # area: shrinking weights each pixel by the fraction that is covered
         start = position.double()[:, None] * ratio
         first = start.floor()
         beyond = position.double()[:, None] + 1 - (first + 1) / ratio
@@ -38,7 +38,7 @@ def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) ->
 
 
 def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns OpenCV's bilinear taps: two pixels for each position, and the weight of the second in 1/2048."""
+    """Returns OpenCV's bilinear taps: two pixels for each position, and the weight of the second in units of 1/2048."""
     center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float().clamp(0, size - 1)
     first = center.floor()
     second = (first + 1).clamp(max=size - 1)
@@ -46,7 +46,7 @@ def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
-    """Resizes bytes as floats ``(..., H, W)`` bitwise like OpenCV's integer arithmetic: float32 products are exact."""
+    """Resizes bytes, stored as floats ``(..., H, W)``, bitwise like OpenCV's integers: float32 products are exact."""
     first, second, weight = columns
     x = x[..., first] * (2048 - weight) + x[..., second] * weight
     first, second, weight = rows
@@ -61,10 +61,10 @@ class Geometry:
 
     Args:
         steps (Sequence[dict]): The pipeline, as in a config.
-        divisor (int): Height and width are padded to multiples of this.
+        divisor (int): Height and width are padded to multiples of it. Defaults to 1.
 
     Raises:
-        UsageError: If a step has no graph.
+        UsageError: If a step cannot be exported.
     """
 
     def __init__(self, steps: Sequence[dict], divisor: int = 1) -> None:
@@ -73,17 +73,20 @@ class Geometry:
         resize = steps.pop(0) if steps and steps[0]['type'] in KEPT_SIZES else None
         crop = steps.pop(0) if steps and steps[0]['type'] == 'CenterCrop' else None
         if steps:
-            raise UsageError(f'step {steps[0]["type"]} of the test pipeline has no graph; allowed are one of '
+            raise UsageError(f'step {steps[0]["type"]} of the test pipeline cannot be exported; allowed are one of '
                              f'{", ".join(KEPT_SIZES)}, then CenterCrop')
-        self.resize, self.divisor = resize or dict(type=None), divisor
-        self.kernel = self.resize.get('backend', 'cv2'), self.resize.get('interpolation', 'bilinear')
+        self.resize: dict = resize or dict(type=None)
+        self.divisor = divisor
+        self.kernel: tuple[str, str] = (
+            self.resize.get('backend', 'cv2'), self.resize.get('interpolation', 'bilinear'))
         if self.kernel not in KERNELS:
-            raise UsageError(f'{resize["type"]} by {" ".join(self.kernel)} has no graph; allowed are '
+            raise UsageError(f'{self.resize["type"]} with {" ".join(self.kernel)} cannot be exported; allowed are '
                              f'{", ".join(" ".join(kernel) for kernel in sorted(KERNELS))}')
-        self.crop = None
+        self.crop: tuple[int, int] | None = None  # height, width
         if crop:
             size = crop['crop_size']
-            self.crop = (size, size) if isinstance(size, int) else tuple(size)[::-1]
+            width, height = (size, size) if isinstance(size, int) else size
+            self.crop = height, width
             if self.resize['type'] == 'ResizeEdge' and self.resize['scale'] < max(self.crop):
                 raise UsageError(f'CenterCrop of {max(self.crop)} pixels from images of {self.resize["scale"]}')
         scale = self.resize.get('scale')
@@ -92,7 +95,7 @@ class Geometry:
         self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
 
     def describe(self) -> dict:
-        """Returns the steps in words for a file's details: sizes are width, height, as in the config."""
+        """Returns the steps for a file's details; sizes are width, height, as in the config."""
         known = {key: value for key, value in self.resize.items() if key in ('scale', 'keep_ratio', 'edge')}
         resize = dict(known, type=self.resize['type'], backend=self.kernel[0], interpolation=self.kernel[1])
         return dict(resize=resize if self.resize['type'] else None, crop=self.crop and self.crop[::-1],
@@ -101,9 +104,10 @@ class Geometry:
     def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Returns height and width of bytes ``(..., H, W, 3)`` after resizing, or of ``(B, 3, H, W)`` unchanged."""
         height, width = (torch.full((), size, dtype=torch.float64) for size in size_of(image))
-        kind, scale = self.resize['type'], self.resize.get('scale')
+        kind = self.resize['type']
         if kind is None:
             return height, width
+        scale = self.resize['scale']
         if kind == 'ResizeEdge':
             edge = self.resize.get('edge', 'short')
             by_width = dict(short=width < height, long=width > height, width=width > 0).get(edge, width < 0)
@@ -121,11 +125,15 @@ class Geometry:
 
 def size_of(image: Tensor) -> tuple[int, int]:
     """Returns height and width of bytes ``(..., H, W, 3)`` or of a network's input ``(B, 3, H, W)``."""
-    return image.shape[-3:-1] if image.dtype == torch.uint8 else image.shape[-2:]
+    height, width = image.shape[-3:-1] if image.dtype == torch.uint8 else image.shape[-2:]
+    return height, width
 
 
 class Preprocess(nn.Module):
-    """Resizes, normalizes and zero-pads images ``(B, H, W, 3)``, or one without B, in RGB uint8 to ``(B, 3, h, w)``."""
+    """Resizes, normalizes and pads RGB uint8 images ``(B, H, W, 3)``, or one ``(H, W, 3)``, to ``(B, 3, h, w)``."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, geometry: Geometry, mean: Tensor, std: Tensor, is_rgb: bool) -> None:
         super().__init__()
@@ -151,12 +159,12 @@ class Preprocess(nn.Module):
         if self.geometry.kernel == ('cv2', 'bilinear'):
             return resize_as_opencv(x, taps(height, rows, sizes[0]), taps(width, columns, sizes[1]))
         x = x @ matrix(width, columns, sizes[1], self.geometry.kernel).T
-        if self.geometry.kernel[0] == 'pillow':  # which keeps bytes between its two passes
+        if self.geometry.kernel[0] == 'pillow':  # it rounds to bytes between its two passes
             x = x.round().clamp(0, 255)
         return (matrix(height, rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
 
     def _positions(self, size: Tensor, axis: int) -> Tensor:
-        """Returns the pixels of the resized image that are kept; those of the padding are beyond its end."""
+        """Returns the positions in the resized image of the output pixels; those of the padding are beyond its end."""
         if self.geometry.crop:
             return torch.arange(self.geometry.crop[axis]) + torch.round((size - self.geometry.crop[axis]) / 2)
         divisor = self.geometry.divisor
@@ -169,14 +177,14 @@ class Preprocess(nn.Module):
 
 
 class MatrixPool(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as products with matrices, for any size in one graph."""
+    """``nn.AdaptiveAvgPool2d`` as matrix products, for any size in one graph; None in ``output_size`` keeps a size."""
 
-    def __init__(self, output_size: int | tuple[int, int]) -> None:
+    def __init__(self, output_size: int | None | Sequence[int | None]) -> None:
         super().__init__()
-        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        self.output_size = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = (self._mean(size, out).to(x) for size, out in zip(x.shape[2:], self.output_size))
+        rows, columns = (self._mean(size, out or size).to(x) for size, out in zip(x.shape[2:], self.output_size))
         return rows @ x @ columns.T
 
     @staticmethod

@@ -1,49 +1,57 @@
-"""Quantizes ONNX files to int8 by ONNX Runtime; preprocessing and postprocessing stay in float32."""
+"""Quantizes ONNX files to int8 with ONNX Runtime; preprocessing and postprocessing stay in float32."""
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
 from ..inference.runtimes import session_of
 
 WEIGHTED = 'Conv', 'MatMul', 'Gemm'
-GROUPS = 12  # of layers, at least; each has its cost measured
+GROUPS = 12  # minimum number of groups of layers whose costs are measured
 
 
 def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'image',
             is_good: Callable[[str], bool] = lambda path: True) -> str:
     """Quantizes convolutions and matrix products of a file of :func:`export_model` to int8, in place.
 
-    Weights are quantized symmetrically per channel, inputs and outputs of layers by their range on the images: with
-    outputs in float, ONNX Runtime would join products and biases to a Gemm in float, which is slower. If the file is
-    not good, the cost of each group of consecutive layers of one kind is measured: what quantizing it alone changes in
-    the network's outputs for the first image. The most expensive groups stay in float, as few as ``is_good`` allows.
+    Weights are quantized symmetrically per channel, inputs and outputs of layers by their range on the images. With
+    float outputs, ONNX Runtime would fuse products and biases into a float Gemm, which is slower. If the file is not
+    good, the cost of each group of consecutive layers of one kind is measured: the change of the network's outputs for
+    the first image if only this group is quantized. The most expensive groups stay in float, as few as ``is_good``
+    allows.
 
     Args:
-        images (Sequence[np.ndarray]): Representative values of the input ``source``, for calibration.
-        is_good (Callable[[str], bool]): Whether a quantized file is accurate. Defaults to any.
+        path (str | PathLike): The ONNX file.
+        images (Sequence[np.ndarray]): Representative inputs for calibration.
+        source (str): Name of the input. Defaults to 'image'.
+        is_good (Callable[[str], bool]): Returns whether a quantized file is accurate enough. Defaults to always.
 
     Returns:
         str: Number of layers in int8, and the names of the others.
     """
     import onnx
-    from onnxruntime.quantization import QDQQuantizer, QuantType, create_calibrator
+    from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, create_calibrator
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        samples = iter([{source: image} for image in images])
+
+        def get_next(self) -> dict:
+            return next(self.samples, {})  # an empty one is the end
+
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder, 'prepared.onnx'), Path(folder, 'int8.onnx')
         quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        # ONNX Runtime has no scale per channel for stacks of matrices.
+        # ONNX Runtime has no scales per channel for batched matrices.
         constants = {initializer.name for initializer in model.graph.initializer if len(initializer.dims) in (2, 4)}
         layers = [node for node in model.graph.node if not node.name.startswith(('preprocess/', 'postprocess/'))
                   and node.op_type in WEIGHTED and node.input[1] in constants]
         calibrator = create_calibrator(prepared, WEIGHTED, str(Path(folder, 'calibration.onnx')))
-        samples = iter([{source: image} for image in images])
-        calibrator.collect_data(SimpleNamespace(get_next=lambda: next(samples, None)))
+        calibrator.collect_data(Reader())
         ranges = calibrator.compute_data()
 
         def quantize(groups: Sequence[Sequence[str]]) -> str:
@@ -62,8 +70,8 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
             names = outputs_of_network(model)
             expected = run(prepared, names, {source: images[0]})
             costs = {group: change(run(quantize([group]), names, {source: images[0]}), expected) for group in groups}
-            groups.sort(key=costs.get)
-            while len(groups) > 1:  # one group stays: whoever asked may accept the loss
+            groups.sort(key=lambda group: costs[group])
+            while len(groups) > 1:  # one group stays: the caller may accept the loss
                 kept += groups.pop()
                 if is_good(quantize(groups)):
                     break
@@ -73,20 +81,20 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
 
 
 def outputs_of_network(model) -> list[str]:
-    """Returns the names of the values that postprocessing takes from the network, or of the outputs if it has none."""
+    """Returns the names of the network's outputs that postprocessing takes, or of the model's if there is none."""
     last = [node for node in model.graph.node if node.name.startswith('postprocess/')]
     inner = {name for node in model.graph.node if node.name.startswith('network/') for name in node.output}
     return sorted({name for node in last for name in node.input} & inner) or [v.name for v in model.graph.output]
 
 
 def change(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    """Returns the mean norm of the differences, relative to what is expected."""
+    """Returns the mean norm of the differences, relative to the norm of the expected values."""
     return float(np.mean([np.linalg.norm(ours - theirs) / np.linalg.norm(theirs).clip(1e-12)
                           for ours, theirs in zip(actual, expected)]))
 
 
 def run(path: str | Path, names: Sequence[str], inputs: dict) -> list[np.ndarray]:
-    """Returns inner values of a file, rounded as their consumers see them."""
+    """Returns intermediate values of a file, after their quantization if there is one."""
     import onnx
     model = onnx.load(path)
     inner = {name for node in model.graph.node for name in node.output}
@@ -95,4 +103,4 @@ def run(path: str | Path, names: Sequence[str], inputs: dict) -> list[np.ndarray
     model.graph.output.extend(
         onnx.helper.make_tensor_value_info(after if after in inner else name, onnx.TensorProto.FLOAT, None)
         for name, after in zip(names, rounded))
-    return session_of(model.SerializeToString()).run(None, inputs)
+    return [np.asarray(value) for value in session_of(model.SerializeToString()).run(None, inputs)]

@@ -1,1 +1,1 @@
-"""Backbones with the interfaces of other libraries. Import the module of the library that you have."""
+"""Backbones with the interfaces of other libraries; import the module for your library."""

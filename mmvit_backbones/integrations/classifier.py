@@ -2,13 +2,14 @@
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..backbones import Backbone
 from ..zoo.build import has_img_size, init_weights
 from ..zoo.variants import Variant
 
 
 class ClassifierHead(nn.Module):
-    """Computes logits of pooled features ``(B, C)``, or of tokens ``(B, 1 + N, C)``: the class token's plus half of
-    the patches' highest.
+    """Computes logits from pooled features ``(B, C)``, or from tokens ``(B, 1 + N, C)``: those of the class token plus
+    half of the maximum over the patches.
     """
 
     def __init__(self, channels: int, num_classes: int, drop_rate: float, has_tokens: bool, dense: bool) -> None:
@@ -33,10 +34,12 @@ class ClassifierHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A published classifier, with further arguments for its backbone; ``num_classes=0`` omits the last layer.
+    """A published classifier; ``arguments`` are those of its backbone, and ``num_classes=0`` omits the last layer.
 
-    Networks without stored positions ignore ``img_size``.
+    Networks without a position embedding ignore ``img_size``.
     """
+
+    backbone: Backbone
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_channels: int = 3, drop_rate: float = 0.,
                  img_size: int | None = None, **arguments) -> None:
@@ -58,7 +61,7 @@ class Classifier(nn.Module):
         return self.read_last(self.backbone(images))
 
     def forward_features_and_stages(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Returns the same and the raw maps of all stages ``(B, C, h, w)``."""
+        """Returns :meth:`forward_features`, and the raw maps of all stages ``(B, C, h, w)``."""
         outputs, stages = self.backbone.forward_with_stages(images)
         return self.read_last(outputs), stages
 
@@ -66,7 +69,7 @@ class Classifier(nn.Module):
         return outputs[-1].tokens if self.has_tokens else outputs[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits ``(B, num_classes)`` of the last map or tokens, or with ``pre_logits`` features ``(B, C)``."""
+        """Returns logits ``(B, num_classes)`` for the last map or tokens; with ``pre_logits``, features ``(B, C)``."""
         if not self.has_tokens:
             x = self.neck((x, ))[0] if self.neck else x.mean((2, 3))
         return self.head(x, pre_logits)

@@ -4,25 +4,38 @@ https://detectron2.readthedocs.io/en/latest/modules/modeling.html#detectron2.mod
 
 If detectron2 is installed, the class is a detectron2 ``Backbone`` for images of any size, otherwise a module.
 """
-from collections import namedtuple
+from importlib import import_module
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 
+
+class Shape(NamedTuple):
+    """detectron2's ``ShapeSpec``."""
+
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    stride: int | None = None
+
+
+# detectron2 is not on PyPI.
+Base: type[nn.Module] = nn.Module
+ShapeSpec: type[Shape] = Shape
 try:
-    from detectron2.layers import ShapeSpec
-    from detectron2.modeling import Backbone as Base
+    Base = import_module('detectron2.modeling').Backbone
+    ShapeSpec = import_module('detectron2.layers').ShapeSpec
 except ImportError:
-    Base = nn.Module
-    ShapeSpec = namedtuple('ShapeSpec', 'channels height width stride', defaults=[None] * 4)
+    pass
 
 
 class Detectron2Backbone(Base):
     """A backbone with named maps, ``'stage0'`` and so on, for its ``out_indices``.
 
     Args:
-        backbone (Backbone): Any of this package.
+        backbone (Backbone): Any backbone of this package.
 
     Example:
         >>> import mmvit_backbones
@@ -37,10 +50,10 @@ class Detectron2Backbone(Base):
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns NCHW maps by name, from images ``(B, in_channels, H, W)``."""
+        """Returns NCHW maps by name for images ``(B, in_channels, H, W)``."""
         return dict(zip(self.output_shape(), self.backbone(images), strict=True))
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Returns the channels and stride of every map."""
+    def output_shape(self) -> dict[str, Shape]:
+        """Returns channels and stride of each map."""
         return {f'stage{i}': ShapeSpec(channels=self.backbone.channels[i], stride=self.backbone.strides[i])
                 for i in self.backbone.out_indices}

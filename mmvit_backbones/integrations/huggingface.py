@@ -3,8 +3,10 @@
 Importing registers them with ``AutoConfig``, ``AutoBackbone``, ``AutoModel`` and ``AutoModelForImageClassification``.
 https://huggingface.co/docs/transformers/backbones (tested with 4.57 and 5.23)
 """
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import torch
 import transformers
@@ -23,7 +25,8 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPoolingAndNoAttention,
     ImageClassifierOutputWithNoAttention,
 )
-from transformers.utils import IMAGE_PROCESSOR_NAME, can_return_tuple
+from transformers.utils import IMAGE_PROCESSOR_NAME, ModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from .. import backbones
 from ..zoo.build import init_weights
@@ -35,31 +38,39 @@ from .classifier import Classifier
 
 
 def major_version(version: str) -> int:
-    """Returns the major version of Transformers; raises ImportError if it is not one of those tested."""
+    """Returns the major version of Transformers; raises ImportError if it is not tested."""
     major = int(version.partition('.')[0])
     if major not in (4, 5):
         raise ImportError(f'integrations.huggingface is tested with transformers 4 and 5, got {version}')
     return major
 
 
+Output = TypeVar('Output', bound=ModelOutput)
+
+
+def output_of(cls: type[Output], **values: object) -> Output:
+    """Builds an output of a model; Transformers annotates the fields as FloatTensor, which tensors are not."""
+    return cls(**values)
+
+
 if major_version(transformers.__version__) == 4:
     from transformers import BitImageProcessorFast as BitImageProcessor
-    from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
+    backbone_utils = import_module('transformers.utils.backbone_utils')
 else:
     from transformers import BitImageProcessor
-    from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
+    backbone_utils = import_module('transformers.backbone_utils')
 
 
-class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
-    """Config of any backbone, and of a classifier with one.
+class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
+    """Config of a backbone, or of a classifier with one.
 
     Args:
         backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``. Defaults to
-            those of ``network``. Paths are dropped only if ``drop_path_rate`` is given.
+            None: those of ``network``. ``drop_path_rate`` defaults to 0.
         out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
-        out_indices (list[int] | None): The same by index. Defaults to the last stage.
+        out_indices (list[int] | None): The same by index. Defaults to None: the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
-        image_size (int | None): Side of the images, in pixels, for the image processor. Defaults to the network's.
+        image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the network's.
     """
     model_type = 'mmvit'
 
@@ -77,10 +88,10 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
                              f'{self.backbone.get("type")!r}')
         for key in ('out_indices', 'init_cfg'):
             if key in self.backbone:
-                raise ValueError(f'backbone must not have {key}: out_indices belongs to the config itself, weights '
-                                 'to from_pretrained')
+                raise ValueError(f'backbone must not have {key}: out_indices is an argument of the config, and '
+                                 'from_pretrained loads weights')
         self.backbone = checked(self.backbone, 'backbone')
-        num_stages = build_without_weights(self.backbone).num_stages
+        num_stages = getattr(build_without_weights(self.backbone), 'num_stages')
         self.stage_names = [f'stage{i}' for i in range(num_stages)]
         names = self.stage_names[-1:] if out_indices is None else [self.stage_names[i] for i in out_indices]
         self._out_features = names if out_features is None else out_features
@@ -92,30 +103,36 @@ class MMViTConfig(BackboneConfigMixin, PretrainedConfig):
 
 
 class MMViTPreTrainedModel(PreTrainedModel):
-    """Base class of the models; ``build`` returns their network, named ``network_name``."""
+    """Base class of the models, whose network is the attribute ``network_name``."""
     config_class = MMViTConfig
     base_model_prefix = 'model'
     main_input_name = 'pixel_values'
     supports_gradient_checkpointing = True
+    network_name: str
+
+    def build(self) -> nn.Module:
+        """Builds the network with new weights."""
+        raise NotImplementedError
 
     @property
     def network(self) -> nn.Module:
         return getattr(self, self.network_name)
 
     def post_init(self) -> None:
+        is_initialized = not next(self.parameters()).is_meta  # by build()
         for module in self.modules():
-            module._is_hf_initialized = not next(self.parameters()).is_meta  # else it is drawn already
+            setattr(module, '_is_hf_initialized', is_initialized)
         super().post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """Returns the convolution of the images, the first layer of the patch embedding."""
+        """Returns the first convolution of the patch embedding."""
         return next(module for module in self.network.modules() if isinstance(module, nn.Conv2d))
 
     def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None,
                                     every_n_layers: int = 1) -> None:
-        """Recomputes blocks in the backward pass, by the backbone's ``with_cp``."""
+        """Enables activation checkpointing, ``with_cp`` of the backbone."""
         if every_n_layers != 1:
-            raise ValueError(f'every_n_layers must be 1: all blocks are recomputed; got {every_n_layers}')
+            raise ValueError(f'every_n_layers must be 1, because all blocks are recomputed, got {every_n_layers}')
         for module in self.modules():
             if isinstance(module, backbones.Backbone):
                 module.with_cp = self.gradient_checkpointing = enable
@@ -124,7 +141,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
         return self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
 
     def image_processor(self) -> BitImageProcessor:
-        """Returns what resizes the shorter side to 8 / 7 of ``image_size``, crops the middle and normalizes."""
+        """Returns a processor that resizes the shorter side to 8 / 7 of ``image_size``, center-crops and normalizes."""
         family = next(variant.family for variant in VARIANTS.values()
                       if variant.backbone['type'] == self.config.backbone['type'])
         side = self.config.image_size
@@ -140,29 +157,29 @@ class MMViTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Draws all weights and buffers that were not loaded, when Transformers comes to a module with one of them."""
+        """Initializes all weights and buffers that were not loaded, at the first module that has one of them."""
         tensors = chain(self.network.named_parameters(), self.network.named_buffers())
         missing = {name: x for name, x in tensors if not getattr(x, '_is_hf_initialized', False)}
-        drawn = self.build().state_dict() if missing else {}
+        initial = self.build().state_dict() if missing else {}
         for name, x in missing.items():
-            x.copy_(drawn[name])
-            x._is_hf_initialized = True
+            x.copy_(initial[name])
+            setattr(x, '_is_hf_initialized', True)
 
 
-class MMViTBackbone(BackboneMixin, MMViTPreTrainedModel):
+class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
     """A backbone with Transformers' interface, including ``save_pretrained`` and ``from_pretrained``."""
     network_name = 'backbone'
     has_attentions = False
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
-        if hasattr(self, '_init_backbone'):  # version 4; since then the constructor does it
+        if hasattr(self, '_init_backbone'):  # version 4; the constructor calls it in version 5
             self._init_backbone(config)
         self.backbone = self.build()
         self.num_features = list(self.backbone.channels)
         self.post_init()
 
-    def build(self) -> nn.Module:
+    def build(self) -> backbones.Backbone:
         indices = [self.stage_names.index(name) for name in self.out_features]  # out_indices may be negative
         backbone = MODELS.build({**self.config.backbone, 'out_indices': indices})
         init_weights(backbone)
@@ -170,34 +187,36 @@ class MMViTBackbone(BackboneMixin, MMViTPreTrainedModel):
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
-        """Returns ``feature_maps`` of ``(B, in_channels, H, W)``, one NCHW map per entry of ``out_features``.
+        """Returns ``feature_maps``, one NCHW map per entry of ``out_features``, for ``(B, in_channels, H, W)``.
 
         ``hidden_states`` are the raw maps of all stages.
         """
         if not self.wants_stages(output_hidden_states):
-            return BackboneOutput(feature_maps=self.backbone(pixel_values))
+            return output_of(BackboneOutput, feature_maps=self.backbone(pixel_values))
         maps, stages = self.backbone.forward_with_stages(pixel_values)
-        return BackboneOutput(feature_maps=maps, hidden_states=stages)
+        return output_of(BackboneOutput, feature_maps=maps, hidden_states=stages)
 
 
 class MMViTModel(MMViTPreTrainedModel):
     """A classifier without its last layer; the weights of its network ``model`` have this package's names."""
     network_name = 'model'
+    has_head = False
     _keys_to_ignore_on_load_unexpected = ['head.']
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
         if config.network is None:
-            raise ValueError('network must name one of mmvit_backbones.list_models(), got None')
+            raise ValueError('network must be one of mmvit_backbones.list_models(), got None')
         self.model = self.build()
         self.post_init()
 
-    def build(self, num_classes: int = 0) -> Classifier:
+    def build(self) -> Classifier:
+        num_classes = self.config.num_labels if self.has_head else 0
         arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
         return Classifier(find_variant(self.config.network), num_classes, **arguments)
 
     def features(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple | None]:
-        """Returns what the head takes, and the raw maps of all stages if they are wanted."""
+        """Returns the input of the head, and the raw maps of all stages if they are wanted."""
         if self.wants_stages(output_hidden_states):
             return self.model.forward_features_and_stages(pixel_values)
         return self.model.forward_features(pixel_values), None
@@ -211,7 +230,8 @@ class MMViTModel(MMViTPreTrainedModel):
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         pooled = self.model.forward_head(features, pre_logits=True)
-        return BaseModelOutputWithPoolingAndNoAttention(features, pooled, stages)
+        return output_of(BaseModelOutputWithPoolingAndNoAttention, last_hidden_state=features, pooler_output=pooled,
+                         hidden_states=stages)
 
 
 class MMViTForImageClassification(MMViTModel):
@@ -224,31 +244,30 @@ class MMViTForImageClassification(MMViTModel):
         >>> model(torch.rand(1, 3, 64, 64)).logits.shape
         torch.Size([1, 5])
     """
+    has_head = True
     _keys_to_ignore_on_load_unexpected = None
-    accepts_loss_kwargs = False  # the loss is a mean, which Trainer divides by the steps of accumulation
+    accepts_loss_kwargs = False  # the loss is a mean, which Trainer divides by the accumulation steps
 
     @classmethod
-    def from_published(cls, network: str, tag: str | bool = True, **kwargs) -> 'MMViTForImageClassification':
-        """Loads the authors' weights of a network; further arguments, such as ``num_labels``, go to the config."""
+    def from_published(cls, network: str, tag: str | Literal[True] = True, **kwargs) -> 'MMViTForImageClassification':
+        """Loads the authors' weights of a network; further arguments, such as ``num_labels``, are for the config."""
         side = int(tag) if str(tag).isdigit() else None
         model = cls(MMViTConfig(network=network, **{'num_labels': 1000, 'image_size': side, **kwargs}))
         load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
         return model
 
-    def build(self) -> Classifier:
-        return super().build(self.config.num_labels)
-
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, output_hidden_states: bool | None = None,
-                **kwargs) -> ImageClassifierOutputWithNoAttention:
-        """Returns ``logits`` ``(B, num_labels)`` and, with ``labels``, the ``loss`` of the config's ``problem_type``.
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # Transformers' convention: labels come second
+            self, pixel_values: Tensor, labels: Tensor | None = None, output_hidden_states: bool | None = None,
+            **kwargs) -> ImageClassifierOutputWithNoAttention:
+        """Returns ``logits`` ``(B, num_labels)`` and, with ``labels``, the ``loss`` for the config's ``problem_type``.
 
         ``hidden_states`` are the raw maps of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         logits = self.model.forward_head(features)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return ImageClassifierOutputWithNoAttention(loss, logits, stages)
+        return output_of(ImageClassifierOutputWithNoAttention, loss=loss, logits=logits, hidden_states=stages)
 
 
 AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)

@@ -1,6 +1,6 @@
 """The networks in mmpretrain's ``ModelHub``: ``list_models``, ``get_model``, ``ImageClassificationInferencer``.
 
-Importing this module adds them; in a config, ``custom_imports`` can name it.
+Importing this module adds them; in a config, use ``custom_imports``.
 https://mmpretrain.readthedocs.io/en/latest/user_guides/inference.html
 """
 from mmpretrain.apis.model import ModelHub
@@ -12,6 +12,6 @@ from ..zoo.variants import VARIANTS
 for name, variant in VARIANTS.items():
     config = config_folder() / f'imagenet_{variant.short_name}.py'
     if config.is_file() and not ModelHub.has(name):
-        weights = f'official://{name}' if variant.has_weights(True) else None
-        ModelHub._models_dict[name] = Model(name=name, config=str(config), weights=weights, results=[
+        weights = dict(weights=f'official://{name}') if variant.has_weights(True) else {}
+        ModelHub._models_dict[name] = Model(name=name, config=str(config), **weights, results=[
             dict(Task='Image Classification', Dataset='ImageNet-1k', Metrics={'Top 1 Accuracy': variant.top1})])

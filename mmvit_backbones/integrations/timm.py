@@ -5,10 +5,11 @@ https://huggingface.co/docs/timm
 """
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
+from typing import Literal
 
 import torch
-from timm.models import FeatureInfo, generate_default_cfgs, register_model, register_notrace_module
+from timm.models import FeatureInfo, PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .classifier import Classifier
 
-# Tables of positions and the gate of attention residuals, which recipes do not decay; timm adds all of one dimension.
+# Position tables and the gate of attention residuals, which recipes do not decay; timm adds one-dimensional parameters.
 NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
 
 
@@ -26,7 +27,7 @@ class TimmFeatures(nn.Module):
     """A backbone with timm's ``feature_info``.
 
     Args:
-        backbone (Backbone): Any of this package, with timm's ``out_indices``.
+        backbone (Backbone): Any backbone of this package, with timm's ``out_indices``.
 
     Example:
         >>> import timm, torch
@@ -36,13 +37,16 @@ class TimmFeatures(nn.Module):
         ([192, 768], [8, 32])
     """
 
+    pretrained_cfg: dict
+    default_cfg: dict
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
         self.feature_info = FeatureInfo(stages_of(backbone), backbone.out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Returns one NCHW map per entry of ``out_indices``, from images ``(B, in_chans, H, W)``."""
+        """Returns one NCHW map per entry of ``out_indices`` for images ``(B, in_chans, H, W)``."""
         return list(self.backbone(images))
 
 
@@ -70,9 +74,9 @@ class TimmClassifier(Classifier):
         self.num_features = self.head_hidden_size = self.head.channels
         self.reset_classifier(num_classes)
         cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
-        # RegionViT's classifier reads regional tokens, one for every window.
+        # RegionViT's classifier reads the regional tokens, one per window.
         stride = self.backbone.strides[-1] * (
-            self.backbone.window_sizes[0] if getattr(self.backbone, 'out_tokens', '') == 'regional' else 1)
+            getattr(self.backbone, 'window_sizes')[0] if getattr(self.backbone, 'out_tokens', '') == 'regional' else 1)
         self.pretrained_cfg = self.default_cfg = cfg | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
             pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),
@@ -85,7 +89,7 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns raw NCHW maps of stages, alone or after the result of :meth:`forward_features`."""
+        """Returns the raw NCHW maps of stages; unless ``intermediates_only``, after :meth:`forward_features`."""
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
@@ -112,13 +116,13 @@ class TimmClassifier(Classifier):
         """Recomputes blocks in the backward pass."""
         self.backbone.with_cp = enable
 
-    @torch.jit.ignore
+    @torch.jit.ignore()
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if NO_WEIGHT_DECAY.search(name)}
 
-    @torch.jit.ignore
+    @torch.jit.ignore()
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Returns a function from parameter names to layers: blocks, or stages if ``coarse``; the head is last."""
+        """Returns a function from names of parameters to layers: blocks, or stages if ``coarse``; the head is last."""
         depth_of = self.backbone.get_stage_depth if coarse else self.backbone.get_layer_depth
         return lambda name: depth_of(name, 'backbone.')[0]
 
@@ -127,30 +131,33 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
     """Returns timm's entry point of the network ``mmvit_{name}``; further arguments are those of the backbone."""
     variant = VARIANTS[name]
 
-    def create(pretrained: bool = False, pretrained_cfg: object = None, pretrained_cfg_overlay: dict | None = None,
-               cache_dir: str | None = None, features_only: bool = False, in_chans: int = 3, num_classes: int = 1000,
-               out_indices: Sequence[int] | None = None, checkpoint: str | None = None,
-               global_pool: str | None = None, img_size: int | Sequence[int] | None = None,
-               **arguments) -> nn.Module:
+    def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,
+               pretrained_cfg_overlay: dict | None = None, cache_dir: str | None = None, features_only: bool = False,
+               in_chans: int = 3, num_classes: int = 1000, out_indices: Sequence[int] | None = None,
+               checkpoint: str | None = None, global_pool: str | None = None,
+               img_size: int | Sequence[int] | None = None, **arguments) -> nn.Module:
         if cache_dir:
-            raise ValueError(f'cache_dir must be None, the cache is set by $MMVIT_HOME; got {cache_dir!r}')
+            raise ValueError(f'cache_dir must be None, $MMVIT_HOME sets the cache; got {cache_dir!r}')
         height, width = (img_size, img_size) if isinstance(img_size, int | None) else img_size
         if height != width:
-            raise ValueError(f'img_size must be the side of square images, got {img_size}; the network takes images of '
-                             'any size without it')
+            raise ValueError(f'img_size must be the side of square images, got {img_size}; without it, the network '
+                             'supports images of any size')
         tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
         checkpoint = checkpoint or (file if pretrained else None)
         weights = tag if pretrained and checkpoint is None else False
         if features_only:
             if out_indices is not None:
                 arguments['out_indices'] = out_indices
-            for argument in ('drop_rate', 'feature_cls'):  # there is one way to the maps
+            for argument in ('drop_rate', 'feature_cls'):  # not used for feature maps
                 arguments.pop(argument, None)
-            model = TimmFeatures(get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans,
-                                           img_size=height, **arguments))
-            model.pretrained_cfg = model.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
-            return model
-        # A checkpoint's head is left out where its number of classes is another.
+            backbone = get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, img_size=height,
+                                 **arguments)
+            if not isinstance(backbone, Backbone):
+                raise TypeError(f'{name} must be a Backbone, got a {type(backbone).__name__}')
+            features = TimmFeatures(backbone)
+            features.pretrained_cfg = features.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
+            return features
+        # A checkpoint's head is not loaded if it has another number of classes.
         model = TimmClassifier(variant, num_classes or 1000, in_chans, img_size=height, **arguments)
         load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:
@@ -161,17 +168,18 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
     return create
 
 
-def find_weights(pretrained_cfg: object, overlay: dict | None) -> tuple[str | bool, str | None]:
-    """Returns tag and file of the weights in timm's arguments: ``NAME.TAG``, or a config with ``file``."""
+def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
+                 overlay: dict | None) -> tuple[str | Literal[True], str | None]:
+    """Returns the tag and the file of the weights in timm's arguments: a tag, or a config with ``file``."""
     if isinstance(pretrained_cfg, str):
         return pretrained_cfg, (overlay or {}).get('file')
-    config = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else pretrained_cfg
+    config = asdict(pretrained_cfg) if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
     config = {**(config or {}), **(overlay or {})}
     return config.get('tag') or True, config.get('file')
 
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:
-    """Returns timm's configs of a network by name and tag; the tag of the paper's image size is timm's empty one."""
+    """Returns timm's configs of a network by name and tag; the tag is empty for the paper's image size."""
     family = variant.family
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
                   classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,

@@ -12,18 +12,18 @@ from ..backbones import Backbone
 
 
 class BackboneWithFPN(backbone_utils.BackboneWithFPN):
-    """torchvision's class of this name, for backbones that are not sequences of modules.
+    """torchvision's ``BackboneWithFPN`` for backbones that are not sequences of modules.
 
-    torchvision normalizes images with the mean and standard deviation of ImageNet in RGB, for values from 0 to 1.
+    torchvision normalizes RGB images in [0, 1] with ImageNet's mean and standard deviation.
 
     Args:
-        backbone (Backbone): A pyramid, whose strides double from map to map.
-        out_channels (int): Channels of the maps.
-        extra_blocks (ExtraFPNBlock | None): Adds further maps. Defaults to None: pools the last one.
-        norm_layer (Callable | None): Norm after each convolution of the pyramid.
+        backbone (Backbone): Pyramid backbone whose strides double from map to map.
+        out_channels (int): Channels of the maps. Defaults to 256.
+        extra_blocks (ExtraFPNBlock | None): Adds further maps. Defaults to None: pools the last map.
+        norm_layer (Callable | None): Norm after each convolution of the FPN. Defaults to None: no norm.
 
     Raises:
-        ValueError: If the strides don't double.
+        ValueError: If the strides do not double.
 
     Example:
         >>> import mmvit_backbones
@@ -35,7 +35,7 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
 
     def __init__(self, backbone: Backbone, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
                  norm_layer: Callable[..., nn.Module] | None = None) -> None:
-        nn.Module.__init__(self)  # that of torchvision takes a backbone apart
+        nn.Module.__init__(self)  # torchvision's constructor splits the backbone into its children
         strides = [backbone.strides[i] for i in backbone.out_indices]
         if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
             raise ValueError(f'backbone must return maps whose strides double, got strides {strides}')
@@ -44,6 +44,6 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
                                          extra_blocks or LastLevelMaxPool(), norm_layer)
         self.out_channels = out_channels
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns the pyramid's maps, named ``'0'``, ``'1'`` and so on, from images ``(B, in_channels, H, W)``."""
-        return self.fpn({str(i): x for i, x in enumerate(self.body['backbone'](images))})
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns the maps of the FPN, named ``'0'``, ``'1'`` and so on, for images ``(B, in_channels, H, W)``."""
+        return self.fpn({str(i): features for i, features in enumerate(self.body['backbone'](x))})

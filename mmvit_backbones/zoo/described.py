@@ -6,6 +6,7 @@ values that a table lists. Anything else needs a config file given by the user, 
 """
 from collections.abc import Mapping, Sequence
 from operator import index
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def describe(config: Mapping, metainfo: Mapping) -> dict:
         raise NotDescribedError(f'model={shown(model)} must be a dict with a type')
     if config.get('data_preprocessor') is not None:
         model = {'data_preprocessor': config['data_preprocessor'], **model}
-    described = dict(default_scope=scope, model=checked(model, 'model'))
+    described: dict = dict(default_scope=scope, model=checked(model, 'model'))
     if config.get('test_dataloader') is not None:
         steps = checked(test_pipeline(config), 'test_pipeline', STEPS)
         described['test_dataloader'] = dict(dataset=dict(metainfo=classes_in(metainfo), pipeline=steps))
@@ -133,7 +134,7 @@ def test_pipeline(config: Mapping) -> list:
 
 
 def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, texts: Texts = {},
-            path: tuple[str, ...] = ()):
+            path: tuple[str, ...] = ()) -> Any:
     """Returns a copy of a part of a config, without the arguments in ``DROPPED``, if all of it is on the allowlist.
 
     Args:

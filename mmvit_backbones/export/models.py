@@ -11,7 +11,6 @@ from torch import nn
 from torch._inductor.exc import InductorError
 from torch.export.pt2_archive._package import package_pt2
 
-from ..backbones import Backbone
 from ..errors import UsageError
 from ..inference.runtimes import DETAILS
 from .graphs import AXES, EXAMPLE_SIZE, OPSET, Example, examples_of, ignore_deprecations, join, save, to_onnx
@@ -44,9 +43,9 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
-    backbone = model if isinstance(model, Backbone) else getattr(model, 'backbone')
-    outputs = [f'map{stage}' for stage in backbone.out_indices] if backbone is model else ['logits']
-    images = torch.rand(2, backbone.in_channels, *EXAMPLE_SIZE)
+    backbone = getattr(model, 'backbone', None)
+    outputs = ['logits'] if backbone else [f'map{stage}' for stage in getattr(model, 'out_indices')]
+    images = torch.rand(2, getattr(backbone or model, 'in_channels'), *EXAMPLE_SIZE)
     example, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
     save(to_onnx(*example, opset), path)
 

@@ -40,8 +40,8 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
 
 @pytest.mark.parametrize('change, message', [
     (dict(model=dict(type='DINO')), "DINO cannot be exported: mmcv's deformable attention"),
-    (dict(model=dict(type='FCOS')), 'FCOS cannot be exported; of mmdet, allowed are RetinaNet'),
-    (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms has no graph'),
+    (dict(model=dict(type='FCOS')), 'FCOS cannot be exported; allowed for mmdet are RetinaNet'),
+    (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms cannot be exported'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
 ])
 def test_what_has_no_graph_is_refused(change, message):
@@ -53,8 +53,8 @@ def test_what_has_no_graph_is_refused(change, message):
 
 @pytest.mark.parametrize('name, file_format, message', [
     ('mask_rcnn_reswin_t', 'pt2', 'must have Resize with keep_ratio=False'),
-    ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid is exported in format pt2 for one size'),
-    ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 is exported in format pt2 for one size'),
+    ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid in format pt2 needs images of one size'),
+    ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 in format pt2 needs images of one size'),
     ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
 def test_what_only_onnx_serves_is_refused(name, file_format, message):

@@ -25,8 +25,8 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPoolingAndNoAttention,
     ImageClassifierOutputWithNoAttention,
 )
-from transformers.utils import IMAGE_PROCESSOR_NAME, ModelOutput
-from transformers.utils.generic import can_return_tuple
+from transformers.utils import IMAGE_PROCESSOR_NAME
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .. import backbones
 from ..zoo.build import init_weights

@@ -1,12 +1,12 @@
 """The command `mmvit`: lists its verbs and runs one of them.
 
-It stands next to the package, whose import takes the seconds of importing torch: a list of verbs takes none.
+This module is not in the package, which imports torch for seconds: the list of verbs is printed at once.
 """
-import _signal  # before its handler is set, Ctrl-C prints a traceback: only what is loaded already is imported here
+# Until the handler is set, Ctrl-C prints a traceback: only modules that Python has loaded already are imported here.
+import _signal  # pyright: ignore[reportMissingImports]  # built in, without a type stub
 import os
 import sys
 import warnings
-from io import TextIOBase
 
 # The module in mmvit_backbones.cli, and what the verb does.
 VERBS = {
@@ -73,27 +73,28 @@ def unknown_verb(name: str) -> str:
 
 
 def command(arguments: list[str] | None = None) -> None:
-    """Runs the command line. Ctrl-C ends it at once while torch is imported; `mmvit_backbones.cli.command` goes on."""
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # not ignored, as in a script
+    """Runs the command line. Ctrl-C ends it at once while torch is imported; then `cli.command` sets its own handler.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # background jobs of a script ignore it
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    if not sys.warnoptions:  # those of other packages say nothing to a user
+    if not sys.warnoptions:  # warnings of other packages do not help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
     try:
         main(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # as head leaves it
-        if not is_closed(sys.stdout):
+    except BrokenPipeError:  # e.g. of head
+        if not is_closed(sys.stdout.fileno()):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which Python flushes when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it when it ends
         sys.exit(1)
 
 
-def is_closed(stream: TextIOBase) -> bool:
-    """Returns whether the reader of a stream has gone."""
+def is_closed(descriptor: int) -> bool:
+    """Returns whether the reader of a pipe has closed it."""
     import select
     poll = select.poll()
-    poll.register(stream, select.POLLOUT)
+    poll.register(descriptor, select.POLLOUT)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 

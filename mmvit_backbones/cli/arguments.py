@@ -5,7 +5,7 @@ import math
 import os
 import os.path as osp
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from mmengine.config import DictAction
@@ -110,15 +110,15 @@ def pixel(text: str) -> tuple[int, int]:
 
 
 class ConfigOptions(DictAction):
-    """MMEngine's action for pairs KEY=VALUE, with an error of the parser for others."""
+    """MMEngine's action for pairs KEY=VALUE, with a parser error for invalid ones."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
-                 option_string: str | None = None) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: str | Sequence[str] | None, option_string: str = '') -> None:
         try:
             super().__call__(parser, namespace, values, option_string)
         except (AssertionError, IndexError, ValueError) as error:
-            raise argparse.ArgumentError(self, f'{" ".join(values)!r} is not of pairs KEY=VALUE, where lists have all '
-                                               'their brackets') from error
+            raise argparse.ArgumentError(self, f'{" ".join(values or ())!r} must be pairs KEY=VALUE, with all brackets '
+                                               'of lists') from error
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

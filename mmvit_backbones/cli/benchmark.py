@@ -86,7 +86,7 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
     images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
     other = build_other(args.against, args.dense, size).to(args.device)
     other_saved = saved_bytes(other, images)
-    result = dict(
+    result: dict = dict(
         about=f'relative to {args.against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
               f'{args.threads} CPU threads, median of {args.repeats} ratios',
         torch=torch.__version__, saved_bytes_per_image_of_other=other_saved, models={})
@@ -125,7 +125,7 @@ def runtimes(args: argparse.Namespace) -> dict:
     """Returns the timings per model and runtime."""
     size, count, result = args.size or (224, 224), args.batch_size or 4, {}
 
-    def compare(name: str, prepare_runtime: Callable, images: Sequence) -> None:
+    def compare(name: str, prepare_runtime: Callable, images: Sequence | torch.Tensor) -> None:
         result[name] = compare_runtimes(partial(prepare_runtime, images=images), images, args.runtime, args.repeats)
         print(name, result[name], file=sys.stderr, flush=True)
 
@@ -166,7 +166,7 @@ def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
 
 def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
     import timm
-    options = dict(features_only=True, img_size=size) if dense else {}
+    options: dict = dict(features_only=True, img_size=size) if dense else {}
     return timm.create_model(name, pretrained=False, **options)
 
 
@@ -175,7 +175,10 @@ def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.
         raise UsageError('--against mmpretrain:NAME compares classifiers: leave out --dense')
     import_mmpretrain()
     from mmpretrain import get_model
-    return get_model(name, pretrained=False)
+    model = get_model(name, pretrained=False)
+    if not isinstance(model, torch.nn.Module):
+        raise UsageError(f'--against mmpretrain:{name} is not a model')
+    return model
 
 
 LIBRARIES = {'': build_own, 'timm': build_timm, 'mmpretrain': build_mmpretrain}
@@ -195,7 +198,7 @@ def train_step(model: torch.nn.Module, images: torch.Tensor) -> None:
 
 def loss(outputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    return sum(out.square().mean() for out in outputs)
+    return torch.as_tensor(sum(out.square().mean() for out in outputs))
 
 
 def timed(step: Callable, model: torch.nn.Module, images: torch.Tensor) -> float:

@@ -74,7 +74,7 @@ def _not_built(error: Exception) -> str | None:
 
 def _lost_process(error: Exception) -> str | None:
     """Returns the name of a lost process if it caused an error, else None."""
-    chain = [error]
+    chain: list[BaseException] = [error]
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
     text = '\n'.join(map(str, chain))

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
+from torch import nn
 
 from ..backbones import Backbone
 from ..errors import TrainingError, UnreadableSampleError, first_line
@@ -19,7 +20,7 @@ from ..zoo.loading import unwrap_model
 
 
 @contextmanager
-def explained_errors(runner: Runner) -> Iterator[None]:
+def explained_errors(runner: Runner | FlexibleRunner) -> Iterator[None]:
     """Adds the remedies to errors for unreadable samples, and for lack of memory, of disk space or of the work dir."""
     images = _ImagesHook()
     runner.register_hook(images)
@@ -56,7 +57,9 @@ class _ImagesHook(Hook):
             self.batch, self.size = len(images), tuple(max(x.shape[axis] for x in images) for axis in (-2, -1))
 
 
-def _describe(runner: Runner, images: _ImagesHook) -> str:
+def _describe(runner: Runner | FlexibleRunner, images: _ImagesHook) -> str:
+    if not isinstance(runner.model, nn.Module):
+        return 'before the model was built'
     model = unwrap_model(runner.model)
     backbone = getattr(model, 'backbone', None)
     name = type(backbone or model).__name__

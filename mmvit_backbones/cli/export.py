@@ -224,7 +224,7 @@ def generated_images() -> list[np.ndarray]:
         height, width = GENERATED_SIZES[number % len(GENERATED_SIZES)]
         layers = [cv2.resize(random.normal(scale=cells ** -0.5, size=(cells, cells, 3)), (width, height),
                              interpolation=cv2.INTER_CUBIC) for cells in (2, 4, 8, 16, 32, 64)]
-        images.append((128 + 80 * sum(layers)).clip(0, 255).astype(np.uint8))
+        images.append((128 + 80 * np.sum(layers, axis=0)).clip(0, 255).astype(np.uint8))
     return images
 
 

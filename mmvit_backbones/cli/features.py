@@ -105,7 +105,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 def find_loaders(cfg: Config) -> dict:
     """Returns loaders of the training and test images, both with the test pipeline."""
-    train = dict(datasets_of(cfg, 'train')[0], pipeline=datasets_of(cfg, 'test')[0].pipeline)
+    train = dict(datasets_of(cfg, 'train')[0], pipeline=datasets_of(cfg, 'test')[0]['pipeline'])
     return {'train': Runner.build_dataloader(dict(cfg.test_dataloader, dataset=train)),
             'test': Runner.build_dataloader(cfg.test_dataloader)}
 
@@ -114,10 +114,11 @@ def find_loaders(cfg: Config) -> dict:
 def features_of(model: nn.Module, loader) -> tuple[np.ndarray, np.ndarray]:
     """Returns features ``(N, C)`` and labels ``(N,)`` of all images."""
     features, labels = [], []
+    preprocess, extract = getattr(model, 'data_preprocessor'), getattr(model, 'extract_feat')
     for batch in loader:
-        batch = model.data_preprocessor(batch)
-        found = model.extract_feat(batch['inputs'], stage='pre_logits')
-        features.append(found.tokens[:, 0] if hasattr(found, 'tokens') else found)  # of Refiner, the class token
+        batch = preprocess(batch)
+        found = extract(batch['inputs'], stage='pre_logits')
+        features.append(found.tokens[:, 0] if hasattr(found, 'tokens') else found)  # Refiner-ViT: the class token
         labels += [int(sample.gt_label) for sample in batch['data_samples']]
     return torch.cat(features).float().cpu().numpy(), np.array(labels)
 
@@ -125,7 +126,8 @@ def features_of(model: nn.Module, loader) -> tuple[np.ndarray, np.ndarray]:
 def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, number: int) -> float:
     """Returns the accuracy."""
     from sklearn.neighbors import KNeighborsClassifier
-    classifier = KNeighborsClassifier(number, metric='cosine', weights=lambda distance: np.exp(-distance / TEMPERATURE))
+    classifier = KNeighborsClassifier(number, metric='cosine')
+    classifier.set_params(weights=lambda distance: np.exp(-distance / TEMPERATURE))
     return classifier.fit(train, labels).score(test, truth)
 
 
@@ -137,7 +139,7 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strengths[0], max_iter=1000))
-    if len(strengths) > 1:
-        probe = GridSearchCV(probe, {'logisticregression__C': strengths}, cv=FOLDS)
-    score = probe.fit(train, labels).score(test, truth)
-    return score, probe.best_params_['logisticregression__C'] if len(strengths) > 1 else strengths[0]
+    if len(strengths) == 1:
+        return float(np.mean(probe.fit(train, labels).predict(test) == truth)), strengths[0]
+    search = GridSearchCV(probe, {'logisticregression__C': strengths}, cv=FOLDS).fit(train, labels)
+    return float(search.score(test, truth)), search.best_params_['logisticregression__C']

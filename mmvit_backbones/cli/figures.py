@@ -9,6 +9,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from .arguments import output_file
 
@@ -21,7 +22,7 @@ def figure_file(path: str) -> str:
     return output_file(path)
 
 
-def save_figure(figure: plt.Figure, path: str | BinaryIO, **options) -> None:
+def save_figure(figure: Figure, path: str | BinaryIO, **options) -> None:
     """Saves a figure and closes it."""
     figure.savefig(path, **options)
     plt.close(figure)

@@ -85,13 +85,13 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
 
     Files that differ in their suffixes alone keep them. Raises UsageError if a source does not exist.
     """
-    paths = {}
+    paths: dict[str | int, Path] = {}
     for source in sources:
         if source.isdecimal() and not os.path.exists(source):
             paths[int(source)] = Path(f'camera{source}')
             continue
         for found in find_images([source], SUFFIXES + VIDEOS):
-            path = Path(urlparse(source).path) if is_address(found) else found
+            path = Path(urlparse(source).path if is_address(found) else found)
             base = Path(source) if not is_address(found) and Path(source).is_dir() else path.parent
             paths[str(found)] = path.relative_to(base)
     stems = Counter(path.with_suffix('') for path in paths.values())
@@ -182,11 +182,11 @@ class Outputs:
         number, category_ids = self.count, None
         if self.annotations:
             number, category_ids = self.annotations.image_id(result.source), self.annotations.category_ids
-        if number is None:
-            self.missing += 1
-            error = f'{result.source} is not in {self.annotations.path}, nor in results.json'
-            print(f'error: {printable(error)}', file=sys.stderr)
-            return
+            if number is None:
+                self.missing += 1
+                error = f'{result.source} is not in {self.annotations.path}, and was not written to results.json'
+                print(f'error: {printable(error)}', file=sys.stderr)
+                return
         self.entries += [dict(entry, file_name=result.source) for entry in result.to_coco(number, category_ids)]
 
     def file(self, name: str) -> Path:
@@ -201,7 +201,7 @@ class Outputs:
         if self.film != path:
             open_output(path).close()  # refuses a link, which OpenCV would follow
             self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
-            self.video.open(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, drawing.size)  # closes the one before
+            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the last one
             print(printable(f'{source} -> {path}'))
         self.video.write(np.array(drawing)[..., ::-1])
 
@@ -239,7 +239,7 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
 # ---- many images
 
 
-def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list[str]) -> int:
+def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list[str | int]) -> int:
     """Writes Parquet files of ``--shard-size`` images; returns how many images failed.
 
     A file depends on its images alone, so any number of processes writes the same. It is renamed when it is complete.
@@ -293,12 +293,12 @@ def hash_of_model(args: argparse.Namespace, predictor: Predictor) -> str:
     model = predictor.model
     if not isinstance(model, Checkpoint):
         return hash_of(Path(args.checkpoint))
-    settings = [model.cfg.model, datasets_of(model.cfg, 'test')[0].pipeline, predictor.classes]
+    settings = [model.cfg.model, datasets_of(model.cfg, 'test')[0]['pipeline'], predictor.classes]
     digest = hashlib.sha256(repr(settings).encode())
     weights = unwrap(read_state(choose_checkpoint(model.cfg, args.checkpoint, args.pretrained)))
     for name, weight in sorted(weights.items()):
         digest.update(name.encode())
-        digest.update(weight.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(weight.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ with test-time augmentation, ReaL accuracies if data/imagenet/real.json exists. 
 """
 import argparse
 import os.path as osp
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -77,7 +78,7 @@ def plain(key: str) -> str:
     return key.removesuffix('_22k').removesuffix('_ms')
 
 
-def make_config(args: argparse.Namespace, path: Path, lines: list[dict[str, str]] = ()) -> Config:
+def make_config(args: argparse.Namespace, path: Path, lines: Sequence[dict[str, str]] = ()) -> Config:
     """Returns the config with the metrics of the published figures."""
     cfg = load_config(str(path), args.cfg_options)
     set_work_dir(cfg, args)
@@ -126,7 +127,7 @@ def published_checkpoint(config: str) -> str:
     if tag is None:
         task = '' if task == 'imagenet' else task
         wanted = '_'.join(filter(None, [task, *differences])) or str(variant.img_size)
-        variant.find_weights(wanted)  # which fails and tells what there is
+        tag = variant.find_weights(wanted).tag  # raises the error with the known tags
     return checks.official_name(variant.name, tag)
 
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from .. import accelerate
+from ..errors import UsageError
 from ..export.graphs import save, to_onnx
 from ..export.models import INDUCTOR_OPTIONS, export_model
 from ..export.parts import check_exportable, split
 from ..export.quantize import to_int8
 from ..inference import Predictor
-from ..inference.runtimes import session_of
+from ..inference.runtimes import Checkpoint, session_of
 
 RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
@@ -29,10 +30,13 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     that the function needs are written into the folder.
     """
     model = Predictor(path, device='cpu', accelerate=False).model
+    if not isinstance(model, Checkpoint):
+        raise UsageError(f'{path} must be the checkpoint of a training')
+    function = model.run
     if runtime == 'accelerate':
         accelerate(model.module, inference=True)
     elif runtime == 'compile':
-        model.module.backbone.compile()
+        model.module.get_submodule('backbone').compile()
     elif runtime != 'eager':
         file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
         check_exportable(model.cfg, file_format)
@@ -40,8 +44,8 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
         export_model(parts, file, file_format, model.details, images[0])
         if runtime == 'int8':
             to_int8(file, [image if parts.takes == 'image' else image[None] for image in images], parts.takes)
-        model = Predictor(file, device='cpu', trust_code=True).model
-    return lambda batch: [model.run([image]) for image in batch]
+        function = Predictor(file, device='cpu', trust_code=True).model.run
+    return lambda batch: [function([image]) for image in batch]
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
@@ -72,7 +76,7 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 
 
 @torch.inference_mode()
-def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> dict[str, dict[str, float]]:
+def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: int) -> dict[str, dict[str, float]]:
     """Times functions in turns, so that other load of the machine affects all of them alike.
 
     Returns by name ``p50_ms`` and ``p95_ms`` of an image, ``images_per_second`` of all, and ``speedup`` of ``p50_ms``
@@ -94,7 +98,7 @@ def measure(functions: dict[str, Callable], images: Sequence, repeats: int) -> d
         speedup=round(float(np.median(latency[first] / latency[name])), 2)) for name, (_, many) in seconds.items()}
 
 
-def compare_runtimes(prepare: Callable[[str, Path], Callable], images: Sequence, runtimes: Sequence[str],
+def compare_runtimes(prepare: Callable[..., Callable], images: Sequence | Tensor, runtimes: Sequence[str],
                      repeats: int) -> dict[str, dict]:
     """Calls :func:`measure` on at least two images in several of ``RUNTIMES``; failed runtimes have the reason instead.
 
@@ -106,8 +110,9 @@ def compare_runtimes(prepare: Callable[[str, Path], Callable], images: Sequence,
             try:
                 function = prepare(runtime, folder=Path(folder))
                 with torch.inference_mode():
-                    function(images[:1]), function(images)
-            except Exception as error:  # a compiler can fail in any way
+                    function(images[:1])
+                    function(images)
+            except Exception as error:  # a compiler can raise any exception
                 while error.__cause__:
                     error = error.__cause__
                 failed[runtime] = dict(error=f'{type(error).__name__}: {error}'.splitlines()[0][:200])

@@ -98,7 +98,7 @@ def find_look(backbone: nn.Module | None) -> str | None:
 class Served:
     """A model and its requests, which run in threads."""
 
-    looking = threading.Lock()  # pyplot and the hooks in a backbone are for one thread
+    drawing = threading.Lock()  # pyplot and the hooks of a backbone are not thread-safe
 
     def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool,
                  timeout: float = TIMEOUT) -> None:
@@ -108,8 +108,8 @@ class Served:
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
         self.module = getattr(self.predictor.model, 'module', None)  # an exported file has none
         backbone = getattr(self.module, 'backbone', None)
-        # A copy, as `accelerate` replaces what is looked at.
-        self.backbone = copy.deepcopy(backbone).cpu() if find_look(backbone) else None
+        # A copy, because `accelerate` replaces the modules with hooks.
+        self.backbone = copy.deepcopy(backbone).cpu() if backbone is not None and find_look(backbone) else None
         if self.module is not None:
             accelerate(self.module, inference=True)
 
@@ -120,26 +120,29 @@ class Served:
                     colors=colors, look=find_look(self.backbone))
 
     def look(self, image: np.ndarray, x: float, y: float) -> bytes:
-        """Draws the backbone's attention at a point, relative to the sides: its windows in every stage, or the
-        attention of four blocks. Returns the drawing as PNG.
+        """Draws the backbone's attention at a point: its windows in every stage, or the attention of four blocks.
+
+        ``x`` and ``y`` are relative to the sides. Returns a PNG file.
         """
+        if self.backbone is None or self.module is None:
+            raise ValueError(f'model {self.name} has no attention to draw')
         small = Image.fromarray(image)
         small.thumbnail((LOOK_SIZE, LOOK_SIZE))
         pixel = int(x * small.width), int(y * small.height)
         figure = io.BytesIO()
-        with self.looking:
+        with self.drawing:
             if find_look(self.backbone) == 'windows':
                 frames = windows.predict_frames(self.backbone, np.array(small))
                 windows.draw_large(np.array(small), pixel, frames, figure)
             else:
                 pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
-                looking = attention.place(pixel, small.size, pixels.shape[1:])
+                queries = attention.place(pixel, small.size, pixels.shape[1:])
                 source = self.module.data_preprocessor
                 images = ((pixels - source.mean.cpu()) / source.std.cpu())[None]
-                blocks = attention.record(self.backbone, images, looking)
+                blocks = attention.record(self.backbone, images, queries)
                 chosen = np.linspace(0, len(blocks) - 1, min(4, len(blocks))).astype(int)
                 four = dict(list(blocks.items())[i] for i in chosen)
-                attention.draw_means(pixels, looking, four, figure)
+                attention.draw_means(pixels, queries, four, figure)
         return figure.getvalue()
 
 
@@ -249,7 +252,7 @@ class Example(NamedTuple):
 def find_examples(folder: str | None, task: str) -> list[Example]:
     """Returns four images of a folder, by default of those in data/ for the task; no link leads out of the folder."""
     path = Path(folder) if folder else ROOT / EXAMPLES.get(task, '')
-    images = find_images([path]) if folder or path.is_dir() and path != ROOT else []
+    images = [Path(image) for image in find_images([path])] if folder or path.is_dir() and path != ROOT else []
     inside = [image for image in images if image.resolve().is_relative_to(path.resolve())]
     chosen = [inside[int(number)] for number in np.linspace(0, len(inside) - 1, min(4, len(inside)))]
     return [Example(image.stem, image.read_bytes(), mimetypes.guess_type(image)[0] or 'image/jpeg')
@@ -303,10 +306,11 @@ def file_of(body: bytes, content_type: str) -> bytes:
             raise UsageError('the form must have one file and nothing else, got several parts')
         files.append(bytearray())
 
-    callbacks = dict(on_part_begin=begin_part, on_end=lambda: ends.append(True),
-                     on_part_data=lambda data, start, end: files[0].extend(data[start:end]))
+    boundary = parse_options_header(content_type)[1].get(b'boundary', b'')
     try:
-        MultipartParser(parse_options_header(content_type)[1].get(b'boundary', b''), callbacks).write(body)
+        MultipartParser(boundary, {
+            'on_part_begin': begin_part, 'on_end': lambda: ends.append(True),
+            'on_part_data': lambda data, start, end: files[0].extend(data[start:end])}).write(body)
     except FormParserError as error:
         raise UsageError(f'the form cannot be read: {error}') from error
     if not files or not ends:
@@ -335,8 +339,8 @@ def protocol_with_timeouts(timeout: float):
             self.waiting, self.since = None, self.loop.time()
             self.watch()
 
-        def connection_lost(self, error: Exception | None) -> None:
-            super().connection_lost(error)
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
             self.watching.cancel()
 
         def watch(self) -> None:
@@ -369,9 +373,10 @@ def build_server(models: Sequence[Served], args: argparse.Namespace):
     import uvicorn
 
     class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket]) -> None:
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            print(f'{", ".join(args.models)} at http://{args.host}:{sockets[0].getsockname()[1]}', flush=True)
+            for listener in sockets or ():
+                print(f'{", ".join(args.models)} at http://{args.host}:{listener.getsockname()[1]}', flush=True)
 
     return Server(uvicorn.Config(
         build_app(models, args), log_level='warning', http=protocol_with_timeouts(args.timeout), ws='none',

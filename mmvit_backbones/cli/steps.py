@@ -37,10 +37,10 @@ Step = Callable[[Config, argparse.Namespace], None]
 def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, show: bool = False) -> None:
     """Takes the steps in their order; with ``show``, prints each with the settings that it has changed."""
     for number, step in enumerate(steps, 1):
-        before = deepcopy(cfg.to_dict()) if show else None
+        before = deepcopy(cfg.to_dict()) if show else {}
         step(cfg, args)
         if show:
-            print(f'{number:2}. {" ".join(step.__doc__.split())}',
+            print(f'{number:2}. {" ".join((step.__doc__ or "").split())}',
                   *(f'      {difference}' for difference in differences(before, cfg.to_dict())), sep='\n')
 
 
@@ -200,7 +200,7 @@ def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
     target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
     if 'batch_size' not in target:
         raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
-    target.batch_size = args.batch_size
+    target['batch_size'] = args.batch_size
 
 
 def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
@@ -210,10 +210,12 @@ def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
     default = dict(stop=0, skip=MAX_SKIPPED).get(args.on_bad_data)
     max_skipped = default if args.max_skipped is None else args.max_skipped
     loader = cfg.train_dataloader
-    if loader.dataset.get('type') != 'ReliableDataset':
-        loader.dataset = dict(type='ReliableDataset', dataset=loader.dataset)
+    dataset: dict = loader.dataset
+    if dataset.get('type') != 'ReliableDataset':
+        dataset = dict(type='ReliableDataset', dataset=dataset)
     if max_skipped is not None:
-        loader.dataset.max_skipped = max_skipped
+        dataset['max_skipped'] = max_skipped
+    loader.dataset = dataset
     batch_sampler = loader.get('batch_sampler')
     if batch_sampler is None:
         loader.batch_sampler = dict(type='ResumableBatchSampler', drop_last=loader.pop('drop_last', False))

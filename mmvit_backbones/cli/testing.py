@@ -62,7 +62,7 @@ def save_predictions(cfg: Config, out: str) -> None:
     """Makes the framework save its predictions: mmseg label images in a folder, the others a pickle file."""
     if cfg.default_scope == 'mmseg':
         for metric in metrics_of(cfg, 'test'):
-            metric.output_dir = out
+            metric['output_dir'] = out
         return
     if not out.endswith(PICKLES):
         raise UsageError(f'out must end with .pkl or .pickle, got {out}')
@@ -83,7 +83,7 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     for dataset in datasets_of(cfg, 'test'):
-        pipeline = dataset.pipeline
+        pipeline = dataset['pipeline']
         dataset.clear()
         dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
     cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
@@ -124,9 +124,9 @@ def use_tta(cfg: Config) -> None:
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
         raise UsageError('test-time augmentation: mmpretrain draws single images only; turn its visualization off')
     tta_model = cfg.get('tta_model') or TTA_MODELS[framework]
-    pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0].pipeline, framework)
+    pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0]['pipeline'], framework)
     for dataset in datasets:
-        dataset.pipeline = pipeline
+        dataset['pipeline'] = pipeline
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
 
 
@@ -157,9 +157,9 @@ class ExportedModel(BaseModel):
         super().__init__()
         self.model = Predictor(path, trust_code=trust_code).model
 
-    def forward(self, inputs: Sequence[torch.Tensor], data_samples: Sequence[BaseDataElement],
-                mode: str = 'predict') -> Sequence[BaseDataElement]:
-        """Fills in the predictions for images ``(3, height, width)`` in BGR uint8."""
+    def forward(self, inputs, data_samples: list | None = None, mode: str = 'predict') -> list:
+        """Adds the predictions for images ``(3, height, width)`` in BGR uint8 to their data samples."""
+        data_samples = data_samples or []
         for image, sample in zip(inputs, data_samples):
             outputs, = self.model.run([np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])])
             values = {name: torch.from_numpy(value) for name, value in outputs.items()}
@@ -168,13 +168,13 @@ class ExportedModel(BaseModel):
             elif self.model.task == 'segmentation':
                 sample.pred_sem_seg = PixelData(data=values['segmentation'][None])
             else:
-                sample.pred_instances = InstanceData(bboxes=values.pop('boxes'), **values)
+                sample.pred_instances = InstanceData(metainfo=None, bboxes=values.pop('boxes'), **values)
         return data_samples
 
 
 def is_exported(path: str | None) -> bool:
     """Returns whether a path is that of an exported file."""
-    return bool(path) and path.endswith(EXPORTED_SUFFIXES)
+    return path is not None and path.endswith(EXPORTED_SUFFIXES)
 
 
 def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
@@ -183,7 +183,7 @@ def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
     cfg.pop('data_preprocessor', None)
     cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')
     for dataset in datasets_of(cfg, 'test'):
-        dataset.pipeline = [step for step in dataset.pipeline if step['type'].endswith(STEPS)]
+        dataset['pipeline'] = [step for step in dataset['pipeline'] if step['type'].endswith(STEPS)]
 
 
 # ---- drawings
@@ -202,18 +202,18 @@ class DrawingHook(Hook):
     def __init__(self, out_dir: str, score_thr: float) -> None:
         self.out_dir, self.score_thr = Path(out_dir), score_thr
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
-                        outputs: Sequence[BaseDataElement]) -> None:
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None,
+                        outputs: Sequence[BaseDataElement] | None = None) -> None:
         import mmcv
         dataset = runner.test_dataloader.dataset
-        classes, root = list(dataset.metainfo.get('classes') or ()), getattr(dataset, 'data_root', None) or '.'
-        palette = palette_of(dataset.metainfo)
-        for sample in outputs:
-            image = mmcv.imread(sample.img_path, channel_order='rgb')
-            name = osp.relpath(sample.img_path, root)
+        metainfo, root = getattr(dataset, 'metainfo'), getattr(dataset, 'data_root', None) or '.'
+        classes, palette = [*map(str, metainfo.get('classes') or ())], palette_of(metainfo)
+        for sample in outputs or ():
+            image = mmcv.imread(sample.get('img_path'), channel_order='rgb')
+            name = osp.relpath(sample.get('img_path'), root)
             path = self.out_dir / (osp.basename(name) if name.startswith('..') else name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            drawn = np.hstack([result_of(found, name, image, classes, palette, self.score_thr).draw()
+            drawn = np.hstack([np.array(result_of(found, name, image, classes, palette, self.score_thr).draw())
                                for found in (annotated(sample), arrays_of(sample)) if found])
             with open_output(path.with_suffix('.png')) as file:
                 Image.fromarray(drawn).save(file, 'PNG')
@@ -222,10 +222,10 @@ class DrawingHook(Hook):
 def annotated(sample: BaseDataElement) -> Arrays:
     """Returns the annotations of a sample as :func:`arrays_of`, each with the score 1; empty if there are none."""
     if 'gt_label' in sample:
-        labels = sample.gt_label.cpu().numpy()
+        labels = sample.get('gt_label').cpu().numpy()
         return dict(labels=labels, scores=np.ones(len(labels), np.float32))
     if 'gt_sem_seg' in sample:
-        return dict(segmentation=sample.gt_sem_seg.data[0].cpu().numpy())
+        return dict(segmentation=sample.get('gt_sem_seg').data[0].cpu().numpy())
     found = sample.get('gt_instances')
     if found is None or 'bboxes' not in found:
         return {}

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.runner import FlexibleRunner, Runner
 
 from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
 from ..training.run_hooks import AccelerateHook, CheckpointMatchHook, OptionsHook, ProgressBarHook
@@ -106,7 +107,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
     return cfg, args
 
 
-def get_runner(cfg: Config) -> QuietRunner | QuietFlexibleRunner:
+def get_runner(cfg: Config) -> Runner | FlexibleRunner:
     if not cfg.get('strategy'):
         return QuietRunner.from_cfg(cfg)
     import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7

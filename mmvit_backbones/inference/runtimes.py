@@ -23,6 +23,7 @@ from ..utils.file_configs import import_quietly
 from ..zoo.described import classes_in
 from ..zoo.loading import load_weights, read_state
 from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
+from .results import Color
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
 EXPORTED_SUFFIXES = '.onnx', '.pt2'
@@ -140,10 +141,12 @@ def metainfo_of(dataset: dict) -> dict:
         return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
 
 
-def palette_of(metainfo: dict) -> list[tuple[int, ...]]:
+def palette_of(metainfo: dict) -> list[Color]:
     """Returns the RGB colors of a data set's classes; none if the palette is given by name."""
     palette = metainfo.get('palette')
-    return [] if palette is None or isinstance(palette, str) else [tuple(map(int, color)) for color in palette]
+    if palette is None or isinstance(palette, str):
+        return []
+    return [(int(red), int(green), int(blue)) for red, green, blue in palette]
 
 
 def build_model(cfg: Config) -> BaseModel:

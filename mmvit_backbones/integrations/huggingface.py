@@ -5,6 +5,7 @@ https://huggingface.co/docs/transformers/backbones (tested with 4.57 and 5.23)
 """
 from importlib import import_module
 from itertools import chain
+from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -149,7 +150,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
             size=dict(shortest_edge=side * 8 // 7), crop_size=dict(height=side, width=side),
             image_mean=[value / 255 for value in family.mean], image_std=[value / 255 for value in family.std])
 
-    def save_pretrained(self, save_directory: str, *args, **kwargs) -> None:
+    def save_pretrained(self, save_directory: str | PathLike, *args, **kwargs) -> None:
         """Saves the model, and an image processor if the folder has none."""
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get('is_main_process', True) and not Path(save_directory, IMAGE_PROCESSOR_NAME).exists():

@@ -14,7 +14,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..zoo.build import get_model
+from ..zoo.build import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .classifier import Classifier
@@ -150,11 +150,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                 arguments['out_indices'] = out_indices
             for argument in ('drop_rate', 'feature_cls'):  # not used for feature maps
                 arguments.pop(argument, None)
-            backbone = get_model(name, 'backbone', checkpoint, weights, in_channels=in_chans, img_size=height,
-                                 **arguments)
-            if not isinstance(backbone, Backbone):
-                raise TypeError(f'{name} must be a Backbone, got a {type(backbone).__name__}')
-            features = TimmFeatures(backbone)
+            features = TimmFeatures(get_backbone(name, checkpoint, weights, in_channels=in_chans, img_size=height,
+                                                 **arguments))
             features.pretrained_cfg = features.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
             return features
         # A checkpoint's head is not loaded if it has another number of classes.

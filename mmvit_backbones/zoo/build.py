@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
+from ..backbones import Backbone
 from .loading import check_task, load_variant
 from .variants import Variant, find_variant
 
@@ -63,6 +64,14 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     init_weights(model)
     load_variant(model, variant, task, checkpoint, pretrained, new_head=num_classes is not None)
     return model
+
+
+def get_backbone(name: str, checkpoint: str | None = None, pretrained: bool | str = False, **arguments) -> Backbone:
+    """Returns :func:`get_model` with ``task='backbone'``."""
+    backbone = get_model(name, 'backbone', checkpoint, pretrained, **arguments)
+    if not isinstance(backbone, Backbone):
+        raise TypeError(f'{name} must be a Backbone, got a {type(backbone).__name__}')
+    return backbone
 
 
 def has_img_size(variant: Variant) -> bool:

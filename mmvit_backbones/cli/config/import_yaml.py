@@ -9,6 +9,7 @@ import re
 from copy import deepcopy
 from pathlib import Path
 from pprint import pformat
+from typing import Any
 
 import yaml
 from mmengine.config import Config
@@ -95,7 +96,7 @@ def change(cfg: Config, options: dict) -> None:
     """Changes a config. Rates are those of 512 images in one step; UsageError names what is missing or left over."""
     loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
 
-    def take(name: str, kind: type | tuple = (int, float)):
+    def take(name: str, kind: type | tuple = (int, float)) -> Any:
         value = options.pop(name, None)
         if isinstance(value, str) and kind is not str:  # YAML reads 1e-3 as a word
             value = float(value) if re.fullmatch(r'[\d.]+(e-?\d+)?', value) else value

@@ -88,8 +88,8 @@ def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
     except UsageError as error:
         mistakes.append(Mistake(str(error), True))
         cfg = load_config(config, args.cfg_options)
-        # Raises the same error if without what is wrong there is no data set at all.
-        use_custom_data(cfg, **dict(options, allow_left_out=True), content=False)
+        # Raises the same error again if there is no usable data set.
+        use_custom_data(cfg, **{**options, 'allow_left_out': True}, content=False)
     return cfg, mistakes
 
 

@@ -65,11 +65,13 @@ def read_description(source: Path) -> dict | None:
     names = content.get('names') if isinstance(content, dict) else None
     try:
         numbered = dict(enumerate(names)) if isinstance(names, list) else names
+        if not isinstance(numbered, dict):
+            raise TypeError
         named = {int(number): str(name).strip() for number, name in numbered.items() if str(name).strip()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UsageError(f'{files[0]}: names must list the classes, or number them, got {names!r}') from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'{files[0]}: names must be a list of classes, or a dict by number, got {names!r}') from error
     check_class_names(named.values(), str(files[0]))
-    return dict(content, names=named)
+    return {**content, 'names': named}
 
 
 def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDataset':
@@ -91,9 +93,10 @@ def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDatase
     if unread := sorted(set(map(str, images_in(images))) - set(dataset.image_paths)):
         raise UsageError(f'{images}: supervision does not read {some(unread)}; save these images as .jpg or .png')
     for image, detections in dataset.annotations.items():
-        if unknown := sorted(set(detections.class_id.tolist()) - set(ids)):
-            raise UsageError(f'{labels / Path(image).stem}.txt has the classes {unknown}; named are {ids}')
-        detections.class_id = np.searchsorted(ids, detections.class_id)
+        class_ids = np.array([] if detections.class_id is None else detections.class_id)
+        if unknown := sorted(set(class_ids.tolist()) - set(ids)):
+            raise UsageError(f'{labels / Path(image).stem}.txt has the classes {unknown}; data.yaml names {ids}')
+        detections.class_id = np.searchsorted(ids, class_ids)
     dataset.classes = [names[number] for number in ids]
     return dataset
 
@@ -110,6 +113,8 @@ def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDatase
         if file.is_file():
             try:
                 root = parse(file).getroot()
+                if root is None:
+                    raise ValueError('it is empty')
                 for name in root.iter('name'):
                     name.text = (name.text or '').strip()
                 size = image_size(image)
@@ -166,9 +171,9 @@ def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'Detectio
     for images, labels in parts.values():
         check_files(images, labels, '.txt' if description else '.xml', allow_left_out)
     if description:
-        datasets = {part: read_yolo(*folders, description) for part, folders in parts.items()}
+        datasets = {part: read_yolo(images, labels, description) for part, (images, labels) in parts.items()}
     else:
-        datasets = {part: read_voc(*folders, classes) for part, folders in parts.items()}
+        datasets = {part: read_voc(images, labels, classes) for part, (images, labels) in parts.items()}
         datasets = divide(source, datasets['images']) if 'images' in datasets else datasets
         for dataset in datasets.values():
             dataset.classes = classes

@@ -14,7 +14,9 @@ import argparse
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,8 +31,12 @@ from ...errors import UsageError
 from ...inference.runtimes import build_model, find_device
 from ...utils.config import load_config
 from ...utils.images import SUFFIXES, read_rgb
+from ...zoo.build import import_mmpretrain
 from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
 from ..arguments import output_folder, pixels, positive
+
+if TYPE_CHECKING:
+    from mmpretrain.models import ImageClassifier
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -106,6 +112,8 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     library, _, rest = name.rpartition(':')
     if library == 'timm':
         return build_timm(rest, checkpoint, device)
+    import_mmpretrain()
+    from mmpretrain.models import ImageClassifier
     init_default_scope('mmpretrain')
     if library == 'mmpretrain':
         from mmpretrain import get_model as get_theirs
@@ -119,31 +127,30 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     else:
         raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '
                          f'got {name}')
+    if not isinstance(model, ImageClassifier):
+        raise UsageError(f'{name} must be an ImageClassifier of mmpretrain, got a {type(model).__name__}')
     if getattr(model.backbone, 'out_type', None) in ('cls_token', 'avg_featmap'):
-        model.backbone.out_type = 'featmap'
+        setattr(model.backbone, 'out_type', 'featmap')
     model.to(device).eval()
-
-    @torch.no_grad()
-    def annotate(images: Tensor) -> Tensor:
-        inputs = model.data_preprocessor(dict(inputs=images.flip(1)))['inputs']  # which expects BGR
-        return dense_scores(model, inputs)
-
-    return annotate
+    return partial(dense_scores, model)
 
 
-def dense_scores(model: torch.nn.Module, inputs: Tensor) -> Tensor:
-    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier."""
+@torch.no_grad()
+def dense_scores(model: 'ImageClassifier', images: Tensor) -> Tensor:
+    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier for RGB images."""
+    inputs = model.data_preprocessor(dict(inputs=images.flip(1)))['inputs']  # it expects BGR
     features = model.extract_feat(inputs, stage='backbone')[-1]
+    head, neck = getattr(model, 'head'), getattr(model, 'neck')
     if isinstance(features, TokenFeatures):
-        patches = model.head.logits((features, ))[1]
-        patches = model.head.fc(features.tokens[:, 1:]) if patches is None else patches
+        patches = head.logits((features, ))[1]
+        patches = head.fc(features.tokens[:, 1:]) if patches is None else patches
         return patches.transpose(1, 2).unflatten(2, features.grid)
     if features.ndim != 4:
         raise UsageError(f'{type(model.backbone).__name__} returns {tuple(features.shape)}, not a map')
     batch, _, height, width = features.shape
     positions = features.permute(0, 2, 3, 1).flatten(0, 2)
-    vectors = model.neck((positions[:, :, None, None], )) if model.with_neck else (positions, )
-    return model.head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    vectors = neck((positions[:, :, None, None], )) if model.with_neck else (positions, )
+    return head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -158,12 +165,14 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
     if checkpoint:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)
     model.to(device).eval()
-    mean, std = (torch.tensor(model.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ('mean', 'std'))
+    statistics = getattr(model, 'pretrained_cfg')
+    mean, std = (torch.tensor(statistics[key], device=device).view(3, 1, 1) for key in ('mean', 'std'))
+    forward_features, forward_head = getattr(model, 'forward_features'), getattr(model, 'forward_head')
 
     @torch.no_grad()
     def annotate(images: Tensor) -> Tensor:
-        features = model.forward_features((images / 255 - mean) / std)
-        if features.ndim == 3:  # tokens: after those that stand for no position
+        features = forward_features((images / 255 - mean) / std)
+        if features.ndim == 3:  # tokens, after the class token and others without a position
             extra = getattr(model, 'num_prefix_tokens', 0)
             side = round((features.shape[1] - extra)**0.5)
             maps = features[:, extra:].unflatten(1, (side, side))
@@ -173,7 +182,7 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
             maps = features if is_channels_last else features.permute(0, 2, 3, 1)
             positions = maps.flatten(0, 2)[:, None, None]
             positions = positions if is_channels_last else positions.permute(0, 3, 1, 2)
-        scores = model.forward_head(positions)
+        scores = forward_head(positions)
         return scores.view(*maps.shape[:3], -1).permute(0, 3, 1, 2)
 
     return annotate

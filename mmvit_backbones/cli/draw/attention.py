@@ -12,15 +12,17 @@ proportion to their part of its logit (`--evidence`; class activation maps, Zhou
 If a map has both signs, red is positive and blue negative. Every panel has its own scale; grey means no weight.
 """
 import argparse
-from typing import BinaryIO
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor, nn
 
-from ... import get_model
+from ...backbones import Backbone
 from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from ...backbones.regionvit import RegionViT, region_partition, region_reverse
 from ...errors import UsageError
@@ -28,6 +30,7 @@ from ...inference.sources import find_images
 from ...layers.attention import WindowAttention
 from ...ops.window import window_reverse
 from ...utils.images import read_rgb
+from ...zoo.build import get_backbone
 from ...zoo.checks import official_name
 from ...zoo.converters.layout import unwrap
 from ...zoo.loading import read_state
@@ -73,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     image = read_rgb(file)
     pixels = resize(image, args.size)
     try:
-        backbone = get_model(name, 'backbone', args.checkpoint).eval()
+        backbone = get_backbone(name, args.checkpoint).eval()
     except ValueError as error:
         raise UsageError(str(error)) from None
     mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
@@ -101,20 +104,21 @@ def resize(image: Image.Image, size: int) -> Tensor:
 # ---- what the network sees
 
 
-def record(backbone: nn.Module, images: Tensor, looking: Tensor) -> dict[str, Maps]:
+def record(backbone: Backbone, images: Tensor, looking: Tensor) -> dict[str, Maps]:
     """Returns the attention of the positions ``looking`` ``(H, W)`` in an image ``(1, 3, H, W)``, by name of the block.
 
     The output of attention is a weighted sum of values, so its gradient with respect to the values is the weights.
     The maps therefore include shifts, masks, pooled keys, refined maps and varied-size windows.
     """
     blocks, watchers = {}, []
-    patches = tuple(-(-side // backbone.strides[-1]) for side in images.shape[2:])
+    rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
     for name, block in backbone.named_modules():
-        if hasattr(block, 'attn') and isinstance(backbone, RegionViT):
+        attn = getattr(block, 'attn', None)
+        if attn is not None and isinstance(backbone, RegionViT):
             stage = backbone.get_submodule(name.split('.blocks')[0])
-            watchers.append(RegionalWatcher(block.attn, name, looking, stage, blocks))
-        elif hasattr(block, 'attn'):
-            watchers.append(Watcher(block.attn, name, looking, patches, blocks))
+            watchers.append(RegionalWatcher(attn, name, looking, stage, blocks))
+        elif attn is not None:
+            watchers.append(Watcher(attn, name, looking, (rows, columns), blocks))
     backbone.requires_grad_(False)
     with torch.enable_grad():
         backbone(images)
@@ -134,15 +138,19 @@ class Watcher:
         blocks (dict): Receives the maps.
     """
 
+    attn: Any  # its attributes depend on the network
+
     def __init__(self, attn: nn.Module, name: str, looking: Tensor, patches: tuple[int, int],
                  blocks: dict[str, Maps]) -> None:
         self.attn, self.name, self.looking, self.patches, self.blocks = attn, name, looking, patches, blocks
         self.num_heads = getattr(attn, 'num_heads', 1)
         values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
         self.hooks = [attn.register_forward_pre_hook(self.start), values.register_forward_hook(self.take_values),
-                      attn.proj.register_forward_pre_hook(self.see), attn.register_forward_hook(self.see_residual)]
+                      attn.get_submodule('proj').register_forward_pre_hook(self.see),
+                      attn.register_forward_hook(self.see_residual)]
         if hasattr(attn, 'up'):  # ResTv2 adds its values once more, without attention
-            self.hooks.append(attn.up.register_forward_pre_hook(lambda module, inputs: inputs[0].detach()))
+            self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
+                lambda module, inputs: inputs[0].detach()))
 
     def remove(self) -> None:
         for hook in self.hooks:
@@ -151,7 +159,7 @@ class Watcher:
     def start(self, attn: nn.Module, inputs: tuple) -> None:
         self.inputs = inputs
         x = inputs[0]
-        self.grid = tuple(x.shape[1:3]) if x.ndim == 4 else self.patches
+        self.grid = size_of(x) if x.ndim == 4 else self.patches
 
     def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
         self.values = out.detach().requires_grad_()
@@ -159,7 +167,7 @@ class Watcher:
 
     def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         out, = inputs
-        grid = tuple(out.shape[1:3]) if out.ndim == 4 else self.grid
+        grid = size_of(out) if out.ndim == 4 else self.grid
         weights = self.pool(grid)[..., None]
         weights_of_values = self.gradient((weights * self.of_heads(to_map(out, grid))).sum())
         self.keep('attention', self.place_values(weights_of_values))
@@ -183,7 +191,7 @@ class Watcher:
 
     def place_values(self, x: Tensor) -> Tensor:
         """Returns the weights of values, in their order of computation, as a map ``(heads, h, w)``."""
-        x = to_map(x, tuple(x.shape[1:3]) if x.ndim == 4 else self.grid)
+        x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # padded to whole windows, and shifted in ReSwin
             x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
             is_centered = isinstance(self.attn, WindowAttention)
@@ -204,7 +212,7 @@ class Watcher:
             return
         if logits.ndim == 3:
             logits = logits.unflatten(2, self.grid).unflatten(1, self.grid)
-        self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(logits.shape[1:3]), logits))
+        self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(size_of(logits)), logits))
 
     def in_windows(self, logits: Tensor, shift: int) -> Tensor:
         """Returns the mean of the logits ``(windows, heads, N, N)`` of each window over its query positions."""
@@ -216,6 +224,12 @@ class Watcher:
         maps = torch.einsum('wq,whqk->whk', weights, logits) / weights.sum(1).clamp(min=1e-12)[:, None, None]
         maps = window_reverse(maps[None, ..., None], side, *padded)[0]
         return maps.roll((shift, shift), (0, 1))[:height, :width].permute(2, 0, 1)
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Returns height and width of ``(1, H, W, ...)``."""
+    height, width = x.shape[1:3]
+    return height, width
 
 
 def shift_of(inputs: tuple) -> int:
@@ -232,10 +246,10 @@ class RegionalWatcher(Watcher):
 
     def __init__(self, attn: nn.Module, name: str, looking: Tensor, stage: nn.Module, blocks: dict[str, Maps]) -> None:
         super().__init__(attn, name, looking, (0, 0), blocks)
-        self.window_size = stage.window_size
-        self.shapes = []  # of the local and the regional map
-        self.hooks.append(stage.projection.register_forward_hook(
-            lambda module, inputs, out: self.shapes.append(out.shape[1:3])))
+        self.window_size: int = getattr(stage, 'window_size')
+        self.shapes: list[tuple[int, int]] = []  # of the local and the regional map
+        self.hooks.append(stage.get_submodule('projection').register_forward_hook(
+            lambda module, inputs, out: self.shapes.append(size_of(out))))
 
     def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         out, = inputs
@@ -266,7 +280,7 @@ def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
 # ---- from where it is looked
 
 
-def place(query: tuple[int, int], image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
     """Returns a map ``(H, W)`` with 1 at the position of a pixel of the image file."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
         raise UsageError(f'--query {query[0]},{query[1]} is outside of the image of '
@@ -347,13 +361,13 @@ def kinds_of(blocks: dict[str, Maps]) -> list[str]:
     return list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
 
 
-def mark(axes: plt.Axes, looking: Tensor) -> None:
+def mark(axes: Axes, looking: Tensor) -> None:
     """Draws a cross at the only position of a map that is not 0."""
     y, x = divmod(int(looking.argmax()), looking.shape[1])
     axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
 
 
-def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsize: int = 7) -> None:
+def show(axes: Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsize: int = 7) -> None:
     """Draws a map over the image in grey."""
     axes.set_title(title, fontsize=fontsize, pad=2)
     _, height, width = pixels.shape
@@ -362,6 +376,6 @@ def show(axes: plt.Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsi
         return
     axes.imshow(pixels.mean(0).numpy(), cmap='gray')
     largest = float(heat.abs().max())
-    colors = dict(cmap='coolwarm', vmin=-largest, vmax=largest) if heat.min() < 0 else dict(cmap='inferno')
+    colors: dict = dict(cmap='coolwarm', vmin=-largest, vmax=largest) if heat.min() < 0 else dict(cmap='inferno')
     axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65,
                 extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)

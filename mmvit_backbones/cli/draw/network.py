@@ -10,8 +10,10 @@ from itertools import groupby
 
 import matplotlib
 import torch
+from matplotlib.patches import Rectangle
 from mmengine.registry import MODELS
 
+from ...backbones import Backbone
 from ...zoo.variants import find_variant
 from ..arguments import pixels
 from ..figures import figure_file, plt
@@ -38,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     draw(args.network, args.size, backbone, maps, args.out)
 
 
-def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str) -> None:
+def draw(name: str, size: int, backbone: Backbone, maps: tuple, path: str) -> None:
     width = 3.1
     stages = [describe((backbone.stem_modules() if i == 0 else []) + backbone.stage_modules(i))
               for i in range(backbone.num_stages)]
@@ -51,7 +53,7 @@ def draw(name: str, size: int, backbone: torch.nn.Module, maps: tuple, path: str
     for i, (lines, x) in enumerate(zip(stages, maps)):
         left = width * (i + 0.45)
         axes.annotate('', (left + 0.12, height / 2), (left - 0.12, height / 2), arrowprops=dict(arrowstyle='->'))
-        axes.add_patch(plt.Rectangle((left + 0.12, 0.1), width - 0.24, height - 0.25, color=FILLS[i % len(FILLS)]))
+        axes.add_patch(Rectangle((left + 0.12, 0.1), width - 0.24, height - 0.25, color=FILLS[i % len(FILLS)]))
         axes.text(left + width / 2, height - 0.4, f'stage {i + 1}, stride {backbone.strides[i]}', ha='center',
                   fontsize=10, weight='bold')
         for row, (title, parts) in enumerate(lines):

@@ -15,15 +15,18 @@ from typing import BinaryIO
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ... import get_model
+from ...backbones import Backbone
 from ...errors import UsageError
 from ...inference.sources import find_images
 from ...layers import VariedSizeWindowAttention
 from ...utils.config import load_config
 from ...utils.images import read_rgb
+from ...zoo.build import get_backbone
 from ...zoo.checks import check_backbone, choose_checkpoint
 from ...zoo.loading import load_backbone
 from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
@@ -66,11 +69,11 @@ def main(args: argparse.Namespace) -> None:
     print(f'{path} -> {args.out}')
 
 
-def build_backbone(args: argparse.Namespace) -> nn.Module:
+def build_backbone(args: argparse.Namespace) -> Backbone:
     torch.manual_seed(0)
     if args.network is not None:
         try:
-            return get_model(args.network, 'backbone', args.checkpoint, args.pretrained or False)
+            return get_backbone(args.network, args.checkpoint, args.pretrained or False)
         except ValueError as error:
             raise UsageError(str(error)) from None
     cfg = load_config(args.config)
@@ -82,16 +85,12 @@ def build_backbone(args: argparse.Namespace) -> nn.Module:
 
 
 @torch.no_grad()
-def predict_frames(backbone: nn.Module, image: np.ndarray) -> list[Frames]:
-    """Returns the windows of the last attention of each stage, in pixels of the image.
-
-    Returns:
-        list[Frames]: One entry per stage.
-    """
+def predict_frames(backbone: Backbone, image: np.ndarray) -> list[Frames]:
+    """Returns the windows of the last attention of each stage, in pixels of the image."""
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
-    predictions = {}
-    hooks = [layer.register_forward_pre_hook(lambda layer, x: predictions.update({layer: layer.predict_windows(*x)}))
-             for layer in layers]
+    predictions: dict[nn.Module, tuple[Tensor, Tensor, tuple[int, int]]] = {}
+    hooks = [layer.register_forward_pre_hook(
+        lambda layer, x: predictions.update({layer: getattr(layer, 'predict_windows')(*x)})) for layer in layers]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
     for hook in hooks:
@@ -139,7 +138,7 @@ def draw_large(image: np.ndarray, query: tuple[int, int], stages: list[Frames], 
     save_figure(figure, file, dpi=150)
 
 
-def draw_stages(panels: Iterable[plt.Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames],
+def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames],
                 fontsize: int = 9) -> None:
     """Draws the windows of a query in a panel per stage."""
     height, width = image.shape[:2]
@@ -151,7 +150,7 @@ def draw_stages(panels: Iterable[plt.Axes], image: np.ndarray, query: tuple[int,
         draw_windows(axes, query, side, pad, frames)
 
 
-def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
+def draw_windows(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
     """Draws the window that contains a query, and those of its heads."""
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side
@@ -164,6 +163,6 @@ def draw_windows(axes: plt.Axes, query: tuple[int, int], side: int, pad: tuple[i
         add_frame(axes, frame, edgecolor=color, linewidth=1.2)
 
 
-def add_frame(axes: plt.Axes, frame: list[float], **style) -> None:
+def add_frame(axes: Axes, frame: list[float], **style) -> None:
     x, y, width, height = frame
-    axes.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, fill=False, **style))
+    axes.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, fill=False, **style))

@@ -126,6 +126,8 @@ def write_folder(source: Source, folder: Path) -> None:
     """Writes weights, hash, config, image processor and model card of a classifier."""
     from ...integrations.huggingface import MMViTConfig, MMViTForImageClassification
     weights, variant, tag, origin = source
+    if variant is None:
+        raise UsageError(f'--network must be given: several networks have the weights of {origin}')
     if 'head.fc.weight' not in weights:
         raise CheckpointError(f'{origin} has no classifier: --out FILE.safetensors converts its weights')
     side, num_classes = int(tag) if tag.isdigit() else variant.img_size, len(weights['head.fc.weight'])

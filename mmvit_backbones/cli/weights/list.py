@@ -49,13 +49,13 @@ def print_table(entries: list[tuple[Variant | None, str, Weights | None]]) -> No
 
 def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]:
     variant, tag, weights = entry
+    name, code = (variant.name, variant.family.code) if variant else ('-', '')
     if weights is None:
-        return variant.name, '-', 'not published', variant.family.code, '', ''
-    told = [f'{key} {value}' for key, value in published(variant, tag).items()]
+        return name, '-', 'not published', code, '', ''
+    figures = ', '.join(f'{key} {value}' for key, value in published(variant, tag).items())
     state = state_of(weights)
     place = f'{weights.addresses[0]} (code {weights.access_code})' if state == 'by hand' else weights.host
-    return variant.name if variant else '-', tag or '-', state, place, \
-        '; '.join(filter(None, [', '.join(told), weights.remark])), weights.file_name
+    return name, tag or '-', state, place, '; '.join(filter(None, [figures, weights.remark])), weights.file_name
 
 
 def published(variant: Variant | None, tag: str) -> dict[str, float]:

@@ -29,11 +29,11 @@ def test_a_work_dir_is_not_made_by_its_check(tmp_path):
 @pytest.mark.parametrize('option, words', [
     ('modle.head=1', ['modle', 'model']), ('model=3', ['model', 'a dict', '3']), ('model=None', ['model', 'None']),
     ('train_dataloader.batch_sise=4', ['batch_sise', 'batch_size']),
-    ('train_dataloader.num_workers=-1', ['num_workers', 'from 0', '-1']),
+    ('train_dataloader.num_workers=-1', ['num_workers', 'at least 0', '-1']),
     ('optim_wrapper.optimizer.lrr=4', ['lrr', 'lr']), ('optim_wrapper.optimizer.type=AdamX', ['AdamX', 'Adam']),
     ('optim_wrapper.optimizer.lr=-1', ['optimizer', '-1']), ('optim_wrapper.optimizer.lr=x', ['lr', 'a number', 'x']),
     ('optim_wrapper.optimizer.betas=3', ['optim_wrapper.optimizer']), ('train_cfg.max_epoch=3', ['max_epochs']),
-    ('train_cfg.max_epochs=2.5', ['max_epochs', 'whole', '2.5']), ('param_scheduler.0.end=-4', ['param_scheduler.0']),
+    ('train_cfg.max_epochs=2.5', ['max_epochs', 'integer', '2.5']), ('param_scheduler.0.end=-4', ['param_scheduler.0']),
     ('model.head.num_clases=3', ['num_clases', 'num_classes']), ('randomness.sed=3', ['sed', 'seed']),
     ('optim_wrapper.clip_grad.max_nrm=3', ['max_nrm', 'max_norm']),
     ('data_preprocessor.mean=3', ['data_preprocessor.mean', 'a list', '3']),

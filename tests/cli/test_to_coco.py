@@ -164,10 +164,10 @@ def test_images_without_a_split_and_turned_by_exif(convert, tmp_path):
 
 @pytest.mark.parametrize('files, message', [
     ({}, 'is not a folder'), ({'data.yaml': 'names: [cat]'}, 'must have the folders images/{train,val} and labels/'),
-    ({'data.yaml': 'nc: 1'}, 'names must list the classes'), ({'data.yaml': ']'}, 'cannot be converted'),
+    ({'data.yaml': 'nc: 1'}, 'names must be a list of classes'), ({'data.yaml': ']'}, 'cannot be converted'),
     ({'data.yaml': 'names: [cat]', 'images/b.jpg': '', 'labels/c.txt': ''}, 'no image in'),
     ({'data.yaml': 'names: {0: cat, 2: dog}', 'images/a.jpg': None, 'labels/a.txt': '1 .5 .5 .1 .1'},
-     'a.txt has the classes [1]; named are [0, 2]'),
+     'a.txt has the classes [1]; data.yaml names [0, 2]'),
     ({'data.yaml': 'names: [cat]', 'images/a.jpg': None, 'labels/a.txt': '0 .5 .5 .1'}, 'expected at least 5 tokens'),
     ({'a.jpg': None, 'a.xml': '<annotation>'}, 'a.xml: no element found'),
     ({'a.jpg': None, 'a.xml': '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, 'a.xml: Entities'),

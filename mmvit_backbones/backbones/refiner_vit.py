@@ -224,25 +224,33 @@ class RefinerViT(Backbone):
         trunc_normal_(self.embed.positions.pos_embed)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...] | tuple[TokenFeatures]:
-        return super().outputs(images) if self.out_type == 'featmap' else self.outputs_and_raw_maps(images)[0]
+        if self.out_type == 'featmap':
+            return super().outputs(images)
+        return self.read_tokens(images, self.draw_bbox(images)),
 
     def outputs_and_raw_maps(self, images: Tensor) -> tuple[tuple, tuple[Tensor, ...]]:
         if self.out_type == 'featmap':
             return super().outputs_and_raw_maps(images)
-        bbox = sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
-        features, taps = self.read_tokens(images, bbox)
+        taps = []
+        features = self.read_tokens(images, self.draw_bbox(images), taps)
         return (features, ), tuple(x.permute(0, 3, 1, 2) for x in taps)
 
-    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX) -> tuple[TokenFeatures, list[Tensor]]:
-        """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images, and the raw taps."""
-        taps, attention_maps, keeps_maps = [], [], self.training and torch.is_grad_enabled()
+    def draw_bbox(self, images: Tensor) -> BBox:
+        return sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
+
+    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX, taps: list[Tensor] | None = None) -> TokenFeatures:
+        """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images.
+
+        Appends the raw map of each stage to ``taps`` if given; without, their memory is free for the next stage.
+        """
+        attention_maps, keeps_maps = [], self.training and torch.is_grad_enabled()
         for i, (tokens, attn) in enumerate(self.iter_blocks(images, bbox), start=1):
             if keeps_maps:
                 attention_maps.append(attn)
-            if i % self.blocks_per_stage == 0:
+            if taps is not None and i % self.blocks_per_stage == 0:
                 taps.append(self.map_of(tokens, images))
         tokens = self.output_norm(NUM_TAPS - 1)(tokens)
-        return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps)), taps
+        return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps))
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         for i, (tokens, _) in enumerate(self.iter_blocks(images), start=1):

@@ -90,7 +90,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
     """A pass of the whole network in training mode, with the golden's exchanged box."""
     model.train()
     box = tuple(case['mix_box'] or (0, 0, 0, 0))
-    features, _ = model.backbone.read_tokens(images, box)
+    features = model.backbone.read_tokens(images, box)
     class_logits, patch_logits = model.head.logits((features, ))
     state = model.state_dict()
     buffers = {key: state[next(iter(refiner.convert({key: None})))] for key in case['buffers_after']}

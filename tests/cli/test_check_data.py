@@ -273,3 +273,20 @@ def test_nothing_to_check_is_an_error(run, capsys):
     with pytest.raises(SystemExit):
         run('data check')
     assert '--coco-folder' in capsys.readouterr().err
+
+
+def test_warnings_do_not_stop_and_files_of_metrics_are_needed(coco, tmp_path, capsys):
+    coco['annotations'] *= 5
+    coco['annotations'] = [dict(annotation, id=number) for number, annotation in enumerate(coco['annotations'])]
+    coco['annotations'][0]['bbox'] = [0., 0., 0., 0.]  # which mmdet leaves out
+    (tmp_path / 'annotations.json').write_text(json.dumps(coco))
+    cfg = load_config('mask_rcnn_reswin_t')
+    cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
+                                        data_prefix=dict(img='images/'), metainfo=dict(classes=[
+                                            category['name'] for category in coco['categories']]))
+    check_data(cfg, ['train'])
+    assert 'mmdet leaves out' in capsys.readouterr().err
+    cfg.val_dataloader.dataset = cfg.train_dataloader.dataset
+    cfg.val_evaluator.ann_file = str(tmp_path / 'missing.json')
+    with raises(UsageError, 'val_evaluator.ann_file', 'missing.json', 'does not exist'):
+        check_data(cfg, ['val'])

@@ -153,6 +153,7 @@ def test_what_annotations_lack_is_filled_in(content, tmp_path):
             del annotation[key]
     content['annotations'][3]['id'] = 70
     content['annotations'][4]['segmentation'] = None
+    content['annotations'][5]['segmentation'] = []
     content['categories'][1]['name'] = ' b\n'
     assert len(complete(content)) == 4
     assert not mistakes(content, tmp_path) and content['categories'] == expected['categories']
@@ -208,3 +209,7 @@ def test_images_are_accounted_for(content, tmp_path, capsys):
     assert '10 images of the annotation files, 0 without annotations' in capsys.readouterr().out
     report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
     assert '3 of 10 images are in no annotation file and left out, e.g. 7.png' in capsys.readouterr().err
+    for name in '.7.png', 'notes.txt':
+        (tmp_path / name).write_bytes(b'')
+    report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
+    assert '3 of 10 images' in capsys.readouterr().err  # hidden files and other suffixes do not count

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvit_backbones.data.folders import LeftOutError, class_images, seg_images
+from mmvit_backbones.data.folders import LeftOutError, class_images, list_folder, seg_images
 from mmvit_backbones.errors import UsageError
 
 
@@ -125,3 +125,14 @@ def test_images_of_a_segmenter(tmp_path):
     write(tmp_path, 'images/train/e .jpg')
     with pytest.raises(UsageError, match="'e ' has .* a space"):
         seg_images(str(tmp_path), 'train', allow_left_out=True)
+
+
+def test_a_link_to_the_folder_around_is_no_class(tmp_path):
+    write(tmp_path, 'cat/a.jpg', 'dog/b.jpg')
+    link(tmp_path / 'all', '.')
+    assert found(tmp_path) == dict(cat=['cat/a.jpg'], dog=['dog/b.jpg'])
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(UsageError, match='cannot be read'):
+        list_folder(str(tmp_path / 'missing'))

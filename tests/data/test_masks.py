@@ -37,3 +37,16 @@ def test_orientation_that_fits(changes, tmp_path):
     (image, mask), = (pairs := write(tmp_path, **changes)).items()
     check_masks(pairs, 1, needs_labels=True)
     assert not sample_error((dict(img_path=image, seg_map_path=mask), 2))
+
+
+def test_masks_after_those_of_all_classes_are_checked(tmp_path):
+    """Two labels are enough to learn from; a later mask may still have a wrong one."""
+    pairs = {}
+    for number, label in enumerate([1, 1, 9]):
+        (tmp_path / str(number)).mkdir()
+        pairs |= write(tmp_path / str(number))
+        labels = np.zeros((20, 30), np.uint8)
+        labels[3:] = label
+        Image.fromarray(labels).save(tmp_path / str(number) / 'a.png')
+    with pytest.raises(UsageError, match='9'):
+        check_masks(pairs, 1, needs_labels=True)

@@ -1,0 +1,43 @@
+"""Only regular files are opened, and why others are not is told."""
+import os
+
+import pytest
+from helpers import raises
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import check_file, open_output
+
+
+def test_what_is_no_file_is_told(tmp_path):
+    (tmp_path / 'a').touch()
+    check_file(tmp_path / 'a')
+    os.mkfifo(tmp_path / 'pipe')
+    for path, reason in [('missing', 'does not exist'), ('a/b', 'does not exist'), ('', 'is a folder'),
+                         ('pipe', 'is a pipe'), ('n' * 300, 'File name too long'), ('a\0', 'null')]:
+        with raises(UsageError, 'model', tmp_path / path, reason):
+            check_file(tmp_path / path, 'model')
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'a').symlink_to(tmp_path / 'b')
+    for path, reason in [('pipe', 'it is a pipe'), ('a', 'it is a link'), ('', 'Is a directory'),
+                         ('no/c', 'No such file'), ('a\0', 'null')]:
+        with raises(UsageError, tmp_path / path, reason):
+            open_output(tmp_path / path)
+    assert not (tmp_path / 'b').exists()
+
+
+def test_a_file_is_replaced(tmp_path):
+    for text in b'first', b'second':
+        with open_output(tmp_path / 'a') as file:
+            file.write(text)
+        assert (tmp_path / 'a').read_bytes() == text
+
+
+@pytest.mark.parametrize('text', ['old and longer', ''])
+def test_what_was_in_a_file_is_gone(text, tmp_path):
+    (tmp_path / 'a').write_text(text)
+    with open_output(tmp_path / 'a', 'w') as file:
+        file.write('new')
+    assert (tmp_path / 'a').read_text() == 'new'

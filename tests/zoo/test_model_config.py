@@ -1,0 +1,40 @@
+"""What a variant is built with: colors of its images, and the authors' weights by tag."""
+import pytest
+from helpers import raises
+
+from mmvit_backbones import get_model
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
+
+
+def test_images_are_normalized_as_rgb():
+    preprocessor = VARIANTS['reswin_tiny'].model_config('classification')['data_preprocessor']
+    assert (preprocessor['mean'], preprocessor['std']) == (IMAGENET_MEAN, IMAGENET_STD) and preprocessor['to_rgb']
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_other_channels_are_normalized_alike_and_keep_their_order(channels):
+    preprocessor = VARIANTS['reswin_tiny'].model_config('classification', in_channels=channels)['data_preprocessor']
+    assert preprocessor['mean'] == pytest.approx([sum(IMAGENET_MEAN) / 3] * channels)
+    assert preprocessor['std'] == pytest.approx([sum(IMAGENET_STD) / 3] * channels)
+    assert not preprocessor['to_rgb']
+
+
+def test_input_channels_are_the_stems():
+    for channels in 1, 3:
+        model = get_model('vitae_tiny', 'backbone', in_channels=channels)
+        assert next(p for p in model.parameters() if p.ndim == 4).shape[1] == channels
+
+
+def test_weights_are_found_by_tag():
+    """Without a tag, they are those of the image size of the paper, or the only ones."""
+    base = VARIANTS['vitae_base']
+    assert base.find_weights() is base.find_weights(True) is base.find_weights('224') is base.weights['224']
+    assert base.find_weights('22k') is base.weights['22k']
+    with raises(CheckpointError, 'vitae_base', "'384'", "'224'", "'22k'"):
+        base.find_weights('384')
+    only = [variant for variant in VARIANTS.values() if len(variant.weights) == 1]
+    assert all(variant.find_weights() in variant.weights.values() for variant in only)
+    none = next(variant for variant in VARIANTS.values() if not variant.weights)
+    with raises(CheckpointError, none.name, none.family.code):
+        none.find_weights()

@@ -12,7 +12,7 @@ from mmengine.config import DictAction
 
 from ..utils.files import check_writable, reason_of
 
-MOST = 10**9 - 1  # no number of steps is larger: MMEngine takes more for a schedule without an end
+MOST = 10**9 - 1  # MMEngine's schedules without an end have more steps
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,18 +25,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str]) -> None:
-    """Adds the arguments of what can run in several processes."""
+    """Adds the arguments of verbs that can run in several processes."""
     several = parser.add_mutually_exclusive_group()
     several.add_argument('--processes', type=whole(1, 1024), metavar='N',
-                         help='start N processes, one for each GPU, or on the CPU where there is no GPU; on several '
-                              'machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT')
-    several.add_argument('--launcher', choices=launchers, default='none', help='what has started the processes')
+                         help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
+                              'set NNODES, NODE_RANK, MASTER_ADDR and PORT')
+    several.add_argument('--launcher', choices=launchers, default='none', help='launcher of the processes')
     parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
 
 
 def output_file(path: str) -> str:
-    """Checks an output file's argument: creates its folder, which must be writable."""
+    """Checks the path of an output file, and creates its folder."""
     is_new = not osp.exists(path)
     try:
         check_writable(path)
@@ -50,21 +50,21 @@ def output_file(path: str) -> str:
 
 
 def whole(low: int, high: int = MOST) -> Callable[[str], int]:
-    """Returns the type of arguments that are whole numbers from ``low`` to ``high``."""
+    """Returns the type of arguments that are integers from ``low`` to ``high``."""
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = None
         if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {low} to {high}')
+            raise argparse.ArgumentTypeError(f'{text!r} is not an integer from {low} to {high}')
         return value
 
     return parse
 
 
 def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[str], float]:
-    """Returns the type of arguments that are finite numbers from ``low`` to ``high``, without ``ends`` between them."""
+    """Returns the type of arguments that are finite numbers from ``low`` to ``high``; ``ends`` includes both."""
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -81,20 +81,20 @@ def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[s
 
 
 positive, seed = whole(1), whole(0, 2**32 - 1)
-pixels = whole(1, 2**14)  # of a side of an image
+pixels = whole(1, 2**14)  # image side
 above_zero = finite(0, ends=False)
 
 
 def output_folder(path: str) -> str:
-    """Checks a folder's argument: the folder, or the one that will contain it, must be writable. Creates nothing."""
+    """Checks that a folder, or the existing folder in which it will be created, is writable; creates nothing."""
     if not path:
-        raise argparse.ArgumentTypeError("'' is no folder")
+        raise argparse.ArgumentTypeError("'' is not a folder")
     try:
         parent = osp.abspath(path)
         while not osp.lexists(parent):
             parent = osp.dirname(parent)
         if not osp.isdir(parent):
-            raise NotADirectoryError(errno.ENOTDIR, f'{parent} is no folder')
+            raise NotADirectoryError(errno.ENOTDIR, f'{parent} is not a folder')
         tempfile.TemporaryFile(dir=parent).close()
         with suppress(FileNotFoundError):
             os.stat(path)
@@ -134,21 +134,21 @@ def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument('--class-folder', metavar='FOLDER',
-                       help='data of your own for a classifier: train/CLASS/ and val/CLASS/ with images')
+                       help='custom data for a classifier: train/CLASS/ and val/CLASS/ with images')
     group.add_argument('--coco-folder', metavar='FOLDER',
                        help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
     group.add_argument('--seg-folder', metavar='FOLDER',
                        help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
-    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's own data set")
+    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='SHARE',
-                        help='share of the images that validate, for a folder without val/, e.g. 0.1')
+                        help='share of the images for validation, for a folder without val/, e.g. 0.1')
     add_left_out_argument(parser)
-    parser.add_argument('--seed', type=seed, help='of this choice (default: 0), and of the run')
+    parser.add_argument('--seed', type=seed, help='seed of this split (default: 0), and of the run')
 
 
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-left-out', action='store_true',
-                        help='go on if more than one in a hundred files of the folder is left out')
+                        help='continue if more than one in a hundred files of the folder is left out')
 
 
 def data_options(args: argparse.Namespace) -> dict:

@@ -8,14 +8,14 @@
     mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
     mmvit benchmark work_dirs/demo/detection/epoch_40.pth --runtime eager aoti    a whole model
 
-Per network: `forward` (evaluation, no gradients) and `train_step` (forward, mean of squares, backward, in training
-mode) as medians of ratios, plain and accelerated (`mmvit_backbones.accelerate`; the forward pass with
-`inference=True`), `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
-parameters and buffers), and `saved_ratio`. Smaller is better. The output is JSON.
+The output is JSON. For each network, it has the median ratios of `forward` (evaluation, no gradients) and `train_step`
+(forward, mean of squares, backward, in training mode), plain and accelerated (`mmvit_backbones.accelerate`; the forward
+pass with `inference=True`); `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
+parameters and buffers); and `saved_ratio`. Smaller is better.
 
-With --runtime, the output has per network and runtime the latency of one image in ms (median and 95th percentile),
-images per second in batches, and the speedup over eager mode. The checkpoint of a training is timed as a whole model,
-from image to results, on the files of --images.
+With --runtime, it has the latency of one image in ms (median and 95th percentile), images per second in batches, and
+the speedup over eager mode, for each network and runtime. The checkpoint of a training is timed as a whole model, from
+image to results, on the files of --images.
 """
 import argparse
 import copy
@@ -57,13 +57,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--dense', action='store_true', help='the bare backbone with all its maps')
     parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'), help='default: 224 224, dense 448 672')
     parser.add_argument('--batch-size', type=positive, help='default: 4, dense 1; for --throughput 16')
-    parser.add_argument('--repeats', type=positive, default=7, help='timings of each network')
-    parser.add_argument('--threads', type=whole(1, 1024), default=2, help='of the CPU')
+    parser.add_argument('--repeats', type=positive, default=7, help='number of timings of each network')
+    parser.add_argument('--threads', type=whole(1, 1024), default=2, help='number of CPU threads')
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
-    parser.add_argument('--memory-only', action='store_true', help='count saved bytes, time nothing')
+    parser.add_argument('--memory-only', action='store_true', help='only count saved bytes')
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
                         help='images per second, at these sizes')
-    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='models as they are deployed, on the CPU')
+    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare runtimes for deployment, on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
                         help='images for whole models: files or folders (default: %(default)s)')
     return parser
@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def ratios(args: argparse.Namespace, names: list[str]) -> dict:
-    """Returns the relative figures per network."""
+    """Returns time and memory of each network relative to the reference."""
     size = args.size or ((448, 672) if args.dense else (224, 224))
     images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
     other = build_other(args.against, args.dense, size).to(args.device)
@@ -107,7 +107,7 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
-    """Returns images per second in evaluation, the median of the timings, by network and image side."""
+    """Returns the median of images per second in evaluation by network and image side."""
     result = {}
     for name in names:
         model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)
@@ -122,7 +122,7 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def runtimes(args: argparse.Namespace) -> dict:
-    """Returns the timings per model and runtime."""
+    """Returns the timings of each model by runtime."""
     size, count, result = args.size or (224, 224), args.batch_size or 4, {}
 
     def compare(name: str, prepare_runtime: Callable, images: Sequence | torch.Tensor) -> None:
@@ -131,7 +131,7 @@ def runtimes(args: argparse.Namespace) -> dict:
 
     for name in args.networks:
         if name.endswith('.pth'):
-            Predictor(name)  # what is wrong with it is said before any work
+            Predictor(name)  # raises errors of the file before anything is timed
             images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
             compare(name, partial(prepare_whole, path=name), images)
             continue
@@ -172,7 +172,7 @@ def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module
 
 def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
     if dense:
-        raise UsageError('--against mmpretrain:NAME compares classifiers: leave out --dense')
+        raise UsageError('--against mmpretrain:NAME compares classifiers: omit --dense')
     import_mmpretrain()
     from mmpretrain import get_model
     model = get_model(name, pretrained=False)
@@ -221,7 +221,7 @@ def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
     """Returns the bytes per image that autograd saves for the backward pass."""
     model.train()
     with SavedStorages(model) as saved:
-        outputs = model(images)  # alive while counting: freed storages would share addresses
+        outputs = model(images)  # kept alive while counting: addresses of freed storages would be reused
         total = saved.num_bytes
     del outputs
     return total // len(images)

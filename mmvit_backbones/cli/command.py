@@ -1,4 +1,4 @@
-"""Runs a verb: parses its arguments, starts its processes, and prints the user's errors in one line."""
+"""Runs a verb: parses its arguments, starts its processes, and prints user errors in one line."""
 import gc
 import importlib
 import os
@@ -17,11 +17,11 @@ from ..utils.installation import check_distributions
 from ..utils.text import printable
 from . import processes
 
-STEPS = 'build_', 'register_custom', 'register_default', 'setup_'  # of runners: methods that read the config
+STEPS = 'build_', 'register_custom', 'register_default', 'setup_'  # prefixes of the runner's methods that read a config
 
 
 def run(verb: str, module_name: str, arguments: list[str]) -> None:
-    """Runs ``mmvit VERB ARGUMENTS`` by ``main`` of the verb's module, in several processes if they are asked for."""
+    """Runs ``main`` of a verb's module with these arguments, in several processes with ``--processes``."""
     module = importlib.import_module(f'{__package__}.{module_name}')
     parser = module.get_parser()
     parser.prog = f'mmvit {verb}'
@@ -29,7 +29,7 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
     if getattr(args, 'launcher', None) == 'slurm' and 'SLURM_PROCID' in os.environ:
         processes.set_slurm_ranks()
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as mmvit.py sets it for the time of the imports
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by mmvit.py during the imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         check_distributions()
@@ -39,25 +39,25 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
             module.main(args)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # the signal of a lost process interrupts whatever runs
+    except Exception as error:  # torch's signal handler for lost processes raises anywhere
         raised_on_all_ranks = isinstance(error, (UsageError, CheckpointError))
         is_ours = raised_on_all_ranks or isinstance(error, TrainingError)
         reason = error if is_ours else _lost_process(error) or _not_built(error)
         if reason is None:
             raise
-        # One process of several ends the run, and need not wait for the others.
+        # An error of a single process ends the run; one that all processes raise is printed once.
         if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
             print(f'error: {rank}{printable(reason)}', file=sys.stderr, flush=True)
         sys.exit(1)
     if torch.distributed.is_initialized():
-        # What still refers to the process group would keep gloo's threads, which abort when the interpreter is gone.
+        # References to the process group would keep gloo's threads alive, which abort when the interpreter exits.
         gc.collect()
         torch.distributed.destroy_process_group()
 
 
 def _not_built(error: Exception) -> str | None:
-    """Returns what of a config cannot be built, why, and where that was raised, None for other errors."""
+    """Returns the part of the config that cannot be built, the error and its location; None for other errors."""
     frames, parts = list(traceback.walk_tb(error.__traceback__)), []
     for frame, _ in frames:
         file, function = frame.f_code.co_filename, frame.f_code.co_name
@@ -65,7 +65,7 @@ def _not_built(error: Exception) -> str | None:
             config = frame.f_locals.get('cfg')
             parts.append(config['type'] if isinstance(config, dict) and 'type' in config else config)
         elif file == runner.__file__ and function.startswith(STEPS):
-            parts.append(function.partition('_')[2])  # such as env or custom_hooks
+            parts.append(function.partition('_')[2])  # e.g. env or custom_hooks
     if not parts:
         return None
     frame, line = frames[-1]
@@ -73,21 +73,21 @@ def _not_built(error: Exception) -> str | None:
 
 
 def _lost_process(error: Exception) -> str | None:
-    """Returns the name of a lost process if it caused an error, else None."""
+    """Returns a message if a lost process caused an error, else None."""
     chain: list[BaseException] = [error]
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
     text = '\n'.join(map(str, chain))
     if any(isinstance(link, (ConnectionError, EOFError)) for link in chain):
         try:
-            time.sleep(5)  # the connection of a worker may be gone before the signal that it is lost
-        except RuntimeError as lost:  # from torch's handler of that signal
+            time.sleep(5)  # the connection to a worker may break before the signal arrives that it was lost
+        except RuntimeError as lost:  # raised by torch's handler of that signal
             text += f'\n{lost}'
     worker = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:
-        return (f'data loader worker {worker[1]} {worker[2]}; the system kills for want of memory, and a shared memory '
-                '(/dev/shm) that is full does, too: fewer train_dataloader.num_workers need less')
+        return (f'data loader worker {worker[1]} {worker[2]}, often because memory or shared memory (/dev/shm) is '
+                'full: try fewer train_dataloader.num_workers')
     connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
     if torch.distributed.is_initialized() and re.search(connection, text):
         return f'lost the connection to another process: {text.splitlines()[0]}'

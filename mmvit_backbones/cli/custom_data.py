@@ -19,14 +19,14 @@ from ..utils.config import LOADERS, datasets_of
 from ..utils.file_configs import dicts_in
 from ..utils.images import PILLOW_SUFFIXES
 
-SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # of a config, of a folder
+SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # split of the config, part of the folder
 
 
 @dataclass
 class Choice(Split):
-    """How a folder's images are chosen and divided, and the folder for lists of them.
+    """How a folder's images are selected and split, and the folder for the lists of them.
 
-    ``allow_left_out`` allows any number of files that are left out; ``content`` tells to check the content of masks.
+    With ``allow_left_out``, any number of files may be left out; with ``content``, the content of masks is checked.
     """
 
     list_folder: str = ''
@@ -34,7 +34,7 @@ class Choice(Split):
     content: bool = True
 
     def write(self, name: str, text: str) -> str:
-        """Writes a list completely or not at all, as several processes write the same, and returns its path."""
+        """Writes a list atomically, because several processes write the same file, and returns its path."""
         os.makedirs(self.list_folder, exist_ok=True)
         path = osp.abspath(osp.join(self.list_folder, name))
         with tempfile.NamedTemporaryFile('w', encoding='utf-8', dir=self.list_folder, delete=False) as file:
@@ -47,17 +47,17 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
                     seg_folder: str | None = None, data_root: str | None = None, val_fraction: float | None = None,
                     seed: int | None = None, allow_left_out: bool = False, list_folder: str | None = None,
                     content: bool = True) -> None:
-    """Points a config to a folder of one of four kinds, after checking its content; without a folder, does nothing.
+    """Changes a config to use a folder of one of four kinds, after checking it; without a folder, does nothing.
 
-    Prints how many files of the folder are taken and left out.
+    Prints how many files of the folder are used and left out.
 
     Args:
         cfg (Config): Changed in place.
         class_folder, coco_folder, seg_folder, data_root (str | None): At most one; ``docs/tools.md`` describes them.
-        val_fraction (float | None): Share of the images for validation, if the folder does not divide them.
-        seed (int | None): Of this division. Defaults to 0.
+        val_fraction (float | None): Share of the images for validation, if the folder has no split.
+        seed (int | None): Seed of this split. Defaults to None: 0.
         allow_left_out (bool): Whether more than one in a hundred files may be left out. Defaults to False.
-        list_folder (str | None): Folder for lists of images. Defaults to a temporary one, removed when Python ends.
+        list_folder (str | None): Folder for lists of images. Defaults to None: a temporary one, removed at exit.
         content (bool): Whether to check the content of masks. Defaults to True.
 
     Raises:
@@ -68,18 +68,18 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
     folders = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     given = {name: folder for name, folder in folders.items() if folder}
     if val_fraction is not None and not given:
-        raise UsageError('--val-fraction is for --class-folder, --coco-folder or --seg-folder, and none is given')
+        raise UsageError('--val-fraction needs --class-folder, --coco-folder or --seg-folder')
     for name, folder in given.items():
         flag, (scope, use) = f'--{name.replace("_", "-")}', KINDS[name]
         if cfg.default_scope != scope:
-            raise UsageError(f'{flag} is for {scope}, and {cfg.filename} has default_scope={cfg.default_scope!r}')
+            raise UsageError(f'{flag} is for {scope}, but {cfg.filename} has default_scope={cfg.default_scope!r}')
         if list_folder is None:
             list_folder = tempfile.mkdtemp(prefix='mmvit_')
             atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
         try:
             use(cfg, folder, Choice(val_fraction, seed or 0, list_folder, allow_left_out, content))
         except LeftOutError as error:
-            raise UsageError(f'{flag} {folder}: {error}; --allow-left-out goes on without them') from error
+            raise UsageError(f'{flag} {folder}: {error}; --allow-left-out continues without them') from error
         except UsageError as error:
             raise UsageError(f'{flag} {folder}: {error}') from error
     if data_root:
@@ -89,21 +89,20 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
 def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a classifier to images in ``train/CLASS/`` and ``val/CLASS/`` of a folder, or in ``CLASS/``."""
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
-        raise UsageError(f'{cfg.filename} needs token labels next to the images; mmvit data token-labels '
-                         'makes them')
+        raise UsageError(f'{cfg.filename} needs token labels of the images; mmvit data token-labels makes them')
     prefixes = choice.find_parts(folder)
     found = class_images(folder, prefixes.values(), choice.allow_left_out)
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'])
     if empty := [name for name in classes if not images['train'][name]]:
-        raise UsageError(f'{osp.join(prefixes["train"], empty[0], "")} has no image; the folders in it are the classes')
+        raise UsageError(f'{osp.join(prefixes["train"], empty[0], "")} has no images; every class needs some')
     if choice.val_fraction is not None:
         for name in classes:
             images['train'][name], images['val'][name] = choice.divide(images['train'][name])
     of_val = {name for name, files in images['val'].items() if files}
     refuse_others(classes, of_val)
     if missing := sorted(set(classes) - of_val):
-        warn(f'--class-folder {folder}: no image for validation is of {missing}, whose accuracy stays unknown')
+        warn(f'--class-folder {folder}: there are no validation images of {missing}')
     datasets = {}
     for part, of_class in images.items():
         lines = [f'{file} {label}\n' for label, name in enumerate(classes) for file in of_class.get(name, ())]
@@ -121,8 +120,8 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
 def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
-    mmdet numbers the categories of each file in their order there. If they differ, those of val are written in the
-    order of train.
+    mmdet numbers the categories of each file in their order. If the files differ, that of val is written in the order
+    of train.
     """
     prefixes = choice.find_parts(folder)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
@@ -155,26 +154,26 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
     if needs_masks and not all(a.get('segmentation') for a in parts['train']['annotations'] if not a.get('iscrowd')):
         raise UsageError('some annotations have no segmentation, which this detector needs; configs/retinanet_*.py '
-                         'take boxes alone')
+                         'need only boxes')
 
 
 def _prepare(file: str, content: dict) -> bool:
-    """Completes the content of a COCO file, and returns whether it differs from the file for mmdet."""
+    """Completes the content of a COCO file, and returns whether mmdet needs a new file."""
     check_class_names([category['name'] for category in content['categories']], file)
     if done := complete(content):
         warn(f'{file}: {", ".join(done)}')
-        forget_files()  # as this content is no longer the file's
+        forget_files()  # the cached content is no longer the file's
     return bool(done) or not is_plain(file)
 
 
 def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a segmenter to ``images/{train,val}/``, ``masks/{train,val}/`` and the names in ``classes.txt``.
 
-    Masks are PNG files with the images' names and class indices from 0 as values (255 is ignored).
+    Masks are PNG files with the names of the images; their values are class indices from 0, and 255 is ignored.
     """
     classes, palette = read_class_list(osp.join(folder, 'classes.txt'))
     if len(classes) < 2:
-        raise UsageError(f'classes.txt must name two classes or more, one in each line, got {classes}')
+        raise UsageError(f'classes.txt must have at least two classes, one per line, got {classes}')
     prefixes = choice.find_parts(osp.join(folder, 'images'))
     masks = {prefix: seg_images(folder, prefix, choice.allow_left_out) for prefix in dict.fromkeys(prefixes.values())}
     if choice.content:
@@ -216,7 +215,7 @@ KINDS = dict(class_folder=('mmpretrain', use_class_folder), coco_folder=('mmdet'
 
 
 def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
-    """Sets data sets, except for pipelines and selections of samples, and the classes of data sets and model."""
+    """Replaces the data sets except their pipelines and selections of samples; sets the classes of the model."""
     classes = metainfo['classes']
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
@@ -228,18 +227,18 @@ def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
             node['num_classes'] = len(classes)
         elif 'num_things_classes' in node:  # Mask2Former of mmdet
             node['num_things_classes'] = len(classes)
-        if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former, for the classes and for none of them
+        if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former: the classes and "no object"
             node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
 
 
 def _set_decoder(cfg: Config, images: list[str]) -> None:
-    """Lets Pillow decode the images if there are formats that OpenCV does not read."""
+    """Selects Pillow for decoding if there are formats that OpenCV does not read."""
     suffixes = {osp.splitext(image)[1].lower() for image in images} & set(PILLOW_SUFFIXES)
     if not suffixes:
         return
     for step in dicts_in([cfg.get(key) for key in (*LOADERS, 'tta_pipeline')]):
         if step.get('type') == 'LoadImageFromFile':
             step['imdecode_backend'] = 'pillow'
-    if suffixes - {'.avif'}:  # for whoever reads the saved config
+    if suffixes - {'.avif'}:  # for other programs that load the saved config
         imports = cfg.setdefault('custom_imports', dict(imports=[]))
         imports['imports'] = [*imports['imports'], 'pillow_heif.HeifImagePlugin']

@@ -1,4 +1,4 @@
-"""Lists the frameworks and the backends of the operators, and what is missing.
+"""Lists frameworks and operator backends, and what is missing.
 
     mmvit doctor
 """
@@ -17,10 +17,10 @@ from ..ops.triton import availability
 from ..utils.installation import PROVIDERS, check_distributions
 from ..version import __version__
 
-# What an import says in environments of versions that don't fit together, and the command that cures it.
-CURES = {
+# Error messages of environments with incompatible versions -> how to fix them.
+FIXES = {
     r'MMCV==\S+ is used but incompatible':
-        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2', the last that mmdet takes",
+        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2', the last that mmdet supports",
     r"No module named 'pkg_resources'": "pip install 'setuptools<81'",
     r"No module named 'mmcv\._ext'":
         'pip uninstall mmcv-lite, then pip install --no-build-isolation --no-cache-dir mmcv with MMCV_WITH_OPS=1',
@@ -39,35 +39,35 @@ def main(args: argparse.Namespace) -> None:
     print('\n'.join(describe()))
 
 
-def describe_host(package: str) -> str:
-    """Returns whether a package of OpenMMLab is installed, its distribution, and whether it can be imported."""
+def describe_package(package: str) -> str:
+    """Returns whether a package of OpenMMLab is installed and can be imported, with its distribution."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
         more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install it
         return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
-        with redirect_stdout(sys.stderr):  # some print what optional parts they lack
+        with redirect_stdout(sys.stderr):  # some print which optional dependencies are missing
             import_module('mmcv.ops' if package == 'mmcv' else package)
-    except Exception as error:  # anything may go wrong in a broken environment
+    except Exception as error:  # a broken environment can raise any exception
         reason = str(error).strip().split('\n')[0]
-        return f'{title}: cannot be imported, {type(error).__name__}: {reason}; {cure(str(error))}'
+        return f'{title}: cannot be imported, {type(error).__name__}: {reason}; {fix_for(str(error))}'
     return f'{title}: runs'
 
 
-def cure(message: str) -> str:
-    """Returns what to do about a message of :data:`CURES`, else where to read."""
-    return next((f'cure: {command}' for pattern, command in CURES.items() if re.search(pattern, message)),
+def fix_for(message: str) -> str:
+    """Returns the fix for an error message, from :data:`FIXES` or the documentation."""
+    return next((f'fix: {command}' for pattern, command in FIXES.items() if re.search(pattern, message)),
                 'see docs/troubleshooting.md')
 
 
 def describe_environment() -> list[str]:
-    """Returns what is wrong with the environment as a whole: NumPy and torch, originals and forks of OpenMMLab."""
+    """Returns problems of the whole environment: NumPy with torch, originals next to forks of OpenMMLab."""
     found = []
     try:
         torch.zeros(1).numpy()
     except RuntimeError as error:  # torch before 2.3 was compiled for NumPy 1
-        found.append(f'torch {torch.__version__} and NumPy {version("numpy")}: {error}; {cure(str(error))}')
+        found.append(f'torch {torch.__version__} and NumPy {version("numpy")}: {error}; {fix_for(str(error))}')
     try:
         check_distributions()
     except ImportError as error:
@@ -76,12 +76,12 @@ def describe_environment() -> list[str]:
 
 
 def describe() -> list[str]:
-    """Returns the findings, one line each."""
+    """Returns the state of all parts, one line each."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     lines = [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
         *describe_environment(),
-        *map(describe_host, EXTRAS),
+        *map(describe_package, EXTRAS),
         'varied-size windows, plain PyTorch: runs everywhere',
     ]
     cuda = 'runs' if torch.cuda.is_available() else 'built, but there is no GPU'
@@ -93,18 +93,18 @@ def describe() -> list[str]:
     triton = 'reference' if availability.triton is None else 'triton'
     exact = 'cuda' if library.MISSING['cuda'] is None else triton
     half = exact if availability.triton is None else triton
-    return [*lines, f'CPU tensors take the backend {on_cpu!r}',
-            f'CUDA tensors take the backend {half!r} in half precision, {exact!r} in float32',
+    return [*lines, f'CPU tensors use the backend {on_cpu!r}',
+            f'CUDA tensors use the backend {half!r} in half precision, {exact!r} in float32',
             *(f'{name}: {describe_triton(name)}' for name in dispatch.OPERATORS)]
 
 
 def describe_triton(name: str) -> str:
     """Returns the implementation that runs an operator with Triton kernels."""
     if availability.triton is None:
-        return 'plain PyTorch on GPUs, since Triton is not installed'
+        return 'plain PyTorch on GPUs, because Triton is not installed'
     if not torch.cuda.is_available():
         version = availability.triton.__version__
-        return f'Triton {version} on GPUs, if it agrees with plain PyTorch there; there is no GPU'
+        return f'Triton {version} on GPUs, if it agrees with plain PyTorch; there is no GPU'
     return describe_check(name, torch.device('cuda', torch.cuda.current_device()))
 
 
@@ -113,6 +113,6 @@ def describe_check(name: str, device: torch.device) -> str:
     found = []
     for dtype in dispatch.TOLERANCES:
         reason = dispatch.why_not_trusted(name, 'triton', device, dtype)
-        found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, since {reason}'))
+        found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, because {reason}'))
     return f'on the GPU {", ".join(found)}'
 

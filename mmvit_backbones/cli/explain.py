@@ -1,4 +1,4 @@
-"""Adds the remedies to the errors of a training."""
+"""Adds hints to the errors of a training."""
 import errno
 import os
 import os.path as osp
@@ -21,7 +21,7 @@ from ..zoo.loading import unwrap_model
 
 @contextmanager
 def explained_errors(runner: Runner | FlexibleRunner) -> Iterator[None]:
-    """Adds the remedies to errors for unreadable samples, and for lack of memory, of disk space or of the work dir."""
+    """Adds hints to errors about unreadable samples, memory, disk space, and a missing work dir."""
     images = _ImagesHook()
     runner.register_hook(images)
     try:
@@ -67,16 +67,16 @@ def _describe(runner: Runner | FlexibleRunner, images: _ImagesHook) -> str:
         return f'{name}, before the first batch'
     what = f'{name} on {images.batch} images of {images.size[0]} x {images.size[1]}'
     if isinstance(backbone, Backbone) and not versions.why_not('counting a recomputed step'):
-        room, config = _memory(), dict(runner.cfg.model.backbone)
-        plain, recomputed = (room // _per_image({**config, 'with_cp': with_cp}, images.size)
+        memory, config = _memory(), dict(runner.cfg.model.backbone)
+        plain, recomputed = (memory // _per_image({**config, 'with_cp': with_cp}, images.size)
                              for with_cp in (bool(config.get('with_cp')), True))
-        what += (f'. Counted for the backbone alone, {room / 2**30:.1f} GiB hold at most {plain} images, or '
-                 f'{recomputed} with model.backbone.with_cp=True, and fewer for head, weights and optimizer')
-    return f'{what}; try a smaller --batch-size, model.backbone.with_cp=True, or --amp, which helps on a GPU'
+        what += (f'. Counted for the backbone alone, {memory / 2**30:.1f} GiB hold at most {plain} images, or '
+                 f'{recomputed} with model.backbone.with_cp=True; head, weights and optimizer need more')
+    return f'{what}; try a smaller --batch-size, model.backbone.with_cp=True, or on a GPU --amp'
 
 
 def _per_image(config: dict, size: tuple[int, int]) -> int:
-    """Returns the peak memory of a training step of the backbone in bytes, as ``mmvit flops --traffic``."""
+    """Returns the peak memory of a training step of the backbone in bytes, counted like ``mmvit flops --traffic``."""
     with torch.device('meta'):
         backbone = MODELS.build({**config, 'init_cfg': None})
         return count(backbone, torch.empty(1, backbone.in_channels, *size))['step']['peak']

@@ -6,11 +6,11 @@
     mmvit export model.onnx --config imagenet_reswin_t --pretrained
     mmvit export NETWORK [CHECKPOINT] [network.onnx]           a network: maps, or a classifier's logits
 
-The config is that in the training's checkpoint; --config gives another, or that of the authors' weights. The file of a
-classifier or a segmenter takes `images` (batch, height, width, 3), RGB uint8 of any size, and returns `scores` or
-`segmentation`; that of a detector takes one `image` (height, width, 3) and returns `labels`, `scores`, `boxes` and
-`masks` in pixels of that image. What a file takes and returns is also written into it and into FILE.json. The file of a
-network takes `images` (batch, 3, height, width) and returns `map0`, `map1`, ..., or `logits`.
+The config is the one in the checkpoint, or --config, e.g. for the authors' weights. The file of a classifier or a
+segmenter takes `images` (batch, height, width, 3), RGB uint8 of any size, and returns `scores` or `segmentation`; that
+of a detector takes one `image` (height, width, 3) and returns `labels`, `scores`, `boxes` and `masks` in pixels of that
+image. Inputs and outputs are also described in the file itself and in FILE.json. The file of a network takes `images`
+(batch, 3, height, width) and returns `map0`, `map1`, ..., or `logits`.
 """
 import argparse
 import os
@@ -45,9 +45,9 @@ from .arguments import add_config_options, add_pretrained_argument, whole
 
 CHECKED_IMAGES = 8
 CALIBRATION_IMAGES = 32
-TOLERANCE = 1e-3  # ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
-SIZES = (224, 224), (160, 224), (75, 101)  # within what all networks take
-GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; usual ones of photos
+TOLERANCE = 1e-3  # for ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
+SIZES = (224, 224), (160, 224), (75, 101)  # supported by all networks
+GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 NETWORK_OPTIONS = 'task', 'opset'
 MODEL_OPTIONS = ('config', 'format', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options')
 
@@ -58,24 +58,24 @@ def get_parser() -> argparse.ArgumentParser:
         usage='mmvit export [options] CHECKPOINT FILE\n'
               '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
     parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
-                        help='a name of mmvit models; weights, of a network random ones by default; the file to '
+                        help='name of a network, see mmvit models; weights (default for a network: random); file to '
                              'write, .onnx, or .pt2 for the other formats (default for a network: NETWORK.onnx)')
     add_pretrained_argument(parser)
     network = parser.add_argument_group('networks')
-    network.add_argument('--task', choices=TASKS, default='backbone', help='what to write (default: %(default)s)')
+    network.add_argument('--task', choices=TASKS, default='backbone', help='what to export (default: %(default)s)')
     network.add_argument('--opset', type=whole(1, 100), default=OPSET,
                          help='version of the ONNX standard (default: %(default)s)')
     model = parser.add_argument_group('models')
     model.add_argument('--config', help="config file or its name (default: the config in a training's checkpoint)")
     model.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
-                       help='outside (onnx): the file takes what the network does, (batch, 3, height, width), and '
-                            'results are in pixels of that')
+                       help="outside (onnx): the file takes the network's input (batch, 3, height, width), and results "
+                            'are in pixels of it')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
-                       help=f'files or folders to compare {CHECKED_IMAGES} predictions on (default: the test set of '
-                            '--config, else the folder of --int8, else generated images)')
-    model.add_argument('--accept-loss', action='store_true', help='keep a file that is less accurate than the limits')
-    model.add_argument('--license', default='not stated', help='of the weights, for the details of the file')
+                       help=f'files or folders, {CHECKED_IMAGES} of which are predicted for the comparison (default: '
+                            'the test set of --config, else the folder of --int8, else generated images)')
+    model.add_argument('--accept-loss', action='store_true', help='keep a file that exceeds the limits of accuracy')
+    model.add_argument('--license', default='not stated', help='license of the weights, for the details of the file')
     precision = model.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='onnx: weights and the network in float16')
     precision.add_argument('--int8', metavar='FOLDER', help='onnx: quantized, calibrated on the images of a folder')
@@ -87,18 +87,18 @@ def main(args: argparse.Namespace) -> None:
     network, checkpoint, out = read_words(args.words)
     ignored = MODEL_OPTIONS if network else NETWORK_OPTIONS
     if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
-        whose = 'a model with its config' if network else 'a network by its name'
+        whose = 'models with a config' if network else 'networks by name'
         raise UsageError(f'--{given[0].replace("_", "-")} is for {whose}')
     if network:
         export_network(args, network, checkpoint, out or Path(f'{network}.onnx'))
     elif out is None:
-        raise UsageError(f'give the file to write after {checkpoint}: mmvit export {checkpoint} model.onnx')
+        raise UsageError(f'the file to write is missing: mmvit export {checkpoint} model.onnx')
     else:
         export_checkpoint(args, checkpoint, out)
 
 
 def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
-    """Returns the network's name, the checkpoint and the file to write, each None if it is not given."""
+    """Returns the name of the network, the checkpoint and the file to write, or None for those not given."""
     words = list(words)
     out = Path(words.pop()) if words[-1].endswith(EXPORTED_SUFFIXES) else None
     if words and is_config(words[0]):
@@ -107,14 +107,14 @@ def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
     network = words.pop(0) if is_name else None
     checkpoint = words.pop(0) if words else None
     if words:
-        raise UsageError(f'the file to write ends in {" or ".join(EXPORTED_SUFFIXES)}, got {words[0]}')
+        raise UsageError(f'the file to write must end with {" or ".join(EXPORTED_SUFFIXES)}, got {words[0]}')
     return network, checkpoint, out
 
 
 @contextmanager
 def written_when_complete(path: Path) -> Iterator[Path]:
-    """Yields a path to write to. At the end the file and those called after it, such as FILE.json, take the place of
-    earlier ones; after an error or an interrupt, these stay as they were.
+    """Yields a temporary path. At the end, the file and its companions, e.g. FILE.json, replace earlier ones; after an
+    error or an interrupt, these are unchanged.
     """
     with remembered_interrupts() as interrupts, TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         yield Path(folder, path.name)
@@ -129,7 +129,7 @@ def written_when_complete(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def remembered_interrupts() -> Iterator[list[int]]:
-    """Yields the interrupts so far: Python drops the exception of one that comes while C code calls back."""
+    """Yields a list of the interrupts so far: Python drops the exception of one during a callback from C code."""
     interrupts = []
 
     def interrupt(number: int, frame: object) -> None:
@@ -149,11 +149,11 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
         with written_when_complete(path) as partial:
             export_onnx(model, partial, args.opset)
-            onnx.checker.check_model(str(partial))  # of the file: those over 1.5 GB come in several
+            onnx.checker.check_model(str(partial))  # by path, for models over 1.5 GB in several files
             differences = compare_onnx(model, partial, SIZES)
             tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
             if not max(differences.values()) <= TOLERANCE:
-                raise UsageError(f'{path} is not written, as it differs from PyTorch by more than {TOLERANCE}: {tried}')
+                raise UsageError(f'{path} was not written: it differs from PyTorch by more than {TOLERANCE}: {tried}')
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(f'{path}: {size(path):.0f} MiB; differences from PyTorch at {tried}')
@@ -177,7 +177,7 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
     comparison = compare_with(reference, images, is_inside, args.accept_loss)
     parts = split(reference.module, cfg, is_inside)
-    # A file is compared in float32 first: its details are already those of int8, to which it is converted in place.
+    # The file is first compared in float32; with --int8, it is then converted in place, so that its details say int8.
     details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
     with written_when_complete(path) as partial:
         export_model(parts, partial, args.format, details, images[0])
@@ -192,14 +192,14 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
 
 
 def images_to_compare(args: argparse.Namespace, cfg: Config) -> list[np.ndarray]:
-    """Returns images to compare predictions on, those that were asked for or the first that there are."""
+    """Returns the images for the comparison: those of --images, else of the test set, of --int8, or generated ones."""
     if args.images:
         return read(find_images(args.images), CHECKED_IMAGES)
     if args.config:
         try:
             check_data(cfg, ['test'], content=False)
         except UsageError as error:
-            raise UsageError(f'{error}; --images compares predictions on other images') from error
+            raise UsageError(f'{error}; --images selects other images for the comparison') from error
         init_default_scope(cfg.default_scope)
         return read(test_images(cfg), CHECKED_IMAGES)
     return read(find_images([args.int8]), CHECKED_IMAGES) if args.int8 else generated_images()
@@ -211,14 +211,14 @@ def test_images(cfg: Config) -> list[str]:
 
 
 def read(paths: list, count: int) -> list[np.ndarray]:
-    """Reads at most so many images, from all over the list."""
+    """Reads at most ``count`` images, evenly spaced in the list."""
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
     return [np.array(read_rgb(paths[number])) for number in chosen]
 
 
 def generated_images() -> list[np.ndarray]:
-    """Returns images of random blobs of all sizes, the same at every call."""
-    print(f'compared on {CHECKED_IMAGES} generated images; --images gives others')
+    """Returns images of random blobs of several sizes, the same at every call."""
+    print(f'compared on {CHECKED_IMAGES} generated images; --images selects others')
     random, images = np.random.default_rng(0), []
     for number in range(CHECKED_IMAGES):
         height, width = GENERATED_SIZES[number % len(GENERATED_SIZES)]
@@ -231,8 +231,8 @@ def generated_images() -> list[np.ndarray]:
 def compare_with(reference: Checkpoint, images: list[np.ndarray], is_inside: bool, accept_loss: bool) -> Comparison:
     comparison = Comparison(reference, images, is_inside)
     if comparison.is_empty and not accept_loss:
-        raise UsageError(f'the model finds no instance in the {len(images)} images that predictions are compared on: '
-                         'give --images with objects that it knows')
+        raise UsageError(f'the model finds no instances in the {len(images)} images of the comparison: give --images '
+                         'with objects of its classes')
     return comparison
 
 
@@ -241,8 +241,8 @@ def quantize(path: Path, reference: Checkpoint, images: list[np.ndarray], is_ins
     from ..export.quantize import to_int8
     calibration = Comparison(reference, images[:CHECKED_IMAGES], is_inside)
     if calibration.is_empty:
-        raise UsageError(f'the model finds no instance in {len(calibration.inputs)} images of --int8, on which the '
-                         'loss by quantization is measured: give a folder with objects that it knows')
+        raise UsageError(f'the model finds no instances in {len(calibration.inputs)} images of --int8, on which the '
+                         'loss of accuracy is measured: give a folder with objects of its classes')
     samples = inputs_of(reference, images, is_inside)
     print(to_int8(path, samples if samples[0].ndim == 4 or source == 'image' else [image[None] for image in samples],
                   source, lambda file: not below_limits(calibration.figures(file, LOSSY), CALIBRATED)))
@@ -253,9 +253,9 @@ def size(path: Path) -> float:
 
 
 def check(args: argparse.Namespace, path: Path, partial: Path, comparison: Comparison, limits: dict) -> None:
-    """Prints the figures of a file and their limits; raises UsageError if it is beyond them, unless it is accepted."""
+    """Prints the figures of a file and their limits; raises UsageError if it exceeds them, without --accept-loss."""
     figures = comparison.figures(partial, limits)
     print(f'{path}: {size(partial):.1f} MiB; on {len(comparison.inputs)} images, against PyTorch: '
           + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)
     if not args.accept_loss and (beyond := below_limits(figures, limits)):
-        raise UsageError(f'{path} is not written, as {", ".join(beyond)} are beyond the limit; --accept-loss keeps it')
+        raise UsageError(f'{path} was not written: {", ".join(beyond)} exceed the limit; --accept-loss keeps it')

@@ -48,8 +48,8 @@ def get_parser() -> argparse.ArgumentParser:
     add_data_arguments(parser)
     parser.add_argument('--neighbors', type=positive, nargs='+', default=[20], metavar='K', help='default: 20')
     parser.add_argument('--regularization', type=above_zero, nargs='+', default=[0.001, 0.01, 0.1, 1.], metavar='C',
-                        help="scikit-learn's C of the probe; of several, the best on a third of the training images "
-                             'held out, three times (default: 0.001 0.01 0.1 1)')
+                        help="scikit-learn's C of the probe; of several, the best in three-fold cross-validation on "
+                             'the training images (default: 0.001 0.01 0.1 1)')
     parser.add_argument('--save', type=output_file, metavar='FILE.npz', help='features and labels')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
     add_config_options(parser)
@@ -60,8 +60,7 @@ def main(args: argparse.Namespace) -> None:
     check_arguments(args)
     cfg = load_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'test_dataloader'))
     if cfg.default_scope != 'mmpretrain':
-        raise UsageError(f'{args.config} has default_scope={cfg.default_scope!r}; features are those of classifiers, '
-                         'mmpretrain')
+        raise UsageError(f'{args.config} has default_scope={cfg.default_scope!r}; allowed are classifiers, mmpretrain')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, ['train', 'test'])
     checks.check_backbone(cfg)
@@ -74,7 +73,8 @@ def main(args: argparse.Namespace) -> None:
         np.savez(args.save, train=train, train_labels=labels, test=test, test_labels=truth)
     for neighbors in args.neighbors:
         if neighbors > len(train):
-            raise UsageError(f'--neighbors {neighbors}: there are {len(train)} images for training')
+            raise UsageError(f'--neighbors must be at most {len(train)}, the number of training images, got '
+                             f'{neighbors}')
         print(f'k-NN, k={neighbors}: top-1 {100 * nearest_neighbors(train, labels, test, truth, neighbors):.2f} %')
     accuracy, strength = linear_probe(train, labels, test, truth, args.regularization)
     print(f'linear probe, C={strength:g}: top-1 {100 * accuracy:.2f} %')
@@ -92,7 +92,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Returns the classifier with the weights of a checkpoint, except those of the head."""
+    """Builds the classifier with the weights of a checkpoint, except those of the head."""
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     model = build_model(cfg)
@@ -124,7 +124,7 @@ def features_of(model: nn.Module, loader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, number: int) -> float:
-    """Returns the accuracy."""
+    """Returns the accuracy of a classifier by nearest neighbors."""
     from sklearn.neighbors import KNeighborsClassifier
     classifier = KNeighborsClassifier(number, metric='cosine')
     classifier.set_params(weights=lambda distance: np.exp(-distance / TEMPERATURE))
@@ -133,7 +133,7 @@ def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, t
 
 def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray,
                  strengths: list[float]) -> tuple[float, float]:
-    """Returns the accuracy and the regularization."""
+    """Returns the accuracy of a linear classifier, and its regularization."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
@@ -142,4 +142,4 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth:
     if len(strengths) == 1:
         return float(np.mean(probe.fit(train, labels).predict(test) == truth)), strengths[0]
     search = GridSearchCV(probe, {'logisticregression__C': strengths}, cv=FOLDS).fit(train, labels)
-    return float(search.score(test, truth)), search.best_params_['logisticregression__C']
+    return float(np.mean(search.predict(test) == truth)), search.best_params_['logisticregression__C']

@@ -15,7 +15,7 @@ from .arguments import output_file
 
 
 def figure_file(path: str) -> str:
-    """Checks the argument of a file that matplotlib writes: its suffix is that of a format."""
+    """Checks the path of a figure, whose suffix must be a format of matplotlib."""
     formats = FigureCanvasAgg.get_supported_filetypes()
     if Path(path).suffix.lower()[1:] not in formats:
         raise argparse.ArgumentTypeError(f'{path!r} must end with {", ".join(f".{name}" for name in sorted(formats))}')
@@ -30,7 +30,7 @@ def save_figure(figure: Figure, path: str | BinaryIO, **options) -> None:
 
 def draw_sheet(drawings: list[tuple[np.ndarray, str]], path: str, columns: int = 4,
                size: tuple[float, float] = (3, 3)) -> None:
-    """Saves images with titles in rows; ``size`` is width and height of each in inches."""
+    """Saves a grid of images with titles; ``size`` is the width and height of each in inches."""
     rows = -(-len(drawings) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False,
                                 layout='constrained')

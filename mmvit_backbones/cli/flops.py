@@ -1,4 +1,4 @@
-"""Counts parameters and multiply-adds of networks, or with --traffic what a GPU would do, without computing anything.
+"""Counts parameters and multiply-adds of networks, or with --traffic kernels, bytes and memory, without computing them.
 
     mmvit flops 'vitaev2*'
     mmvit flops reswin_tiny --size 800 1333 --backbone --json
@@ -10,8 +10,8 @@ count FLOPs, without norms, activations and sums. At the published image size, t
 
 --traffic counts kernels, bytes moved and peak memory. Each operator except views is one kernel, which reads its
 arguments and writes its results. The peak counts all live tensors: activations and gradients, not parameters, nor
-memory that libraries allocate within one operation. A step is forward in training mode, which leaves `saved` bytes,
-mean of squares of the results, and backward. GB are 1e9 bytes. The authors' figures were counted in the same way on
+memory that libraries allocate within one operation. A step is forward in training mode, mean of squares as the loss,
+and backward, for which `saved` bytes are kept. GB are 1e9 bytes. The authors' figures were counted in the same way on
 their implementations.
 """
 import argparse
@@ -29,7 +29,7 @@ from ..zoo.build import import_mmpretrain
 from ..zoo.variants import VARIANTS, find_names
 from .arguments import pixels, positive
 
-# Of the authors' classifiers, batch 64, 224 x 224, bfloat16: kernels and GB moved of forward and of a step.
+# Kernels and GB moved of forward and of a step of the authors' classifiers, batch 64, 224 x 224, bfloat16.
 AUTHORS = {
     'reswin_tiny': (333, 14.41, 815, 38.13), 'remvitv2_tiny': (592, 20.24, 1255, 59.45),
     'revit_base': (254, 18.79, 740, 60.11), 'rest_lite': (189, 5.4, 532, 15.3),
@@ -46,14 +46,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit models')
     parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
-                        help='default: that of the publication; with --traffic 224 224')
+                        help="default: the paper's; with --traffic 224 224")
     parser.add_argument('--backbone', action='store_true', help='the bare backbone with all its maps')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     traffic = parser.add_argument_group('kernels, bytes and memory')
     traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
     traffic.add_argument('--batch-size', type=positive, help='default: 64')
     traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'],
-                         help='of weights and activations (default: bfloat16)')
+                         help='dtype of weights and activations (default: bfloat16)')
     traffic.add_argument('--with-cp', action='store_true', help='recompute blocks in the backward pass')
     return parser
 
@@ -76,14 +76,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def count_macs(name: str, size: tuple[int, int] | None, task: str) -> dict:
-    """Returns the figures of one network; ``gmacs`` in 1e9 multiply-adds for one image."""
+    """Returns the figures of one network; ``gmacs`` are 1e9 multiply-adds for one image."""
     variant = VARIANTS[name]
     height, width = size or (variant.img_size, variant.img_size)
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
-    with torch.no_grad(), plain_pytorch(), counter:  # which knows nothing of kernels
+    with torch.no_grad(), plain_pytorch(), counter:  # the counter does not know our kernels
         model(images)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),
@@ -91,7 +91,7 @@ def count_macs(name: str, size: tuple[int, int] | None, task: str) -> dict:
 
 
 def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
-    """Returns the operations of an in-place ``addmm`` by its shapes; torch counts only those out of place."""
+    """Returns the FLOPs of ``baddbmm_`` from its shapes; torch counts only the out-of-place operator."""
     return 2 * math.prod(left) * right[-1]
 
 
@@ -108,7 +108,7 @@ def table(rows: list[dict]) -> str:
 
 
 def count_traffic(args: argparse.Namespace, names: list[str], task: str) -> None:
-    """Prints the counts of the networks, next to the authors' at the size of these."""
+    """Prints the counts of the networks, with the authors' if the settings are equal."""
     size, batch_size, dtype = tuple(args.size or (224, 224)), args.batch_size or 64, args.dtype or 'bfloat16'
     is_as_authors = (size, batch_size, dtype, task) == ((224, 224), 64, 'bfloat16', 'classification')
     result = {}

@@ -1,12 +1,12 @@
-"""Lists the networks: parameters and multiply-adds of the classifier, published accuracy, and where weights are.
+"""Lists the networks: parameters and multiply-adds of the classifier, published accuracy, and state of the weights.
 
     mmvit models
     mmvit models 'res*'
     mmvit models --json
 
-Multiply-adds (GMACs) are counted at the published image size. Top-1 is the accuracy that the authors publish for
-ImageNet-1k. Weights are `cached`, obtainable by `mmvit weights download` (`download`), obtainable with a browser alone
-(`by hand`), or not published (`-`).
+Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k. Weights
+are `cached`, available from `mmvit weights download` (`download`), available only in a browser (`by hand`), or not
+published (`-`).
 """
 import argparse
 import json
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     names = list_models(args.pattern)
     if not names:
-        raise UsageError(f'no network is called {args.pattern}; there are: {", ".join(list_models())}')
+        raise UsageError(f'no network matches {args.pattern}; available are {", ".join(list_models())}')
     rows = [facts(VARIANTS[name]) for name in names]
     print(json.dumps(rows, indent=1) if args.json else table(rows))
 

@@ -1,4 +1,4 @@
-"""Predicts images, folders, addresses and videos: drawings, and files that programs read.
+"""Predicts images, folders, addresses and videos, and writes drawings and machine-readable results.
 
     mmvit predict SOURCE... --checkpoint epoch_12.pth                drawings; classes are also printed
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  with the authors' weights
@@ -6,7 +6,7 @@
     mmvit predict film.mp4 --checkpoint epoch_12.pth --video         a drawn video
     mmvit predict FOLDER --checkpoint epoch_12.pth --parquet --processes 8
 
-What cannot be read takes one line of errors, and makes the exit code 1.
+Each source that cannot be read is reported in one line, and the exit code is 1.
 """
 import argparse
 import csv
@@ -49,41 +49,42 @@ from .arguments import above_zero, add_pretrained_argument, add_process_argument
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('sources', nargs='+', metavar='SOURCE',
-                        help='images, folders (searched), http(s) addresses, videos, or the number of a camera')
+                        help='images, folders (searched recursively), http(s) addresses, videos, or the number of a '
+                             'camera')
     parser.add_argument('--config', help="config file or its name (default: the config in a training's checkpoint)")
-    parser.add_argument('--checkpoint', help="checkpoint file or http(s) address, a classifier's also in its authors' "
+    parser.add_argument('--checkpoint', help="checkpoint file or http(s) address, also a classifier's in the authors' "
                                              'layout; or a file of mmvit export')
     add_pretrained_argument(parser)
     parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
                         help='default: %(default)s')
     parser.add_argument('--json', action='store_true',
-                        help='also write results.json (COCO results of a detector), labels/ (of a segmenter, in its '
-                             'palette), or results.csv (the five best classes)')
+                        help='also write results.json (detectors: COCO results), labels/ (segmenters: images with a '
+                             'palette), or results.csv (classifiers: the five best classes)')
     parser.add_argument('--annotations', metavar='FILE',
-                        help="--json of detectors: COCO annotations with the images' and categories' ids, whose "
-                             'file names are ends of paths (default: ids from 1 on)')
-    parser.add_argument('--video', action='store_true', help='draw a video as a video, not an image per frame')
+                        help='COCO annotations with the ids of images and categories for --json of detectors; file '
+                             'names must be ends of paths (default: ids count from 1)')
+    parser.add_argument('--video', action='store_true', help='write a drawn video instead of an image per frame')
     parser.add_argument('--score-thr', type=finite(0, 1), default=SCORE_THR,
-                        help='least score of objects (default: %(default)s)')
+                        help='minimum score of objects (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=1, help='default: %(default)s')
     parser.add_argument('--device',
-                        help='of checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
+                        help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--timeout', type=above_zero, default=TIMEOUT,
                         help='seconds for an image; not for .pt2 (default: %(default)s)')
-    parser.add_argument('--no-accelerate', action='store_true', help='leave the modules of the model as they are')
+    parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
     parser.add_argument('--trust-code', action='store_true', help='load a .pt2, which is code')
     shards = parser.add_argument_group('many images')
     shards.add_argument('--parquet', action='store_true',
-                        help='write results alone, shard by shard; a second call goes on where the first one stopped')
-    shards.add_argument('--shard-size', type=positive, default=256, help='images in a file (default: %(default)s)')
+                        help='write only results, in shards; a second call continues an interrupted one')
+    shards.add_argument('--shard-size', type=positive, default=256, help='images per file (default: %(default)s)')
     add_process_arguments(parser, ['none', 'pytorch', 'slurm'])
     return parser
 
 
 def find_sources(sources: list[str]) -> dict[str | int, str]:
-    """Returns the images, videos and cameras, each with the name of its outputs: its path below a folder, or its stem.
+    """Returns the names of the outputs by image, video or camera: the path relative to a folder, or the stem.
 
-    Files that differ in their suffixes alone keep them. Raises UsageError if a source does not exist.
+    Files that differ only in their suffixes keep them. Raises UsageError if a source does not exist.
     """
     paths: dict[str | int, Path] = {}
     for source in sources:
@@ -100,14 +101,14 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
 
 
 def check_names(names: dict[str | int, str]) -> None:
-    """Raises UsageError if two drawings have one name."""
+    """Raises UsageError if two drawings have the same name."""
     (name, count), = Counter(names.values()).most_common(1)
     if count > 1:
-        raise UsageError(f'two images are called {name}, and would be drawn into one file: give them different names')
+        raise UsageError(f'two images have the name {name}, and their drawings would be one file: rename one of them')
 
 
 class Annotations:
-    """Numbers of images and classes in a COCO file; raises UsageError if it cannot be used.
+    """Ids of images and classes in a COCO file; raises UsageError if it cannot be used.
 
     Args:
         path (str): The file.
@@ -129,7 +130,7 @@ class Annotations:
         self.category_ids = [categories[name] for name in classes]
 
     def image_id(self, source: str) -> int | None:
-        """Returns the number of the image whose file name is the longest end of a path, None if there is none."""
+        """Returns the id of the image whose file name is the longest end of a path, or None."""
         parts = Path(urlparse(source).path if is_address(source) else source).absolute().parts
         ends = (parts[start:] for start in range(len(parts)))
         return next((self.images[end] for end in ends if end in self.images), None)
@@ -150,8 +151,8 @@ class Outputs:
         self.args, self.names, self.film, self.video = args, names, None, cv2.VideoWriter()
         self.annotations = Annotations(args.annotations, predictor.classes) if args.annotations else None
         if self.annotations and all(self.annotations.image_id(str(source)) is None for source in names):
-            raise UsageError(f'--annotations {args.annotations} has none of the images: a file_name there must be the '
-                             f'end of a path, such as that of {next(iter(names))}')
+            raise UsageError(f'--annotations {args.annotations} has none of the images: a file_name must be the end '
+                             f'of a path, e.g. of {next(iter(names))}')
         self.entries, self.rows, self.count, self.missing = [], [], 0, 0
 
     def write(self, result: Result) -> None:
@@ -218,7 +219,7 @@ class Outputs:
 
 
 def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str | int, str]) -> int:
-    """Draws all sources; returns how many images failed, or are not in the annotations."""
+    """Draws all sources; returns the number of images that failed, or are not in the annotations."""
     outputs, counts = Outputs(args, predictor, names), Counter()
     stream = predictor.stream(names, args.batch_size, args.score_thr)
     try:
@@ -229,7 +230,7 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
                 print(f'error: {printable(frame.error)}', file=sys.stderr)
             else:
                 outputs.write(result)
-    except KeyboardInterrupt:  # ends a camera
+    except KeyboardInterrupt:  # stops a camera
         print('interrupted', file=sys.stderr)
     outputs.close(predictor.task)
     print(f'{counts[True]} predicted, {counts[False]} failed')
@@ -240,9 +241,9 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
 
 
 def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list[str | int]) -> int:
-    """Writes Parquet files of ``--shard-size`` images; returns how many images failed.
+    """Writes Parquet files of ``--shard-size`` images; returns the number of images that failed.
 
-    A file depends on its images alone, so any number of processes writes the same. It is renamed when it is complete.
+    A file depends only on its images, so that any number of processes writes the same files, each atomically.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -260,7 +261,7 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
                 for frame, result in predictor.stream(shards[path], args.batch_size, args.score_thr)]
         with open_complete(path) as file:
             parquet.write_table(pa.Table.from_pylist(rows, schema), file)
-    if processes > 1:  # a process that has finished waits for the others, whose shards may take days
+    if processes > 1:  # the shards of other processes may take days
         distributed.monitored_barrier(timeout=datetime.timedelta(days=30))
     if rank > 0:
         return 0
@@ -274,7 +275,7 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
 def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predictor) -> None:
     """Raises UsageError if the folder has results of other images, another model or other options.
 
-    Without --check, what the folder is for is written down.
+    Without --check, stores them in the folder.
     """
     images = hashlib.sha256('\n'.join(sources).encode()).hexdigest()
     plan = dict(images=images, count=len(sources), shard_size=args.shard_size, score_thr=args.score_thr,
@@ -289,7 +290,7 @@ def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predicto
 
 
 def hash_of_model(args: argparse.Namespace, predictor: Predictor) -> str:
-    """Returns the SHA-256 of an exported file, or of a config's model and test pipeline and of the weights."""
+    """Returns the SHA-256 of an exported file, or of model config, test pipeline and weights."""
     model = predictor.model
     if not isinstance(model, Checkpoint):
         return hash_of(Path(args.checkpoint))
@@ -306,9 +307,9 @@ def check_options(args: argparse.Namespace) -> None:
     if not args.config and not args.checkpoint:
         raise UsageError('give --config, or the --checkpoint of a training, which contains its config')
     if args.annotations and not args.json:
-        raise UsageError('--annotations is for --json')
+        raise UsageError('--annotations needs --json')
     if args.parquet and (args.json or args.video):
-        raise UsageError('--parquet writes all results, --json and --video are for drawings')
+        raise UsageError('--parquet cannot be combined with --json or --video')
     if args.parquet and not find_spec('pyarrow'):
         raise UsageError("--parquet needs pyarrow: pip install 'mmvit_backbones[parquet]'")
 

@@ -1,4 +1,4 @@
-"""Starts the processes of a verb as torchrun does, and connects them."""
+"""Starts the processes of a verb with torchrun, and connects them."""
 import argparse
 import os
 import signal
@@ -15,7 +15,7 @@ from ..utils.file_configs import dicts_in
 
 def start(verb: str, arguments: list[str], args: argparse.Namespace,
           main: Callable[[argparse.Namespace], None]) -> None:
-    """Runs a verb in ``args.processes`` processes, after checking its arguments here, so that errors come once.
+    """Runs a verb in ``args.processes`` processes. Its arguments are checked here first, so that errors appear once.
 
     Raises:
         SystemExit: With the exit code of the first process that failed.
@@ -28,7 +28,7 @@ def start(verb: str, arguments: list[str], args: argparse.Namespace,
     threads = max(1, len(os.sched_getaffinity(0)) // args.processes)  # the processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', str(threads))
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait give their core away
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads do not spin
     code = _run_torchrun([
         '--nnodes', os.environ.get('NNODES', '1'), '--node_rank', os.environ.get('NODE_RANK', '0'),
         '--master_addr', os.environ.get('MASTER_ADDR', '127.0.0.1'), '--master_port', os.environ.get('PORT', '29500'),
@@ -39,14 +39,14 @@ def start(verb: str, arguments: list[str], args: argparse.Namespace,
 
 
 def _without_processes(arguments: list[str]) -> list[str]:
-    """Returns the arguments for one of the processes."""
+    """Returns the arguments without ``--processes``."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('--processes')
     return parser.parse_known_args(arguments)[1]
 
 
 def _run_torchrun(arguments: list[str]) -> int:
-    """Runs torchrun's command line; returns the exit code of the first process that failed, which it names."""
+    """Runs torchrun; prints the first process that failed, and returns its exit code."""
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -60,9 +60,9 @@ def _run_torchrun(arguments: list[str]) -> int:
         what = f'failed with exit code {code}'
         if code < 0:
             name = signal.Signals(-code).name
-            hint = ', often by the system for want of memory' if name == 'SIGKILL' else ''
-            what = f'was killed by {name}{hint}; all others were ended'
-        if code not in (130, 143):  # the others were told to stop
+            hint = ', often by the system because of too little memory' if name == 'SIGKILL' else ''
+            what = f'was killed by {name}{hint}; all others were stopped'
+        if code not in (130, 143):  # interrupted by the user or the system
             print(f'error: rank {rank} (process {failure.pid}) {what}', file=sys.stderr)
         return 128 - code if code < 0 else code
     return 0
@@ -72,13 +72,13 @@ def check_launcher(launcher: str) -> None:
     """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
-        raise UsageError(f'{processes} processes need a GPU each; this machine has {gpus}')
+        raise UsageError(f'{processes} processes need one GPU each; this machine has {gpus}')
     if not gpus and launcher == 'mpi':
-        raise UsageError('--launcher mpi needs GPUs; without them, --processes works')
+        raise UsageError('--launcher mpi needs GPUs; without GPUs, use --processes')
 
 
 def init_processes(cfg: Config) -> None:
-    """Connects the processes of the config's launcher without GPUs, which mmengine cannot do."""
+    """Connects the processes of the config's launcher if there are no GPUs, which MMEngine does not support."""
     launcher = cfg.launcher
     if launcher == 'none' or torch.cuda.is_available():
         return
@@ -89,14 +89,14 @@ def init_processes(cfg: Config) -> None:
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
-    # Synchronized batch norm has no CPU kernel: each process takes its own statistics.
+    # Synchronized batch norm has no CPU kernel: each process uses its own statistics.
     for node in dicts_in(cfg.model):
         if node.get('type') == 'SyncBN':
             node['type'] = 'BN'
 
 
 def set_slurm_ranks() -> None:
-    """Sets torchrun's variables for rank and address; mmengine sets them only when it connects the processes."""
+    """Sets torchrun's variables for rank and address; MMEngine sets them only when it connects the processes."""
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ['SLURM_LOCALID'])
     hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],

@@ -5,7 +5,7 @@
     mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
 The authors' checkpoint is downloaded the first time (docs/zoo.md). Figures with several scales and flips are measured
-with test-time augmentation, ReaL accuracies if data/imagenet/real.json exists. Missing files are named in one line.
+with test-time augmentation, and ReaL accuracy if data/imagenet/real.json exists. Missing files are listed in one line.
 """
 import argparse
 import os.path as osp
@@ -29,7 +29,7 @@ from .arguments import add_config_options, output_folder
 from .custom_data import use_data_root
 from .steps import set_work_dir
 
-# Key of a published figure -> name of the measured one, its factor, and what still counts as the same.
+# Key of a published figure -> name of the metric, its factor, and the tolerance.
 MEASURED = {
     'top1': ('accuracy/top1', 1, 0.1), 'top5': ('accuracy/top5', 1, 0.1), 'real': ('real/top1', 1, 0.1),
     'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
@@ -39,7 +39,7 @@ MEASURED = {
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('name', help='network of mmvit_backbones.list_models(), or config')
+    parser.add_argument('name', help='network of mmvit_backbones.list_models(), or a config')
     parser.add_argument('--checkpoint', help="file or http(s) address, in the authors' layout or in ours")
     parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
@@ -53,9 +53,9 @@ def main(args: argparse.Namespace) -> None:
     path = config_of(args.name)
     figures = [line for line in FIGURES if line['config'] == path.stem and plain(line['key']) in MEASURED]
     if not figures:
-        raise UsageError(f'nothing is published for {path.stem}')
+        raise UsageError(f'no figures are published for {path.stem}')
     if not osp.isfile(args.real) and any(plain(line['key']) == 'real' for line in figures):
-        print(f'ReaL accuracy is left out: {args.real} does not exist')
+        print(f'ReaL accuracy is skipped: {args.real} does not exist')
         figures = [line for line in figures if plain(line['key']) != 'real']
     runs = [(tta, lines) for tta in (False, True)
             if (lines := [line for line in figures if line['key'].endswith('_ms') == tta])]
@@ -93,10 +93,10 @@ def make_config(args: argparse.Namespace, path: Path, lines: Sequence[dict[str, 
 
 
 def prepare(args: argparse.Namespace, path: Path) -> str:
-    """Checks that data and checkpoint exist, downloading the latter if needed; returns the checkpoint's name.
+    """Checks that the data exist, and the checkpoint, which is downloaded if needed; returns the checkpoint's name.
 
     Raises:
-        UsageError: If anything is missing; the message names all of it.
+        UsageError: If anything is missing; the message lists all of it.
     """
     missing, checkpoint = [], ''
     try:
@@ -109,7 +109,7 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
         checkpoint = args.checkpoint or published_checkpoint(path.stem)
         check_checkpoint(checkpoint)
     except CheckpointError as error:
-        missing.append(f'{error}; --checkpoint takes another')
+        missing.append(f'{error}; --checkpoint selects another')
     if missing:
         raise UsageError('; '.join(missing))
     return checkpoint
@@ -144,7 +144,7 @@ def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
 def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
     """Returns a row of the table, with a note on contradictory published figures."""
     name, factor, tolerance = MEASURED[plain(line['key'])]
-    if name not in metrics:  # as mmdet does where there is no box
+    if name not in metrics:  # mmdet omits it if there are no boxes
         raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')
     published, measured = float(line['value']), metrics[name] * factor
     difference = measured - published

@@ -26,8 +26,8 @@ RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
     """Returns a function that predicts images ``(height, width, 3)``, RGB uint8, one by one on the CPU.
 
-    ``path`` is a training's checkpoint. ``compile`` compiles its backbone, ``int8`` is calibrated on the images. Files
-    that the function needs are written into the folder.
+    ``path`` is the checkpoint of a training. ``compile`` compiles the backbone, and ``int8`` is calibrated on the
+    images. Exported files are written to the folder.
     """
     model = Predictor(path, device='cpu', accelerate=False).model
     if not isinstance(model, Checkpoint):
@@ -49,9 +49,9 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
-    """Returns a function of images ``(B, 3, H, W)`` that runs a network, which is not changed, on the CPU.
+    """Returns a function that runs a network on images ``(B, 3, H, W)`` on the CPU; does not change the network.
 
-    The images, at least two of the size to be run, are examples and calibrate ``int8``.
+    ``images``, at least two of the size to be run, are example inputs, and calibrate ``int8``.
     """
     if runtime == 'eager':
         return model
@@ -77,10 +77,10 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 
 @torch.inference_mode()
 def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: int) -> dict[str, dict[str, float]]:
-    """Times functions in turns, so that other load of the machine affects all of them alike.
+    """Times functions alternately, so that other load on the machine affects all of them equally.
 
-    Returns by name ``p50_ms`` and ``p95_ms`` of an image, ``images_per_second`` of all, and ``speedup`` of ``p50_ms``
-    over the first function.
+    Returns, by name, ``p50_ms`` and ``p95_ms`` for one image, ``images_per_second`` for all, and ``speedup``, the ratio
+    of ``p50_ms`` to that of the first function.
     """
     seconds = {name: ([], []) for name in functions}
     for number in range(repeats + 1):
@@ -100,9 +100,9 @@ def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: 
 
 def compare_runtimes(prepare: Callable[..., Callable], images: Sequence | Tensor, runtimes: Sequence[str],
                      repeats: int) -> dict[str, dict]:
-    """Calls :func:`measure` on at least two images in several of ``RUNTIMES``; failed runtimes have the reason instead.
+    """Calls :func:`measure` for several of ``RUNTIMES`` on at least two images; a runtime that fails has an ``error``.
 
-    ``prepare`` is :func:`prepare` or :func:`prepare_whole` with all but the runtime and the folder bound.
+    ``prepare`` is :func:`prepare` or :func:`prepare_whole`, with all arguments but the runtime and the folder bound.
     """
     functions, failed = {}, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,21 +1,21 @@
-"""Scales the length of a training and its learning rate, with everything in the config that depends on them."""
+"""Scales the length and the learning rate of a training, and all settings that depend on them."""
 from mmengine.config import Config
 
 from ..errors import UsageError
 from ..utils.config import FOREVER, metrics_of, schedules_of
 
-SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedules, in epochs or iterations
-RATES = ('eta_min', 'eta_max')  # of schedules; others are relative
+SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedulers, in epochs or iterations
+RATES = ('eta_min', 'eta_max')  # of schedulers; others are relative
 INTERVALS = ('val_interval', 'val_begin', 'interval')  # of evaluations and checkpoints
-# What a task is judged by: the type of the metric, its key, and the smallest change that counts.
-JUDGES = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
-              mmpretrain=('Accuracy', 'accuracy/top1', 0.1))
+# The main metric of each framework: its type, its key, and the smallest improvement for early stopping.
+MAIN_METRICS = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
+                    mmpretrain=('Accuracy', 'accuracy/top1', 0.1))
 
 
 def scale_length(cfg: Config, unit: str, length: int) -> None:
-    """Sets the number of 'epochs' or 'iters', and scales all schedules, warm-up included, to it.
+    """Sets the number of 'epochs' or 'iters', and scales all schedulers to it, including the warm-up.
 
-    Intervals of evaluations and checkpoints become shorter with the training, but not longer.
+    Intervals of evaluations and checkpoints are scaled down, but not up.
     """
     if f'max_{unit}' not in cfg.train_cfg:
         other = 'iters' if unit == 'epochs' else 'epochs'
@@ -42,7 +42,7 @@ def _scaled(value: int, factor: float) -> int:
 
 
 def scale_lr(cfg: Config, lr: float) -> None:
-    """Sets the learning rate at its peak, and scales the absolute rates of the schedules."""
+    """Sets the peak learning rate, and scales the absolute rates of the schedulers."""
     optimizer = cfg.optim_wrapper.get('optimizer') or {}
     if 'lr' not in optimizer:
         raise UsageError(f'--lr: {cfg.filename} has no optim_wrapper.optimizer.lr')
@@ -57,12 +57,12 @@ def scale_lr(cfg: Config, lr: float) -> None:
 
 
 def stop_early(cfg: Config, patience: int) -> None:
-    """Stops the training after ``patience`` evaluations without a better result, by MMEngine's hook."""
+    """Adds MMEngine's hook that stops the training after ``patience`` evaluations without a better result."""
     if patience < 1:
         raise UsageError(f'--early-stop must be at least 1, got {patience}')
-    metric, key, change = JUDGES.get(cfg.default_scope, (None, ) * 3)
+    metric, key, change = MAIN_METRICS.get(cfg.default_scope, (None, ) * 3)
     if metric not in [evaluator.get('type') for evaluator in metrics_of(cfg, 'val')]:
-        raise UsageError(f'--early-stop needs a val_evaluator of the type {metric}, in {cfg.filename}; for others, set '
-                         'custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
+        raise UsageError(f'--early-stop needs a val_evaluator with type {metric} in {cfg.filename}; for other metrics, '
+                         'set custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
     hook = dict(type='EarlyStoppingHook', monitor=key, patience=patience, min_delta=change, rule='greater')
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

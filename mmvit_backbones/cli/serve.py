@@ -1,11 +1,11 @@
-"""Serves models in a web page and over HTTP: classes, boxes and masks or segments, and attention.
+"""Serves models on a web page and over HTTP: classes, boxes and masks or segments, and attention.
 
     mmvit serve CHECKPOINT
     mmvit serve FIRST SECOND                # side by side
     curl -F file=@image.jpg 'http://127.0.0.1:7860/predict?threshold=0.5'
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?format=png' -o drawing.png
 
-The page works offline, and other machines can only reach it with --host and --allow-host.
+The page works offline. Other machines can reach it only with --host and --allow-host.
 """
 import argparse
 import asyncio
@@ -44,11 +44,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path(__file__).parent / 'page'
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
-LARGEST_RATIO = 20  # of the sides: pipelines resize the short one, and the other with it
-LOOK_SIZE = 384  # pixels of the long side, where attention and windows are drawn
+LARGEST_RATIO = 20  # of the sides: pipelines that resize the short side enlarge the other with it
+LOOK_SIZE = 384  # long side in pixels of the images for attention and windows
 HEADER_SECONDS = 20  # for the headers of a request
-CLOSE_SECONDS = 5  # for reading the answer that a body came too late
-# The browser fetches nothing from elsewhere, and runs no other script than the page's.
+CLOSE_SECONDS = 5  # for reading the answer that a body was too slow
+# The browser must not load anything from other sites, nor run other scripts.
 HEADERS = [('Content-Security-Policy', "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"),
            ('X-Content-Type-Options', 'nosniff')]
 
@@ -59,28 +59,30 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--config', nargs='+', default=[],
                         help='config files of the checkpoints, in order (default: those in the checkpoints)')
     parser.add_argument('--name', nargs='+', default=[],
-                        help='names of the models, in order (default: their classes, such as MaskRCNN with ReSwin)')
+                        help='names of the models, in order (default: their classes, e.g. MaskRCNN with ReSwin)')
     parser.add_argument('--examples', metavar='FOLDER',
-                        help='images that the page offers (default: four of those in data/ for the task)')
+                        help='example images for the page (default: four images in data/ for the task)')
     parser.add_argument('--trust-code', action='store_true',
                         help='load .pt2 files, which are code')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on; 0.0.0.0 lets all in without a password (default: %(default)s)')
+                        help='address to listen on; 0.0.0.0 accepts all clients without a password (default: '
+                             '%(default)s)')
     parser.add_argument('--allow-host', nargs='+', default=[], metavar='NAME',
-                        help='names and addresses by which clients may call this server, besides --host and localhost')
-    parser.add_argument('--port', type=whole(0, 65535), default=7860, help='0 takes a free one (default: %(default)s)')
+                        help='host names that clients may use for this server, besides --host and localhost')
+    parser.add_argument('--port', type=whole(0, 65535), default=7860,
+                        help='0 selects a free one (default: %(default)s)')
     parser.add_argument('--device',
-                        help='of checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
+                        help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--max-megabytes', type=above_zero, default=20, help='limit for a file (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=above_zero, default=16,
                         help='limit for an image (default: %(default)s)')
     parser.add_argument('--timeout', type=above_zero, default=60,
-                        help='seconds for a request, including the queue, and for a client that does not read its '
-                             'answer (default: %(default)s)')
+                        help='seconds for a request, including the queue, and for a client that does not read the '
+                             'response (default: %(default)s)')
     parser.add_argument('--workers', type=whole(1, 1024), default=1,
-                        help='images in work at the same time (default: %(default)s)')
+                        help='images processed concurrently (default: %(default)s)')
     parser.add_argument('--queue', type=positive, default=64,
-                        help='connections at the same time; more are refused (default: %(default)s)')
+                        help='maximum number of connections; more are refused (default: %(default)s)')
     return parser
 
 
@@ -88,7 +90,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def find_look(backbone: nn.Module | None) -> str | None:
-    """Returns what can be drawn of a backbone: varied-size windows, attention maps or None."""
+    """Returns what can be drawn for a backbone: 'windows', 'attention', or None."""
     modules = [] if backbone is None else list(backbone.modules())
     if any(isinstance(module, VariedSizeWindowAttention) for module in modules):
         return 'windows'
@@ -159,7 +161,7 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import ClientDisconnect
 
-    # Its pages of documentation would fetch scripts from elsewhere.
+    # FastAPI's documentation pages would load scripts from other sites.
     app = FastAPI(title='mmvit_backbones', docs_url=None, redoc_url=None)
     pool, examples = ThreadPoolExecutor(args.workers), find_examples(args.examples, models[0].predictor.task)
     file = dict(type='string', format='binary')
@@ -183,7 +185,7 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         return np.array(read_rgb(file, args.max_megapixels * 1e6, LARGEST_RATIO, name='the file'))
 
     async def work(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
-        """Returns a function of the image in the request. What exceeds the timeout keeps its thread until it ends."""
+        """Returns the result of a function of the image in the request; after a timeout, its thread runs to the end."""
         try:
             with anyio.fail_after(args.timeout):
                 body = await read_body(request, args.max_megabytes)
@@ -192,8 +194,8 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
             raise HTTPException(504, f'no answer within {args.timeout:g} seconds') from None
         except UsageError as error:
             raise HTTPException(413 if isinstance(error, TooLargeError) else 400, str(error)) from error
-        except ClientDisconnect as error:  # nobody reads the answer
-            raise HTTPException(400, 'the client has left') from error
+        except ClientDisconnect as error:  # nobody reads the response
+            raise HTTPException(400, 'the client has disconnected') from error
 
     @app.head('/health', include_in_schema=False)
     @app.get('/health')
@@ -224,7 +226,7 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
     async def look(request: Request, question: Annotated[LookQuestion, Query()]) -> Response:
         model = models[question.model]
         if model.backbone is None:
-            raise HTTPException(404, f'model {question.model} has nothing to look at')
+            raise HTTPException(404, f'model {question.model} has no attention to draw')
 
         return await work(request, lambda image: Response(model.look(image, question.x, question.y),
                                                           media_type='image/png'))
@@ -250,7 +252,7 @@ class Example(NamedTuple):
 
 
 def find_examples(folder: str | None, task: str) -> list[Example]:
-    """Returns four images of a folder, by default of those in data/ for the task; no link leads out of the folder."""
+    """Returns four images of a folder, by default in data/ for the task; skips links to files outside the folder."""
     path = Path(folder) if folder else ROOT / EXAMPLES.get(task, '')
     images = [Path(image) for image in find_images([path])] if folder or path.is_dir() and path != ROOT else []
     inside = [image for image in images if image.resolve().is_relative_to(path.resolve())]
@@ -260,25 +262,25 @@ def find_examples(folder: str | None, task: str) -> list[Example]:
 
 
 def refuse_other_sites(app):
-    """Returns an ASGI application that refuses what the pages of other sites send by the browser of their visitor."""
+    """Returns an ASGI application that refuses cross-site requests of browsers."""
     from starlette.requests import Request
     from starlette.responses import JSONResponse
 
     async def checked(scope, receive, send) -> None:
         refused = scope['type'] == 'http' and is_from_another_site(Request(scope))
-        answer = JSONResponse(dict(detail='requests from pages of other sites are refused'), 403) if refused else app
+        answer = JSONResponse(dict(detail='cross-site requests are refused'), 403) if refused else app
         await answer(scope, receive, send)
 
     return checked
 
 
 def is_from_another_site(request) -> bool:
-    """Tells by the headers of a browser; a link on another site may be followed to the page."""
+    """Returns whether a browser's headers mark a cross-site request, except links from other sites to the page."""
     headers = request.headers
     if site := headers.get('sec-fetch-site'):
         is_link = request.method == 'GET' and headers.get('sec-fetch-dest') == 'document'
         return site not in ('same-origin', 'none') and not is_link
-    # Browsers leave it out for addresses that are not encrypted, but for localhost.
+    # Browsers omit sec-fetch-site for http addresses except localhost.
     return 'origin' in headers and urlsplit(headers['origin']).netloc != headers.get('host')
 
 
@@ -292,7 +294,7 @@ async def read_body(request, max_megabytes: float) -> bytes:
 
 
 def file_of(body: bytes, content_type: str) -> bytes:
-    """Returns the file that is the body of a request, or the only part of its form, as ``curl -F`` sends it."""
+    """Returns the file in a request: its body, or the only part of a form, as sent by ``curl -F``."""
     if not content_type.startswith('multipart/form-data'):
         return body
     if not find_spec('python_multipart'):
@@ -303,7 +305,7 @@ def file_of(body: bytes, content_type: str) -> bytes:
 
     def begin_part() -> None:
         if files:
-            raise UsageError('the form must have one file and nothing else, got several parts')
+            raise UsageError('the form must have one part, a file, got several')
         files.append(bytearray())
 
     boundary = parse_options_header(content_type)[1].get(b'boundary', b'')
@@ -314,7 +316,7 @@ def file_of(body: bytes, content_type: str) -> bytes:
     except FormParserError as error:
         raise UsageError(f'the form cannot be read: {error}') from error
     if not files or not ends:
-        raise UsageError('the form has no file, or ends before it does')
+        raise UsageError('the form has no file, or is truncated')
     return bytes(files[0])
 
 
@@ -325,10 +327,10 @@ def encode(image: Image.Image, file_format: str, **options) -> bytes:
 
 
 def protocol_with_timeouts(timeout: float):
-    """Returns uvicorn's protocol with limits for clients that the server waits for, which uvicorn lacks.
+    """Returns uvicorn's protocol with timeouts for slow clients, which uvicorn lacks.
 
-    A connection is ended if headers take longer than ``HEADER_SECONDS``, a body takes longer than the timeout, or
-    nothing of an answer is read for that time.
+    A connection is closed if headers take longer than ``HEADER_SECONDS``, a body takes longer than the timeout, or the
+    client does not read the response for that time.
     """
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -348,12 +350,12 @@ def protocol_with_timeouts(timeout: float):
             if waiting != self.waiting:
                 self.waiting, self.since = waiting, self.loop.time()
             if self.loop.time() - self.since >= limit:
-                self.transport.abort()  # to close it, asyncio would wait until all is read
+                self.transport.abort()  # close() would wait until everything is read
             else:
                 self.watching = self.loop.call_later(min(HEADER_SECONDS, timeout) / 10, self.watch)
 
         def wait_for_client(self) -> tuple[object, float]:
-            """Returns what the server waits for, which changes when there is progress, and for how long it does."""
+            """Returns what the server waits for, which changes when there is progress, and the timeout for it."""
             if unread := self.transport.get_write_buffer_size():
                 return unread, timeout
             if self.conn.their_state is h11.IDLE:
@@ -366,9 +368,9 @@ def protocol_with_timeouts(timeout: float):
 
 
 def build_server(models: Sequence[Served], args: argparse.Namespace):
-    """Returns uvicorn's server of the application, with the limits of the command line.
+    """Returns a uvicorn server for the application, with the limits from the command line.
 
-    It prints its address when it accepts requests.
+    It prints its address when it is ready.
     """
     import uvicorn
 
@@ -390,7 +392,7 @@ def load_models(args: argparse.Namespace) -> list[Served]:
 
 
 def main(args: argparse.Namespace) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn handles them, they end the process at once
+    for number in (signal.SIGTERM, signal.SIGINT):  # end the process at once until uvicorn handles them
         signal.signal(number, signal.SIG_DFL)
     if not find_spec('fastapi') or not find_spec('uvicorn'):
         raise UsageError("fastapi or uvicorn is not installed: pip install 'mmvit_backbones[serve]'")
@@ -399,11 +401,11 @@ def main(args: argparse.Namespace) -> None:
             raise UsageError(f'--{name} has {len(getattr(args, name))} values for {len(args.models)} models')
     try:
         listener = socket.create_server((args.host, args.port))
-    except (OSError, TypeError, ValueError) as error:  # of names that are none, too
+    except (OSError, TypeError, ValueError) as error:  # also for invalid host names
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
     models = load_models(args)
     server = build_server(models, args)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn handles signals while it runs, restores this handler, and raises what it has received again.
+        # uvicorn handles signals while it runs; then it restores this handler and raises the signal again.
         signal.signal(number, server.handle_exit)
     server.run([listener])

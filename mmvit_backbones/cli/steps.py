@@ -1,7 +1,7 @@
-"""Steps that prepare a run: functions of (config, arguments) that change the config, or check what it needs.
+"""Steps that prepare a run: functions of (config, arguments) that change or check the config.
 
-A step without its argument changes nothing. Its docstring has a sentence on what it does, and one on what has to come
-before it; ``mmvit train --plan`` prints both, and what each step changed.
+A step whose argument is not given does nothing. The docstring says what a step does, and which steps must come before
+it; ``mmvit train --plan`` prints it, with the changes of each step.
 """
 import argparse
 import os.path as osp
@@ -24,10 +24,10 @@ from .arguments import data_options
 from .custom_data import use_custom_data
 from .processes import check_launcher
 
-# The names in default_hooks, and the hooks, that make a run reliable (docs/reliability.md).
+# Hooks for reliable runs (docs/reliability.md), by their names in default_hooks.
 RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
                       interrupt='InterruptHook')
-BEST = {'mmseg': 'mIoU'}  # of several metrics, the first would be taken
+BEST = {'mmseg': 'mIoU'}  # MMEngine would select the first metric
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 MAX_SKIPPED = 100
 
@@ -35,7 +35,7 @@ Step = Callable[[Config, argparse.Namespace], None]
 
 
 def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, show: bool = False) -> None:
-    """Takes the steps in their order; with ``show``, prints each with the settings that it has changed."""
+    """Runs the steps in order; with ``show``, prints each with the settings that it has changed."""
     for number, step in enumerate(steps, 1):
         before = deepcopy(cfg.to_dict()) if show else {}
         step(cfg, args)
@@ -48,24 +48,24 @@ def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, sho
 
 
 def set_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Applies --cfg-options. Before all that other options set: those follow what the config says now."""
+    """Applies --cfg-options. Before all other options, which start from this config."""
     apply_options(cfg, args.cfg_options, args.needs)
 
 
 def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the work dir. After --cfg-options, which may name it."""
+    """Sets the work dir. After --cfg-options, which may set it."""
     name = osp.splitext(osp.basename(cfg.filename))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
 
 
 def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets what starts the processes, after a check of the GPUs. Needs nothing."""
+    """Checks the number of GPUs, and sets the launcher. At any place."""
     check_launcher(args.launcher)
     cfg.launcher = args.launcher
 
 
 def use_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Points the config to a folder of data. After the work dir, into which lists of the images are written."""
+    """Uses a folder of custom data. After the work dir, where lists of the images are stored."""
     list_folder = None if args.check else osp.join(cfg.work_dir, 'data')
     use_custom_data(cfg, **data_options(args), list_folder=list_folder)
 
@@ -74,7 +74,7 @@ def use_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
-    """Adds the hooks for reliable runs that the config lacks. Before --cfg-options, which may change or remove them."""
+    """Adds hooks for reliable runs that the config lacks. Before --cfg-options, which may change or remove them."""
     hooks = cfg.setdefault('default_hooks', {})
     for name, hook in RELIABLE_HOOKS.items():
         hooks.setdefault(name, dict(type=hook))
@@ -87,7 +87,7 @@ def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check_training_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the files and annotations of the data. After the folder of data is set."""
+    """Checks the files and annotations of the data. After the data folder is set."""
     check_data(cfg, ['train', 'val'])
     for node in dicts_in(cfg.train_dataloader.dataset):
         if node.get('type') == 'LoadTokenLabels' and not osp.isdir(node['root']):
@@ -108,30 +108,30 @@ def freeze(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check_backbone(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the arguments of the backbone and reads its weights. After they are chosen, and all that changes it."""
+    """Checks the arguments of the backbone, and reads its weights. After all changes of the backbone."""
     checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
 
 
 def set_length(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the length of the training, and scales schedules and intervals to it. After --cfg-options."""
+    """Sets the length of the training, and scales schedulers and intervals to it. After --cfg-options."""
     for unit in ('epochs', 'iters'):
         if getattr(args, unit) is not None:
             schedule.scale_length(cfg, unit, getattr(args, unit))
 
 
 def set_lr(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the learning rate, and scales the absolute rates of the schedules. After --cfg-options."""
+    """Sets the learning rate, and scales the absolute rates of the schedulers. After --cfg-options."""
     if args.lr is not None:
         schedule.scale_lr(cfg, args.lr)
 
 
 def check_optimizer(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the arguments of the optimizer and the schedules. After they are set."""
+    """Checks the arguments of the optimizer and the schedulers. After they are set."""
     training_checks.check_optimizer(cfg)
 
 
 def stop_early(cfg: Config, args: argparse.Namespace) -> None:
-    """Ends the training where it improves no more. After the data, which may change the metrics."""
+    """Stops the training early if it no longer improves. After the data, which may change the metrics."""
     if args.early_stop is not None:
         schedule.stop_early(cfg, args.early_stop)
 
@@ -141,14 +141,14 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> None:
     dtype, has_gpu = args.precision, torch.cuda.is_available()
     if dtype in ('float16', 'bfloat16'):
         if not has_gpu:
-            raise UsageError(f'{dtype} needs a CUDA GPU, and this machine has none')
+            raise UsageError(f'{dtype} needs a CUDA GPU, but this machine has none')
         if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
-            raise UsageError('this GPU has no bfloat16, but float16')
+            raise UsageError('this GPU does not support bfloat16; use float16')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if dtype == 'float16':
             cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         else:
-            cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)  # needs no scaling
+            cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)  # bfloat16 needs no scaling
     elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (dtype == 'float32' or not has_gpu):
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
@@ -156,7 +156,7 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_logs(cfg: Config, args: argparse.Namespace) -> None:
-    """Logs losses and metrics also for TensorBoard or Weights & Biases. After --cfg-options."""
+    """Also logs to TensorBoard or Weights & Biases. After --cfg-options."""
     for package in (package for package in LOG_BACKENDS if getattr(args, package)):
         if find_spec(package) is None:
             raise UsageError(f'logging to {package} needs the package {package}: pip install {package}')
@@ -168,7 +168,7 @@ def add_logs(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def scale_lr_by_batch(cfg: Config, args: argparse.Namespace) -> None:
-    """Lets MMEngine scale the learning rate by the images of a step. After --cfg-options."""
+    """Makes MMEngine scale the learning rate by the total batch size. After --cfg-options."""
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UsageError(f'--auto-scale-lr scales by auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
@@ -193,7 +193,7 @@ def set_seed(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the images per process and step. Before the batch sampler is wrapped, which may have the number."""
+    """Sets the batch size per process. Before the batch sampler is wrapped, which may have the setting."""
     if args.batch_size is None:
         return
     loader = cfg.train_dataloader
@@ -204,9 +204,9 @@ def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Wraps data set and batch sampler of the training for exact resuming. After all that changes them."""
+    """Wraps the training data set and its batch sampler for exact resuming. After all changes of them."""
     if args.on_bad_data == 'stop' and args.max_skipped:
-        raise UsageError(f'--on-bad-data stop skips no sample, got --max-skipped {args.max_skipped}')
+        raise UsageError(f'--on-bad-data stop does not allow --max-skipped, got {args.max_skipped}')
     default = dict(stop=0, skip=MAX_SKIPPED).get(args.on_bad_data)
     max_skipped = default if args.max_skipped is None else args.max_skipped
     loader = cfg.train_dataloader
@@ -224,7 +224,7 @@ def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def load(cfg: Config, args: argparse.Namespace) -> None:
-    """Resumes from a checkpoint, or loads weights. At last, for it compares the config with the checkpoint's."""
+    """Resumes from a checkpoint, or loads weights. Last, because it compares the config with the checkpoint's."""
     cfg.resume = args.resume is not None
     if cfg.resume:
         resume_from(cfg, args.resume)

@@ -34,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of this package')
     parser.add_argument('checkpoint', nargs='?',
-                        help="checkpoint file or http(s) address; a classifier's also in its authors' layout; or an "
+                        help="checkpoint file or http(s) address, also a classifier's in the authors' layout; or an "
                              'exported file')
     add_pretrained_argument(parser)
     add_data_arguments(parser)
@@ -43,13 +43,13 @@ def get_parser() -> argparse.ArgumentParser:
                         help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', type=output_folder, help='draw annotations and predictions into this folder')
-    parser.add_argument('--wait-time', type=finite(0), default=2, help='seconds that --show shows each image')
+    parser.add_argument('--wait-time', type=finite(0), default=2, help='seconds per image of --show')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument('--imagenet-variant', metavar='FOLDER',
                         help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
     labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
-                        help="also measure a classifier by ImageNet's reassessed labels (default: %(const)s)")
+                        help="also test a classifier on ImageNet's reassessed labels (default: %(const)s)")
     add_run_arguments(parser)
     parser.set_defaults(needs=NEEDS)
     return parser

@@ -1,4 +1,4 @@
-"""Adds what mmvit test offers to a config: metrics, drawings, test-time augmentation, exported files as models."""
+"""Adds the options of mmvit test to a config: metrics, drawings, test-time augmentation, exported files as models."""
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ TTA_MODELS = {
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
 PICKLES = '.pkl', '.pickle'
-STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # of a test pipeline: the file itself does the others
+STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # of a test pipeline; the exported file does the others
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
@@ -48,7 +48,7 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
 
 
 def add_class_figures(cfg: Config) -> None:
-    """Adds average precision or accuracy by class, and a confusion matrix in the work dir; mmseg has IoU by class."""
+    """Adds AP or accuracy by class, and a confusion matrix in the work dir; mmseg prints IoU by class anyway."""
     types = []
     for metric in metrics_of(cfg, 'test'):
         types.append(metric['type'])
@@ -59,7 +59,7 @@ def add_class_figures(cfg: Config) -> None:
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Makes the framework save its predictions: mmseg label images in a folder, the others a pickle file."""
+    """Saves the framework's predictions: label images in a folder for mmseg, a pickle file for the others."""
     if cfg.default_scope == 'mmseg':
         for metric in metrics_of(cfg, 'test'):
             metric['output_dir'] = out
@@ -98,31 +98,31 @@ def add_metric(cfg: Config, **metric) -> None:
 def check_imagenet(cfg: Config, option: str) -> None:
     types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
     if types != {'ImageNet'}:
-        raise UsageError(f'{option} needs a classifier of ImageNet, the config tests on {", ".join(sorted(types))}')
+        raise UsageError(f'{option} needs an ImageNet classifier; the config tests on {", ".join(sorted(types))}')
 
 
 def check_classes(cfg: Config, filename: str) -> None:
-    """Raises UsageError if the test data number the classes of a training's checkpoint in another order."""
+    """Raises UsageError if the test data have the classes of a checkpoint in another order."""
     meta = read_checkpoint(filename, mmap=True).get('meta', {}) if is_readable(filename) else {}
     trained = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
     for dataset in datasets_of(cfg, 'test'):
         classes = tuple((dataset.get('metainfo') or {}).get('classes') or ())
         if classes != trained and set(classes) == set(trained):
-            raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, and the test data have '
-                             f'them as {classes}: give them its order')
+            raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, but the test data have '
+                             f'{classes}: use the same order')
 
 
 def use_tta(cfg: Config) -> None:
-    """Enables test-time augmentation of the config, or averages the image and its mirror image."""
+    """Enables the config's test-time augmentation, or averages the predictions for the image and its mirror image."""
     framework = cfg.default_scope
     if framework == 'mmpose':
-        raise UsageError('test-time augmentation: model.test_cfg.flip_test does it for pose estimators')
+        raise UsageError('test-time augmentation: use model.test_cfg.flip_test for pose estimators')
     datasets = datasets_of(cfg, 'test')
     if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
-        raise UsageError('test-time augmentation: mmdet merges boxes only and this model predicts masks; '
-                         'a config with a tta_model of its own can be tested')
+        raise UsageError('test-time augmentation: mmdet merges only boxes, but this model predicts masks; set '
+                         'tta_model in the config')
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
-        raise UsageError('test-time augmentation: mmpretrain draws single images only; turn its visualization off')
+        raise UsageError('test-time augmentation: mmpretrain draws only single images; disable its visualization')
     tta_model = cfg.get('tta_model') or TTA_MODELS[framework]
     pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0]['pipeline'], framework)
     for dataset in datasets:
@@ -135,7 +135,7 @@ def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
     annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
     if framework == 'mmdet' and 'meta_keys' in pack:
         pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
-    # The image itself comes first, as mmseg takes the ground truth, which stays as it is, from the first.
+    # The original image comes first, because mmseg takes the ground truth, which is not flipped, from the first view.
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
     views = dict(type='TestTimeAug', transforms=[flips, *([step] for step in annotations), [pack]])
     return [*(step for step in steps if step not in annotations), views]
@@ -146,11 +146,11 @@ def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
 
 @MODELS.register_module()
 class ExportedModel(BaseModel):
-    """Runs a file of ``mmvit export`` in place of a framework's model, one image after the other.
+    """Runs a file of ``mmvit export`` instead of a framework's model, image by image.
 
     Args:
         path (str): ``.onnx`` or ``.pt2``.
-        trust_code (bool): See :class:`Predictor`.
+        trust_code (bool): See :class:`Predictor`. Defaults to False.
     """
 
     def __init__(self, path: str, trust_code: bool = False) -> None:
@@ -178,7 +178,7 @@ def is_exported(path: str | None) -> bool:
 
 
 def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
-    """Replaces the model of a config by an exported file, which takes images as they are read."""
+    """Replaces the model of a config by an exported file, which takes images without preprocessing."""
     cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)), trust_code=trust_code)
     cfg.pop('data_preprocessor', None)
     cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')
@@ -190,13 +190,13 @@ def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
 
 
 class DrawingHook(Hook):
-    """Draws classes, boxes and masks, or segments into files with the path of the image in its data set.
+    """Draws classes, boxes and masks, or segments; the files have the images' paths in the data set.
 
-    The left half shows the annotations, if there are any, the right half the predictions.
+    The left half shows the annotations, if there are any, and the right half the predictions.
 
     Args:
         out_dir (str): Folder for the drawings.
-        score_thr (float): Lowest score of the objects drawn.
+        score_thr (float): Minimum score of the objects drawn.
     """
 
     def __init__(self, out_dir: str, score_thr: float) -> None:
@@ -220,7 +220,7 @@ class DrawingHook(Hook):
 
 
 def annotated(sample: BaseDataElement) -> Arrays:
-    """Returns the annotations of a sample as :func:`arrays_of`, each with the score 1; empty if there are none."""
+    """Returns the annotations of a sample in the format of :func:`arrays_of`, with scores of 1; empty without any."""
     if 'gt_label' in sample:
         labels = sample.get('gt_label').cpu().numpy()
         return dict(labels=labels, scores=np.ones(len(labels), np.float32))

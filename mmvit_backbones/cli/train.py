@@ -28,7 +28,7 @@ from .resume import resume_options, saved_options
 from .steps import MAX_SKIPPED, take_steps
 
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-WHERE = (steps.add_reliable_hooks, steps.set_options, steps.set_work_dir)  # make the work dir known
+WHERE = (steps.add_reliable_hooks, steps.set_options, steps.set_work_dir)  # determine the work dir
 STEPS = (
     *WHERE,
     steps.set_launcher,
@@ -66,30 +66,29 @@ def get_parser() -> argparse.ArgumentParser:
                         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
     parser.add_argument('--batch-size', type=positive, help='images per process and step (default: as in the config)')
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive, help='length of the training, to which the whole schedule is scaled')
+    length.add_argument('--epochs', type=positive, help='length of the training; the whole schedule is scaled to it')
     length.add_argument('--iters', type=positive, help='the same for configs by iterations')
-    parser.add_argument('--lr', type=above_zero,
-                        help='learning rate at its peak; the whole schedule is scaled')
+    parser.add_argument('--lr', type=above_zero, help='peak learning rate; the whole schedule is scaled')
     parser.add_argument('--early-stop', type=positive, metavar='N',
                         help='stop after N evaluations without a better result')
-    parser.add_argument('--freeze', type=whole(0), metavar='N', help='keep the stem and the first N stages as they are')
+    parser.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
     parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
-                        help='stop at an unreadable sample (default), or take another one instead')
+                        help='stop at an unreadable sample (default), or use another one instead')
     parser.add_argument('--max-skipped', type=whole(0), metavar='N',
                         help=f'skip at most N unreadable samples (default of --on-bad-data skip: {MAX_SKIPPED})')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
                         help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
                              'starts a new training if there is none')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
-                        help='how several processes work: with all weights each (default), or with a share of them, '
-                             'for networks that do not fit one GPU; modules are then not accelerated')
+                        help='replicate the weights in all processes (default), or shard them, for models that do not '
+                             'fit into one GPU; sharded models are not accelerated')
     parser.add_argument('--tensorboard', action='store_true', help='also log for TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
     add_pretrained_argument(parser)
     add_data_arguments(parser)
     add_run_arguments(parser)
     parser.add_argument('--plan', action='store_true',
-                        help='print the steps that make the config of the run, with what each changes, then stop')
+                        help='print the steps that prepare the config, with the changes of each, then stop')
     parser.set_defaults(needs=NEEDS)
     return parser
 
@@ -97,7 +96,7 @@ def get_parser() -> argparse.ArgumentParser:
 def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
     """Returns config and arguments of the run, after checking that everything it needs exists.
 
-    The arguments are completed by those of the training that is resumed.
+    A resumed training adds its saved arguments.
     """
     cfg = read_config(args.config, args.needs)
     located = deepcopy(cfg)

@@ -209,7 +209,7 @@ def test_hidden_folders_are_no_classes_and_one_may_lack_validation(tmp_path, cap
         (tmp_path / path).touch()
     cfg = config('imagenet_reswin_t')
     use_custom_data(cfg, class_folder=str(tmp_path))
-    assert "no image for validation is of ['cat']" in capsys.readouterr().err
+    assert "no validation images of ['cat']" in capsys.readouterr().err
     for part, expected in (('train', [('a.jpg', 0), ('b.webp', 1)]), ('val', [('c.jpg', 1)])):
         dataset = DATASETS.build(dict(cfg[f'{part}_dataloader'].dataset, pipeline=[], _scope_='mmpretrain'))
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from mmvit_backbones.cli.doctor import (
-    cure,
     describe,
     describe_check,
     describe_environment,
-    describe_host,
+    describe_package,
     describe_triton,
+    fix_for,
 )
 from mmvit_backbones.ops import dispatch
 from mmvit_backbones.utils import installation
@@ -21,17 +21,17 @@ def test_frameworks_and_operators_run_here():
     lines = describe()
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
-    assert "CPU tensors take the backend 'cpp'" in lines
+    assert "CPU tensors use the backend 'cpp'" in lines
 
 
 def test_a_framework_that_cannot_be_imported_is_told_with_the_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmpretrain', None)
-    assert 'cannot be imported, ModuleNotFoundError' in describe_host('mmpretrain')
+    assert 'cannot be imported, ModuleNotFoundError' in describe_package('mmpretrain')
 
 
 def test_a_framework_that_is_missing_is_told_with_its_extra(monkeypatch):
     monkeypatch.setitem(installation.PROVIDERS, 'mmdet', ('no-such-distribution', ))
-    assert describe_host('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
+    assert describe_package('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
 
 
 def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
@@ -41,7 +41,7 @@ def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
     monkeypatch.setattr(dispatch, 'checked', {
         ('gate', 'triton', gpu, dtype): reason for dtype, reason in zip(dispatch.TOLERANCES, reasons)})
     line = describe_check('gate', gpu)
-    assert 'float32 Triton, float16 plain PyTorch, since its kernels deviate by 1.0e+00' in line
+    assert 'float32 Triton, float16 plain PyTorch, because its kernels deviate by 1.0e+00' in line
     assert line.endswith('bfloat16 Triton')
 
 
@@ -53,7 +53,7 @@ def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
     ('mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10', '--no-cache-dir mmcv'),
 ])
 def test_versions_that_do_not_fit_are_told_with_the_cure(message, command):
-    assert command in cure(message)
+    assert command in fix_for(message)
 
 
 def test_nothing_is_wrong_with_this_environment():

@@ -37,7 +37,7 @@ def test_check_reads_what_is_cached(run, home, capsys):
     assert 'has changed since it was first loaded' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('arguments, message', [(['reswin_huge'], 'is called reswin_huge'), ([], 'PATTERN')])
+@pytest.mark.parametrize('arguments, message', [(['reswin_huge'], 'matches reswin_huge'), ([], 'PATTERN')])
 def test_mistakes_are_told(run, home, capsys, arguments, message):
     with pytest.raises(SystemExit):
         run('weights download', *arguments)

@@ -71,10 +71,10 @@ def test_changes_are_made(convert):
 
 @pytest.mark.parametrize('content, message', [
     ([1], 'cannot be read as options in sections'),
-    (changed('SOLVER', base_lr='fast'), "SOLVER.base_lr must be given as .*, got 'fast'"),
+    (changed('SOLVER', base_lr='fast'), "SOLVER.base_lr must be of type .*, got 'fast'"),
     (changed('SOLVER', lr_policy='steps'), "SOLVER.lr_policy must be 'cosine', got 'steps'"),
     (changed('ReSwin', embed_dim=64), 'ReSwin.embed_dim must be 96, got 64'),
-    (changed('SOLVER', BASE_LR=1), 'not understood: SOLVER.BASE_LR=1')])
+    (changed('SOLVER', BASE_LR=1), 'unknown options: SOLVER.BASE_LR=1')])
 def test_mistakes_are_errors(convert, capsys, content, message):
     with pytest.raises(SystemExit):
         convert(content)

@@ -1,9 +1,9 @@
-"""Copies a config of this package to a file of your own, to edit it.
+"""Copies a config of this package to a new file for editing.
 
     mmvit config copy mask_rcnn_reswin_t                       # ./mask_rcnn_reswin_t.py, in one file
-    mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits the installed one, and holds what differs
+    mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits from the installed config
 
-The copy stands alone: it needs no other config. An heir gets what later versions of this package change in its base.
+A copy is self-contained. With --heir, the file gets the changes of later versions of this package.
 """
 import argparse
 import os
@@ -15,7 +15,7 @@ from ..arguments import add_config_options
 
 HEIR = """_base_ = {base!r}
 
-# What differs from the base, for example:
+# Changes of the base, for example:
 # train_dataloader = dict(batch_size=4)
 # model = dict(backbone=dict(drop_path_rate=0.1))
 """
@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of this package')
     parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
-    parser.add_argument('--heir', action='store_true', help='write a file that inherits the config')
+    parser.add_argument('--heir', action='store_true', help='write a file that inherits from the config')
     add_config_options(parser)
     return parser
 
@@ -36,9 +36,9 @@ def main(args: argparse.Namespace) -> None:
     if out.suffix != '.py':
         raise UsageError(f'out must end with .py, got {out}')
     if os.path.lexists(out):
-        raise UsageError(f'{out} exists; name another file')
+        raise UsageError(f'{out} exists; give another file')
     if args.heir and args.cfg_options:
-        raise UsageError('--cfg-options are for a copy; write them into the heir')
+        raise UsageError('--cfg-options cannot be combined with --heir; edit the new file')
     text = HEIR.format(base=str(base)) if args.heir else load_config(str(base), args.cfg_options).pretty_text
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

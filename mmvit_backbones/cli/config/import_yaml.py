@@ -1,8 +1,8 @@
-"""Turns an option file of ReViT's authors into a config that inherits from one of ours.
+"""Converts an option file of ReViT's authors to a config that inherits from a config of this package.
 
     mmvit config import THEIRS.yaml configs/imagenet_revit_b.py --out my_config.py
 
-An option that this script does not understand, or a value that our networks do not have, is an error.
+Unknown options, and values that the networks of this package do not support, are errors.
 """
 import argparse
 import re
@@ -20,8 +20,8 @@ from ...utils.config import LOADERS, load_config
 from ...utils.file_configs import dicts_in
 from ..arguments import output_file
 
-# Data, logs and processes of the authors' program, and options that it reads for other optimizers and schedules alone.
-# RandAugment replaces color jitter, and the authors' networks have no dropout.
+# Data, logs and processes of the authors' program, and options only for other optimizers and schedules. RandAugment
+# replaces color jitter, and the authors' networks have no dropout.
 NO_MEANING = set("""
     TRAIN.enable TRAIN.dataset TRAIN.eval_period TRAIN.auto_resume TRAIN.checkpoint_path
     TEST.enable TEST.dataset TEST.batch_size TEST.checkpoint_file DATA.path
@@ -31,7 +31,7 @@ NO_MEANING = set("""
     DEVICE.num_shards DEVICE.shard_id DEVICE.output_dir DEVICE.log_period DEVICE.log_model_info
     DEVICE.dist_backend AUG.color_jitter MODEL.loss_func MODEL.loss_func_val MODEL.head_act MODEL.dropout_rate
     ReViT.visualize""".split())
-# What our configs and networks fix. Other values need a change by hand.
+# Options that are fixed in the configs and networks of this package.
 FIXED = {
     'AUG.num_samples': 1, 'AUG.interpolation': 'bicubic', 'AUG.re_mode': 'pixel', 'AUG.re_count': 1,
     'AUG.re_split': False, 'MODEL.act_checkpoint': False, 'DATA.mean': [0.485, 0.456, 0.406],
@@ -40,7 +40,7 @@ FIXED = {
     'SOLVER.layer_wise_decay': 1.0}
 COMMON = dict(mode='conv', pool_first=False, qkv_bias=True, mlp_ratio=4, zero_decay_pos=False, rel_pos_zero_init=False,
               alpha=True, cls_embed_on=False)
-ARCHITECTURES = {  # by the type of our backbone, whose `arch` has these values
+ARCHITECTURES = {  # type of the backbone -> section of its options, and their values
     'ReViT': ('ReViT', dict(
         COMMON, patch_kernel=[16, 16], patch_stride=[16, 16], patch_padding=[0, 0], embed_dim=768, num_heads=12,
         depth=12, dim_mul=[], head_mul=[], pool_qkv_kernel=[], pool_kv_stride_adaptive=[], pool_q_stride=[],
@@ -58,7 +58,7 @@ ARCHITECTURES = {  # by the type of our backbone, whose `arch` has these values
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('yaml', metavar='YAML', help="the authors' file")
-    parser.add_argument('config', help='ImageNet config of the same network, to which the changes are made')
+    parser.add_argument('config', help='ImageNet config of the same network, from which the new config inherits')
     parser.add_argument('-o', '--out', type=output_file, help='config file to write')
     return parser
 
@@ -66,7 +66,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, needs=('model', 'optim_wrapper', 'train_dataloader'))
     if cfg.model.backbone.type not in ARCHITECTURES:
-        raise UsageError(f'config {args.config} must have a backbone of {", ".join(ARCHITECTURES)}')
+        raise UsageError(f'config {args.config} must have one of the backbones {", ".join(ARCHITECTURES)}')
     before = deepcopy(cfg.to_dict())
     change(cfg, read_options(args.yaml, cfg.model.backbone.type))
     text = f'# After {Path(args.yaml).name}.\n_base_ = {str(Path(args.config).resolve())!r}\n'
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_options(file: str, network: str) -> dict:
-    """Returns the options of a file that change a config, as ``SECTION.name``; the others are checked."""
+    """Reads the options that change a config, ``SECTION.name``, and checks those that are fixed."""
     try:
         sections = yaml.safe_load(read_text(file))
         options = {f'{section}.{name}': value for section, content in sections.items()
@@ -93,15 +93,19 @@ def read_options(file: str, network: str) -> dict:
 
 
 def change(cfg: Config, options: dict) -> None:
-    """Changes a config. Rates are those of 512 images in one step; UsageError names what is missing or left over."""
+    """Changes a config. The learning rates of the options are for 512 images per step.
+
+    Raises:
+        UsageError: If options are missing or unknown; the message lists them.
+    """
     loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
 
     def take(name: str, kind: type | tuple = (int, float)) -> Any:
         value = options.pop(name, None)
-        if isinstance(value, str) and kind is not str:  # YAML reads 1e-3 as a word
+        if isinstance(value, str) and kind is not str:  # YAML reads 1e-3 as a string
             value = float(value) if re.fullmatch(r'[\d.]+(e-?\d+)?', value) else value
         if not isinstance(value, kind):
-            raise UsageError(f'{name} must be given as {kind}, got {value!r}')
+            raise UsageError(f'{name} must be of type {kind}, got {value!r}')
         return value
 
     def update(kind: str, **values) -> None:
@@ -138,11 +142,11 @@ def change(cfg: Config, options: dict) -> None:
     probs = [share] if len(augments) == 1 else [share * (1 - switch), share * switch]
     cfg.model.train_cfg = dict(augments=augments, probs=probs) if take('MIXUP.enable', bool) and augments else None
     if options:
-        raise UsageError(f'options that are not understood: {", ".join(f"{k}={v!r}" for k, v in options.items())}')
+        raise UsageError(f'unknown options: {", ".join(f"{key}={value!r}" for key, value in options.items())}')
 
 
 def difference(before: dict, after: dict) -> dict:
-    """Returns what a config has to override to make one dict of the other; lists are replaced."""
+    """Returns the overrides that change one dict into the other; lists are replaced."""
     changes = {}
     for key, value in after.items():
         if key not in before or before[key] != value:

@@ -1,10 +1,9 @@
-"""Prints a config with all inherited settings, as the other tools read it, after checking every `type` in it.
+"""Prints a config with all inherited settings, after checking every `type` in it.
 
     mmvit config show configs/mask_rcnn_reswin_t.py
     mmvit config show CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o it.yaml
 
-All tools accept the output as a config. json and yaml have no tuples: they are written as
-`_tuple_: [...]`.
+All verbs accept the output as a config. In JSON and YAML, which have no tuples, these are written as `_tuple_: [...]`.
 """
 import argparse
 import io
@@ -25,9 +24,9 @@ from ...utils.config import load_config, mark_tuples
 from ...zoo.checks import check_backbone
 from ..arguments import add_config_options, output_file
 
-DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # the fast one where there is one
+DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # some builds of PyYAML lack the fast one
 FORMATS = ('py', 'json', 'yaml')
-# What frameworks look up in mmcv.ops instead of a registry.
+# Types that frameworks look up in mmcv.ops instead of a registry.
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
 
 
@@ -35,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     add_config_options(parser)
-    parser.add_argument('--format', choices=FORMATS, help='default: that of the file name after -o, or py')
+    parser.add_argument('--format', choices=FORMATS, help='default: the suffix of --out, or py')
     parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
     return parser
 
@@ -43,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     check_backbone(cfg)
-    with redirect_stdout(io.StringIO()):  # what frameworks print while they are imported
+    with redirect_stdout(io.StringIO()):  # frameworks print messages when they are imported
         check_types(cfg.to_dict(), cfg.default_scope)
     suffix = Path(args.out or '').suffix.removeprefix('.')
     text = write(cfg, args.format or (suffix if suffix in FORMATS else 'py'))
@@ -55,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def write(cfg: Config, kind: str) -> str:
-    """Returns the config as text, with tuples marked in json and yaml."""
+    """Returns the config as text, with marked tuples in JSON and YAML."""
     if kind == 'py':
         return cfg.pretty_text
     plain = mark_tuples(cfg.to_dict())

@@ -1,4 +1,4 @@
-"""Draws a model's inputs: images after the data preprocessor, augmented and mixed, with their labels.
+"""Draws a model's inputs: images after the data preprocessor, augmented and mixed, with labels.
 
     mmvit data browse configs/demo/mask_rcnn_reswin_t.py
     mmvit data browse configs/imagenet_reswin_t.py --class-folder data/flowers_mini --number 8
@@ -31,8 +31,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: %(default)s')
-    parser.add_argument('--number', type=positive, default=16, help='how many images (default: %(default)s)')
-    parser.add_argument('--out', type=figure_file, default='data.png', help='sheet to write (default: %(default)s)')
+    parser.add_argument('--number', type=positive, default=16, help='number of images (default: %(default)s)')
+    parser.add_argument('--out', type=figure_file, default='data.png', help='figure to write (default: %(default)s)')
     add_data_arguments(parser)
     add_config_options(parser)
     return parser
@@ -41,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     if cfg.default_scope == 'mmpose':
-        raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn here')
+        raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, [args.split])
     import_quietly(cfg.default_scope)
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np.ndarray], list, dict]:
-    """Returns images ``(H, W, 3)`` from 0 to 255 in RGB, and their data samples."""
+    """Returns RGB images ``(H, W, 3)`` from 0 to 255, their data samples, and the metainfo of the data set."""
     np.random.seed(seed)
     torch.manual_seed(seed)
     dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
@@ -61,11 +61,11 @@ def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np
     preprocessor = build_preprocessor(cfg)
     mean, std = (getattr(preprocessor, name, torch.tensor(value)) for name, value in (('mean', 0.), ('std', 1.)))
     images, samples = [], []
-    # For training, a batch is mixed and padded; for testing, images may be of any size.
+    # In training, the images of a batch are mixed and padded; in testing, they may have any size.
     for part in [chosen] if split == 'train' else [[sample] for sample in chosen]:
         batch = preprocessor(collate(part), training=split == 'train')
         pixels = [to_rgb(image, preprocessor) for image in (batch['inputs'] * std + mean).clamp(0, 255)]
-        if split != 'train' and cfg.default_scope != 'mmpretrain':  # labels of images as they were before Resize
+        if split != 'train' and cfg.default_scope != 'mmpretrain':  # labels are for images before Resize
             pixels = [to_first_size(*pair) for pair in zip(pixels, batch['data_samples'])]
         images += pixels
         samples += batch['data_samples']
@@ -74,7 +74,7 @@ def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np
 
 def build_preprocessor(cfg: Config) -> torch.nn.Module:
     config = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
-    if cfg.default_scope == 'mmpretrain':  # its classifier hands Mixup and the like to the preprocessor
+    if cfg.default_scope == 'mmpretrain':  # its classifiers pass Mixup and the like to the preprocessor
         config = dict(type='ClsDataPreprocessor', batch_augments=cfg.model.get('train_cfg'), **config)
     return MODELS.build(config)
 
@@ -104,7 +104,7 @@ def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.
 
 
 def count_classes(sample, classes: tuple | None) -> str:
-    """Returns the classes and counts of a detector's labels as text, '' for other models."""
+    """Returns the counts of a detector's labels by class as text, '' for other models."""
     if 'gt_instances' not in sample or not classes:
         return ''
     counts = Counter(classes[label] for label in sample.gt_instances.labels.tolist()).most_common()
@@ -113,7 +113,7 @@ def count_classes(sample, classes: tuple | None) -> str:
 
 
 def describe_classes(sample, classes: tuple | None) -> str:
-    """Returns the label, or the two largest of mixed labels."""
+    """Returns the label, or the two labels with the highest scores if they are mixed."""
     if 'gt_score' not in sample:
         labels = {int(label): None for label in sample.gt_label}
     else:

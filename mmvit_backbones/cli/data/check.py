@@ -1,10 +1,10 @@
-"""Finds all unusable files of a folder, or of a config's data sets, before training.
+"""Finds all unusable files in a folder, or in a config's data sets, before training.
 
     mmvit data check --coco-folder data/coco_mini
     mmvit data check mask_rcnn_reswin_t --jobs 8
 
-Reads all images, segmentation masks and annotations. Prints one line per error and per kind of
-warning; the exit code is 1 if there are errors. --out draws the six worst images with their boxes and masks.
+Reads all images, segmentation masks and annotations. Prints one line per error and per kind of warning; the exit code
+is 1 if there are errors. --out draws the six worst images with their boxes and masks.
 """
 import argparse
 import os
@@ -31,7 +31,7 @@ from ..figures import draw_sheet, figure_file
 
 DRAWN, COLUMNS = 6, 3
 TITLE = 74  # characters of a line
-WEIGHT = 10**6  # of an error in warnings
+WEIGHT = 10**6  # number of warnings that count as much as an error
 RECIPES = dict(class_folder='imagenet_reswin_t', coco_folder='mask_rcnn_reswin_t', seg_folder='upernet_reswin_t')
 
 
@@ -41,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
     parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='processes (default: %(default)s)')
     parser.add_argument('--out', type=figure_file, metavar='FILE',
-                        help=f'draw the {DRAWN} images with most mistakes, with boxes and masks')
+                        help=f'draw the {DRAWN} images with the most mistakes, with boxes and masks')
     add_data_arguments(parser)
     add_config_options(parser)
     return parser
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
-    """Returns the config for the data, and what a training would refuse in its folder."""
+    """Returns the config for the data, and the mistakes in its folder for which a training would stop."""
     options, mistakes = data_options(args), []
     config = args.config or next((recipe for name, recipe in RECIPES.items() if options.get(name)), None)
     if config is None:
@@ -113,12 +113,12 @@ def drawable_samples(config: dict, infos: list[tuple[dict, int]]) -> list[Sample
     file, folder = coco_paths(config)
     try:
         return samples_of_coco(read_coco(file), folder)
-    except UsageError:  # which find_mistakes has found
+    except UsageError:  # find_mistakes has reported it
         return []
 
 
 def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
-    """Draws the images that most errors concern, then those of warnings, then others evenly."""
+    """Draws the images with the most errors, then those with warnings, then others, evenly spaced."""
     counts, texts = Counter(), defaultdict(dict)
     for mistake in sorted(mistakes, key=lambda mistake: not mistake.is_error):
         for image in mistake.images:
@@ -130,7 +130,7 @@ def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
                    key=lambda sample: -counts[osp.abspath(sample.image)])
     chosen = [*worst, *rest][:DRAWN]
     if not chosen:
-        print('no image can be drawn: there are no annotations to read')
+        print('no image can be drawn: there are no readable annotations')
         return
     drawings = []
     for sample in chosen:
@@ -144,6 +144,6 @@ def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
 
 
 def short_lines(text: str) -> str:
-    """Returns the beginning of a text for a title, without paths."""
+    """Returns the start of a text for a title, without the folders of paths."""
     words = ' '.join(osp.basename(word) or word for word in printable(text).split())
     return fill(shorten(words, 2 * TITLE - 12, placeholder=' ...'), TITLE)

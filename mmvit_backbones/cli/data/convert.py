@@ -29,7 +29,7 @@ from ..arguments import add_left_out_argument, output_folder
 if TYPE_CHECKING:
     from supervision import DetectionDataset
 
-# Folders of images and of annotations; {} is a split, or nothing.
+# Folders of images and of annotations; {} is a split, or empty.
 YOLO = (('images/{}', 'labels/{}'), ('{}/images', '{}/labels'))
 VOC = (('{}/JPEGImages', '{}/Annotations'), ('{}', '{}'))
 SPLITS = (dict(train='train', val='val'), dict(train='train', val='valid'), dict(train='train'), dict(images=''))
@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
-    """Returns the folders of images and of annotations of each split: 'train' and perhaps 'val', or 'images'."""
+    """Returns the folders of images and of annotations by split: 'train' and optionally 'val', or 'images'."""
     for splits in SPLITS:
         for layout in layouts:
             parts = {part: [source / folder.format(name).strip('/') for folder in layout]
@@ -52,7 +52,7 @@ def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
             if all(folder.is_dir() for folders in parts.values() for folder in folders):
                 return parts
     expected = ' or '.join(' and '.join(folder.format('{train,val}') for folder in layout) for layout in layouts)
-    raise UsageError(f'source {source} must have the folders {expected}, with or without the splits')
+    raise UsageError(f'source {source} must have the folders {expected}, with or without splits')
 
 
 def read_description(source: Path) -> dict | None:
@@ -79,10 +79,10 @@ def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDatase
     names = description['names']
     ids = sorted(names)
     with tempfile.TemporaryDirectory() as folder:
-        # supervision takes class ids for positions in this list, so numbers that are left out need a place.
+        # supervision uses class ids as indices of this list, so that unused numbers need an entry.
         file = Path(folder, 'data.yaml')
         file.write_text(yaml.safe_dump(dict(description, names=[names.get(i, '') for i in range(ids[-1] + 1)])))
-        plain = Path(folder, 'labels')  # it reads no marks of byte order
+        plain = Path(folder, 'labels')  # supervision does not support byte order marks
         plain.mkdir()
         for path in labels.glob('*.txt'):
             Path(plain, path.name).write_text(read_text(path), encoding='utf-8')
@@ -102,7 +102,7 @@ def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDatase
 
 
 def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDataset':
-    """Adds the names that ``classes`` lacks to it."""
+    """Reads a data set in Pascal VOC's format; adds names that are missing in ``classes``."""
     from defusedxml.ElementTree import parse
     from supervision import DetectionDataset, Detections
     from supervision.dataset.formats.pascal_voc import detections_from_xml_obj
@@ -128,7 +128,7 @@ def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDatase
 
 
 def divide(source: Path, dataset: 'DetectionDataset') -> dict[str, 'DetectionDataset']:
-    """Returns the splits that Pascal VOC lists in ``ImageSets/Main``, if it does."""
+    """Returns the splits listed in ``ImageSets/Main``, if there are any."""
     from supervision import DetectionDataset
     lists = {part: source / 'ImageSets' / 'Main' / f'{part}.txt' for part in ('train', 'val')}
     if not all(file.is_file() for file in lists.values()):
@@ -137,7 +137,7 @@ def divide(source: Path, dataset: 'DetectionDataset') -> dict[str, 'DetectionDat
     for part, file in lists.items():
         stems = [line.strip() for line in read_text(file).splitlines() if line.strip()]
         if missing := [stem for stem in stems if stem not in paths]:
-            raise UsageError(f'{file} lists {missing[0]}, of which there is no image')
+            raise UsageError(f'{file} lists {missing[0]}, for which there is no image')
         chosen = {paths[stem]: dataset.annotations[paths[stem]] for stem in stems}
         datasets[part] = DetectionDataset(dataset.classes, list(chosen), chosen)
     return datasets
@@ -148,7 +148,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -> None:
-    """Raises UsageError if no image has annotations; prints what is left out, and which images have none."""
+    """Raises UsageError if no image has annotations; prints the files that are left out, and images without any."""
     account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
     for path in sorted(set(images.iterdir()) - set(annotations)):
         account.add(path.name, path.is_file())
@@ -159,11 +159,11 @@ def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -
     for alone, of, what in ((with_image - files, images, f'images have no NAME{suffix}, and count as empty'),
                             (files - with_image, labels, 'annotations have no image, and are left out')):
         if alone:
-            warn(f'{of}: {len(alone)} {what}, such as {min(alone)}')
+            warn(f'{of}: {len(alone)} {what}, e.g. {min(alone)}')
 
 
 def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'DetectionDataset'], dict[str, Path]]:
-    """Returns the data set and the folder of images of each split."""
+    """Returns the data sets and the image folders by split."""
     if not source.is_dir():
         raise UsageError(f'source {source} is not a folder')
     description, classes = read_description(source), []
@@ -183,7 +183,7 @@ def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'Detectio
 
 
 def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
-    """Writes a COCO file without what supervision adds: crowds for outlines with several parts, and a license."""
+    """Writes a COCO file without supervision's additions: crowds for outlines with several parts, and a license."""
     for detections in dataset.annotations.values():
         detections.data['iscrowd'] = np.zeros(len(detections), dtype=int)
     dataset.as_coco(annotations_path=str(file))
@@ -192,7 +192,7 @@ def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
                                         for image in content['images']])
     boxes = [annotation for annotation in content['annotations'] if not annotation['segmentation']]
     if 0 < len(boxes) < len(content['annotations']):
-        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no outline, and get their box as one')
+        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no outline; their box is used')
         for annotation in boxes:
             x, y, width, height = annotation['bbox']
             annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
@@ -201,14 +201,14 @@ def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
 
 def main(args: argparse.Namespace) -> None:
     if find_spec('supervision') is None:
-        raise UsageError('the package supervision is missing: pip install supervision')
+        raise UsageError('supervision is not installed: pip install supervision')
     out = Path(args.out)
     if os.path.lexists(out):
         raise UsageError(f'out {out} exists')
     try:
         datasets, folders = read_source(args.source, args.allow_left_out)
     except LeftOutError as error:
-        raise UsageError(f'{error}; --allow-left-out goes on without them') from error
+        raise UsageError(f'{error}; --allow-left-out continues without them') from error
     except UsageError:
         raise
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -1,14 +1,13 @@
-"""Makes token labels: for every image of a folder, the classes that a classifier predicts at each position.
+"""Makes token labels for the images in a folder: the classes that a classifier predicts at each position.
 
     mmvit data token-labels IMAGES OUT timm:dm_nfnet_f6 --size 576
     mmvit data token-labels IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
     mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
     mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
-Images are in one folder per class. For CLASS/NAME.jpg, stretched to a square, it writes OUT/CLASS/NAME.pt: one tensor
-(2, 5, H, W), the five highest scores of each position of the classifier's last map and their classes. The
-classifier's head is applied to each position instead of their mean. A second run writes only missing or broken
-files.
+There must be one folder of images per class. For CLASS/NAME.jpg, stretched to a square, OUT/CLASS/NAME.pt is written:
+a tensor (2, 5, H, W) with the five highest scores at each position of the classifier's last map, and their classes. The
+classifier's head is applied to each position instead of their mean. A second run writes only missing or broken files.
 """
 import argparse
 import logging
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('images', type=Path, help='folder with a folder of images per class')
+    parser.add_argument('images', type=Path, help='folder with one folder of images per class')
     parser.add_argument('out', type=output_folder, help='folder for the labels')
     parser.add_argument('model', help='timm:NAME, mmpretrain:NAME, a network of this package, or a config')
     parser.add_argument('--checkpoint', help="weights (default: timm's or mmpretrain's)")
@@ -56,8 +55,8 @@ def main(args: argparse.Namespace) -> None:
     annotate = build(args.model, args.checkpoint, device)
     try:
         num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=device)).shape[1]
-    except AssertionError as error:  # as timm's and mmpretrain's networks of one size have it
-        raise UsageError(f'{args.model} does not take images of --size {args.size}: {error}') from None
+    except AssertionError as error:  # raised by networks of timm and mmpretrain with a fixed size
+        raise UsageError(f'{args.model} does not support images of --size {args.size}: {error}') from None
     missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
     print(f'{len(targets)} images, {len(targets) - len(missing)} have labels', flush=True)
     for i in range(0, len(missing), args.batch_size):
@@ -102,7 +101,7 @@ def strongest(scores: Tensor) -> Iterator[Tensor]:
 def save(labels: Tensor, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f'.{os.getpid()}.part')
-    torch.save(labels.clone(), unfinished)  # the part alone, not the batch
+    torch.save(labels.clone(), unfinished)  # without the storage of the batch
     unfinished.replace(file)
 
 
@@ -160,7 +159,7 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
         raise UsageError(f'timm:{name} needs timm: pip install timm') from None
     if not timm.is_model(name.split('.')[0]):
         raise UsageError(f'timm has no model {name}')
-    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # without a network, its retries fill a screen
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # without a connection, it logs every retry
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)

@@ -3,13 +3,13 @@
     mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
     mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
-One row per block: its attention for the mean of the heads and for single heads. In addition, ReViT,
-ReMViTv2 and ReSwin show the residual, the logits passed to the next block; Refiner-ViT a pair's maps, raw
-and refined; RegionViT the attention of regional tokens and that of local tokens in their window.
+Each row is a block, with the mean of the heads and single heads. ReViT, ReMViTv2 and ReSwin also show the residual, the
+logits passed to the next block; Refiner-ViT shows the raw and the refined maps of a pair of blocks; RegionViT shows the
+attention of regional tokens, and of local tokens in their window.
 
-The maps are the attention of one pixel of the image (`--query`), or of the positions that support a class, in
-proportion to their part of its logit (`--evidence`; class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
-If a map has both signs, red is positive and blue negative. Every panel has its own scale; grey means no weight.
+The maps are the attention of one pixel of the image (`--query`), or of the positions that support a class, weighted by
+their contribution to its logit (`--evidence`; class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). In maps
+with both signs, red is positive and blue negative. Every panel has its own scale; gray means no weight.
 """
 import argparse
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ from ...zoo.variants import VARIANTS, find_names
 from ..arguments import add_pretrained_argument, pixel, pixels, whole
 from ..figures import figure_file, plt, save_figure
 
-MULTIPLE = 32  # of the sides of the image for the network, so that the maps of all stages cover it
-VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # what gives an attention its values, as their last channels
+MULTIPLE = 32  # both sides of the network's image are multiples of it, so that the maps of all stages cover it
+VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are the values of attention
 
-Maps = dict[str, Tensor]  # by kind, such as 'attention': what is looked at, (heads, h, w)
+Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -50,10 +50,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--network', required=True, help='name, see mmvit_backbones.list_models()', metavar='NAME')
     parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
     add_pretrained_argument(parser)
-    looking = parser.add_mutually_exclusive_group()
-    looking.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
-    looking.add_argument('--evidence', type=whole(-1), metavar='CLASS',
-                         help='index of a class; -1 is the predicted one')
+    position = parser.add_mutually_exclusive_group()
+    position.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
+    position.add_argument('--evidence', type=whole(-1), metavar='CLASS',
+                          help='index of a class; -1 is the predicted one')
     parser.add_argument('--size', type=pixels, default=224,
                         help='short side of the image for the network, in pixels (default: %(default)s); both sides '
                              f'become multiples of {MULTIPLE}')
@@ -72,7 +72,8 @@ def main(args: argparse.Namespace) -> None:
     if args.pretrained:
         args.checkpoint = official_name(name, args.pretrained)
     if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
-        raise UsageError(f'--evidence is for classifiers of the mean of a map, which {name} is not; --query works')
+        raise UsageError(f'--evidence is for classifiers with global average pooling, which {name} does not have; use '
+                         '--query')
     image = read_rgb(file)
     pixels = resize(image, args.size)
     try:
@@ -82,33 +83,34 @@ def main(args: argparse.Namespace) -> None:
     mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
     images = ((pixels - mean) / std)[None]
     if args.evidence is None:
-        looking = place(args.query or (image.width // 2, image.height // 2), image.size, pixels.shape[1:])
+        queries = place(args.query or (image.width // 2, image.height // 2), image.size, pixels.shape[1:])
     else:
-        looking = evidence(backbone, images, classifier(args.checkpoint), args.evidence)
-    blocks = record(backbone, images, looking)
+        queries = evidence(backbone, images, classifier(args.checkpoint), args.evidence)
+    blocks = record(backbone, images, queries)
     names = list(blocks)
     numbers = range(len(blocks)) if args.blocks is None else args.blocks
     if not all(0 <= number < len(blocks) for number in numbers):
         raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
-    draw(pixels, looking, {f'{i}: {names[i]}': blocks[names[i]] for i in numbers}, args.heads, args.out)
+    draw(pixels, queries, {f'{i}: {names[i]}': blocks[names[i]] for i in numbers}, args.heads, args.out)
     print(f'{file} -> {args.out}')
 
 
 def resize(image: Image.Image, size: int) -> Tensor:
-    """Resizes RGB ``(3, H, W)`` from 0 to 255 to about that short side, and sides of whole multiples."""
+    """Returns an RGB image ``(3, H, W)`` from 0 to 255 with about this short side, and sides that are multiples of 32.
+    """
     scale = size / min(image.size) / MULTIPLE
     image = image.resize([max(round(side * scale), 1) * MULTIPLE for side in image.size], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
 
 
-# ---- what the network sees
+# ---- recording
 
 
-def record(backbone: Backbone, images: Tensor, looking: Tensor) -> dict[str, Maps]:
-    """Returns the attention of the positions ``looking`` ``(H, W)`` in an image ``(1, 3, H, W)``, by name of the block.
+def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Maps]:
+    """Returns the attention of query positions, weighted by ``(H, W)``, in an image ``(1, 3, H, W)``, by block.
 
-    The output of attention is a weighted sum of values, so its gradient with respect to the values is the weights.
-    The maps therefore include shifts, masks, pooled keys, refined maps and varied-size windows.
+    The output of attention is a weighted sum of values, so that its gradients with respect to the values are the
+    weights. The maps therefore include shifts, masks, pooled keys, refined maps and varied-size windows.
     """
     blocks, watchers = {}, []
     rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
@@ -116,9 +118,9 @@ def record(backbone: Backbone, images: Tensor, looking: Tensor) -> dict[str, Map
         attn = getattr(block, 'attn', None)
         if attn is not None and isinstance(backbone, RegionViT):
             stage = backbone.get_submodule(name.split('.blocks')[0])
-            watchers.append(RegionalWatcher(attn, name, looking, stage, blocks))
+            watchers.append(RegionalWatcher(attn, name, queries, stage, blocks))
         elif attn is not None:
-            watchers.append(Watcher(attn, name, looking, (rows, columns), blocks))
+            watchers.append(Watcher(attn, name, queries, (rows, columns), blocks))
     backbone.requires_grad_(False)
     with torch.enable_grad():
         backbone(images)
@@ -133,16 +135,16 @@ class Watcher:
     Args:
         attn (nn.Module): Module with an output projection ``proj`` and one of ``VALUES``.
         name (str): Name of its block.
-        looking (Tensor): Query positions ``(H, W)``.
+        queries (Tensor): Weights of the query positions ``(H, W)``.
         patches (tuple[int, int]): Rows and columns of flat tokens.
-        blocks (dict): Receives the maps.
+        blocks (dict): Where the maps are stored.
     """
 
     attn: Any  # its attributes depend on the network
 
-    def __init__(self, attn: nn.Module, name: str, looking: Tensor, patches: tuple[int, int],
+    def __init__(self, attn: nn.Module, name: str, queries: Tensor, patches: tuple[int, int],
                  blocks: dict[str, Maps]) -> None:
-        self.attn, self.name, self.looking, self.patches, self.blocks = attn, name, looking, patches, blocks
+        self.attn, self.name, self.queries, self.patches, self.blocks = attn, name, queries, patches, blocks
         self.num_heads = getattr(attn, 'num_heads', 1)
         values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
         self.hooks = [attn.register_forward_pre_hook(self.start), values.register_forward_hook(self.take_values),
@@ -186,7 +188,7 @@ class Watcher:
 
     def pool(self, grid: tuple[int, int]) -> Tensor:
         """Returns the query positions pooled to a grid."""
-        weights = F.adaptive_avg_pool2d(self.looking[None], grid)[0]
+        weights = F.adaptive_avg_pool2d(self.queries[None], grid)[0]
         return weights / weights.sum()
 
     def place_values(self, x: Tensor) -> Tensor:
@@ -238,14 +240,14 @@ def shift_of(inputs: tuple) -> int:
 
 
 class RegionalWatcher(Watcher):
-    """The same for RegionViT, whose attention is called for regional tokens, and for windows with theirs.
+    """The same for RegionViT, whose attention is called for the regional tokens, and for windows with their token.
 
     Args:
-        stage (nn.Module): Of the block.
+        stage (nn.Module): Stage of the block.
     """
 
-    def __init__(self, attn: nn.Module, name: str, looking: Tensor, stage: nn.Module, blocks: dict[str, Maps]) -> None:
-        super().__init__(attn, name, looking, (0, 0), blocks)
+    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: nn.Module, blocks: dict[str, Maps]) -> None:
+        super().__init__(attn, name, queries, (0, 0), blocks)
         self.window_size: int = getattr(stage, 'window_size')
         self.shapes: list[tuple[int, int]] = []  # of the local and the regional map
         self.hooks.append(stage.get_submodule('projection').register_forward_hook(
@@ -277,18 +279,18 @@ def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
             for raw, refined in zip(names[::2], names[1::2])}
 
 
-# ---- from where it is looked
+# ---- query positions
 
 
 def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
     """Returns a map ``(H, W)`` with 1 at the position of a pixel of the image file."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
-        raise UsageError(f'--query {query[0]},{query[1]} is outside of the image of '
-                         f'{image_size[0]} x {image_size[1]} pixels')
-    looking = torch.zeros(*shape)
+        raise UsageError(f'--query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
+                         'pixels')
+    queries = torch.zeros(*shape)
     x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
-    looking[y, x] = 1
-    return looking
+    queries[y, x] = 1
+    return queries
 
 
 def classifier(checkpoint: str | None) -> Tensor:
@@ -316,8 +318,8 @@ def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) 
 # ---- the figure
 
 
-def draw(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], heads: list[int], path: str) -> None:
-    """Draws a row per block: the image with the position looked from, the mean of the heads, and single heads."""
+def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: list[int], path: str) -> None:
+    """Draws a row per block: the image with the query positions, the mean of the heads, and single heads."""
     kinds = kinds_of(blocks)
     columns = 1 + len(kinds) * (1 + len(heads))
     aspect = pixels.shape[1] / pixels.shape[2]
@@ -325,11 +327,11 @@ def draw(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], heads: list[i
                                 squeeze=False)
     for axes in grid.flat:
         axes.axis('off')
-    is_place = int((looking > 0).sum()) == 1
+    is_place = int((queries > 0).sum()) == 1
     for row, (name, maps_by_kind) in zip(grid, blocks.items()):
-        show(row[0], pixels, None if is_place else looking, name)
+        show(row[0], pixels, None if is_place else queries, name)
         if is_place:
-            mark(row[0], looking)
+            mark(row[0], queries)
         panels = iter(row[1:])
         for kind in kinds:
             maps = maps_by_kind[kind]
@@ -342,8 +344,8 @@ def draw(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], heads: list[i
     save_figure(figure, path, dpi=100)
 
 
-def draw_means(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], file: BinaryIO) -> None:
-    """Draws the means of the heads alone in large panels: a row per block, with the position looked from."""
+def draw_means(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], file: BinaryIO) -> None:
+    """Draws only the means of the heads, in large panels with the query position: a row per block."""
     kinds = kinds_of(blocks)
     height = 4 * pixels.shape[1] / pixels.shape[2] + 0.4
     figure, grid = plt.subplots(len(blocks), len(kinds), figsize=(4 * len(kinds), height * len(blocks)), squeeze=False)
@@ -352,7 +354,7 @@ def draw_means(pixels: Tensor, looking: Tensor, blocks: dict[str, Maps], file: B
             axes.axis('off')
             if kind in maps_by_kind:
                 show(axes, pixels, maps_by_kind[kind].mean(0), f'{kind}, {name}', fontsize=16)
-                mark(axes, looking)
+                mark(axes, queries)
     figure.tight_layout(pad=0.3)
     save_figure(figure, file, dpi=150)
 
@@ -361,14 +363,14 @@ def kinds_of(blocks: dict[str, Maps]) -> list[str]:
     return list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
 
 
-def mark(axes: Axes, looking: Tensor) -> None:
-    """Draws a cross at the only position of a map that is not 0."""
-    y, x = divmod(int(looking.argmax()), looking.shape[1])
+def mark(axes: Axes, queries: Tensor) -> None:
+    """Draws a cross at the largest value of a map."""
+    y, x = divmod(int(queries.argmax()), queries.shape[1])
     axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
 
 
 def show(axes: Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsize: int = 7) -> None:
-    """Draws a map over the image in grey."""
+    """Draws a map over the gray image."""
     axes.set_title(title, fontsize=fontsize, pad=2)
     _, height, width = pixels.shape
     if heat is None:

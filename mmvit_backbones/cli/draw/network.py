@@ -19,7 +19,7 @@ from ..arguments import pixels
 from ..figures import figure_file, plt
 
 matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text
-matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # the same file each time
+matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # reproducible files
 
 FILLS = ['#dbe9f6', '#d5efdf', '#fdebd0', '#f6dcdf', '#e6def2']
 
@@ -66,7 +66,7 @@ def draw(name: str, size: int, backbone: Backbone, maps: tuple, path: str) -> No
 
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
-    """Returns the kinds of blocks in order, with their number, and the layers of each kind."""
+    """Returns the number and class of consecutive equal blocks, and their layers."""
     blocks = [block for module in modules for block in flatten(module) if any(block.children())]
     lines = []
     for (kind, parts), group in groupby(blocks, key=kind_and_parts):
@@ -82,7 +82,7 @@ def kind_and_parts(block: torch.nn.Module) -> tuple[str, str]:
 
 
 def flatten(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """Returns the blocks of a stage, in its lists and next to them."""
+    """Returns the blocks of a stage, inside and outside its module lists."""
     if isinstance(module, torch.nn.ModuleList):
         return list(module)
     children = list(module.children())

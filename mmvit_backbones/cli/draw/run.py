@@ -15,7 +15,7 @@ from ..figures import figure_file, plt, save_figure
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']
 MAIN = ('loss', 'lr')
-# The figures by which tasks are judged; sizes of objects and single classes make many curves.
+# Main metrics; those by size of objects or by class would be too many curves.
 METRIC = re.compile(
     r'(?P<kind>coco/\w+?)_mAP(_50)?|(?P<other>accuracy)/top\d|m(IoU|Acc)|aAcc|(coco|crowdpose)/A[PR]|PCK')
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
@@ -36,9 +36,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_run(work_dir: Path) -> Curves:
-    """Returns the curves of a run; repeated steps of a resumed run replace earlier ones."""
+    """Returns the curves of a run; steps that a resumed run repeats replace earlier ones."""
     is_folder = os.path.isdir(work_dir)
-    files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in folders named by the time
+    files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in the order of their times
     if not files:
         raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which a training writes')
     curves: Curves = defaultdict(dict)
@@ -48,7 +48,7 @@ def read_run(work_dir: Path) -> Curves:
                 entry = json.loads(line)
                 step = entry.get('iter', entry['step'])
             except (ValueError, KeyError, AttributeError) as error:
-                raise UsageError(f'{file}, line {number}, is not what a training writes: {error}') from error
+                raise UsageError(f'{file}, line {number}, is not from a training: {error}') from error
             for name, value in entry.items():
                 if name not in NO_CURVES and isinstance(value, (int, float)):
                     curves[name][step] = value
@@ -82,7 +82,7 @@ def draw(runs: dict[str, Curves], path: str) -> None:
 
 
 def panel_of(name: str) -> str:
-    """Returns the panel of a curve: losses, learning rate, or the metrics of one kind; '' for everything else."""
+    """Returns the panel of a curve: loss, learning rate, or a kind of metrics; '' for other values."""
     if name == 'loss' or 'loss' in name.rpartition('.')[2]:
         return 'loss'
     if name == 'lr':

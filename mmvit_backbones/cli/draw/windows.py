@@ -3,8 +3,8 @@
     mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
     mmvit draw windows IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
 
-The white frame is the window that contains the query, a pixel marked by a cross. The colored frames are the windows
-from which its heads sample keys and values, in the last attention of each stage. Without a checkpoint the weights are
+The white frame is the window that contains the query, a pixel marked with a cross. The colored frames are the windows
+from which the heads sample keys and values, in the last attention of each stage. Without a checkpoint, the weights are
 random.
 """
 import argparse
@@ -33,10 +33,10 @@ from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
 from ..arguments import add_pretrained_argument, pixel
 from ..figures import figure_file, plt, save_figure
 
-MARGIN = 0.1  # of the image, around it: windows may look beyond its border
+MARGIN = 0.1  # around the image, as a fraction of it: windows may exceed its border
 
-# Of one stage, in pixels: the side of a window, the padding (top, left), and a frame (center x and y, width and height)
-# per head and window, (heads, 4, nh, nw).
+# The windows of a stage in pixels: the side of the default window, the padding (top, left), and a frame (center x and
+# y, width and height) per head and window, (heads, 4, nh, nw).
 Frames = tuple[int, tuple[int, int], Tensor]
 
 
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
     for x, y in queries:
         if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(f'--queries {x},{y} is outside of the image of {width} x {height} pixels')
+            raise UsageError(f'--queries {x},{y} is outside the image of {width} x {height} pixels')
     backbone = build_backbone(args).eval()
     frames = predict_frames(backbone, image)
     weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')
@@ -127,7 +127,7 @@ def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames]
 
 
 def draw_large(image: np.ndarray, query: tuple[int, int], stages: list[Frames], file: BinaryIO) -> None:
-    """Draws the windows of one query in large panels, two in a row."""
+    """Draws the windows of one query in large panels, two per row."""
     height, width = image.shape[:2]
     rows = math.ceil(len(stages) / 2)
     figure, grid = plt.subplots(rows, 2, squeeze=False, layout='constrained',
@@ -155,7 +155,7 @@ def draw_windows(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, 
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side
     own = [(column + 0.5) * side - pad[1], (row + 0.5) * side - pad[0], side, side]
-    for color, thickness in (('black', 4), ('white', 2)):  # seen on any ground
+    for color, thickness in (('black', 4), ('white', 2)):  # visible on any background
         add_frame(axes, own, edgecolor=color, linewidth=thickness)
         axes.plot(x, y, '+', color=color, markersize=6 + thickness, markeredgewidth=thickness)
     colors = matplotlib.colormaps['hsv'](np.linspace(0, 1, len(frames), endpoint=False))

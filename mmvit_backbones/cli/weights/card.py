@@ -51,10 +51,12 @@ def model_card(variant: Variant, tag: str, origin: str, folder: str, sha256: str
     """Returns the text of a card, in Markdown with the header of Hugging Face's hub.
 
     Args:
-        tag (str): Of the weights: the side of the images, or ``'22k'``.
+        variant (Variant): The network.
+        tag (str): Tag of the weights: the side of the images, or ``'22k'``.
         origin (str): Name or address of the authors' file.
         folder (str): Name of the folder.
         sha256 (str): Hash of the weights.
+        num_classes (int): Classes of the weights.
     """
     family = variant.family
     header = dict(library_name='transformers', pipeline_tag='image-classification', tags=['mmvit_backbones', 'vision'],
@@ -71,12 +73,12 @@ def model_card(variant: Variant, tag: str, origin: str, folder: str, sha256: str
 
 
 def figures_of(variant: Variant, tag: str, num_classes: int) -> str:
-    """Returns a table of what the authors publish of these weights, with the sources."""
+    """Returns a table of the published figures of these weights, with the sources."""
     names = {key: name for key, (_, _, name) in METRICS.items()} | OTHER_FIGURES
     lines = [line for line in FIGURES if line['config'] in config_names(variant, tag) and line['key'] in names
              and line['key'].endswith('22k') == (tag == '22k')]
     if not lines or num_classes != IMAGENET_CLASSES:
-        return 'The authors publish no figures of these weights.'
+        return 'The authors publish no figures for these weights.'
     rows = [f'| {names[line["key"]]} | {line["value"]} | {line["setting"]} | '
             f'{"; ".join(filter(None, [line["source"], line["note"]]))} |' for line in lines]
     return '\n'.join(["These are the authors' figures. They were not measured on this file.", '',

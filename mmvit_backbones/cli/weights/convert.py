@@ -1,16 +1,16 @@
 """Converts the authors' weights to a folder for a hub or a mirror, or to a single file.
 
-    mmvit weights convert restv2_tiny --out restv2_tiny               downloaded, if they are not cached
-    mmvit weights convert restv2_tiny/384 --out restv2_tiny_384       those of another tag
+    mmvit weights convert restv2_tiny --out restv2_tiny               downloaded if not cached
+    mmvit weights convert restv2_tiny/384 --out restv2_tiny_384       another tag
     mmvit weights convert checkpoints/model.pth --out reswin_tiny     a file of the authors
     mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
 
-A folder has the classifier's weights as model.safetensors with their SHA-256, config.json and the image processor of
-Hugging Face's Transformers, and a model card. It can be uploaded to a hub as it is. In a folder of a web server, under
-the names of `mmvit weights list`, it is part of a mirror: MMVIT_MIRROR is the address of that folder.
+A folder contains the classifier's weights as model.safetensors with their SHA-256, config.json and the image processor
+of Hugging Face's Transformers, and a model card. It can be uploaded to a hub. On a web server, folders with the names
+of `mmvit weights list` form a mirror: MMVIT_MIRROR is the address of their parent folder.
 
-In a file, the keys are `backbone.*` and `head.fc.*`, mmpretrain's names of a classifier's weights, or mmdet's and
-mmseg's names for detectors and segmenters. There, use
+In a file, the keys are `backbone.*` and `head.fc.*`, mmpretrain's names for a classifier, or mmdet's and mmseg's names
+for detectors and segmenters. In these frameworks, use
 `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
 """
 import argparse
@@ -54,11 +54,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('source', metavar='NAME|FILE',
                         help="a network's published weights, NAME or NAME/TAG, or the authors' file or its address")
     parser.add_argument('--out', type=output_of, required=True, help='folder to write, or a file: .pth or .safetensors')
-    parser.add_argument('--network', help='of a file (default: recognized by the names and shapes of the weights)')
-    parser.add_argument('--tag', help="of a file in a folder: side of the images that it was trained on, or 22k "
-                                      "(default: the network's side)")
+    parser.add_argument('--network', help='network of a file (default: recognized by names and shapes of the weights)')
+    parser.add_argument('--tag', help="for a file converted to a folder: side of the training images, or 22k (default: "
+                                      "the network's side)")
     parser.add_argument('--task', choices=TASKS, default=TASKS[0],
-                        help="of a file to write: 'backbone' leaves the classifier out")
+                        help="for an output file: 'backbone' omits the classifier")
     return parser
 
 
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
 
 def check_folder(args: argparse.Namespace) -> None:
     if args.task != TASKS[0]:
-        raise UsageError(f"--task {args.task} is for files, {' or '.join(FILES)}; a folder has a classifier")
+        raise UsageError(f"--task {args.task} is for files, {' or '.join(FILES)}; a folder contains a classifier")
     folder = Path(args.out)
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f'--out {folder} must be a new or an empty folder, or a file that ends in '
@@ -92,7 +92,7 @@ def read_source(args: argparse.Namespace) -> Source:
     name, _, tag = args.source.partition('/')
     if name in VARIANTS and not Path(args.source).exists():
         if args.network or args.tag:
-            raise UsageError('--network and --tag are for files; the weights of a tag are called NAME/TAG')
+            raise UsageError('--network and --tag are for files; use NAME/TAG for the weights of a tag')
         published = VARIANTS[name].find_weights(tag or True)
         return Source(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
                       published.addresses[0])
@@ -102,12 +102,12 @@ def read_source(args: argparse.Namespace) -> Source:
         raise UsageError(f'{args.source}: {error.args[0]}') from error
     networks = [args.network] if args.network else find_networks(weights)
     if not args.out.endswith(FILES) and len(networks) != 1:
-        raise UsageError(f'--network must tell of which network {args.source} is: its weights fit '
-                         f'{", ".join(networks) or "none, without its size"}')
+        raise UsageError(f'--network must be given for {args.source}: its weights match '
+                         f'{", ".join(networks) or "no network by their shapes"}')
     variant = find_variant(networks[0]) if len(networks) == 1 else None
     tag = args.tag or (str(variant.img_size) if variant else '')
     if variant and args.tag and not tag.isdigit() and tag not in variant.weights:
-        raise UsageError(f'--tag must be a side of images or one of {", ".join(variant.weights)}, got {tag}')
+        raise UsageError(f'--tag must be an image side or one of {", ".join(variant.weights)}, got {tag}')
     return Source(weights, variant, tag, args.source)
 
 
@@ -137,17 +137,17 @@ def write_folder(source: Source, folder: Path) -> None:
     load_weights(model.model, weights, origin, strict=True)
     model.save_pretrained(folder, max_shard_size='100GB')
     file = folder / CONVERTED
-    file.chmod((folder / 'config.json').stat().st_mode)  # for web servers: safetensors makes it the user's alone
+    file.chmod((folder / 'config.json').stat().st_mode)  # for web servers: safetensors makes it private
     write_hash(file)
     name, published = folder.resolve().name, variant.weights.get(tag)
     (folder / 'README.md').write_text(model_card(variant, tag, origin, name, hash_of(file), num_classes))
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}')
     if published and name != published.name:
-        print(f'below MMVIT_MIRROR, the folder has to be called {published.name}')
+        print(f'on a mirror, the folder must have the name {published.name}')
 
 
 def class_names(num_classes: int) -> dict:
-    """Returns the arguments of a config for ImageNet's classes by name, if mmpretrain is there, or for their number."""
+    """Returns a config's arguments for the classes: ImageNet's names if mmpretrain is installed, else their number."""
     if num_classes != IMAGENET_CLASSES or not find_spec('mmpretrain'):
         return dict(num_labels=num_classes)
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES

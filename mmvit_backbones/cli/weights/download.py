@@ -3,7 +3,7 @@
     mmvit weights download reswin_tiny restv2_tiny_384
     mmvit weights download 'vitae*' --check        # checks the cached files against the networks
 
-A pattern matches names of networks or of files. Files are cached in $MMVIT_HOME, by default in torch hub's folder;
+A pattern matches names of networks or files. Files are cached in $MMVIT_HOME, by default torch hub's folder;
 $MMVIT_MIRROR is a base URL that is tried first.
 """
 import argparse
@@ -20,8 +20,8 @@ from .list import find_entries
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('patterns', nargs='+', metavar='PATTERN', help="'*' is all of them, many GB")
-    parser.add_argument('--check', action='store_true', help='download nothing, check the cached files')
+    parser.add_argument('patterns', nargs='+', metavar='PATTERN', help="'*' selects all, many GB")
+    parser.add_argument('--check', action='store_true', help='only check the cached files')
     return parser
 
 
@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     if args.check:
         entries = [entry for entry in entries if entry[2] and cached_file(entry[2]).exists()]
         if not entries:
-            print(f'none is cached in {cache_folder()}')
+            print(f'no weights are cached in {cache_folder()}')
     problems = 0
     for variant, tag, weights in entries:
         if weights is None:
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check(variant: Variant | None, tag: str, weights: Weights) -> Path:
-    """Reads a cached file and checks it against its network."""
+    """Checks a cached file against its hash and its network, and returns its path."""
     path = cached_file(weights)
     check_unchanged(path)
     if variant is not None:

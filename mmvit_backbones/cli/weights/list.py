@@ -3,8 +3,7 @@
     mmvit weights list
     mmvit weights list 'rest*'
 
-A pattern matches names of networks or of files. Files of no network here are called token_labels and
-vitaev2_small_pose_ap10k.
+A pattern matches names of networks or files. token_labels and vitaev2_small_pose_ap10k are files for no network here.
 """
 import argparse
 from fnmatch import fnmatchcase
@@ -27,7 +26,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:
-    """Returns the networks, tags and checkpoints that match; a network without checkpoints has None."""
+    """Returns the matching networks, tags and checkpoints; the checkpoint is None if a network has none."""
     entries = [(variant, tag, weights) for variant in VARIANTS.values()
                for tag, weights in (variant.weights or {'': None}).items()]
     entries += [(None, '', weights) for weights in OTHER_FILES.values()]
@@ -35,7 +34,7 @@ def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights
              if any(fnmatchcase(name, pattern) for pattern in patterns
                     for name in (variant.name if variant else '', weights.name if weights else ''))]
     if not found:
-        raise UsageError(f'no network and no checkpoint is called {" or ".join(patterns)}')
+        raise UsageError(f'no network or checkpoint matches {" or ".join(patterns)}')
     return found
 
 
@@ -67,7 +66,7 @@ def published(variant: Variant | None, tag: str) -> dict[str, float]:
 
 
 def config_names(variant: Variant, tag: str) -> list[str]:
-    """Returns the configs that have a checkpoint's figures: those after more data may stand with the plain config's."""
+    """Returns the configs with a checkpoint's figures: those of '22k' may be listed for the plain config."""
     plain = [variant.config_name(str(variant.img_size))] if tag == '22k' else []
     return [*plain, variant.config_name(tag)]
 

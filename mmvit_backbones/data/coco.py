@@ -357,8 +357,7 @@ class _Columns(dict):
 
 
 class _Table:
-    """The annotations of a valid file as arrays with one row each; one of ``every`` outlines is compared with its box.
-    """
+    """The annotations of a valid file as arrays with one row each; compares one of ``every`` outlines with its box."""
 
     def __init__(self, content: dict, columns: '_Columns', every: int) -> None:
         total = len(content['annotations'])

@@ -62,7 +62,7 @@ class Account:
         """Counts a file, and returns whether it is an image to take."""
         if is_hidden(name):
             self.hidden += 1
-        elif not is_file:  # such as a pipe
+        elif not is_file:  # e.g. a pipe
             self.left['not regular files'] += 1
         elif not name.lower().endswith(SUFFIXES):
             self.left[osp.splitext(name)[1].lower() or 'without suffix'] += 1

@@ -41,7 +41,7 @@ def check_graph(path: Path) -> None:
         raise UsageError("onnx is not installed: pip install 'mmvit_backbones[export]'") from error
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # of protobuf
+    except Exception as error:  # exceptions of protobuf
         raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
     functions = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:

@@ -34,8 +34,8 @@ class ShardedStrategy(DDPStrategy):
         >>> strategy = dict(type='ShardedStrategy')
     """
 
-    # MMEngine's annotation is DistributedDataParallel, but strategies return other modules, too.
-    def _wrap_model(self, model: nn.Module) -> nn.Module:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _wrap_model(  # pyright: ignore[reportIncompatibleMethodOverride]  # MMEngine's annotation is too narrow: DDP
+            self, model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
                 module.to(get_device())  # it stores its device

@@ -12,7 +12,7 @@ from ..errors import TooLargeError, UsageError, first_line
 with suppress(ImportError):
     import pillow_heif.HeifImagePlugin  # noqa: F401  registers HEIF formats with Pillow
 
-# OpenCV does not read these, or not in every build.
+# Formats that OpenCV reads in no build, or not in all.
 PILLOW_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix in Image.registered_extensions())
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', *PILLOW_SUFFIXES)
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))

@@ -99,8 +99,7 @@ def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], boo
 
 
 def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
-    """Returns the arguments of a class, with those of bases that get its ``**kwargs``, and whether it takes no others.
-    """
+    """Returns the arguments of a class and of bases that get its ``**kwargs``, and whether it takes no others."""
     calls = [cls]
     if isinstance(cls, type):
         calls = [base.__dict__['__init__'] for base in cls.__mro__ if '__init__' in base.__dict__]

@@ -45,7 +45,7 @@ def is_exporting() -> bool:
 
 if hasattr(torch, 'get_autocast_dtype'):
     is_autocast_enabled, get_autocast_dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
-else:  # before 2.4, CPUs have functions of their own, and other devices share those of CUDA
+else:  # before 2.4, CPUs have separate functions, and other devices use those of CUDA
 
     def is_autocast_enabled(device_type: str) -> bool:
         return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()

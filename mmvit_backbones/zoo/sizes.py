@@ -84,7 +84,7 @@ def limited(num_elements: float) -> Iterator[None]:
     left = dict(modules=MAX_MODULES, elements=num_elements)
 
     def take(module: nn.Module, name: str, part: nn.Module | Tensor | None) -> None:
-        if threading.get_ident() != thread:  # the hooks are those of the process
+        if threading.get_ident() != thread:  # the hooks are global to the process
             return
         if isinstance(part, nn.Module):
             left['modules'] -= 1

@@ -53,4 +53,4 @@ def host_of(address: str) -> str:
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     _FILES = [Weights(**{**row, 'addresses': tuple(row['addresses'].split())}) for row in csv.DictReader(file)]
 WEIGHTS = {weights.name: weights for weights in _FILES if weights.tag}
-OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # what no network here reads
+OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # files that no network here reads

@@ -12,7 +12,7 @@ from mmengine.config import DictAction
 
 from ..utils.files import check_writable, reason_of
 
-MOST = 10**9 - 1  # MMEngine's schedules without an end have more steps
+MOST = 10**9 - 1  # more steps mean a schedule without an end to MMEngine
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the number of GPUs, and sets the launcher. At any place."""
+    """Checks the number of GPUs, and sets the launcher. Independent of other steps."""
     check_launcher(args.launcher)
     cfg.launcher = args.launcher
 

@@ -235,7 +235,7 @@ def test_a_server_that_says_nothing_is_left(servers, monkeypatch):
 
 @pytest.mark.parametrize('answer, words', [
     (drives.serve(CONTENT, breaks=10), ['incomplete']),
-    (drives.serve(CONTENT, length=False), ['more than', '0.1 MB']),
+    (drives.serve(CONTENT, length=False), ['larger than', '0.1 MB']),
     (drives.redirect(RELEASE_URL), ['redirects']), (drives.redirect('file:///etc/passwd'), ['file:///etc/passwd']),
     (drives.page('', 500), ['500'])], ids=['ends early', 'endless', 'in circles', 'to a file', 'error'])
 def test_what_a_server_does_wrong_is_told_in_one_line(servers, monkeypatch, answer, words):

@@ -132,3 +132,12 @@ def test_statistics_of_images_are_exact_on_cpus():
     embed, images = PatchEmbed(3, 64).train(), torch.randn(2, 3, 224, 224)
     expected = copy.deepcopy(embed).double()(images.double())
     assert relative_error(embed(images), expected) < 1.5e-6
+
+
+@torch.no_grad()
+def test_raw_stages_do_not_depend_on_the_type_of_the_output():
+    maps, tokens = build(out_indices=3).eval(), build(out_indices=3, out_type='tokens').eval()
+    tokens.load_state_dict(maps.state_dict())
+    x = torch.randn(1, 3, 32, 48)
+    for expected, actual in zip(maps.forward_stages(x), tokens.forward_stages(x), strict=True):
+        torch.testing.assert_close(actual, expected)

@@ -7,7 +7,8 @@ session of a commit is in .mutants/COMMIT. Tests run in two clones of the commit
 
 cosmic-ray makes the mutants and keeps the results. A first run of the tests with coverage notes which of them reach
 which line; a mutant gets those alone, the quickest and nearest first, in a process that is forked after OpenMMLab was
-imported. Limit: of what a process computes once and keeps, only the first test that asks for it is noted.
+imported. Limits: tests that fail without a mutant are left out, and of what a process computes once and keeps, only the
+first test that asks for it is noted. A mutant may have survived because it makes no difference.
 """
 import argparse
 import ast
@@ -75,16 +76,19 @@ def main() -> None:
     session = Session(commit)
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored in the background of a shell
         signal.signal(number, signal.default_int_handler)
+    sample, code = [], 0
     try:
         session.start()
         sample = session.draw(modules, arguments.number, arguments.seed)
         session.map_tests({path for module in modules for path in tests_for(module)})
         session.test(sample)
     except KeyboardInterrupt:
-        sys.exit(f'interrupted; SEED={arguments.seed} COMMIT={commit} goes on')
+        print(f'interrupted; SEED={arguments.seed} COMMIT={commit} goes on')
+        code = 130
     finally:
         session.stop()
     report(sample, dict(session.db.results))
+    sys.exit(code)
 
 
 def git(*command: str) -> str:

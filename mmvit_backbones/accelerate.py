@@ -71,25 +71,25 @@ def is_fast_in_onednn(x: Tensor) -> bool:
 class OneDNNLinear(nn.Linear):
     """``nn.Linear`` as a 1 x 1 convolution of channels-last maps, which oneDNN reads and writes without a copy."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not is_fast_in_onednn(x) or x.shape[:-1].numel() % MAPS:
-            return super().forward(x)
-        maps = x.reshape(MAPS, -1, 1, self.in_features).permute(0, 3, 1, 2)
+    def forward(self, input: Tensor) -> Tensor:
+        if not is_fast_in_onednn(input) or input.shape[:-1].numel() % MAPS:
+            return super().forward(input)
+        maps = input.reshape(MAPS, -1, 1, self.in_features).permute(0, 3, 1, 2)
         out = F.conv2d(maps, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
-        return out.reshape(*x.shape[:-1], self.out_features)
+        return out.reshape(*input.shape[:-1], self.out_features)
 
 
 class PackedLinear(OneDNNLinear):
     """Linear layer with its weight in oneDNN's layout, repacked after the weight changes; has no gradients."""
     packed_weight, packed_from = None, None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not is_fast_in_onednn(x):
-            return super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or not is_fast_in_onednn(input):
+            return super().forward(input)
         source = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
         if self.packed_from != source:
             self.packed_weight, self.packed_from = torch.ops.mkldnn._reorder_linear_weight(self.weight), source
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed_weight, self.bias, 'none', [], '')
+        return torch.ops.mkldnn._linear_pointwise(input, self.packed_weight, self.bias, 'none', [], '')
 
     def __getstate__(self) -> dict:
         """Returns the state for copies: tensors in that layout can't be copied."""

@@ -3,6 +3,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import accumulate
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import Handover
+from ..ops.eager import is_tracing
 from ..utils import versions
 from .tracing import fixed_sizes, refuse_other_sizes, warn_of_one_size
 
@@ -175,7 +177,7 @@ class Backbone(BaseModule):
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
         """Checks the images and calls ``compute``, with fixed sizes while a graph is traced."""
-        if torch.jit.is_tracing() and not self.traces_all_sizes:
+        if is_tracing() and not self.traces_all_sizes:
             with fixed_sizes():
                 return self._trace(compute, images)
         self.check_images(images)
@@ -206,8 +208,9 @@ class Backbone(BaseModule):
     def reset_weights(self) -> None:
         """Initializes all weights and running statistics, as in the constructor."""
         for module in self.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
+            reset = getattr(module, 'reset_parameters', None)
+            if reset is not None:
+                reset()
         self.init_layers()
         self.is_empty = False
 
@@ -255,7 +258,7 @@ class Backbone(BaseModule):
         for module in self.frozen_modules():
             module.eval().requires_grad_(False)
 
-    def run_block(self, block: nn.Module, *args):
+    def run_block(self, block: nn.Module, *args) -> Any:
         """Calls a block, which ``with_cp`` recomputes in the backward pass, with the same random numbers.
 
         The recomputation does not update running statistics of batch norms again.
@@ -272,12 +275,13 @@ class Backbone(BaseModule):
 
         return self._run(call, block, (x, prev_attn, *args))
 
-    def _run(self, call: Callable, block: nn.Module, args: tuple):
+    def _run(self, call: Callable, block: nn.Module, args: tuple) -> Any:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return call(*args)
-        # torch.compile does not support context_fn.
-        context = {} if versions.is_compiling() else dict(context_fn=lambda: (nullcontext(), without_tracking(block)))
-        return checkpoint(call, *args, use_reentrant=False, **context)
+        if versions.is_compiling():  # torch.compile does not support context_fn
+            return checkpoint(call, *args, use_reentrant=False)
+        return checkpoint(call, *args, use_reentrant=False,
+                          context_fn=lambda: (nullcontext(), without_tracking(block)))
 
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Returns the modules of one stage, without its output norm."""
@@ -295,7 +299,7 @@ class Backbone(BaseModule):
             parameters outside the backbone belong to the last layer.
         """
         layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
-        depth_of = {module: depth for depth, layer in enumerate(layers) for module in layer}
+        depth_of: dict[object, int] = {module: depth for depth, layer in enumerate(layers) for module in layer}
         module, depth = self, len(layers)
         names = param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else []
         for name in names:

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .. import layers
-from ..layers import Handover, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import BaseBlock, Handover, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.eager import channels_last
 from ..ops.sizes import ceil_div
@@ -95,11 +94,15 @@ class Refiner(nn.Module):
         return self.norm3(self.project(x)) + attn
 
 
-class Attention(layers.GlobalAttention):
+class Attention(nn.Module):
     """Attention with its own map, to which the scaled map of the previous block is added."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__(channels, channels, num_heads)
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (channels // num_heads)**-0.5
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
         """Maps tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
@@ -133,7 +136,7 @@ class SharedAttention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
-class Block(layers.Block):
+class Block(BaseBlock):
     """Attention of either kind, then an MLP; pre-norm. Each reads half of its input, and its output is doubled."""
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
@@ -223,7 +226,7 @@ class RefinerViT(Backbone):
         self.apply(init_linear)
         trunc_normal_(self.embed.positions.pos_embed)
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, ...] | tuple[TokenFeatures]:
+    def outputs(self, images: Tensor) -> tuple:
         if self.out_type == 'featmap':
             return super().outputs(images)
         return self.read_tokens(images, self.draw_bbox(images)),
@@ -244,7 +247,9 @@ class RefinerViT(Backbone):
         Appends the raw map of each stage to ``taps`` if given; without, their memory is free for the next stage.
         """
         attention_maps, keeps_maps = [], self.training and torch.is_grad_enabled()
-        for i, (tokens, attn) in enumerate(self.iter_blocks(images, bbox), start=1):
+        tokens, attn = self.run_block(self.embed, images, bbox), None
+        for i, block in enumerate(self.blocks, start=1):
+            tokens, attn = self.run_attention_block(block, tokens, attn)
             if keeps_maps:
                 attention_maps.append(attn)
             if taps is not None and i % self.blocks_per_stage == 0:
@@ -253,20 +258,15 @@ class RefinerViT(Backbone):
         return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps))
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        for i, (tokens, _) in enumerate(self.iter_blocks(images), start=1):
+        tokens, attn = self.run_block(self.embed, images, NO_BBOX), None
+        for i, block in enumerate(self.blocks, start=1):
+            tokens, attn = self.run_attention_block(block, tokens, attn)
             if i % self.blocks_per_stage == 0:
                 yield self.map_of(tokens, images)
 
     def map_of(self, tokens: Tensor, images: Tensor) -> Tensor:
         """Returns the map ``(B, h, w, C)`` of tokens, without the class token."""
         return tokens[:, 1:].unflatten(1, self.grid_of(images))
-
-    def iter_blocks(self, images: Tensor, bbox: BBox = NO_BBOX) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields all tokens ``(B, 1 + h * w, C)`` and the attention map after every block."""
-        tokens, attn = self.run_block(self.embed, images, bbox), None
-        for block in self.blocks:
-            tokens, attn = self.run_attention_block(block, tokens, attn)
-            yield tokens, attn
 
     @staticmethod
     def grid_of(images: Tensor) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import DropPath, Mlp, ModuleList, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
 from ..ops.attention import dot_product_attention
@@ -88,7 +88,7 @@ def region_padding(height: int, width: int, region_size: int) -> tuple[int, int]
     return is_padded * region_size - rows, is_padded * region_size - columns
 
 
-def region_partition(local: Tensor, grid: tuple[int, int], window_size: int) -> Tensor:
+def region_partition(local: Tensor, grid: Sequence[int], window_size: int) -> Tensor:
     """Pads a map with zeros, right and bottom, to a grid of windows: ``(B, H, W, C)`` to ``(B, windows, w * w, C)``."""
     bottom, right = (count * window_size - length for count, length in zip(grid, local.shape[1:3]))
     local = pad(local, bottom=bottom, right=right)
@@ -96,7 +96,7 @@ def region_partition(local: Tensor, grid: tuple[int, int], window_size: int) -> 
     return local.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def region_reverse(windows: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def region_reverse(windows: Tensor, grid: Sequence[int], size: Sequence[int]) -> Tensor:
     """Reverses :func:`region_partition`, to a map of ``size``."""
     side = math.isqrt(windows.shape[2])
     local = windows.unflatten(2, (side, side)).unflatten(1, grid).transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -113,7 +113,7 @@ class WindowMask(NamedTuple):
     mask: Tensor
 
 
-def window_mask(size: tuple[int, int], grid: tuple[int, int], window_size: int, like: Tensor) -> WindowMask:
+def window_mask(size: Sequence[int], grid: Sequence[int], window_size: int, like: Tensor) -> WindowMask:
     """Returns the mask for the windows of a map of ``size`` (rows, columns), with the dtype and device of ``like``."""
     (height, width), (window_rows, window_columns) = size, grid
     rows = inside_map(height, window_rows, window_size, like)
@@ -241,7 +241,7 @@ class Stage(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.projection = Projection(channels // 2) if project else nn.Identity()
-        self.blocks = nn.ModuleList(Block(channels, num_heads, window_size, mlp_ratio, rate) for rate in drop_paths)
+        self.blocks = ModuleList(Block(channels, num_heads, window_size, mlp_ratio, rate) for rate in drop_paths)
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
 
     def forward(self, local: Tensor, regional: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
@@ -327,7 +327,7 @@ class RegionViT(Backbone):
         self.min_size = 2 if arch['local_embed'] == '1conv' else 1  # pixels of a first token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
-        self.stages = nn.ModuleList(
+        self.stages = ModuleList(
             Stage(self.channels[i], arch['num_heads'][i], self.window_sizes[i], arch['mlp_ratio'], peg, drop_paths[i],
                   project=i > 0) for i in range(self.num_stages))
         if stage_norm:

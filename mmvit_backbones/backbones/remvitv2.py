@@ -17,6 +17,7 @@ from ..layers import (
     Gate,
     Handover,
     Mlp,
+    ModuleList,
     drop_path_schedule,
     init_linear,
     layers_with_gate,
@@ -222,7 +223,7 @@ class ReMViTv2(Backbone):
         self.stage_ends = [0, *accumulate(arch['depths'])]
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
         self.gate = Gate()
-        self.blocks = nn.ModuleList()
+        blocks = []
         grid = pooled((img_size, img_size), PATCH_STRIDE)
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
@@ -230,8 +231,9 @@ class ReMViTv2(Backbone):
                 in_channels, channels = self.channels[stage - 1 if starts else stage], self.channels[stage]
                 query_stride, key_stride = 2 if starts else 1, max(KEY_STRIDE // 2**stage, 1)
                 attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
-                self.blocks.append(Block(in_channels, channels, attn, arch['mlp_ratio'], drop_path))
+                blocks.append(Block(in_channels, channels, attn, arch['mlp_ratio'], drop_path))
                 grid = pooled(grid, query_stride)
+        self.blocks = ModuleList(blocks)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, drop_path_schedule, trunc_normal_
+from ..layers import Block, ModuleList, drop_path_schedule, trunc_normal_
 from ..ops.attention import dot_product_attention
 from ..ops.eager import channels_last
 from ..ops.normalized_attention import normalized_attention
@@ -185,10 +185,9 @@ class ResT(Backbone):
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
         self.patch_embeds.extend(self.downsample_type(before, after) for before, after in pairwise(self.channels))
-        self.stages = nn.ModuleList()
-        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
-            blocks = [self.make_block(arch, stage, drop_path) for drop_path in drop_paths]
-            self.stages.append(nn.ModuleList(blocks))
+        self.stages = ModuleList(
+            ModuleList(self.make_block(arch, stage, drop_path) for drop_path in drop_paths)
+            for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])))
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
         self.init_layers()

@@ -67,9 +67,10 @@ class EMSAv2(ReducedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
-        k, v = self.keys_and_values(x)
-        out = dot_product_attention(*map(self.by_head, (self.q(x), k, v)))
-        out = out.transpose(1, 2).reshape(x.shape) + self.upsample(v, *x.shape[1:3])
+        keys, values = self.keys_and_values(x)
+        q, k, v = map(self.by_head, (self.q(x), keys, values))
+        out = dot_product_attention(q, k, v)
+        out = out.transpose(1, 2).reshape(x.shape) + self.upsample(values, *x.shape[1:3])
         return self.proj(out)
 
     def upsample(self, values: Tensor, height: int, width: int) -> Tensor:

@@ -120,11 +120,11 @@ class ReSwin(SwinBase):
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
         logits = None
-        for stage in self.stages:
+        for stage, num_heads in zip(self.stages, self.num_heads):
             shift, mask = self.shifted_windows(x)
             if logits is not None:
                 rows, columns = self.grid_of_windows(x)
-                logits = nearest_maps(logits, rows * columns, stage.blocks[0].attn.num_heads)
+                logits = nearest_maps(logits, rows * columns, num_heads)
             for i, block in enumerate(stage.blocks):
                 x, logits = self.run_attention_block(block, x, logits, shift, mask if i % 2 else None)
             yield x

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ..layers import (
     Gate,
-    GlobalAttention,
     ResidualAttentionBlock,
     TokenEmbed,
     drop_path_schedule,
@@ -25,11 +24,17 @@ PATCH_SIZE = 16
 NORM_EPS = 1e-6
 
 
-class Attention(GlobalAttention):
+class Attention(nn.Module):
     """Attention between all tokens, with logits that are blended with those of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     """
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Maps tokens ``(B, N, C)`` and the previous logits ``(B, num_heads, N, N)`` to the same shapes.
@@ -78,7 +83,7 @@ class ReViT(Backbone):
         self.gate = Gate()
         self.blocks = nn.ModuleList(
             ResidualAttentionBlock(
-                channels, Attention(channels, channels, num_heads), arch['mlp_ratio'], rate, NORM_EPS)
+                channels, Attention(channels, num_heads), arch['mlp_ratio'], rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.init_layers()

@@ -2,11 +2,11 @@
 
 Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). Subclasses define the blocks.
 """
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
-from ..layers import PatchEmbed, drop_path_schedule
+from ..layers import ModuleList, PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
 from .base import Backbone, pyramid
 
@@ -33,6 +33,15 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
+class Stage(nn.Module):
+    """The blocks of one grid, and what follows them: merging, or nothing."""
+
+    def __init__(self, blocks: Iterable[nn.Module], downsample: nn.Module) -> None:
+        super().__init__()
+        self.blocks = ModuleList(blocks)
+        self.downsample = downsample
+
+
 class SwinBase(Backbone):
     """Base class of Swin networks with other blocks, which subclasses build in ``make_block``; see :class:`ReSwin`.
 
@@ -48,16 +57,22 @@ class SwinBase(Backbone):
         super().__init__(**pyramid(arch), **kwargs)
 
         self.window_size = window_size
+        self.num_heads = tuple(arch['num_heads'])
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0], PATCH_SIZE, NORM_EPS)
-        self.stages = nn.ModuleList()
+        stages = []
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
-            channels, num_heads = self.channels[stage], arch['num_heads'][stage]
+            channels, num_heads = self.channels[stage], self.num_heads[stage]
             blocks = [self.make_block(channels, num_heads, arch['mlp_ratio'], drop_path) for drop_path in drop_paths]
             downsample = PatchMerging(channels) if stage + 1 < self.num_stages else nn.Identity()
-            self.stages.append(nn.ModuleDict(dict(blocks=nn.ModuleList(blocks), downsample=downsample)))
+            stages.append(Stage(blocks, downsample))
+        self.stages = ModuleList(stages)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()
+
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+        """Builds a block, which keeps the shape ``(B, H, W, channels)``."""
+        raise NotImplementedError
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)

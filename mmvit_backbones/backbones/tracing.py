@@ -5,7 +5,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.jit import TracerWarning  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
 from torch.overrides import TorchFunctionMode
+
+SHAPE_OF = Tensor.shape.__get__  # pyright: ignore[reportAttributeAccessIssue] - a property, which torch calls a Size
 
 
 class FixedSizes(TorchFunctionMode):
@@ -17,7 +20,7 @@ class FixedSizes(TorchFunctionMode):
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Size) and function in (Tensor.shape.__get__, Tensor.size):
+        if isinstance(result, torch.Size) and function in (SHAPE_OF, Tensor.size):
             return torch.Size([*result[:1], *map(int, result[1:])])
         return result
 
@@ -26,7 +29,7 @@ class FixedSizes(TorchFunctionMode):
 def fixed_sizes() -> Iterator[None]:
     """Traces for images of one size, without the tracer's warnings about it."""
     with warnings.catch_warnings(), FixedSizes():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', TracerWarning)
         yield
 
 

@@ -10,7 +10,15 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, LinearAttention, TokenEmbed, drop_path_schedule, init_linear
-from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import (
+    PYRAMIDS,
+    BaseNormalCell,
+    ConvBranch,
+    ConvLayer,
+    NormalCell,
+    PyramidReduction,
+    ReductionCell,
+)
 from ..ops.window import pad_to_multiple
 from .base import Backbone
 
@@ -41,7 +49,7 @@ def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> n
     return ReductionCell(channels, pyramid, attn, conv_branch, REDUCTION_DROP_RATE)
 
 
-class PlainCell(NormalCell):
+class PlainCell(BaseNormalCell):
     """Normal cell of a plain network: the class token attends and is attended to, but is not convolved.
 
     Paper: arXiv 2106.03348, section 3.4.
@@ -129,7 +137,7 @@ class ViTAE(Backbone):
         self.init_layers()
         self.freeze()
 
-    def normal_cell(self, arch: dict, drop_rate: float, drop_path: float) -> NormalCell:
+    def normal_cell(self, arch: dict, drop_rate: float, drop_path: float) -> BaseNormalCell:
         channels, hidden = self.channels[-1], arch['mlp_ratio'] * self.channels[-1]
         attn = GlobalAttention(channels, channels, arch['num_heads'])
         if self.is_plain:

@@ -3,19 +3,28 @@
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
 2023, arXiv 2202.10108).
 """
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
+from ..layers import GlobalAttention, ModuleList, WindowAttention, drop_path_schedule, init_linear
 from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 from .base import Backbone, pyramid
 
 NORMAL_GROUPS = [1, 32, 64, 128]
 REDUCTION_GROUPS = [1, 16, 32, 64]
 MLP_RATIO = 4
+
+
+class Stage(nn.Module):
+    """A reduction cell and the normal cells on its grid."""
+
+    def __init__(self, reduction: ReductionCell, cells: Iterable[NormalCell]) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.cells = ModuleList(cells)
 
 
 @MODELS.register_module()
@@ -103,11 +112,11 @@ class ViTAEv2(Backbone):
         self.arch = arch
         self.window_size = window_size
         widths = [self.in_channels, *self.channels]
-        self.stages = nn.ModuleList()
+        stages = []
         for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch['depths'])):
             reduction = self.reduction_cell(stage, widths[stage])
-            cells = nn.ModuleList(self.normal_cell(stage, drop_rate, rate) for rate in rates)
-            self.stages.append(nn.ModuleDict(dict(reduction=reduction, cells=cells)))
+            stages.append(Stage(reduction, [self.normal_cell(stage, drop_rate, rate) for rate in rates]))
+        self.stages = ModuleList(stages)
         self.init_layers()
         self.freeze()
 
@@ -155,8 +164,8 @@ class ViTAEv2(Backbone):
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns every reduction cell but the first, which is the stem, and every normal cell as one layer."""
-        reductions = [] if stage == 0 else [[self.stages[stage].reduction]]
-        return reductions + [[cell] for cell in self.stages[stage].cells]
+        reduction, cells = self.stages[stage].reduction, self.stages[stage].cells
+        return [*([] if stage == 0 else [[reduction]]), *([cell] for cell in cells)]
 
 
 def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:

@@ -2,12 +2,11 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
-from typing import Literal
-
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
+from ..layers.varied_size_attention import OffsetDivisor, WindowPadding
 from .vitaev2 import ViTAEv2
 
 
@@ -77,10 +76,10 @@ class ViTAEv2VSA(ViTAEv2):
 
     position_type = ContextPosition
 
-    def __init__(self, arch: str | dict = 'small', *, window_padding: Literal['corner', 'center'] = 'corner',
-                 offset_divisor: Literal['own_axis', 'other_axis'] = 'own_axis', **kwargs) -> None:
-        self.window_padding = window_padding
-        self.offset_divisor = offset_divisor
+    def __init__(self, arch: str | dict = 'small', *, window_padding: WindowPadding = 'corner',
+                 offset_divisor: OffsetDivisor = 'own_axis', **kwargs) -> None:
+        self.window_padding: WindowPadding = window_padding
+        self.offset_divisor: OffsetDivisor = offset_divisor
         super().__init__(arch, **kwargs)
 
     def init_layers(self) -> None:

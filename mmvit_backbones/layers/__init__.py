@@ -10,9 +10,10 @@ Maps are channels-last, ``(B, H, W, C)``. Arguments have the same meaning in all
 - ``position`` (nn.Module | None): position encoding before attention and its norm, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
-from .block import Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
+from .block import BaseBlock, Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
+from .module_list import ModuleList
 from .patch_embed import PatchEmbed, TokenEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
@@ -20,9 +21,9 @@ from .varied_size_attention import VariedSizeWindowAttention, reset_projections
 from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 
 __all__ = [
-    'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
-    'GlobalAttention', 'Handover', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed', 'PositionEmbedding',
-    'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'RelativePositionTable', 'ResidualAttentionBlock',
-    'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule', 'init_linear',
-    'layers_with_gate', 'reset_projections', 'trunc_normal_'
+    'BaseBlock', 'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
+    'GlobalAttention', 'Handover', 'LinearAttention', 'Mlp', 'ModuleList', 'NormalCell', 'PatchEmbed',
+    'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'RelativePositionTable',
+    'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule',
+    'init_linear', 'layers_with_gate', 'reset_projections', 'trunc_normal_'
 ]

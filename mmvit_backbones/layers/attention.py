@@ -34,8 +34,9 @@ class WindowAttention(nn.Module):
         padded_height, padded_width = x.shape[1:3]
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         windows = q.shape[:2]
-        x = dot_product_attention(*(y.flatten(0, 1) for y in (q, k, v)))
-        x = window_reverse(x.unflatten(0, windows), self.window_size, padded_height, padded_width)
+        q, k, v = (y.flatten(0, 1) for y in (q, k, v))
+        x = dot_product_attention(q, k, v).unflatten(0, windows)
+        x = window_reverse(x, self.window_size, padded_height, padded_width)
         return self.proj(crop(x, height, width, top, left))
 
 
@@ -51,7 +52,6 @@ class GlobalAttention(nn.Module):
                  value_skip: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.scale = (channels // num_heads)**-0.5
         self.value_skip = value_skip
         self.qkv = nn.Linear(in_channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
@@ -72,6 +72,7 @@ class LinearAttention(nn.Module):
     uses it, with half as many features as channels. Features are exponentials, computed in at least float32, also under
     autocast. Dropout comes before the skip.
     """
+    features: Tensor
 
     def __init__(self, in_channels: int, channels: int, drop_rate: float = 0.) -> None:
         super().__init__()

@@ -19,14 +19,8 @@ class Mlp(nn.Module):
         return self.dropout(self.fc2(self.dropout(self.act(self.fc1(x)))))
 
 
-class Block(nn.Module):
-    """Attention, then an MLP, both residual; pre-norm.
-
-    ``attn`` (nn.Module) keeps the shape of the normalized input.
-
-    Paper: arXiv 2103.14030, equation 3.
-    Paper: arXiv 2105.13677, figure 1.
-    """
+class BaseBlock(nn.Module):
+    """Base of the pre-norm blocks of attention and an MLP, with their modules."""
 
     def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, eps: float) -> None:
         super().__init__()
@@ -35,6 +29,16 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=eps)
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
+
+
+class Block(BaseBlock):
+    """Attention, then an MLP, both residual; pre-norm.
+
+    ``attn`` (nn.Module) keeps the shape of the normalized input.
+
+    Paper: arXiv 2103.14030, equation 3.
+    Paper: arXiv 2105.13677, figure 1.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(..., channels)``."""
@@ -50,7 +54,7 @@ class Handover:
     attn: Tensor
 
 
-class ResidualAttentionBlock(Block):
+class ResidualAttentionBlock(BaseBlock):
     """A block with attention that blends its logits with those of the previous block.
 
     ``attn`` takes the normalized input, the logits of the previous block and the block's other arguments, and returns

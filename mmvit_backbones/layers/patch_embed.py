@@ -26,7 +26,7 @@ class PatchEmbed(nn.Module):
         return self.norm(x.permute(0, 2, 3, 1))
 
 
-class TokenEmbed(PatchEmbed):
+class TokenEmbed(nn.Module):
     """Patches as a sequence of tokens with learned positions, after a class token if ``class_token``.
 
     Args:
@@ -34,7 +34,9 @@ class TokenEmbed(PatchEmbed):
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:
-        super().__init__(in_channels, channels, patch_size)
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_channels, channels, patch_size, stride=patch_size)
         self.class_token = nn.Parameter(torch.empty(1, 1, channels)) if class_token else None
         self.positions = PositionEmbedding(channels, patch_size, img_size, class_token)
         self.reset_parameters()
@@ -45,9 +47,9 @@ class TokenEmbed(PatchEmbed):
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
         """Maps ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""
-        x = super().forward(images)
-        height, width = x.shape[1:3]
-        tokens = x.flatten(1, 2)
+        x = self.proj(pad_images(images, self.patch_size))
+        height, width = x.shape[2:]
+        tokens = x.permute(0, 2, 3, 1).flatten(1, 2)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         return tokens + self.positions(height, width), height, width

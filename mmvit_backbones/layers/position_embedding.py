@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from ..ops.sizes import may_be_nonzero
 from .resize import interpolate, resize_on_load
 
+Interpolation = Literal['bicubic', 'bilinear']
+
 
 class PositionEmbedding(nn.Module):
     """One learned vector per position of a square grid, and one for the class token if ``class_token``.
@@ -24,13 +26,13 @@ class PositionEmbedding(nn.Module):
     """
 
     def __init__(self, channels: int, patch_size: int, img_size: int, class_token: bool = True,
-                 interpolation: Literal['bicubic', 'bilinear'] = 'bicubic') -> None:
+                 interpolation: Interpolation = 'bicubic') -> None:
         super().__init__()
         if img_size < patch_size:
             raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
         self.grid_size = img_size // patch_size
         self.num_extra = int(class_token)
-        self.interpolation = interpolation
+        self.interpolation: Interpolation = interpolation
         self.pos_embed = nn.Parameter(torch.empty(1, self.num_extra + self.grid_size**2, channels))
         self.reset_parameters()
         resize_on_load(self, 'pos_embed', self.resize_table, dims=[1])
@@ -53,7 +55,7 @@ class PositionEmbedding(nn.Module):
 
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int,
-                     mode: Literal['bicubic', 'bilinear'] = 'bicubic') -> Tensor:
+                     mode: Interpolation = 'bicubic') -> Tensor:
     """Resizes the square grid after the first ``num_extra`` vectors; bilinear aligns corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))

@@ -1,6 +1,7 @@
 """Resizing of learned position tables, on load and at run time."""
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 from ..ops.precision import at_least_float32
 
 
-def interpolate(x: Tensor, size: Sequence[int], mode: str, align_corners: bool = False) -> Tensor:
+def interpolate(x: Tensor, size: Sequence[int], mode: Literal['linear', 'bilinear', 'bicubic'],
+                align_corners: bool = False) -> Tensor:
     """Interpolates ``(N, C, ...)`` in at least float32, and returns the dtype of the input."""
-    align_corners = align_corners if mode in ('bicubic', 'bilinear') else None
-    return F.interpolate(x.to(at_least_float32(x)), size, mode=mode, align_corners=align_corners).to(x.dtype)
+    corners = align_corners if mode in ('bicubic', 'bilinear') else None
+    return F.interpolate(x.to(at_least_float32(x)), size, mode=mode, align_corners=corners).to(x.dtype)
 
 
 def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch.Size], Tensor],

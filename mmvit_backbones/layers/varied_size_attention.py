@@ -11,6 +11,9 @@ from ..ops.varied_size_window import varied_size_window_attention
 from ..ops.window import pad
 from .position_bias import RelativePositionTable
 
+WindowPadding = Literal['corner', 'center']
+OffsetDivisor = Literal['own_axis', 'other_axis']
+
 
 class VariedSizeWindowAttention(nn.Module):
     """Window attention that predicts position and size of the windows for every head.
@@ -37,8 +40,7 @@ class VariedSizeWindowAttention(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int = 7,
-                 window_padding: Literal['corner', 'center'] = 'corner',
-                 offset_divisor: Literal['own_axis', 'other_axis'] = 'own_axis') -> None:
+                 window_padding: WindowPadding = 'corner', offset_divisor: OffsetDivisor = 'own_axis') -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f'{channels} channels cannot be split into {num_heads} num_heads')

@@ -5,6 +5,7 @@ ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348) and ViTAEv2 (Zhang et al., IJC
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +18,20 @@ from .drop_path import DropPath
 
 REDUCTION_EPS = 1e-5
 NORMAL_EPS = 1e-6
+
+
+class PyramidSettings(TypedDict):
+    kernel_size: int
+    stride: int
+    dilations: tuple[int, ...]
+
+
 # The pyramid reduction module of each stage; ViTAE has the first three.
 PYRAMIDS = (
-    dict(kernel_size=7, stride=4, dilations=(1, 2, 3, 4)),
-    dict(kernel_size=3, stride=2, dilations=(1, 2, 3)),
-    dict(kernel_size=3, stride=2, dilations=(1, 2)),
-    dict(kernel_size=3, stride=2, dilations=(1, 2)),
+    PyramidSettings(kernel_size=7, stride=4, dilations=(1, 2, 3, 4)),
+    PyramidSettings(kernel_size=3, stride=2, dilations=(1, 2, 3)),
+    PyramidSettings(kernel_size=3, stride=2, dilations=(1, 2)),
+    PyramidSettings(kernel_size=3, stride=2, dilations=(1, 2)),
 )
 
 
@@ -134,12 +143,10 @@ class ReductionCell(nn.Module):
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
-class NormalCell(nn.Module):
-    """Attention parallel to convolutions, then an MLP, all with residuals.
+class BaseNormalCell(nn.Module):
+    """Base of the normal cells, with their modules.
 
     Dropout comes after attention, inside the MLP and after it; ``drop_path`` applies to each of the three branches.
-
-    Paper: arXiv 2106.03348, section 3.4.
     """
 
     def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,
@@ -153,6 +160,13 @@ class NormalCell(nn.Module):
         self.mlp = Mlp(channels, mlp_ratio * channels, drop_rate)
         self.dropout = nn.Dropout(drop_rate)
         self.drop_path = DropPath(drop_path)
+
+
+class NormalCell(BaseNormalCell):
+    """Attention parallel to convolutions, then an MLP, all with residuals.
+
+    Paper: arXiv 2106.03348, section 3.4.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / 'csrc'
@@ -45,10 +46,10 @@ class BuildError(Exception):
 def torch_flags() -> tuple[list[str], list[str]]:
     """Returns flags to compile and link the files that include torch, which hold no arithmetic."""
     import torch  # pip's isolated build has none
-    if torch.__version__ < (2, 4):
+    if torch.__version__ < '2.4':
         raise BuildError(f'the operators need PyTorch 2.4 or newer, this is {torch.__version__}')
     folder = Path(torch.__file__).parent
-    standard = 20 if torch.__version__ >= (2, 14) else 17  # which its headers ask for
+    standard = 20 if torch.__version__ >= '2.14' else 17  # which its headers ask for
     include = folder / 'include'
     abi = f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}'
     return (['-O1', f'-std=c++{standard}', abi, f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
@@ -87,7 +88,8 @@ def find_nvcc() -> str:
 def nvcc_of_wheels(release: str) -> Path | None:
     """Returns nvcc of NVIDIA's wheels for a major version of CUDA, or None if one of the wheels is missing."""
     namespace = importlib.util.find_spec('nvidia')
-    for folder in namespace.submodule_search_locations if namespace else ():
+    folders = namespace.submodule_search_locations if namespace else None
+    for folder in folders or ():
         root = Path(folder, f'cu{release}')
         # nvidia-cuda-nvcc, nvidia-nvvm, nvidia-cuda-crt, nvidia-cuda-cccl and nvidia-cuda-runtime; other packages
         # require some of them.
@@ -154,7 +156,7 @@ def build_library(objects: dict[str, list], linker: list, libraries: list, targe
     return said
 
 
-def build(what: str = 'auto', folder: Path = FOLDER) -> dict[str, str]:
+def build(what: Literal['auto', 'cpp', 'cuda', '0'] = 'auto', folder: Path = FOLDER) -> dict[str, str]:
     """Builds ``'0'`` nothing, ``'cpp'``, ``'cuda'`` both, or ``'auto'`` what can be built; reports on each backend."""
     if what not in CHOICES:
         raise BuildError(f'MMVIT_BUILD_OPS must be one of {CHOICES}, got {what!r}')

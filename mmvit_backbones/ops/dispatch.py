@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from .precision import without_autocast
 from .triton.availability import why_not_triton
 
 Backend = Literal['reference', 'cpp', 'cuda', 'triton']
+Result = TypeVar('Result')  # of an operator: a tensor, or several
 
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
 # The largest deviation of a kernel from its formula in float32, relative to the largest element; float32 itself is
@@ -32,7 +33,7 @@ logged: set[tuple[str, str]] = set()  # operators and backends that log_missing 
 formulas_alone: ContextVar[bool] = ContextVar('formulas_alone', default=False)  # see plain_pytorch
 
 
-class Operator:
+class Operator(Generic[Result]):
     """A function of tensors and numbers that runs a kernel where one can run, else the formula.
 
     It takes the formula's arguments by keyword. Without a backend, tensors on CPUs take the kernel ``cpp``. On GPUs
@@ -52,16 +53,16 @@ class Operator:
         kernels (Callable): By backend, functions that take the formula's arguments and return its results.
     """
 
-    def __init__(self, name: str, formula: Callable, example: Callable, *, like: str,
-                 why_not: Callable | None = None, **kernels: Callable) -> None:
+    def __init__(self, name: str, formula: Callable[..., Result], example: Callable[..., list[dict]], *, like: str,
+                 why_not: Callable[..., str | None] | None = None, **kernels: Callable[..., Result]) -> None:
         self.name = name
         self.example = example
         self.like = like
         self.why_not = why_not
-        self.functions = {'reference': formula, **kernels}
+        self.functions: dict[str, Callable[..., Result]] = {'reference': formula, **kernels}
         OPERATORS[name] = self
 
-    def __call__(self, backend: Backend | None = None, **arguments) -> Tensor | tuple[Tensor, ...]:
+    def __call__(self, backend: Backend | None = None, **arguments) -> Result:
         if backend is None:
             backend = self.choose(arguments)
         elif backend not in self.functions:
@@ -70,10 +71,10 @@ class Operator:
             raise ValueError(f'backend {backend!r} cannot run: {found}')
         return self.functions[backend](**arguments)
 
-    def choose(self, arguments: dict) -> str:
+    def choose(self, arguments: dict) -> Backend:
         """Returns the fastest backend that can run."""
         x = arguments[self.like]
-        candidates = [backend for backend in order(x) if backend in self.functions]
+        candidates: list[Backend] = [backend for backend in order(x) if backend in self.functions]
         for backend in candidates:
             if self.reason(backend, arguments) is None and (
                     x.is_meta or backend == 'cpp' or why_not_trusted(self.name, backend, x.device, x.dtype) is None):
@@ -82,7 +83,7 @@ class Operator:
             log_missing(self.name, candidates[0])
         return 'reference'
 
-    def reason(self, backend: str, arguments: dict) -> str | None:
+    def reason(self, backend: Backend, arguments: dict) -> str | None:
         """Returns the reason why a backend can't run with these arguments, or None if it can."""
         found = why_not_backend(backend, arguments[self.like])
         return self.why_not(backend, **arguments) if found is None and self.why_not is not None else found
@@ -112,13 +113,14 @@ def is_plain_pytorch() -> bool:
     return formulas_alone.get()
 
 
-def order(x: Tensor) -> list[str]:
+def order(x: Tensor) -> list[Backend]:
     """Returns the backends for a tensor, the best first."""
     if is_plain_pytorch() or is_transformed() or torch.onnx.is_in_onnx_export():
         return []
     if x.device.type == 'cpu':
         return ['cpp']
-    backends = ['cuda', 'triton'] if x.dtype.itemsize >= 4 and not x.is_meta else ['triton', 'cuda']
+    is_full_precision = x.dtype.itemsize >= 4 and not x.is_meta
+    backends: list[Backend] = ['cuda', 'triton'] if is_full_precision else ['triton', 'cuda']
     # An exported program can hold operators in C++ and CUDA, but no kernels of Triton.
     return [backend for backend in backends if backend != 'triton' or not is_exporting()]
 
@@ -129,7 +131,7 @@ def is_exporting() -> bool:
     return versions.is_exporting()
 
 
-def why_not_backend(backend: str, x: Tensor) -> str | None:
+def why_not_backend(backend: Backend, x: Tensor) -> str | None:
     """Returns the reason why no kernel of a backend can run on such a tensor, or None if one can."""
     if backend == 'triton':
         return why_not_triton(x)
@@ -140,7 +142,7 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
 
 
 @torch.compiler.assume_constant_result  # logs while a graph is recorded, and is no part of it
-def log_missing(name: str, backend: str) -> None:
+def log_missing(name: str, backend: Backend) -> None:
     """Logs one line, the first time an operator's formula serves for a compiled backend that is missing."""
     if (name, backend) not in logged:
         logged.add((name, backend))
@@ -153,7 +155,7 @@ def log_missing(name: str, backend: str) -> None:
 
 
 @torch.compiler.assume_constant_result
-def why_not_trusted(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not_trusted(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
     """Returns the reason why an operator's kernels are not used on a device, or None; checked once per dtype."""
     if not SELF_CHECK or dtype not in TOLERANCES:  # float64 has nothing to be compared with
         return None
@@ -166,7 +168,7 @@ def why_not_trusted(name: str, backend: str, device: torch.device, dtype: torch.
     return checked[key]
 
 
-def self_check(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
+def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
     """Returns how the kernels of an operator fail on its example, or None if they agree with the formula."""
     exact = torch.float64 if dtype == torch.float32 else torch.float32
     try:
@@ -174,7 +176,7 @@ def self_check(name: str, backend: str, device: torch.device, dtype: torch.dtype
     except Exception as error:  # whatever a compiler or a driver raises
         return f'its kernels raise {type(error).__name__}: {str(error).strip().splitlines()[:1]}'
     for a, b in zip(actual, run_example(name, 'reference', device, exact), strict=True):
-        if a is None:
+        if a is None or b is None:
             continue
         deviation = ((a.to(exact) - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()
         if not deviation <= TOLERANCES[dtype]:
@@ -182,7 +184,7 @@ def self_check(name: str, backend: str, device: torch.device, dtype: torch.dtype
     return None
 
 
-def run_example(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
+def run_example(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
     """Returns results of an operator's example, and gradients of their squares; None for what has none, as a mask."""
     operator = OPERATORS[name]
     generator, found = torch.Generator().manual_seed(0), []
@@ -196,6 +198,6 @@ def run_example(name: str, backend: str, device: torch.device, dtype: torch.dtyp
             leaves = [x.requires_grad_() for x in arguments.values() if torch.is_tensor(x)]
             results = operator(backend, **arguments)
             results = results if isinstance(results, tuple) else [results]
-            loss = sum(x.square().sum() for x in results)
+            loss = torch.stack([x.square().sum() for x in results]).sum()
             found += [*(x.detach() for x in results), *torch.autograd.grad(loss, leaves, allow_unused=True)]
     return found

@@ -1,5 +1,6 @@
 """Loads the compiled operators, if they are built for the torch that runs."""
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -8,12 +9,12 @@ STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
 HOW_TO_BUILD = 'build them with `python -m mmvit_backbones.ops.build`'
 
 
-def library_name(backend: str, torch_version: str) -> str:
+def library_name(backend: Literal['cpp', 'cuda'], torch_version: str) -> str:
     """Returns the file of a compiled backend; torch's C++ interface changes with its version, so it is in the name."""
     return f'{STEMS[backend]}.torch{torch_version}.so'
 
 
-def load(backend: str) -> str | None:
+def load(backend: Literal['cpp', 'cuda']) -> str | None:
     """Loads the library of a backend; returns why it can't be, or None."""
     if backend == 'cuda' and torch.version.cuda is None:
         return 'this torch is built without CUDA'

@@ -49,7 +49,7 @@ def launch_triton(**arguments) -> Tensor:
     return kernels.run(**arguments)
 
 
-def why_not(backend: str, logits: Tensor, value: Tensor, eps: float) -> str | None:
+def why_not(backend: Backend, logits: Tensor, value: Tensor, eps: float) -> str | None:
     if logits.dtype != value.dtype:
         return f'logits and value must have one dtype, got {logits.dtype} and {value.dtype}'
     return why_not_channels(value.shape[-1])

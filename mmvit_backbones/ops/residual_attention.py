@@ -66,7 +66,7 @@ def launch_triton(**arguments) -> tuple[Tensor, Tensor]:
     return kernels.run(**arguments)
 
 
-def why_not(backend: str, q: Tensor, v: Tensor, **others) -> str | None:
+def why_not(backend: Backend, q: Tensor, v: Tensor, **others) -> str | None:
     if q.ndim not in (4, 5):
         return f'q must have 4 or 5 dimensions, got {q.ndim}'
     if v.shape[-1] != q.shape[-1]:

@@ -17,12 +17,16 @@ def may_be_nonzero(*numbers: int) -> bool:
 
 def is_positive(size: int) -> int:
     """Returns 1 for a positive size and 0 for a size of 0, as a factor of other sizes."""
-    return torch.sym_min(size, 1) if isinstance(size, torch.SymInt) else min(size, 1)
+    if isinstance(size, torch.SymInt):
+        return torch.sym_min(size, 1)  # pyright: ignore[reportReturnType] - torch does not say: of integers, one
+    return min(size, 1)
 
 
 def at_least(size: int, limit: int) -> int:
     """Returns the larger of the two."""
-    return torch.sym_max(size, limit) if isinstance(size, torch.SymInt) else max(size, limit)
+    if isinstance(size, torch.SymInt):
+        return torch.sym_max(size, limit)  # pyright: ignore[reportReturnType] - torch does not say: of integers, one
+    return max(size, limit)
 
 
 def ceil_div(length: int, divisor: int) -> int:

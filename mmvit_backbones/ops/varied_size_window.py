@@ -174,12 +174,13 @@ def sample_pixels(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """
     height, width = features.shape[3:]
     pixels = features.flatten(3).to(x.dtype)
-    sampled = 0
+    sampled = pixels.new_zeros(())
     for row, row_weight in neighbors(y, height):
         for column, column_weight in neighbors(x, width):
             index = (row[..., :, None] * width + column[..., None, :]).flatten(2)  # (B, heads, tokens of all windows)
             weight = (row_weight[..., :, None] * column_weight[..., None, :]).flatten(2)
-            sampled += pixels.gather(3, index[:, :, None].expand(-1, -1, pixels.shape[2], -1)) * weight[:, :, None]
+            values = pixels.gather(3, index[:, :, None].expand(-1, -1, pixels.shape[2], -1))
+            sampled = sampled + values * weight[:, :, None]
     sampled = sampled.unflatten(3, (*x.shape[2:], x.shape[4]))  # (B, heads, C, nh, nw, window_size, window_size)
     return sampled.transpose(4, 5).flatten(5).flatten(3, 4).to(features.dtype)
 
@@ -256,15 +257,15 @@ def launch_attention(**arguments) -> Tensor:
     return varied_size_window.run(**arguments)
 
 
-def why_not_sample(backend: str, features: Tensor, window_size: int, **others) -> str | None:
+def why_not_sample(backend: Backend, features: Tensor, window_size: int, **others) -> str | None:
     return why_not_windows(backend, window_size, features.shape[2], features.dtype)
 
 
-def why_not_attention(backend: str, q: Tensor, window_size: int, **others) -> str | None:
+def why_not_attention(backend: Backend, q: Tensor, window_size: int, **others) -> str | None:
     return why_not_windows(backend, window_size, q.shape[2], q.dtype)
 
 
-def why_not_windows(backend: str, window_size: int, channels: int, dtype: torch.dtype) -> str | None:
+def why_not_windows(backend: Backend, window_size: int, channels: int, dtype: torch.dtype) -> str | None:
     """Returns the reason why kernels can't hold a window of one head, or None if they can."""
     size = 8 if dtype == torch.float64 else 4
     if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:

@@ -43,7 +43,8 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
     b, h, w, c = qkv.shape
     s, d = window_size, c // (3 * num_heads)
     qkv = qkv.view(b, h // s, s, w // s, s, 3, num_heads, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
-    return qkv.reshape(3, b, (h // s) * (w // s), num_heads, s * s, d).unbind(0)
+    q, k, v = qkv.reshape(3, b, (h // s) * (w // s), num_heads, s * s, d).unbind(0)
+    return q, k, v
 
 
 def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:

@@ -38,7 +38,7 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx, *grads):
+        def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride] - by the decorator's annotation
             saved = ctx.saved_tensors
             arguments = {name: number if x is None else x for name, x, number in zip(names, saved, ctx.numbers)}
             gradients = backward(saved[len(names):], grads[:num_results], **arguments)

@@ -1,14 +1,14 @@
 """Functions shared by the kernels."""
-import triton
 import triton.language as tl
 
 from .availability import INTERPRETED
+from .launch import jit
 
 # The interpreter multiplies the bits of bfloat16 as if they were integers.
 DOT_IN_FLOAT32 = tl.constexpr(INTERPRETED)
 
 
-@triton.jit
+@jit
 def dot(a, b, total, PRECISION: tl.constexpr):
     """Computes ``total + a b`` in float32; ``total`` may be None."""
     if DOT_IN_FLOAT32:
@@ -16,46 +16,46 @@ def dot(a, b, total, PRECISION: tl.constexpr):
     return tl.dot(a, b, total, input_precision=PRECISION)
 
 
-@triton.jit
+@jit
 def block_at(x, stride_n, stride_m, row, column, rows, columns):
     """Returns the start of a block in 64 bits; offsets in it fit into 32, which halves the registers of addresses."""
     return x + tl.cast(row, tl.int64) * stride_n + tl.cast(column, tl.int64) * stride_m + (
         rows[:, None] * stride_n + columns[None, :] * stride_m)
 
 
-@triton.jit
+@jit
 def is_inside(row, column, rows, columns, n, m):
     """Returns which elements of a block exist in ``(n, m)``."""
     return (rows[:, None] < n - row) & (columns[None, :] < m - column)
 
 
-@triton.jit
+@jit
 def load_block(x, stride_n, stride_m, row, column, rows, columns, n, m):
     """Loads the block of ``(n, m)`` from (row, column) on, zero outside; ``rows`` and ``columns`` count from 0."""
     return tl.load(block_at(x, stride_n, stride_m, row, column, rows, columns),
                    mask=is_inside(row, column, rows, columns, n, m), other=0.)
 
 
-@triton.jit
+@jit
 def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
     """Writes what of a block is inside of ``(n, m)``."""
     tl.store(block_at(x, stride_n, stride_m, row, column, rows, columns), block.to(x.dtype.element_ty),
              mask=is_inside(row, column, rows, columns, n, m))
 
 
-@triton.jit
+@jit
 def head_of(x, heads, stride_b, stride_h):
     """Returns the start of the program's head in ``(batch, heads, ...)``."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * stride_b + (image % heads).to(tl.int64) * stride_h
 
 
-@triton.jit
+@jit
 def load_rows(x, row, rows, n):
     """Loads one number for each row of the program's head, zero from row n on."""
     return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
 
 
-@triton.jit
+@jit
 def store_rows(x, row, rows, n, values):
     tl.store(x + tl.program_id(0).to(tl.int64) * n + row + rows, values, mask=rows < n - row)

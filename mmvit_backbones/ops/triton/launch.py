@@ -1,5 +1,6 @@
 """Launching Triton's kernels, so that compilers, counters and the meta device see them."""
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import triton
@@ -7,6 +8,11 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .availability import INTERPRETED, MAX_HEAD_CHANNELS
+
+
+def jit(function: Callable) -> Any:
+    """Decorates a kernel, or a function of kernels, as ``triton.jit`` does, whose annotation is for launches alone."""
+    return triton.jit(function)
 
 
 def kernel_operator(name: str) -> Callable:
@@ -27,13 +33,14 @@ def kernel_operator(name: str) -> Callable:
     return decorate
 
 
-def launch(kernel: Callable, grid: Sequence[int], first: Tensor, *arguments, **constants) -> None:
-    """Runs a kernel, unless there is nothing to run: a meta tensor, or an empty one."""
+def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **constants) -> None:
+    """Runs a kernel, unless there is nothing to run: the first argument is a meta tensor, or the grid is empty."""
+    first = arguments[0]
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
     kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
     num_warps = warps_of(constants, 64 if torch.version.hip else 32)
-    kernel[tuple(grid)](first, *arguments, **constants, num_warps=num_warps)
+    kernel[tuple(grid)](*arguments, **constants, num_warps=num_warps)
 
 
 def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
@@ -47,9 +54,14 @@ def warps_of(constants: dict, warp_size: int) -> int:
     return (256 if 'BLOCK_D' in constants else 128) // warp_size
 
 
+def num_blocks(size: int, block: int) -> int:
+    """Returns how many blocks of a kernel cover a dimension."""
+    return (size + block - 1) // block
+
+
 def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
     """Returns the block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
-    return max(16, triton.next_power_of_2(min(size, largest)))
+    return max(16, triton.next_power_of_2(min(size, largest)))  # pyright: ignore[reportReturnType] - of an int, one
 
 
 def precision_of(x: Tensor) -> str:

@@ -14,16 +14,15 @@ alone.
 from collections.abc import Sequence
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block, store_rows
-from .launch import block_of, kernel_operator, launch, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
 
 
-@triton.jit
+@jit
 def _softmax(logits, stride_n, stride_m, lse, row, key, rows, keys, n, m):
     """Computes a block of ``P`` and of ``C``, both zero outside of the map."""
     inside = is_inside(row, key, rows, keys, n, m)
@@ -32,7 +31,7 @@ def _softmax(logits, stride_n, stride_m, lse, row, key, rows, keys, n, m):
     return attn, tl.where(inside, attn - 1. / m, 0.)
 
 
-@triton.jit
+@jit
 def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares, heads, n, m,
                        BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr):
     image = tl.program_id(0)
@@ -55,7 +54,7 @@ def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squa
     tl.store(squares + image * tl.num_programs(1) + tl.program_id(1), tl.sum(square))
 
 
-@triton.jit
+@jit
 def _sum_of(partial, image, count, BLOCK: tl.constexpr):
     """Adds the ``count`` partial sums of an image's head."""
     total = tl.zeros((BLOCK,), tl.float32)
@@ -65,7 +64,7 @@ def _sum_of(partial, image, count, BLOCK: tl.constexpr):
     return tl.sum(total)
 
 
-@triton.jit
+@jit
 def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares, value, value_b, value_h, value_m,
                     value_d, out, out_b, out_h, out_n, out_d, rstd, heads, n, m, d, eps, blocks,
                     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
@@ -87,7 +86,7 @@ def _forward_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squares
         tl.store(rstd + image, factor)
 
 
-@triton.jit
+@jit
 def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd, products, value, value_b, value_h,
                         value_m, value_d, grad, grad_b, grad_h, grad_n, grad_d, grad_logits, out_b, out_h, out_n, out_m,
                         heads, n, m, d, blocks, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -116,7 +115,7 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
                 store_block(grad_logits, out_n, out_m, row, key, rows, keys, n, m, result)
 
 
-@triton.jit
+@jit
 def _grad_value_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rstd, value, value_b, value_h, value_m,
                        value_d, grad, grad_b, grad_h, grad_n, grad_d, grad_value, out_b, out_h, out_m, out_d, products,
                        heads, n, m, d,
@@ -146,8 +145,8 @@ def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the log-sum-exp of rows ``(B, heads, N)``, and sums of ``C ** 2`` over blocks of them."""
     b, heads, n, m = logits.shape
     lse = logits.new_empty((b, heads, n), dtype=torch.float32)
-    squares = logits.new_empty((b, heads, triton.cdiv(n, BLOCK_N)), dtype=torch.float32)
-    launch(_statistics_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, squares, heads, n, m,
+    squares = logits.new_empty((b, heads, num_blocks(n, BLOCK_N)), dtype=torch.float32)
+    launch(_statistics_kernel, (b * heads, num_blocks(n, BLOCK_N)), *with_strides(logits), lse, squares, heads, n, m,
            BLOCK_N=BLOCK_N, BLOCK_M=block_of(m, BLOCK_M))
     return lse, squares
 
@@ -158,7 +157,7 @@ def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: fl
     (b, heads, n, m), d = logits.shape, value.shape[3]
     out = value.new_empty((b, n, heads, d)).transpose(1, 2)
     rstd = lse.new_empty((b, heads))
-    launch(_forward_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, squares,
+    launch(_forward_kernel, (b * heads, num_blocks(n, BLOCK_N)), *with_strides(logits), lse, squares,
            *with_strides(value, out), rstd, heads, n, m, d, eps, squares.shape[2], BLOCK_N=BLOCK_N,
            BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
     return out, rstd
@@ -169,7 +168,7 @@ def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, val
     """Returns the gradient of the logits."""
     (b, heads, n, m), d = logits.shape, value.shape[3]
     result = torch.empty_like(logits)
-    launch(_grad_logits_kernel, (b * heads, triton.cdiv(n, BLOCK_N)), *with_strides(logits), lse, rstd, products,
+    launch(_grad_logits_kernel, (b * heads, num_blocks(n, BLOCK_N)), *with_strides(logits), lse, rstd, products,
            *with_strides(value, grad, result), heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
            BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
     return result
@@ -181,8 +180,8 @@ def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: T
     (b, heads, n, m), d = logits.shape, grad.shape[3]
     result = grad.new_empty((b, m, heads, d)).transpose(1, 2)
     block_m = block_of(m, BLOCK_M)
-    products = lse.new_empty((b, heads, triton.cdiv(m, block_m)))
-    launch(_grad_value_kernel, (b * heads, triton.cdiv(m, block_m)), *with_strides(logits), lse, rstd,
+    products = lse.new_empty((b, heads, num_blocks(m, block_m)))
+    launch(_grad_value_kernel, (b * heads, num_blocks(m, block_m)), *with_strides(logits), lse, rstd,
            *with_strides(value, grad, result), products, heads, n, m, d, BLOCK_N=BLOCK_N, BLOCK_M=block_m,
            BLOCK_D=block_of(d), PRECISION=precision_of(grad))
     return result, products

@@ -14,18 +14,17 @@ of rows dense; O and grad_q dense as ``(B, windows, rows, heads, channels)``, wh
 from collections.abc import Sequence
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
-from .launch import block_of, kernel_operator, launch, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
 
 BLOCK = 32  # rows, and keys: as many as registers allow with heads of 128 channels
 
 
-@triton.jit
+@jit
 def _head(x, windows, heads, stride_b, stride_w, stride_h):
     """Returns the start of the program's head in an argument."""
     image = tl.program_id(0)
@@ -33,14 +32,14 @@ def _head(x, windows, heads, stride_b, stride_w, stride_h):
         tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
 
 
-@triton.jit
+@jit
 def _head_of_tokens(x, heads, n, d):
     """Returns the start of the program's head in O or grad_q."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * n * heads * d + (image % heads) * d
 
 
-@triton.jit
+@jit
 def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK: tl.constexpr):
     """Computes a block of the softmax map of the program's head, zero outside."""
     logits += tl.program_id(0).to(tl.int64) * n * m
@@ -50,7 +49,7 @@ def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, 
     return tl.where(is_inside(row, key, rows, keys, n, m), tl.exp(block - row_lse[:, None]), 0.)
 
 
-@triton.jit
+@jit
 def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
                     prev, prev_b, prev_w, prev_h, prev_n, prev_m, bias, bias_b, bias_w, bias_h, bias_n, bias_m,
                     mask, mask_b, mask_w, mask_h, mask_n, mask_m, alpha, scale, out, logits, lse,
@@ -96,7 +95,7 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
     store_block(out, heads * d, 1, row, 0, rows, channels, n, d, result / total[:, None])
 
 
-@triton.jit
+@jit
 def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
                       prev, prev_b, prev_w, prev_h, prev_n, prev_m, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, out, logits, lse, grad_next,
@@ -143,7 +142,7 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
     store_block(_head_of_tokens(grad_q, heads, n, d), heads * d, 1, row, 0, rows, channels, n, d, result)
 
 
-@triton.jit
+@jit
 def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, logits, lse, grad_logits,
                       grad_k, gk_b, gk_w, gk_h, gk_m, gk_d, grad_v, gv_b, gv_w, gv_h, gv_m, gv_d,
@@ -181,7 +180,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
-    launch(_forward_kernel, (b * windows * heads, triton.cdiv(n, BLOCK)), *with_strides(q, k, v),
+    launch(_forward_kernel, (b * windows * heads, num_blocks(n, BLOCK)), *with_strides(q, k, v),
            *optional(prev, logits, q), *optional(bias, logits, q), *optional(mask, logits, q), alpha, d**-0.5,
            out, logits, lse, windows, heads, n, m, d, HAS_PREV=prev is not None, HAS_BIAS=bias is not None,
            HAS_MASK=mask is not None, BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=precision_of(q))
@@ -193,7 +192,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
               logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
-    grid = b * windows * heads, triton.cdiv(n, BLOCK)
+    grid = b * windows * heads, num_blocks(n, BLOCK)
     grad_q, grad_logits = tokens(q), torch.empty_like(logits)
     grad_alpha = lse.new_empty((0, ) if prev is None else grid)
     launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits, q), *optional(mask, logits, q),
@@ -210,7 +209,7 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
     """Returns the gradients of k and v, with their strides."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
-    launch(_grad_keys_kernel, (b * windows * heads, triton.cdiv(m, BLOCK)), *with_strides(q),
+    launch(_grad_keys_kernel, (b * windows * heads, num_blocks(m, BLOCK)), *with_strides(q),
            *optional(mask, logits, q), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
            *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
            BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=precision_of(q))
@@ -261,7 +260,7 @@ def run(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: floa
     alpha = alpha if torch.is_tensor(alpha) else torch.full((), alpha, device=q.device)
     if q.ndim == 5:
         return attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)
-    q, k, v, prev_logits, bias, mask = (
-        x if x is None or x.ndim < 4 else x.unsqueeze(1) for x in (q, k, v, prev_logits, bias, mask))
+    q, k, v = (x.unsqueeze(1) for x in (q, k, v))
+    prev_logits, bias, mask = (x if x is None or x.ndim < 4 else x.unsqueeze(1) for x in (prev_logits, bias, mask))
     out, logits = attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)
     return out.squeeze(1), logits.squeeze(1)

@@ -13,14 +13,13 @@ from which :func:`.window_sampling.grad_pixels` gathers. Query, key and value ha
 from collections.abc import Sequence
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..precision import product_dtype
 from .autograd import differentiable
 from .blocks import dot, load_rows, store_rows
-from .launch import block_of, kernel_operator, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, precision_of, with_strides
 from .window_sampling import (
     FEW,
     add_slopes,
@@ -40,7 +39,7 @@ from .window_sampling import (
 )
 
 
-@triton.jit
+@jit
 def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
     """Pixels of the tokens of a fixed window, and whether they are on the map."""
     y, x = positions(token, row, column, WINDOW)
@@ -48,7 +47,7 @@ def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
     return y, x, (token < WINDOW * WINDOW) & (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
 
 
-@triton.jit
+@jit
 def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
     """Computes the logits of one head, whose biases begin at ``bias``; -inf for keys outside of the window."""
     side: tl.constexpr = 2 * WINDOW - 1
@@ -60,7 +59,7 @@ def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.
     return tl.where(valid, logits, -float('inf'))
 
 
-@triton.jit
+@jit
 def _add_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
     """Adds the gradients of the logits of some queries of a window to its table of biases.
 
@@ -77,7 +76,7 @@ def _add_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr)
         tl.store(table + entry, tl.load(table + entry, mask=valid, other=0.) + tl.sum(gathered, 0), mask=valid)
 
 
-@triton.jit
+@jit
 def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, scale, offset,
                       bias, out, lse, softmax_scale, heads, height, width, rows, columns, top, left, d,
                       WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
@@ -99,7 +98,7 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
     store_pixels(stored_head(out, image, head, heads, height, width, d), y, x, valid, channels, d, result)
 
 
-@triton.jit
+@jit
 def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale,
                  offset, bias, lse, grad_q, tokens, grad_scale, grad_offset, table, images, softmax_scale, heads,
                  height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr,
@@ -188,7 +187,8 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, q: Te
     (_, lse), (grad_out, ) = outputs, grads
     grad_q, tokens, grad_scale, grad_offset, tables = grad(
         stored(grad_out), q, k, v, scale, offset, bias_table, lse, window_size, top, left, softmax_scale)
-    grad_k, grad_v = grad_pixels(tokens, scale, offset, *q.shape[3:], window_size, top, left).unbind(0)
+    height, width = q.shape[3:]
+    grad_k, grad_v = grad_pixels(tokens, scale, offset, height, width, window_size, top, left).unbind(0)
     return dict(q=grad_q, k=grad_k, v=grad_v, scale=grad_scale, offset=grad_offset, bias_table=tables.sum(0).T)
 
 

@@ -8,7 +8,7 @@ A program has one window of one head, ``_pixels_kernel`` a tile of the map. Wind
 last fastest. Maps ``(B, heads, d, H, W)`` that kernels sample have any strides; all
 others are stored as ``(B, H, W, heads, d)``, see :func:`empty_map`. Scale and offset are contiguous.
 """
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -17,50 +17,50 @@ from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot
-from .launch import block_of, kernel_operator, launch, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
 
 FEW = tl.constexpr(16)  # tokens at a time, where a whole block takes too many registers
 TILE = tl.constexpr(8)  # pixels along a side
 
 
-@triton.jit
+@jit
 def strided_head(x, x_b, x_h, x_d, x_y, x_x, image, head):
     """Returns where the map of one head begins, and its strides."""
     return x + image.to(tl.int64) * x_b + head.to(tl.int64) * x_h, x_d, x_y, x_x
 
 
-@triton.jit
+@jit
 def stored_head(x, image, head, heads, height, width, d):
     """Returns the same of a map that is stored as ``(B, H, W, heads, d)``."""
     return x + (image.to(tl.int64) * height * width * heads + head) * d, 1, width * heads * d, heads * d
 
 
-@triton.jit
+@jit
 def _at(x, row, column, channels):
     first, x_d, x_y, x_x = x
     return (first + row.to(tl.int64) * x_y + column.to(tl.int64) * x_x)[:, None] + (channels * x_d)[None, :]
 
 
-@triton.jit
+@jit
 def load_pixels(x, row, column, valid, channels, d):
     """Pixels of a map, ``(tokens, channels)``; 0 for tokens that are not valid."""
     return tl.load(_at(x, row, column, channels), mask=valid[:, None] & (channels < d)[None, :], other=0.)
 
 
-@triton.jit
+@jit
 def store_pixels(x, row, column, valid, channels, d, block):
     tl.store(_at(x, row, column, channels), block.to(x[0].dtype.element_ty),
              mask=valid[:, None] & (channels < d)[None, :])
 
 
-@triton.jit
+@jit
 def _axis(scale, offset, index, window, pad, WINDOW: tl.constexpr):
     """Returns the middle of a window along an axis, and the distance of its tokens, in pixels."""
     center = (window * WINDOW - pad).to(tl.float32) + (WINDOW - 1) / 2
     return center + tl.load(offset + index), 1 + tl.load(scale + index)
 
 
-@triton.jit
+@jit
 def find_window(heads, rows, columns):
     """Returns the program's window: image, row, column, head, and the index of its parameters for x.
 
@@ -72,12 +72,12 @@ def find_window(heads, rows, columns):
     return image, row, column, head, _parameters(image, row, column, head, heads, rows, columns)
 
 
-@triton.jit
+@jit
 def _parameters(image, row, column, head, heads, rows, columns):
     return ((image.to(tl.int64) * heads + head) * 2 * rows + row) * columns + column
 
 
-@triton.jit
+@jit
 def find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW: tl.constexpr):
     """Returns ``_axis`` of y and x of a window; its parameters for y follow those for x, a grid later."""
     y, spacing_y = _axis(scale, offset, index + rows * columns, row, top, WINDOW)
@@ -85,19 +85,19 @@ def find_place(scale, offset, index, row, column, rows, columns, top, left, WIND
     return y, spacing_y, x, spacing_x
 
 
-@triton.jit
+@jit
 def positions(token, row, column, WINDOW: tl.constexpr):
     """Returns the positions of a window's tokens in the map of all tokens."""
     return row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW
 
 
-@triton.jit
+@jit
 def _distance(token, WINDOW: tl.constexpr):
     """Returns the distances of tokens from the middle of their window, in tokens, along y and x."""
     return (token // WINDOW).to(tl.float32) - (WINDOW - 1) / 2, (token % WINDOW).to(tl.float32) - (WINDOW - 1) / 2
 
 
-@triton.jit
+@jit
 def _tap(position, size):
     """Returns the pixel before a position and the distance to it; -2 for what is outside or not finite."""
     near = (position >= -1) & (position < size)
@@ -105,7 +105,7 @@ def _tap(position, size):
     return low.to(tl.int32), tl.where(near, position - low, 0.)
 
 
-@triton.jit
+@jit
 def _taps(place, token, size, WINDOW: tl.constexpr):
     """Returns ``_tap`` of tokens along y and x."""
     y, spacing_y, x, spacing_x = place
@@ -115,7 +115,7 @@ def _taps(place, token, size, WINDOW: tl.constexpr):
     return row, fy, column, fx
 
 
-@triton.jit
+@jit
 def _corner(x, row, column, valid, channels, size):
     """Loads a pixel of every token, in float32; 0 outside of the map. ``size`` is height, width and channels."""
     height, width, d = size
@@ -123,7 +123,7 @@ def _corner(x, row, column, valid, channels, size):
     return load_pixels(x, row, column, inside, channels, d).to(tl.float32)
 
 
-@triton.jit
+@jit
 def _sample(x, taps, valid, channels, size):
     """Interpolates bilinearly."""
     row, fy, column, fx = taps
@@ -133,7 +133,7 @@ def _sample(x, taps, valid, channels, size):
     return total + (fy * fx)[:, None] * _corner(x, row + 1, column + 1, valid, channels, size)
 
 
-@triton.jit
+@jit
 def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
     """Returns the sampled tokens, in the dtype of the maps."""
     taps, valid = _taps(place, token, size, WINDOW), token < WINDOW * WINDOW
@@ -141,7 +141,7 @@ def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
     return keys, _sample(v, taps, valid, channels, size).to(v[0].dtype.element_ty)
 
 
-@triton.jit
+@jit
 def _slopes(x, taps, valid, channels, size, grad):
     """Returns the gradients of the positions of tokens, along y and x, from those of the sampled values."""
     row, fy, column, fx = taps
@@ -153,7 +153,7 @@ def _slopes(x, taps, valid, channels, size, grad):
     return y + (1 - fx) * a + fx * b, x_slope + fy * (b - a)
 
 
-@triton.jit
+@jit
 def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
     """Adds what scale and offset of a window receive.
 
@@ -175,7 +175,7 @@ def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW:
     return offset_y, scale_y, offset_x, scale_x
 
 
-@triton.jit
+@jit
 def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
     offset_y, scale_y, offset_x, scale_x = sums
     tl.store(grad_scale + index, tl.sum(scale_x))
@@ -184,7 +184,7 @@ def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
     tl.store(grad_offset + index + next_axis, tl.sum(offset_y))
 
 
-@triton.jit
+@jit
 def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads, height, width, rows, columns, top,
                    left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     image, row, column, head, index = find_window(heads, rows, columns)
@@ -200,7 +200,7 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
         store_pixels(out, y, x, valid, channels, d, result)
 
 
-@triton.jit
+@jit
 def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_scale, grad_offset, heads, height,
                    width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     """Gradients of scale and offset, from those of sampled features."""
@@ -214,21 +214,21 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
-@triton.jit
+@jit
 def _triangle(center, spacing, distance, pixel):
     """Weights of pixels in tokens along an axis, ``(pixels, tokens)``."""
     apart = tl.abs((center + spacing * distance)[None, :] - pixel[:, None].to(tl.float32))
     return tl.where(apart < 1, 1 - apart, 0.)
 
 
-@triton.jit
+@jit
 def _reaches(center, spacing, first, WINDOW: tl.constexpr):
     """Returns whether a window has tokens within a pixel of a tile along an axis; may be true if it is not finite."""
     reach = tl.abs(spacing) * ((WINDOW - 1) / 2)
     return (center + reach > first - 1) & (center - reach < first + TILE)
 
 
-@triton.jit
+@jit
 def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, height, width, rows, columns, top, left,
                    d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Sums over tokens of their weight in a pixel times their gradient; several maps that sampled alike."""
@@ -264,8 +264,8 @@ def stored(x: Tensor) -> Tensor:
     return x.movedim((-4, -3), (-2, -1)).contiguous().movedim((-2, -1), (-4, -3))
 
 
-def launch_windows(kernel: Callable, num_programs: int, arguments: tuple, x: Tensor, scale: Tensor, window_size: int,
-                   top: int, left: int, **constants) -> None:
+def launch_windows(kernel: triton.JITFunction, num_programs: int, arguments: tuple, x: Tensor, scale: Tensor,
+                   window_size: int, top: int, left: int, **constants) -> None:
     """Runs a kernel.
 
     What follows its own arguments are the sizes of the map ``x`` and of the grid of windows.
@@ -301,7 +301,7 @@ def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, widt
     """Gradients of maps ``(maps, B, heads, d, height, width)``, from those of what was sampled, which are stored."""
     parts, images, heads, d = tokens.shape[:4]
     out = empty_map(tokens, parts, images, heads, d, height, width)
-    tiles = [triton.cdiv(length, TILE.value) for length in (height, width)]
+    tiles = [num_blocks(length, TILE.value) for length in (height, width)]
     num_programs = parts * images * heads * tiles[0] * tiles[1]
     launch_windows(_pixels_kernel, num_programs, (tokens, scale, offset, out, images, *tiles), out, scale, window_size,
                    top, left, BLOCK_N=block_of(window_size**2), PRECISION=precision_of(out))
@@ -317,7 +317,8 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, featu
                     offset: Tensor, window_size: int, top: int, left: int) -> dict[str, Tensor]:
     """Returns the gradients by name."""
     grad = stored(grads[0])
-    grad_features, = grad_pixels(grad[None], scale, offset, *features.shape[3:], window_size, top, left).unbind(0)
+    height, width = features.shape[3:]
+    grad_features, = grad_pixels(grad[None], scale, offset, height, width, window_size, top, left).unbind(0)
     grad_scale, grad_offset = slopes(features, grad, scale, offset, window_size, top, left)
     return dict(features=grad_features, scale=grad_scale, offset=grad_offset)
 

@@ -85,8 +85,10 @@ mutants: setup .venv-mutants/stamp  ## change the package in N places, and show 
 	.venv-mutants/bin/python tools/dev/mutants.py --number $(or $(N),100) $(if $(SEED),--seed $(SEED)) \
 		--commit $(or $(COMMIT),HEAD) --rooms $(ROOM)
 
-lint: setup  ## check the style
+# pyright would ask PyPI for a newer version of itself.
+lint: setup  ## check the style and the types
 	.venv/bin/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
 	.venv/bin/hadolint docker/Dockerfile docker/Dockerfile.cpu
 
 # Not --quiet, which silences --strict.

@@ -34,8 +34,6 @@ TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
-    ('top-1/top-5/ReaL', ('top1', 'top5', 'real'), '_22k', 'pre-trained on ImageNet-22k',
-     ('top1_22k', 'top5_22k', 'real_22k')),
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
     ('ADE20K mIoU: single-scale/multi-scale and flip', ('ade20k', 'ade20k_ms')),
     ('Cityscapes mIoU: single-scale/multi-scale and flip', ('cityscapes', 'cityscapes_ms'), '_80k', '80k iterations',
@@ -161,11 +159,10 @@ def results(published: dict[str, float]) -> list[dict]:
 
 def tables() -> str:
     return '\n'.join([
-        '## Families\n',
-        table(['networks', "authors' code, its license"], family_rows()),
         '## Classifiers\n',
         table(['name', 'top-1, %', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
+        'All other accuracies on ImageNet are in `mmvit_backbones/zoo/published.csv`.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
     ])
 
@@ -176,9 +173,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def networks() -> str:
     """Returns the table of the README: a row for each family."""
-    rows = [[f'[{name}]({family.docs})', f'[arXiv]({family.paper})', str(len(variants)), *sizes_and_top1(variants)]
+    rows = [[f'[{name}]({family.docs})', str(len(variants)), *sizes_and_top1(variants)]
             for name, family, variants in members()]
-    return table(['family', 'paper', 'networks', 'million parameters', 'top-1, %'], rows)
+    return table(['family', 'networks', 'million parameters', 'top-1, %'], rows)
 
 
 def members() -> list[tuple[str, Family, list[Variant]]]:
@@ -222,11 +219,6 @@ def sources() -> str:
 def span(numbers: list[float]) -> str:
     """Returns the range of numbers as text."""
     return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)}))
-
-
-def family_rows() -> list[list[str]]:
-    return [[f'[{names}]({Path(docs).name})', f'[{code.removeprefix("https://github.com/")}]({code}), {license}']
-            for (code, license, docs), names in grouped('code', 'license', 'docs').items()]
 
 
 def variant_rows() -> list[list[str]]:

@@ -269,7 +269,7 @@ def test_nothing_is_exported_that_finds_nothing(tmp_path, monkeypatch):
     cfg.model.test_cfg.score_thr = 1.
     state = torch.load('model.pth', weights_only=False)
     torch.save(dict(state, meta=dict(cfg=cfg.pretty_text)), 'model.pth')
-    with pytest.raises(UsageError, match='no instance in the 6 images'):
+    with pytest.raises(UsageError, match='no instances? in the 6 images'):
         call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
     assert [path.name for path in tmp_path.iterdir()] == ['model.pth']
 

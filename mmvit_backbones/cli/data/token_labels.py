@@ -131,13 +131,17 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     if getattr(model.backbone, 'out_type', None) in ('cls_token', 'avg_featmap'):
         setattr(model.backbone, 'out_type', 'featmap')
     model.to(device).eval()
-    return partial(dense_scores, model)
+    return partial(annotate, model)
 
 
 @torch.no_grad()
-def dense_scores(model: 'ImageClassifier', images: Tensor) -> Tensor:
+def annotate(model: 'ImageClassifier', images: Tensor) -> Tensor:
     """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier for RGB images."""
-    inputs = model.data_preprocessor(dict(inputs=images.flip(1)))['inputs']  # it expects BGR
+    return dense_scores(model, model.data_preprocessor(dict(inputs=images.flip(1)))['inputs'])  # it expects BGR
+
+
+def dense_scores(model: 'ImageClassifier', inputs: Tensor) -> Tensor:
+    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier for images that are normalized."""
     features = model.extract_feat(inputs, stage='backbone')[-1]
     head, neck = getattr(model, 'head'), getattr(model, 'neck')
     if isinstance(features, TokenFeatures):

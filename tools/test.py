@@ -1,4 +1,4 @@
-"""Tests: `mmvit test`, where OpenMMLab's users look for it."""
+"""Runs `mmvit test`, where OpenMMLab users look for it."""
 import sys
 
 from mmvit import command

@@ -1,4 +1,4 @@
-"""Trains: `mmvit train`, where OpenMMLab's users look for it."""
+"""Runs `mmvit train`, where OpenMMLab users look for it."""
 import sys
 
 from mmvit import command

@@ -1,4 +1,4 @@
-"""Changes a config to custom data, or to another folder of its data set."""
+"""Points a config to custom data, or to another folder for its data set."""
 import atexit
 import os
 import os.path as osp
@@ -55,9 +55,9 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
         cfg (Config): Changed in place.
         class_folder, coco_folder, seg_folder, data_root (str | None): At most one; ``docs/tools.md`` describes them.
         val_fraction (float | None): Share of the images for validation, if the folder has no split.
-        seed (int | None): Seed of this split. Defaults to None: 0.
+        seed (int | None): Seed of this split. Defaults to 0.
         allow_left_out (bool): Whether more than one in a hundred files may be left out. Defaults to False.
-        list_folder (str | None): Folder for lists of images. Defaults to None: a temporary one, removed at exit.
+        list_folder (str | None): Folder for lists of images. Defaults to a temporary one, removed at exit.
         content (bool): Whether to check the content of masks. Defaults to True.
 
     Raises:
@@ -120,8 +120,7 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
 def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
-    mmdet numbers the categories of each file in their order. If the files differ, that of val is written in the order
-    of train.
+    mmdet numbers the categories of each file in order. If the files differ, val's is rewritten in train's order.
     """
     prefixes = choice.find_parts(folder)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}

@@ -47,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument('--imagenet-variant', metavar='FOLDER',
-                        help='test a classifier of ImageNet on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
+                        help='test an ImageNet classifier on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
     labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
                         help="also test a classifier on ImageNet's reassessed labels (default: %(const)s)")
     add_run_arguments(parser)

@@ -12,7 +12,7 @@ class TokenFeatures(NamedTuple):
     """Tokens for a classifier.
 
     ``tokens`` are normalized, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; patches in ``bbox``
-    (top, left, bottom, right; the last two exclusive) come from the image at the same place of the flipped batch;
+    (top, left, bottom, right; the last two exclusive) come from the image at the same index in the flipped batch;
     ``maps`` are, in training, the attention maps after every block, ``(B, num_heads, N, N)`` each.
     """
     tokens: Tensor
@@ -35,7 +35,7 @@ def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
 
 
 def sample_bbox(height: int, width: int) -> BBox:
-    """Draws a box as CutMix does (Yun et al., ICCV 2019, arXiv 1905.04899), on a grid of that size.
+    """Draws a box as CutMix does (Yun et al., ICCV 2019, arXiv 1905.04899), on the given grid.
 
     Paper: arXiv 2104.10858, section 3.3.
     """

@@ -10,7 +10,7 @@ from .resize import interpolate, resize_on_load
 class RelativePositionTable(nn.Module):
     """One learned bias per head and displacement inside a window.
 
-    Checkpoints with another window size are resized on load: bicubic, logged.
+    Tables of other window sizes are resized on load (bicubic, logged).
     """
 
     def __init__(self, num_heads: int, window_size: int) -> None:
@@ -40,7 +40,7 @@ class RelativePositionBias(RelativePositionTable):
 
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:
-    """Resizes ``(D * D, heads)`` with ``D = 2 * window_size - 1``: bicubic."""
+    """Bicubically resizes ``(D * D, heads)``, ``D = 2 * window_size - 1``."""
     return resize_table_of_heads(table.T, shape[::-1]).T
 
 

@@ -19,7 +19,7 @@ from .finite import check_finite
 from .work_dir import check_last_checkpoint
 
 ON_ERROR = ('stop', 'continue')
-CONTINUE = 'default_hooks.checkpoint.on_error=continue trains on without it'
+CONTINUE = 'default_hooks.checkpoint.on_error=continue trains without it'
 TEMPORARY = '.tmp'
 
 
@@ -85,7 +85,7 @@ class AtomicCheckpointHook(CheckpointHook):
     checkpoint can always be resumed. Free disk space is checked before the first step.
 
     Args:
-        on_error (str): ``'stop'`` ends the training if a checkpoint cannot be written, ``'continue'`` trains on
+        on_error (str): ``'stop'`` ends the training if a checkpoint cannot be written, ``'continue'`` trains
             without it. Defaults to ``'stop'``.
         **kwargs: Arguments of MMEngine's ``CheckpointHook``.
 

@@ -17,13 +17,13 @@ DECAY_TYPES = ('layer_wise', 'stage_wise')
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Multiplies the learning rate of a parameter by ``decay_rate ** depth``, counted from the output of the backbone.
 
-    A depth of 1 is a block (``'layer_wise'``) or a stage (``'stage_wise'``). Output norms, necks and heads have depth
+    Depth counts blocks (``'layer_wise'``) or stages (``'stage_wise'``). Output norms, necks and heads have depth
     0, the last block or stage has 1, the stem the largest. Norms, biases and other vectors have no weight decay, unless
     ``paramwise_cfg`` sets it. The groups are logged.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper.
-        paramwise_cfg (dict): ``decay_rate`` (float, from 0 to 1), ``decay_type`` (``'layer_wise'``, the default, or
+        paramwise_cfg (dict): ``decay_rate`` (float, in (0, 1]), ``decay_type`` (``'layer_wise'``, the default, or
             ``'stage_wise'``), and all options of MMEngine's default constructor. ``norm_decay_mult``,
             ``bias_decay_mult`` and ``flat_decay_mult`` default to 0.
 
@@ -50,7 +50,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             options = {'norm_decay_mult': 0., 'bias_decay_mult': 0., 'flat_decay_mult': 0., **options}
         super().__init__(optim_wrapper_cfg, options)
         if self.base_lr is None:
-            raise ValueError('optimizer.lr must be given for decaying learning rates')
+            raise ValueError('optimizer.lr must be given to decay learning rates')
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
                    is_dcn_module: int | float | None = None) -> None:
@@ -76,10 +76,10 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
               f'{len(group["params"])} parameters' for group in params)]), logger='current')
 
     def scales(self, model: nn.Module) -> dict[int, float]:
-        """Returns the factors of the learning rate by the ids of the backbone's parameters."""
+        """Returns the learning rate factor of each backbone parameter, keyed by its id."""
         backbones = [module for module in model.modules() if isinstance(module, Backbone)]
         if not backbones:
-            raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones, '
+            raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones; '
                              f'{type(model).__name__} has none')
         scales = {}
         for backbone in backbones:

@@ -134,25 +134,46 @@ def advise(text, code):
     return next((f'{advice}; ' for pattern, advice in ADVICE.items() if re.search(pattern, text)), '')
 
 
+@contextlib.contextmanager
+def delayed_signals():
+    """Calls the handlers of signals at the end of the block."""
+    came = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in came:
+        os.kill(os.getpid(), number)
+
+
 def run(*command, cwd=None, **env):
     """Runs a command with output to the log and regular progress messages; prints the log's end if it fails."""
     start = time.monotonic()
     with LOG.open('a') as log:
         begin = log.tell()
         print('$', *command, file=log, flush=True)
-        process = subprocess.Popen([str(part) for part in command], cwd=cwd or VENV, env={**os.environ, **env},
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
-        while True:
-            try:
-                code = process.wait(timeout=HEARTBEAT_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                say(f'      ... {minutes(time.monotonic() - start)}')
-            except BaseException:
+        process = None
+        try:
+            with delayed_signals():  # otherwise one that comes now would leave a process that nobody knows
+                process = subprocess.Popen([str(part) for part in command], cwd=cwd or VENV, env={**os.environ, **env},
+                                           stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                           start_new_session=True)
+            code = None
+            while code is None:
+                try:
+                    code = process.wait(timeout=HEARTBEAT_SECONDS)
+                except subprocess.TimeoutExpired:
+                    say(f'      ... {minutes(time.monotonic() - start)}')
+        except BaseException:
+            if process:
                 os.killpg(process.pid, signal.SIGTERM)  # the compilers that it started, too
                 process.wait()
-                raise
+            raise
     if code:
         text = LOG.read_bytes()[begin:].decode(errors='replace')
         say('\n'.join(text.splitlines()[-15:]))

@@ -8,8 +8,8 @@ With ``P = softmax(logits)`` and ``C = P - 1 / M``, which has mean 0, the normal
     grad_C = rstd * (D - A * mean(A * D)) + constant
     grad_logits = P * (grad_C - sum over keys of P * grad_C)
 
-The constant cancels in the last line, and ``sum(A * D) = sum(grad_value * v)``. ``C`` and ``P`` exist in registers
-alone.
+The constant cancels in the last line, and ``sum(A * D) = sum(grad_value * v)``. ``C`` and ``P`` exist only in
+registers.
 """
 from collections.abc import Sequence
 
@@ -142,7 +142,7 @@ BLOCK_N, BLOCK_M = 64, 64
 
 @kernel_operator('softmax_statistics')
 def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the log-sum-exp of rows ``(B, heads, N)``, and sums of ``C ** 2`` over blocks of them."""
+    """Returns the log-sum-exp of rows, ``(B, heads, N)``, and sums of ``C ** 2`` over row blocks."""
     b, heads, n, m = logits.shape
     lse = logits.new_empty((b, heads, n), dtype=torch.float32)
     squares = logits.new_empty((b, heads, num_blocks(n, BLOCK_N)), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Exports: `mmvit export`, where OpenMMLab's users look for it."""
+"""Runs `mmvit export`, where OpenMMLab users look for it."""
 import sys
 
 from mmvit import command

@@ -1,4 +1,4 @@
-"""Predicts: `mmvit predict`, where OpenMMLab's users look for it."""
+"""Runs `mmvit predict`, where OpenMMLab users look for it."""
 import sys
 
 from mmvit import command

@@ -1,4 +1,4 @@
-"""Serves: `mmvit serve`, where OpenMMLab's users look for it."""
+"""Runs `mmvit serve`, where OpenMMLab users look for it."""
 import sys
 
 from mmvit import command

@@ -32,7 +32,7 @@ NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of one of this package')
+    parser.add_argument('config', help='config file, or the name of one in this package')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) address, also a classifier's in the authors' layout; or an "
                              'exported file')

@@ -54,7 +54,7 @@ STEPS = (
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of one of this package')
+    parser.add_argument('config', help='config file, or the name of one in this package')
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--amp', action='store_const', const='float16', dest='precision',
                            help='train with mixed precision, float16')

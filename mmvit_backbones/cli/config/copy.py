@@ -23,7 +23,7 @@ HEIR = """_base_ = {base!r}
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of one of this package')
+    parser.add_argument('config', help='config file, or the name of one in this package')
     parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
     parser.add_argument('--heir', action='store_true', help='write a file that inherits from the config')
     add_config_options(parser)

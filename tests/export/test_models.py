@@ -253,7 +253,7 @@ def test_a_refused_export_leaves_an_earlier_file(tmp_path, monkeypatch):
     state['state_dict']['head.fc.bias'].fill_(float('nan'))
     torch.save(state, 'model.pth')
     Path('model.onnx').write_text('earlier')
-    with pytest.raises(UsageError, match='model.onnx is not written, as scores are beyond the limit'):
+    with pytest.raises(UsageError, match='model.onnx .* scores .* the limit'):
         call('export', 'model.pth', 'model.onnx')
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx'}
     assert Path('model.onnx').read_text() == 'earlier'

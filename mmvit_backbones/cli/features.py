@@ -8,6 +8,7 @@ the labels of the test images by nearest neighbors, weighted with exp(cosine / 0
 and by a logistic regression on standardized features. Both are scikit-learn's, and run on the CPU.
 """
 import argparse
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,13 +112,12 @@ def find_loaders(cfg: Config) -> dict:
 
 
 @torch.inference_mode()
-def features_of(model: nn.Module, loader) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features ``(N, C)`` and labels ``(N,)`` of all images."""
+def features_of(model: Any, loader) -> tuple[np.ndarray, np.ndarray]:
+    """Returns an mmpretrain classifier's features ``(N, C)`` of all images, and their labels ``(N,)``."""
     features, labels = [], []
-    preprocess, extract = getattr(model, 'data_preprocessor'), getattr(model, 'extract_feat')
     for batch in loader:
-        batch = preprocess(batch)
-        found = extract(batch['inputs'], stage='pre_logits')
+        batch = model.data_preprocessor(batch)
+        found = model.extract_feat(batch['inputs'], stage='pre_logits')
         features.append(found.tokens[:, 0] if hasattr(found, 'tokens') else found)  # Refiner-ViT: the class token
         labels += [int(sample.gt_label) for sample in batch['data_samples']]
     return torch.cat(features).float().cpu().numpy(), np.array(labels)

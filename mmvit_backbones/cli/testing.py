@@ -2,6 +2,7 @@
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,8 +206,7 @@ class DrawingHook(Hook):
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None,
                         outputs: Sequence[BaseDataElement] | None = None) -> None:
         import mmcv
-        dataset = runner.test_dataloader.dataset
-        metainfo, root = getattr(dataset, 'metainfo'), getattr(dataset, 'data_root', None) or '.'
+        metainfo, root = metainfo_and_root(runner.test_dataloader.dataset)
         classes, palette = [*map(str, metainfo.get('classes') or ())], palette_of(metainfo)
         for sample in outputs or ():
             image = mmcv.imread(sample.get('img_path'), channel_order='rgb')
@@ -217,6 +217,11 @@ class DrawingHook(Hook):
                                for found in (annotated(sample), arrays_of(sample)) if found])
             with open_output(path.with_suffix('.png')) as file:
                 Image.fromarray(drawn).save(file, 'PNG')
+
+
+def metainfo_and_root(dataset: Any) -> tuple[dict, str]:
+    """Returns the metainfo of a framework's data set, and its root folder, by default the current one."""
+    return dataset.metainfo, getattr(dataset, 'data_root', None) or '.'
 
 
 def annotated(sample: BaseDataElement) -> Arrays:

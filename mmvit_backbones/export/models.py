@@ -3,7 +3,7 @@ import json
 import os
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,11 +43,17 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
-    backbone = getattr(model, 'backbone', None)
-    outputs = ['logits'] if backbone else [f'map{stage}' for stage in getattr(model, 'out_indices')]
-    images = torch.rand(2, getattr(backbone or model, 'in_channels'), *EXAMPLE_SIZE)
+    channels, outputs = signature_of(model)
+    images = torch.rand(2, channels, *EXAMPLE_SIZE)
     example, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
     save(to_onnx(*example, opset), path)
+
+
+def signature_of(network: Any) -> tuple[int, list[str]]:
+    """Returns the number of channels of a network's images, and the names of its outputs."""
+    if hasattr(network, 'backbone'):
+        return network.backbone.in_channels, ['logits']
+    return network.in_channels, [f'map{stage}' for stage in network.out_indices]
 
 
 @torch.no_grad()

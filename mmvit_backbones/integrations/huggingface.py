@@ -7,7 +7,7 @@ from importlib import import_module
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import transformers
@@ -92,8 +92,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
                 raise ValueError(f'backbone must not have {key}: out_indices is an argument of the config, and '
                                  'from_pretrained loads weights')
         self.backbone = checked(self.backbone, 'backbone')
-        num_stages = getattr(build_without_weights(self.backbone), 'num_stages')
-        self.stage_names = [f'stage{i}' for i in range(num_stages)]
+        self.stage_names = [f'stage{i}' for i in range(num_stages(self.backbone))]
         names = self.stage_names[-1:] if out_indices is None else [self.stage_names[i] for i in out_indices]
         self._out_features = names if out_features is None else out_features
         unknown = set(self._out_features) - set(self.stage_names)
@@ -101,6 +100,19 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             raise ValueError(f'out_features must be of {self.stage_names} and agree with out_indices, got '
                              f'{out_features} and {out_indices}')
         self._out_indices = [self.stage_names.index(name) for name in self._out_features]
+
+
+def num_stages(config: dict) -> int:
+    """Returns the number of stages of a backbone, given as an MMEngine config."""
+    backbone = build_without_weights(config)
+    if not isinstance(backbone, backbones.Backbone):
+        raise TypeError(f'backbone must be a Backbone, got a {type(backbone).__name__}')
+    return backbone.num_stages
+
+
+def mark_initialized(x: Any, is_initialized: bool = True) -> None:
+    """Sets the attribute by which Transformers recognizes modules and tensors that are initialized."""
+    x._is_hf_initialized = is_initialized
 
 
 class MMViTPreTrainedModel(PreTrainedModel):
@@ -122,7 +134,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
     def post_init(self) -> None:
         is_initialized = not next(self.parameters()).is_meta  # by build()
         for module in self.modules():
-            setattr(module, '_is_hf_initialized', is_initialized)
+            mark_initialized(module, is_initialized)
         super().post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -164,7 +176,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
         initial = self.build().state_dict() if missing else {}
         for name, x in missing.items():
             x.copy_(initial[name])
-            setattr(x, '_is_hf_initialized', True)
+            mark_initialized(x)
 
 
 class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):

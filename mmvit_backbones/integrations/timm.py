@@ -13,7 +13,7 @@ from timm.models import FeatureInfo, PretrainedCfg, generate_default_cfgs, regis
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from ..backbones import Backbone
+from ..backbones import Backbone, RegionViT
 from ..zoo.build import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
@@ -75,8 +75,9 @@ class TimmClassifier(Classifier):
         self.reset_classifier(num_classes)
         cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
         # RegionViT's classifier reads the regional tokens, one per window.
-        stride = self.backbone.strides[-1] * (
-            getattr(self.backbone, 'window_sizes')[0] if getattr(self.backbone, 'out_tokens', '') == 'regional' else 1)
+        stride = self.backbone.strides[-1]
+        if isinstance(self.backbone, RegionViT) and self.backbone.out_tokens == 'regional':
+            stride *= self.backbone.window_sizes[0]
         self.pretrained_cfg = self.default_cfg = cfg | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
             pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),

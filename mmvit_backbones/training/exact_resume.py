@@ -4,7 +4,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..data.reliable import ReliableDataset, ResumableBatchSampler, seed_all
 from ..errors import TrainingError
@@ -40,9 +40,10 @@ class ExactResumeHook(Hook):
         batches, loop = batch_sampler_of(runner), runner.train_loop
         if isinstance(loop, EpochBasedTrainLoop):
             batches.start = runner.iter - runner.epoch * len(batches)
-        elif hasattr(loop, 'fast_forward_on_resume') and isinstance(batches.sampler, InfiniteSampler):
+        elif (isinstance(loop, IterBasedTrainLoop) and hasattr(loop, 'fast_forward_on_resume')
+              and isinstance(batches.sampler, InfiniteSampler)):
             # Otherwise, MMEngine loads and discards all previous batches.
-            setattr(loop, 'fast_forward_on_resume', True)
+            loop.fast_forward_on_resume = True
             batches.start = runner.iter
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:

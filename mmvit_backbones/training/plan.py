@@ -2,6 +2,7 @@
 import logging
 import re
 from collections.abc import Iterator, Sequence, Sized
+from typing import Protocol, runtime_checkable
 
 import torch
 from mmengine._strategy import BaseStrategy
@@ -119,9 +120,18 @@ def num_images(dataset: Dataset) -> int:
     return len(dataset)
 
 
+@runtime_checkable
+class FixedBatchSize(Protocol):
+    """Any batch sampler with a fixed batch size. The samplers of torch and of this package share no base class."""
+
+    batch_size: int
+
+
 def batch_size_of(loader: DataLoader) -> int:
-    """Returns the batch size of a loader, whose batch sampler may be a custom one."""
-    return getattr(loader.batch_sampler, 'batch_size')
+    """Returns the batch size of a loader; torch's annotation of batch samplers does not declare it."""
+    if not isinstance(loader.batch_sampler, FixedBatchSize):
+        raise TypeError(f'{type(loader.batch_sampler).__name__} has no batch_size')
+    return loader.batch_sampler.batch_size
 
 
 def learning_rates(runner: Runner) -> str:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -128,10 +128,14 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
                          f'got {name}')
     if not isinstance(model, ImageClassifier):
         raise UsageError(f'{name} must be an ImageClassifier of mmpretrain, got a {type(model).__name__}')
-    if getattr(model.backbone, 'out_type', None) in ('cls_token', 'avg_featmap'):
-        setattr(model.backbone, 'out_type', 'featmap')
-    model.to(device).eval()
-    return partial(annotate, model)
+    use_feature_maps(model.backbone)
+    return partial(annotate, model.to(device).eval())
+
+
+def use_feature_maps(backbone: Any) -> None:
+    """Sets ``out_type`` of mmpretrain's backbones that otherwise return a vector per image."""
+    if getattr(backbone, 'out_type', None) in ('cls_token', 'avg_featmap'):
+        backbone.out_type = 'featmap'
 
 
 @torch.no_grad()
@@ -140,10 +144,10 @@ def annotate(model: 'ImageClassifier', images: Tensor) -> Tensor:
     return dense_scores(model, model.data_preprocessor(dict(inputs=images.flip(1)))['inputs'])  # it expects BGR
 
 
-def dense_scores(model: 'ImageClassifier', inputs: Tensor) -> Tensor:
-    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier for images that are normalized."""
+def dense_scores(model: Any, inputs: Tensor) -> Tensor:
+    """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier for normalized images."""
     features = model.extract_feat(inputs, stage='backbone')[-1]
-    head, neck = getattr(model, 'head'), getattr(model, 'neck')
+    head = model.head
     if isinstance(features, TokenFeatures):
         patches = head.logits((features, ))[1]
         patches = head.fc(features.tokens[:, 1:]) if patches is None else patches
@@ -152,7 +156,7 @@ def dense_scores(model: 'ImageClassifier', inputs: Tensor) -> Tensor:
         raise UsageError(f'{type(model.backbone).__name__} returns {tuple(features.shape)}, not a map')
     batch, _, height, width = features.shape
     positions = features.permute(0, 2, 3, 1).flatten(0, 2)
-    vectors = neck((positions[:, :, None, None], )) if model.with_neck else (positions, )
+    vectors = model.neck((positions[:, :, None, None], )) if model.with_neck else (positions, )
     return head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
@@ -167,26 +171,25 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)
-    model.to(device).eval()
-    statistics = getattr(model, 'pretrained_cfg')
-    mean, std = (torch.tensor(statistics[key], device=device).view(3, 1, 1) for key in ('mean', 'std'))
-    forward_features, forward_head = getattr(model, 'forward_features'), getattr(model, 'forward_head')
+    return partial(annotate_by_timm, model.to(device).eval())
 
-    @torch.no_grad()
-    def annotate(images: Tensor) -> Tensor:
-        features = forward_features((images / 255 - mean) / std)
-        if features.ndim == 3:  # tokens, after the class token and others without a position
-            extra = getattr(model, 'num_prefix_tokens', 0)
-            side = round((features.shape[1] - extra)**0.5)
-            maps = features[:, extra:].unflatten(1, (side, side))
-            positions = maps.flatten(0, 2)[:, None].expand(-1, 1 + extra, -1)
-        else:
-            is_channels_last = getattr(model, 'output_fmt', 'NCHW') == 'NHWC'
-            maps = features if is_channels_last else features.permute(0, 2, 3, 1)
-            positions = maps.flatten(0, 2)[:, None, None]
-            positions = positions if is_channels_last else positions.permute(0, 3, 1, 2)
-        scores = forward_head(positions)
-        return scores.view(*maps.shape[:3], -1).permute(0, 3, 1, 2)
 
-    return annotate
+@torch.no_grad()
+def annotate_by_timm(model: Any, images: Tensor) -> Tensor:
+    """Returns scores ``(B, num_classes, H, W)`` of a timm classifier for RGB images."""
+    statistics = model.pretrained_cfg
+    mean, std = (torch.tensor(statistics[key], device=images.device).view(3, 1, 1) for key in ('mean', 'std'))
+    features = model.forward_features((images / 255 - mean) / std)
+    if features.ndim == 3:  # the first tokens, such as the class token, have no position
+        extra = getattr(model, 'num_prefix_tokens', 0)
+        side = round((features.shape[1] - extra)**0.5)
+        maps = features[:, extra:].unflatten(1, (side, side))
+        positions = maps.flatten(0, 2)[:, None].expand(-1, 1 + extra, -1)
+    else:
+        is_channels_last = getattr(model, 'output_fmt', 'NCHW') == 'NHWC'
+        maps = features if is_channels_last else features.permute(0, 2, 3, 1)
+        positions = maps.flatten(0, 2)[:, None, None]
+        positions = positions if is_channels_last else positions.permute(0, 3, 1, 2)
+    scores = model.forward_head(positions)
+    return scores.view(*maps.shape[:3], -1).permute(0, 3, 1, 2)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ...backbones import Backbone
 from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
-from ...backbones.regionvit import RegionViT, region_partition, region_reverse
+from ...backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
 from ...errors import UsageError
 from ...inference.sources import find_images
 from ...layers.attention import WindowAttention
@@ -117,7 +117,7 @@ def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Map
     for name, block in backbone.named_modules():
         attn = getattr(block, 'attn', None)
         if attn is not None and isinstance(backbone, RegionViT):
-            stage = backbone.get_submodule(name.split('.blocks')[0])
+            stage = backbone.stages[int(name.split('.')[1])]  # name is stages.STAGE.blocks.BLOCK
             watchers.append(RegionalWatcher(attn, name, queries, stage, blocks))
         elif attn is not None:
             watchers.append(Watcher(attn, name, queries, (rows, columns), blocks))
@@ -243,14 +243,14 @@ class RegionalWatcher(Watcher):
     """The same for RegionViT, whose attention is called for the regional tokens, and for windows with their token.
 
     Args:
-        stage (nn.Module): Stage of the block.
+        stage (Stage): Stage of the block.
     """
 
-    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: nn.Module, blocks: dict[str, Maps]) -> None:
+    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: Stage, blocks: dict[str, Maps]) -> None:
         super().__init__(attn, name, queries, (0, 0), blocks)
-        self.window_size: int = getattr(stage, 'window_size')
+        self.window_size = stage.window_size
         self.shapes: list[tuple[int, int]] = []  # of the local and the regional map
-        self.hooks.append(stage.get_submodule('projection').register_forward_hook(
+        self.hooks.append(stage.projection.register_forward_hook(
             lambda module, inputs, out: self.shapes.append(size_of(out))))
 
     def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:

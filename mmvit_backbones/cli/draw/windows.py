@@ -89,8 +89,11 @@ def predict_frames(backbone: Backbone, image: np.ndarray) -> list[Frames]:
     """Returns the windows of the last attention of each stage, in pixels of the image."""
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     predictions: dict[nn.Module, tuple[Tensor, Tensor, tuple[int, int]]] = {}
-    hooks = [layer.register_forward_pre_hook(
-        lambda layer, x: predictions.update({layer: getattr(layer, 'predict_windows')(*x)})) for layer in layers]
+
+    def predict(layer: VariedSizeWindowAttention, inputs: tuple[Tensor]) -> None:
+        predictions[layer] = layer.predict_windows(*inputs)
+
+    hooks = [layer.register_forward_pre_hook(predict) for layer in layers]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
     for hook in hooks:

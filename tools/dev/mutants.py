@@ -1,14 +1,16 @@
-"""Changes the package in one place at a time, and shows which changes the tests of CONTRIBUTING.md's table do not find.
+"""Mutates the package, one place at a time, and lists the mutants that no test of CONTRIBUTING.md's table kills.
 
     make mutants N=100 SEED=42 ROOM='zoo utils/config.py'
 
-N mutants are drawn by the seed. The same command resumes an interrupted run, a larger N continues a finished one; the
-session of a commit is in .mutants/COMMIT. Tests run in two clones of the commit, never in this checkout.
+The seed draws N mutants. The same command resumes an interrupted run; a larger N extends a finished run. Results are
+stored in .mutants/COMMIT. Tests run in two clones of the commit, never in this checkout.
 
-cosmic-ray makes the mutants and keeps the results. A first run of the tests with coverage notes which of them reach
-which line; a mutant gets those alone, the quickest and nearest first, in a process that is forked after OpenMMLab was
-imported. Limits: tests that fail without a mutant are left out, and of what a process computes once and keeps, only the
-first test that asks for it is noted. A mutant may have survived because it makes no difference.
+cosmic-ray makes the mutants and stores the results. First, all tests run once with coverage, which records the tests
+that reach each line. A mutant is then tested with these tests only, the quickest first, in a process forked from one
+that has imported OpenMMLab.
+
+Limits: tests that fail without a mutant are skipped. Where a process caches a result, coverage only records the first
+test that computes it. A mutant that is equivalent to the original survives.
 """
 import argparse
 import ast
@@ -35,16 +37,16 @@ from tests_of import ROOT, tests_of
 
 PACKAGE = 'mmvit_backbones'
 ROOMS = ('backbones', 'layers', 'ops', 'zoo', 'utils', 'data', 'training', 'inference', 'cli')
-# Compilers, which the tests of these rooms do not call, and kernels for GPUs, which cosmic-ray's operators do not fit.
+# Mutants of Triton kernels are not valid Triton, and the tests of the build need a compiler.
 LEFT_OUT = ('ops/triton', 'ops/build.py')
-# For the networks, these come in addition to the table's row.
+# These rooms are also tested with TESTS_OF_NETWORKS.
 NETWORKS = ('backbones', 'layers', 'ops')
 TESTS_OF_NETWORKS = ['tests/test_goldens.py', 'tests/test_contract.py']
-# Found mutants that make no difference: each with its reason.
+# Surviving mutants whose effect no user could notice, each with the reason.
 UNNOTICED = ROOT / 'tools/dev/unnoticed_mutants.txt'
 WORKERS = 2
-DATA_LIMIT = 8 << 30  # bytes for a test process: a mutant of a limit may ask for all memory
-# Imported once, before a process is forked for each mutant.
+DATA_LIMIT = 8 << 30  # bytes per test process: a mutant of a size limit could allocate all memory
+# Modules imported once, in the process that is forked for each mutant.
 PRELOADED = ['__main__', 'setuptools', 'torch', 'cv2', *(f'{name}.{part}' for name in ('mmdet', 'mmseg', 'mmpretrain')
                                            for part in ('datasets', 'models'))]
 ENVIRONMENT = dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='Agg', TRITON_INTERPRET='1')
@@ -54,7 +56,7 @@ source = {source}
 data_file = {data}
 parallel = true
 concurrency = multiprocessing,thread
-# Of a process that a test starts: the name of the test.
+# In processes started by a test, the context is the name of the test.
 context = ${{PYTEST_CURRENT_TEST-}}
 disable_warnings = no-data-collected, module-not-measured, module-not-imported, already-imported, couldnt-parse
 """
@@ -74,7 +76,7 @@ def main() -> None:
     modules = modules_of(arguments.rooms or ROOMS, commit)
     print(f'SEED={arguments.seed} COMMIT={commit}: {len(modules)} files', flush=True)
     session = Session(commit)
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored in the background of a shell
+    for number in (signal.SIGINT, signal.SIGTERM):  # shells ignore SIGINT in background processes
         signal.signal(number, signal.default_int_handler)
     sample, code = [], 0
     try:
@@ -83,7 +85,7 @@ def main() -> None:
         session.map_tests({path for module in modules for path in tests_for(module)})
         session.test(sample)
     except KeyboardInterrupt:
-        print(f'interrupted; SEED={arguments.seed} COMMIT={commit} goes on')
+        print(f'interrupted; SEED={arguments.seed} COMMIT={commit} resumes')
         code = 130
     finally:
         session.stop()
@@ -96,10 +98,10 @@ def git(*command: str) -> str:
 
 
 def modules_of(places: list[str], commit: str) -> list[str]:
-    """Returns the modules of folders and files, as paths from the root.
+    """Returns the paths of the modules in the given folders and files, relative to the root.
 
     Raises:
-        SystemExit: If there is none in one of the places.
+        SystemExit: If a folder or file has no module.
     """
     known = [path for path in git('ls-tree', '-r', '--name-only', commit, PACKAGE).splitlines() if path.endswith('.py')]
     known = [path for path in known if path.split('/')[1] in ROOMS and not in_any(path, LEFT_OUT)]
@@ -110,12 +112,12 @@ def modules_of(places: list[str], commit: str) -> list[str]:
 
 
 def in_any(path: str, places: list[str]) -> bool:
-    """Returns whether a path from the root is one of the folders and files of the package, or in one."""
+    """Returns whether a path is, or is inside, one of the given folders and files of the package."""
     return any(path == f'{PACKAGE}/{place}' or path.startswith(f'{PACKAGE}/{place}/') for place in places)
 
 
 def tests_for(module: str) -> list[str]:
-    """Returns folders and files of tests, of which none is in another."""
+    """Returns the folders and files of a module's tests, without those inside another folder of the list."""
     paths = tests_of(Path(module)) + (TESTS_OF_NETWORKS if room_of(module) in NETWORKS else [])
     return sorted({path for path in paths if not any(path.startswith(f'{other}/') for other in paths)})
 
@@ -124,11 +126,11 @@ def room_of(module: str) -> str:
     return module.split('/')[1]
 
 
-# Which mutants there are
+# Mutants
 
 
 def work_items(clone: Path, module: str) -> Iterator:
-    """Yields all mutants of a module, as cosmic-ray's ``init`` does, but for those that nobody could notice."""
+    """Yields the mutants of a module, as cosmic-ray's ``init`` does, except those that change no behavior."""
     from cosmic_ray.ast import ast_nodes, get_ast_from_path
     from cosmic_ray.plugins import get_operator, operator_names
     from cosmic_ray.work_item import MutationSpec, WorkItem
@@ -146,10 +148,10 @@ def work_items(clone: Path, module: str) -> Iterator:
 
 
 def makes_sense(operator: str) -> bool:
-    """Returns whether the operator leaves the kind of a value as it is.
+    """Returns whether an operator of cosmic-ray makes mutants that say something about the tests.
 
-    ``a ^ b`` for ``a * b`` fails wherever it is reached, and would be half of all mutants; ``is`` for ``==`` does not
-    differ for what is usually compared.
+    Left out are ``a ^ b`` for ``a * b``, half of all mutants, which raises TypeError for floats and tensors, and ``is``
+    for ``==``, which mostly gives the same result.
     """
     kind, *operands = operator.partition('/')[2].split('_')
     if kind == 'ReplaceBinaryOperator':
@@ -158,7 +160,7 @@ def makes_sense(operator: str) -> bool:
 
 
 def texts_and_types(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Returns where annotations, values of ``Literal``, texts of logs and representations are: no behavior."""
+    """Returns the positions of code without behavior: annotations, ``Literal`` values, logs and representations."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AnnAssign, ast.arg)):
@@ -175,7 +177,7 @@ def texts_and_types(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, 
 
 
 def at_import(tree: ast.Module) -> set[int]:
-    """Returns the lines that run when a module is imported: all but the bodies of functions."""
+    """Returns the lines that run when a module is imported: all lines outside functions."""
     inside = {line for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
               for line in range(node.body[0].lineno, node.end_lineno + 1)}
     return set(range(1, tree.body[-1].end_lineno + 1)) - inside if tree.body else set()
@@ -185,7 +187,7 @@ def at_import(tree: ast.Module) -> set[int]:
 
 
 class ChosenTests:
-    """Plugin of pytest: runs the chosen tests in their order; keeps the seconds of those that pass."""
+    """Pytest plugin that runs the chosen tests in the given order, and records durations and failures."""
 
     def __init__(self, chosen: list[str] | None) -> None:
         self.order = None if chosen is None else {name: number for number, name in enumerate(chosen)}
@@ -204,10 +206,10 @@ class ChosenTests:
 
 
 def run_pytest(clone: Path, options: list[str], chosen: list[str] | None, out: Path | None, environment: dict) -> None:
-    """Runs pytest in a clone; the body of a process."""
+    """Runs pytest in a clone, then exits with its code."""
     import resource
     os.setsid()
-    multiprocessing.set_start_method(None, force=True)  # not the fork server, for the processes of the tests
+    multiprocessing.set_start_method(None, force=True)  # tests use the default start method, not the fork server
     os.chdir(clone)
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT, DATA_LIMIT))
     with open(clone.with_suffix('.log'), 'wb') as log:
@@ -229,7 +231,7 @@ def run_pytest(clone: Path, options: list[str], chosen: list[str] | None, out: P
 
 
 class Session:
-    """What is kept of a commit: mutants with results, which tests reach which line; and while it runs, clones."""
+    """The mutants and results of a commit, its map from lines to tests, and the clones in which tests run."""
 
     def __init__(self, commit: str) -> None:
         from cosmic_ray.work_db import WorkDB
@@ -243,8 +245,8 @@ class Session:
         self.fork = multiprocessing.get_context('forkserver')
 
     def start(self) -> None:
-        """Makes the clones, and a list of all mutants if there is none."""
-        self.remove_clones()
+        """Makes the clones, and lists all mutants unless the session has a list."""
+        self.stop()
         for clone in self.clones:
             subprocess.run(['git', 'clone', '--quiet', '--shared', '--no-checkout', ROOT, clone], check=True)
             subprocess.run(['git', '-C', clone, 'checkout', '--quiet', self.commit], check=True)
@@ -260,15 +262,12 @@ class Session:
 
     def stop(self) -> None:
         """Removes the clones."""
-        self.remove_clones()
-
-    def remove_clones(self) -> None:
         for clone in self.clones:
             for path in (clone, clone.with_suffix('.tmp')):
                 shutil.rmtree(path, ignore_errors=True)
 
     def draw(self, modules: list[str], number: int, seed: int) -> list:
-        """Returns a random sample; of several mutants of a place, one."""
+        """Returns a random sample with at most one mutant per position."""
         results = dict(self.db.results)
         items = sorted((item for item in self.db.work_items if place(item)[0] in modules), key=place)
         random.Random(seed).shuffle(items)
@@ -284,7 +283,7 @@ class Session:
         return sample
 
     def is_program(self, item) -> bool:
-        """Returns whether Python takes a mutant: of ``*`` in a call it does not take others."""
+        """Returns whether a mutant compiles; ``f(/args)`` for ``f(*args)`` does not."""
         _, after = self.sources(item)
         try:
             return after is not None and bool(compile(after, '', 'exec'))
@@ -292,7 +291,7 @@ class Session:
             return False
 
     def sources(self, item) -> tuple[str, str | None]:
-        """Returns a module and its mutant."""
+        """Returns the source of a module, and of its mutant."""
         from cosmic_ray.mutating import mutate_code
         from cosmic_ray.plugins import get_operator
         mutation, = item.mutations
@@ -309,17 +308,15 @@ class Session:
         self.db.set_result(item.job_id, result)
         return result
 
-    # Which tests reach which line
-
     def map_tests(self, paths: set[str]) -> None:
-        """Runs tests with coverage, unless that has been done for the commit."""
+        """Runs the tests of the paths with coverage, except those mapped before."""
         self.map = self.folder / 'map'
         self.map.mkdir(exist_ok=True)
         paths = [path for path in sorted(paths, key=lambda path: path.endswith('.py')) if not self.noted(path).exists()]
         self.each(paths, self.map_path)
 
     def noted(self, path: str) -> Path:
-        """Returns the file with the durations of tests; that with their lines has the suffix ``.coverage``."""
+        """Returns the file for the durations of a path's tests; the lines are in the same name with ``.coverage``."""
         return self.map / path.replace('/', '.').removesuffix('.py')
 
     def map_path(self, clone: Path, path: str) -> str:
@@ -338,7 +335,7 @@ class Session:
         return f'{path}: mapped in {time.monotonic() - begin:.0f} s{failed}'
 
     def read_map(self, modules: set[str]) -> None:
-        """Reads the seconds of tests, and for each line of the modules its tests."""
+        """Reads the durations of tests, and the tests of each line of the modules."""
         from coverage import CoverageData
         self.seconds = {}
         self.reached = defaultdict(lambda: defaultdict(set))
@@ -353,10 +350,11 @@ class Session:
                         self.reached[module][line] |= {name_of(context) for context in contexts}
 
     def choose(self, item) -> list[str]:
-        """Returns the tests of the table that reach a mutant, the quickest first, after those named like the module.
+        """Returns the tests that reach a mutant: first those in the module's own test file, then the quickest.
 
-        If the line runs at import, these are the tests that reach the module's functions, followed by all others of
-        the table; and where no test is noted for a line, perhaps because its process was killed, those of its module.
+        For a line that runs at import, returns the tests that reach the module's functions, then all others of the
+        table. For a line without recorded tests, for example because the tested process was killed, returns the tests
+        that reach the module's functions.
         """
         mutation, = item.mutations
         module, line = str(mutation.module_path), mutation.start_pos[0]
@@ -368,7 +366,7 @@ class Session:
         lines = self.reached[module]
         functions = {name for number, names in lines.items() if number not in imported for name in names}
         statement = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno <= line <=
-                     node.end_lineno and not hasattr(node, 'body')]  # coverage counts its first line
+                     node.end_lineno and not hasattr(node, 'body')]  # coverage records its first line only
         reached = set.union(lines[line], *(lines[node.lineno] for node in statement))
         always = line in imported or '' in reached
         first = functions if always else (reached or functions)
@@ -376,8 +374,6 @@ class Session:
         chosen = [name for name in known if always or name in first]
         return sorted(chosen, key=lambda name: (name not in first, name.split('::')[0].split('/')[-1] != stem,
                                                 self.seconds[name]))
-
-    # Mutants
 
     def test(self, sample: list) -> None:
         done = {job for job, _ in self.db.results}
@@ -403,10 +399,8 @@ class Session:
         result = self.keep(item, outcome, output, seconds)
         return f'{describe(item, result)}: {len(chosen)} tests, {seconds:.0f} s\n{result.diff}'
 
-    # Processes
-
     def each(self, tasks: list, work: Callable[[Path, object], str]) -> None:
-        """Does the work for each task, in as many threads as there are clones."""
+        """Calls ``work`` for each task and prints the results, in one thread per clone."""
         def in_a_clone(task) -> str | None:
             if self.stopped.is_set():
                 return None
@@ -422,12 +416,12 @@ class Session:
                 for number, future in enumerate(as_completed(futures), 1):
                     print(f'[{number}/{len(tasks)}] {future.result()}', flush=True)
             except BaseException:
-                self.stopped.set()  # for which the threads look
+                self.stopped.set()  # ends the other threads
                 raise
 
     def run(self, clone: Path, options: list[str], chosen: list[str] | None, timeout: float | None, out: Path | None,
             environment: dict) -> int | None:
-        """Runs pytest in a forked process; returns its code, or None if it took too long."""
+        """Runs pytest in a forked process; returns its exit code, or None after the timeout."""
         process = self.fork.Process(target=run_pytest, args=(clone, options, chosen, out, environment))
         process.start()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -436,20 +430,20 @@ class Session:
         code = None if process.is_alive() else process.exitcode
         process.kill()
         process.join()
-        end_processes(clone)  # what the tests have started, and a mutant has not ended
+        end_processes(clone)  # a mutant may leave processes of the tests behind
         if self.stopped.is_set():
             raise InterruptedError
         return code
 
 
 def end_processes(clone: Path) -> None:
-    """Kills the processes of a clone's tests: their working folder, or a variable of theirs, is in it."""
+    """Kills processes whose working folder is in the clone, or whose environment names the clone."""
     for process in Path('/proc').glob('[0-9]*'):
         try:
             inside = os.readlink(process / 'cwd').startswith(str(clone))
             if inside or str(clone).encode() in (process / 'environ').read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
-        except OSError:  # has ended, or is of another user
+        except OSError:  # the process has ended or belongs to another user
             pass
 
 
@@ -458,7 +452,7 @@ def log_of(clone: Path) -> str:
 
 
 def name_of(context: str) -> str:
-    """Returns the name of a test: ``NAME|run`` in its own process, ``NAME (call)`` in others, or both."""
+    """Returns the test of a context, which is ``NAME|run``, or ``NAME (call)`` in processes started by the test."""
     name = context.split('|')[0]
     return name.rpartition(' (')[0] if name.endswith(')') else name
 
@@ -466,9 +460,6 @@ def name_of(context: str) -> str:
 def place(item) -> tuple:
     mutation, = item.mutations
     return str(mutation.module_path), mutation.start_pos, mutation.operator_name, mutation.occurrence
-
-
-# The report
 
 
 def describe(item, result) -> str:
@@ -481,7 +472,7 @@ def outcome_of(result) -> str:
 
 
 def report(sample: list, results: dict) -> None:
-    """Prints the outcomes by room, and the survivors."""
+    """Prints the survivors and the number of mutants per room and outcome."""
     unnoticed = {tuple(block.splitlines()[:3]) for block in UNNOTICED.read_text().split('\n\n')}
     rooms, survivors = defaultdict(Counter), []
     for item in sample:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from helpers import ROOT, each_network, raises, without_dropout
 from tiny_configs import NAMES, TINY_CONFIGS
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 transformers = pytest.importorskip('transformers')
 from transformers import AutoBackbone, AutoModel, AutoModelForImageClassification  # noqa: E402
@@ -36,6 +37,11 @@ def images(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 64, 64)
 
 
+def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
+    """Outputs may differ in the last bit: tensors of a safetensors file are not aligned for vector instructions."""
+    assert_close(loaded.state_dict(), saved.state_dict(), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize('network', ['ReSwin', 'RegionViT', 'ViTAE, plain', 'ResTv2'])
 @torch.no_grad()
 def test_saved_backbones_come_back(network, tmp_path):
@@ -47,7 +53,8 @@ def test_saved_backbones_come_back(network, tmp_path):
     x = torch.randn(1, 3, 70, 97)
     maps, expected = loaded(x).feature_maps, model.backbone(x)
     assert loaded.out_features == [f'stage{model.backbone.num_stages - 1}'] and len(maps) == 1
-    assert torch.equal(maps[0], expected[0])
+    assert_same_weights(loaded.backbone, model.backbone)
+    assert_close(maps[0], expected[0])
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'RegionViT', 'RefinerViT'])
@@ -55,9 +62,10 @@ def test_saved_classifiers_come_back(network, tmp_path):
     model, x = classifier(network).eval(), images()
     model.save_pretrained(tmp_path)
     loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path)).eval()
-    assert torch.equal(loaded(x).logits, model(x).logits)
+    assert_same_weights(loaded, model)
+    assert_close(loaded(x).logits, model(x).logits)
     features = AutoModel.from_pretrained(str(tmp_path)).eval()(x)
-    assert torch.equal(features.last_hidden_state, model.model.forward_features(x))
+    assert_close(features.last_hidden_state, model.model.forward_features(x))
     assert features.pooler_output.shape == (2, model.model.head.channels)
 
 
@@ -243,7 +251,8 @@ def test_hugging_faces_upernet_trains(tmp_path):
     model.save_pretrained(tmp_path)
     loaded = UperNetForSemanticSegmentation.from_pretrained(tmp_path).eval()
     x = torch.randn(1, 3, 64, 64)
-    assert torch.equal(loaded(x).logits, model.eval()(x).logits)
+    assert_same_weights(loaded, model)
+    assert_close(loaded(x).logits, model.eval()(x).logits)
 
 
 def test_what_transformers_cannot_have_is_told():

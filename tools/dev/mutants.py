@@ -291,12 +291,15 @@ class Session:
             return False
 
     def sources(self, item) -> tuple[str, str | None]:
-        """Returns the source of a module, and of its mutant."""
+        """Returns the source of a module, and of its mutant, or None if cosmic-ray cannot make it."""
         from cosmic_ray.mutating import mutate_code
         from cosmic_ray.plugins import get_operator
         mutation, = item.mutations
         before = (self.clones[0] / mutation.module_path).read_text()
-        return before, mutate_code(before, get_operator(mutation.operator_name)(), mutation.occurrence)
+        try:
+            return before, mutate_code(before, get_operator(mutation.operator_name)(), mutation.occurrence)
+        except AttributeError:  # ExceptionReplacer does not know dotted names
+            return before, None
 
     def keep(self, item, outcome: str, output: str, seconds: float):
         """Stores a result, and returns it."""

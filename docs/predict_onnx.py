@@ -1,4 +1,4 @@
-"""Runs a file of mmvit export by ONNX Runtime, NumPy and Pillow alone: predict_onnx.py MODEL.onnx IMAGE."""
+"""Predicts an image with an ONNX file of mmvit export: predict_onnx.py MODEL.onnx IMAGE."""
 import json
 import sys
 
@@ -10,7 +10,7 @@ session = onnxruntime.InferenceSession(sys.argv[1])
 details = json.loads(session.get_modelmeta().custom_metadata_map['mmvit_backbones'])
 classes, name = dict(enumerate(details['classes'])), details['input']['name']
 image = ImageOps.exif_transpose(Image.open(sys.argv[2]))
-if image.mode.startswith('I'):  # 16 bits
+if image.mode.startswith('I'):  # 16 bits per channel
     image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
 image = np.asarray(image.convert('RGB'))
 

@@ -129,7 +129,8 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     if not isinstance(model, ImageClassifier):
         raise UsageError(f'{name} must be an ImageClassifier of mmpretrain, got a {type(model).__name__}')
     use_feature_maps(model.backbone)
-    return partial(annotate, model.to(device).eval())
+    model.to(device).eval()
+    return partial(annotate, model)
 
 
 def use_feature_maps(backbone: Any) -> None:

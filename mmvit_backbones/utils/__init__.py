@@ -1,1 +1,1 @@
-"""Shared utilities: configs, images, versions, installation."""
+"""Utilities shared by the other subpackages."""

@@ -15,21 +15,24 @@ TUPLE = '_tuple_'
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
-FOREVER = 10**9  # MMEngine's default for the end of a schedule
+FOREVER = 10**9  # MMEngine's default for the end of a parameter scheduler
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
                    mmpose='PoseLocalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = ()) -> Config:
-    """Loads a config file, checks that it has the keys ``needs``, and applies ``options`` ``{'a.b.c': value}``."""
+    """Loads a config, checks that it has the keys ``needs``, and applies options such as ``{'a.b.c': value}``."""
     cfg = read_config(path, needs)
     apply_options(cfg, options, needs)
     return cfg
 
 
 def read_config(path: str, needs: Sequence[str] = ()) -> Config:
-    """Loads a config file, and checks that it has the keys ``needs``; :func:`apply_options` completes it."""
+    """Loads a config and checks that it has the keys ``needs``.
+
+    Before use, the config must pass through :func:`apply_options`, even without options.
+    """
     path = find_config(path)
     try:
         cfg = Config.fromfile(path)
@@ -43,10 +46,10 @@ def read_config(path: str, needs: Sequence[str] = ()) -> Config:
 
 
 def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str] = ()) -> None:
-    """Applies ``{'a.b.c': value}`` to a config, and adapts settings that MMEngine or torch would refuse.
+    """Applies options such as ``{'a.b.c': value}``, and adapts settings that MMEngine or PyTorch would reject.
 
     Raises:
-        UsageError: If an option is unknown or its value has a wrong type, or if the config lacks one of ``needs``.
+        UsageError: If an option is unknown, its value has the wrong type, or the config lacks a key in ``needs``.
     """
     for key, value in (options or {}).items():
         check_option(cfg, key, value)
@@ -54,17 +57,17 @@ def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str]
     _check(cfg, cfg.filename, needs)
     for key in LOADERS:
         if cfg.get(key) and cfg[key].get('num_workers') == 0:
-            cfg[key].persistent_workers = False  # torch refuses them without workers
+            cfg[key].persistent_workers = False  # PyTorch rejects True without workers
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
         hooks.pop(name)  # MMEngine accepts None only for its own hooks
 
 
 def find_config(name: str) -> str:
-    """Returns the path of a config: ``name`` itself if it is a file, else this package's config with that name.
+    """Returns the path of a config: ``name`` itself if it is a file, or else this package's config with that name.
 
     Raises:
-        UsageError: If there is none; the message contains similar names.
+        UsageError: If there is no such config; the message contains similar names.
     """
     if osp.isfile(name):
         return name
@@ -75,12 +78,12 @@ def find_config(name: str) -> str:
 
 
 def named_configs() -> dict[str, Path]:
-    """Returns this package's configs by name."""
+    """Returns the paths of this package's configs by name."""
     return {path.stem: path for path in sorted(config_folder().glob('*.py'))}
 
 
 def is_config(name: str) -> bool:
-    """Returns whether a name has the suffix of a config file, or is the name of a config of this package."""
+    """Returns whether ``name`` has the suffix of a config file or is the name of one of this package's configs."""
     return name.lower().endswith(CONFIGS) or name in named_configs() and not osp.isfile(name)
 
 
@@ -92,7 +95,7 @@ def config_folder() -> Path:
 
 
 def mark_tuples(node):
-    """Replaces the tuples in a config for formats without tuples; :func:`restore_tuples` restores them."""
+    """Replaces tuples with dicts for file formats without tuples; :func:`restore_tuples` is the inverse."""
     if isinstance(node, dict):
         return {key: mark_tuples(value) for key, value in node.items()}
     if isinstance(node, tuple):
@@ -109,7 +112,7 @@ def restore_tuples(node):
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:
-    """Returns the data sets in a data set config, without wrappers such as RepeatDataset and ConcatDataset."""
+    """Returns the dataset configs inside any wrappers such as RepeatDataset and ConcatDataset."""
     if 'datasets' in dataset:
         return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
     if 'dataset' in dataset:
@@ -118,28 +121,28 @@ def leaf_datasets(dataset: dict) -> list[dict]:
 
 
 def datasets_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the data sets of 'train', 'val' or 'test', without wrappers; none if the config lacks the split."""
+    """Returns the unwrapped dataset configs of 'train', 'val' or 'test'; empty if the config lacks the split."""
     loader = cfg.get(f'{split}_dataloader')
     return leaf_datasets(loader['dataset']) if loader else []
 
 
 def metrics_of(cfg: Config, split: str) -> list[dict]:
-    """Returns the evaluators of 'train', 'val' or 'test'."""
+    """Returns the evaluator configs of 'train', 'val' or 'test' as a list."""
     metrics = cfg.get(f'{split}_evaluator') or []
     return metrics if isinstance(metrics, list) else [metrics]
 
 
 def schedules_of(cfg: Config) -> list[dict]:
-    """Returns the configs of the parameter schedulers."""
+    """Returns the configs of the parameter schedulers as a list."""
     schedules = cfg.get('param_scheduler') or []
     return schedules if isinstance(schedules, list) else [schedules]
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
-    """Raises UsageError if a config lacks required keys; adds the ``collate_fn`` that mmpretrain's own scripts add."""
+    """Raises UsageError if a config lacks a required key; sets the ``collate_fn`` that mmpretrain's scripts set."""
     framework = cfg.get('default_scope')
     if framework not in FRAMEWORKS:
-        raise UsageError(f'config {path} has default_scope={framework!r}; allowed are {", ".join(FRAMEWORKS)}')
+        raise UsageError(f'config {path}: default_scope must be one of {", ".join(FRAMEWORKS)}, got {framework!r}')
     if find_spec(framework) is None:
         raise UsageError(f'config {path} needs {framework}, which is not installed')
     for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
@@ -147,9 +150,9 @@ def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
         if key.endswith('_evaluator') and isinstance(part, list):
             continue
         if not isinstance(part, dict):
-            raise UsageError(f'config {path} must have a dict {key}, got {part!r}')
+            raise UsageError(f'config {path}: {key} must be a dict, got {part!r}')
         if key in LOADERS:
             if not isinstance(part.get('dataset'), dict):
-                raise UsageError(f'config {path} must have a dict {key}.dataset, got {part.get("dataset")!r}')
+                raise UsageError(f'config {path}: {key}.dataset must be a dict, got {part.get("dataset")!r}')
             if framework == 'mmpretrain':
                 part.setdefault('collate_fn', dict(type='default_collate'))

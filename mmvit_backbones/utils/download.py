@@ -1,4 +1,4 @@
-"""Downloads files from http(s) addresses with gdown, which also follows the pages of Google Drive."""
+"""Downloads files from http(s) URLs with gdown, which also handles the pages of Google Drive."""
 import re
 import sys
 import threading
@@ -11,10 +11,10 @@ from typing import BinaryIO
 from ..errors import UsageError
 
 RETRIES = 5
-TIMEOUT = 30  # seconds without any data
-STALLED = 60  # seconds without a complete block of gdown, half a megabyte
-MAX_BYTES = 8e9  # of a file whose length the server does not announce
-# In the messages of requests.
+TIMEOUT = 30  # seconds to wait for more data
+STALLED = 60  # seconds to wait for gdown's next block of half a megabyte
+MAX_BYTES = 8e9  # maximum file size if the server does not announce the size
+# Substrings of requests' error messages that mean there is no connection.
 NO_CONNECTION = ('Unable to connect to proxy', 'Failed to resolve', 'Connection refused', 'Network is unreachable',
                  'timed out')
 
@@ -23,14 +23,15 @@ def receive(address: str, output: str | BinaryIO, max_bytes: float | None = None
     """Downloads a file.
 
     Args:
-        address (str): An http(s) address.
-        output (str | BinaryIO): Path, or a file that is open for writing.
-        max_bytes (float | None): Maximum size. Defaults to None: the announced length, else ``MAX_BYTES``.
-        resume (bool): Continue the partial file that an earlier call has left next to ``output``, retry if the
-            connection breaks, and show a progress bar on a terminal.
+        address (str): An http(s) URL.
+        output (str | BinaryIO): Path, or file object open for writing.
+        max_bytes (float | None): Maximum file size in bytes. Defaults to None: the size announced by the server, or
+            ``MAX_BYTES`` if it announces none.
+        resume (bool): Whether to resume the partial file that an earlier call left next to ``output``, retry after
+            broken connections, and show a progress bar on a terminal. Defaults to False.
 
     Raises:
-        UsageError: If the download fails, is incomplete, too large or too slow; the message is the reason.
+        UsageError: If the download fails, or is incomplete, too large or too slow; the message contains the reason.
     """
     gdown = import_gdown()
     import urllib3
@@ -51,14 +52,15 @@ def import_gdown() -> ModuleType:
     try:
         import gdown
     except ImportError as error:
-        raise UsageError("downloading needs gdown: pip install 'mmvit_backbones[weights]'") from error
+        raise UsageError("downloads need gdown: pip install 'mmvit_backbones[weights]'") from error
     return gdown
 
 
 @contextmanager
 def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event]]:
-    """Yields the progress callback for gdown, which raises UsageError above the limit, and the event that cancels a
-    stalled download.
+    """Yields gdown's progress callback and cancel event for one download.
+
+    The callback raises UsageError if the file is too large, and the event is set if the download stalls.
     """
     last, cancel, is_over = [time.monotonic()], threading.Event(), threading.Event()
 
@@ -81,7 +83,7 @@ def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event
 
 
 def reason_of(error: Exception) -> str:
-    """Returns the message of an error of requests, shortened if there is no connection."""
+    """Returns the message of a download error in one line, shortened if there is no connection."""
     text = ' '.join(str(error).split())
     host = re.search(r"ConnectionPool\(host='([^']+)'", text)
     cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)

@@ -1,4 +1,4 @@
-"""Configs from untrusted files: text in a checkpoint, JSON next to weights. They are parsed, never executed."""
+"""Handles configs in untrusted files, such as checkpoints: configs are parsed but never executed."""
 import ast
 import io
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
-MAX_TEXT = 2**20  # characters; Python's parser needs hundreds of bytes for each
+MAX_TEXT = 2**20  # characters; Python's parser takes hundreds of bytes of memory per character
 
 
 def parse_config(text: str) -> dict:
-    """Parses a printed config without executing it; raises ValueError for any other text."""
+    """Parses a config in MMEngine's text format without executing it; raises ValueError for any other text."""
     config = {}
     try:
         if len(text) > MAX_TEXT:
-            raise ValueError(f'it has {len(text)} characters; allowed are {MAX_TEXT}')
+            raise ValueError(f'the config has {len(text)} characters; the maximum is {MAX_TEXT}')
         for line in ast.parse(text).body:
             if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
-                raise ValueError(f'line {line.lineno} is not of the form NAME = VALUE')
+                raise ValueError(f'line {line.lineno} of the config must have the form NAME = VALUE')
             config[line.targets[0].id] = ast.literal_eval(_Literals().visit(line.value))
     except (AttributeError, IndexError, MemoryError, RecursionError, SyntaxError, TypeError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
@@ -25,21 +25,21 @@ def parse_config(text: str) -> dict:
 
 
 def format_config(config: dict) -> str:
-    """Returns a text that MMEngine may execute: only literals, which parse to the same values.
+    """Returns a config as text that MMEngine can execute safely, because all values are literals.
 
-    MMEngine's ``pretty_text`` does not escape keys.
+    MMEngine's own ``pretty_text`` would not be safe, because it does not escape keys.
 
     Raises:
-        ValueError: If MMEngine would substitute a part of the text.
+        ValueError: If the text contains a template, which MMEngine would substitute.
     """
     text = '\n'.join(f'{name} = {value!r}' for name, value in config.items())
     if '{{' in text:
-        raise ValueError('it contains a template, {{')
+        raise ValueError('the config contains a template, {{')
     return text
 
 
 class _Literals(ast.NodeTransformer):
-    """Replaces ``dict(...)`` with keywords or one dict, ``inf`` and ``nan`` by literals."""
+    """Replaces calls of ``dict`` and the names ``inf`` and ``nan`` with literals."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -55,7 +55,7 @@ class _Literals(ast.NodeTransformer):
 
 
 def import_quietly(framework: str) -> None:
-    """Imports a framework's data sets and models, without its messages on missing optional dependencies."""
+    """Imports a framework's datasets and models without printing which optional dependencies are missing."""
     with redirect_stdout(io.StringIO()):
         import_module(f'{framework}.datasets')
         import_module(f'{framework}.models')
@@ -67,7 +67,7 @@ def dicts_in(config: object) -> Iterator[dict]:
 
 
 def dicts_with_paths(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yields the path of each dict in a config, and the dict, which may be changed during the iteration."""
+    """Yields ``(path, dict)`` for all dicts in a config; callers may change the dicts during the iteration."""
     parts = list(enumerate(config)) if isinstance(config, (list, tuple)) else []
     if isinstance(config, dict):
         yield path, config

@@ -1,4 +1,4 @@
-"""Opens only regular files: reading a pipe or a device may never end, and a link may point anywhere."""
+"""Opens only regular files: a pipe or a device may block forever, and an output link may point anywhere."""
 import errno
 import os
 import stat
@@ -30,7 +30,7 @@ def why_no_file(path: str | Path) -> str | None:
 
 
 def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
-    """Opens a file for writing like ``open``, but does not follow a link.
+    """Opens a file for writing like ``open``, but does not follow links.
 
     Raises:
         UsageError: If the path is a link, a pipe or a device, or cannot be written.
@@ -45,10 +45,10 @@ def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
 
 @contextmanager
 def open_complete(path: Path, mode: str = 'wb') -> Iterator[IO]:
-    """Opens a file for writing with the suffix ``.part``, and renames it to ``path`` when it is complete.
+    """Opens a temporary file with the suffix ``.part`` for writing, and renames it to ``path`` when it is complete.
 
     Raises:
-        UsageError: If it cannot be written.
+        UsageError: If the temporary file cannot be written.
     """
     unfinished = path.with_suffix('.part')
     with open_output(unfinished, mode) as file:
@@ -57,11 +57,11 @@ def open_complete(path: Path, mode: str = 'wb') -> Iterator[IO]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raises OSError if a path is a pipe or a device; opening a pipe would wait for its reader."""
+    """Raises OSError if a path is a pipe or a device, because opening a pipe waits for a reader."""
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         raise OSError(errno.EINVAL, 'it is a pipe or a device, not a file')
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Returns why a file cannot be opened; ValueError is for characters that are not allowed in a path."""
+    """Returns why a file cannot be opened; ``open`` raises ValueError for invalid characters in a path."""
     return getattr(error, 'strerror', None) or str(error)

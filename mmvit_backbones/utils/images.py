@@ -12,22 +12,22 @@ from ..errors import TooLargeError, UsageError, first_line
 with suppress(ImportError):
     import pillow_heif.HeifImagePlugin  # noqa: F401  registers HEIF formats with Pillow
 
-# Formats that OpenCV reads in no build, or not in all.
+# Formats that some or all builds of OpenCV cannot read.
 PILLOW_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix in Image.registered_extensions())
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', *PILLOW_SUFFIXES)
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
-ORIENTATION = 0x0112  # tag of EXIF; its values from 5 on exchange width and height
+ORIENTATION = 0x0112  # EXIF tag; values of 5 and above swap width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
          8: Image.Transpose.ROTATE_90}
 
 
-# What an image is read from: its path, the content of its file, an open file, or a Pillow image.
+# Sources of an image: path, encoded image, open file, or Pillow image.
 Content = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
 
 
 def check_image(path: str | Path) -> Image.Image:
-    """Reads an image file; raises UsageError if it is truncated, or so large that it may be a decompression bomb."""
+    """Reads an image file; raises UsageError if it is damaged or could be a decompression bomb."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -37,7 +37,7 @@ def check_image(path: str | Path) -> Image.Image:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Returns width and height of an image file, rotated by EXIF as OpenCV does; reads only the header of the file."""
+    """Returns width and height of an image after EXIF rotation, as in OpenCV; reads only the header of the file."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -48,20 +48,20 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 def read_rgb(source: Content, max_pixels: float = float('inf'), max_ratio: float = float('inf'),
              name: str | None = None) -> Image.Image:
-    """Decodes an image for a model like the loader of the training.
+    """Decodes an image as RGB in the same way as the training pipelines.
 
-    The EXIF orientation is applied, the alpha channel dropped, 16 bits are reduced to the upper 8, and palette, gray
-    and CMYK images are converted to RGB. Only the first frame is read.
+    Applies the EXIF orientation, drops the alpha channel, keeps the upper 8 of 16 bits, and converts palette, gray and
+    CMYK images to RGB. Reads only the first frame.
 
     Args:
-        source (Content): Path, content of a file, or open file, in one of ``FORMATS``; or a Pillow image.
-        max_pixels (float): Maximum number of pixels, checked before they are decoded.
+        source (Content): Path, encoded image or open file in one of ``FORMATS``, or a Pillow image.
+        max_pixels (float): Maximum number of pixels, checked before decoding.
         max_ratio (float): Maximum ratio of the longer to the shorter side.
-        name (str | None): Name for error messages. Defaults to None: the path.
+        name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
 
     Raises:
-        UsageError: If the file is damaged, or not an image of these formats.
-        TooLargeError: If it exceeds a limit.
+        UsageError: If the image is damaged or not in one of ``FORMATS``.
+        TooLargeError: If the image exceeds ``max_pixels`` or ``max_ratio``.
     """
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
@@ -76,16 +76,16 @@ def read_rgb(source: Content, max_pixels: float = float('inf'), max_ratio: float
 
 
 def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -> Image.Image:
-    """Returns a Pillow image in RGB, rotated by EXIF; see :func:`read_rgb`."""
+    """Converts a Pillow image to RGB and applies its EXIF orientation; see :func:`read_rgb`."""
     short, long = sorted(image.size)
     if not short:
         raise UsageError(f'{name} has no pixels')
     if short * long > max_pixels:
-        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; allowed are {max_pixels / 1e6:g} '
+        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; the maximum is {max_pixels / 1e6:g} '
                             'million')
     if long > max_ratio * short:
-        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; its sides may differ by a factor of '
-                            f'at most {max_ratio:g}')
+        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; its longer side must be at most '
+                            f'{max_ratio:g} times its shorter side')
     try:
         image.load()
     except Exception as error:
@@ -99,16 +99,16 @@ def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Returns the EXIF orientation, or 1 if there is none or EXIF is damaged: the pixels can be read without it."""
+    """Returns the EXIF orientation, or 1 if it is missing or damaged."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # Pillow raises any exception for malformed EXIF
+    except Exception:  # Pillow can raise any exception for malformed EXIF
         return 1
     return value if value in TURNS else 1
 
 
 def unreadable(name: str, error: Exception) -> UsageError:
-    """Returns the error for a file that Pillow cannot read; Pillow raises exceptions of any class."""
+    """Returns a UsageError for any exception that Pillow raised while reading an image."""
     if isinstance(error, UnidentifiedImageError):  # its message contains a memory address
-        return UsageError(f'{name} cannot be read: it is not an image; allowed are {", ".join(FORMATS)}')
+        return UsageError(f'{name} cannot be read: it is not an image; allowed formats: {", ".join(FORMATS)}')
     return UsageError(f'{name} cannot be read: {first_line(error)}')

@@ -1,7 +1,7 @@
-"""Detects distributions that overwrite each other's files."""
+"""Detects installed distributions that overwrite each other's files."""
 from importlib.metadata import distributions
 
-# Package -> the distributions that provide it, the maintained fork first.
+# Package -> distributions that provide the package, the maintained fork first.
 PROVIDERS = {
     'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
@@ -13,10 +13,10 @@ PROVIDERS = {
 
 
 def check_distributions(**where):
-    """Raises ImportError if two distributions provide one package; ``path=[...]`` replaces ``sys.path``."""
+    """Raises ImportError if two distributions provide the same package; ``path=[...]`` replaces ``sys.path``."""
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]
         if len(installed) > 1:
             raise ImportError(
-                f'{" and ".join(installed)} both install the package {package}: '
+                f'{" and ".join(installed)} both install the package {package}; '
                 f'run `pip uninstall {" ".join(installed)}` and install one of them again')

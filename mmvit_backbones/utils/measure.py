@@ -1,4 +1,4 @@
-"""Counts kernels, bytes moved, saved bytes and peak memory of models."""
+"""Counts the kernels, memory traffic, saved activations and peak memory of models."""
 import weakref
 from contextlib import nullcontext
 
@@ -20,14 +20,14 @@ def storage_key(tensor: Tensor) -> int:
 
 
 class Counter(TorchDispatchMode):
-    """Counts the kernels that a GPU launches in eager mode, and the bytes that they move and allocate.
+    """Counts the kernels that a GPU would launch in eager mode, and the bytes that they move and allocate.
 
-    Every call of an operator, including those of ``torch.library``, counts as one kernel that reads the tensor
-    arguments and writes the results; views do not count. An operator without results writes its mutable arguments.
-    Caches are ignored, as is memory that libraries allocate within one operation.
+    Every operator call, including calls of ``torch.library`` operators, counts as one kernel that reads its tensor
+    arguments and writes its results; views do not count. An operator without results writes to its mutable arguments.
+    Caches, and memory that libraries allocate inside an operator, are ignored.
 
     Attributes:
-        kernels (int): Number of calls.
+        kernels (int): Number of kernels.
         moved (int): Bytes read and written.
         live, peak (int): Current and peak bytes of the tensors that operators have allocated.
     """
@@ -45,7 +45,7 @@ class Counter(TorchDispatchMode):
         for tensor in results:
             if storage_key(tensor) not in given and storage_key(tensor) not in self.known:
                 self.add(tensor.untyped_storage())
-        if not results:  # it writes to its arguments
+        if not results:  # the operator writes to its arguments
             results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
         if function._schema.name.split('::')[1] not in VIEWS and results:
             self.kernels += 1
@@ -64,7 +64,7 @@ class Counter(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Counts ``F.scaled_dot_product_attention`` as one kernel forward and one backward, as on a GPU."""
+    """Makes ``F.scaled_dot_product_attention`` count as one forward and one backward kernel, as on a GPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention:
@@ -74,7 +74,7 @@ class FusedAttention(TorchFunctionMode):
 
 def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                                dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
-    """Calls torch's kernel for all masks and dtypes, which torch does not select for meta tensors."""
+    """Calls PyTorch's memory-efficient kernel, which PyTorch itself does not select for meta tensors."""
     return torch.ops.aten._scaled_dot_product_efficient_attention(
         query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
 
@@ -83,20 +83,21 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     """Counts a forward pass and a training step of a model on the meta device, without computing them.
 
     Args:
-        model (nn.Module): Model on the meta device that returns one or several tensors.
+        model (nn.Module): Model on the meta device that returns one or more tensors.
         images (Tensor): ``(B, C, H, W)``, on the meta device.
 
     Returns:
-        dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter`, for ``'forward'`` in
-        evaluation mode, and for ``'step'``: forward in training mode, mean of squares as the loss, backward. ``'step'``
-        also has the bytes ``saved`` for the backward pass. With ``with_cp``, its attention is counted unfused.
+        dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter` for two keys. ``'forward'``
+        is a forward pass in evaluation mode. ``'step'`` is a forward pass in training mode and the backward pass of a
+        mean-square loss; it also has ``saved``, the bytes saved for the backward pass. If a module has ``with_cp``,
+        ``'step'`` counts attention as unfused.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)
-    # torch disables function modes in the backward pass, where a fused attention would be recomputed unfused.
+    # PyTorch disables function modes in the backward pass, so a recomputed attention would not be fused.
     recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
     if recomputes:
-        versions.require('counting a recomputed step')
+        versions.require('counting activation checkpointing')
     with Counter() as step, nullcontext() if recomputes else FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live
@@ -111,7 +112,7 @@ def tensors_in(x: object) -> list[Tensor]:
 
 
 class SavedStorages:
-    """Records the storages saved for the backward pass, once each, except those of ``ignored``; a context manager.
+    """Context manager that records each storage saved for the backward pass once, except those of ``ignored``.
 
     Attributes:
         tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.

@@ -1,6 +1,6 @@
-"""Checks options of a config, ``{'a.b.c': value}``: their keys, and the types and ranges of their values.
+"""Checks the keys, types and ranges of config options such as ``{'a.b.c': value}``.
 
-MMEngine accepts keys that nothing reads, and notices a wrong value when it builds the object, if at all.
+MMEngine itself accepts keys that nothing reads, and detects wrong values late or not at all.
 """
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -18,29 +18,29 @@ from ..errors import UsageError
 from .file_configs import import_quietly
 from .text import near_names
 
-# Keys of the config that MMEngine reads in addition to the arguments of the runner.
-_OTHER_KEYS = {
+# Config keys that MMEngine reads in addition to the arguments of Runner.
+_MMENGINE_KEYS = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
     'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
 }
 # Keys that builders accept in addition to the arguments of the class.
-_OF_BUILDERS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'optimizer', 'constructor',
+_BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'optimizer', 'constructor',
                 'paramwise_cfg'}
-_OF_LOADERS = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'}
-# Minimum of integers.
-_COUNTS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, max_iters=1, val_interval=1, val_begin=0,
+_LOADER_KEYS = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'}
+# Minimum values of integer options.
+_MINIMUMS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, max_iters=1, val_interval=1, val_begin=0,
                seed=0, accumulative_counts=1, max_skipped=0, num_classes=1)
 
 
 def check_option(cfg: Config, key: str, value: object) -> None:
-    """Raises UsageError for a key that nothing reads, with similar names, and for a value of another type.
+    """Raises UsageError if nothing reads the key, or if the value has the wrong type.
 
-    The last part of a key may be new in a dict with a ``type``, if the class has such an argument.
+    A key may add an argument to a dict with a ``type`` if the class accepts that argument.
     """
     first, *rest = key.split('.')
     node, place = cfg.to_dict(), []
     if first not in node:
-        known = {*_OTHER_KEYS, *inspect.signature(Runner.__init__).parameters} - {'self'}
+        known = {*_MMENGINE_KEYS, *inspect.signature(Runner.__init__).parameters} - {'self'}
         if first not in known:
             raise UsageError(f'option {key}: {_unknown("the config", first, {*node, *known})}')
         if not rest:
@@ -67,11 +67,11 @@ def check_option(cfg: Config, key: str, value: object) -> None:
 
 def _unknown(name: str, part: str, known: Iterable) -> str:
     known = sorted(map(str, known))
-    return f'{name} has no {part}' + (near_names(part, known) or f'; it has {", ".join(known)}')
+    return f'{name} has no {part}' + (near_names(part, known) or f'; its keys are {", ".join(known)}')
 
 
 def _check_new(cfg: Config, key: str, place: list[str], node: dict, part: str) -> None:
-    """Raises UsageError for a new key in a dict, unless the class that is built from it has such an argument."""
+    """Raises UsageError for a new key in a dict, unless the class built from the dict accepts it as an argument."""
     arguments, is_closed = _arguments(cfg, place, node)
     known = {*node, *arguments}
     if part in arguments or not is_closed and not get_close_matches(part, known, cutoff=0.75):
@@ -80,9 +80,9 @@ def _check_new(cfg: Config, key: str, place: list[str], node: dict, part: str) -
 
 
 def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], bool]:
-    """Returns the arguments of what is built from a dict, and whether it takes no others."""
+    """Returns the arguments of the object built from a dict, and whether it accepts no other arguments."""
     if place[-1].endswith('_dataloader'):
-        return set(inspect.signature(DataLoader).parameters) | _OF_LOADERS, True
+        return set(inspect.signature(DataLoader).parameters) | _LOADER_KEYS, True
     if place == ['train_cfg'] and 'type' not in node:
         return {name for loop in (EpochBasedTrainLoop, IterBasedTrainLoop)
                 for name in inspect.signature(loop).parameters} | {'by_epoch'}, True
@@ -95,11 +95,11 @@ def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], boo
     if not classes:
         return set(), False
     found = [_arguments_of(cls) for cls in classes]
-    return set.union(_OF_BUILDERS, *(names for names, _ in found)), all(is_closed for _, is_closed in found)
+    return set.union(_BUILDER_KEYS, *(names for names, _ in found)), all(is_closed for _, is_closed in found)
 
 
 def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
-    """Returns the arguments of a class and of bases that get its ``**kwargs``, and whether it takes no others."""
+    """Returns the arguments of a class and of bases that receive its ``**kwargs``, and whether it accepts no others."""
     calls = [cls]
     if isinstance(cls, type):
         calls = [base.__dict__['__init__'] for base in cls.__mro__ if '__init__' in base.__dict__]
@@ -107,7 +107,7 @@ def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
     for call in calls:
         try:
             parameters = inspect.signature(call).parameters.values()
-        except ValueError:  # built in
+        except ValueError:  # built-in functions have no signature
             return names, False
         names |= {parameter.name for parameter in parameters}
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -117,7 +117,7 @@ def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
 
 
 def _classes(cfg: Config, name: object) -> Iterator[Callable]:
-    """Yields the classes that a ``type`` may mean: itself, or those registered under its name."""
+    """Yields the classes that a ``type`` can refer to: the class itself, or all classes registered by that name."""
     if callable(name):
         yield name
     elif isinstance(name, str):
@@ -136,7 +136,7 @@ def _registries(cfg: Config) -> list[Registry]:
 
 
 def _check_type(cfg: Config, key: str, name: str) -> None:
-    """Raises UsageError for a ``type`` that is not registered; MMEngine checks names with a dot."""
+    """Raises UsageError for a ``type`` that is not registered; dotted names are left to MMEngine."""
     if any(_classes(cfg, name)) or '.' in name:
         return
     known = {known for registry in _registries(cfg) for known in registry.module_dict}
@@ -144,8 +144,8 @@ def _check_type(cfg: Config, key: str, name: str) -> None:
 
 
 def _check_value(key: str, before: object, value: object) -> None:
-    """Raises UsageError for a value of another type than the one before, or for an integer below its minimum."""
-    least = _COUNTS.get(key.rpartition('.')[2])
+    """Raises UsageError if a value differs in type from the current value, or is an integer below its minimum."""
+    least = _MINIMUMS.get(key.rpartition('.')[2])
     is_default = before is None and value is None
     if key.endswith('.seed') and isinstance(value, int) and value >= 2**32:
         raise UsageError(f'option {key} must be below 2**32, got {value}')
@@ -161,6 +161,6 @@ _INTERCHANGEABLE = {('a list', 'a number'), ('a number', 'a list'), ('a list', '
 
 def _kind(value: object) -> str:
     if isinstance(value, bool):
-        return 'true or false'
+        return 'a boolean'
     names = ((dict, 'a dict'), ((list, tuple), 'a list'), ((int, float), 'a number'), (str, 'a string'))
     return next((name for kind, name in names if isinstance(value, kind)), 'an object')

@@ -1,4 +1,4 @@
-"""Differences between versions of PyTorch, from 2.1 to the newest."""
+"""Handles the differences between PyTorch versions from 2.1 on."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, _utils
@@ -6,11 +6,11 @@ from torch.utils import _pytree
 
 from ..errors import UsageError
 
-# Features, and the version of PyTorch that added what they need, with its pull requests.
+# Feature -> first PyTorch version that supports it. Comments name the required API and its pull requests.
 NEEDS = {
-    'counting a recomputed step': '2.6',  # checkpoint on the meta device (132684, 137715)
+    'counting activation checkpointing': '2.6',  # torch.utils.checkpoint on the meta device (132684, 137715)
     'export': '2.8',  # torch.export.pt2_archive (153795)
-    'torch.compile': '2.4',  # measured
+    'torch.compile': '2.4',  # found by testing
     'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
     "Triton's operators": '2.6',  # torch.library.triton_op (141880)
 }
@@ -22,9 +22,9 @@ def is_older(version: str) -> bool:
 
 
 def why_not(feature: str) -> str | None:
-    """Returns why the installed PyTorch lacks a feature of :data:`NEEDS`, or None."""
+    """Returns why the installed PyTorch does not support a feature of :data:`NEEDS`, or None if it does."""
     needed = NEEDS[feature]
-    return f'{feature} needs PyTorch {needed} or newer, this is {torch.__version__}' if is_older(needed) else None
+    return f'{feature} needs PyTorch {needed} or newer, got {torch.__version__}' if is_older(needed) else None
 
 
 def require(feature: str) -> None:
@@ -33,19 +33,19 @@ def require(feature: str) -> None:
         raise UsageError(reason)
 
 
-# Not wrapped, because torch.compile recognizes the function itself.
+# Assigned instead of wrapped, because torch.compile recognizes only the original function.
 is_compiling = getattr(torch.compiler, 'is_compiling', None) or _utils.is_compiling
 tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(tree)[0])
 
 
 def is_exporting() -> bool:
-    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which does not report it."""
+    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which cannot report tracing."""
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 
 if hasattr(torch, 'get_autocast_dtype'):
     is_autocast_enabled, get_autocast_dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
-else:  # before 2.4, CPUs have separate functions, and other devices use those of CUDA
+else:  # before 2.4, CPUs have separate functions, and other devices use the ones for CUDA
 
     def is_autocast_enabled(device_type: str) -> bool:
         return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()
@@ -61,7 +61,7 @@ if is_older(NEEDS['torch.compile']):
         if is_compiling():
             _refuse_compiler()  # pyright: ignore[reportCallIssue]  # torch does not annotate its decorator
 
-    @torch.compiler.disable  # PyTorch would hide the error of code that it compiles
+    @torch.compiler.disable  # PyTorch would hide errors raised inside compiled code
     def _refuse_compiler() -> None:
         require('torch.compile')
 else:
@@ -73,7 +73,7 @@ else:
 if is_older('2.4'):
 
     def gelu(input: Tensor) -> Tensor:
-        """Returns ``F.gelu(input)``, whose backward pass on CPUs treats gradients as contiguous in this version."""
+        """Returns ``F.gelu(input)`` with contiguous gradients, which its CPU backward pass assumes in this version."""
         output = F.gelu(input)
         if output.requires_grad:
             output.register_hook(Tensor.contiguous)

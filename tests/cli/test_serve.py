@@ -138,12 +138,12 @@ def test_answers(address, paths):
 @needs_server
 @pytest.mark.slow
 @pytest.mark.parametrize('data, query, status, message', [
-    (b'no image at all', '', 400, 'allowed are JPEG, PNG'),
+    (b'no image at all', '', 400, 'allowed formats: JPEG, PNG'),
     (b'', '', 400, 'cannot be read'),
     (IMAGE.read_bytes()[:5000], '', 400, 'cannot be read'),
     (bytes(2_000_001), '', 413, 'more than 2 MB'),
-    (png(1001, 1000), '', 413, '1001 x 1000 pixels; allowed are 1 million'),
-    (png(1000, 10), '', 413, 'factor of at most 20'),
+    (png(1001, 1000), '', 413, '1001 x 1000 pixels; the maximum is 1 million'),
+    (png(1000, 10), '', 413, 'at most 20 times'),
     (IMAGE.read_bytes(), 'model=2', 422, 'less than 2'),
     (IMAGE.read_bytes(), 'threshold=x', 422, 'threshold'),
     (IMAGE.read_bytes(), 'format=gif', 422, "'json', 'png' or 'both'"),

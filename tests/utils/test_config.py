@@ -12,14 +12,14 @@ CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 
 
 def test_an_option_without_workers_ends_their_persistence():
-    """torch refuses persistent workers where there are none; loaders with workers keep theirs."""
+    """PyTorch rejects ``persistent_workers`` without workers; data loaders with workers keep the setting."""
     cfg = config.load_config(DETECTOR, {'val_dataloader.num_workers': 0, 'test_dataloader.num_workers': 1})
     assert cfg.val_dataloader.persistent_workers is False
     assert cfg.test_dataloader.persistent_workers is True
 
 
 def test_an_option_removes_a_hook_that_is_not_mmengines():
-    """MMEngine's own hooks are off by None."""
+    """MMEngine disables its own hooks if they are None."""
     cfg = config.load_config(CLASSIFIER)
     cfg.default_hooks.update(mine=dict(type='IterTimerHook'), other=dict(type='IterTimerHook'))
     config.apply_options(cfg, {'default_hooks.mine': None, 'default_hooks.logger': None})
@@ -48,12 +48,12 @@ def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('change, needs, words', [
     (dict(default_scope='mmthing'), (), ['mmthing', 'mmpretrain']),
-    (dict(model=3), ('model', ), ['dict model', 3]),
-    (dict(), ('model', ), ['dict model', None]),
-    (dict(val_dataloader=[1]), (), ['dict val_dataloader', '[1]']),
+    (dict(model=3), ('model', ), ['model must be a dict', 3]),
+    (dict(), ('model', ), ['model must be a dict', None]),
+    (dict(val_dataloader=[1]), (), ['val_dataloader must be a dict', '[1]']),
     (dict(val_dataloader=dict(dataset=7)), (), ['val_dataloader.dataset', 7]),
     (dict(val_evaluator=3), ('val_evaluator', ), ['val_evaluator', 3]),
-    (dict(model=[1]), ('model', ), ['dict model', '[1]'])], ids=str)
+    (dict(model=[1]), ('model', ), ['model must be a dict', '[1]'])], ids=str)
 def test_what_lacks_in_a_config_is_told(change, needs, words, tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(dict(dict(default_scope='mmpretrain'), **change)))

@@ -1,4 +1,4 @@
-"""Texts of configs in files are parsed and never run."""
+"""Configs in files are parsed and never executed."""
 import pytest
 from mmengine.config import Config
 
@@ -10,18 +10,18 @@ HONEST = dict(
         type='Pretrained', checkpoint='official://reswin_tiny')), head=dict(type='LinearClsHead')),
     test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=[
         dict(type='LoadImageFromFile'), dict(type='mmpretrain.ResizeEdge', scale=256), dict(type='PackInputs')])))
-# Each creates the file `canary` if it is run.
+# Texts that create the file `canary` if executed, or that are not plain configs.
 TEXTS = ['import os\nos.system("touch canary")', 'model = open("canary", "w")', 'model = [open("canary", "w")]',
          'model = dict(a=open("canary", "w"))', 'model = (lambda: open("canary", "w"))()',
          '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))', 'model.a = 1',
          f'model = [{"1, " * 2**19}]']
-# Honest values whose text would be code, if it were not escaped: MMEngine's own text of the first one is.
+# Valid values that would become code if they were not escaped. MMEngine does not escape the first value.
 UNESCAPED = [{"a': open('canary', 'w'), 'b": 1}, {'a\nopen("canary", "w")': 1}, {1: '"\'+open("canary", "w")+\'"'}]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with a module that creates `canary` when it is run; it may not have been."""
+    """Provides a current folder with a module that creates `canary` if executed, and checks that it was not."""
     (tmp_path / 'evil.py').write_text('open("canary", "w")')
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Only regular files are opened, and why others are not is told."""
+"""Only regular files are opened; for all other paths, the error contains the reason."""
 import os
 
 import pytest

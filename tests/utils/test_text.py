@@ -1,4 +1,4 @@
-"""Names of files and classes are shown, and do nothing."""
+"""Untrusted names of files and classes are displayed without side effects."""
 import numpy as np
 import pytest
 

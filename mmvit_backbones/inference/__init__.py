@@ -1,4 +1,4 @@
-"""Prediction with checkpoints and with exported files."""
+"""Prediction with checkpoints and exported models."""
 from ..utils.images import read_rgb
 from .predictor import Predictor
 from .results import Classification, Detection, Pose, Result, Segmentation

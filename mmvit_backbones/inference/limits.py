@@ -1,4 +1,4 @@
-"""Limits of time and memory for untrusted models."""
+"""Time and memory limits for untrusted models."""
 import threading
 import time
 from collections.abc import Iterator
@@ -9,50 +9,50 @@ from pathlib import Path
 from ..errors import UsageError, first_line
 from ..utils import versions
 
-TIMEOUT = 60.  # seconds for a prediction
-MAX_MEMORY = 8 * 2**30  # bytes of CPU memory that all sessions of ONNX Runtime together may use for tensors
-_ends: dict[int, float] = {}  # thread -> deadline of its prediction
+TIMEOUT = 60.  # seconds per image
+MAX_MEMORY = 8 * 2**30  # bytes of CPU memory for the tensors of all ONNX Runtime sessions together
+_deadlines: dict[int, float] = {}  # thread ID -> deadline of its prediction
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Sets the deadline after which :func:`check_time` raises UsageError in this thread."""
     thread = threading.get_ident()
-    _ends[thread] = time.monotonic() + seconds
+    _deadlines[thread] = time.monotonic() + seconds
     try:
         yield
     finally:
-        del _ends[thread]
+        del _deadlines[thread]
 
 
 def check_time(*_) -> None:
-    """Raises UsageError if this thread's prediction is past its deadline; can be a hook of a module."""
+    """Raises UsageError if this thread's prediction is past its deadline; usable as a module hook."""
     if versions.is_compiling():
         return
-    if time.monotonic() > _ends.get(threading.get_ident(), float('inf')):
+    if time.monotonic() > _deadlines.get(threading.get_ident(), float('inf')):
         raise UsageError('no prediction within the time limit')
 
 
 def check_graph(path: Path) -> None:
-    """Raises UsageError for an ONNX file with loops or branches, which ``mmvit export`` does not write."""
+    """Raises UsageError if an ONNX file has loops, branches or functions, which ``mmvit export`` never writes."""
     try:
         import onnx
     except ImportError as error:
         raise UsageError("onnx is not installed: pip install 'mmvit_backbones[export]'") from error
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # exceptions of protobuf
+    except Exception as error:  # protobuf raises its own exceptions
         raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
     functions = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:
         has_graph = any(attribute.HasField('g') or attribute.graphs for attribute in node.attribute)
         if has_graph or (node.domain, node.op_type) in functions:
-            raise UsageError(f'{path} has the operator {node.op_type}, which contains a subgraph; files of mmvit '
-                             'export have none')
+            raise UsageError(f'{path} has the operator {node.op_type}, which contains a subgraph; files written '
+                             'by mmvit export have no subgraphs')
 
 
 def limit_memory(options) -> None:
-    """Makes a session of ONNX Runtime allocate from an arena of ``MAX_MEMORY`` that all such sessions share."""
+    """Sets the options of an ONNX Runtime session to allocate from a shared arena of ``MAX_MEMORY`` bytes."""
     _register_arena(MAX_MEMORY)
     options.add_session_config_entry('session.use_env_allocators', '1')
 

@@ -1,4 +1,4 @@
-"""Predicts images with checkpoints and with exported files."""
+"""Runs checkpoints and exported models on images."""
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,34 +20,34 @@ from .sources import Frame, read_frames
 
 
 class Predictor:
-    """A model that predicts images: ``Predictor('epoch_12.pth')('image.jpg')``.
+    """Runs a trained model on images: ``Predictor('epoch_12.pth')('image.jpg')``.
 
     Args:
-        source (str | Path): A checkpoint of a training; a config file or the name of a config, with ``checkpoint`` or
-            ``pretrained``; or a file of ``mmvit export``: ``.onnx`` or ``.pt2``.
-        config (str | None): Config file of a checkpoint, or the name of a config. Defaults to None: the config in the
-            checkpoint.
-        checkpoint (str | None): Weights for a config: a file or an address.
-        pretrained (bool | str): True for the authors' weights for a config, or their tag. Defaults to False.
-        device (str | torch.device | None): Device for a checkpoint or an ONNX file, which needs onnxruntime-gpu for a
-            GPU. Defaults to None: a GPU if one can be used. ``.pt2`` files run on the CPU.
-        accelerate (bool): Whether to replace modules of a checkpoint's model by faster ones with the same results.
-            Defaults to True.
-        trust_code (bool): Whether to load a ``.pt2`` file, which is code that runs with the rights of this process. The
-            other files contain no code. Defaults to False.
-        timeout (float): Seconds allowed for the prediction of an image by a checkpoint or an ONNX file.
+        source (str | Path): A training checkpoint; a config file or the name of a config, together with ``checkpoint``
+            or ``pretrained``; or a model exported by ``mmvit export`` (``.onnx`` or ``.pt2``).
+        config (str | None): Config for a checkpoint: a file or the name of a config. Defaults to None, which uses the
+            config stored in the checkpoint.
+        checkpoint (str | None): Checkpoint for a config: a file or a URL.
+        pretrained (bool | str): True to load the authors' weights for a config, or the tag of other published weights.
+            Defaults to False.
+        device (str | torch.device | None): Device for checkpoints and ONNX files. ONNX files run on a GPU only with
+            onnxruntime-gpu; ``.pt2`` files always run on the CPU. Defaults to None, which uses a GPU if possible.
+        accelerate (bool): Whether to replace modules of a checkpoint's model with faster equivalents. Defaults to True.
+        trust_code (bool): Whether to load ``.pt2`` files, which contain code that runs with the permissions of this
+            process. Checkpoints and ONNX files are loaded without executing code. Defaults to False.
+        timeout (float): Maximum number of seconds per image, for checkpoints and ONNX files. Defaults to 60.
 
     Attributes:
         task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
-        classes (list[str]): Names of the classes; empty if the file has none.
-        palette (list): Colors of the classes in RGB; empty if the file has none.
-        model (Checkpoint | Exported): ``model.run(images)`` returns arrays for images ``(height, width, 3)`` in RGB
-            uint8; ``model.details`` has ``classes``, ``palette`` and the other details of an exported file;
+        classes (list[str]): Names of the classes; empty if the model has none.
+        palette (list): RGB color of each class; empty if the model has none.
+        model (Checkpoint | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and returns a
+            dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other metadata.
             ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
 
     Raises:
-        UsageError: If a file is missing, does not match its suffix, or is code without ``trust_code``, or if the device
-            cannot be used.
+        UsageError: If a file is missing or invalid, if ``source`` is a ``.pt2`` file and ``trust_code`` is False, or if
+            the device cannot be used.
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
@@ -55,7 +55,7 @@ class Predictor:
                  trust_code: bool = False, timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
         if suffix in EXPORTED_SUFFIXES:
-            refuse(f'{source}, which contains config and weights',
+            refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             check_file(source, 'model')
             path = Path(source)
@@ -78,17 +78,17 @@ class Predictor:
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
 
     def __call__(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR) -> list[Result]:
-        """Predicts images.
+        """Runs the model on images and returns all results.
 
         Args:
-            images (object): One or several files, folders, http(s) addresses, videos, camera numbers, contents of files
-                as bytes, open files, Pillow images, or arrays ``(height, width, 3)`` in RGB uint8. Folders are searched
+            images (object): One or more files, folders, http(s) URLs, videos, camera indices, encoded images as bytes,
+                open files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
                 recursively.
-            batch_size (int): Number of images that run together if they have the same shape. Defaults to 1.
-            score_thr (float): Minimum score of objects; 0 returns all that the model finds.
+            batch_size (int): Maximum number of images per batch. Batches contain images of one shape. Defaults to 1.
+            score_thr (float): Minimum score of detected objects and of drawn keypoints. Defaults to 0.3.
 
         Returns:
-            list[Result]: A Classification, Detection, Segmentation or Pose for each image.
+            list[Result]: One Classification, Detection, Segmentation or Pose per image.
 
         Raises:
             UsageError: If an image cannot be read, or has a size that the model does not support.
@@ -102,9 +102,9 @@ class Predictor:
 
     def stream(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR
                ) -> Iterator[tuple[Frame, Result | None]]:
-        """Yields images and their results one by one, for folders and videos of any length.
+        """Yields each image with its result, for folders and videos of any length.
 
-        If an image cannot be read or predicted, its result is None, and ``frame.error`` is the reason.
+        If an image cannot be read or processed, its result is None and ``frame.error`` contains the reason.
         """
         if batch_size < 1:
             raise UsageError(f'batch_size must be at least 1, got {batch_size}')
@@ -122,7 +122,7 @@ class Predictor:
                     yield frame, result_of(output, frame.name, frame.image, self.classes, self.palette, score_thr)
 
     def _run(self, images: list[np.ndarray]) -> Sequence[Arrays | UsageError]:
-        """Returns the outputs for each image; if a batch fails, its images run one by one, with an error for each."""
+        """Returns the outputs or the error of each image; if a batch fails, runs its images one at a time."""
         try:
             return self.model.run(images) if images else []
         except UsageError as error:
@@ -130,18 +130,18 @@ class Predictor:
 
 
 def refuse(source: str, **arguments: object) -> None:
-    """Raises UsageError if one of the arguments is given that are not allowed with the source."""
+    """Raises UsageError if any of ``arguments``, which are not allowed with ``source``, is set."""
     for name, value in arguments.items():
         if value:
-            raise UsageError(f'{name} {value} cannot be given with {source}')
+            raise UsageError(f'{name}={value} cannot be used with {source}')
 
 
 def config_of(config: str | None, checkpoint: str | None) -> Config:
-    """Loads a config, or builds one from the allowed parts of the config in a checkpoint."""
+    """Loads ``config`` if it is set, or else builds a config from the allowed parts of the checkpoint's config."""
     if config:
         return load_config(config, needs=('model', 'test_dataloader'))
     if checkpoint is None:
-        raise UsageError('give a config or a checkpoint')
+        raise UsageError('pass a config or a checkpoint')
     state = read_checkpoint(checkpoint, mmap=True)
     cfg = Config(described_config(state, state.get('meta', {}).get('cfg'), checkpoint))
     if 'test_dataloader' not in cfg:

@@ -1,4 +1,4 @@
-"""Results of predictions as arrays, as JSON, and as drawings."""
+"""Prediction results as arrays, JSON and drawings."""
 import colorsys
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from ..utils.text import printable
 
 Color = tuple[int, int, int]
 IGNORED = 255  # mmseg's label for pixels without a class
-SCORE_THR = 0.3  # default of the minimum score of objects and points
-MIN_DRAWING = 440  # pixels: square root of a drawing's area, for labels that are readable and do not hide the image
+SCORE_THR = 0.3  # default minimum score of objects and keypoints
+MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels do not hide the image
 
 
 @dataclass(repr=False)
 class Result:
-    """Prediction for an image.
+    """The prediction for one image.
 
     Attributes:
-        source (str): File, address or number of the image; ``VIDEO#FRAME`` for a video.
-        image (np.ndarray): The image, ``(height, width, 3)`` in RGB uint8.
-        classes (list[str]): Names of the classes; empty if the file has none.
-        palette (list): Colors of the classes in RGB.
+        source (str): Path, URL or index of the image; ``VIDEO#FRAME`` for a frame of a video.
+        image (np.ndarray): The image as an RGB uint8 array ``(height, width, 3)``.
+        classes (list[str]): Names of the classes; empty if the model has none.
+        palette (list): RGB color of each class.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Result:
     palette: list[Color]
 
     def __repr__(self) -> str:
-        """Returns a line with the five best items; ``to_dict()`` has all values."""
+        """Returns a one-line summary with the five best items."""
         items = self.items()
         best = [f'{printable(self.name(item["label"]))} {item["score"]:.1%}' for item in items[:5]]
         more = [f'{len(items) - 5} more'] if len(items) > 5 else []
@@ -47,13 +47,14 @@ class Result:
         return color_of(label, self.palette)
 
     def items(self) -> list[dict]:
-        """Returns dicts with ``label``, ``score`` and, depending on the task, ``box`` and ``mask``, best first."""
+        """Returns one dict per item, best first, with ``label``, ``score`` and, if available, ``box`` and ``mask``."""
         raise NotImplementedError
 
     def to_dict(self) -> dict:
-        """Returns values for JSON: source and size of the image; category, label and score of each item.
+        """Returns a JSON-serializable dict: source and size of the image; category, label and score of each item.
 
-        Objects also have a box x1, y1, x2, y2 in pixels; objects and segments have a mask as COCO's run lengths.
+        Detected objects also have a box ``[x1, y1, x2, y2]`` in pixels. Masks of objects and segments are encoded as
+        COCO RLE.
         """
         items = []
         for item in self.items():
@@ -67,11 +68,12 @@ class Result:
         return dict(source=self.source, height=self.image.shape[0], width=self.image.shape[1], items=items)
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
-        """Returns entries of a COCO results file, with boxes as x, y, width, height and masks as run lengths.
+        """Returns entries of a COCO results file, with boxes as ``[x, y, width, height]`` and masks as RLE.
 
         Args:
-            image_id (int): Id of the image in the annotations.
-            category_ids (Sequence[int] | None): Id of each class. Defaults to None: counted from 1.
+            image_id (int): ID of the image in the annotations.
+            category_ids (Sequence[int] | None): Category ID of each class. Defaults to None, which numbers the
+                classes from 1.
         """
         entries = []
         for item in self.to_dict()['items']:
@@ -87,14 +89,15 @@ class Result:
         return entries
 
     def draw(self) -> Image.Image:
-        """Draws masks, boxes and labels over the image; without boxes, labels form a list.
+        """Draws masks, boxes and labels over the image.
 
-        Masks of objects have contours, to separate objects of the same class. Small images are enlarged by an integer
-        factor to an area of at least ``MIN_DRAWING ** 2``.
+        Labels of items without boxes are listed in the top left corner. Masks of detected objects have contours, to
+        separate objects of the same class. Small images are enlarged by an integer factor to an area of at least
+        ``MIN_DRAWING ** 2`` pixels.
         """
         items = self.items()
         image = self.image.copy()
-        for item in reversed(items):  # the best is drawn on top
+        for item in reversed(items):  # the best item is drawn on top
             if 'mask' in item:
                 mask, color = item['mask'], np.array(self.color(item['label']), np.uint8)
                 image[mask] = image[mask] // 2 + color // 2
@@ -114,11 +117,11 @@ class Result:
 
 @dataclass(repr=False)
 class Classification(Result):
-    """Classes of an image.
+    """The classes of an image, ranked by probability.
 
     Attributes:
         labels (np.ndarray): Indices of all classes, best first, int64 ``(K)``.
-        scores (np.ndarray): Probabilities, float32 ``(K)``.
+        scores (np.ndarray): Probabilities in the order of ``labels``, float32 ``(K)``.
     """
 
     labels: np.ndarray
@@ -133,13 +136,13 @@ class Classification(Result):
 
 @dataclass(repr=False)
 class Detection(Result):
-    """Objects in an image above the predictor's score threshold, best first.
+    """Objects in an image whose scores reach the predictor's threshold, best first.
 
     Attributes:
         labels (np.ndarray): Class indices, int64 ``(N)``.
-        scores (np.ndarray): float32 ``(N)``.
-        boxes (np.ndarray): x1, y1, x2, y2 in pixels, float32 ``(N, 4)``.
-        masks (np.ndarray | None): bool ``(N, height, width)``, for models with masks.
+        scores (np.ndarray): Scores, float32 ``(N)``.
+        boxes (np.ndarray): Boxes x1, y1, x2, y2 in pixels, float32 ``(N, 4)``.
+        masks (np.ndarray | None): Masks, bool ``(N, height, width)``; None if the model predicts no masks.
     """
 
     labels: np.ndarray
@@ -165,7 +168,7 @@ class Segmentation(Result):
     segmentation: np.ndarray
 
     def items(self) -> list[dict]:
-        """Returns the segments, largest first; the score is the fraction of the image's area."""
+        """Returns one segment per class, largest first; the score is the segment's fraction of the image area."""
         labels, counts = np.unique(self.segmentation[self.segmentation != IGNORED], return_counts=True)
         return [dict(label=int(labels[i]), score=float(counts[i] / self.segmentation.size),
                      mask=self.segmentation == labels[i]) for i in np.argsort(-counts, kind='stable')]
@@ -182,10 +185,10 @@ class Pose(Result):
     """Keypoints of an animal that fills the image.
 
     Attributes:
-        points (np.ndarray): x, y in pixels, float32 ``(K, 2)``.
-        scores (np.ndarray): float32 ``(K)``.
-        links (list): Pairs of points that form the skeleton.
-        threshold (float): Minimum score of points that are drawn.
+        points (np.ndarray): Keypoints x, y in pixels, float32 ``(K, 2)``.
+        scores (np.ndarray): Scores, float32 ``(K)``.
+        links (list): Pairs of keypoint indices that form the skeleton.
+        threshold (float): Minimum score of drawn keypoints.
     """
 
     points: np.ndarray
@@ -206,7 +209,7 @@ class Pose(Result):
         return [dict(entry, keypoints=[value for point in self.to_dict()['points'] for value in point])]
 
     def draw(self) -> Image.Image:
-        """Draws the points above the threshold, and the links between them."""
+        """Draws the keypoints whose scores reach the threshold, and the links between them."""
         pen, seen = _Pen(self.image), self.scores >= self.threshold
         points = pen.scale * self.points
         for a, b in self.links:
@@ -219,7 +222,7 @@ class Pose(Result):
 
 def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
               palette: list[Color], score_thr: float = SCORE_THR) -> Result:
-    """Converts a model's outputs for an image to a result, without objects below the score threshold."""
+    """Converts a model's outputs for an image to a Result; drops objects with scores below ``score_thr``."""
     about = source, image, classes, palette
     if 'segmentation' in outputs:
         return Segmentation(*about, outputs['segmentation'])
@@ -234,7 +237,7 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
 
 
 class _Pen:
-    """Draws readable labels inside an image, which is enlarged if it is small."""
+    """Draws labels inside an image, and enlarges small images to keep the labels readable."""
 
     def __init__(self, image: np.ndarray) -> None:
         from matplotlib.font_manager import findfont
@@ -257,7 +260,7 @@ class _Pen:
 
 
 def color_of(label: int, palette: Sequence[Color]) -> Color:
-    """Returns the color of a class; beyond the palette, hues in steps of the golden ratio keep neighbors distinct."""
+    """Returns the color of a class; labels beyond the palette get hues that are spaced by the golden ratio."""
     if label < len(palette):
         red, green, blue = palette[label]
     else:
@@ -266,13 +269,13 @@ def color_of(label: int, palette: Sequence[Color]) -> Color:
 
 
 def contour_of(mask: np.ndarray) -> np.ndarray:
-    """Returns the pixels along the edge of a mask ``(height, width)``, without the border of the image."""
+    """Returns the pixels along the edges of a mask ``(height, width)``, except at the border of the image."""
     width = max(1, round(math.sqrt(mask.size) / 250))
     return mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3)), iterations=width).astype(bool)
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """Encodes a mask ``(height, width)`` in COCO's format: ``size`` and ``counts``."""
+    """Encodes a mask ``(height, width)`` as COCO RLE, a dict with ``size`` and ``counts``."""
     from pycocotools.mask import encode
     encoded = encode(np.asfortranarray(mask, np.uint8))
     counts = encoded['counts']

@@ -1,4 +1,4 @@
-"""Models from checkpoints and exported files, run by PyTorch and ONNX Runtime."""
+"""Runs checkpoints and exported models with PyTorch and ONNX Runtime."""
 import json
 import threading
 import warnings
@@ -28,16 +28,16 @@ from .results import Color
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
 EXPORTED_SUFFIXES = '.onnx', '.pt2'
 PARTS = 'preprocess', 'network', 'postprocess'
-MAX_UNPACKED = 4  # maximum ratio of the unpacked size of a .pt2 file to its size
-DETAILS = 'mmvit_backbones'  # entry of an exported file with its details in JSON
+MAX_UNPACKED = 4  # maximum ratio of a .pt2 file's unpacked size to its file size
+DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
 
-CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'  # of ONNX Runtime
+CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 
 Arrays = dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """A framework's model with weights and test pipeline."""
+    """A framework's model with the weights of a checkpoint and the test pipeline of a config."""
 
     runtime = 'eager'
 
@@ -52,11 +52,11 @@ class Checkpoint:
         load_weights(self.module, state, checkpoint)
         self.module.to(device).eval()
         backbone = getattr(self.module, 'backbone', None)
-        if isinstance(backbone, nn.Module):  # runs for each window of a sliding window
+        if isinstance(backbone, nn.Module):  # checks the time in each step of a sliding window
             backbone.register_forward_pre_hook(check_time)
         dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
-        self.pipeline = Compose(steps).transforms[1:]  # without the first, which reads a file
+        self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
         self.meta = {**metainfo_of(dataset), **classes_in(state.get('meta', {}).get('dataset_meta') or {})}
         self.links = dict(links=np.array(self.meta.get('skeleton_links') or [], int)) if self.task == 'pose' else {}
@@ -68,11 +68,11 @@ class Checkpoint:
         """Returns the outputs for each image.
 
         Raises:
-            UsageError: If the pipeline or the model fails, or the time is over.
+            UsageError: If the pipeline or the model fails, or if the prediction takes too long.
         """
         data, groups = [self._prepare(image) for image in images], {}
-        for number, one in enumerate(data):  # only images of one shape form a batch: others would be padded
-            groups.setdefault(tuple(one['inputs'].shape), []).append(number)
+        for number, sample in enumerate(data):  # images of different shapes would be padded
+            groups.setdefault(tuple(sample['inputs'].shape), []).append(number)
         found = {}
         for numbers in groups.values():
             samples = self._test_step([data[number] for number in numbers])
@@ -85,13 +85,13 @@ class Checkpoint:
                 return self.module.test_step(self.collate(data))
         except UsageError:
             raise
-        except Exception as error:  # parts of a model that do not match can raise any exception
-            raise UsageError(f'the model fails: {first_line(error)}') from error
+        except Exception as error:  # mismatched parts of a model can raise any exception
+            raise UsageError(f'the model failed: {first_line(error)}') from error
 
     def preprocess(self, image: np.ndarray) -> dict:
-        """Returns the network's ``inputs`` ``(1, 3, H, W)`` for an image, and their ``data_samples``.
+        """Returns the network's ``inputs`` ``(1, 3, H, W)`` and ``data_samples`` for an image, in a dict.
 
-        The samples have the size of the inputs instead of the image's, so that results are in pixels of the inputs.
+        The data samples state the size of the inputs instead of the image, so predictions are in input pixels.
         """
         data = self.module.data_preprocessor(self.collate([self._prepare(image)]), False)
         size = tuple(data['inputs'].shape[2:])
@@ -102,26 +102,26 @@ class Checkpoint:
 
     @torch.no_grad()
     def run_preprocessed(self, data: dict) -> Arrays:
-        """Returns the outputs for the result of :meth:`preprocess`."""
+        """Returns the model's outputs for data from :meth:`preprocess`."""
         sample, = self.module(**data, mode='predict')
         return arrays_of(sample)
 
     def _prepare(self, image: np.ndarray) -> dict:
         size = image.shape[:2]
         data = dict(img=np.ascontiguousarray(image[..., ::-1]), img_shape=size, ori_shape=size, img_path='', img_id=0)
-        if self.task == 'pose':  # the whole image is the box of one animal
+        if self.task == 'pose':  # the whole image is the box of a single animal
             box = np.array([[0, 0, *size[::-1]]], dtype=np.float32)
             data.update(bbox=box, bbox_score=np.ones(1, dtype=np.float32), **self.meta)
         try:
             for step in self.pipeline:
                 data = step(data)
         except Exception as error:  # a pipeline can raise any exception
-            raise UsageError(f'the test pipeline fails: {first_line(error)}') from error
+            raise UsageError(f'the test pipeline failed: {first_line(error)}') from error
         return data
 
 
 def arrays_of(sample: BaseDataElement) -> Arrays:
-    """Returns the predictions in a framework's data sample."""
+    """Returns the predictions in a framework's data sample as arrays."""
     if 'pred_score' in sample:
         return dict(scores=sample.get('pred_score').cpu().numpy())
     if 'pred_sem_seg' in sample:
@@ -134,15 +134,15 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
 
 
 def metainfo_of(dataset: dict) -> dict:
-    """Returns the metadata of a data set, such as its classes, without building it."""
-    if 'type' not in dataset:  # from a checkpoint
+    """Returns the metadata of a dataset, such as its classes, without building the dataset."""
+    if 'type' not in dataset:  # a config from a checkpoint has only the metadata
         return dataset['metainfo']
     with DATASETS.switch_scope_and_registry(None) as registry:
         return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
 
 
 def palette_of(metainfo: dict) -> list[Color]:
-    """Returns the RGB colors of a data set's classes; none if the palette is given by name."""
+    """Returns the RGB colors of a dataset's classes; empty if the palette is missing or given by name."""
     palette = metainfo.get('palette')
     if palette is None or isinstance(palette, str):
         return []
@@ -150,7 +150,7 @@ def palette_of(metainfo: dict) -> list[Color]:
 
 
 def build_model(cfg: Config) -> BaseModel:
-    """Builds the model of a config for one process."""
+    """Builds the model of a config for a single process, without SyncBN."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
@@ -160,7 +160,7 @@ def build_model(cfg: Config) -> BaseModel:
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
-    """Returns the device with a name, for None the best available one; raises UsageError if it cannot be used."""
+    """Returns the named device, or the best available one for None; raises UsageError if it cannot be used."""
     try:
         device = torch.empty(0, device=name or get_device()).device
     except (RuntimeError, AssertionError) as error:
@@ -171,27 +171,27 @@ def find_device(name: str | torch.device | None) -> torch.device:
 
 
 class Exported:
-    """A file of ``mmvit export``. Subclasses implement ``_run``."""
+    """A model exported by ``mmvit export``; subclasses implement ``_run``."""
 
     def __init__(self, path: Path, details: str | None) -> None:
         try:
             self.details = json.loads(details or '{}')
             if not self.details.get('preprocessing', {}).get('inside'):
-                raise UsageError(f'{path} has no preprocessing: export it with --preprocessing inside')
+                raise UsageError(f'{path} has no preprocessing; use --preprocessing inside with mmvit export')
             self.details |= dict(classes=[], palette=[]) | classes_in(self.details)
             self.task = self.details['task']
             self.outputs = [output['name'] for output in self.details['outputs']]
         except UsageError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f'{path} is not a file of mmvit export: {first_line(error)}') from error
+            raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
 
     def _run(self, images: np.ndarray) -> Arrays:
-        """Returns the outputs for an image of a detector, or for a batch of a classifier or segmenter."""
+        """Returns a detector's outputs for one image, or a classifier's or segmenter's outputs for a batch."""
         raise NotImplementedError
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for each image; raises UsageError if a ``.pt2`` file does not support its size."""
+        """Returns the outputs for each image; raises UsageError if the model fails or does not support a size."""
         if self.task == 'detection':
             return [self._run(image) for image in images]
         if len({image.shape for image in images}) > 1:
@@ -225,7 +225,7 @@ class OnnxFile(Exported):
             found = self.session.run(self.outputs, {self.details['input']['name']: images}, options)
         except Exception as error:  # ONNX Runtime's exceptions have no public base class
             reason = f'no prediction within {seconds:g} seconds' if options.terminate else first_line(error)
-            raise UsageError(f'the model fails: {reason}') from error
+            raise UsageError(f'the model failed: {reason}') from error
         finally:
             timer.cancel()
         return {name: np.asarray(values) for name, values in zip(self.outputs, found, strict=True)}
@@ -233,12 +233,12 @@ class OnnxFile(Exported):
 
 def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, dict]] = (CPU, ),
                is_limited: bool = False):
-    """Returns a session of ONNX Runtime for a file or its content, with torch's number of threads.
+    """Returns an ONNX Runtime session for a file or its contents, with PyTorch's number of threads.
 
-    With ``is_limited``, :func:`limit_memory` applies on the CPU.
+    If ``is_limited`` is True, :func:`limit_memory` limits the memory of sessions on the CPU.
 
     Raises:
-        UsageError: If the first provider cannot be used; ONNX Runtime would silently use the next one.
+        UsageError: If the first provider cannot be used; ONNX Runtime itself would silently use the next provider.
     """
     import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -248,54 +248,54 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
     session = onnxruntime.InferenceSession(model, options, providers=list(providers))
     name = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != name:
-        raise UsageError(f'{name} of ONNX Runtime cannot be used: CUDA or cuDNN is missing, or has another version')
+        raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
     return session
 
 
 def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:
-    """Returns the providers of ONNX Runtime for a device; for None, a GPU if torch and ONNX Runtime support it.
+    """Returns ONNX Runtime's providers for a device; None means a GPU if PyTorch and ONNX Runtime support one.
 
     Raises:
-        UsageError: If torch or ONNX Runtime cannot use the device.
+        UsageError: If PyTorch or ONNX Runtime cannot use the device.
     """
     import onnxruntime
     found, has_gpu = find_device(device), CUDA in onnxruntime.get_available_providers()
     if found.type == 'cpu' or device is None and not (found.type == 'cuda' and has_gpu):
         return [CPU]
     if found.type != 'cuda' or not has_gpu:
-        raise UsageError(f'device {device} cannot be used: this ONNX Runtime runs on cpu'
-                         + (' and cuda' if has_gpu else '; onnxruntime-gpu also runs on cuda'))
+        raise UsageError(f'device {device} cannot be used: the installed ONNX Runtime supports only cpu'
+                         + (' and cuda' if has_gpu else '; install onnxruntime-gpu for cuda'))
     number = torch.cuda.current_device() if found.index is None else found.index
     return [(CUDA, dict(device_id=number)), CPU]
 
 
 class Pt2File(Exported):
-    """Graphs of ``torch.export``, or code compiled by AOTInductor, run in sequence.
+    """A ``.pt2`` file whose parts run in sequence: ``torch.export`` graphs or libraries compiled by AOTInductor.
 
-    Both are code: torch also evaluates the expressions of symbolic sizes in graphs.
+    Loading either kind can execute code: for graphs, PyTorch evaluates the expressions of symbolic sizes.
     """
 
     def __init__(self, path: Path, trust_code: bool, device: str | torch.device | None = None) -> None:
         if device is not None and find_device(device).type != 'cpu':
-            raise UsageError(f'device {device} cannot be used: {path} runs on cpu')
+            raise UsageError(f'device {device} cannot be used: {path} runs only on cpu')
         if not trust_code:
-            raise UsageError(f'{path} is code, which runs with your rights: if you trust it, load it with '
-                             'trust_code=True (--trust-code); ONNX files contain no code')
-        import torchvision  # noqa: F401  registers the operators of detectors
+            raise UsageError(f'{path} contains code, which runs with your permissions; pass trust_code=True '
+                             '(--trust-code) if you trust the file, or use an ONNX file, which contains no code')
+        import torchvision  # noqa: F401  registers operators that detectors use
         from torch.export.pt2_archive._package import load_pt2
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
             if sum(member.file_size for member in members) > MAX_UNPACKED * path.stat().st_size:
-                raise zipfile.BadZipFile(f'it is more than {MAX_UNPACKED} times as large when unpacked')
+                raise zipfile.BadZipFile(f'its unpacked size is more than {MAX_UNPACKED} times its file size')
             self.runtime = 'aoti' if any('/aotinductor/' in member.filename for member in members) else 'pt2'
             with warnings.catch_warnings():
-                # Caused by the reader itself; it does not write to the buffer.
+                # load_pt2 itself causes this warning, and does not write to the buffer.
                 warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
                 archive = load_pt2(str(path))
             details = archive.extra_files[DETAILS]
         except Exception as error:  # a damaged file can raise any exception
-            raise UsageError(f'{path} is not a file of mmvit export: {first_line(error)}') from error
+            raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
         super().__init__(path, details)
         parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
         self.parts = [parts[name] for name in PARTS]
@@ -306,10 +306,10 @@ class Pt2File(Exported):
         pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
         try:
             found = postprocess(pixels, *as_tuple(network(*as_tuple(preprocess(pixels)))))
-        except AssertionError as error:  # a guard of the graph, which lacks the branch for this size
+        except AssertionError as error:  # a guard of the graph excludes this size
             height, width = images.shape[-3:-1]
-            raise UsageError(f'this file does not support images of {height} x {width} pixels; an ONNX file does '
-                             f'({error})') from error
+            raise UsageError(f'this file does not support images of {height} x {width} pixels ({error}); '
+                             'use an ONNX file for other sizes') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""Finds and reads images: files, folders, addresses, videos, cameras, and objects in memory."""
+"""Finds and reads images in files, folders, URLs, videos, cameras and memory."""
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -19,11 +19,11 @@ VIDEOS = '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'
 MAX_DOWNLOAD = 100e6  # bytes
 SOURCES = str, Path, bytes, bytearray, memoryview, int, np.ndarray, Image.Image
 Source = str | Path | bytes | bytearray | memoryview | int | np.ndarray | Image.Image | BinaryIO
-ALLOWED = 'a path, an address, bytes, an open file, a Pillow image, an array, or the number of a camera'
+ALLOWED = 'a path, a URL, bytes, an open file, a Pillow image, an array or a camera index'
 
 
 class Frame(NamedTuple):
-    """An image ``(height, width, 3)`` in RGB uint8 and the name of its source, or the error of reading it."""
+    """An image's name and RGB uint8 array ``(height, width, 3)``, or the error if the image cannot be read."""
 
     name: str
     image: np.ndarray | None
@@ -38,14 +38,14 @@ def check_address(address: str) -> None:
     try:
         urlsplit(address.encode().decode())
     except ValueError as error:
-        raise UsageError(f'image {address} is not a valid address: {error}') from error
+        raise UsageError(f'image {address} is not a valid URL: {error}') from error
 
 
 def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path | str]:
-    """Returns the files and addresses among the sources, and the image files in folders, sorted by name.
+    """Returns the files and URLs in ``sources``, with each folder replaced by its image files in sorted order.
 
     Raises:
-        UsageError: If a source does not exist, or a folder has no images.
+        UsageError: If a source does not exist or a folder contains no images.
     """
     images: list[Path | str] = []
     for source in sources:
@@ -60,25 +60,25 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
         else:
             found = sorted(file for file in path.rglob('*') if file.suffix.lower() in suffixes and file.is_file())
         if not found:
-            raise UsageError(f'folder {path} has no images; allowed are {", ".join(suffixes)}')
+            raise UsageError(f'folder {path} contains no images; allowed suffixes: {", ".join(suffixes)}')
         images += found
     return images
 
 
 def read_frames(sources: object) -> Iterator[Frame]:
-    """Yields the images of one or several sources.
+    """Yields the images of one or more sources.
 
-    A source is a file, a folder, an http(s) address, a video, the number of a camera, the content of a file as bytes,
-    an open file, a Pillow image, or an array ``(height, width, 3)`` in RGB uint8. Images that cannot be read are
-    yielded with an error.
+    A source is a file, a folder, an http(s) URL, a video, a camera index, an encoded image as bytes, an open file, a
+    Pillow image, or an RGB uint8 array ``(height, width, 3)``. An image that cannot be read is yielded as a Frame with
+    an error.
 
     Raises:
-        UsageError: If a source has another type.
+        UsageError: If a source has an unsupported type.
     """
     if is_source(sources):
         sources = [sources]
     elif not isinstance(sources, Iterable):
-        raise UsageError(f'images must be {ALLOWED}, or several of these, got {type(sources).__name__}')
+        raise UsageError(f'images must be {ALLOWED}, or an iterable of these, got {type(sources).__name__}')
     for number, source in enumerate(sources):
         if not is_source(source):
             raise UsageError(f'image {number} must be {ALLOWED}, got {type(source).__name__}')
@@ -97,7 +97,7 @@ def is_source(value: object) -> TypeGuard[Source]:
 
 
 def name_of(source: object) -> str | None:
-    """Returns the name of an open file or a Pillow image, or None."""
+    """Returns the file name of an open file or a Pillow image, or None if the name is unknown."""
     name = getattr(source, 'filename' if isinstance(source, Image.Image) else 'name', None)
     return name if isinstance(name, str) and name else None
 
@@ -123,11 +123,11 @@ def _read_image(source: Content, name: str) -> Frame:
 def _check_array(array: np.ndarray, name: str) -> Frame:
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size:
         return Frame(name, array)
-    return Frame(name, None, f'image must be a uint8 array (height, width, 3) in RGB, got {array.dtype} {array.shape}')
+    return Frame(name, None, f'image must be an RGB uint8 array (height, width, 3), got {array.dtype} {array.shape}')
 
 
 def download(address: str) -> bytes:
-    """Returns the file at an http(s) address; raises UsageError if the download fails or is larger than 100 MB."""
+    """Returns the contents of the file at a URL; raises UsageError if the download fails or exceeds 100 MB."""
     content = io.BytesIO()
     try:
         receive(address, content, MAX_DOWNLOAD)
@@ -139,7 +139,7 @@ def download(address: str) -> bytes:
 def _read_video(source: str | Path | int) -> Iterator[Frame]:
     import cv2
     video, number = cv2.VideoCapture(), 0
-    with suppress(OverflowError):  # OpenCV takes 32-bit numbers
+    with suppress(OverflowError):  # OpenCV accepts only 32-bit camera indices
         video.open(source if isinstance(source, int) else str(source))
     while (frame := video.read()[1]) is not None:
         yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))

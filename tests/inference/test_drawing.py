@@ -1,4 +1,4 @@
-"""Drawings of `mmvit test --show-dir`: annotations and predictions of each task, one file per image."""
+"""`mmvit test --show-dir` draws the annotations and predictions of each task into one file per image."""
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,6 +46,6 @@ def test_annotations_and_predictions_are_drawn(make, tmp_path):
     runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
     testing.DrawingHook(str(tmp_path / 'out'), 0.3).after_test_iter(runner, 0, {}, [sample])
     drawing = Image.open(tmp_path / 'out/val/a.png')
-    assert drawing.size == (2 * 7 * 80, 7 * 60)  # enlarged, for the labels
+    assert drawing.size == (2 * 7 * 80, 7 * 60)  # enlarged to keep the labels readable
     left, right = np.split(np.asarray(drawing), 2, axis=1)
     assert (left != right).any() and len(np.unique(left.reshape(-1, 3), axis=0)) > 2

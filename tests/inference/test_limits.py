@@ -1,4 +1,4 @@
-"""Files that take time or memory without end are refused, or end in one line."""
+"""Files that take unlimited time or memory are refused, or stopped with a one-line error."""
 import json
 import resource
 
@@ -18,7 +18,7 @@ CLASSIFIER = dict(task='classification', classes=['red', 'green', 'blue'], palet
 
 
 def onnx_file(path, nodes: list, constants: dict[str, np.ndarray], details: dict = CLASSIFIER, functions: list = ()):
-    """Writes a classifier whose nodes take ``images`` as ``floats``, and return ``scores``."""
+    """Writes a classifier whose ``nodes`` compute ``scores`` from ``floats``, the images as floating-point numbers."""
     onnx = pytest.importorskip('onnx')
     helper, types = onnx.helper, onnx.TensorProto
     inputs = [helper.make_tensor_value_info('images', types.UINT8, ['batch', 'height', 'width', 3])]
@@ -65,14 +65,14 @@ def test_onnx_gets_no_more_memory_than_the_limit(tmp_path):
              helper.make_node('Expand', ['mean', 'shape'], ['scores'])]
     predictor = Predictor(onnx_file(tmp_path / 'model.onnx', nodes, dict(shape=np.array([2**17, 2**16]))))  # 32 GiB
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with raises(UsageError, 'the model fails') as caught:
+    with raises(UsageError, 'the model failed') as caught:
         predictor(IMAGE)
     assert '\n' not in str(caught.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # KiB
 
 
 def test_onnx_gets_no_more_time_than_the_limit(tmp_path):
-    """Minutes of products, which end after half a second."""
+    """Matrix products that would take minutes are stopped after half a second."""
     pytest.importorskip('onnx')
     from onnx import helper
     nodes = [helper.make_node('ReduceMean', ['floats'], ['mean'], keepdims=0),
@@ -106,13 +106,13 @@ def test_a_checkpoint_gets_no_more_time_than_the_limit(tmp_path):
 def test_parts_that_do_not_fit_are_told_in_one_line(tmp_path):
     pytest.importorskip('mmpretrain')
     torch.save(checkpoint_of(dict(HONEST, model=dict(MODEL, neck=None))), tmp_path / 'model.pth')
-    with raises(UsageError, 'the model fails') as caught:
+    with raises(UsageError, 'the model failed') as caught:
         Predictor(tmp_path / 'model.pth')(IMAGE)
     assert '\n' not in str(caught.value)
 
 
 def test_an_image_that_the_model_does_not_take_stops_no_other_of_its_batch(tmp_path):
-    """The network takes rows of five pixels alone."""
+    """The network accepts only images that are five pixels wide."""
     pytest.importorskip('onnx')
     from onnx import helper
     nodes = [helper.make_node('Add', ['floats', 'row'], ['sums']),
@@ -123,4 +123,4 @@ def test_an_image_that_the_model_does_not_take_stops_no_other_of_its_batch(tmp_p
     for batch_size in 1, 2, 3:
         found = list(predictor.stream(images, batch_size))
         assert [result and result.scores.tolist() for _, result in found] == [[6] * 3, None, [6] * 3]
-        assert 'the model fails' in found[1][0].error and not found[0][0].error and not found[2][0].error
+        assert 'the model failed' in found[1][0].error and not found[0][0].error and not found[2][0].error

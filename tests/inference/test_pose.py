@@ -1,4 +1,4 @@
-"""Animal pose: training, testing and drawing on images of animals with made points, in AP-10K's format."""
+"""Trains, tests and draws a pose estimator on images of animals with generated keypoints, in AP-10K's format."""
 import json
 from importlib.util import find_spec
 
@@ -7,7 +7,7 @@ from helpers import ROOT
 from tiny_configs import TINY_CONFIGS
 
 if find_spec('mmpose') is None:
-    pytest.skip('mmpose is optional and not installed: docs/pose.md', allow_module_level=True)
+    pytest.skip('mmpose is optional and not installed; see docs/pose.md', allow_module_level=True)
 
 SIDE, POINTS = 64, 17
 
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.training
-@pytest.mark.filterwarnings('ignore')  # of what mmpose 1.3.2 uses of newer packages
+@pytest.mark.filterwarnings('ignore')  # mmpose 1.3.2 uses deprecated functions of newer packages
 def test_training_testing_and_drawing(data, tmp_path, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     channels = TINY_CONFIGS['ViTAEv2']['arch']['embed_dims'][-1]

@@ -1,4 +1,4 @@
-"""Exported files are recognized, and code in them is not executed."""
+"""The Predictor runs exported files on all sources of images, and executes code only in trusted files."""
 import io
 import json
 import re
@@ -21,7 +21,7 @@ IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
 
 
 class MeanColor(nn.Module):
-    """A classifier of three classes: the channels."""
+    """Classifies an image by its mean color; the three classes are the channels."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.float().mean((1, 2))
@@ -34,7 +34,7 @@ class Last(nn.Module):
 
 
 class Run:
-    """Creates a file when it is unpickled."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -59,7 +59,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def onnx_file(tmp_path):
-    """The same classifier without weights, for ONNX Runtime."""
+    """Exports the mean color as an ONNX classifier."""
     onnx = pytest.importorskip('onnx')
     from onnx import helper
     images = helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
@@ -100,7 +100,7 @@ def with_pickle(content, marker):
 
 
 def with_expression(content, marker):
-    """Sizes in a graph are texts, which torch evaluates."""
+    """Replaces the symbolic sizes in a graph with code, because PyTorch evaluates symbolic sizes."""
     code, changed = f"__import__('os').mkdir({str(marker)!r})", {}
     for name, data in content.items():
         if name.endswith('.json'):
@@ -139,7 +139,7 @@ def test_what_the_source_has_no_use_for_is_refused(onnx_file, source, arguments)
 
 
 def test_devices(file, onnx_file):
-    """ONNX Runtime follows the device; a device that does not exist, or cannot run the file, is an error."""
+    """ONNX Runtime uses the given device; a device that does not exist or cannot run the file is an error."""
     predictor = Predictor(onnx_file, device='cpu')
     assert predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
     assert predictor.model.session.get_providers() == ['CPUExecutionProvider']
@@ -157,7 +157,7 @@ def save(path, image, **options):
 
 
 def test_images_are_decoded_as_for_training(tmp_path):
-    """Orientation, CMYK, 16 bits, alpha, gray and palettes: as OpenCV decodes them for MMCV, up to CMYK's rounding."""
+    """Images with orientation, CMYK, 16 bits, alpha, gray or a palette are decoded as in OpenCV, up to rounding."""
     cv2 = pytest.importorskip('cv2')
     rng = np.random.default_rng(0)
     pixels = Image.fromarray(rng.integers(256, size=(6, 8, 3), dtype=np.uint8)).resize((48, 36))
@@ -180,7 +180,7 @@ def test_images_are_decoded_as_for_training(tmp_path):
 
 
 def test_sources(file, tmp_path):
-    """Folders are searched; a file that cannot be read does not stop the others; batches change nothing."""
+    """Folders are searched, unreadable files do not stop the prediction, and batches do not change the results."""
     (tmp_path / 'images/deeper').mkdir(parents=True)
     for number, side in enumerate((3, 3, 5)):
         Image.new('RGB', (side, 2), (100 * number, 7, 9)).save(tmp_path / f'images/deeper/{number}.png')
@@ -200,7 +200,7 @@ def test_sources(file, tmp_path):
 
 
 def test_images_in_memory(file, tmp_path):
-    """Bytes, open files, images of Pillow and arrays are predicted as the file, which is named if they know it."""
+    """Bytes, open files, Pillow images and arrays give the same results as a path, with the file name if known."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / 'turned.png', Image.fromarray(np.arange(120, dtype=np.uint8).reshape(5, 8, 3)), exif=exif)
@@ -226,9 +226,9 @@ def test_images_in_memory(file, tmp_path):
         assert result is None and 'object at' not in frame.error
 
 
-@pytest.mark.filterwarnings('ignore::UserWarning')  # of Pillow, of some of them
+@pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow warns of some damaged files
 def test_damaged_entries_of_exif_stop_nothing(file, tmp_path):
-    """Each byte of EXIF in turn; nor does a folder with the name of an image."""
+    """A wrong value in any byte of EXIF does not stop the prediction; neither does a folder named like an image."""
     exif = Image.Exif()
     exif[0x0112], exif[0x011a] = 6, 72.0
     content = save(tmp_path / 'whole.jpg', Image.fromarray(IMAGE), exif=exif).read_bytes()
@@ -286,13 +286,13 @@ def test_results_are_coco(tmp_path):
 
 
 def test_objects_of_one_class_are_drawn_apart():
-    """Side by side, a contour is between them; at the border of the image there is none."""
+    """Adjacent objects have a contour between them; objects have no contour along the image border."""
     masks = np.zeros((2, 500, 500), bool)
     masks[0, :, :250] = masks[1, :, 250:] = True
     boxes = np.array([[0., 0., 250., 500.], [250., 0., 500., 500.]])
     found = Detection('a.jpg', np.zeros((500, 500, 3), np.uint8), ['cat'], [(200, 100, 40)], np.zeros(2, int),
                       np.array([.9, .8]), boxes, masks)
-    found.boxes = found.boxes[:, [0, 1, 0, 1]]  # without the lines of the boxes
+    found.boxes = found.boxes[:, [0, 1, 0, 1]]  # empty boxes, whose outlines do not cover the contours
     drawing = np.array(found.draw())
     assert drawing[400, [125, 375, 499]].tolist() == [[100, 50, 20]] * 3
     assert drawing[400, [249, 251]].tolist() == [[200, 100, 40]] * 2

@@ -1,4 +1,4 @@
-"""An honest checkpoint of a tiny classifier, and what a hostile one may describe instead."""
+"""A valid checkpoint of a tiny classifier, and configs that a hostile checkpoint may contain instead."""
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from tiny_configs import TINY_CONFIGS
@@ -17,7 +17,7 @@ HONEST = dict(
     test_dataloader=dict(dataset=dict(type='ImageNet', data_root='data', pipeline=PIPELINE)))
 META = dict(classes=['one', 'two', 'three', 'four'])
 
-# Each creates a file `canary` if it is run, reads a file, or asks a server.
+# If built, each config creates the file `canary`, reads a file, or contacts a server.
 OFF_LIST = [
     dict(type='os.system', command='touch canary'), dict(type='pathlib.Path.touch', self='canary'),
     dict(type='builtins.eval', source='open("canary", "w")'), dict(type='runpy.run_path', path_name='evil.py'),

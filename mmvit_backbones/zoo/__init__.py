@@ -1,4 +1,4 @@
-"""Variants and their weights: the table, conversion of the authors' files, downloads and safe loading."""
+"""Published variants and their weights: table of variants, downloads, conversion and safe loading."""
 from .build import get_model
 from .files import load_checkpoint_file
 from .loading import convert_state_dict

@@ -1,4 +1,4 @@
-"""Adapts weights to another number of classes or image channels."""
+"""Adapts weights to a different number of classes or image channels."""
 from collections.abc import Mapping
 
 from mmengine.logging import print_log
@@ -10,37 +10,40 @@ RGB = 3
 
 
 def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool = False) -> dict[str, Tensor]:
-    """Adapts the weights of the checkpoint ``source`` to the model's input channels and classes.
+    """Adapts the weights of the checkpoint ``source`` to the model's numbers of input channels and classes.
 
-    If the number of classes differs, the model keeps its own head with ``new_head``, else CheckpointError is raised.
+    If the number of classes differs and ``new_head`` is True, the model's own head replaces the checkpoint's.
+
+    Raises:
+        CheckpointError: If the number of classes differs and ``new_head`` is False.
     """
     own = model.state_dict()
     stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
     adapted = dict(weights) | {name: adapt_channels(weights[name], own[name].shape[1]) for name in stem}
     if stem:
-        print_log(f'{source}: {", ".join(stem)} converted from {RGB} to {own[stem[0]].shape[1]} channels',
+        print_log(f'{source}: converted {", ".join(stem)} from {RGB} to {own[stem[0]].shape[1]} input channels',
                   logger='current')
     head = {name: weight for name, weight in own.items() if name.startswith('head.')}
     others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
     if others and not new_head:
         theirs, ours = len(weights[others[0]]), len(head[others[0]])
-        raise CheckpointError(f'checkpoint {source} is for {theirs} classes, the model for {ours}: get_model(..., '
-                              f'num_classes={ours}) loads only the backbone and adds a new head')
+        raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
+                              f'num_classes={ours}) to load only the backbone and add a new head')
     if others:
-        print_log(f'{source}: the head has another number of classes and was replaced by an untrained one',
+        print_log(f'{source}: the head has a different number of classes and was replaced with an untrained head',
                   logger='current')
         adapted = {name: weight for name, weight in adapted.items() if not name.startswith('head.')} | head
     return adapted
 
 
 def is_stem(weight: Tensor, own: Tensor) -> bool:
-    """Returns whether a convolution's weight has RGB input channels and otherwise the model's shape."""
+    """Returns whether ``weight`` is for RGB images and differs from ``own`` only in the number of input channels."""
     are_convolutions = weight.ndim == own.ndim == 4
     return are_convolutions and weight.shape[1] == RGB != own.shape[1] and weight[:, 0].shape == own[:, 0].shape
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """Converts ``(O, 3, h, w)`` to ``(O, channels, h, w)``: sums for one channel, else repeats with the same total."""
+    """Converts ``(O, 3, h, w)`` to ``(O, channels, h, w)``: sums the channels, or repeats and rescales them."""
     if channels == 1:
         return weight.sum(1, keepdim=True)
     repeated = weight.repeat(1, -(-channels // RGB), 1, 1)[:, :channels]

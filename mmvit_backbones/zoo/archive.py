@@ -1,8 +1,9 @@
-"""Reads archives of ``torch.save`` safely with PyTorch below 2.10.
+"""Reads archives written by ``torch.save`` safely with PyTorch before 2.10.
 
-``torch.load(weights_only=True)`` can be made to run code before PyTorch 2.6 (CVE-2025-32434), and to corrupt memory
-before 2.10 (GHSA-63cw-57p8-fm3p). This reader has an allowlist of pickle operations and names, which build tensors,
-plain values and MMEngine's log history, and checks that no tensor exceeds its storage.
+With ``torch.load(weights_only=True)``, a malicious file can execute code in PyTorch before 2.6 (CVE-2025-32434), and
+corrupt memory in PyTorch before 2.10 (GHSA-63cw-57p8-fm3p). This reader allows only the pickle operations and names
+that build tensors, plain values, timm's options and MMEngine's log history. It checks that no tensor exceeds its
+storage.
 """
 import argparse
 import io
@@ -24,7 +25,7 @@ STORAGES = {
     'torch ShortStorage': torch.int16, 'torch CharStorage': torch.int8, 'torch ByteStorage': torch.uint8,
     'torch BoolStorage': torch.bool, 'torch.storage UntypedStorage': torch.uint8,
 }
-ARRAYS = ('b1', 'u1', 'i4', 'i8', 'f4', 'f8')  # dtypes
+ARRAYS = ('b1', 'u1', 'i4', 'i8', 'f4', 'f8')  # allowed dtypes
 HISTORY_METHODS = ('min', 'max', 'mean', 'current')
 Container = TypeVar('Container', list, dict)
 OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
@@ -34,7 +35,7 @@ OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININ
 
 
 class RefusedError(pickle.UnpicklingError):
-    """An archive contains more than weights and training state; the message has the format of torch's."""
+    """An archive refers to a name that is not allowed; the message has the format of torch's own error."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f'GLOBAL {name}')
@@ -51,7 +52,7 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
     Raises:
         BadZipFile: If a checksum is wrong.
         RefusedError: If the pickle refers to a name that is not on the allowlist; the message contains the name.
-        UnpicklingError: If ``torch.save`` did not write the file.
+        UnpicklingError: If the file was not written by ``torch.save``.
     """
     with zipfile.ZipFile(path) as archive:
         return Reader(archive, device).load()
@@ -86,7 +87,7 @@ def empty_array(*ignored) -> np.ndarray:
 
 
 def history_method(owner: type, name: str) -> Callable:
-    """Replaces ``getattr``, which a pickled HistoryBuffer calls for its own methods; refuses everything else."""
+    """Replaces ``getattr`` in pickles: returns the methods that a pickled HistoryBuffer needs, and no others."""
     if owner is not HistoryBuffer or name not in HISTORY_METHODS:
         raise RefusedError('getattr')
     return getattr(HistoryBuffer, name)
@@ -116,9 +117,9 @@ VALUES = {**{str(dtype).replace('.', ' '): dtype for dtype in STORAGES.values()}
 
 
 class Reader(pickle._Unpickler):
-    """The unpickler of the standard library, written in Python, restricted to the operations and names above."""
+    """The standard library's pure Python unpickler, restricted to the operations and names above."""
 
-    # Attributes of the base class that its type stub lacks.
+    # Attributes of the base class that are missing in its type stub.
     stack: list
     append: Callable[[object], None]
     pop_mark: Callable[[], list]
@@ -129,16 +130,16 @@ class Reader(pickle._Unpickler):
     def __init__(self, archive: zipfile.ZipFile, device: str | torch.device) -> None:
         names = archive.namelist()
         pickles = [name for name in names if name.split('/')[1:] == ['data.pkl']]
-        if len(pickles) != 1 or any(name.endswith('/constants.pkl') for name in names):  # TorchScript has these
-            raise pickle.UnpicklingError('torch.save did not write it')
+        if len(pickles) != 1 or any(name.endswith('/constants.pkl') for name in names):  # a TorchScript archive
+            raise pickle.UnpicklingError('the archive was not written by torch.save')
         self.archive, self.folder, self.device = archive, pickles[0].partition('/')[0], device
         if f'{self.folder}/byteorder' in names and self.record('byteorder') != b'little':
-            raise pickle.UnpicklingError('it was written on a big-endian machine')
+            raise pickle.UnpicklingError('the archive was written on a big-endian machine')
         self.storages: dict[tuple[str, torch.dtype], Storage] = {}
         super().__init__(io.BytesIO(self.record('data.pkl')))
 
     def record(self, name: str) -> bytes:
-        return self.archive.read(f'{self.folder}/{name}')  # compares the checksum
+        return self.archive.read(f'{self.folder}/{name}')  # also verifies the checksum
 
     def find_class(self, module: str, name: str) -> object:
         key = f'{module} {name}'
@@ -150,11 +151,12 @@ class Reader(pickle._Unpickler):
     def persistent_load(self, pid: tuple) -> Storage:
         kind, dtype, key, _, num_elements = pid
         if kind != 'storage' or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError('torch.save did not write it')
+            raise pickle.UnpicklingError('the archive was not written by torch.save')
         if (key, dtype) not in self.storages:
             content = self.record(f'data/{key}')
             if len(content) != num_elements * dtype.itemsize:
-                raise pickle.UnpicklingError(f'storage {key} has {len(content)} bytes, not {num_elements} elements')
+                raise pickle.UnpicklingError(f'storage {key} has {len(content)} bytes, but its {num_elements} elements '
+                                             f'need {num_elements * dtype.itemsize}')
             elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
             self.storages[key, dtype] = Storage(elements.to(self.device))
         return self.storages[key, dtype]
@@ -177,12 +179,12 @@ class Reader(pickle._Unpickler):
             instance.__dict__.update(state)
         elif isinstance(instance, np.dtype):
             if state[1] not in ('<', '|'):
-                raise pickle.UnpicklingError(f'an array has the byte order {state[1]!r}')
+                raise pickle.UnpicklingError(f'an array has the unsupported byte order {state[1]!r}')
         elif isinstance(instance, np.ndarray):
             _, shape, dtype, is_fortran, content = state
             array = np.frombuffer(content, dtype).reshape(shape, order='F' if is_fortran else 'C')
             state = 1, array.shape, array.dtype, is_fortran is True, array.tobytes('A')
-            instance.__setstate__(state)  # pyright: ignore[reportArgumentType]  # its stub wants np.bool for bool
+            instance.__setstate__(state)  # pyright: ignore[reportArgumentType]  # the stub expects np.bool
         else:
             raise RefusedError(f'{type(instance).__name__}.__setstate__')
 

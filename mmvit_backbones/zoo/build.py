@@ -21,21 +21,24 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
 
     Args:
         name (str): One of :func:`list_models`.
-        task (str): ``'classification'``, an mmpretrain ``ImageClassifier`` whose ``model(images)`` returns logits
-            ``(B, num_classes)`` and whose ``model.backbone`` is the backbone; or ``'backbone'``, the bare backbone.
-        checkpoint (str | None): File or address of the authors' weights or of ours, recognized by their keys.
-        pretrained (bool | str): True for the authors' weights, or a tag of others: ``'384'``, ``'22k'``, or with
-            ``task='backbone'`` ``'mask_rcnn_3x'``. Downloaded once, checked and cached. Defaults to False.
-        num_classes (int | None): Classes of the classifier. If a checkpoint has another number, only its backbone is
-            loaded, and the head is new. Defaults to None: 1000, and a checkpoint with another number is refused.
-        in_channels (int): Channels of the images. The weights of three channels are summed for one, and repeated and
-            scaled for more, as timm does. Defaults to 3.
-        img_size (int | None): Image side of the stored position embedding, in pixels. Networks without one ignore it;
-            images of other sizes resize it. Defaults to None: the paper's.
-        backbone_overrides: Arguments of the backbone, e.g. ``drop_path_rate=0.2``, which is 0 by default.
+        task (str): ``'classification'`` builds an mmpretrain ``ImageClassifier``: ``model(images)`` returns logits
+            ``(B, num_classes)``, and ``model.backbone`` is the backbone. ``'backbone'`` builds the bare backbone.
+            Defaults to ``'classification'``.
+        checkpoint (str | None): File or URL of a checkpoint in the authors' layout or in this package's; the layout
+            is recognized by its keys.
+        pretrained (bool | str): True for the authors' default weights, or the tag of other weights: ``'384'``,
+            ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``. Weights are downloaded once, checked and cached.
+            Defaults to False.
+        num_classes (int | None): Number of classes. If the checkpoint has a different number, only its backbone is
+            loaded and the head is new. Defaults to None: 1000 classes, and other checkpoints are refused.
+        in_channels (int): Number of image channels. As in timm, pretrained weights for RGB are summed for one channel,
+            and repeated and rescaled for other numbers of channels. Defaults to 3.
+        img_size (int | None): Image side of the position embedding, in pixels. The embedding is resized for images of
+            other sizes. Networks without a position embedding ignore the argument. Defaults to None: the paper's size.
+        backbone_overrides: Other arguments of the backbone, e.g. ``drop_path_rate=0.2`` instead of 0.
 
     Raises:
-        ValueError: If name, task or an argument is unknown, or the checkpoint does not match or is unavailable.
+        ValueError: If an argument is invalid, or the checkpoint is unavailable or does not match the model.
 
     Example:
         >>> import torch, mmvit_backbones
@@ -46,9 +49,10 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     variant = find_variant(name)
     check_task(task)
     if checkpoint is not None and pretrained:
-        raise ValueError(f'checkpoint and pretrained exclude each other, got {checkpoint!r} and {pretrained!r}')
+        raise ValueError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint!r} and {pretrained!r}')
     if num_classes is not None and (task == 'backbone' or num_classes < 1):
-        raise ValueError(f"num_classes must be at least 1, and task 'classification', got {num_classes} and {task!r}")
+        raise ValueError("num_classes must be at least 1 and requires task='classification', got "
+                         f'num_classes={num_classes} and task={task!r}')
     for argument, value in dict(in_channels=in_channels, img_size=img_size).items():
         if value is not None and value < 1:
             raise ValueError(f'{argument} must be at least 1, got {value}')
@@ -57,7 +61,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     if img_size is not None and has_img_size(variant):
         backbone_overrides['img_size'] = img_size
     if pretrained:
-        variant.find_weights(pretrained)  # before anything is built
+        variant.find_weights(pretrained)  # fails before the model is built
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))
@@ -67,7 +71,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
 
 
 def get_backbone(name: str, checkpoint: str | None = None, pretrained: bool | str = False, **arguments) -> Backbone:
-    """Returns :func:`get_model` with ``task='backbone'``."""
+    """Builds a bare backbone; see :func:`get_model`."""
     backbone = get_model(name, 'backbone', checkpoint, pretrained, **arguments)
     if not isinstance(backbone, Backbone):
         raise TypeError(f'{name} must be a Backbone, got a {type(backbone).__name__}')
@@ -75,12 +79,12 @@ def get_backbone(name: str, checkpoint: str | None = None, pretrained: bool | st
 
 
 def has_img_size(variant: Variant) -> bool:
-    """Returns whether the backbone has a position embedding for one image size."""
+    """Returns whether the backbone takes ``img_size``, the image side of a position embedding."""
     return 'img_size' in signature(MODELS.module_dict[variant.family.backbone]).parameters
 
 
 def init_weights(model: BaseModule) -> None:
-    """Initializes the weights, without MMEngine's log line per parameter; does nothing on the meta device."""
+    """Initializes a model's weights without MMEngine's log line per parameter; skips models on the meta device."""
     if next(model.parameters()).is_meta:
         return
     logger = MMLogger.get_current_instance()

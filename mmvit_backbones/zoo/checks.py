@@ -1,4 +1,4 @@
-"""Selects the weights for a config, and checks its backbone before the model is built."""
+"""Selects the weights for a config, and checks its backbone and pretrained weights before the model is built."""
 import os.path as osp
 import warnings
 from typing import Literal
@@ -15,17 +15,17 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns ``checkpoint``, a file or address, or the name of the authors' weights with this tag."""
+    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with this tag."""
     if checkpoint and not tag:
         return checkpoint
     if checkpoint or not tag:
-        raise UsageError('give either checkpoint or pretrained')
+        raise UsageError(f'pass either checkpoint or pretrained, got checkpoint={checkpoint} and pretrained={tag}')
     backbone = cfg.model.get('backbone') or {}
     variants = [variant for variant in VARIANTS.values()
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
-        raise UsageError(f'pretrained: the backbone of {cfg.filename} is not one of mmvit_backbones.list_models()')
-    # Variants that differ only in their windows have the same type and arch: prefer the one in the config's name.
+        raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models()')
+    # Variants that differ only in their windows share type and arch; prefer the variant in the config's name.
     name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
     best = max(variants, key=lambda variant: (
         variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
@@ -33,17 +33,21 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
 
 
 def official_name(network: str, tag: str | Literal[True]) -> str:
-    """Returns the ``official://`` name of a network's weights."""
+    """Returns the ``official://`` name of a network's weights; raises CheckpointError for unknown weights."""
     find_variant(network).find_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
 
 
 def check_backbone(cfg: Config) -> Backbone | None:
-    """Builds a backbone of this package on the meta device and returns it; raises UsageError for bad arguments."""
+    """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
+
+    Raises:
+        UsageError: If an argument is invalid, or ``data_preprocessor`` is for a different number of channels.
+    """
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
     if not (backbone_type and issubclass(backbone_type, Backbone)):
-        return None  # a backbone of the framework
+        return None  # not from this package
     try:
         with torch.device('meta'):
             backbone = backbone_type(**{**arguments, 'init_cfg': None})
@@ -57,13 +61,17 @@ def check_backbone(cfg: Config) -> Backbone | None:
         raise UsageError(f'data_preprocessor.mean must be a list with one number per channel, got {mean!r}')
     channels = len(mean)
     if channels not in (0, 1, backbone.in_channels):
-        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean is for '
-                         f'{channels} channels')
+        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
+                         f'{channels} values')
     return backbone
 
 
 def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
-    """Reads the pretrained weights of a model's config; those of ``backbone``, on the meta device, must match it."""
+    """Checks that a model config's pretrained weights can be read, and that the backbone's match ``backbone``.
+
+    Raises:
+        UsageError: If pretrained weights cannot be read or do not match.
+    """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for node in dicts_in(model):
         if node.get('type') != 'Pretrained' or not is_readable(node['checkpoint']):
@@ -76,16 +84,16 @@ def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
             else:
                 check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; docs/zoo.md lists available weights, and '
-                             'model.backbone.init_cfg=None starts from random weights') from error
+            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or use '
+                             'model.backbone.init_cfg=None to start from random weights') from error
 
 
 def check_checkpoint(filename: str) -> None:
-    """Checks that a checkpoint can be read; names that MMEngine's loaders resolve are skipped."""
+    """Raises CheckpointError if a checkpoint cannot be read; skips names such as ``torchvision://...``."""
     if is_readable(filename):
         read_checkpoint(filename, mmap=True)
 
 
 def is_readable(filename: str) -> bool:
-    """Returns whether this package reads a checkpoint; MMEngine's loaders read names such as ``torchvision://...``."""
+    """Returns whether a checkpoint is a file, an http(s) URL or an ``official://`` name."""
     return '://' not in filename or filename.startswith(('http', OFFICIAL))

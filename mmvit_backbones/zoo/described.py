@@ -1,8 +1,8 @@
-"""Allowlist of the models and test pipelines that a config inside a file may describe.
+"""Allowlist of the models and test pipelines that may be built from a config in an untrusted file.
 
-A config in a checkpoint, or next to weights, is treated as data. Only the classes in the tables below are built from
-it. Their arguments may be numbers, booleans, None, and lists and dicts of these; strings are allowed only with the
-values that a table lists. Anything else needs a config file given by the user, which is trusted code.
+The config in a checkpoint or next to weights is treated as data. Only the classes in the tables below are built from
+such a config. Their arguments may be numbers, booleans, None, and lists and dicts of these; string arguments may only
+have the values listed in a table. Everything else requires a config file from the user, which is trusted.
 """
 from collections.abc import Mapping, Sequence
 from operator import index
@@ -33,7 +33,7 @@ META_KEYS = dict(meta_keys=(
     'sample_idx', 'img_id', 'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
     'flip_direction', 'reduce_zero_label', 'ori_kp', 'input_size', 'input_center', 'input_scale', 'flip_indices'))
 
-# Class -> the paths of its string arguments, and their allowed values.
+# Class -> paths of its string arguments -> their allowed values.
 PARTS: dict[str, Texts] = {
     **NETWORKS,
     # models
@@ -53,13 +53,13 @@ PARTS: dict[str, Texts] = {
     # parts of heads and necks
     'AnchorGenerator': {}, 'DeltaXYWHBBoxCoder': {}, 'MSRAHeatmap': {}, 'RoIAlign': {}, 'nms': {}, 'soft_nms': {},
     'BN': {}, 'SyncBN': {}, 'GN': {}, 'LN': {}, 'ReLU': {}, 'GELU': {}, 'deconv': {},
-    # losses: some heads derive their number of channels from them
+    # losses, from which some heads derive their number of channels
     'CrossEntropyLoss': dict(REDUCTION, loss_name=('loss_ce', )),
     'LabelSmoothLoss': dict(REDUCTION, mode=('original', 'classy_vision', 'multi_label')),
     'FocalLoss': REDUCTION, 'DiceLoss': REDUCTION, 'L1Loss': REDUCTION, 'SmoothL1Loss': REDUCTION,
     'GIoULoss': REDUCTION, 'MapSimilarityLoss': {}, 'KeypointMSELoss': {},
 }
-# The same for test pipelines.
+# Step of a test pipeline -> paths of its string arguments -> their allowed values.
 STEPS: dict[str, Texts] = {
     'LoadImageFromFile': dict(DECODE, color_type=('color', )), 'LoadImage': {}, 'LoadAnnotations': DECODE,
     'Resize': RESIZE, 'ResizeEdge': dict(RESIZE, edge=('short', 'long', 'width', 'height')),
@@ -67,18 +67,18 @@ STEPS: dict[str, Texts] = {
     'GetBBoxCenterScale': {}, 'TopdownAffine': {},
     'PackInputs': META_KEYS, 'PackDetInputs': META_KEYS, 'PackSegInputs': META_KEYS, 'PackPoseInputs': META_KEYS,
 }
-# Largest number for an argument, by its name or its last two names; MAX_NUMBER is for all others, e.g. image sizes.
+# Largest allowed number by the last one or two names in an argument's path; MAX_NUMBER is the default.
 MAX_NUMBER = 4096
 LARGEST = {
     'num_classes': 100_000, 'num_things_classes': 100_000, 'num_stuff_classes': 100_000, 'temperature': 20_000,
     'pool_scales': 64, 'output_size': 32, 'num_points': 32, 'scales_per_octave': 32, 'rcnn.max_per_img': 300,
 }
-MAX_LENGTH = 256  # of lists
+MAX_LENGTH = 256  # entries of a list
 LONGEST = dict(class_weight=100_001)
-# Settings of the training, and sources of weights and data: not needed for inference.
+# Training settings, and sources of weights and data, which inference does not need.
 DROPPED = ('init_cfg', 'pretrained', 'train_cfg', 'batch_augments', 'backend_args', 'file_client_args', 'teacher',
            'teacher_config', 'teacher_ckpt')
-# Base classes of the frameworks' data sets.
+# Base classes of the frameworks' datasets.
 DATASETS = dict(mmdet='BaseDetDataset', mmseg='BaseSegDataset', mmpretrain='BaseDataset', mmpose='BaseCocoStyleDataset')
 MAX_CLASSES = 100_000
 MAX_NAME = 200  # characters
@@ -89,10 +89,10 @@ class NotDescribedError(ValueError):
 
 
 def describe(config: Mapping, metainfo: Mapping) -> dict:
-    """Returns the parts of a config from a file that may be built: scope, model and, if it has one, test pipeline.
+    """Returns the allowed parts of an untrusted config: default scope, model and, if present, test pipeline.
 
     Args:
-        config (Mapping): Values of the whole config.
+        config (Mapping): The whole config.
         metainfo (Mapping): The checkpoint's ``dataset_meta``.
 
     Raises:
@@ -100,9 +100,9 @@ def describe(config: Mapping, metainfo: Mapping) -> dict:
     """
     scope, model = config.get('default_scope'), config.get('model')
     if scope not in FRAMEWORKS:
-        raise NotDescribedError(f'default_scope={shown(scope)}; allowed are {", ".join(FRAMEWORKS)}')
+        raise NotDescribedError(f'default_scope must be one of {", ".join(FRAMEWORKS)}, got {shown(scope)}')
     if not isinstance(model, dict) or 'type' not in model:
-        raise NotDescribedError(f'model={shown(model)} must be a dict with a type')
+        raise NotDescribedError(f'model must be a dict with a type, got {shown(model)}')
     if config.get('data_preprocessor') is not None:
         model = {'data_preprocessor': config['data_preprocessor'], **model}
     described: dict = dict(default_scope=scope, model=checked(model, 'model'))
@@ -113,7 +113,7 @@ def describe(config: Mapping, metainfo: Mapping) -> dict:
 
 
 def for_framework(described: dict) -> dict:
-    """Adds what a framework's inferencer needs to the result of :func:`describe`: a visualizer, an empty data set."""
+    """Adds a visualizer and a dataset type, which a framework's inferencer needs, to the result of :func:`describe`."""
     scope = described['default_scope']
     completed = {**described, 'visualizer': dict(type=VISUALIZERS[scope], name='visualizer')}
     if 'test_dataloader' in described:
@@ -123,26 +123,26 @@ def for_framework(described: dict) -> dict:
 
 
 def test_pipeline(config: Mapping) -> list:
-    """Returns the pipeline of the data set in ``test_dataloader``, which may be inside wrappers."""
+    """Returns the pipeline of the test dataset, which may be inside dataset wrappers."""
     try:
         dataset = config['test_dataloader']['dataset']
         while 'pipeline' not in dataset:
             dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
         return list(dataset['pipeline'])
     except (KeyError, IndexError, TypeError):
-        raise NotDescribedError('its test_dataloader has no data set with a pipeline') from None
+        raise NotDescribedError('test_dataloader has no dataset with a pipeline') from None
 
 
 def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, texts: Texts = {},
             path: tuple[str, ...] = ()) -> Any:
-    """Returns a copy of a part of a config, without the arguments in ``DROPPED``, if all of it is on the allowlist.
+    """Checks a part of a config against the allowlist; returns a copy with the arguments in ``DROPPED`` set to None.
 
     Args:
-        value (object): The part.
-        where (str): Its path, for errors.
-        classes (Mapping): ``PARTS`` or ``STEPS``.
-        texts (Mapping): String arguments of the enclosing class.
-        path (tuple[str, ...]): Names of the arguments between that class and the part.
+        value (object): The part of the config.
+        where (str): Path of the part, for error messages.
+        classes (Mapping): The allowed classes, ``PARTS`` or ``STEPS``.
+        texts (Mapping): Allowed string arguments of the enclosing class.
+        path (tuple[str, ...]): Argument names that lead from the enclosing class to the part.
 
     Raises:
         NotDescribedError: If a part is not on the allowlist; the message contains its path and value.
@@ -156,64 +156,65 @@ def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, tex
     if isinstance(value, (list, tuple)):
         longest = LONGEST.get(path[-1] if path else '', MAX_LENGTH)
         if len(value) > longest:
-            raise NotDescribedError(f'{where} has {len(value)} entries; allowed are {longest}')
+            raise NotDescribedError(f'{where} has {len(value)} entries; the maximum is {longest}')
         return type(value)(checked(part, f'{where}[{number}]', classes, texts, path)
                            for number, part in enumerate(value))
     if isinstance(value, str):
         values = texts.get('.'.join(path), ())
         if value not in values:
-            raise NotDescribedError(f'{where}={shown(value)}; allowed are {", ".join(values) or "no strings"}')
+            raise NotDescribedError(f'{where}={shown(value)}; allowed: {", ".join(values) or "no strings"}')
     elif isinstance(value, (int, float)):
         largest = LARGEST.get('.'.join(path[-2:]), LARGEST.get(path[-1] if path else '', MAX_NUMBER))
-        if not abs(value) <= largest:  # refuses nan, too
-            raise NotDescribedError(f'{where}={shown(value)}; allowed are numbers up to {largest}')
+        if not abs(value) <= largest:  # also refuses nan
+            raise NotDescribedError(f'{where}={shown(value)}; allowed: numbers from -{largest} to {largest}')
     elif value is not None:
-        raise NotDescribedError(f'{where} is a {type(value).__name__}; allowed are numbers, lists and dicts')
+        raise NotDescribedError(f'{where} must be a number, list, dict or None, got {type(value).__name__}')
     return value
 
 
 def checked_argument(key: object, value: object, where: str, classes: Mapping[str, Texts], texts: Texts,
                      path: tuple[str, ...]):
-    """Returns the checked value of one key of a dict, None if the key is in ``DROPPED``; see :func:`checked`."""
+    """Returns the checked value of a key in a dict, or None if the key is in ``DROPPED``; see :func:`checked`."""
     if key == 'type':
         return value
     if not isinstance(key, str) or not key.isidentifier():
-        raise NotDescribedError(f'{where} has the key {shown(key)}; allowed are names')
+        raise NotDescribedError(f'{where} has the key {shown(key)}; keys must be identifiers')
     return None if key in DROPPED else checked(value, f'{where}.{key}', classes, texts, (*path, key))
 
 
 def class_name(name: object, where: str, classes: Mapping) -> str:
-    """Returns the registered name of an allowed class, ``Name`` or ``framework.Name``, without its module."""
+    """Returns the registered name of an allowed class, ``Name`` or ``framework.Name``, without its module path."""
     if not isinstance(name, str) or name.split('.')[-1] not in classes:
         raise NotDescribedError(f'{where}.type={shown(name)} is not on the list of classes that may be built from '
-                                'a file alone')
+                                'an untrusted file')
     first, last = name.split('.')[0], name.split('.')[-1]
     return f'{first}.{last}' if first in FRAMEWORKS else last
 
 
-# ---- metadata of the data set
+# ---- metadata of the dataset
 
 
 def classes_in(metainfo: Mapping) -> dict[str, list]:
-    """Returns the class names and colors in a checkpoint's ``dataset_meta``, and the skeleton of poses.
+    """Returns the class names, class colors and pose skeleton in a checkpoint's ``dataset_meta``.
 
     Raises:
-        NotDescribedError: If an entry is invalid; the message contains it.
+        NotDescribedError: If an entry is invalid; the message contains the entry.
     """
     if not isinstance(metainfo, Mapping):
-        raise NotDescribedError(f'dataset_meta is a {type(metainfo).__name__}; allowed is a dict')
+        raise NotDescribedError(f'dataset_meta must be a dict, got {type(metainfo).__name__}')
     found = {}
     for key, convert in dict(classes=as_name, palette=as_color, flip_indices=as_number, skeleton_links=as_pair).items():
         values = metainfo.get(key)
         values = values.tolist() if isinstance(values, np.ndarray) else values
-        if values is None or key == 'palette' and isinstance(values, str):  # name of a framework's palette
+        if values is None or key == 'palette' and isinstance(values, str):  # the name of a palette
             continue
         if not isinstance(values, (list, tuple)) or len(values) > MAX_CLASSES:
-            raise NotDescribedError(f'dataset_meta.{key}={shown(values)}; allowed are lists of up to {MAX_CLASSES}')
+            raise NotDescribedError(f'dataset_meta.{key} must be a list of up to {MAX_CLASSES} entries, got '
+                                    f'{shown(values)}')
         try:
             found[key] = [convert(value) for value in values]
         except (TypeError, ValueError) as error:
-            raise NotDescribedError(f'dataset_meta.{key} cannot be used: {error}') from None
+            raise NotDescribedError(f'dataset_meta.{key} has an invalid entry: {error}') from None
     return found
 
 
@@ -230,7 +231,7 @@ def as_color(value: Sequence[int]) -> tuple[int, ...]:
 
 def as_number(value: int) -> int:
     if not 0 <= index(value) < MAX_CLASSES:
-        raise ValueError(f'{shown(value)} is not in 0 to {MAX_CLASSES - 1}')
+        raise ValueError(f'{shown(value)} is not between 0 and {MAX_CLASSES - 1}')
     return index(value)
 
 
@@ -240,6 +241,6 @@ def as_pair(value: Sequence[int]) -> tuple[int, int]:
 
 
 def shown(value: object) -> str:
-    """Returns the representation of a value for a message, shortened."""
+    """Returns a shortened representation of a value for error messages."""
     text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     return text if len(text) <= 80 else f'{text[:77]}...'

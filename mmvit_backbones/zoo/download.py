@@ -1,7 +1,8 @@
 """Downloads the authors' checkpoints once into a cache, and checks the files.
 
-The cache is ``$MMVIT_HOME``, by default the folder ``checkpoints`` of torch hub. ``$MMVIT_MIRROR`` is a base URL that
-is tried first. It may have folders of ``mmvit weights convert``, and the authors' files, named as in the cache.
+The cache folder is ``$MMVIT_HOME``, or torch hub's folder ``checkpoints`` by default. ``$MMVIT_MIRROR`` is the base
+URL of a mirror, which is tried first. A mirror may have folders written by ``mmvit weights convert``, and the authors'
+files under the same names as in the cache.
 """
 import base64
 import glob
@@ -24,7 +25,7 @@ from ..utils import download
 from .files import CONVERTED
 from .weights import Weights, host_of
 
-HASH = '.sha256'  # suffix of the file with the hash
+HASH = '.sha256'  # suffix of files that store a hash
 
 
 def cache_folder() -> Path:
@@ -33,21 +34,23 @@ def cache_folder() -> Path:
 
 
 def cached_file(weights: Weights) -> Path:
-    """Returns the path of published weights in the cache: converted if they exist, else the authors' file."""
+    """Returns the cache path of published weights: the converted file if it exists, or else the authors' file."""
     converted = cache_folder() / f'{weights.name}.safetensors'
     return converted if weights.tag and converted.exists() else cache_folder() / weights.file_name
 
 
 def is_converted(path: Path) -> bool:
-    """Returns whether a file in the cache is converted; the authors publish no safetensors."""
+    """Returns whether a cached file has converted weights; the authors publish no safetensors files."""
     return path.suffix == '.safetensors'
 
 
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
-    """Returns the file of published weights; downloads it if it is missing. One process downloads, the others wait.
+    """Returns the cached file of published weights, and downloads the file if it is missing.
+
+    If several processes need the file, one process downloads it and the others wait.
 
     Raises:
-        CheckpointError: If no address provides the file, or the file has changed; the message explains what to do.
+        CheckpointError: If no URL provides the file, or the cached file has changed; the message explains what to do.
     """
     mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
@@ -62,18 +65,18 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
 
 
 def fetch_address(address: str) -> Path:
-    """Returns the file at an http(s) address, cached in a folder named after the whole address; see :func:`fetch`."""
+    """Returns the cached file of an http(s) URL, in a folder named after the whole URL; see :func:`fetch`."""
     try:
         parts, digest = urlparse(address), hashlib.sha256(address.encode()).hexdigest()[:32]
         folder = f'{quote(address, safe="")[:100]}-{digest}'
     except ValueError as error:
-        raise CheckpointError(f'checkpoint {address} is not a valid address: {error}') from error
+        raise CheckpointError(f'checkpoint {address} is not a valid URL: {error}') from error
     suffix = '.safetensors' if parts.path.endswith('.safetensors') else '.pth'
     return fetch(Weights(f'{folder}/checkpoint', '', (address, ), suffix=suffix), use_mirror=False)
 
 
 def _download_converted(mirror: str, weights: Weights) -> bool:
-    """Downloads converted weights from a mirror; returns whether the mirror has them."""
+    """Downloads converted weights from a mirror, and returns whether this succeeded."""
     import requests
     address = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
     try:
@@ -101,17 +104,18 @@ def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
             continue
         os.replace(incoming, target)
         if problems:
-            print_log(f'{target.name} is from {address}: {"; ".join(problems)}', logger='current')
+            print_log(f'{target.name} was downloaded from {address} after errors: {"; ".join(problems)}',
+                      logger='current')
         return
     raise CheckpointError(f'checkpoint {weights.name} cannot be downloaded: {"; ".join(problems)}. '
                           f'If you download the file yourself, save it as {target}')
 
 
 def _download_from(address: str, target: Path, weights: Weights) -> Path:
-    """Downloads a file under a temporary name, and returns its path."""
+    """Downloads a file to a temporary path, and returns this path."""
     host = host_of(address)
     if host == 'Baidu':
-        raise CheckpointError(f'{address} (access code {weights.access_code}) needs a browser and an account')
+        raise CheckpointError(f'{address} (access code {weights.access_code}) requires a browser and an account')
     incoming, link = target.with_name(f'{target.name}.download'), address
     try:
         if host == 'Google Drive' and '/folders/' in address:
@@ -123,35 +127,35 @@ def _download_from(address: str, target: Path, weights: Weights) -> Path:
                 link = _onedrive_page(address)
         return _get(link, incoming)
     except UsageError as error:
-        arrived = _arrived(incoming)
-        kept = f'; the next call continues from {arrived:,} bytes' if arrived else ''
+        received = _received_bytes(incoming)
+        kept = f'; the next call resumes the download at {received:,} bytes' if received else ''
         raise CheckpointError(f'{address}: {error}{kept}') from error
 
 
 def _get(link: str, incoming: Path) -> Path:
-    """Downloads a file, resuming an earlier attempt."""
+    """Downloads a file, and resumes an earlier partial download if there is one."""
     while True:
-        before = _arrived(incoming)
+        before = _received_bytes(incoming)
         try:
             download.receive(link, str(incoming), resume=True)
             return incoming
         except UsageError:
-            if not before or _arrived(incoming) != before:
+            if not before or _received_bytes(incoming) != before:
                 raise
-            _parts(incoming)[0].unlink()  # the server cannot resume: start again
+            _partial_files(incoming)[0].unlink()  # the server cannot resume: start again
 
 
-def _parts(incoming: Path) -> list[Path]:
-    """Returns gdown's files of an unfinished download."""
+def _partial_files(incoming: Path) -> list[Path]:
+    """Returns gdown's partial files of an unfinished download."""
     return sorted(incoming.parent.glob(f'{glob.escape(incoming.name)}????????.part'))
 
 
-def _arrived(incoming: Path) -> int:
-    return sum(part.stat().st_size for part in _parts(incoming))
+def _received_bytes(incoming: Path) -> int:
+    return sum(part.stat().st_size for part in _partial_files(incoming))
 
 
 def _find_in_folder(address: str, member: str) -> str:
-    """Returns the address of the only checkpoint in a Google Drive folder with ``member`` in its name."""
+    """Finds the one checkpoint with ``member`` in its name in a Google Drive folder, and returns its URL."""
     gdown = download.import_gdown()
     try:
         files = gdown.download_folder(
@@ -161,19 +165,19 @@ def _find_in_folder(address: str, member: str) -> str:
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:
-        wanted = f'one checkpoint with {member!r} in its name' if member else 'one checkpoint'
-        raise CheckpointError(f'{address} should have {wanted}, it has {[file.path for file in files]}')
+        wanted = f'exactly one checkpoint with {member!r} in its name' if member else 'exactly one checkpoint'
+        raise CheckpointError(f'{address} must contain {wanted}, but contains {[file.path for file in files]}')
     return f'https://drive.google.com/uc?id={named[0].id}'
 
 
 def _onedrive_api(address: str) -> str:
-    """Returns the address of a share's content in OneDrive's API."""
+    """Returns the OneDrive API's URL of a shared file."""
     token = base64.urlsafe_b64encode(address.encode()).decode().rstrip('=')
     return f'https://api.onedrive.com/v1.0/shares/u!{token}/root/content'
 
 
 def _onedrive_page(address: str) -> str:
-    """Returns the download address of a share, from the address of its web page."""
+    """Returns the download URL of a file shared on OneDrive, from the URL of its web page."""
     import requests
     try:
         with requests.get(address, stream=True, timeout=download.TIMEOUT) as response:
@@ -186,7 +190,7 @@ def _onedrive_page(address: str) -> str:
 
 
 def _check_file(path: Path, sha256: str, target: Path) -> None:
-    """Raises CheckpointError if a downloaded file is bad, and sets it aside."""
+    """Sets a downloaded file aside and raises CheckpointError if the file is invalid."""
     with open(path, 'rb') as file:
         start = file.read(4096)
     if start.lstrip()[:1] == b'<':
@@ -198,14 +202,14 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
     elif not start:
         problem = 'the file is empty'
     elif sha256 and hash_of(path) != sha256:
-        problem = f'the file has the SHA-256 {hash_of(path)}, not {sha256}'
+        problem = f'the SHA-256 of the file is {hash_of(path)} instead of {sha256}'
     else:
         return
-    raise CheckpointError(f'{problem}; it was set aside as {set_aside(path, target)}')
+    raise CheckpointError(f'{problem}; the file was renamed to {set_aside(path, target)}')
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Renames a bad file, so that it is not loaded again but can be inspected, and returns its new path."""
+    """Renames an invalid file, so that it can be inspected but is not loaded again, and returns the new path."""
     bad = target.with_name(f'{target.name}.bad')
     os.replace(path, bad)
     return bad
@@ -222,13 +226,14 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
-    """Records the hash of a file if the body reads it successfully for the first time. Sets the file aside if the body
-    raises CheckpointError or KeyError, and puts ``title`` before the message.
+    """Records the hash of a file after the ``with`` block has read the file successfully for the first time.
+
+    If the block raises CheckpointError or KeyError, sets the file aside and puts ``title`` before the message.
     """
     try:
         yield
     except (CheckpointError, KeyError) as error:
-        raise CheckpointError(f'{title}{error.args[0]}; it was set aside as {set_aside(path, path)}') from None
+        raise CheckpointError(f'{title}{error.args[0]}; the file was renamed to {set_aside(path, path)}') from None
     if not is_recorded(path):
         write_hash(path)
 
@@ -237,21 +242,22 @@ def write_hash(path: Path) -> None:
     """Writes the SHA-256 of a file next to it, in the format of ``sha256sum``."""
     partial = path.with_name(f'{path.name}.{os.getpid()}')
     partial.write_text(f'{hash_of(path)}  {path.name}\n')
-    os.replace(partial, _note(path))
+    os.replace(partial, _hash_file(path))
 
 
 def is_recorded(path: Path) -> bool:
-    """Returns whether a file has been loaded before."""
-    return _note(path).exists()
+    """Returns whether the hash of a file is recorded, which means that the file has been loaded before."""
+    return _hash_file(path).exists()
 
 
 def check_unchanged(path: Path) -> None:
     """Raises CheckpointError if the hash of a file differs from the recorded one."""
-    note = _note(path)
-    if note.exists() and (now := hash_of(path)) != (then := note.read_text().split()[0]):
-        raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now}, it was '
-                              f'{then}. Delete {note.name} to accept the file, or both files to download it again')
+    hash_file = _hash_file(path)
+    if hash_file.exists() and (now := hash_of(path)) != (then := hash_file.read_text().split()[0]):
+        raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now} instead '
+                              f'of {then}. Delete {hash_file.name} to accept the file, or both files to download it '
+                              'again')
 
 
-def _note(path: Path) -> Path:
+def _hash_file(path: Path) -> Path:
     return path.with_name(f'{path.name}{HASH}')

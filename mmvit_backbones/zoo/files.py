@@ -19,11 +19,11 @@ from ..utils import versions
 from ..utils.files import why_no_file
 from .archive import history_method, read_archive
 
-FORMER_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # of files of torch.save before PyTorch 1.6
-CONVERTED = 'model.safetensors'  # name of the weights in a folder for a hub
-MAX_HEADER = 2**23  # bytes: tens of thousands of tensors
-MAX_OPERATIONS = 1_000_000  # of a pickle: also tens of thousands of tensors
-DOS_FOLDER = 0x10  # attribute of a member that torch does not read, so that the tensor keeps uninitialized memory
+OLD_FORMAT_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # first bytes of files written before PyTorch 1.6
+CONVERTED = 'model.safetensors'  # name of the weights in folders of `mmvit weights convert`
+MAX_HEADER = 2**23  # bytes, enough for tens of thousands of tensors
+MAX_OPERATIONS = 1_000_000  # in a pickle, enough for tens of thousands of tensors
+DOS_FOLDER = 0x10  # attribute of archive members that PyTorch skips, which would leave tensors uninitialized
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
@@ -31,10 +31,10 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     """Loads a checkpoint file (torch or safetensors) as a dict.
 
     Args:
-        path (str | os.PathLike): A file, or a folder with ``model.safetensors``.
+        path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
         map_location (str | torch.device): Device of the tensors.
-        mmap (bool): Map the file into memory, to inspect it or copy from it at once. The tensors become invalid when
-            the file is overwritten, and checksums are not verified.
+        mmap (bool): Whether to memory-map the file, for callers that only inspect the tensors or copy them at once. The
+            tensors become invalid when the file is overwritten, and checksums are not verified. Defaults to False.
 
     Raises:
         CheckpointNotFoundError: If the file does not exist.
@@ -50,12 +50,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 
 
 def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
-    """Returns the content of a file of ``torch.save`` or safetensors, which need not be a dict.
-
-    See :func:`load_checkpoint_file`.
-    """
+    """Returns the object in a torch or safetensors file, which need not be a dict; see :func:`load_checkpoint_file`."""
     path = osp.expanduser(str(path))
-    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert` or of Transformers
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert` or Transformers
         path = osp.join(path, CONVERTED)
     if reason := why_no_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
@@ -67,7 +64,7 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
     try:
         return read(path)
     except Exception as error:  # a damaged pickle can raise any exception
-        raise CheckpointError(f'checkpoint {path} {_what_is_wrong(path, error)}') from error
+        raise CheckpointError(f'checkpoint {path} {_describe_error(path, error)}') from error
 
 
 def _load_safetensors(path: str, device: str) -> dict[str, torch.Tensor]:
@@ -75,7 +72,7 @@ def _load_safetensors(path: str, device: str) -> dict[str, torch.Tensor]:
     with open(path, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
     if length > MAX_HEADER:
-        raise ValueError(f'its header has {length} bytes; allowed are {MAX_HEADER}')
+        raise ValueError(f'the header has {length} bytes; the maximum is {MAX_HEADER}')
     return safetensors.load_file(path, device=device)
 
 
@@ -95,7 +92,7 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
 
 
 def _check_sums(path: str) -> None:
-    """Verifies the checksums of an archive, which torch does not do; raises BadZipFile if one is wrong."""
+    """Verifies the checksums of an archive, unlike PyTorch; raises BadZipFile if a checksum is wrong."""
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
     if part:
@@ -103,10 +100,10 @@ def _check_sums(path: str) -> None:
 
 
 def _check_members(path: str) -> None:
-    """Raises BadZipFile for an archive that torch.save did not write: a small one could fill the memory."""
+    """Raises BadZipFile for an archive that torch.save cannot have written: reading such a file could fill memory."""
     length = _directory_size(path)
     if length > MAX_HEADER:
-        raise zipfile.BadZipFile(f'its directory has {length} bytes; allowed are {MAX_HEADER}')
+        raise zipfile.BadZipFile(f'the archive directory has {length} bytes; the maximum is {MAX_HEADER}')
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     for info in members:
@@ -115,7 +112,7 @@ def _check_members(path: str) -> None:
         if info.compress_type != zipfile.ZIP_STORED:
             raise zipfile.BadZipFile(f'{info.filename} is compressed')
     if sum(info.file_size for info in members) > os.path.getsize(path):
-        raise zipfile.BadZipFile('its members are larger than the file')
+        raise zipfile.BadZipFile('the members of the archive are larger than the file')
     with zipfile.ZipFile(path) as archive:
         for info in members:
             if info.filename.endswith('/data.pkl'):
@@ -123,46 +120,46 @@ def _check_members(path: str) -> None:
 
 
 def _directory_size(path: str) -> int:
-    """Returns the size of an archive's directory without reading it; ZipFile finds the directory in the same way."""
+    """Returns the size of an archive's directory without reading the directory, in the same way as ZipFile."""
     with open(path, 'rb') as file:
         return zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # pyright: ignore[reportAttributeAccessIssue]  # private
 
 
 def _check_pickle(content: bytes) -> None:
-    """Raises BadZipFile for a pickle with more objects than a training saves: each takes time and memory to read."""
-    with suppress(ValueError):  # the pickle is damaged; its reader raises the error
+    """Raises BadZipFile for a pickle with too many operations, each of which takes time and memory."""
+    with suppress(ValueError):  # a damaged pickle, which its reader will report
         for number, _ in enumerate(pickletools.genops(content)):
             if number == MAX_OPERATIONS:
-                raise zipfile.BadZipFile(f'its pickle has more than {MAX_OPERATIONS} operations')
+                raise zipfile.BadZipFile(f'the pickle has more than {MAX_OPERATIONS} operations')
 
 
-def _what_is_wrong(path: str, error: Exception) -> str:
+def _describe_error(path: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f'cannot be read: {error.strerror}'
     with open(path, 'rb') as file:
         if file.read(256).lstrip().startswith(b'<'):
             return 'is a web page, not a checkpoint: the download failed'
-    if versions.is_older('2.10') and _is_of_former_format(path):
+    if versions.is_older('2.10') and _has_old_format(path):
         return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
-                'safely; PyTorch 2.10 and newer can, or save its weights as safetensors')
+                'safely; use PyTorch 2.10 or newer, or convert the weights to safetensors')
     if not isinstance(error, pickle.UnpicklingError):
         first_line = str(error).strip().split('\n')[0] or type(error).__name__
         return f'is truncated or corrupt: {first_line}'
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
-        return f'is refused: it holds more than weights (it would import {refused[1]})'
-    return 'is truncated or corrupt, or torch.save did not write it'  # torch's message suggests to allow code
+        return f'is refused: it contains more than weights (loading would import {refused[1]})'
+    return 'is truncated or corrupt, or was not written by torch.save'  # torch's message suggests allowing code
 
 
-def _is_of_former_format(path: str) -> bool:
-    """Returns whether a file is a pickle with torch's magic number, or a tar archive."""
+def _has_old_format(path: str) -> bool:
+    """Returns whether a file has a format from before PyTorch 1.6: a pickle with a magic number, or a tar archive."""
     with open(path, 'rb') as file:
-        return file.read(len(FORMER_START)) == FORMER_START or tarfile.is_tarfile(path)
+        return file.read(len(OLD_FORMAT_START)) == OLD_FORMAT_START or tarfile.is_tarfile(path)
 
 
 def _training_state_types() -> list:
-    """Returns the types other than tensors in training states of MMEngine (log history) and timm (options)."""
+    """Returns the types other than tensors in checkpoints of MMEngine (log history) and timm (options)."""
     rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]  # has another name in files written with NumPy 1
+    rebuild_scalar = np.float64(0).__reduce__()[0]  # files written with NumPy 1 use a different name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
     return [
         argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (history_method, 'builtins.getattr'),

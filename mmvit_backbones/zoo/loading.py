@@ -1,4 +1,4 @@
-"""Loads checkpoints into models: the authors' files, ours, and those of the frameworks."""
+"""Loads checkpoints of the authors, of this package and of the frameworks into models."""
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Literal
@@ -25,8 +25,8 @@ from .variants import VARIANTS, Variant, find_variant
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 IMAGENET_CLASSES = 1000
-GIVE_CONFIG = 'give its config: --config FILE'
-MAX_UNEXPECTED_KEYS = 5  # with a few stale buffers, a checkpoint still belongs to the network
+GIVE_CONFIG = 'pass its config with --config FILE'
+MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 
 _ADDRESS_LISTS = {
     'torchvision': get_torchvision_models,
@@ -43,14 +43,14 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     """Reads a checkpoint without executing code in it.
 
     Args:
-        filename (str): A file; an http(s) address; ``official://NAME[/TAG]`` for the authors' weights, which are
-            returned converted; a name such as ``torchvision://resnet50``; or a name with a scheme that the user has
-            registered with MMEngine, whose loader then reads it.
+        filename (str): A file; an http(s) URL; ``official://NAME[/TAG]`` for the authors' weights, which are converted;
+            or a name such as ``torchvision://resnet50``. If the user has registered a loader for the scheme with
+            MMEngine, this loader reads the checkpoint.
         map_location (str | None): Device of the tensors.
         mmap (bool): See :func:`load_checkpoint_file`.
 
     Raises:
-        CheckpointError: If it is missing or contains more than weights.
+        CheckpointError: If the checkpoint is missing or contains more than weights.
     """
     if filename.startswith(OFFICIAL):
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
@@ -62,27 +62,27 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         return loader(filename, map_location=map_location)
     address = _ADDRESS_LISTS[scheme]().get(name, '') if scheme in _ADDRESS_LISTS else filename
     if not address.startswith(('http://', 'https://')):
-        raise CheckpointError(f'checkpoint {filename} cannot be loaded: give a file or an http(s) address')
+        raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL')
     path = fetch_address(address)
     with first_reading(path):
         return load_checkpoint_file(path, map_location, mmap)
 
 
 def _read_official(name: str) -> dict[str, Tensor]:
-    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted: ``backbone.*`` and ``head.*``."""
+    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to keys ``backbone.*`` and ``head.*``."""
     network, _, tag = name.partition('/')
     if network not in VARIANTS:
         hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name}: unknown network {network!r}{hint}; omit {OFFICIAL} for a '
-                                      'file')
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to '
+                                      'load a file')
     return read_published(VARIANTS[network], tag or True)
 
 
 def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[str, Tensor]:
-    """Returns the published weights of a variant, converted; downloads them the first time.
+    """Returns the converted published weights of a variant, and downloads them if they are not cached.
 
     Raises:
-        CheckpointError: If they are unavailable, or belong to another network; then the file is set aside.
+        CheckpointError: If the weights are unavailable or belong to another network; such a file is set aside.
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} is not for {variant.name}: '):
@@ -93,7 +93,7 @@ def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[st
 
 
 def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of the networks whose linear layers have the shapes of converted weights."""
+    """Returns the names of the networks whose linear layers have the same shapes as the converted weights."""
     found = []
     for name, variant in VARIANTS.items():
         with suppress(CheckpointError):
@@ -103,27 +103,29 @@ def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError if weights belong to another variant, according to the shapes of the linear layers."""
+    """Raises CheckpointError if the shapes of linear layers show that the weights belong to another variant."""
     with torch.device('meta'):
         own = MODELS.build(variant.backbone).state_dict()
     for key, weight in own.items():
         found = weights.get(f'backbone.{key}')
         if key.endswith('.weight') and weight.ndim == 2 and (found is None or found.shape != weight.shape):
-            shape = 'is missing' if found is None else f'has the shape {tuple(found.shape)}'
-            raise CheckpointError(f'its {key} {shape} instead of {tuple(weight.shape)}')
+            shape = tuple(weight.shape)
+            raise CheckpointError(f'{key} with the shape {shape} is missing' if found is None else
+                                  f'{key} has the shape {tuple(found.shape)} instead of {shape}')
 
 
 def use_safe_loading() -> None:
-    """Makes MMEngine load all checkpoints with :func:`load_from_safe`: its own loaders may execute code in them."""
+    """Makes MMEngine load all checkpoints with :func:`load_from_safe`, because its own loaders may execute code."""
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         if loader.__module__.startswith('mmengine.'):
             CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
 
 
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine like :func:`read_state`, and replaces its config.
+    """Reads a checkpoint for MMEngine like :func:`read_state`, and replaces its config with a safe one.
 
-    MMEngine executes the text of the config in a checkpoint. It gets the allowed part of it as literals, or no config.
+    MMEngine executes the config in a checkpoint. The new config therefore has only the allowed parts, as literals. A
+    config that is not allowed is removed.
     """
     state = read_state(filename, map_location)
     holders, texts = _remove_configs(state)
@@ -142,7 +144,7 @@ CheckpointLoader.register_scheme(OFFICIAL, load_from_safe, force=True)
 
 
 def read_state(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint and converts the authors' layout; a bare state dict is returned under ``'state_dict'``."""
+    """Reads a checkpoint, converts the authors' layout, and puts a bare state dict under the key ``'state_dict'``."""
     checkpoint = read_checkpoint(filename, map_location)
     try:
         return dict(state_dict=convert_state_dict(None, checkpoint))
@@ -152,7 +154,7 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
 
 
 def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
-    """Removes the configs from a checkpoint; returns the dicts that had one, and the texts of the configs."""
+    """Removes the configs from a checkpoint; returns the dicts that contained configs, and the configs as text."""
     runtime_info = checkpoint.get('message_hub', {}).get('runtime_info')
     holders = [holder for holder in (checkpoint.get('meta'), runtime_info)
                if isinstance(holder, dict) and holder.keys() & {'cfg', 'config'}]
@@ -160,16 +162,17 @@ def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
 
 
 def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
-    """Parses the config in a checkpoint without executing it; returns its allowed parts, see :func:`describe`.
+    """Parses the config in a checkpoint without executing it, and returns its allowed parts; see :func:`describe`.
 
-    The weights must match the model in names and shapes, which is checked on the meta device.
+    Also checks that the names and shapes of the weights match the model, which is built on the meta device.
 
     Args:
-        checkpoint (Mapping): The checkpoint ``source``.
-        text (object): Its config.
+        checkpoint (Mapping): Contents of the checkpoint.
+        text (object): Text of the config in the checkpoint.
+        source (str): Name of the checkpoint, for error messages.
 
     Raises:
-        CheckpointError: If the config contains what is not on the allowlist, or the weights are of another model.
+        CheckpointError: If a part of the config is not on the allowlist, or the weights do not match the model.
     """
     if not isinstance(text, str):
         raise CheckpointError(f'checkpoint {source} contains no training config; {GIVE_CONFIG}')
@@ -189,22 +192,23 @@ def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
 
 def convert_state_dict(name: str | None, state_dict: Mapping,
                        task: Literal['classification', 'backbone'] = 'classification') -> dict[str, Tensor]:
-    """Converts the authors' weights to ours.
+    """Converts weights from the authors' layout to this package's.
 
     Args:
         name (str | None): One of :func:`list_models`; None tries all of them.
-        state_dict (Mapping): The authors' checkpoint: weights, or a training state that contains them.
-        task (str): ``'classification'``, or ``'backbone'``, which omits the weights of the classifier.
+        state_dict (Mapping): The authors' state dict, or a training checkpoint that contains it.
+        task (str): ``'classification'``, or ``'backbone'`` to return only the weights of the backbone. Defaults to
+            ``'classification'``.
 
     Returns:
         dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
 
     Raises:
-        KeyError: If a key is unknown; the message contains it for every family tried.
+        KeyError: If a key is unknown; the message contains the unknown key for every family tried.
     """
     check_task(task)
     if not unwrap(state_dict, AVERAGED):
-        raise KeyError('not a published checkpoint of any network here: the file contains no weights')
+        raise KeyError('not a published checkpoint: the file contains no weights')
     reasons = []
     for convert in dict.fromkeys(find_variant(each).family.convert for each in (VARIANTS if name is None else [name])):
         try:
@@ -212,7 +216,7 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
             return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
         except KeyError as error:
             reasons.append(error.args[0])
-    raise KeyError(f'not a published checkpoint of {name or "any network here"}: {"; ".join(reasons)}')
+    raise KeyError(f'not a published checkpoint of {name or "any network"}: {"; ".join(reasons)}')
 
 
 def check_task(task: str) -> None:
@@ -225,17 +229,17 @@ def check_task(task: str) -> None:
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
                  pretrained: str | bool = False, new_head: bool = False) -> None:
-    """Loads a checkpoint, or the authors' weights of a tag, strictly into a model of :func:`get_model`.
+    """Loads a checkpoint, or the authors' weights with the tag ``pretrained``, strictly into a model of the variant.
 
-    With ``new_head``, a classifier with another number of classes keeps its own head.
+    If ``new_head`` is True and the numbers of classes differ, the model keeps its own head.
 
     Raises:
-        CheckpointError: If the weights are unavailable or do not match; the message contains the first keys.
+        CheckpointError: If the weights are unavailable or do not match; the message contains the first wrong keys.
     """
     if pretrained:
         source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
         if task == 'classification' and not any(key.startswith('head.') for key in weights):
-            raise CheckpointError(f"pretrained={pretrained!r}, {source}, has no classifier: task must be 'backbone'")
+            raise CheckpointError(f"pretrained={pretrained!r} ({source}) has no classifier; use task='backbone'")
     elif checkpoint is not None:
         source, weights = checkpoint, read_checkpoint(checkpoint)
     else:
@@ -245,7 +249,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
 
 @WEIGHT_INITIALIZERS.register_module()
 class PretrainedBackbone:
-    """The initializer for ``init_cfg=dict(type='Pretrained', ...)`` of this package's backbones."""
+    """Initializes this package's backbones with ``init_cfg=dict(type='Pretrained', ...)``."""
 
     def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
         self.checkpoint, self.prefix = checkpoint, prefix
@@ -257,18 +261,21 @@ class PretrainedBackbone:
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
     """Loads the checkpoint of ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` strictly into a backbone.
 
-    ``prefix`` is the prefix of the backbone's keys in the file. Defaults to ``'backbone.'`` if the file has such keys,
-    else to none.
+    ``prefix`` is the prefix of the backbone's keys in the file. By default, it is ``'backbone.'`` if the file has such
+    keys, and empty otherwise.
 
     Raises:
-        CheckpointError: If weights are missing, of another shape, or unknown; the message contains the first.
+        CheckpointError: If weights are missing, unknown or of the wrong shape; the message contains the first of them.
     """
     _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
 
 
 def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None = None, prefix: str | None = None,
           new_head: bool = False) -> None:
-    """Loads a checkpoint of the authors, for the network ``name`` or any, of a framework, or of this package."""
+    """Loads a checkpoint of the authors, a framework or this package.
+
+    ``name`` is the network of an authors' checkpoint, or None to try all networks.
+    """
     try:
         weights, reason = convert_state_dict(name, checkpoint), ''
     except KeyError as error:
@@ -278,16 +285,16 @@ def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None =
     check_overlap(model, weights, source, prefix, reason)
     head = weights.get('head.fc.weight')
     if prefix and head is not None and len(head) != IMAGENET_CLASSES:
-        print_log(f'{source}: its head of {len(head)} classes was not loaded', logger='current')
+        print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
     load_weights(model, adapt(strip_prefix(weights, prefix), model, source, new_head), source, strict=True)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of the checkpoint ``source`` into a model, which may be wrapped.
+    """Loads the weights of the checkpoint ``source`` into a model, which may be inside wrappers.
 
     Raises:
-        CheckpointError: If weights are missing or of another shape. If keys are unknown, with ``strict``; otherwise, a
-            few are logged, and more than ``MAX_UNEXPECTED_KEYS`` refused.
+        CheckpointError: If weights are missing or have the wrong shape, or if too many keys are unknown to the model:
+            more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
     """
     model = unwrap_model(model)
     try:
@@ -298,24 +305,27 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
     missing = [key for key in keys.missing_keys if strict or not key.endswith('num_batches_tracked')]
     unexpected = keys.unexpected_keys
     if missing or len(unexpected) > (0 if strict else MAX_UNEXPECTED_KEYS):
-        counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} are unknown to it'
+        counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} keys are unknown'
         raise _other_network(source, counts, [*missing[:2], *unexpected[:2]])
     if unexpected:
-        print_log(f'checkpoint {source}: unknown to the model, not loaded: {", ".join(unexpected)}', logger='current')
+        print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unexpected)}', logger='current')
 
 
 def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
-    """Raises CheckpointError, with ``reason``, if a checkpoint has no weights of the model with a prefix."""
+    """Raises CheckpointError if a checkpoint contains none of the model's keys with ``prefix`` in front.
+
+    ``reason`` is appended to the message.
+    """
     model = unwrap_model(model)
     own, given = model.state_dict(), unwrap(checkpoint)
     if not any(prefix + key in given for key in own):
         where = f' with {prefix=}' if prefix else ''
-        raise CheckpointError(f'checkpoint {source} is of another network: it has no weights of '
-                              f'{type(model).__name__}{where}, its keys are {", ".join(list(given)[:2])}, ...{reason}')
+        raise CheckpointError(f'checkpoint {source} is for another network: it has no weights of '
+                              f'{type(model).__name__}{where}; its keys are {", ".join(list(given)[:2])}, ...{reason}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
-    return CheckpointError(f'checkpoint {source} is of another network: {counts} ({", ".join(examples)}, ...)')
+    return CheckpointError(f'checkpoint {source} is for another network: {counts} ({", ".join(examples)}, ...)')
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:

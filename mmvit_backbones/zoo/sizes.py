@@ -1,4 +1,4 @@
-"""Checks the size of a model from a file before memory is allocated for it."""
+"""Checks the size of a model from an untrusted file before memory is allocated for the model."""
 import copy
 import math
 import threading
@@ -23,26 +23,26 @@ from ..errors import first_line
 from ..utils.file_configs import FRAMEWORKS, dicts_in, import_quietly
 from .described import NotDescribedError
 
-MAX_MODULES = 5000  # three times the number of the largest model in configs/
-MAX_SECONDS = 5.  # CPU time of the thread for building a model without its weights
-MAX_RATIO = 1.5  # of a model's elements to those in its file, which lacks tables that are computed
-FREE_ELEMENTS = 2**20  # elements allowed in addition, for tiny models
+MAX_MODULES = 5000  # three times as many as in the largest model in configs/
+MAX_SECONDS = 5.  # CPU time of the thread that builds the model on the meta device
+MAX_RATIO = 1.5  # model elements per element in the file, which lacks computed tables
+FREE_ELEMENTS = 2**20  # additional elements, for tiny models
 
 
 class TooLarge(BaseException):
-    """A model exceeds the limits. Not an Exception, whose class and message MMEngine would replace."""
+    """A model exceeds the limits. Not a subclass of Exception, because MMEngine would replace its message."""
 
 
 def build_without_weights(model: dict, scope: str | None = None, num_elements: float = math.inf) -> nn.Module:
-    """Builds a model on the meta device, which takes no memory.
+    """Builds a model on the meta device, without allocating memory for weights.
 
     Args:
-        model (dict): Its config, from :func:`describe`.
-        scope (str | None): Its framework. Defaults to None: a part of this package.
-        num_elements (float): Number of elements of the weights in the file.
+        model (dict): Config of the model, from :func:`describe`.
+        scope (str | None): Framework of the model. Defaults to None, for parts of this package.
+        num_elements (float): Number of elements of the weights in the file. Defaults to no limit.
 
     Raises:
-        NotDescribedError: If the model cannot be built, or is larger than its weights.
+        NotDescribedError: If the model cannot be built, or is larger than the weights in the file.
     """
     named = {entry['type'].partition('.')[0] for entry in dicts_in(model) if 'type' in entry}
     for framework in {scope, *named} & set(FRAMEWORKS):
@@ -57,34 +57,34 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
         if sum(tensor.numel() for tensor in (*built.parameters(), *built.buffers())) > largest:
             raise TooLarge
     except TooLarge:
-        raise NotDescribedError('its model is larger than its weights') from None
+        raise NotDescribedError('the model in the config is larger than its weights') from None
     except Exception as error:  # invalid arguments can raise any exception
-        raise NotDescribedError(f'its model cannot be built: {first_line(error)}') from error
+        raise NotDescribedError(f'the model in the config cannot be built: {first_line(error)}') from error
     return built
 
 
 def import_framework(name: str) -> None:
-    """Registers the models and data sets of a framework; raises NotDescribedError if it is not installed."""
+    """Registers the models and datasets of a framework; raises NotDescribedError if it is not installed."""
     if find_spec(name) is None:
-        raise NotDescribedError(f'it needs {name}, which is not installed')
+        raise NotDescribedError(f'the config needs {name}, which is not installed')
     import_quietly(name)
     import_module(f'{name}.models')
 
 
 def count_elements(weights: Mapping) -> int:
-    """Returns the number of elements that the tensors have in memory; storages that are shared count once."""
+    """Returns the number of elements in the tensors' storages; shared storages count once."""
     storages = {tensor.untyped_storage()._cdata: tensor for tensor in weights.values() if isinstance(tensor, Tensor)}
     return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())
 
 
 @contextmanager
 def limited(num_elements: float) -> Iterator[None]:
-    """Raises TooLarge as soon as a model that this thread builds exceeds ``num_elements`` or the limits above."""
+    """Raises TooLarge as soon as a model built by this thread exceeds ``num_elements`` or the limits above."""
     thread, end = threading.get_ident(), time.thread_time() + MAX_SECONDS
     left = dict(modules=MAX_MODULES, elements=num_elements)
 
     def take(module: nn.Module, name: str, part: nn.Module | Tensor | None) -> None:
-        if threading.get_ident() != thread:  # the hooks are global to the process
+        if threading.get_ident() != thread:  # the hooks apply to all threads
             return
         if isinstance(part, nn.Module):
             left['modules'] -= 1

@@ -1,8 +1,8 @@
-"""The published classifiers, from ``variants.yml``.
+"""The published classifiers, read from ``variants.yml``.
 
-An entry is a :class:`Family`, with one row for each :class:`Variant`. A new variant needs a row, an ``arch`` of its
-backbone, configs and goldens. ``published.csv`` has the published figures, ``weights.csv`` the addresses of
-checkpoints. ``tools/dev/make_metafiles.py`` writes the metafiles and the tables of the documentation from these files.
+Each entry of the file is a :class:`Family` with one row per :class:`Variant`. A new variant needs a row, an ``arch`` in
+its backbone, configs and golden files. ``published.csv`` has the published figures, and ``weights.csv`` has the URLs of
+the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,43 +24,43 @@ IMAGENET_STD = [58.395, 57.12, 57.375]
 
 @dataclass(frozen=True)
 class Family:
-    """Properties shared by the networks of one paper and class."""
-    name: str  # group in tables and metafiles
-    backbone: str  # registered name of the class
-    title: str  # of the paper
-    authors: str  # of the paper, and its venue
-    paper: str  # address of the paper
+    """Properties shared by the networks with the same paper and backbone class."""
+    name: str  # heading in tables and metafiles
+    backbone: str  # registered name of the backbone class
+    title: str  # title of the paper
+    authors: str  # authors of the paper, and its venue
+    paper: str  # URL of the paper
     code: str  # the authors' repository, with the published figures and links to the checkpoints
-    license: str  # of that repository
+    license: str  # license of that repository
     docs: str  # page of the documentation
     architecture: list[str]  # keywords for the metafiles
-    convert: Callable  # function of zoo/converters, from the authors' checkpoint to ours
-    classifier: dict = field(default_factory=lambda: dict(out_indices=[3]))  # further backbone arguments of classifiers
-    neck: dict | None = field(default_factory=lambda: dict(type='GlobalAveragePooling'))  # map -> vector
+    convert: Callable  # function in zoo/converters that converts the authors' checkpoint
+    classifier: dict = field(default_factory=lambda: dict(out_indices=[3]))  # backbone arguments in classifiers
+    neck: dict | None = field(default_factory=lambda: dict(type='GlobalAveragePooling'))  # pools a map to a vector
     head: dict = field(default_factory=lambda: dict(
         type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
-    remark: str = ''  # on the published figures
+    remark: str = ''  # about the published figures
 
 
 @dataclass(frozen=True)
 class Variant:
     """One published network."""
-    name: str  # for get_model
+    name: str  # argument of get_model
     family: Family
-    arch: str  # size, as its backbone calls it
+    arch: str  # name of the architecture in the backbone's arch_zoo
     head_channels: int  # input channels of the classifier's linear layer
-    num_params: int  # of the classifier
-    gmacs: float  # multiply-adds of the classifier at img_size, in 1e9, as counted by mmvit flops
-    published_gmacs: float | None = None  # as stated by the authors, or as counted in their code
+    num_params: int  # number of parameters of the classifier
+    gmacs: float  # billions of multiply-adds of the classifier at img_size, counted by mmvit flops
+    published_gmacs: float | None = None  # stated by the authors, or counted in their code
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
-    head: dict = field(default_factory=dict)  # further arguments of the classifier's head
+    head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
     img_size: int = 224  # side of the training images, in pixels
 
     @property
     def backbone(self) -> dict:
-        """Returns the config of the backbone, without drop path, which belongs to the recipe."""
+        """Returns the config of the backbone, without drop path, which is part of the training recipe."""
         return dict(type=self.family.backbone, arch=self.arch, drop_path_rate=0., **self.settings)
 
     @property
@@ -75,42 +75,42 @@ class Variant:
 
     @property
     def weights(self) -> dict[str, Weights]:
-        """Returns the authors' checkpoints by tag: the image side, ``'22k'``, ``'mask_rcnn_3x'`` and so on."""
+        """Returns the authors' checkpoints by tag, such as ``'224'``, ``'22k'`` or ``'mask_rcnn_3x'``."""
         return {weights.tag: weights for weights in WEIGHTS.values() if weights.variant == self.name}
 
     def config_name(self, tag: str) -> str:
-        """Returns the name of the config for a tag."""
+        """Returns the name of the config for the checkpoint with this tag."""
         task = next((task for task in ('mask_rcnn', 'retinanet', 'upernet') if tag.startswith(task)), 'imagenet')
         difference = '' if tag == str(self.img_size) else tag.removeprefix(task).removeprefix('_')
         return '_'.join(filter(None, [task, self.short_name, difference]))
 
     def has_weights(self, tag: str | Literal[True]) -> bool:
-        """Returns whether :meth:`find_weights` knows an address for a tag."""
+        """Returns whether :meth:`find_weights` finds a checkpoint for a tag."""
         return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
 
     def find_weights(self, tag: str | Literal[True] = True) -> Weights:
-        """Returns the authors' checkpoint of a tag; True selects the paper's image size, or the only checkpoint.
+        """Returns the authors' checkpoint with a tag; True selects the paper's image size, or the only checkpoint.
 
         Raises:
-            CheckpointError: If its address is unknown; the message lists the known tags.
+            CheckpointError: If there is no such checkpoint; the message lists the known tags.
         """
         weights, wanted = self.weights, str(self.img_size) if tag is True else tag
         if not self.has_weights(tag):
-            known = f' with the tag {wanted!r}, but with {", ".join(map(repr, weights))}' if weights else ''
-            raise CheckpointError(f'no address of published weights of {self.name} is known{known}; '
+            known = f' with the tag {wanted!r} (known tags: {", ".join(map(repr, weights))})' if weights else ''
+            raise CheckpointError(f'no download URL is known for weights of {self.name}{known}; '
                                   f'see {self.family.code}')
         return weights.get(wanted) or next(iter(weights.values()))
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
-        """Returns the config of the mmpretrain classifier, or of the bare backbone."""
+        """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task."""
         if task == 'backbone':
             return {**self.backbone, **backbone_overrides}
         family = self.family
         mean, std, to_rgb = family.mean, family.std, True
-        if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # not RGB: the averages for every channel
+        if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # not RGB: all channels get the average
             mean, std, to_rgb = [sum(mean) / 3] * channels, [sum(std) / 3] * channels, False
         return dict(
-            _scope_='mmpretrain',  # even if the default scope of the process is another
+            _scope_='mmpretrain',  # the default scope of the process may be different
             type='ImageClassifier',
             data_preprocessor=dict(mean=mean, std=std, to_rgb=to_rgb, num_classes=num_classes),
             backbone={**self.backbone, **family.classifier, **backbone_overrides},
@@ -132,7 +132,7 @@ SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h
 
 
 def _read_table() -> Iterator[Variant]:
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # some builds of PyYAML lack the fast one
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # some builds of PyYAML lack the faster loader
     families = yaml.load(Path(__file__).with_suffix('.yml').read_text(encoding='utf-8'), loader)
     for name, facts in families.items():
         rows = facts.pop('variants')
@@ -146,10 +146,10 @@ VARIANTS = {variant.name: variant for variant in _read_table()}
 
 
 def find_variant(name: str) -> Variant:
-    """Returns the variant with a name.
+    """Returns the variant with the given name.
 
     Raises:
-        UsageError: If there is none; the message lists all names, and the most similar one.
+        UsageError: If the name is unknown; the message lists all names and the most similar one.
     """
     if name not in VARIANTS:
         near = get_close_matches(name, VARIANTS)
@@ -159,10 +159,10 @@ def find_variant(name: str) -> Variant:
 
 
 def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits the name of a config, ``TASK_VARIANT[_DIFFERENCES]``, without ``.py``.
+    """Splits the name of a config, ``TASK_VARIANT[_DIFFERENCES]`` without ``.py``, into its parts.
 
     Raises:
-        UsageError: If it does not begin with the names of a task and a variant.
+        UsageError: If the name does not begin with a task and a variant.
 
     Example:
         >>> from mmvit_backbones.zoo import parse_config_name
@@ -174,7 +174,7 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
         for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
             if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
                 return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task of {CONFIG_TASKS} and a '
+    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task in {CONFIG_TASKS} and a '
                      f'variant such as {VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
@@ -190,8 +190,8 @@ def list_models(pattern: str = '*') -> list[str]:
 
 
 def find_names(patterns: Sequence[str]) -> list[str]:
-    """Returns the variants that match names or shell patterns; raises UsageError if none does."""
+    """Returns the names of the variants that match names or shell patterns; raises UsageError if no variant matches."""
     names = [name for pattern in patterns for name in list_models(pattern)]
     if not names:
-        raise UsageError(f'no network matches {" or ".join(patterns)}; available are {", ".join(list_models())}')
+        raise UsageError(f'no network matches {" or ".join(patterns)}; available networks: {", ".join(list_models())}')
     return names

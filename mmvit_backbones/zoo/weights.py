@@ -1,8 +1,8 @@
-"""Addresses of the authors' checkpoints, as published. The URLs are unverified.
+"""URLs of the authors' checkpoints, as published and unverified.
 
-``weights.csv`` has one file per line. Addresses are separated by spaces; files that no network here reads have no tag.
-The authors publish no sizes or hashes, and no addresses for Swin-VSA, RegionViT's + classifiers, ViTAEv2's detectors
-and others.
+``weights.csv`` has one file per row. Several URLs are separated by spaces. Files that no network of this package reads
+have no tag. The authors publish no file sizes or hashes, and no URLs for some checkpoints, such as those of Swin-VSA,
+RegionViT's + classifiers and ViTAEv2's detectors.
 """
 import csv
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ HOSTS = {
 class Weights:
     """A published checkpoint."""
     variant: str  # name of the network
-    tag: str  # which of its checkpoints: image side, training data or task
-    addresses: tuple[str, ...]  # first those that need no browser
-    access_code: str = ''  # for Baidu
-    member: str = ''  # part of the file name, if an address is a folder with several checkpoints
-    sha256: str = ''  # of the file, if known
-    suffix: str = '.pth'  # of the file
-    remark: str = ''  # for the user, logged when the file is downloaded
+    tag: str  # image side, training data or task of the checkpoint
+    addresses: tuple[str, ...]  # URLs; URLs that need no browser come first
+    access_code: str = ''  # for Baidu's URLs
+    member: str = ''  # part of the file name, if the URL is a folder with several checkpoints
+    sha256: str = ''  # hash of the file, if known
+    suffix: str = '.pth'  # suffix of the file
+    remark: str = ''  # logged when the file is downloaded
 
     @property
     def name(self) -> str:
-        """Returns the network's name and the tag, which is omitted if it is ``'224'``."""
+        """Returns the network's name with the tag, which is omitted if it is empty or ``'224'``."""
         return self.variant if self.tag in ('', '224') else f'{self.variant}_{self.tag}'
 
     @property
@@ -45,7 +45,7 @@ class Weights:
 
 
 def host_of(address: str) -> str:
-    """Returns the host of an address: a name of ``HOSTS``, or the host name."""
+    """Returns the name of a URL's host: a name in ``HOSTS``, or the host name."""
     machine = urlparse(address).hostname or ''
     return HOSTS.get(machine, machine)
 
@@ -53,4 +53,4 @@ def host_of(address: str) -> str:
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     _FILES = [Weights(**{**row, 'addresses': tuple(row['addresses'].split())}) for row in csv.DictReader(file)]
 WEIGHTS = {weights.name: weights for weights in _FILES if weights.tag}
-OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # files that no network here reads
+OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # read by no network of this package

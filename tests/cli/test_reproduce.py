@@ -59,7 +59,7 @@ def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
     (['imagenet_restv2_t_384'], r'data set not found.*pan\.baidu\.com.*code rest.*--checkpoint'),
     (['upernet_restv2_t'], r'data set not found.*checkpoint restv2_tiny_upernet'),
     (['mask_rcnn_regionvit_s'], r'data set not found.*regionvit_small_mask_rcnn cannot be downloaded'),
-    (['mask_rcnn_vitaev2_s'], r"data set not found.*no address .*vitaev2_small is known with the tag 'mask_rcnn'"),
+    (['mask_rcnn_vitaev2_s'], r"data set not found.*no download URL .*vitaev2_small with the tag 'mask_rcnn'"),
     (['imagenet_vitae_13m'], 'no figures are published'), (['resnet_50'], 'resnet_50'),
 ])
 def test_what_is_missing_is_said(arguments, missing, cache, run, capsys):

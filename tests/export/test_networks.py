@@ -126,7 +126,7 @@ def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
     (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '--opset is for'),
     (['rest_lite', 'out.pt2', '--format', 'pt2'], '--format is for'),
     (['out.onnx'], 'give the checkpoint of a training'),
-    (['out.onnx', '--config', 'imagenet_rest_lite'], 'give either checkpoint or pretrained'),
+    (['out.onnx', '--config', 'imagenet_rest_lite'], 'pass either checkpoint or pretrained'),
 ])
 def test_mistakes_take_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The reader for torch's archives where torch's own is not safe: it reads the same, and refuses harmful files."""
+"""The safe reader of PyTorch's archives returns the saved objects and refuses harmful files."""
 import argparse
 import os
 import pickle
@@ -14,7 +14,7 @@ from mmvit_backbones.zoo.archive import RefusedError, read_archive
 
 
 class Reduced:
-    """Pickles as a call, which unpickling makes."""
+    """Pickles as a call that is executed when unpickled."""
 
     def __init__(self, *call) -> None:
         self.call = call
@@ -70,7 +70,7 @@ def test_other_calls_are_refused(call, tmp_path):
 
 
 def rewritten(source: str, target: str, changes: dict[str, bytes]) -> str:
-    """A copy of an archive in which records have another content."""
+    """Copies an archive with the contents of some records replaced; returns the path of the copy."""
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, 'w') as after:
         for name in before.namelist():
             after.writestr(name, changes.get(name.partition('/')[2], before.read(name)))
@@ -92,7 +92,7 @@ def test_tensors_stay_within_their_storage(numbers, tmp_path):
         read_archive(written(dict(extra=extra), tmp_path / 'a.pth'))
 
 
-# What a pickle may do to the tensor that it has made, none of which torch.save writes.
+# Pickle operations on an unpickled tensor, which torch.save never writes.
 HARMFUL = {
     'state of a tensor': b'}b',
     'item of a tensor': b'K\x00K\x07s',

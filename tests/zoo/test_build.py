@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Models are built by name."""
 import pytest
 from helpers import raises
 from mmengine.registry import MODELS

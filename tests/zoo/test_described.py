@@ -1,4 +1,4 @@
-"""What a file alone may describe: hostile arguments of every class on the list are refused, honest files are read."""
+"""Models from untrusted files: hostile arguments of all allowed classes are refused, and valid files are read."""
 import inspect
 import json
 from functools import partial
@@ -36,7 +36,7 @@ VALUES = [*OFF_LIST[::6], *TEXTS, *OTHERS]
 
 
 def registered(framework: str) -> dict[str, type]:
-    """Returns what a framework, and this package for all of them, has registered for models and pipelines."""
+    """Returns the classes for models and pipelines that a framework and this package have registered."""
     import_quietly(framework)
     import_module(f'{framework}.models')
     found = {}
@@ -56,7 +56,7 @@ def arguments_of(cls: type | partial) -> set[str]:
 
 @pytest.mark.parametrize('framework', FRAMEWORKS)
 def test_arguments_of_every_class_are_refused(framework, tmp_path, monkeypatch):
-    """For each argument of each class on the list: code, paths, addresses, huge numbers, whatever holds them."""
+    """No argument of an allowed class accepts code, paths, URLs or huge numbers, whether plain or nested."""
     if find_spec(framework) is None:
         pytest.skip(f'{framework} is optional and not installed')
     monkeypatch.chdir(tmp_path)
@@ -77,9 +77,9 @@ def test_arguments_of_every_class_are_refused(framework, tmp_path, monkeypatch):
 
 
 def test_the_list_names_what_there_is():
-    """All that the frameworks here have: a name that nobody registers would be a mistake of the list."""
+    """All names on the allowlist are registered by the installed frameworks."""
     known = {name for framework in FRAMEWORKS if find_spec(framework) for name in registered(framework)}
-    operators = {'RoIAlign', 'nms', 'soft_nms'}  # of mmcv, in no registry
+    operators = {'RoIAlign', 'nms', 'soft_nms'}  # mmcv does not register these operators
     poses = {'TopdownPoseEstimator', 'PoseDataPreprocessor', 'HeatmapHead', 'MSRAHeatmap', 'KeypointMSELoss',
              'LoadImage', 'GetBBoxCenterScale', 'TopdownAffine', 'PackPoseInputs'}
     assert {*PARTS, *STEPS} - operators - (set() if find_spec('mmpose') else poses) <= known
@@ -112,7 +112,7 @@ def test_names_of_classes_are_names(meta):
 
 
 def test_what_is_not_needed_is_left_out():
-    """Where weights, data and hooks came from does not matter, nor by which module a class was named."""
+    """Sources of weights and data, hooks, and the module paths of classes are dropped."""
     evil = dict(type='os.system', command='touch canary')
     backbone = dict(BACKBONE, type='mmvit_backbones.backbones.reswin.ReSwin', init_cfg=evil)
     steps = [dict(type='mmcv.transforms.loading.LoadImageFromFile', backend_args=evil),
@@ -144,7 +144,7 @@ def test_an_honest_checkpoint_describes_its_model():
 @pytest.mark.parametrize('name', LARGE)
 def test_a_model_larger_than_its_weights_is_refused(name):
     checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, backbone=LARGE[name])))
-    with pytest.raises(CheckpointError, match='larger than its weights; give its config: --config FILE'):
+    with pytest.raises(CheckpointError, match='larger than its weights; pass its config with --config FILE'):
         described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
 
 
@@ -158,8 +158,8 @@ def test_views_of_one_number_are_no_weights():
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(num_classes=5), 'shapes differ'), (dict(in_channels='x'), 'allowed are no strings'),
-    (dict(type='evil'), "head.type='evil' .*; give its config"),
+    (dict(num_classes=5), 'shapes differ'), (dict(in_channels='x'), 'allowed: no strings'),
+    (dict(type='evil'), "head.type='evil' .*; pass its config"),
     (dict(num_classes=-1), 'cannot be built')])
 def test_reasons_are_told_in_one_line(change, message):
     checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, head=dict(MODEL['head'], **change))))
@@ -169,8 +169,8 @@ def test_reasons_are_told_in_one_line(change, message):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('import os', 'give its config'), ("default_scope = __import__('os').name", 'give its config'),
-    ('model = [', 'give its config'), (None, 'contains no training config; give its config')])
+    ('import os', 'pass its config'), ("default_scope = __import__('os').name", 'pass its config'),
+    ('model = [', 'pass its config'), (None, 'contains no training config; pass its config')])
 def test_a_config_in_a_checkpoint_is_not_run(text, message):
     with pytest.raises(CheckpointError, match=message):
         described_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')

@@ -1,4 +1,4 @@
-"""Detectors in the layout of detectron2, against its definitions written out, and in mmdet's models."""
+"""Detectors in detectron2's layout give the same outputs after conversion to mmdet's layout."""
 import logging
 
 import pytest
@@ -35,7 +35,7 @@ RETINANET = {
 
 
 def tensors(shapes: dict, device: str = 'meta') -> dict[str, torch.Tensor]:
-    """Weights and biases of convolutions and linear layers."""
+    """Returns random weights and biases for layers whose weights have the given shapes."""
     return {f'{name}.{kind}': torch.randn(shape, device=device) * 0.01
             for name, weight in shapes.items() for kind, shape in (('weight', weight), ('bias', weight[:1]))}
 
@@ -49,7 +49,7 @@ def tensors(shapes: dict, device: str = 'meta') -> dict[str, torch.Tensor]:
      pyramid(3, [128, 256, 512]) | RETINANET),
 ])
 def test_whole_detectors(config, golden, variant, prefix, parts, monkeypatch):
-    """Every weight of mmdet's detector is there, in its shape, and no other."""
+    """The converted checkpoint has exactly the names and shapes of mmdet's detector."""
     monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)
     config = Config.fromfile(ROOT / f'configs/{config}.py')
     config.model.backbone.update(arch=variant.rpartition('_')[2], init_cfg=None)
@@ -61,14 +61,14 @@ def test_whole_detectors(config, golden, variant, prefix, parts, monkeypatch):
     buffers = dict.fromkeys(['pixel_mean', 'pixel_std', 'proposal_generator.anchor_generator.cell_anchors.0'])
     converted = convert_state_dict(variant, dict(model=backbone | tensors(parts) | buffers))
     shapes = {name: x.shape for name, x in converted.items()}
-    if 'norm0.weight' not in model and config.model.type == 'RetinaNet':  # which does not read the first map
+    if 'norm0.weight' not in model and config.model.type == 'RetinaNet':  # RetinaNet does not use the first map
         del shapes['backbone.norm0.weight'], shapes['backbone.norm0.bias']
     assert shapes == {name: x.shape for name, x in model.items()}
 
 
 @torch.no_grad()
 def test_retinanet_finds_the_same():
-    """Scores and boxes of every place, summed over its anchors, whose order differs."""
+    """Scores and boxes are the same at every position, summed over the anchors because their order differs."""
     torch.manual_seed(0)
     channels = [128, 256, 512]
     weights = tensors(pyramid(3, channels) | RETINANET, 'cpu')

@@ -1,4 +1,4 @@
-"""Downloads from servers that imitate the drives of the authors."""
+"""Downloads from local servers that imitate the authors' file hosts."""
 import gc
 import hashlib
 import io
@@ -31,7 +31,7 @@ from mmvit_backbones.zoo.loading import read_checkpoint  # noqa: E402
 from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
 
-# A download that can be canceled leaves its connection to the garbage collector if it fails (gdown 6.5).
+# After a failed download that can be canceled, gdown 6.5 leaves its connection open until garbage collection.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 RELEASE = WEIGHTS['regionvit_small']
 RELEASE_URL = RELEASE.addresses[0]
@@ -57,7 +57,7 @@ def all_drives(tmp_path_factory):
 
 @pytest.fixture
 def servers(all_drives, tmp_path, monkeypatch):
-    """Returns empty drives, with an empty cache."""
+    """Returns servers without files, and sets up an empty cache."""
     for name in ('NO_PROXY', 'no_proxy', 'MMVIT_MIRROR'):
         monkeypatch.delenv(name, raising=False)
     for name in ('HTTP_PROXY', 'http_proxy', 'HTTPS_PROXY', 'https_proxy'):
@@ -71,7 +71,7 @@ def servers(all_drives, tmp_path, monkeypatch):
 
 
 def put_on_drive(servers, content: bytes) -> None:
-    """Publishes a large file on Google Drive, behind its warning page about viruses."""
+    """Publishes a large file on Google Drive, behind the warning page about viruses."""
     form = ('<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
             '<input type="hidden" name="confirm" value="t"></form></html>')
     servers.answers['https://drive.google.com/uc'] = drives.page(form)
@@ -79,7 +79,7 @@ def put_on_drive(servers, content: bytes) -> None:
 
 
 def folder_page(*names: str) -> str:
-    """Returns Google Drive's page of a folder."""
+    """Returns Google Drive's page for a folder of files with these names."""
     links = (f'<a href="https://drive.google.com/file/d/{number:030}/view">{name}</a>'
              for number, name in enumerate(names))
     return f'<html><title>weights</title>{"".join(links)}</html>'
@@ -120,7 +120,7 @@ def test_onedrives_shares(servers):
     there = 'https://my.storage.live.com/file'
     servers.answers.update({api: drives.redirect(there), there: drives.serve(CONTENT)})
     assert fetch(weights).read_bytes() == CONTENT
-    # Without the interface, the page of a share tells where its file is.
+    # If the API is not available, the URL of the file is derived from the web page of the share.
     weights = WEIGHTS['vitaev2_base']
     share = weights.addresses[0].split('?')[0]
     servers.answers.update({
@@ -147,12 +147,12 @@ def test_a_mirror_is_asked_first(servers, monkeypatch):
     servers.answers.update({f'{servers.address}/files/{mirrored.file_name}': drives.serve(CONTENT),
                             RELEASE_URL: drives.serve(CONTENT)})
     assert fetch(mirrored).read_bytes() == CONTENT
-    assert fetch(RELEASE).read_bytes() == CONTENT  # which the mirror lacks
+    assert fetch(RELEASE).read_bytes() == CONTENT  # not on the mirror
     assert servers.times(f'{servers.address}/files/{RELEASE.file_name}') == 1
 
 
 def test_the_cache_holds_the_whole_address(servers):
-    """Files that differ in scheme, host, port, path, query or case are not taken for each other."""
+    """URLs that differ only in scheme, host, port, path, query or case are cached separately."""
     addresses = [f'{start}{end}' for start in ('http://github.com', 'https://github.com', 'http://github.com:81')
                  for end in ('/a/model.pth', '/A/model.pth', '/a/model.pth?v=1', '/a/model.pth?v=2', '/a%2Fmodel.pth')]
     for number, address in enumerate(addresses):
@@ -183,7 +183,7 @@ def fetch_neighbor(servers) -> Path:
     return fetch_address('https://github.com/neighbor.pth')
 
 
-# ---- what goes wrong on the way
+# ---- failed downloads
 
 
 def test_a_broken_connection_is_resumed(servers):
@@ -196,7 +196,7 @@ def test_a_broken_connection_is_resumed(servers):
 def test_the_next_call_goes_on(servers, monkeypatch):
     monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
-    with raises(CheckpointError, 'continues') as error:
+    with raises(CheckpointError, 'resumes') as error:
         fetch(RELEASE)
     arrived = re.search(r'([\d,]+) bytes', str(error.value))[1].replace(',', '')
     assert not cached_file(RELEASE).exists()
@@ -307,7 +307,7 @@ def test_one_of_several_downloads(servers):
 
 @pytest.fixture(scope='module')
 def published():
-    """The smallest network's checkpoint in its authors' layout, with made numbers."""
+    """Returns a checkpoint of the smallest network in the authors' layout, with generated weights."""
     return fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""Reading files: damage is named, and code in them is not executed."""
+"""Damaged checkpoint files are reported, and code in checkpoint files is not executed."""
 import json
 import os
 import pickle
@@ -35,7 +35,7 @@ each_way = pytest.mark.parametrize('load', [
 
 
 class Reduced:
-    """Pickles as a call, which unpickling makes."""
+    """Pickles as a call that is executed when unpickled."""
 
     def __init__(self, *call) -> None:
         self.call = call
@@ -75,7 +75,7 @@ def test_other_files_are_named(name, content, tmp_path):
 
 
 @pytest.mark.parametrize('content, message', [
-    (pickle.dumps(Reduced(os.getcwd, ())), 'torch.save'),  # not torch's archive
+    (pickle.dumps(Reduced(os.getcwd, ())), 'torch.save'),  # not an archive of torch.save
     (b'<!DOCTYPE html><title>Quota exceeded</title>', 'web page'),
 ])
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
@@ -92,7 +92,7 @@ def test_mmengine_reads_safetensors(tmp_path, own_loaders):
 
 
 def test_a_file_of_too_many_tensors_is_refused(tmp_path):
-    """They take memory and time for each, although they are empty."""
+    """Each tensor takes memory and time, even if it is empty."""
     count = 200_000
     header = json.dumps({str(i): dict(dtype='F32', shape=[0], data_offsets=[0, 0]) for i in range(count)}).encode()
     (tmp_path / 'a.safetensors').write_bytes(len(header).to_bytes(8, 'little') + header)

@@ -1,4 +1,4 @@
-"""Hostile files, opened by everything that opens files: no code in them runs, and they take little memory and time."""
+"""All readers open hostile files without executing their code, and with little memory and time."""
 import codecs
 import functools
 import importlib
@@ -49,7 +49,7 @@ IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
 
 
 class Call:
-    """Pickles as a call, which unpickling makes."""
+    """Pickles as a call that is executed when unpickled."""
 
     def __init__(self, *call) -> None:
         self.call = call
@@ -58,7 +58,7 @@ class Call:
         return self.call[0], self.call[1:]
 
 
-# Each creates a file whose name begins with `canary`.
+# Each call creates a file whose name begins with `canary`.
 CALLS = [
     Call(os.system, 'touch canary'), Call(os.mkdir, CANARY), Call(open, CANARY, 'w'), Call(Path.touch, Path(CANARY)),
     Call(eval, "open('canary', 'w')"), Call(exec, "open('canary', 'w')"), Call(subprocess.call, ['touch', CANARY]),
@@ -82,7 +82,7 @@ def write_former(value: object, path: Path) -> None:
 
 
 def write_tar(value: object, path: Path) -> None:
-    """The format of torch before 0.1.10."""
+    """Writes the format of PyTorch before 0.1.10."""
     with tarfile.open(path, 'w') as archive:
         for name in ('storages', 'tensors', 'pickle'):
             content = pickle.dumps(value if name == 'pickle' else 0, protocol=2)
@@ -92,7 +92,7 @@ def write_tar(value: object, path: Path) -> None:
 
 
 def bomb(path: Path) -> None:
-    """A megabyte that would become a gigabyte."""
+    """Writes an archive of one megabyte that unpacks to one gigabyte."""
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('archive/data.pkl', pickle.dumps({}))
         with archive.open('archive/data/0', 'w', force_zip64=True) as record:
@@ -101,7 +101,7 @@ def bomb(path: Path) -> None:
 
 
 def overlapping(path: Path) -> None:
-    """An archive in which ten thousand records share the bytes of one."""
+    """Writes an archive of ten thousand records that share the same bytes."""
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('archive/data.pkl', pickle.dumps({}))
         archive.writestr('archive/data/0', bytes(2**23))
@@ -109,7 +109,7 @@ def overlapping(path: Path) -> None:
 
 
 def many_records(path: Path) -> None:
-    """An archive whose directory is longer than its content; of a million records it would take minutes to read."""
+    """Writes an archive whose directory is larger than its contents; reading a million records would take minutes."""
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('archive/data.pkl', pickle.dumps({}))
         archive.writestr(f'archive/data/{"0" * 4000}', b'')
@@ -117,7 +117,7 @@ def many_records(path: Path) -> None:
 
 
 def nested(levels: int, width: int = 2) -> dict:
-    """A dict of a few bytes in a file, and of width ** levels values for who walks through it."""
+    """Returns a nested dict that takes few bytes in a file, but contains width ** levels values when traversed."""
     value = torch.zeros(1)
     for _ in range(levels):
         value = {f'k{i}': value for i in range(width)}
@@ -130,8 +130,8 @@ def cyclic() -> dict:
     return checkpoint
 
 
-# These hold no code, but more than they should.
-EXPANDED = torch.zeros(1).expand(2**36)  # 256 GiB, if somebody copies it
+# Checkpoints without code, but with excessive or invalid contents.
+EXPANDED = torch.zeros(1).expand(2**36)  # 256 GiB if copied
 EXCESSIVE = dict(
     nested=nested(60), state_of_nested=dict(state_dict=nested(60)), cyclic=cyclic(), numbers={1: torch.zeros(1)},
     expanded={'layer1.0.weight': EXPANDED}, wrapped=dict(state_dict={'backbone.patch_embed.proj.weight': EXPANDED}),
@@ -143,7 +143,7 @@ EXCESSIVE = dict(
 )
 
 
-# Configs with what is not on the list, next to honest weights.
+# Configs that are not on the allowlist, in checkpoints with valid weights.
 DESCRIBED = [
     *(dict(HONEST, model=dict(MODEL, backbone=backbone)) for backbone in (*OFF_LIST, *LARGE.values())),
     *(dict(HONEST, test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=[*PIPELINE, step]))) for step in (
@@ -155,10 +155,10 @@ DESCRIBED = [
 
 @pytest.fixture(scope='module')
 def hostile(tmp_path_factory) -> list[Path]:
-    """Over a hundred files."""
+    """Writes more than a hundred hostile files, and returns their paths."""
     folder, paths = tmp_path_factory.mktemp('hostile'), []
     here = os.getcwd()
-    os.chdir(folder)  # what is written by a mistake in this test
+    os.chdir(folder)  # any file that this fixture writes by mistake stays here
     for number, call in enumerate(CALLS):
         state = dict(state_dict={'weight': torch.zeros(1)}, meta=dict(seed=0), optimizer={}, message_hub={})
         for write in (write_pickle, torch.save, write_former, write_tar):
@@ -189,7 +189,7 @@ def hostile(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, which no test may leave with a canary in it."""
+    """Provides a temporary current folder, and checks that the test leaves no canary in it."""
     (tmp_path / 'evil.py').write_text(f'open({CANARY!r}, "w")')
     (tmp_path / 'hubconf.py').write_text(f'open({CANARY!r}, "w")')
     (tmp_path / 'assets').mkdir()
@@ -219,7 +219,7 @@ def hugging_face(path: str) -> None:
     Path('network/config.json').write_text(json.dumps(dict(model_type='mmvit', backbone=BACKBONE)))
     try:
         transformers.AutoBackbone.from_pretrained('network')
-    except Exception as error:  # whatever Transformers makes of it
+    except Exception as error:  # Transformers can raise any exception
         raise CheckpointError(str(error)) from error
     finally:
         shutil.rmtree('network')
@@ -236,7 +236,7 @@ READERS = dict(
     official=lambda path: read_checkpoint(f'official://{path}'), mmengine=CheckpointLoader.load_checkpoint,
     backbone=lambda path: load_backbone(fresh_model('ReSwin'), path), predictor=Predictor,
     config=lambda path: config_of(None, path), resume=resume, hugging_face=hugging_face, timm=timm_model)
-# Those of a config in a file; the others take no notice of it.
+# Readers that build the model from the config in a file; all other readers ignore the config.
 READ_CONFIGS = 'predictor', 'config'
 
 
@@ -258,7 +258,7 @@ def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, ow
         assert not list(folder.glob(f'{CANARY}*')), path
 
 
-# Run by MMEngine as it is, each creates a canary.
+# Each text would create a canary if MMEngine executed it.
 TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
     'import os\nos.mkdir("canary")', 'model = dict(type="os.mkdir", path="canary")',
     """model = dict(test_cfg={"a': __import__('os').mkdir('canary'), 'b": 1})""",
@@ -294,7 +294,7 @@ def classifiers(config: Config) -> list:
     ('imagenet_reswin_t', classifiers, 'CustomDataset')])
 @pytest.mark.filterwarnings('ignore')
 def test_frameworks_own_entries(name, entries, dataset, hostile, folder, own_loaders):
-    """After ``use_safe_loading()``, with a config of one's own or that in the file; an honest file is read."""
+    """After ``use_safe_loading()``, the frameworks read a valid file and execute no code in hostile files."""
     use_safe_loading()
     config = Config.fromfile(ROOT / f'configs/demo/{name}.py')
     init_default_scope(config.default_scope)
@@ -316,7 +316,7 @@ def test_frameworks_own_entries(name, entries, dataset, hostile, folder, own_loa
         for path in paths:
             try:
                 entry(str(path))
-            except Exception as error:  # whatever the framework makes of it
+            except Exception as error:  # the framework can raise any exception
                 assert not isinstance(error, MemoryError), path
             assert not list(folder.glob(f'{CANARY}*')), path
 
@@ -337,7 +337,7 @@ SCRIPTS = dict(
 @pytest.mark.training
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_scripts_end_in_one_line(script, hostile, folder):
-    """A pickle in an archive, and for scripts that read a config from a checkpoint one with code in its text."""
+    """Scripts refuse a hostile pickle; scripts that read the config in a checkpoint also refuse hostile configs."""
     torch.save(dict(state_dict={}, meta=dict(cfg='import os\nos.mkdir("canary")'), optimizer={}, message_hub=dict(
         runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
     find = {path.name: path for path in hostile}

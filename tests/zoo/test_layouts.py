@@ -1,4 +1,4 @@
-"""The authors' layouts by family: training states around the weights, detectors, unused keys."""
+"""Checkpoints in the authors' layouts are converted: training checkpoints, detectors and unused keys."""
 import re
 
 import pytest
@@ -11,7 +11,7 @@ from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS
 
-# Under which keys the authors' scripts save weights, by golden and variant; of several, the first counts.
+# Keys under which the authors' scripts save weights, by golden and variant; the first key present is used.
 AVERAGED = ('state_dict_ema', 'state_dict', 'model')
 WRAPPERS = {
     ('golden_reswin_tiny', 'reswin_tiny'): ('model', 'model_state_dict'),
@@ -28,7 +28,7 @@ WRAPPERS = {
 
 
 def weights_of(golden: str) -> dict[str, torch.Tensor]:
-    """Returns a tensor of one distinct element for every key."""
+    """Returns a tensor with one distinct element for every key."""
     return {key: torch.tensor([float(i)]) for i, key in enumerate(GOLDENS[golden]['state_dict'], start=1)}
 
 
@@ -69,19 +69,19 @@ def test_unknown_keys_are_named(golden, name):
         'roi_heads.box_head.fc1.weight', 'head.cls_subnet.0.weight', 'backbone.top_block.p6.weight']),
 ])
 def test_detectors(golden, prefix, others):
-    """The backbone of what detectron2 saves, every stage with its norm; pyramid and heads are left out."""
+    """The backbone in a detectron2 checkpoint has a norm for every stage; pyramid and heads are left out."""
     name, weights = NETWORKS[golden]['variant'], weights_of(golden)
     file = dict(model={**{prefix + key: value for key, value in weights.items()}, **dict.fromkeys(others)})
     converted = convert_state_dict(name, file, 'backbone')
     assert_same(converted, convert_state_dict(name, weights, 'backbone'))
     assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()
-    for key in others[:1]:  # without the prefix, it is no detector's file
+    for key in others[:1]:  # without the prefix, the file is not a detector's
         with pytest.raises(KeyError, match='fpn_lateral2'):
             convert_state_dict(name, {**weights, key: torch.zeros(1)})
 
 
 def test_segmenters():
-    """All of what mmseg saves, whose heads go by the same names; of the backbone, every stage with its norm."""
+    """The backbone in an mmseg checkpoint has a norm for every stage, and the heads keep their names."""
     weights = weights_of('golden_restv2_tiny_seg')
     file = {f'backbone.{key}': value for key, value in weights.items()}
     file |= dict.fromkeys(['decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'])
@@ -118,7 +118,7 @@ def test_buffers_of_early_vsa_checkpoints_are_left_out():
                 convert_state_dict('vitaev2_vsa_small', weights))
 
 
-# ---- ViTAE: only some of the published sizes are recorded
+# ---- ViTAE: only some of the published variants have goldens
 
 
 PLAIN = ('vitae_base', 'vitae_large', 'vitae_huge')
@@ -126,7 +126,7 @@ PYRAMIDS = tuple(sorted({*list_models('vitae_*'), *list_models('vitaev2_*')} - {
 
 
 def authors_keys(name: str) -> set[str]:
-    """Names in the authors' file: those of a recorded network, with as many cells as this one has."""
+    """Returns the names in the authors' checkpoint: a golden's names, with the variant's number of cells."""
     arch = MODELS.get(VARIANTS[name].backbone['type']).arch_zoo[VARIANTS[name].backbone['arch']]
     if name in PLAIN:
         cell = GOLDENS['golden_op_normal_v1_class_token']['state_dict']

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint into a model."""
+"""Weights of checkpoints are loaded into models."""
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
@@ -25,7 +25,7 @@ def test_checkpoint_of_another_network():
 
 
 def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
-    """Their file, as it was published, is one for testing, and one to start a training from."""
+    """MMEngine can load the published file unchanged, to test the network or to start a training."""
     variant = 'rest_lite'
     golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == variant)
     weights = fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)

@@ -1,4 +1,4 @@
-"""Loading of checkpoints: strict, without executing code, with another head or other input channels."""
+"""Checkpoints are loaded strictly, without executing code, and with a different head or input channels."""
 import os
 
 import pytest
@@ -12,7 +12,7 @@ from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
-    """Builds a backbone like a user's program."""
+    """Builds a backbone with pretrained weights like a user's program."""
     backbone = fresh_model('ReSwin', init_cfg=dict(type='Pretrained', checkpoint=str(path), **arguments))
     backbone.init_weights()
     return backbone
@@ -37,7 +37,7 @@ def test_pretrained_runs_no_code(tmp_path, prefix):
 @pytest.mark.parametrize('name', ['{folder}/authors.pth', 'authors.pth', '../authors.pth', 'http://127.0.0.1:1/a.pth',
                                   'official://vitae_tiny', 'vitae_tin', ''])
 def test_official_names_are_those_of_the_table(name, tmp_path, monkeypatch):
-    """Neither a file nor an address is read, whatever is in the current folder."""
+    """No file or URL is read for an unknown name, even if a file with this name exists."""
     monkeypatch.chdir(tmp_path)
     torch.save(trained_model('ReSwin').state_dict(), tmp_path / 'authors.pth')
     with raises(CheckpointError, 'official://', 'unknown network'):
@@ -68,7 +68,7 @@ def test_pretrained_takes_nothing_else(tmp_path, change, words):
 
 
 def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
-    """It stays with a model for its classes, is left out of a backbone, and is an error elsewhere."""
+    """The head is loaded into a model with as many classes, dropped for a backbone, and refused otherwise."""
     pytest.importorskip('mmpretrain')
     path = str(tmp_path / '22k.pth')
     weights = get_model('vitae_tiny', num_classes=21842).state_dict()
@@ -79,7 +79,7 @@ def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
         get_model('vitae_tiny', checkpoint=path)
     backbone = get_model('vitae_tiny', 'backbone')
     load_backbone(backbone, path)
-    assert '22k.pth: its head of 21842 classes was not loaded' in logged.text
+    assert '22k.pth: the head for 21842 classes was not loaded' in logged.text
 
 
 def test_a_new_head_keeps_the_backbone(tmp_path):
@@ -92,7 +92,7 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
     assert own['head.fc.weight'].shape == (5, 256)
     assert all(torch.equal(own[key], x) for key, x in weights.items() if key.startswith('backbone.'))
     torch.save(own, path)
-    again = get_model('vitae_tiny', checkpoint=path, num_classes=5).state_dict()  # a head that fits stays
+    again = get_model('vitae_tiny', checkpoint=path, num_classes=5).state_dict()  # a matching head is loaded
     assert torch.equal(again['head.fc.weight'], own['head.fc.weight'])
     with raises(CheckpointError, 'thousand.pth', '5 classes', '1000'):
         get_model('vitae_tiny', checkpoint=path)
@@ -101,7 +101,7 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
 @each_network
 @torch.no_grad()
 def test_weights_of_rgb_serve_other_channels(network):
-    """One channel sees what three equal ones see, and six see twice the same image as one of three does."""
+    """One gray channel gives the same outputs as three, and six channels with an RGB image twice as the RGB image."""
     rgb = trained_model(network).eval()
     x = torch.randn(1, 1, 64, 64)
     for channels, of_rgb, of_other in [(1, x.expand(-1, 3, -1, -1), x), (6, (y := torch.randn(1, 3, 64, 64)),

@@ -1,4 +1,4 @@
-"""What a variant is built with: colors of its images, and the authors' weights by tag."""
+"""Variants have the right normalization of images, and find the authors' weights by tag."""
 import pytest
 from helpers import raises
 
@@ -27,7 +27,7 @@ def test_input_channels_are_the_stems():
 
 
 def test_weights_are_found_by_tag():
-    """Without a tag, they are those of the image size of the paper, or the only ones."""
+    """Without a tag, the weights are for the paper's image size, or the only ones of the variant."""
     base = VARIANTS['vitae_base']
     assert base.find_weights() is base.find_weights(True) is base.find_weights('224') is base.weights['224']
     assert base.find_weights('22k') is base.weights['22k']

@@ -1,4 +1,4 @@
-"""Checkpoints by name of a variant: the authors', ours, and those of other networks."""
+"""Variants load the authors' checkpoints and ours, and refuse checkpoints of other networks."""
 import argparse
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ from mmvit_backbones.zoo.variants import VARIANTS
 
 @lru_cache(maxsize=1)
 def filled(golden: str) -> dict:
-    """A made checkpoint in the authors' layout."""
+    """Returns a checkpoint in the authors' layout with generated weights."""
     return fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
 
 
@@ -25,7 +25,7 @@ AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.
                   if not golden.get('overrides')}.items())
 
 
-# Of each family, the smallest.
+# The smallest network of each family.
 FAMILIES = {
     VARIANTS[name].family.name: pytest.param(name, golden, id=name, marks=[] if name in SMALL else [pytest.mark.slow])
     for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)
@@ -50,7 +50,7 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
 
 @pytest.mark.parametrize('name, golden', FAMILIES.values())
 def test_authors_file_and_ours_are_taken(name, golden, tmp_path):
-    """By path, also in a config."""
+    """The path of a file can be an argument of get_model or part of a config."""
     pytest.importorskip('mmpretrain')
     weights, path = filled(golden), str(tmp_path / 'authors.pth')
     torch.save(weights, path)
@@ -74,13 +74,13 @@ def test_other_window_size_is_resized():
     name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
     table, resized = weights[name], model.state_dict()[name]
     assert resized.shape == (23 * 23, 3)
-    # The same function, sampled more densely: its center stays, and so does its mean but for the borders.
+    # The table is sampled more densely: its center is unchanged, and its mean changes little because of the borders.
     torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
     torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
 
 
 def test_options_beside_the_weights_are_read_over(tmp_path):
-    """timm's training script, which made some of the published files, saves its command line, too."""
+    """Some published files also contain the command line of timm's training script, which wrote the files."""
     weights, options = filled('golden_reswin_tiny'), argparse.Namespace(lr=1e-3, mean=None, data='imagenet')
     torch.save(dict(model=weights, args=options), tmp_path / 'training.pth')
     model = get_model('reswin_tiny', 'backbone', checkpoint=str(tmp_path / 'training.pth'))

@@ -1,4 +1,4 @@
-"""The zoo's table, and files derived from it: metafiles, tables, names and first lines of configs."""
+"""The table of variants agrees with the metafiles, the documentation and the names of the configs."""
 import re
 import runpy
 
@@ -12,10 +12,10 @@ from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_na
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
     '3x', '80k',  # schedules
-    '384', '448', '769', 'dagger',  # sizes of images
+    '384', '448', '769', 'dagger',  # image sizes
     '22k', 'ade20k', 'camvid', 'cityscapes', 'real',  # data and labels
     'peg',  # position encoding
-    'pretrain',  # what others start from
+    'pretrain',  # weights from which other configs start
 }
 
 
@@ -55,7 +55,7 @@ def test_mim_gets_what_it_needs_of_every_config(written):
     assert sorted(model['Config'] for model in models) == [f'configs/{path.name}' for path in CONFIGS]
     weights = [model['Weights'] for model in models if 'Weights' in model]
     assert weights and all(re.fullmatch(r'https://github\.com/\S+/releases/download/\S+\.pth', x) for x in weights)
-    # Without weights, mim takes this; a slash at the end keeps it from fetching anything, a comma would not.
+    # mim uses this URL for models without weights, and downloads nothing if it ends in a slash and has no comma.
     for metafile in metafiles:
         assert re.fullmatch('[^,]+/', metafile['Collections'][0]['Metadata']['Weight'])
 
@@ -65,7 +65,7 @@ def test_published_figures_have_a_config():
 
 
 def test_contradictions_are_told():
-    """Two figures of one config and metric differ only where their lines say so."""
+    """Contradictory figures for the same config and metric have a note."""
     figures = {}
     for line in FIGURES:
         figures.setdefault((line['config'], line['key']), []).append(line)

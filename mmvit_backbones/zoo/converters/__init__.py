@@ -1,1 +1,1 @@
-"""Converters from the authors' checkpoints, one file per family."""
+"""Converters of the authors' checkpoints to this package's layout, by family."""

@@ -1,4 +1,4 @@
-"""Converts the layouts of the authors' checkpoints."""
+"""Converts checkpoints from the authors' layouts to this package's."""
 import re
 from collections.abc import Callable, Mapping
 
@@ -8,26 +8,28 @@ from torch import Tensor
 from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
 
 PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
-THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # with a ReLU after each norm
-MAX_WRAPPERS = 3  # a dict may contain itself
-CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # names in a folder of `mmvit weights convert`
-AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # the averaged weights have the published accuracy
-# Pattern of the authors' name -> our name, a function of the match that returns it, or None to drop the tensor.
+THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # indices skip the ReLU after each norm
+MAX_WRAPPERS = 3  # limits the search, because a dict may contain itself
+CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # prefixes in files of `mmvit weights convert`
+AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # averaged weights first: their accuracy is published
+# Pattern of the authors' name -> our name, a function that maps the match to our name, or None to drop the tensor.
 Layout = Mapping[str, str | Callable[[re.Match], str] | None]
 
 
 def converter(network: str, layout: Layout, wrappers: tuple[str, ...], prefixes: tuple[str, ...] = (), first: str = '',
               reshape: Callable[[str, Tensor], Tensor] | None = None) -> Callable[[Mapping], dict[str, Tensor]]:
-    """Returns a function that converts the authors' file to ``backbone.*`` and ``head.fc.*``, and raises KeyError if a
-    key is unknown.
+    """Returns a function that converts the authors' checkpoint to ``backbone.*`` and ``head.fc.*``.
+
+    The function raises KeyError if a key is unknown.
 
     Args:
         network (str), layout (Layout): See :func:`rename`.
         wrappers (tuple[str, ...]): See :func:`unwrap`.
-        prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first. Their other
-            parts are converted, too, to the names of mmdet and mmseg.
-        first (str): Start of the first name after a prefix. Defaults to '': any.
-        reshape (Callable | None): Maps our name and the authors' tensor to our tensor. Defaults to None: unchanged.
+        prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first. The other
+            parts of these models are converted to the names of mmdet and mmseg.
+        first (str): A prefix is used only if a key continues with ``first`` after the prefix. Defaults to ''.
+        reshape (Callable | None): Maps our name and the authors' tensor to our tensor. Defaults to None, which keeps
+            tensors unchanged.
     """
     def convert(checkpoint: Mapping) -> dict[str, Tensor]:
         weights = unwrap(checkpoint, wrappers)
@@ -45,7 +47,7 @@ def converter(network: str, layout: Layout, wrappers: tuple[str, ...], prefixes:
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames the pyramid and heads of detectron2's Mask R-CNN or RetinaNet to mmdet's ``neck.*``, ``roi_head.*`` etc.
 
-    If a key is unknown, all of them are dropped, and this is logged.
+    If a key is unknown, logs the key and returns an empty dict.
     """
     try:
         converted = rename(others, layout_of(others), 'detectron2')
@@ -56,36 +58,41 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
-    """Returns a replacement that sets ``{}`` to the number in a group, minus 1."""
+    """Returns a replacement function that formats ``template`` with the number in a group of the match, minus 1."""
     return lambda match: match.expand(template.format(int(match[group]) - 1))
 
 
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
-    """Returns the state dict in a training state, stored under the first of ``wrappers`` that is present.
+    """Returns the state dict inside a training checkpoint, from the first of the keys ``wrappers`` that is present.
 
-    DataParallel's prefix ``module.`` is removed, as is ``model.`` of our classifiers for Transformers. Raises KeyError
-    if a key is not a string.
+    Removes the prefixes ``module.`` of DataParallel, and ``model.`` of our classifiers for Transformers.
+
+    Raises:
+        KeyError: If a key is not a string.
     """
     for _ in range(MAX_WRAPPERS):
         inner = (checkpoint[name] for name in wrappers if isinstance(checkpoint.get(name), Mapping))
         checkpoint = next(inner, checkpoint)
     for key in checkpoint:
         if not isinstance(key, str):
-            raise KeyError(f'{key!r} is not the name of a weight')
+            raise KeyError(f'the key {key!r} is not the name of a weight')
     prefix = 'model.' if all(key.startswith(CLASSIFIER) for key in checkpoint) else 'module.'
     return {key.removeprefix(prefix): value for key, value in checkpoint.items()}
 
 
 def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Returns the weights whose names start with a prefix, without it."""
+    """Returns the weights whose names start with a prefix, with the prefix removed from the names."""
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 def rename(state_dict: Mapping[str, Tensor], layout: Layout, network: str) -> dict[str, Tensor]:
-    """Renames every key by the first pattern of ``layout`` that matches its module's full name.
+    """Renames every key by the first pattern in ``layout`` that matches the full name of the module.
 
-    Names of parameters other than ``PARAMETERS`` are part of the matched name. Raises KeyError if no pattern matches.
-    Replacements are strings or functions of the match, as in ``re.sub``; None drops the tensor.
+    A parameter's name is part of the matched name unless it is one of ``PARAMETERS``. Replacements are strings or
+    functions of the match, as in ``re.sub``; None drops the tensor.
+
+    Raises:
+        KeyError: If no pattern matches a key.
     """
     renamed = {}
     for key, value in state_dict.items():

@@ -9,7 +9,7 @@ LAYOUT = {
     r'cls_token\.proj': 'backbone.region_embed.conv',
     r'layers\.(\d+)\.block\.0\.proj\.0': r'backbone.stages.\1.projection.norm',
     r'layers\.(\d+)\.block\.0\.proj\.2': r'backbone.stages.\1.projection.conv',
-    r'layers\.\d+\.block\.0\.proj_cls\.[02]': None,  # the same tensors as proj under a second name
+    r'layers\.\d+\.block\.0\.proj_cls\.[02]': None,  # the tensors of proj under a second name
     r'layers\.(\d+)\.block\.([1-9]\d*)\.(norm[012]|attn\.(?:rel_pos|qkv|proj)|mlp\.fc[12])':
     from_zero(r'backbone.stages.\1.blocks.{}.\3', group=2),  # block 0 is the projection
     r'layers\.(\d+)\.peg': r'backbone.stages.\1.peg',
@@ -20,9 +20,9 @@ LAYOUT = {
 
 
 def flatten_norm(key: str, x: Tensor) -> Tensor:
-    """Flattens the parameters (1, C, 1, 1) of the authors' norms of maps."""
+    """Flattens the parameters ``(1, C, 1, 1)`` of the authors' norms for feature maps."""
     return x.flatten() if 'norm' in key and x.ndim == 4 else x
 
 
-# Classifiers also have ``neck.norm.*``. The prefix is detectron2's.
+# Classifiers also have keys ``neck.norm.*``. The prefix is detectron2's.
 convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)

@@ -1,15 +1,15 @@
-"""Converts ResT and ResTv2 from the layouts of github.com/wofmanaf/ResT: classifiers and dense backbones."""
+"""Converts ResT's and ResTv2's classifiers, detectors and segmenters from the layouts of github.com/wofmanaf/ResT."""
 from .layout import THREE_CONVS, converter, from_zero
 
 WRAPPERS = ('model', 'state_dict')
-PREFIXES = ('backbone.bottom_up.', 'backbone.')  # of detectron2 and mmseg
+PREFIXES = ('backbone.bottom_up.', 'backbone.')  # in checkpoints of detectron2 and mmseg
 
 COMMON = {
     r'stem\.pos\.pa_conv': 'backbone.patch_embeds.0.pos.conv',
     r'stage(\d)\.(\d+)\.(norm[12]|mlp\.fc[12]|attn\.(?:q|kv|sr|sr_norm|proj))': from_zero(r'backbone.stages.{}.\2.\3'),
     'norm': 'backbone.norm3',
     'head': 'head.fc',
-    r'((?:decode|auxiliary)_head\..+)': r'\1',  # mmseg's names, unchanged
+    r'((?:decode|auxiliary)_head\..+)': r'\1',  # mmseg's names stay unchanged
 }
 LAYOUT = {
     **COMMON,
@@ -27,7 +27,7 @@ LAYOUT_V2 = {
     r'patch_(\d)\.pos\.pa_conv': from_zero('backbone.patch_embeds.{}.pos.conv'),
     r'patch_(\d)\.norm': from_zero('backbone.patch_embeds.{}.norm'),
     r'stage(\d)\.(\d+)\.attn\.(up|up_norm)(\.0)?': from_zero(r'backbone.stages.{}.\2.attn.\3'),
-    r'norm_(\d)(\.0)?': from_zero('backbone.norm{}'),  # detection norm_1.0, segmentation norm_1
+    r'norm_(\d)(\.0)?': from_zero('backbone.norm{}'),  # norm_1.0 in detectors, norm_1 in segmenters
 }
 
 convert = converter('ResT', LAYOUT, WRAPPERS, PREFIXES, 'stem.')

@@ -26,7 +26,7 @@ REMVITV2 = {
 
 
 def refuse_gate(match: re.Match) -> str:
-    raise KeyError("'alpha' is a learned gate; ReSwin, as published and here, has a constant gate of 0.5")
+    raise KeyError("'alpha' is a learned gate, but the published ReSwin has a constant gate of 0.5")
 
 
 RESWIN = {
@@ -36,7 +36,7 @@ RESWIN = {
     r'backbone.stages.\1.blocks.\2.\3',
     r'layers\.(\d+)\.blocks\.(\d+)\.attn\.(relative_position_bias_table)':
     r'backbone.stages.\1.blocks.\2.attn.position_bias.\3',
-    r'layers\.(\d+)\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)': None,  # recomputed
+    r'layers\.(\d+)\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)': None,  # computed by the model
     r'layers\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
     'norm': 'backbone.norm3',
     'head': 'head.fc',

@@ -5,17 +5,17 @@ from torch import Tensor
 
 from .layout import AVERAGED, converter
 
-# Both generations number the modules of a convolution branch in sequence, including activations.
+# The authors number the modules of a convolution branch in sequence, including activations.
 CONV_BRANCH = {
     **{rf'PCM\.{k}': f'conv_branch.convs.{k // 3}' for k in (0, 3, 6)},
     **{rf'PCM\.{k}': f'conv_branch.norms.{k // 3}' for k in (1, 4)},
 }
-# Groups in the layout of a cell have names, because numbers count from the groups of the prefix.
+# Groups in the layout of a cell are named, because a prefix can add groups that shift the numbers.
 MODULES = r'(?P<name>norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)'
 PYRAMID = {r'PRM\.convs\.(?P<branch>\d+)\.0': r'pyramid.convs.\g<branch>'}
 NORMAL_CELL = {
     MODULES: r'\g<name>',
-    r'attn\.relative_position_index': None,  # never used
+    r'attn\.relative_position_index': None,  # unused by the authors
     **CONV_BRANCH,
 }
 REDUCTION_CELL = {
@@ -28,7 +28,7 @@ VSA_CELL = {
     **NORMAL_CELL,
     r'attn\.(?P<name>sampling_offsets|sampling_scales)\.2': r'attn.\g<name>',
     r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
-    r'attn\.(base_coords|coords)': None,  # recomputed
+    r'attn\.(base_coords|coords)': None,  # computed by the model
     'pos': 'position.conv',
     **PYRAMID,
 }
@@ -45,7 +45,7 @@ PERFORMER_CELL = {
 
 
 def inside(theirs: str, ours: str, layout: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Returns a layout with a prefix before all names."""
+    """Adds a prefix to all names of the authors in a layout, and another prefix to all of our names."""
     return {theirs + pattern: replacement and ours + replacement for pattern, replacement in layout.items()}
 
 
@@ -62,7 +62,7 @@ VITAE = {
     r'layers\.0\.RC\.PRM\.proj': 'backbone.patch_embed.proj',
     r'layers\.0\.RC\.cls_token': 'backbone.patch_embed.class_token',
     r'layers\.0\.RC\.pos_embed': 'backbone.patch_embed.positions.pos_embed',
-    'fc_norm': 'neck.norm',  # of plain networks
+    'fc_norm': 'neck.norm',  # only in ViTAE-plain
     **inside(r'layers\.(\d+)\.RC\.', r'backbone.reductions.\1.', PERFORMER_CELL),
     **inside(r'layers\.2\.NC\.(\d+)\.', r'backbone.cells.\1.', NORMAL_CELL),
     'head': 'head.fc',
@@ -70,7 +70,7 @@ VITAE = {
 
 
 def flatten_projection(key: str, x: Tensor) -> Tensor:
-    """Converts the authors' projections, 1 x 1 convolutions, to linear layers."""
+    """Converts the weights of the authors' 1 x 1 convolutions in attention to linear layers."""
     return x.flatten(1) if '.attn.' in key and x.ndim == 4 else x
 
 
@@ -80,5 +80,5 @@ convert_vitaev2_vsa = converter('ViTAEv2-VSA', of_stages(VSA_CELL, VSA_CELL), AV
 
 
 def convert_swin_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
-    """Raises KeyError: the authors have published no checkpoint, and ours need no conversion."""
-    raise KeyError('no checkpoint of Swin-VSA is published')
+    """Raises KeyError, because the authors published no checkpoint, and our own checkpoints need no conversion."""
+    raise KeyError('the authors published no checkpoint of Swin-VSA')

@@ -1,4 +1,4 @@
-"""Servers of the drives on 127.0.0.1: a proxy that answers requests to their real addresses."""
+"""Emulates the file hosts with a proxy on 127.0.0.1 that answers requests to the hosts' real URLs."""
 import contextlib
 import re
 import ssl
@@ -15,7 +15,7 @@ HOSTS = ('github.com', 'release-assets.githubusercontent.com', 'drive.google.com
 
 
 class Drives:
-    """Responses of the servers, by address without its query, and a record of the requests.
+    """Serves ``answers``, by URL without query, and records the URL and Range header of each request in ``asked``.
 
     Args:
         folder (Path): Folder for the certificate, which the client must trust (``REQUESTS_CA_BUNDLE``).
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
 
     def do_CONNECT(self) -> None:
-        """Answers for the host that a proxy would connect to."""
+        """Answers in place of the host that the client wants to connect to."""
         self.origin = f'https://{self.path.split(":")[0]}'
         self.send_response(200)
         self.end_headers()
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         address = f'{getattr(self, "origin", "") or self.server.drives.address}{parts.path}'
         self.query = parts.query
         self.server.drives.asked.append((address, self.headers['Range']))
-        with contextlib.suppress(OSError):  # the client has gone
+        with contextlib.suppress(OSError):  # the client has disconnected
             self.server.drives.answers.get(address, missing)(self)
 
     def reply(self, body: bytes, status: int = 200, **headers: str) -> None:
@@ -88,7 +88,7 @@ def make_certificate(path: Path) -> None:
     path.write_text(path.read_text() + Path(f'{path}.crt').read_text())
 
 
-# ---- answers
+# ---- responses
 
 
 def missing(handler: Handler) -> None:
@@ -104,13 +104,13 @@ def redirect(address: str) -> Callable[[Handler], None]:
 
 
 def serve(content: bytes, breaks: int = 0, ranges: bool = True, length: bool = True) -> Callable[[Handler], None]:
-    """A file.
+    """Returns a response that sends a file.
 
     Args:
-        content (bytes): Its content.
-        breaks (int): Number of times the connection breaks at half of the requested bytes.
-        ranges (bool): Support range requests.
-        length (bool): Send the length.
+        content (bytes): Content of the file.
+        breaks (int): Number of responses that break off after half of the requested bytes.
+        ranges (bool): Whether range requests are supported.
+        length (bool): Whether the header Content-Length is sent.
     """
     left = [breaks]
 
@@ -145,13 +145,13 @@ def slow(seconds: float) -> Callable[[Handler], None]:
 
 
 def dribble(content: bytes) -> Callable[[Handler], None]:
-    """A file of which some bytes come, and no more until the client leaves."""
+    """Returns a response that sends 1000 bytes of a file, then waits until the client disconnects."""
     def answer(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header('Content-Length', str(len(content)))
         handler.end_headers()
         handler.wfile.write(content[:1000])
-        handler.rfile.read(1)  # returns when the connection ends
+        handler.rfile.read(1)  # returns when the connection is closed
         handler.close_connection = True
 
     return answer

@@ -1,4 +1,4 @@
-"""Trainings in separate processes, which start quickly: they are forked after the imports."""
+"""Runs trainings in separate processes, which start quickly because they are forked after the imports."""
 import multiprocessing
 import os
 import resource
@@ -21,20 +21,20 @@ from mmvit_backbones.training import InterruptHook
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 TINY = ROOT / 'tests/training/tiny_classifier.py'
-# The server is started with the first process, and finds `preload.py` by the path.
+# The fork server starts with the first process and finds `preload.py` on PYTHONPATH.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['preload'])
 os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.environ.get('PYTHONPATH', '')])
 
 
 class Run:
-    """A verb of `mmvit`, or a script, in a separate process.
+    """Runs a verb of `mmvit`, or a script, in a separate process.
 
     Args:
-        log (Path): File for its output.
+        log (Path): File for the output of the process.
         *arguments: The verb, or the path of the script, and its arguments.
-        limits (dict[int, int]): Limits of the process, by the constants of the module resource.
-        before (Callable): Called first in the process, to inject a fault.
+        limits (dict[int, int]): Resource limits by constant, e.g. ``resource.RLIMIT_FSIZE``.
+        before (Callable): Function that is called first in the process, e.g. to inject a fault.
     """
 
     def __init__(self, log: Path, *arguments, limits: dict[int, int] | None = None,
@@ -46,7 +46,7 @@ class Run:
         self.process.start()
 
     def wait(self, timeout: float = 100) -> int:
-        """Returns the exit code, negative for a signal."""
+        """Waits for the process and returns its exit code, which is negative after a signal."""
         self.process.join(timeout)
         if self.process.exitcode is None:
             self.process.kill()
@@ -56,7 +56,7 @@ class Run:
     def wait_for(self, text: str, timeout: float = 100) -> None:
         end = time.monotonic() + timeout
         while text not in self.text:
-            assert time.monotonic() < end and self.process.is_alive(), f'no {text!r} in\n{self.text[-3000:]}'
+            assert time.monotonic() < end and self.process.is_alive(), f'{text!r} not in\n{self.text[-3000:]}'
             time.sleep(0.01)
 
     def signal(self, number: int) -> None:
@@ -68,14 +68,14 @@ class Run:
 
     @property
     def error(self) -> str:
-        """Returns the only line that starts with error."""
+        """Returns the only error line of the output."""
         line, = (line for line in self.text.splitlines() if line.startswith('error: '))
         assert 'Traceback' not in self.text, self.text
         return line
 
 
 def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
-    """Starts a training of the tiny classifier; arguments with a = are options of the config."""
+    """Starts a training of the tiny classifier; arguments of the form KEY=VALUE are config options."""
     flags = [argument for argument in map(str, arguments) if '=' not in argument or argument.startswith('--')]
     settings = ['randomness.seed=7', *(argument for argument in map(str, arguments) if argument not in flags)]
     number = len(list(work_dir.parent.glob(f'{work_dir.name}*.txt')))
@@ -84,7 +84,7 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
 
 
 def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
-    """Starts two processes of one training."""
+    """Starts a training in two processes."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -93,20 +93,20 @@ def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
 
 
 def end(runs: list[Run], code: int = 0) -> None:
-    """Waits for the processes of one training and checks their exit code."""
+    """Waits for the two processes of a training and checks their exit codes."""
     codes = [run.wait(200) for run in runs]
     assert codes == [code, code], [run.text[-2000:] for run in runs]
 
 
 def limit_memory() -> None:
-    """Limits the memory of this process to half a GiB more."""
+    """Limits the memory of this process to its current memory plus half a GiB."""
     with open('/proc/self/status') as file:
         used, = (line.split()[1] for line in file if line.startswith('VmData'))
     resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
 
 
 def fill_disk() -> None:
-    """Lets the disk seem full."""
+    """Makes the disk appear full."""
     shutil.disk_usage = lambda path: SimpleNamespace(free=0)
 
 
@@ -117,7 +117,7 @@ def be_one_of(rank: int, processes: int, port: int) -> None:
 
 
 def hold_signals(ready) -> None:
-    """Holds signals like a training that never ends its step."""
+    """Receives SIGTERM like a training during a step that never ends."""
     hook = InterruptHook()
     signal.signal(signal.SIGTERM, hook.receive)
     ready.set()

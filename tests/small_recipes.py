@@ -1,4 +1,4 @@
-"""Recipes at an eighth of their image sizes, with tiny networks, on the images in `data/`."""
+"""Builds small versions of the recipes, with tiny networks and small images, for the data sets in `data/`."""
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -12,18 +12,18 @@ from mmvit_backbones.cli import steps
 from mmvit_backbones.cli.custom_data import use_custom_data
 from mmvit_backbones.utils.config import load_config
 
-# What `mmvit train` takes as --class-folder, --coco-folder or --seg-folder.
+# Data folders for --class-folder, --coco-folder and --seg-folder of `mmvit train`, by framework.
 DATA = {
     'mmpretrain': dict(class_folder=str(ROOT / 'data/flowers_mini')),
     'mmdet': dict(coco_folder=str(ROOT / 'data/coco_mini')),
     'mmseg': dict(seg_folder=str(ROOT / 'data/camvid_mini')),
 }
 SIZES = 'scale', 'scales', 'crop_size', 'size', 'stride', 'max_size'
-SMALLEST = 64  # what is less is no size of an image
+SMALLEST = 64  # pixels; smaller numbers are not image sizes
 
 
 def small_recipe(name: str, list_folder: Path) -> Config:
-    """Returns a recipe on the images in `data/`, of which a step and an evaluation take a second on a CPU."""
+    """Returns a recipe whose training step and evaluation take a second on a CPU."""
     config = load_config(str(ROOT / f'configs/{name}.py'))
     use_custom_data(config, **DATA[config.default_scope], list_folder=str(list_folder))
     config.model = shrunk_model(config)
@@ -35,14 +35,14 @@ def small_recipe(name: str, list_folder: Path) -> Config:
         loader.update(batch_size=images, num_workers=0, persistent_workers=False)
     config.test_dataloader.dataset.indices = 2
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
-    config.visualizer.name = str(list_folder)  # they are global, and warn if two have one name
-    config.default_hooks.pop('visualization', None)  # it warns that it has nothing to draw
+    config.visualizer.name = str(list_folder)  # visualizers are global, and a name that is used twice causes a warning
+    config.default_hooks.pop('visualization', None)  # the hook warns if it has nothing to draw
     steps.set_precision(config, Namespace(precision='float32'))
-    return Config(config.to_dict(), format_python_code=False)  # a runner writes it four times, each takes a second
+    return Config(config.to_dict(), format_python_code=False)  # formatting takes a second; a runner does it four times
 
 
 def find_something(test_cfg: dict) -> None:
-    """Lets a detector return a few objects, of any score: after a single step it is certain of none."""
+    """Makes a detector return a few objects of any score, because all scores are low after a single step."""
     if 'rpn' in test_cfg:
         test_cfg['rpn']['max_per_img'] = 20
     last = test_cfg.get('rcnn', test_cfg)
@@ -51,7 +51,7 @@ def find_something(test_cfg: dict) -> None:
 
 
 def divide_sizes(node, by: float) -> None:
-    """Divides all sizes of images in nested dicts."""
+    """Divides all image sizes in nested dicts and lists."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if key in SIZES:
             node[key] = divided(value, by)
@@ -105,7 +105,7 @@ def shrunk_model(config: Config) -> dict:
         model['num_queries'] = model['dn_cfg']['group_cfg']['num_dn_queries'] = 10
         model['encoder']['num_layers'], model['decoder']['num_layers'] = 1, 2
     elif 'roi_head' in model:
-        for box_head in as_list(model['roi_head']['bbox_head']):  # of a cascade, a list
+        for box_head in as_list(model['roi_head']['bbox_head']):  # a list in Cascade R-CNN
             box_head['fc_out_channels'] = 16
         model['train_cfg']['rpn_proposal']['max_per_img'] = 20
         for stage in as_list(model['train_cfg']['rcnn']):

@@ -1,11 +1,12 @@
-"""Evaluates the frozen features of a network by k nearest neighbors and a linear probe.
+"""Evaluates the frozen features of a network with a k-NN classifier and a linear probe.
 
     mmvit features configs/imagenet_vitaev2_s.py --pretrained --class-folder FOLDER
     mmvit features configs/imagenet_reswin_t.py CHECKPOINT --save features.npz
 
-Features are the inputs of the classifier's linear layer. Those of the training images, without augmentation, predict
-the labels of the test images by nearest neighbors, weighted with exp(cosine / 0.07) as for DINO (arXiv 2104.14294),
-and by a logistic regression on standardized features. Both are scikit-learn's, and run on the CPU.
+The features are the inputs of the network's last linear layer. Both classifiers are fitted to the training images,
+without augmentation, and evaluated on the test images. The k-NN classifier weights each neighbor by
+exp(cosine similarity / 0.07), as in DINO (arXiv 2104.14294). The linear probe is a logistic regression on standardized
+features. Both classifiers come from scikit-learn and run on the CPU.
 """
 import argparse
 from typing import Any
@@ -43,16 +44,17 @@ FOLDS = 3
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help="a classifier's config; its head is not used")
-    parser.add_argument('checkpoint', nargs='?', help="file or http(s) address, in the authors' layout or in ours")
+    parser.add_argument('config', help="a classifier's config; the head is ignored")
+    parser.add_argument('checkpoint', nargs='?', help="checkpoint file or http(s) URL, in the authors' layout or ours")
     add_pretrained_argument(parser)
     add_data_arguments(parser)
-    parser.add_argument('--neighbors', type=positive, nargs='+', default=[20], metavar='K', help='default: 20')
+    parser.add_argument('--neighbors', type=positive, nargs='+', default=[20], metavar='K',
+                        help='number of neighbors; several numbers are evaluated separately (default: 20)')
     parser.add_argument('--regularization', type=above_zero, nargs='+', default=[0.001, 0.01, 0.1, 1.], metavar='C',
-                        help="scikit-learn's C of the probe; of several, the best in three-fold cross-validation on "
-                             'the training images (default: 0.001 0.01 0.1 1)')
-    parser.add_argument('--save', type=output_file, metavar='FILE.npz', help='features and labels')
-    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
+                        help="scikit-learn's C of the linear probe; three-fold cross-validation on the training "
+                             'images selects the best of several values (default: 0.001 0.01 0.1 1)')
+    parser.add_argument('--save', type=output_file, metavar='FILE.npz', help='file for the features and labels')
+    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: a GPU if there is one)')
     add_config_options(parser)
     return parser
 
@@ -61,7 +63,8 @@ def main(args: argparse.Namespace) -> None:
     check_arguments(args)
     cfg = load_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'test_dataloader'))
     if cfg.default_scope != 'mmpretrain':
-        raise UsageError(f'{args.config} has default_scope={cfg.default_scope!r}; allowed are classifiers, mmpretrain')
+        raise UsageError(f"{args.config} must be the config of a classifier, with default_scope='mmpretrain', got "
+                         f'default_scope={cfg.default_scope!r}')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, ['train', 'test'])
     checks.check_backbone(cfg)
@@ -69,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
     model = accelerate(load_model(cfg, checkpoint).to(find_device(args.device)), inference=True)
     sets = {split: features_of(model, loader) for split, loader in find_loaders(cfg).items()}
     (train, labels), (test, truth) = sets.values()
-    print(f'{len(train)} images for training, {len(test)} for testing, {train.shape[1]} features, {checkpoint}')
+    print(f'{len(train)} training images, {len(test)} test images, {train.shape[1]} features, weights: {checkpoint}')
     if args.save:
         np.savez(args.save, train=train, train_labels=labels, test=test, test_labels=truth)
     for neighbors in args.neighbors:
@@ -82,18 +85,18 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Checks the arguments before anything is computed."""
+    """Checks the arguments and that scikit-learn is installed."""
     for option, values in (('--neighbors', args.neighbors), ('--regularization', args.regularization)):
         if min(values) <= 0:
             raise UsageError(f'{option} must be greater than 0, got {min(values)}')
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
-        raise UsageError('k-NN and linear probe need scikit-learn: pip install scikit-learn') from error
+        raise UsageError('mmvit features needs scikit-learn: pip install scikit-learn') from error
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Builds the classifier with the weights of a checkpoint, except those of the head."""
+    """Builds the classifier and loads the checkpoint's weights, except those of the head."""
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     model = build_model(cfg)
@@ -105,7 +108,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 
 def find_loaders(cfg: Config) -> dict:
-    """Returns loaders of the training and test images, both with the test pipeline."""
+    """Returns the data loaders of the training and test images, both with the test pipeline."""
     train = dict(datasets_of(cfg, 'train')[0], pipeline=datasets_of(cfg, 'test')[0]['pipeline'])
     return {'train': Runner.build_dataloader(dict(cfg.test_dataloader, dataset=train)),
             'test': Runner.build_dataloader(cfg.test_dataloader)}
@@ -118,13 +121,13 @@ def features_of(model: Any, loader) -> tuple[np.ndarray, np.ndarray]:
     for batch in loader:
         batch = model.data_preprocessor(batch)
         found = model.extract_feat(batch['inputs'], stage='pre_logits')
-        features.append(found.tokens[:, 0] if hasattr(found, 'tokens') else found)  # Refiner-ViT: the class token
+        features.append(found.tokens[:, 0] if hasattr(found, 'tokens') else found)  # Refiner-ViT's class token
         labels += [int(sample.gt_label) for sample in batch['data_samples']]
     return torch.cat(features).float().cpu().numpy(), np.array(labels)
 
 
 def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, number: int) -> float:
-    """Returns the accuracy of a classifier by nearest neighbors."""
+    """Returns the accuracy, from 0 to 1, of a k-NN classifier with ``number`` neighbors."""
     from sklearn.neighbors import KNeighborsClassifier
     classifier = KNeighborsClassifier(number, metric='cosine')
     classifier.set_params(weights=lambda distance: np.exp(-distance / TEMPERATURE))
@@ -133,7 +136,7 @@ def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, t
 
 def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray,
                  strengths: list[float]) -> tuple[float, float]:
-    """Returns the accuracy of a linear classifier, and its regularization."""
+    """Returns the accuracy, from 0 to 1, of a linear classifier, and the selected C."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline

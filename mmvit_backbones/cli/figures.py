@@ -1,4 +1,4 @@
-"""matplotlib without a display."""
+"""Draws figures with matplotlib without a display."""
 import argparse
 from pathlib import Path
 from typing import BinaryIO
@@ -15,10 +15,11 @@ from .arguments import output_file
 
 
 def figure_file(path: str) -> str:
-    """Checks the path of a figure, whose suffix must be a format of matplotlib."""
+    """Returns a path after checking that it is writable and that matplotlib supports its suffix."""
     formats = FigureCanvasAgg.get_supported_filetypes()
     if Path(path).suffix.lower()[1:] not in formats:
-        raise argparse.ArgumentTypeError(f'{path!r} must end with {", ".join(f".{name}" for name in sorted(formats))}')
+        suffixes = ', '.join(f'.{name}' for name in sorted(formats))
+        raise argparse.ArgumentTypeError(f'{path!r} must end with one of {suffixes}')
     return output_file(path)
 
 
@@ -30,7 +31,7 @@ def save_figure(figure: Figure, path: str | BinaryIO, **options) -> None:
 
 def draw_sheet(drawings: list[tuple[np.ndarray, str]], path: str, columns: int = 4,
                size: tuple[float, float] = (3, 3)) -> None:
-    """Saves a grid of images with titles; ``size`` is the width and height of each in inches."""
+    """Saves a grid of images with titles; ``size`` is the width and height of each cell in inches."""
     rows = -(-len(drawings) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False,
                                 layout='constrained')

@@ -1,18 +1,19 @@
-"""Counts parameters and multiply-adds of networks, or with --traffic kernels, bytes and memory, without computing them.
+"""Counts the parameters and multiply-adds of networks, or their kernels, memory traffic and peak memory.
 
     mmvit flops 'vitaev2*'
     mmvit flops reswin_tiny --size 800 1333 --backbone --json
     mmvit flops reswin_tiny 'rest*' --traffic
     mmvit flops remvitv2_tiny --traffic --backbone --size 800 1344 --batch-size 2 --dtype float32 --with-cp
 
-Multiply-adds are those of convolutions and matrix products, including attention (torch.utils.flop_counter), as papers
-count FLOPs, without norms, activations and sums. At the published image size, the output includes the published figure.
+The networks run on PyTorch's meta device, which computes nothing. The multiply-adds of convolutions and matrix
+products are counted, including attention (torch.utils.flop_counter). Papers usually report this number as FLOPs. Norms,
+activations and additions are not counted. At the published image size, the published figure is also printed.
 
---traffic counts kernels, bytes moved and peak memory. Each operator except views is one kernel, which reads its
-arguments and writes its results. The peak counts all live tensors: activations and gradients, not parameters, nor
-memory that libraries allocate within one operation. A step is forward in training mode, mean of squares as the loss,
-and backward, for which `saved` bytes are kept. GB are 1e9 bytes. The authors' figures were counted in the same way on
-their implementations.
+--traffic counts the kernels, bytes moved and peak memory of a forward pass and of a training step. Each operator except
+views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
+gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
+pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory kept for
+the backward pass. 1 GB is 1e9 bytes. The authors' figures were counted in the same way on their implementations.
 """
 import argparse
 import json
@@ -29,7 +30,8 @@ from ..zoo.build import import_mmpretrain
 from ..zoo.variants import VARIANTS, find_names
 from .arguments import pixels, positive
 
-# Kernels and GB moved of forward and of a step of the authors' classifiers, batch 64, 224 x 224, bfloat16.
+# The authors' classifiers with batches of 64 images of 224 x 224 pixels in bfloat16: kernels and GB moved in a forward
+# pass, then in a training step.
 AUTHORS = {
     'reswin_tiny': (333, 14.41, 815, 38.13), 'remvitv2_tiny': (592, 20.24, 1255, 59.45),
     'revit_base': (254, 18.79, 740, 60.11), 'rest_lite': (189, 5.4, 532, 15.3),
@@ -44,23 +46,23 @@ AUTHORS = {
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit models')
+    parser.add_argument('networks', nargs='+', help='names or shell patterns; mmvit models lists the names')
     parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
-                        help="default: the paper's; with --traffic 224 224")
-    parser.add_argument('--backbone', action='store_true', help='the bare backbone with all its maps')
+                        help='image size in pixels (default: the published size; with --traffic, 224 224)')
+    parser.add_argument('--backbone', action='store_true', help='count only the backbone, with all its feature maps')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     traffic = parser.add_argument_group('kernels, bytes and memory')
     traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
-    traffic.add_argument('--batch-size', type=positive, help='default: 64')
+    traffic.add_argument('--batch-size', type=positive, help='images per batch (default: 64)')
     traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'],
                          help='dtype of weights and activations (default: bfloat16)')
-    traffic.add_argument('--with-cp', action='store_true', help='recompute blocks in the backward pass')
+    traffic.add_argument('--with-cp', action='store_true', help='recompute activations in the backward pass')
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     if not args.traffic and (args.batch_size or args.dtype or args.with_cp):
-        raise UsageError('--batch-size, --dtype and --with-cp are for --traffic')
+        raise UsageError('--batch-size, --dtype and --with-cp require --traffic')
     names = find_names(args.networks)
     task = 'backbone' if args.backbone else 'classification'
     if task == 'classification':
@@ -76,14 +78,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def count_macs(name: str, size: tuple[int, int] | None, task: str) -> dict:
-    """Returns the figures of one network; ``gmacs`` are 1e9 multiply-adds for one image."""
+    """Returns the figures of one network; ``gmacs`` is in units of 1e9 multiply-adds per image."""
     variant = VARIANTS[name]
     height, width = size or (variant.img_size, variant.img_size)
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
-    with torch.no_grad(), plain_pytorch(), counter:  # the counter does not know our kernels
+    with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for our kernels
         model(images)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),
@@ -108,13 +110,13 @@ def table(rows: list[dict]) -> str:
 
 
 def count_traffic(args: argparse.Namespace, names: list[str], task: str) -> None:
-    """Prints the counts of the networks, with the authors' if the settings are equal."""
+    """Prints the counts of each network, followed by the authors' counts if the settings match."""
     size, batch_size, dtype = tuple(args.size or (224, 224)), args.batch_size or 64, args.dtype or 'bfloat16'
     is_as_authors = (size, batch_size, dtype, task) == ((224, 224), 64, 'bfloat16', 'classification')
     result = {}
     for name in names:
         config = VARIANTS[name].model_config(task, with_cp=args.with_cp)
-        del config.get('backbone', config)['drop_path_rate']  # the network's default, as in the authors' figures
+        del config.get('backbone', config)['drop_path_rate']  # the authors' counts use the network's default
         with torch.device('meta'):
             images = torch.empty(batch_size, 3, *size, dtype=getattr(torch, dtype))
             model = MODELS.build(config).to(images.dtype)
@@ -132,11 +134,12 @@ def in_gigabytes(counted: dict[str, int]) -> dict[str, float]:
 
 def describe(name: str, counted: dict[str, dict], authors: tuple | None) -> str:
     lines = []
-    for index, (what, ours) in enumerate(counted.items()):
-        saved = f', saved {ours["saved_gb"]:.2f}' if 'saved_gb' in ours else ''
-        line = f'{name:26} {what:8} {ours["kernels"]:5} kernels {ours["moved_gb"]:7.2f} GB moved'
+    for index, (part, ours) in enumerate(counted.items()):
+        saved = f', saved {ours["saved_gb"]:.2f} GB' if 'saved_gb' in ours else ''
+        line = f'{name:26} {part:8} {ours["kernels"]:5} kernels {ours["moved_gb"]:7.2f} GB moved'
         if authors:
             kernels, gb = authors[2 * index:2 * index + 2]
-            line += f' (authors {kernels}, {gb}: ratio {ours["kernels"] / kernels:.2f}, {ours["moved_gb"] / gb:.2f})'
+            line += (f' (authors: {kernels} kernels, {gb} GB; ratios: {ours["kernels"] / kernels:.2f}, '
+                     f'{ours["moved_gb"] / gb:.2f})')
         lines.append(f'{line}, peak {ours["peak_gb"]:.2f} GB{saved}')
     return '\n'.join(lines)

@@ -1,12 +1,17 @@
-"""Lists the networks: parameters and multiply-adds of the classifier, published accuracy, and state of the weights.
+"""Lists the networks with the classifier's parameters and multiply-adds, published accuracy and available weights.
 
     mmvit models
     mmvit models 'res*'
     mmvit models --json
 
-Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k. Weights
-are `cached`, available from `mmvit weights download` (`download`), available only in a browser (`by hand`), or not
-published (`-`).
+Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k.
+
+States of weights:
+  cached                the file is in the cache
+  cached, never loaded  the file is in the cache, but its contents have not been checked
+  download              `mmvit weights download` or the first use downloads the file
+  by hand               only a browser can download the file
+  -                     no weights are published
 """
 import argparse
 import json
@@ -26,7 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     names = list_models(args.pattern)
     if not names:
-        raise UsageError(f'no network matches {args.pattern}; available are {", ".join(list_models())}')
+        raise UsageError(f'no network matches {args.pattern}; available networks are {", ".join(list_models())}')
     rows = [facts(VARIANTS[name]) for name in names]
     print(json.dumps(rows, indent=1) if args.json else table(rows))
 
@@ -41,7 +46,7 @@ def table(rows: list[dict]) -> str:
     lines = [f'{"network":<24}{"parameters, M":>14}{"GMACs":>8}{"image":>7}{"top-1, %":>10}  weights']
     for row in rows:
         states = dict.fromkeys(row['weights'].values())
-        weights = '; '.join(f'{state}: {", ".join(tag for tag, its in row["weights"].items() if its == state)}'
+        weights = '; '.join(f'{state}: {", ".join(tag for tag, other in row["weights"].items() if other == state)}'
                             for state in states) or '-'
         lines.append(f'{row["name"]:<24}{row["parameters"] / 1e6:>14.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
                      f'{row["top1"] or "-":>10}  {weights}')

@@ -1,4 +1,4 @@
-"""Starts the processes of a verb with torchrun, and connects them."""
+"""Starts the processes of a verb with torchrun and connects them."""
 import argparse
 import os
 import signal
@@ -15,7 +15,9 @@ from ..utils.file_configs import dicts_in
 
 def start(verb: str, arguments: list[str], args: argparse.Namespace,
           main: Callable[[argparse.Namespace], None]) -> None:
-    """Runs a verb in ``args.processes`` processes. Its arguments are checked here first, so that errors appear once.
+    """Runs a verb in ``args.processes`` processes.
+
+    This process checks the arguments first, so an error in them is printed only once.
 
     Raises:
         SystemExit: With the exit code of the first process that failed.
@@ -28,7 +30,7 @@ def start(verb: str, arguments: list[str], args: argparse.Namespace,
     threads = max(1, len(os.sched_getaffinity(0)) // args.processes)  # the processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', str(threads))
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads do not spin
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
     code = _run_torchrun([
         '--nnodes', os.environ.get('NNODES', '1'), '--node_rank', os.environ.get('NODE_RANK', '0'),
         '--master_addr', os.environ.get('MASTER_ADDR', '127.0.0.1'), '--master_port', os.environ.get('PORT', '29500'),
@@ -46,7 +48,7 @@ def _without_processes(arguments: list[str]) -> list[str]:
 
 
 def _run_torchrun(arguments: list[str]) -> int:
-    """Runs torchrun; prints the first process that failed, and returns its exit code."""
+    """Runs torchrun, reports the first process that failed, and returns the exit code."""
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -57,50 +59,50 @@ def _run_torchrun(arguments: list[str]) -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
-        what = f'failed with exit code {code}'
+        outcome = f'failed with exit code {code}'
         if code < 0:
             name = signal.Signals(-code).name
-            hint = ', often by the system because of too little memory' if name == 'SIGKILL' else ''
-            what = f'was killed by {name}{hint}; all others were stopped'
-        if code not in (130, 143):  # interrupted by the user or the system
-            print(f'error: rank {rank} (process {failure.pid}) {what}', file=sys.stderr)
+            hint = ', often because the machine is out of memory' if name == 'SIGKILL' else ''
+            outcome = f'was killed by {name}{hint}; the other processes were stopped'
+        if code not in (130, 143):  # interrupted by SIGINT or SIGTERM
+            print(f'error: rank {rank} (process {failure.pid}) {outcome}', file=sys.stderr)
         return 128 - code if code < 0 else code
     return 0
 
 
 def check_launcher(launcher: str) -> None:
-    """Raises UsageError for more processes than GPUs, and for launchers that need missing GPUs."""
+    """Raises UsageError if there are more processes than GPUs, or if the launcher needs a GPU and there is none."""
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
-        raise UsageError(f'{processes} processes need one GPU each; this machine has {gpus}')
+        raise UsageError(f'{processes} processes need one GPU each, but this machine has {gpus}')
     if not gpus and launcher == 'mpi':
-        raise UsageError('--launcher mpi needs GPUs; without GPUs, use --processes')
+        raise UsageError('--launcher mpi needs GPUs; use --processes N on a machine without GPUs')
 
 
 def init_processes(cfg: Config) -> None:
-    """Connects the processes of the config's launcher if there are no GPUs, which MMEngine does not support."""
+    """Connects the processes on machines without GPUs, because MMEngine's launchers need GPUs."""
     launcher = cfg.launcher
     if launcher == 'none' or torch.cuda.is_available():
         return
     if 'RANK' not in os.environ:
-        started_by = 'srun' if launcher == 'slurm' else 'torchrun; --processes N starts them'
-        raise UsageError(f'--launcher {launcher} needs processes started by {started_by}')
+        program = 'srun' if launcher == 'slurm' else 'torchrun; use --processes N to start them'
+        raise UsageError(f'--launcher {launcher} needs processes that were started by {program}')
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
-    # Synchronized batch norm has no CPU kernel: each process uses its own statistics.
+    # SyncBN has no CPU kernel, so each process uses its own statistics.
     for node in dicts_in(cfg.model):
         if node.get('type') == 'SyncBN':
             node['type'] = 'BN'
 
 
 def set_slurm_ranks() -> None:
-    """Sets torchrun's variables for rank and address; MMEngine sets them only when it connects the processes."""
+    """Sets torchrun's environment variables from Slurm's; MMEngine sets them only when it connects the processes."""
     os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                       LOCAL_RANK=os.environ['SLURM_LOCALID'])
     hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
                            capture_output=True, text=True, check=True)
     os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
-    # Jobs that share a node need a port each.
+    # Jobs on the same node need different ports.
     os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))

@@ -1,11 +1,12 @@
-"""Tests a published checkpoint and prints published and measured figures, their difference, and a verdict.
+"""Tests a published checkpoint and compares the measured figures with the published ones.
 
-    mmvit reproduce restv2_tiny                          # its classifier, on ImageNet
+    mmvit reproduce restv2_tiny                          # the classifier, on ImageNet
     mmvit reproduce configs/upernet_restv2_t.py
     mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
-The authors' checkpoint is downloaded the first time (docs/zoo.md). Figures with several scales and flips are measured
-with test-time augmentation, and ReaL accuracy if data/imagenet/real.json exists. Missing files are listed in one line.
+The authors' checkpoint is downloaded if it is not cached (docs/zoo.md). Figures published for several scales and flips
+are measured with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists. All
+missing files are listed in one error message.
 """
 import argparse
 import os.path as osp
@@ -29,7 +30,7 @@ from .arguments import add_config_options, output_folder
 from .custom_data import use_data_root
 from .steps import set_work_dir
 
-# Key of a published figure -> name of the metric, its factor, and the tolerance.
+# Published figure: metric, factor from the metric's unit to the figure's unit, and tolerated difference.
 MEASURED = {
     'top1': ('accuracy/top1', 1, 0.1), 'top5': ('accuracy/top5', 1, 0.1), 'real': ('real/top1', 1, 0.1),
     'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
@@ -39,11 +40,12 @@ MEASURED = {
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('name', help='network of mmvit_backbones.list_models(), or a config')
-    parser.add_argument('--checkpoint', help="file or http(s) address, in the authors' layout or in ours")
+    parser.add_argument('name', help='name of a network (mmvit models lists them), or a config')
+    parser.add_argument('--checkpoint', help="checkpoint file or http(s) URL, in the authors' layout or ours "
+                                             '(default: the published checkpoint)')
     parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
     parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
-                        help="ImageNet's reassessed labels (default: %(default)s)")
+                        help="file with ImageNet's reassessed labels, ReaL (default: %(default)s)")
     parser.add_argument('--work-dir', type=output_folder, help='folder for logs (default: work_dirs/CONFIG NAME)')
     add_config_options(parser)
     return parser
@@ -51,12 +53,12 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     path = config_of(args.name)
-    figures = [line for line in FIGURES if line['config'] == path.stem and plain(line['key']) in MEASURED]
+    figures = [line for line in FIGURES if line['config'] == path.stem and base_key(line['key']) in MEASURED]
     if not figures:
         raise UsageError(f'no figures are published for {path.stem}')
-    if not osp.isfile(args.real) and any(plain(line['key']) == 'real' for line in figures):
+    if not osp.isfile(args.real) and any(base_key(line['key']) == 'real' for line in figures):
         print(f'ReaL accuracy is skipped: {args.real} does not exist')
-        figures = [line for line in figures if plain(line['key']) != 'real']
+        figures = [line for line in figures if base_key(line['key']) != 'real']
     runs = [(tta, lines) for tta in (False, True)
             if (lines := [line for line in figures if line['key'].endswith('_ms') == tta])]
     checkpoint = prepare(args, path)
@@ -69,20 +71,20 @@ def main(args: argparse.Namespace) -> None:
 
 
 def config_of(name: str) -> Path:
-    """Returns the path of a config, or of the ImageNet config of a network."""
+    """Returns the path of a config, or of a network's ImageNet config."""
     return Path(find_config(f'imagenet_{VARIANTS[name].short_name}' if name in VARIANTS else name))
 
 
-def plain(key: str) -> str:
-    """Returns a key without its training or test setting."""
+def base_key(key: str) -> str:
+    """Returns a figure's key without the suffixes for ImageNet-22k and multi-scale testing."""
     return key.removesuffix('_22k').removesuffix('_ms')
 
 
 def make_config(args: argparse.Namespace, path: Path, lines: Sequence[dict[str, str]] = ()) -> Config:
-    """Returns the config with the metrics of the published figures."""
+    """Returns the config with the metrics that the published figures require."""
     cfg = load_config(str(path), args.cfg_options)
     set_work_dir(cfg, args)
-    keys = {plain(line['key']) for line in lines}
+    keys = {base_key(line['key']) for line in lines}
     if 'real' in keys:
         testing.use_real(cfg, args.real)
     if 'val_loss' in keys:
@@ -93,10 +95,10 @@ def make_config(args: argparse.Namespace, path: Path, lines: Sequence[dict[str, 
 
 
 def prepare(args: argparse.Namespace, path: Path) -> str:
-    """Checks that the data exist, and the checkpoint, which is downloaded if needed; returns the checkpoint's name.
+    """Checks the data and the checkpoint, which is downloaded if necessary, and returns the checkpoint's name.
 
     Raises:
-        UsageError: If anything is missing; the message lists all of it.
+        UsageError: If the data or the checkpoint is missing; the message lists everything that is missing.
     """
     missing, checkpoint = [], ''
     try:
@@ -109,7 +111,7 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
         checkpoint = args.checkpoint or published_checkpoint(path.stem)
         check_checkpoint(checkpoint)
     except CheckpointError as error:
-        missing.append(f'{error}; --checkpoint selects another')
+        missing.append(f'{error}; use --checkpoint to test another file')
     if missing:
         raise UsageError('; '.join(missing))
     return checkpoint
@@ -119,7 +121,7 @@ def published_checkpoint(config: str) -> str:
     """Returns the ``official://`` name of the authors' checkpoint of a config.
 
     Raises:
-        CheckpointError: If its address is unknown, or it cannot be tested here.
+        CheckpointError: If no URL of the checkpoint is known.
     """
     task, variant, differences = parse_config_name(config)
     tags = {variant.config_name(tag): tag for tag in variant.weights}
@@ -127,7 +129,7 @@ def published_checkpoint(config: str) -> str:
     if tag is None:
         task = '' if task == 'imagenet' else task
         wanted = '_'.join(filter(None, [task, *differences])) or str(variant.img_size)
-        tag = variant.find_weights(wanted).tag  # raises the error with the known tags
+        tag = variant.find_weights(wanted).tag  # raises CheckpointError for an unknown tag
     return checks.official_name(variant.name, tag)
 
 
@@ -142,9 +144,9 @@ def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
 
 
 def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
-    """Returns a row of the table, with a note on contradictory published figures."""
-    name, factor, tolerance = MEASURED[plain(line['key'])]
-    if name not in metrics:  # mmdet omits it if there are no boxes
+    """Returns a row of the table, with a note if the published figures contradict each other."""
+    name, factor, tolerance = MEASURED[base_key(line['key'])]
+    if name not in metrics:  # mmdet omits the metric if no boxes are predicted
         raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')
     published, measured = float(line['value']), metrics[name] * factor
     difference = measured - published

@@ -1,4 +1,4 @@
-"""Options of a resumed training: those given now, and those saved in its checkpoint."""
+"""Combines the command line of a resumed training with the options saved in its checkpoint."""
 import argparse
 import os.path as osp
 import sys
@@ -9,7 +9,8 @@ from ..errors import UsageError
 from ..training.resume import find_intact_checkpoint, read_training_state
 from ..utils.distributed import is_first_process
 
-# Options that a resumed run takes from its checkpoint, unless one of the same group is given, with their types.
+# Types of the options that are saved in checkpoints. A resumed run uses the saved options of a group unless the command
+# line contains an option of the same group.
 GROUPS = (
     dict(class_folder=str, coco_folder=str, seg_folder=str, data_root=str), dict(val_fraction=float), dict(seed=int),
     dict(allow_left_out=bool), dict(pretrained=(str, bool)), dict(freeze=int), dict(epochs=int, iters=int),
@@ -19,15 +20,23 @@ GROUPS = (
 
 
 def saved_options(args: argparse.Namespace) -> dict:
-    """Returns the options that are saved in the checkpoints of a training."""
+    """Returns the options to be saved in the checkpoints of a training."""
     options = {name: getattr(args, name) for group in GROUPS for name in group if _is_given(getattr(args, name))}
     return dict(options, cfg_options=args.cfg_options or {})
 
 
 def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
-    """Returns the arguments of the run, with the path of a checkpoint or None as ``resume``, and its saved options.
+    """Returns the arguments, completed with the options saved in the checkpoint to resume from.
 
-    ``cfg`` is the config with its work dir.
+    Args:
+        args (argparse.Namespace): The arguments of the command line.
+        cfg (Config): The config with its work dir.
+
+    Returns:
+        argparse.Namespace: The arguments; ``resume`` is the path of the checkpoint, or None for a new training.
+
+    Raises:
+        UsageError: If there is no checkpoint to resume from, or its options cannot be used.
     """
     path = _find_checkpoint(args.resume, cfg)
     if path is None:
@@ -36,29 +45,29 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
     taken = {name: saved[name] for group in GROUPS for name in group
              if name in saved and not any(_is_given(getattr(args, other)) for other in group)}
     if taken and is_first_process():
-        words = (f'{name}={value}' for name, value in taken.items())
-        print(f'options saved in {path}: {", ".join(words)}', file=sys.stderr)
+        parts = (f'{name}={value}' for name, value in taken.items())
+        print(f'options saved in {path}: {", ".join(parts)}', file=sys.stderr)
     given = args.cfg_options or {}
     if texts := [f'{key}={value}' for key, value in saved.get('cfg_options', {}).items()
                  if key not in given and not _is_numeric(value)]:
-        raise UsageError(f'the training of checkpoint {path} had --cfg-options {" ".join(texts)}: give them again, or '
-                         'others; strings are not taken from a file, because they could name code')
+        raise UsageError(f'checkpoint {path} was trained with --cfg-options {" ".join(texts)}; pass these options '
+                         'again: strings saved in a checkpoint are not used, because they could name code')
     options = {**saved.get('cfg_options', {}), **given}
     return argparse.Namespace(**{**vars(args), **taken, 'cfg_options': options, 'resume': path})
 
 
 def _read_options(path: str) -> dict:
-    """Returns the options in a checkpoint; raises UsageError if they are invalid."""
+    """Returns the options saved in a checkpoint; raises UsageError if they are invalid."""
     saved = read_training_state(path)['meta'].get('options', {})
     types = {name: kind for group in GROUPS for name, kind in group.items()}
     if not isinstance(saved, dict) or any(
             not isinstance(value, types.get(name, dict)) for name, value in saved.items()):
-        raise UsageError(f'checkpoint {path} must have options of mmvit train, got {saved!r:.200}')
+        raise UsageError(f'checkpoint {path} must contain options of mmvit train, got {saved!r:.200}')
     return saved
 
 
 def _is_numeric(value) -> bool:
-    """Returns whether a value is a number, None, or a list of these."""
+    """Returns whether a value is a number, None, or a list of numbers and None."""
     if isinstance(value, (list, tuple)):
         return all(map(_is_numeric, value))
     return value is None or isinstance(value, (int, float))
@@ -71,8 +80,8 @@ def _find_checkpoint(resume: str | None, cfg: Config) -> str | None:
     path = find_intact_checkpoint(cfg.work_dir) if resume in ('newest', 'auto') else resume
     if path is None and resume == 'newest':
         state = 'has no checkpoint of a training' if osp.isdir(cfg.work_dir) else 'does not exist'
-        raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; start without --resume, or with '
-                         '--resume auto, which starts a new training if there is no checkpoint')
+        raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; omit --resume, or use --resume '
+                         'auto to start a new training if there is no checkpoint')
     return path
 
 

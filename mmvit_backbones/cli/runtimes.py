@@ -1,4 +1,4 @@
-"""Times a network or a whole model in several runtimes."""
+"""Compares the speed of a network or a whole model in several runtimes."""
 import copy
 import statistics
 import tempfile
@@ -24,14 +24,18 @@ RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
 
 
 def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
-    """Returns a function that predicts images ``(height, width, 3)``, RGB uint8, one by one on the CPU.
+    """Returns a function that runs a whole model on a sequence of images, one by one, on the CPU.
 
-    ``path`` is the checkpoint of a training. ``compile`` compiles the backbone, and ``int8`` is calibrated on the
-    images. Exported files are written to the folder.
+    Args:
+        runtime (str): One of ``RUNTIMES``; ``compile`` compiles only the backbone.
+        path (str): Checkpoint of a training.
+        images (Sequence[np.ndarray]): RGB images ``(height, width, 3)``, uint8, to export the model and calibrate
+            ``int8``.
+        folder (Path): Folder for exported files.
     """
     model = Predictor(path, device='cpu', accelerate=False).model
     if not isinstance(model, Checkpoint):
-        raise UsageError(f'{path} must be the checkpoint of a training')
+        raise UsageError(f'{path} must be the checkpoint of a training, got an exported file')
     function = model.run
     if runtime == 'accelerate':
         accelerate(model.module, inference=True)
@@ -49,9 +53,13 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
 
 
 def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Callable[[Tensor], object]:
-    """Returns a function that runs a network on images ``(B, 3, H, W)`` on the CPU; does not change the network.
+    """Returns a function that runs a network on a batch of images ``(B, 3, H, W)`` on the CPU.
 
-    ``images``, at least two of the size to be run, are example inputs, and calibrate ``int8``.
+    Args:
+        runtime (str): One of ``RUNTIMES``.
+        model (nn.Module): The network, which is not changed.
+        images (Tensor): At least two images, to export the network and calibrate ``int8``.
+        folder (Path): Folder for exported files.
     """
     if runtime == 'eager':
         return model
@@ -77,10 +85,12 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 
 @torch.inference_mode()
 def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: int) -> dict[str, dict[str, float]]:
-    """Times functions alternately, so that other load on the machine affects all of them equally.
+    """Measures the speed of functions, alternating calls so that other load on the machine affects all equally.
 
-    Returns, by name, ``p50_ms`` and ``p95_ms`` for one image, ``images_per_second`` for all, and ``speedup``, the ratio
-    of ``p50_ms`` to that of the first function.
+    Returns:
+        dict[str, dict[str, float]]: Figures by name of the function: the latencies ``p50_ms`` and ``p95_ms`` for one
+        image, the throughput ``images_per_second`` for all images, and ``speedup``, the median ratio of the first
+        function's latency to this function's latency.
     """
     seconds = {name: ([], []) for name in functions}
     for number in range(repeats + 1):
@@ -88,7 +98,7 @@ def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: 
             for inputs, times in zip((images[:1], images), seconds[name]):
                 start = time.perf_counter()
                 function(inputs)
-                if number:  # the first warms up
+                if number:  # the first round is a warm-up
                     times.append(time.perf_counter() - start)
     latency = {name: np.array(single) * 1000 for name, (single, _) in seconds.items()}
     first = next(iter(functions))
@@ -100,9 +110,17 @@ def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: 
 
 def compare_runtimes(prepare: Callable[..., Callable], images: Sequence | Tensor, runtimes: Sequence[str],
                      repeats: int) -> dict[str, dict]:
-    """Calls :func:`measure` for several of ``RUNTIMES`` on at least two images; a runtime that fails has an ``error``.
+    """Measures the speed of several runtimes on at least two images.
 
-    ``prepare`` is :func:`prepare` or :func:`prepare_whole`, with all arguments but the runtime and the folder bound.
+    Args:
+        prepare (Callable): :func:`prepare` or :func:`prepare_whole` with all arguments bound, except ``runtime`` and
+            ``folder``.
+        images (Sequence | Tensor): The images.
+        runtimes (Sequence[str]): Some of ``RUNTIMES``.
+        repeats (int): Number of timed calls per runtime.
+
+    Returns:
+        dict[str, dict]: The figures of :func:`measure` by runtime, or ``error`` for a runtime that fails.
     """
     functions, failed = {}, {}
     with tempfile.TemporaryDirectory() as folder:

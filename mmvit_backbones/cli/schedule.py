@@ -1,25 +1,33 @@
-"""Scales the length and the learning rate of a training, and all settings that depend on them."""
+"""Sets the length, learning rate and early stopping of a training, and scales the schedulers."""
 from mmengine.config import Config
 
 from ..errors import UsageError
 from ..utils.config import FOREVER, metrics_of, schedules_of
 
-SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # of schedulers, in epochs or iterations
-RATES = ('eta_min', 'eta_max')  # of schedulers; others are relative
-INTERVALS = ('val_interval', 'val_begin', 'interval')  # of evaluations and checkpoints
-# The main metric of each framework: its type, its key, and the smallest improvement for early stopping.
+SPANS = ('begin', 'end', 'T_max', 'step_size', 'total_steps')  # scheduler settings in epochs or iterations
+RATES = ('eta_min', 'eta_max')  # scheduler settings that are absolute learning rates
+INTERVALS = ('val_interval', 'val_begin', 'interval')  # settings of evaluations and checkpoints
+# The main metric of each framework: type, key, and the smallest change that early stopping counts as an improvement.
 MAIN_METRICS = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
                     mmpretrain=('Accuracy', 'accuracy/top1', 0.1))
 
 
 def scale_length(cfg: Config, unit: str, length: int) -> None:
-    """Sets the number of 'epochs' or 'iters', and scales all schedulers to it, including the warm-up.
+    """Sets the length of a training and scales all schedulers to it, including the warm-up.
 
-    Intervals of evaluations and checkpoints are scaled down, but not up.
+    The intervals of evaluations and checkpoints are shortened with the training, but never lengthened.
+
+    Args:
+        cfg (Config): Changed in place.
+        unit (str): Unit of the length, 'epochs' or 'iters'.
+        length (int): Number of epochs or iterations.
+
+    Raises:
+        UsageError: If the config sets the length in the other unit, or ``length`` is less than 1.
     """
     if f'max_{unit}' not in cfg.train_cfg:
         other = 'iters' if unit == 'epochs' else 'epochs'
-        raise UsageError(f'--{unit}: {cfg.filename} sets the length of the training by max_{other}')
+        raise UsageError(f'--{unit} cannot be used, because {cfg.filename} sets max_{other}; use --{other}')
     if length < 1:
         raise UsageError(f'--{unit} must be at least 1, got {length}')
     factor = length / cfg.train_cfg[f'max_{unit}']
@@ -42,10 +50,10 @@ def _scaled(value: int, factor: float) -> int:
 
 
 def scale_lr(cfg: Config, lr: float) -> None:
-    """Sets the peak learning rate, and scales the absolute rates of the schedulers."""
+    """Sets the peak learning rate and scales the absolute learning rates of the schedulers."""
     optimizer = cfg.optim_wrapper.get('optimizer') or {}
     if 'lr' not in optimizer:
-        raise UsageError(f'--lr: {cfg.filename} has no optim_wrapper.optimizer.lr')
+        raise UsageError(f'--lr requires optim_wrapper.optimizer.lr, which {cfg.filename} does not set')
     if not lr > 0:
         raise UsageError(f'--lr must be above 0, got {lr}')
     factor = lr / optimizer['lr']
@@ -57,12 +65,12 @@ def scale_lr(cfg: Config, lr: float) -> None:
 
 
 def stop_early(cfg: Config, patience: int) -> None:
-    """Adds MMEngine's hook that stops the training after ``patience`` evaluations without a better result."""
+    """Adds MMEngine's EarlyStoppingHook, which ends a training after ``patience`` evaluations without progress."""
     if patience < 1:
         raise UsageError(f'--early-stop must be at least 1, got {patience}')
     metric, key, change = MAIN_METRICS.get(cfg.default_scope, (None, ) * 3)
     if metric not in [evaluator.get('type') for evaluator in metrics_of(cfg, 'val')]:
-        raise UsageError(f'--early-stop needs a val_evaluator with type {metric} in {cfg.filename}; for other metrics, '
-                         'set custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
+        raise UsageError(f'--early-stop requires a val_evaluator of type {metric} in {cfg.filename}; for another '
+                         'metric, set custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
     hook = dict(type='EarlyStoppingHook', monitor=key, patience=patience, min_delta=change, rule='greater')
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

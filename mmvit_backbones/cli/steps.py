@@ -1,7 +1,7 @@
-"""Steps that prepare a run: functions of (config, arguments) that change or check the config.
+"""Defines the steps that prepare a run: functions that check the config or change it according to the arguments.
 
-A step whose argument is not given does nothing. The docstring says what a step does, and which steps must come before
-it; ``mmvit train --plan`` prints it, with the changes of each step.
+A step for an option does nothing if the option is not given. The docstring of a step describes what the step does and
+when it runs; ``mmvit train --plan`` prints the docstring and the settings that the step changes.
 """
 import argparse
 import os.path as osp
@@ -24,10 +24,10 @@ from .arguments import data_options
 from .custom_data import use_custom_data
 from .processes import check_launcher
 
-# Hooks for reliable runs (docs/reliability.md), by their names in default_hooks.
+# Hooks for fault tolerance (docs/reliability.md), by their keys in default_hooks.
 RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
                       interrupt='InterruptHook')
-BEST = {'mmseg': 'mIoU'}  # MMEngine would select the first metric
+BEST = {'mmseg': 'mIoU'}  # with 'auto', MMEngine selects the first metric
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 MAX_SKIPPED = 100
 
@@ -35,7 +35,7 @@ Step = Callable[[Config, argparse.Namespace], None]
 
 
 def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, show: bool = False) -> None:
-    """Runs the steps in order; with ``show``, prints each with the settings that it has changed."""
+    """Runs the steps in order. With ``show``, prints each step's docstring and the settings that it changes."""
     for number, step in enumerate(steps, 1):
         before = deepcopy(cfg.to_dict()) if show else {}
         step(cfg, args)
@@ -44,37 +44,37 @@ def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, sho
                   *(f'      {difference}' for difference in differences(before, cfg.to_dict())), sep='\n')
 
 
-# ---- of trainings and tests
+# ---- steps of trainings and tests
 
 
 def set_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Applies --cfg-options. Before all other options, which start from this config."""
+    """Applies --cfg-options. Runs before the other options, which build on the resulting config."""
     apply_options(cfg, args.cfg_options, args.needs)
 
 
 def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the work dir. After --cfg-options, which may set it."""
+    """Sets the work dir. Runs after --cfg-options, which may set the work dir."""
     name = osp.splitext(osp.basename(cfg.filename))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
 
 
 def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the number of GPUs, and sets the launcher. Independent of other steps."""
+    """Checks the number of GPUs and sets the launcher. Does not depend on other steps."""
     check_launcher(args.launcher)
     cfg.launcher = args.launcher
 
 
 def use_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Uses a folder of custom data. After the work dir, where lists of the images are stored."""
+    """Uses a folder of custom data. Runs after the work dir is set, because lists of images are saved there."""
     list_folder = None if args.check else osp.join(cfg.work_dir, 'data')
     use_custom_data(cfg, **data_options(args), list_folder=list_folder)
 
 
-# ---- of trainings
+# ---- steps of trainings
 
 
 def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
-    """Adds hooks for reliable runs that the config lacks. Before --cfg-options, which may change or remove them."""
+    """Adds missing fault tolerance hooks. Runs before --cfg-options, which may change or remove them."""
     hooks = cfg.setdefault('default_hooks', {})
     for name, hook in RELIABLE_HOOKS.items():
         hooks.setdefault(name, dict(type=hook))
@@ -87,68 +87,69 @@ def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check_training_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the files and annotations of the data. After the data folder is set."""
+    """Checks the files and annotations of the data. Runs after the data folder is set."""
     check_data(cfg, ['train', 'val'])
     for node in dicts_in(cfg.train_dataloader.dataset):
         if node.get('type') == 'LoadTokenLabels' and not osp.isdir(node['root']):
-            raise UsageError(f'token labels {node["root"]} do not exist; mmvit data token-labels makes them')
+            raise UsageError(f'token labels {node["root"]} do not exist; create them with mmvit data '
+                             'token-labels')
 
 
 def use_pretrained(cfg: Config, args: argparse.Namespace) -> None:
-    """Starts from the authors' weights. After --cfg-options, which may select another backbone."""
+    """Starts from the authors' weights. Runs after --cfg-options, which may select another backbone."""
     if args.pretrained:
         weights = checks.choose_checkpoint(cfg, None, args.pretrained)
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
 
 
 def freeze(cfg: Config, args: argparse.Namespace) -> None:
-    """Freezes the stem and the first stages. Before the backbone is checked."""
+    """Freezes the stem and the first stages. Runs before the backbone is checked."""
     if args.freeze is not None:
         cfg.model.backbone.frozen_stages = args.freeze
 
 
 def check_backbone(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the arguments of the backbone, and reads its weights. After all changes of the backbone."""
+    """Checks the backbone's arguments and pretrained weights. Runs after all changes to the backbone."""
     checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
 
 
 def set_length(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the length of the training, and scales schedulers and intervals to it. After --cfg-options."""
+    """Sets the length of the training and scales schedulers and intervals to it. Runs after --cfg-options."""
     for unit in ('epochs', 'iters'):
         if getattr(args, unit) is not None:
             schedule.scale_length(cfg, unit, getattr(args, unit))
 
 
 def set_lr(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the learning rate, and scales the absolute rates of the schedulers. After --cfg-options."""
+    """Sets the learning rate and scales the absolute rates of the schedulers. Runs after --cfg-options."""
     if args.lr is not None:
         schedule.scale_lr(cfg, args.lr)
 
 
 def check_optimizer(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the arguments of the optimizer and the schedulers. After they are set."""
+    """Checks the arguments of the optimizer and the schedulers. Runs after both are set."""
     training_checks.check_optimizer(cfg)
 
 
 def stop_early(cfg: Config, args: argparse.Namespace) -> None:
-    """Stops the training early if it no longer improves. After the data, which may change the metrics."""
+    """Enables early stopping. Runs after the data is set, because the data may change the metrics."""
     if args.early_stop is not None:
         schedule.stop_early(cfg, args.early_stop)
 
 
 def set_precision(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the precision: by default the config's, and float32 without a GPU. After --cfg-options."""
+    """Sets the precision, by default the config's, or float32 without a GPU. Runs after --cfg-options."""
     dtype, has_gpu = args.precision, torch.cuda.is_available()
     if dtype in ('float16', 'bfloat16'):
         if not has_gpu:
             raise UsageError(f'{dtype} needs a CUDA GPU, but this machine has none')
         if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
-            raise UsageError('this GPU does not support bfloat16; use float16')
+            raise UsageError('this GPU does not support bfloat16; use --amp for float16')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if dtype == 'float16':
             cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         else:
-            cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)  # bfloat16 needs no scaling
+            cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)  # bfloat16 needs no loss scaling
     elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (dtype == 'float32' or not has_gpu):
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
@@ -156,10 +157,10 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_logs(cfg: Config, args: argparse.Namespace) -> None:
-    """Also logs to TensorBoard or Weights & Biases. After --cfg-options."""
+    """Adds logging to TensorBoard or Weights & Biases. Runs after --cfg-options."""
     for package in (package for package in LOG_BACKENDS if getattr(args, package)):
         if find_spec(package) is None:
-            raise UsageError(f'logging to {package} needs the package {package}: pip install {package}')
+            raise UsageError(f'--{package} needs the package {package}: pip install {package}')
         visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
         backends = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
         if LOG_BACKENDS[package] not in [backend['type'] for backend in backends]:
@@ -168,45 +169,45 @@ def add_logs(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def scale_lr_by_batch(cfg: Config, args: argparse.Namespace) -> None:
-    """Makes MMEngine scale the learning rate by the total batch size. After --cfg-options."""
+    """Scales the learning rate with the total batch size. Runs after --cfg-options."""
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise UsageError(f'--auto-scale-lr scales by auto_scale_lr.base_batch_size, which {cfg.filename} lacks')
+            raise UsageError(f'--auto-scale-lr requires auto_scale_lr.base_batch_size in {cfg.filename}')
         cfg.auto_scale_lr.enable = True
 
 
 def shard(cfg: Config, args: argparse.Namespace) -> None:
-    """Shards weights and optimizer states over the processes (--strategy fsdp). After the launcher is set."""
+    """Shards weights and optimizer states across processes (--strategy fsdp). Runs after the launcher is set."""
     if args.strategy != 'fsdp':
         return
     if cfg.launcher == 'none':
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
     if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
-        raise UsageError('--strategy fsdp cannot average weights: remove EMAHook from custom_hooks')
+        raise UsageError('--strategy fsdp does not support EMAHook; remove it from custom_hooks')
     cfg.strategy = dict(type='ShardedStrategy')
 
 
 def set_seed(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the seed of the run. After --cfg-options."""
+    """Sets the seed of the run. Runs after --cfg-options."""
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
 
 
 def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the batch size per process. Before the batch sampler is wrapped, which may have the setting."""
+    """Sets the batch size per process. Runs before the batch sampler is wrapped, which may contain it."""
     if args.batch_size is None:
         return
     loader = cfg.train_dataloader
     target = loader if 'batch_size' in loader else loader.get('batch_sampler') or {}
     if 'batch_size' not in target:
-        raise UsageError(f'--batch-size: train_dataloader of {cfg.filename} has no batch_size')
+        raise UsageError(f'--batch-size cannot be used, because train_dataloader of {cfg.filename} has no batch_size')
     target['batch_size'] = args.batch_size
 
 
 def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Wraps the training data set and its batch sampler for exact resuming. After all changes of them."""
+    """Wraps the training data set and its batch sampler for exact resuming. Runs after all changes to both."""
     if args.on_bad_data == 'stop' and args.max_skipped:
-        raise UsageError(f'--on-bad-data stop does not allow --max-skipped, got {args.max_skipped}')
+        raise UsageError(f'--max-skipped must be 0 with --on-bad-data stop, got {args.max_skipped}')
     default = dict(stop=0, skip=MAX_SKIPPED).get(args.on_bad_data)
     max_skipped = default if args.max_skipped is None else args.max_skipped
     loader = cfg.train_dataloader
@@ -224,7 +225,7 @@ def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def load(cfg: Config, args: argparse.Namespace) -> None:
-    """Resumes from a checkpoint, or loads weights. Last, because it compares the config with the checkpoint's."""
+    """Resumes from a checkpoint or loads weights. Runs last, to compare the final config with the checkpoint's."""
     cfg.resume = args.resume is not None
     if cfg.resume:
         resume_from(cfg, args.resume)

@@ -1,4 +1,4 @@
-"""Tests a checkpoint of a classifier, a detector or a segmenter, or an exported file.
+"""Tests a checkpoint or an exported file of a classifier, detector, segmenter or pose estimator.
 
     mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --coco-folder data/coco_mini
     mmvit test imagenet_reswin_t --pretrained --processes 8
@@ -32,24 +32,25 @@ NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of one in this package')
+    parser.add_argument('config', help='config file, or the name of a config in this package')
     parser.add_argument('checkpoint', nargs='?',
-                        help="checkpoint file or http(s) address, also a classifier's in the authors' layout; or an "
-                             'exported file')
+                        help="checkpoint file or http(s) URL (classifiers: also in the authors' layout), or a file "
+                             'written by mmvit export')
     add_pretrained_argument(parser)
     add_data_arguments(parser)
-    parser.add_argument('--trust-code', action='store_true', help='load a .pt2, which is code')
+    parser.add_argument('--trust-code', action='store_true', help='allow a .pt2 file, which contains executable code')
     parser.add_argument('--out', type=output_of,
-                        help='save the predictions: a .pkl file, or a folder of label images (mmseg)')
+                        help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', type=output_folder, help='draw annotations and predictions into this folder')
-    parser.add_argument('--wait-time', type=finite(0), default=2, help='seconds per image of --show')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--show-dir', type=output_folder, help='folder for drawings of the annotations and predictions')
+    parser.add_argument('--wait-time', type=finite(0), default=2,
+                        help='seconds per image with --show (default: %(default)s)')
+    parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument('--imagenet-variant', metavar='FOLDER',
                         help='test an ImageNet classifier on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
     labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
-                        help="also test a classifier on ImageNet's reassessed labels (default: %(const)s)")
+                        help="also test a classifier on ImageNet's reassessed labels, ReaL (default: %(const)s)")
     add_run_arguments(parser)
     parser.set_defaults(needs=NEEDS)
     return parser
@@ -60,7 +61,7 @@ def output_of(path: str) -> str:
 
 
 def prepare(args: argparse.Namespace) -> Config:
-    """Returns the config of the run, after checking that everything it needs exists."""
+    """Returns the config of the run after checking its data, backbone and checkpoint."""
     cfg = read_config(args.config, args.needs)
     steps.take_steps((steps.set_options, steps.set_work_dir, steps.set_launcher, steps.use_data), cfg, args)
     if args.real:

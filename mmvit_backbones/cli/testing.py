@@ -1,4 +1,4 @@
-"""Adds the options of mmvit test to a config: metrics, drawings, test-time augmentation, exported files as models."""
+"""Adds metrics, drawings, test-time augmentation and exported files to the config of a test."""
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,11 +33,11 @@ TTA_MODELS = {
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
 PICKLES = '.pkl', '.pickle'
-STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # of a test pipeline; the exported file does the others
+STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # steps of a test pipeline that exported files lack
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Enables the framework's visualization hook for every prediction, in a window, or in a folder (mmpose)."""
+    """Makes the framework's visualization hook show every prediction in a window, or for mmpose in a folder."""
     framework = cfg.default_scope
     cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=VISUALIZATION_HOOKS[framework]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
@@ -49,7 +49,7 @@ def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
 
 
 def add_class_figures(cfg: Config) -> None:
-    """Adds AP or accuracy by class, and a confusion matrix in the work dir; mmseg prints IoU by class anyway."""
+    """Adds AP or accuracy per class, and for classifiers a confusion matrix; mmseg always prints IoU per class."""
     types = []
     for metric in metrics_of(cfg, 'test'):
         types.append(metric['type'])
@@ -60,25 +60,25 @@ def add_class_figures(cfg: Config) -> None:
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Saves the framework's predictions: label images in a folder for mmseg, a pickle file for the others."""
+    """Adds the output of predictions: label images in a folder for mmseg, a pickle file for other frameworks."""
     if cfg.default_scope == 'mmseg':
         for metric in metrics_of(cfg, 'test'):
             metric['output_dir'] = out
         return
     if not out.endswith(PICKLES):
-        raise UsageError(f'out must end with .pkl or .pickle, got {out}')
+        raise UsageError(f'--out must end with .pkl or .pickle, got {out}')
     add_metric(cfg, type='DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults', out_file_path=out)
 
 
 def use_real(cfg: Config, label_file: str) -> None:
-    """Adds accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
-    check_imagenet(cfg, 'label_file')
+    """Adds the accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
+    check_imagenet(cfg, '--real')
     add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 
 
 def use_imagenet_variant(cfg: Config, folder: str) -> None:
     """Sets the test data of an ImageNet classifier to ImageNet-V2, -A, -R, -Sketch or -C (:class:`ImageNetVariant`)."""
-    check_imagenet(cfg, 'ImageNetVariant')
+    check_imagenet(cfg, '--imagenet-variant')
     try:
         ImageNetVariant(folder, lazy_init=True).load_data_list()
     except ValueError as error:
@@ -99,31 +99,31 @@ def add_metric(cfg: Config, **metric) -> None:
 def check_imagenet(cfg: Config, option: str) -> None:
     types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
     if types != {'ImageNet'}:
-        raise UsageError(f'{option} needs an ImageNet classifier; the config tests on {", ".join(sorted(types))}')
+        raise UsageError(f'{option} requires a config that tests on ImageNet, got {", ".join(sorted(types))}')
 
 
 def check_classes(cfg: Config, filename: str) -> None:
-    """Raises UsageError if the test data have the classes of a checkpoint in another order."""
+    """Raises UsageError if test data and checkpoint have the same classes in different orders."""
     meta = read_checkpoint(filename, mmap=True).get('meta', {}) if is_readable(filename) else {}
     trained = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
     for dataset in datasets_of(cfg, 'test'):
         classes = tuple((dataset.get('metainfo') or {}).get('classes') or ())
         if classes != trained and set(classes) == set(trained):
             raise UsageError(f'checkpoint {filename} was trained with the classes {trained}, but the test data have '
-                             f'{classes}: use the same order')
+                             f'{classes}; use the same order')
 
 
 def use_tta(cfg: Config) -> None:
-    """Enables the config's test-time augmentation, or averages the predictions for the image and its mirror image."""
+    """Enables test-time augmentation: the config's, or by default an average over the image and its mirror image."""
     framework = cfg.default_scope
     if framework == 'mmpose':
-        raise UsageError('test-time augmentation: use model.test_cfg.flip_test for pose estimators')
+        raise UsageError('test-time augmentation does not support pose estimators; use model.test_cfg.flip_test')
     datasets = datasets_of(cfg, 'test')
     if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
-        raise UsageError('test-time augmentation: mmdet merges only boxes, but this model predicts masks; set '
+        raise UsageError('test-time augmentation of mmdet merges only boxes, but this model predicts masks; set '
                          'tta_model in the config')
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
-        raise UsageError('test-time augmentation: mmpretrain draws only single images; disable its visualization')
+        raise UsageError('test-time augmentation of mmpretrain does not support drawing; disable VisualizationHook')
     tta_model = cfg.get('tta_model') or TTA_MODELS[framework]
     pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0]['pipeline'], framework)
     for dataset in datasets:
@@ -136,7 +136,7 @@ def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
     annotations = [step for step in steps if step['type'].endswith('LoadAnnotations')]
     if framework == 'mmdet' and 'meta_keys' in pack:
         pack = dict(pack, meta_keys=(*pack['meta_keys'], 'flip', 'flip_direction'))
-    # The original image comes first, because mmseg takes the ground truth, which is not flipped, from the first view.
+    # mmseg takes the ground truth from the first view, so the first view must not be flipped.
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
     views = dict(type='TestTimeAug', transforms=[flips, *([step] for step in annotations), [pack]])
     return [*(step for step in steps if step not in annotations), views]
@@ -147,10 +147,10 @@ def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
 
 @MODELS.register_module()
 class ExportedModel(BaseModel):
-    """Runs a file of ``mmvit export`` instead of a framework's model, image by image.
+    """Runs an exported file in place of a framework's model, one image at a time.
 
     Args:
-        path (str): ``.onnx`` or ``.pt2``.
+        path (str): File written by ``mmvit export``, ``.onnx`` or ``.pt2``.
         trust_code (bool): See :class:`Predictor`. Defaults to False.
     """
 
@@ -159,7 +159,7 @@ class ExportedModel(BaseModel):
         self.model = Predictor(path, trust_code=trust_code).model
 
     def forward(self, inputs, data_samples: list | None = None, mode: str = 'predict') -> list:
-        """Adds the predictions for images ``(3, height, width)`` in BGR uint8 to their data samples."""
+        """Adds the predictions for BGR images ``(3, height, width)``, uint8, to their data samples."""
         data_samples = data_samples or []
         for image, sample in zip(inputs, data_samples):
             outputs, = self.model.run([np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])])
@@ -174,12 +174,12 @@ class ExportedModel(BaseModel):
 
 
 def is_exported(path: str | None) -> bool:
-    """Returns whether a path is that of an exported file."""
+    """Returns whether a path has the suffix of an exported file."""
     return path is not None and path.endswith(EXPORTED_SUFFIXES)
 
 
 def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
-    """Replaces the model of a config by an exported file, which takes images without preprocessing."""
+    """Replaces the model of a config with an exported file, which includes the preprocessing."""
     cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)), trust_code=trust_code)
     cfg.pop('data_preprocessor', None)
     cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')
@@ -191,13 +191,13 @@ def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
 
 
 class DrawingHook(Hook):
-    """Draws classes, boxes and masks, or segments; the files have the images' paths in the data set.
+    """Draws the annotations, if there are any, to the left of the predictions.
 
-    The left half shows the annotations, if there are any, and the right half the predictions.
+    Drawings have the same relative paths as the images in the data set.
 
     Args:
         out_dir (str): Folder for the drawings.
-        score_thr (float): Minimum score of the objects drawn.
+        score_thr (float): Minimum score of drawn objects.
     """
 
     def __init__(self, out_dir: str, score_thr: float) -> None:
@@ -220,12 +220,12 @@ class DrawingHook(Hook):
 
 
 def metainfo_and_root(dataset: Any) -> tuple[dict, str]:
-    """Returns the metainfo of a framework's data set, and its root folder, by default the current one."""
+    """Returns the metainfo and the root folder of a data set; the default folder is the current one."""
     return dataset.metainfo, getattr(dataset, 'data_root', None) or '.'
 
 
 def annotated(sample: BaseDataElement) -> Arrays:
-    """Returns the annotations of a sample in the format of :func:`arrays_of`, with scores of 1; empty without any."""
+    """Returns a sample's annotations in the format of :func:`arrays_of`, with scores of 1, or an empty dict."""
     if 'gt_label' in sample:
         labels = sample.get('gt_label').cpu().numpy()
         return dict(labels=labels, scores=np.ones(len(labels), np.float32))

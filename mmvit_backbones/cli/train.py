@@ -1,4 +1,4 @@
-"""Trains a classifier, a detector or a segmenter, selected by the config.
+"""Trains the classifier, detector, segmenter or pose estimator of a config.
 
     mmvit train mask_rcnn_reswin_t --coco-folder data/coco_mini
     mmvit train configs/upernet_reswin_t.py --processes 8 --amp
@@ -28,7 +28,7 @@ from .resume import resume_options, saved_options
 from .steps import MAX_SKIPPED, take_steps
 
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-WHERE = (steps.add_reliable_hooks, steps.set_options, steps.set_work_dir)  # determine the work dir
+WHERE = (steps.add_reliable_hooks, steps.set_options, steps.set_work_dir)  # the steps that determine the work dir
 STEPS = (
     *WHERE,
     steps.set_launcher,
@@ -54,49 +54,50 @@ STEPS = (
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of one in this package')
+    parser.add_argument('config', help='config file, or the name of a config in this package')
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--amp', action='store_const', const='float16', dest='precision',
-                           help='train with mixed precision, float16')
+                           help='train with mixed precision in float16')
     precision.add_argument('--bf16', action='store_const', const='bfloat16', dest='precision',
-                           help='the same with bfloat16')
+                           help='train with mixed precision in bfloat16')
     precision.add_argument('--no-amp', action='store_const', const='float32', dest='precision',
-                           help='train in float32 (default: the precision of the config, on a GPU)')
+                           help='train in float32 (default: the precision of the config; float32 on a CPU)')
     parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size')
-    parser.add_argument('--batch-size', type=positive, help='images per process and step (default: as in the config)')
+                        help='multiply the learning rate by total batch size / auto_scale_lr.base_batch_size')
+    parser.add_argument('--batch-size', type=positive, help="images per process and step (default: the config's)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive, help='length of the training; the whole schedule is scaled to it')
-    length.add_argument('--iters', type=positive, help='the same for configs by iterations')
-    parser.add_argument('--lr', type=above_zero, help='peak learning rate; the whole schedule is scaled')
+    length.add_argument('--epochs', type=positive, help='number of epochs; the whole schedule is scaled to it')
+    length.add_argument('--iters', type=positive,
+                        help='number of iterations, for configs with max_iters; the whole schedule is scaled to it')
+    parser.add_argument('--lr', type=above_zero, help='peak learning rate; the whole schedule is scaled to it')
     parser.add_argument('--early-stop', type=positive, metavar='N',
                         help='stop after N evaluations without a better result')
     parser.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
     parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
-                        help='stop at an unreadable sample (default), or use another one instead')
+                        help='stop at an unreadable sample (default), or replace it with another sample')
     parser.add_argument('--max-skipped', type=whole(0), metavar='N',
-                        help=f'skip at most N unreadable samples (default of --on-bad-data skip: {MAX_SKIPPED})')
+                        help=f'skip at most N unreadable samples (default with --on-bad-data skip: {MAX_SKIPPED})')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
-                        help='continue from this checkpoint, or from the newest intact one in the work dir; "auto" '
-                             'starts a new training if there is none')
+                        help='resume from this checkpoint (default: the newest intact one in the work dir); "auto" '
+                             'starts a new training if there is no checkpoint')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
-                        help='replicate the weights in all processes (default), or shard them, for models that do not '
-                             'fit into one GPU; sharded models are not accelerated')
-    parser.add_argument('--tensorboard', action='store_true', help='also log for TensorBoard')
+                        help='ddp replicates the weights in all processes (default); fsdp shards them, for models that '
+                             'do not fit into one GPU, and disables acceleration')
+    parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
     add_pretrained_argument(parser)
     add_data_arguments(parser)
     add_run_arguments(parser)
     parser.add_argument('--plan', action='store_true',
-                        help='print the steps that prepare the config, with the changes of each, then stop')
+                        help='print the steps that prepare the config, with the changes of each step, then stop')
     parser.set_defaults(needs=NEEDS)
     return parser
 
 
 def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
-    """Returns config and arguments of the run, after checking that everything it needs exists.
+    """Returns the config and the arguments of the run after checking its data, backbone and checkpoint.
 
-    A resumed training adds its saved arguments.
+    The arguments of a resumed training include those saved in the checkpoint.
     """
     cfg = read_config(args.config, args.needs)
     located = deepcopy(cfg)
@@ -109,7 +110,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
 def get_runner(cfg: Config) -> Runner | FlexibleRunner:
     if not cfg.get('strategy'):
         return QuietRunner.from_cfg(cfg)
-    import_module('mmvit_backbones.training.sharded')  # registers itself; needs PyTorch 2.7
+    import_module('mmvit_backbones.training.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
     return QuietFlexibleRunner.from_cfg(cfg)
 
 

@@ -1,4 +1,4 @@
-"""`mmvit weights convert` writes folders for hubs and mirrors, and single files."""
+"""Tests the folders and files that `mmvit weights convert` writes."""
 import hashlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,13 +19,13 @@ from mmvit_backbones.zoo.files import load_checkpoint_file
 
 @pytest.fixture(scope='module')
 def published():
-    """The smallest network's checkpoint in its authors' layout, with made numbers."""
+    """Returns a checkpoint of the smallest network in its authors' layout, with generated weights."""
     return fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
 
 
 @pytest.fixture
 def home(published, tmp_path, monkeypatch):
-    """A cache with the authors' file."""
+    """Returns a cache folder with the authors' file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'home'))
     monkeypatch.delenv('MMVIT_MIRROR', raising=False)
@@ -60,7 +60,7 @@ def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, t
     Thread(target=server.serve_forever, daemon=True).start()
     address = f'http://127.0.0.1:{server.server_address[1]}'
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    monkeypatch.setenv('HTTPS_PROXY', address)  # which has nothing of the authors' sites
+    monkeypatch.setenv('HTTPS_PROXY', address)  # a server that has none of the authors' files
     monkeypatch.setenv('MMVIT_MIRROR', f'{address}/')
     for path in home.iterdir():
         path.unlink()

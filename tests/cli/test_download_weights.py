@@ -1,4 +1,4 @@
-"""`mmvit weights download`, without network; the downloads themselves are in tests/zoo."""
+"""Tests `mmvit weights list` and `download --check`; tests/zoo tests the downloads."""
 import pytest
 import torch
 from golden import fill_state_dict
@@ -29,7 +29,7 @@ def test_check_reads_what_is_cached(run, home, capsys):
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
     path = cached_file(WEIGHTS['vitae_tiny'])
     torch.save(weights, path)
-    assert run('weights download', 'vitae*', '--check') == f'{path}: fits vitae_tiny\n'
+    assert run('weights download', 'vitae*', '--check') == f'{path}: matches vitae_tiny\n'
     assert path.with_name(f'{path.name}.sha256').exists()
     path.write_bytes(b'something else')
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""mmvit features on the flowers, with a tiny network."""
+"""Tests `mmvit features` with a tiny network on images of flowers."""
 import re
 from importlib.util import find_spec
 
@@ -9,14 +9,14 @@ from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-pytestmark = pytest.mark.skipif(not find_spec('sklearn'), reason='k-NN and linear probe need scikit-learn')
+pytestmark = pytest.mark.skipif(not find_spec('sklearn'), reason='mmvit features needs scikit-learn')
 
 CONFIG = str(ROOT / 'tests/training/tiny_classifier.py')
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """Random weights; the head is for other classes than the flowers'."""
+    """Returns a checkpoint with random weights, whose head has 1000 classes."""
     config = Config.fromfile(CONFIG)
     config.model.head.num_classes = 1000
     init_default_scope('mmpretrain')
@@ -31,7 +31,7 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
     printed = run('features', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini',
                   '--neighbors', '1', '5', '--regularization', '0.1', '--save', str(saved), '--cfg-options',
                   'train_dataloader.dataset.indices=60', 'test_dataloader.dataset.indices=None')
-    assert '60 images for training, 60 for testing, 96 features' in printed
+    assert '60 training images, 60 test images, 96 features' in printed
     found = dict(re.findall(r'^(.*): top-1 ([\d.]+) %$', printed, flags=re.MULTILINE))
     assert found.keys() == {'k-NN, k=1', 'k-NN, k=5', 'linear probe, C=0.1'}
     data = np.load(saved)

@@ -1,4 +1,4 @@
-"""The command-line tools: errors, safe loading, several processes, and resuming."""
+"""Tests verbs and scripts: errors, outputs, pretrained weights, several processes and Slurm."""
 import argparse
 import os
 import re
@@ -185,7 +185,7 @@ def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
 
 
 def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
-    """Nine are drawn, and each of the others has its line."""
+    """Checks that intact images are drawn and that each bad image is reported in one line."""
     images = sorted((ROOT / 'data/flowers_mini/val/roses').glob('*.jpg'))
     (tmp_path / 'images').mkdir()
     for image in images:
@@ -218,7 +218,7 @@ def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
 @pytest.mark.parametrize('checkpoint, message', [
     ('official://{ours}', 'unknown network'), ('mystore://weights.pth', None)])
 def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
-    """`official://` is for names of networks; the loader of a user's prefix is left alone."""
+    """Checks that `official://` accepts only names of networks and that other prefixes are left to their loaders."""
     cfg = load_config(str(TINY))
     cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
     with pytest.raises(UsageError, match=message) if message else nullcontext():
@@ -227,7 +227,7 @@ def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
 
 @pytest.mark.parametrize('config, tag, name', [
     ('upernet_regionvit_s_plus', 'mask_rcnn_3x', 'official://regionvit_small_plus/mask_rcnn_3x'),
-    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the nearest that was published
+    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the closest network with published weights
     ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
     ('imagenet_vitae_h', True, 'official://vitae_huge')])
 def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
@@ -258,7 +258,7 @@ def test_bad_images(tmp_path):
     ({}, ['srun', 'srun --resume auto']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
     (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume auto', 'scontrol requeue 7'])])
 def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
-    """Replaces Slurm's programs: srun ends like a training after SIGTERM, then like a finished one."""
+    """Replaces Slurm's programs; the first srun exits with the code for SIGTERM, the second with 0."""
     notes = tmp_path / 'notes'
     for name in ('srun', 'scontrol'):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '
@@ -282,7 +282,7 @@ def test_two_processes_take_the_same_step(tmp_path):
 
 
 def test_processes_start_after_one_check(tmp_path):
-    """Errors of the arguments are printed once, whatever the number of processes."""
+    """Checks that an error in the arguments is printed only once."""
     result = run(str(ROOT / 'tools/dist_train.sh'), 'no_config.py', '2', cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, '')
     error, = result.stderr.splitlines()

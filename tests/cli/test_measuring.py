@@ -1,4 +1,4 @@
-"""`mmvit flops`, `benchmark` and `models`, and the comparison of the operator's backends."""
+"""Tests `mmvit flops`, `mmvit benchmark` and `mmvit models`."""
 import json
 
 import pytest
@@ -7,9 +7,9 @@ import torch
 from mmvit_backbones import list_models
 from mmvit_backbones.zoo.variants import VARIANTS
 
-# The README of ResTv1 gives less than its code computes (1.4, 1.9, 4.3, 7.9); this is counted from the code.
+# GMACs counted in the code of ResTv1; its README states lower figures (1.4, 1.9, 4.3, 7.9).
 COUNTED = dict(rest_lite=1.54, rest_small=2.11, rest_base=4.65, rest_large=8.39)
-# Nothing is published: Swin's 4.5 and 8.7 with convolutions of 7 x 7 (0.07 and 0.11) and predictors.
+# Sums for VSA, which has no published figures: Swin (4.5, 8.7), 7 x 7 convolutions (0.07, 0.11) and predictors.
 COUNTED.update(swin_vsa_tiny=4.57, swin_vsa_small=8.82)
 
 

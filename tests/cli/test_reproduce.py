@@ -1,4 +1,4 @@
-"""mmvit reproduce on four images in ImageNet's layout, with random weights in the authors' layout."""
+"""Tests `mmvit reproduce` on four images in ImageNet's layout, with random weights in the authors' layout."""
 import json
 import re
 import shutil
@@ -30,7 +30,7 @@ def imagenet(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Returns the cache folder, without access to any server."""
+    """Returns an empty cache folder and makes all servers inaccessible."""
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'cache'))
     for name in ('HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')

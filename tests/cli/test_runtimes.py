@@ -1,4 +1,4 @@
-"""Output of `mmvit benchmark --runtime`."""
+"""Tests the figures and errors of `mmvit benchmark --runtime`."""
 from functools import partial
 
 import torch
@@ -11,7 +11,7 @@ compare_runtimes, prepare = TOOL['compare_runtimes'], TOOL['prepare']
 
 
 class Branches(nn.Module):
-    """Runs, but has no graph."""
+    """Runs in eager mode, but cannot be exported to a graph."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images if images.sum() > 0 else -images

@@ -1,4 +1,4 @@
-"""`--epochs`, `--iters`, `--lr`, `--early-stop` and `--freeze` of `mmvit train`."""
+"""Tests `--epochs`, `--iters`, `--lr`, `--early-stop` and `--freeze` of `mmvit train`."""
 import json
 import math
 
@@ -35,7 +35,7 @@ def optimizer_of(lr):
 
 
 def rates(cfg, steps_per_epoch):
-    """Returns the learning rate of every step of a training."""
+    """Returns the learning rate at every step of a training."""
     optimizer, found = optimizer_of(cfg.optim_wrapper.optimizer.lr), []
     of_steps = schedulers(cfg, optimizer, steps_per_epoch)
     by_epoch = 'max_epochs' in cfg.train_cfg
@@ -48,12 +48,12 @@ def rates(cfg, steps_per_epoch):
     return found
 
 
-@pytest.mark.filterwarnings('ignore:Detected call')  # nothing is trained
+@pytest.mark.filterwarnings('ignore:Detected call')  # the optimizer takes no steps
 @pytest.mark.parametrize('name, unit, length, steps_per_epoch', [
     ('mask_rcnn_reswin_t', 'epochs', 6, 1000), ('imagenet_reswin_t', 'epochs', 30, 20),
     ('upernet_reswin_t', 'iters', 1600, 1), ('mask_rcnn_regionvit_s', 'iters', 9000, 1)])
 def test_the_whole_schedule_is_scaled(name, unit, length, steps_per_epoch):
-    """The shorter curve is the longer one, read faster."""
+    """Checks that the scaled learning rate curve has the shape of the original one."""
     whole, scaled = config(name), config(name)
     scale_length(scaled, unit, length)
     scale_lr(scaled, 2 * whole.optim_wrapper.optimizer.lr)
@@ -95,7 +95,7 @@ def test_mistakes_are_errors():
 
 @pytest.mark.training
 def test_a_run_does_what_its_options_say(tmp_path):
-    """The rate is too small to learn: the second evaluation is no better, and the third epoch is not trained."""
+    """Trains with a learning rate near 0: the second evaluation is no better, so early stopping ends the training."""
     run = train(tmp_path / 'work', '--epochs=5', '--lr=1e-9', '--early-stop=1', '--freeze=2')
     assert run.wait() == 0, run.text
     log, = (tmp_path / 'work').glob('*/vis_data/scalars.json')

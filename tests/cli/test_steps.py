@@ -1,4 +1,4 @@
-"""Steps of `mmvit train`, its plan, and `mmvit draw run`."""
+"""Tests the steps of `mmvit train`, `--plan`, and `mmvit draw run`."""
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_plan_shows_the_step_of_each_change(run, tmp_path, monkeypatch):
         else:
             title = line
     assert changes['default_hooks.finite_loss.type', 'Adds'] == "not set -> 'FiniteLossHook'"
-    assert changes['default_hooks.finite_loss.max_steps', 'Applies'] == 'not set -> 9'  # of a hook added before
+    assert changes['default_hooks.finite_loss.max_steps', 'Applies'] == 'not set -> 9'  # an earlier step added it
     assert changes['train_cfg.max_epochs', 'Sets'] == '3 -> 6'
     assert changes['optim_wrapper.optimizer.lr', 'Sets'].endswith(' -> 0.5')
     assert changes['train_dataloader.dataset.type', 'Wraps'] == "'CustomDataset' -> 'ReliableDataset'"
@@ -76,7 +76,7 @@ def test_logs_go_to_what_is_installed(monkeypatch):
     assert [backend['type'] for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='tells what is missing')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_mixed_precision_needs_a_gpu():
     with raises(UsageError, 'bfloat16', 'GPU'):
         steps.set_precision(config('imagenet_reswin_t'), Namespace(precision='bfloat16'))

@@ -1,4 +1,4 @@
-"""A wrong value of any option ends a verb in one line: never in a traceback, and nothing hangs."""
+"""Checks that wrong values of options end every verb with a one-line error, without a traceback or a hang."""
 import os
 
 import pytest
@@ -11,8 +11,8 @@ from wrong_values import BASES, END, make_inputs, try_all
 import mmvit
 
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))
-PER_OPTION = 1  # wrong values that its parser accepts
-LIMIT = 600  # seconds for a verb, on a busy machine
+PER_OPTION = 1  # number of wrong values per option, among those that the parser accepts
+LIMIT = 600  # seconds per verb; long enough for a busy machine
 
 
 @pytest.fixture(scope='module')
@@ -39,5 +39,5 @@ def test_wrong_values_end_in_one_line(verb, folder, tmp_path):
     text = log.read_text()
     sections = text.split('==== ')
     failed = [section[:3000] for section in sections if 'Traceback' in section]
-    assert not failed, f'{len(failed)} of {len(sections) - 1}:\n' + '\n'.join(failed[:3])
+    assert not failed, f'{len(failed)} of {len(sections) - 1} calls failed:\n' + '\n'.join(failed[:3])
     assert process.exitcode == 0 and text.endswith(f'{END}\n'), f'ended with {process.exitcode}:\n{sections[-1]}'

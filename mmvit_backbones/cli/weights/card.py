@@ -1,4 +1,4 @@
-"""The model card of converted weights."""
+"""Writes the model card of converted weights."""
 import yaml
 
 from ...version import __version__
@@ -16,19 +16,19 @@ TEMPLATE = """\
 {header}---
 # {title}
 
-An image classifier of [{paper_title}]({paper}) ({authors}): {architecture}.
+An image classifier from [{paper_title}]({paper}) ({authors}). Architecture: {architecture}.
 
-The weights are the authors', converted by `mmvit weights convert` of mmvit_backbones {version} from {origin}.
-`{file}` has the SHA-256 `{sha256}`.
+The authors' weights from {origin} were converted with `mmvit weights convert` of mmvit_backbones {version}.
+The SHA-256 of `{file}` is `{sha256}`.
 
 | | |
 |---|---|
 | network | `{network}` |
-| counted, with 1000 classes | {num_params:,} parameters; {gmacs:g} GMACs at {img_size} x {img_size} |
-| images | {side} x {side}, for which `preprocessor_config.json` resizes, crops and normalizes |
+| size, counted with 1000 classes | {num_params:,} parameters; {gmacs:g} GMACs at {img_size} x {img_size} |
+| images | {side} x {side} pixels; `preprocessor_config.json` contains the preprocessing |
 | classes | {num_classes} |
 | authors' code | {code} |
-| licence, as its authors state it | {license} |
+| license, as stated by the authors | {license} |
 
 ## Use
 
@@ -38,7 +38,7 @@ from transformers import AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained('{folder}')
 ```
 
-Or for mmpretrain, mmdetection, mmsegmentation and plain PyTorch:
+For mmpretrain, mmdetection, mmsegmentation and plain PyTorch, use
 `mmvit_backbones.get_model('{network}', checkpoint='{folder}/{file}')`.
 
 ## Published figures
@@ -48,15 +48,15 @@ Or for mmpretrain, mmdetection, mmsegmentation and plain PyTorch:
 
 
 def model_card(variant: Variant, tag: str, origin: str, folder: str, sha256: str, num_classes: int) -> str:
-    """Returns the text of a card, in Markdown with the header of Hugging Face's hub.
+    """Returns a model card in Markdown, with the header that the Hugging Face Hub requires.
 
     Args:
         variant (Variant): The network.
-        tag (str): Tag of the weights: the side of the images, or ``'22k'``.
+        tag (str): Tag of the weights: the image side in pixels, or ``'22k'``.
         origin (str): Name or address of the authors' file.
-        folder (str): Name of the folder.
+        folder (str): Name of the folder with the weights.
         sha256 (str): Hash of the weights.
-        num_classes (int): Classes of the weights.
+        num_classes (int): Number of classes of the weights.
     """
     family = variant.family
     header = dict(library_name='transformers', pipeline_tag='image-classification', tags=['mmvit_backbones', 'vision'],
@@ -73,13 +73,13 @@ def model_card(variant: Variant, tag: str, origin: str, folder: str, sha256: str
 
 
 def figures_of(variant: Variant, tag: str, num_classes: int) -> str:
-    """Returns a table of the published figures of these weights, with the sources."""
+    """Returns a Markdown table of the figures published for the weights, with their sources."""
     names = {key: name for key, (_, _, name) in METRICS.items()} | OTHER_FIGURES
     lines = [line for line in FIGURES if line['config'] in config_names(variant, tag) and line['key'] in names
              and line['key'].endswith('22k') == (tag == '22k')]
     if not lines or num_classes != IMAGENET_CLASSES:
-        return 'The authors publish no figures for these weights.'
+        return 'The authors have not published figures for these weights.'
     rows = [f'| {names[line["key"]]} | {line["value"]} | {line["setting"]} | '
             f'{"; ".join(filter(None, [line["source"], line["note"]]))} |' for line in lines]
-    return '\n'.join(["These are the authors' figures. They were not measured on this file.", '',
+    return '\n'.join(['The authors published these figures. They were not measured with this file.', '',
                       '| figure | value | setting | source |', '|---|---|---|---|', *rows])

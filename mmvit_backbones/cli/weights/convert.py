@@ -1,16 +1,16 @@
 """Converts the authors' weights to a folder for a hub or a mirror, or to a single file.
 
-    mmvit weights convert restv2_tiny --out restv2_tiny               downloaded if not cached
-    mmvit weights convert restv2_tiny/384 --out restv2_tiny_384       another tag
-    mmvit weights convert checkpoints/model.pth --out reswin_tiny     a file of the authors
+    mmvit weights convert restv2_tiny --out restv2_tiny              # downloads the weights if necessary
+    mmvit weights convert restv2_tiny/384 --out restv2_tiny_384      # weights with another tag
+    mmvit weights convert checkpoints/model.pth --out reswin_tiny    # a file from the authors
     mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
 
-A folder contains the classifier's weights as model.safetensors with their SHA-256, config.json and the image processor
-of Hugging Face's Transformers, and a model card. It can be uploaded to a hub. On a web server, folders with the names
-of `mmvit weights list` form a mirror: MMVIT_MIRROR is the address of their parent folder.
+A folder contains the classifier's weights (model.safetensors), their SHA-256, the config and the image processor of
+Hugging Face Transformers, and a model card. It can be uploaded to a hub. A web server with folders that are named as in
+`mmvit weights list` is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
 
-In a file, the keys are `backbone.*` and `head.fc.*`, mmpretrain's names for a classifier, or mmdet's and mmseg's names
-for detectors and segmenters. In these frameworks, use
+A single file has the keys of mmpretrain for a classifier (`backbone.*` and `head.fc.*`), and those of mmdet or mmseg
+for a detector or segmenter. To load its backbone with these frameworks, use
 `init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
 """
 import argparse
@@ -42,9 +42,9 @@ FILES = '.pth', '.safetensors'
 
 
 class Source(NamedTuple):
-    """Converted weights ``backbone.*`` and ``head.*``, and where they come from."""
+    """Converted weights with the keys ``backbone.*`` and ``head.*``, and their origin."""
     weights: dict[str, Tensor]
-    variant: Variant | None  # None: several networks have such weights
+    variant: Variant | None  # None if several networks match the weights
     tag: str
     origin: str
 
@@ -52,11 +52,13 @@ class Source(NamedTuple):
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='NAME|FILE',
-                        help="a network's published weights, NAME or NAME/TAG, or the authors' file or its address")
-    parser.add_argument('--out', type=output_of, required=True, help='folder to write, or a file: .pth or .safetensors')
-    parser.add_argument('--network', help='network of a file (default: recognized by names and shapes of the weights)')
-    parser.add_argument('--tag', help="for a file converted to a folder: side of the training images, or 22k (default: "
-                                      "the network's side)")
+                        help="a network's published weights (NAME or NAME/TAG), or a path or URL of the authors' file")
+    parser.add_argument('--out', type=output_of, required=True,
+                        help='output folder, or output file that ends with .pth or .safetensors')
+    parser.add_argument('--network',
+                        help='network of a file (default: recognized by the names and shapes of the weights)')
+    parser.add_argument('--tag', help='for a file that is converted to a folder: side of the training images in '
+                                      "pixels, or 22k (default: the network's image size)")
     parser.add_argument('--task', choices=TASKS, default=TASKS[0],
                         help="for an output file: 'backbone' omits the classifier")
     return parser
@@ -79,20 +81,20 @@ def main(args: argparse.Namespace) -> None:
 
 def check_folder(args: argparse.Namespace) -> None:
     if args.task != TASKS[0]:
-        raise UsageError(f"--task {args.task} is for files, {' or '.join(FILES)}; a folder contains a classifier")
+        raise UsageError(f"--task {args.task} requires --out to be a {' or '.join(FILES)} file, not a folder")
     folder = Path(args.out)
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f'--out {folder} must be a new or an empty folder, or a file that ends in '
+        raise UsageError(f'--out {folder} must be a new or empty folder, or a file that ends with '
                          f'{" or ".join(FILES)}')
     if not find_spec('transformers'):
-        raise UsageError('a folder needs Transformers: pip install transformers; --out FILE.safetensors does not')
+        raise UsageError('--out FOLDER needs Transformers: pip install transformers; or use --out FILE.safetensors')
 
 
 def read_source(args: argparse.Namespace) -> Source:
     name, _, tag = args.source.partition('/')
     if name in VARIANTS and not Path(args.source).exists():
         if args.network or args.tag:
-            raise UsageError('--network and --tag are for files; use NAME/TAG for the weights of a tag')
+            raise UsageError('--network and --tag require a file; use NAME/TAG to select published weights')
         published = VARIANTS[name].find_weights(tag or True)
         return Source(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
                       published.addresses[0])
@@ -102,12 +104,12 @@ def read_source(args: argparse.Namespace) -> Source:
         raise UsageError(f'{args.source}: {error.args[0]}') from error
     networks = [args.network] if args.network else find_networks(weights)
     if not args.out.endswith(FILES) and len(networks) != 1:
-        raise UsageError(f'--network must be given for {args.source}: its weights match '
-                         f'{", ".join(networks) or "no network by their shapes"}')
+        raise UsageError(f'--network is required for {args.source}, because its weights match '
+                         f'{", ".join(networks) or "no network"}')
     variant = find_variant(networks[0]) if len(networks) == 1 else None
     tag = args.tag or (str(variant.img_size) if variant else '')
     if variant and args.tag and not tag.isdigit() and tag not in variant.weights:
-        raise UsageError(f'--tag must be an image side or one of {", ".join(variant.weights)}, got {tag}')
+        raise UsageError(f'--tag must be an image side in pixels or one of {", ".join(variant.weights)}, got {tag}')
     return Source(weights, variant, tag, args.source)
 
 
@@ -123,13 +125,13 @@ def write_file(weights: dict[str, Tensor], task: str, path: Path) -> None:
 
 
 def write_folder(source: Source, folder: Path) -> None:
-    """Writes weights, hash, config, image processor and model card of a classifier."""
+    """Writes the weights, hash, config, image processor and model card of a classifier."""
     from ...integrations.huggingface import MMViTConfig, MMViTForImageClassification
     weights, variant, tag, origin = source
     if variant is None:
-        raise UsageError(f'--network must be given: several networks have the weights of {origin}')
+        raise UsageError(f'--network is required, because several networks match the weights of {origin}')
     if 'head.fc.weight' not in weights:
-        raise CheckpointError(f'{origin} has no classifier: --out FILE.safetensors converts its weights')
+        raise CheckpointError(f'{origin} has no classifier; use --out FILE.safetensors to convert its weights')
     side, num_classes = int(tag) if tag.isdigit() else variant.img_size, len(weights['head.fc.weight'])
     backbone = dict(variant.backbone, img_size=side) if has_img_size(variant) else variant.backbone
     config = MMViTConfig(backbone, network=variant.name, image_size=side, **class_names(num_classes))
@@ -137,17 +139,17 @@ def write_folder(source: Source, folder: Path) -> None:
     load_weights(model.model, weights, origin, strict=True)
     model.save_pretrained(folder, max_shard_size='100GB')
     file = folder / CONVERTED
-    file.chmod((folder / 'config.json').stat().st_mode)  # for web servers: safetensors makes it private
+    file.chmod((folder / 'config.json').stat().st_mode)  # safetensors makes it private, but web servers must read it
     write_hash(file)
     name, published = folder.resolve().name, variant.weights.get(tag)
     (folder / 'README.md').write_text(model_card(variant, tag, origin, name, hash_of(file), num_classes))
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}')
     if published and name != published.name:
-        print(f'on a mirror, the folder must have the name {published.name}')
+        print(f'to use the folder in a mirror, rename it to {published.name}')
 
 
 def class_names(num_classes: int) -> dict:
-    """Returns a config's arguments for the classes: ImageNet's names if mmpretrain is installed, else their number."""
+    """Returns arguments of a config: ImageNet's class names if mmpretrain is installed, or the number of classes."""
     if num_classes != IMAGENET_CLASSES or not find_spec('mmpretrain'):
         return dict(num_labels=num_classes)
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES

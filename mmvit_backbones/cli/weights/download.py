@@ -1,10 +1,10 @@
 """Downloads and checks the authors' weights.
 
     mmvit weights download reswin_tiny restv2_tiny_384
-    mmvit weights download 'vitae*' --check        # checks the cached files against the networks
+    mmvit weights download 'vitae*' --check    # checks cached files against their networks
 
-A pattern matches names of networks or files. Files are cached in $MMVIT_HOME, by default torch hub's folder;
-$MMVIT_MIRROR is a base URL that is tried first.
+A pattern matches the names of networks or files. Files are cached in $MMVIT_HOME, by default the checkpoints folder of
+torch.hub. If $MMVIT_MIRROR is the URL of a mirror, the mirror is tried first.
 """
 import argparse
 import sys
@@ -20,8 +20,9 @@ from .list import find_entries
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('patterns', nargs='+', metavar='PATTERN', help="'*' selects all, many GB")
-    parser.add_argument('--check', action='store_true', help='only check the cached files')
+    parser.add_argument('patterns', nargs='+', metavar='PATTERN',
+                        help="shell patterns; '*' selects all weights (many GB)")
+    parser.add_argument('--check', action='store_true', help='check the cached files and download nothing')
     return parser
 
 
@@ -37,16 +38,17 @@ def main(args: argparse.Namespace) -> None:
             continue
         try:
             path = check(variant, tag, weights) if args.check else fetch(weights)
-            print(f'{path}: {"fits " + variant.name if args.check and variant else "is there"}')
+            print(f'{path}: {"matches " + variant.name if args.check and variant else "cached"}')
         except CheckpointError as error:
             problems += 1
             print(f'error: {error}', file=sys.stderr)
     if problems:
-        raise UsageError(f'{problems} of {len(entries)} {"do not match" if args.check else "could not be downloaded"}')
+        outcome = 'do not match' if args.check else 'could not be downloaded'
+        raise UsageError(f'{problems} of {len(entries)} entries {outcome}')
 
 
 def check(variant: Variant | None, tag: str, weights: Weights) -> Path:
-    """Checks a cached file against its hash and its network, and returns its path."""
+    """Checks a cached file against its recorded hash and its network, and returns its path."""
     path = cached_file(weights)
     check_unchanged(path)
     if variant is not None:

@@ -1,9 +1,10 @@
-"""Lists the authors' weights: cached, missing, by hand (Baidu), or not published.
+"""Lists the authors' weights: cached, missing, available only in a browser (by hand), or not published.
 
     mmvit weights list
     mmvit weights list 'rest*'
 
-A pattern matches names of networks or files. token_labels and vitaev2_small_pose_ap10k are files for no network here.
+A pattern matches the names of networks or files. The files token_labels and vitaev2_small_pose_ap10k belong to no
+network of this package.
 """
 import argparse
 from fnmatch import fnmatchcase
@@ -17,7 +18,8 @@ from ...zoo.weights import OTHER_FILES, Weights
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('patterns', nargs='*', default=['*'], metavar='PATTERN', help='default: all')
+    parser.add_argument('patterns', nargs='*', default=['*'], metavar='PATTERN',
+                        help="shell patterns, e.g. 'res*' (default: all weights)")
     return parser
 
 
@@ -26,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:
-    """Returns the matching networks, tags and checkpoints; the checkpoint is None if a network has none."""
+    """Returns matching networks, tags and weights; the weights are None if the network has none."""
     entries = [(variant, tag, weights) for variant in VARIANTS.values()
                for tag, weights in (variant.weights or {'': None}).items()]
     entries += [(None, '', weights) for weights in OTHER_FILES.values()]
@@ -39,7 +41,7 @@ def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights
 
 
 def print_table(entries: list[tuple[Variant | None, str, Weights | None]]) -> None:
-    rows = [('network', 'tag', 'state', 'from', 'published', 'file'), *map(row_of, entries)]
+    rows = [('network', 'tag', 'state', 'source', 'published', 'file'), *map(row_of, entries)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -58,7 +60,7 @@ def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]
 
 
 def published(variant: Variant | None, tag: str) -> dict[str, float]:
-    """Returns the authors' figures of a checkpoint."""
+    """Returns the authors' figures of a checkpoint, by name."""
     if variant is None:
         return {}
     figures = {key: value for name in config_names(variant, tag) for key, value in RESULTS.get(name, {}).items()}
@@ -66,7 +68,7 @@ def published(variant: Variant | None, tag: str) -> dict[str, float]:
 
 
 def config_names(variant: Variant, tag: str) -> list[str]:
-    """Returns the configs with a checkpoint's figures: those of '22k' may be listed for the plain config."""
+    """Returns the names of the configs that have a checkpoint's figures, for '22k' also the plain config."""
     plain = [variant.config_name(str(variant.img_size))] if tag == '22k' else []
     return [*plain, variant.config_name(tag)]
 

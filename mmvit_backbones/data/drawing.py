@@ -126,8 +126,7 @@ def _decode(run_lengths: dict) -> np.ndarray | None:
     lengths = list(map(int, counts))
     if min(lengths, default=-1) < 0 or sum(lengths) != height * width:
         return None
-    is_object = np.arange(len(lengths)) % 2 == 1  # the first run is background
-    return np.repeat(is_object, lengths).reshape(width, height).T.astype(np.uint8)
+    return mask.decode(mask.frPyObjects({'size': [height, width], 'counts': lengths}, height, width))
 
 
 def _draw_box(canvas: Image.Image, annotation: Annotation, scale: float) -> None:

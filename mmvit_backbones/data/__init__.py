@@ -1,4 +1,4 @@
-"""Data sets, samplers, transforms and metrics that OpenMMLab lacks; importing the package registers them."""
+"""Data sets, samplers, transforms and metrics that OpenMMLab lacks; importing this package registers them."""
 from . import metrics  # noqa: F401
 from .imagenet_variant import ImageNetVariant
 from .reliable import ReliableDataset, ResumableBatchSampler

@@ -15,21 +15,29 @@ from .coco import check_sizes, coco_mistakes, forget_files, read_coco, without_c
 from .masks import check_labels, check_orientation
 from .mistakes import Mistake, warn
 
-IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # before a training, which should start soon
+IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
                 mmseg='--seg-folder data/camvid_mini')
 
 
 @without_collection()
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """Raises UsageError if the data of a split ('train', 'val', 'test') is missing or, with ``content``, invalid.
+    """Checks that the data of the given splits exists and that its annotations are valid.
 
-    Minor mistakes are printed as warnings.
+    Prints minor mistakes in the annotations as warnings.
+
+    Args:
+        cfg (Config): Config of the run.
+        splits (Sequence[str]): Any of 'train', 'val' and 'test'.
+        content (bool): Whether to check the content of COCO annotations. Defaults to True.
+
+    Raises:
+        UsageError: If a file or folder is missing, or the annotations have errors.
     """
     for split in splits:
         for dataset in datasets_of(cfg, split):
             if dataset.get('backend_args'):
-                continue  # its files are not on a local disk
+                continue  # the files are not on a local disk
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, dataset, missing))
             if content:
@@ -42,21 +50,23 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
 
 
 def _report(mistakes: list[Mistake]) -> None:
-    """Raises UsageError for errors, and prints warnings."""
+    """Raises UsageError if there are errors; otherwise prints the mistakes as warnings."""
     if errors := [mistake.text for mistake in mistakes if mistake.is_error]:
-        raise UsageError(f'{errors[0]} (errors of {len(errors)} kinds; mmvit data check lists them)')
+        raise UsageError(f'{errors[0]} (error 1 of {len(errors)}; list all with mmvit data check)')
     for mistake in mistakes:
         warn(mistake.text)
 
 
 def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True) -> list[Mistake]:
-    """Returns the mistakes in the annotations of a data set config; in the first process only.
+    """Returns the mistakes in the annotations of a COCO data set.
+
+    Returns an empty list for other data sets, and in all processes except the first.
 
     Args:
         dataset (dict): Config of the data set.
-        num_images (int): Number of images whose sizes are compared with the annotations, and only
-            ``OUTLINES_TO_CHECK`` outlines with their boxes. Defaults to 0: no sizes, and all outlines.
-        is_evaluated (bool): Whether a metric uses the data set. Defaults to True.
+        num_images (int): Number of images whose sizes are checked. If it is positive, at most ``OUTLINES_TO_CHECK``
+            segmentations are compared with their boxes. Defaults to 0: checks all segmentations, but no sizes.
+        is_evaluated (bool): Whether a metric evaluates predictions on the data set. Defaults to True.
     """
     if not is_coco(dataset) or not is_first_process():
         return []
@@ -84,20 +94,24 @@ def coco_paths(dataset: dict) -> tuple[str, str]:
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
-    """Returns the error in the files of a sample (entry of the data set, number of classes), or ''."""
+    """Returns the error message for the image and the mask of a sample, or an empty string if both are valid.
+
+    Args:
+        sample (tuple[dict, int]): Entry of the data set, as returned by ``get_data_info``, and the number of classes.
+    """
     info, num_classes = sample
     try:
         needs_pillow = info['img_path'].lower().endswith(PILLOW_SUFFIXES)
         image = _read(info['img_path'], flag='color', backend='pillow' if needs_pillow else None)
         size, stated = image.shape[:2], (info.get('height'), info.get('width'))
         if None not in stated and size != stated:
-            raise UsageError(f'image {info["img_path"]} has {size[0]} x {size[1]} pixels, the annotations say '
-                             f'{stated[0]} x {stated[1]}')
+            raise UsageError(f'image {info["img_path"]} has {size[1]} x {size[0]} pixels, but the annotations say '
+                             f'{stated[1]} x {stated[0]}')
         if mask := info.get('seg_map_path'):
             labels = _read(mask, flag='unchanged', backend='pillow')
             if labels.shape[:2] != size:
-                raise UsageError(f'mask {mask} has {labels.shape[0]} x {labels.shape[1]} pixels, its image '
-                                 f'{size[0]} x {size[1]}')
+                raise UsageError(f'mask {mask} has {labels.shape[1]} x {labels.shape[0]} pixels, but its image has '
+                                 f'{size[1]} x {size[0]}')
             last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
             check_labels(mask, labels, last)
             check_orientation(info['img_path'], mask)
@@ -107,7 +121,7 @@ def sample_error(sample: tuple[dict, int]) -> str:
 
 
 def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -> np.ndarray:
-    """Reads an image like the frameworks, but refuses truncated files, which they fill with gray."""
+    """Reads an image as the frameworks do, but raises UsageError for a truncated file instead of padding it."""
     import mmcv
     check_image(path)
     image = mmcv.imread(path, flag=flag, backend=backend)
@@ -117,7 +131,7 @@ def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -
 
 
 def _paths(dataset: dict) -> list[str]:
-    """Returns the files and folders (with a trailing slash) of a data set, annotations first."""
+    """Returns the paths of the annotation file, if any, and of the image folders, whose paths end with a slash."""
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     folders = prefix.values() if isinstance(prefix, dict) else [prefix]
     names = [dataset['ann_file']] if dataset.get('ann_file') else []
@@ -139,13 +153,13 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
     message = (f'data set not found: {osp.abspath(missing)} is missing, empty or not readable; '
                f'expected in {osp.abspath(root)}: {", ".join(layout)}')
     example = EXAMPLES.get(cfg.get('default_scope'))
-    return f'{message} (in a checkout, {example} needs no download)' if example else message
+    return f'{message} ({example} works without a download in a checkout of the repository)' if example else message
 
 
 def _layout(path: str, dataset: dict, root: str) -> str:
     name = osp.relpath(path, root)
     if not path.endswith(os.sep):
         return name
-    # Without an annotation file, the folders are the classes (mmpretrain).
+    # Without an annotation file, mmpretrain takes the classes from the names of the folders.
     has_labels = dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict)
     return f'{name}/' if has_labels else f'{name}/<class>/<image>'

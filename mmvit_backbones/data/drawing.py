@@ -12,7 +12,7 @@ from .coco import sums_of_run_lengths
 from .text import IGNORED
 
 SIDE = 480  # longer side of a drawing in pixels, without its margin
-MARGIN = 60  # for annotations outside the image
+MARGIN = 60  # in pixels, for annotations that extend beyond the image
 MAX_PIXELS = 100_000_000  # of a decoded mask
 GRAY = 200, 200, 200
 COLORS = [(230, 25, 75), (0, 110, 220), (245, 130, 48), (60, 160, 60), (145, 30, 180), (0, 170, 170), (240, 50, 230),
@@ -20,7 +20,7 @@ COLORS = [(230, 25, 75), (0, 110, 220), (245, 130, 48), (60, 160, 60), (145, 30,
 
 
 class Annotation(NamedTuple):
-    """An object in an image: its class, its box as x, y, width, height, and COCO's ``segmentation``, all unchecked."""
+    """An object: its class, its box x, y, width, height, and COCO's ``segmentation``. The values may be invalid."""
 
     label: int
     name: str
@@ -29,7 +29,7 @@ class Annotation(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image with its objects, or with the path of its mask of classes."""
+    """An image with its objects, or with the path of its semantic segmentation mask."""
 
     image: str
     annotations: list[Annotation]
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
 
 
 def samples_of_coco(content: dict, folder: str) -> list[Sample]:
-    """Returns the images of a COCO file in ``folder``, with their annotations."""
+    """Returns the images of a COCO file with their annotations; the image files are in ``folder``."""
     numbers = {category['id']: i for i, category in enumerate(content['categories'])}
     names = {category['id']: str(category['name']) for category in content['categories']}
     of_image = {image['id']: [] for image in content['images']}
@@ -52,7 +52,7 @@ def samples_of_coco(content: dict, folder: str) -> list[Sample]:
 def draw_sample(sample: Sample) -> np.ndarray:
     """Returns an RGB drawing (height, width, 3) with a gray margin; invalid annotations are not drawn.
 
-    Masks are drawn at their own size, from the upper left corner.
+    A mask whose size differs from its image is not stretched, but aligned with the upper left corner.
     """
     try:
         image = read_rgb(sample.image)
@@ -83,7 +83,7 @@ def _read_labels(path: str) -> np.ndarray:
 
 
 def _draw_labels(canvas: Image.Image, labels: np.ndarray, scale: float) -> None:
-    """Draws a mask of classes (height, width), half transparent in the colors of the classes; skips the label 255."""
+    """Draws a label map (height, width) in half-transparent class colors; skips the label 255."""
     height, width = labels.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     classes = Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
@@ -110,7 +110,7 @@ def _draw_outline(canvas: Image.Image, annotation: Annotation, scale: float) -> 
 
 
 def _decode(run_lengths: dict) -> np.ndarray | None:
-    """Returns the mask (height, width) of COCO's run lengths, or None if they do not cover it."""
+    """Returns the mask (height, width) of a COCO run-length encoding, or None if the encoding is invalid."""
     from pycocotools import mask
     counts, size = run_lengths.get('counts'), run_lengths.get('size')
     if not _are_numbers(size) or len(size) != 2:
@@ -142,7 +142,7 @@ def _draw_box(canvas: Image.Image, annotation: Annotation, scale: float) -> None
 
 
 def _place(values: list[float], scale: float) -> list[float]:
-    """Converts coordinates of an image to its drawing; those far outside are clipped."""
+    """Converts image coordinates to drawing coordinates; clips them to a range around the drawing."""
     return np.clip(MARGIN + np.array(values, dtype=float) * scale, -SIDE, 3 * SIDE).tolist()
 
 

@@ -13,34 +13,34 @@ from ..utils.images import SUFFIXES
 from .mistakes import warn
 from .text import check_class_names, check_listable
 
-MAX_LEFT_OUT = 0.01  # of a folder's files
+MAX_LEFT_OUT = 0.01  # fraction of a folder's files
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
-INSTALL = {'.heic': 'pip install pillow-heif', '.heif': 'pip install pillow-heif', '.avif': 'a newer Pillow reads them'}
-OUTSIDE = 'links to folders outside'
+INSTALL = {'.heic': 'pip install pillow-heif', '.heif': 'pip install pillow-heif', '.avif': 'pip install -U pillow'}
+OUTSIDE = 'links to folders outside the data set'
 
 
 class LeftOutError(UsageError):
-    """More than the share ``MAX_LEFT_OUT`` of a folder's files would be left out."""
+    """Raised if too many files of a folder would be left out."""
 
 
 @dataclass
 class Split:
-    """The split of a folder's images: into ``train/`` and ``val/``, or at random with ``val_fraction`` and a seed."""
+    """Splits a folder's images by the subfolders ``train/`` and ``val/`` or, with ``val_fraction``, at random."""
 
     val_fraction: float | None = None
     seed: int = 0
 
     def find_parts(self, folder: str) -> dict[str, str]:
-        """Returns the image folders for training and validation, which are the same for a random split."""
+        """Returns the subfolders for training and validation; for a random split, both are the same."""
         if self.val_fraction is None:
             return dict(train='train', val='val')
         if osp.exists(validation := osp.join(folder, 'val')):
-            raise UsageError(f'val_fraction is for images without a split, but {validation} exists')
+            raise UsageError(f'val_fraction requires images without a split, but {validation} exists')
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
     def divide(self, items: list) -> tuple[list, list]:
-        """Returns the items for training, and a random share for validation, determined by the seed."""
+        """Returns the items for training and the items for validation, split at random with the seed."""
         if self.val_fraction is None:
             raise ValueError('val_fraction must be given for a random split')
         number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
@@ -51,7 +51,7 @@ class Split:
 
 @dataclass
 class Account:
-    """The numbers of files in a folder that are taken, hidden, and left out by reason."""
+    """Counts the files of a folder that are taken, hidden, or left out for a reason."""
 
     place: str
     taken: int = 0
@@ -59,7 +59,7 @@ class Account:
     hidden: int = 0
 
     def add(self, name: str, is_file: bool = True) -> bool:
-        """Counts a file, and returns whether it is an image to take."""
+        """Counts a file; returns whether the file is an image to take."""
         if is_hidden(name):
             self.hidden += 1
         elif not is_file:  # e.g. a pipe
@@ -80,15 +80,16 @@ class Account:
         return f'{self.place}: {left} of {left + self.taken} files left out: {reasons}{hidden}'
 
     def report(self, allow_left_out: bool) -> None:
-        """Prints the numbers, as a warning if files are left out.
+        """Prints the counts, as a warning if files are left out.
 
         Raises:
-            LeftOutError: If these are more than one in a hundred, or unknown in number, and not allowed.
+            LeftOutError: If more than one in a hundred files, or a linked folder outside the data set, would be left
+                out, unless ``allow_left_out`` is True.
         """
         left = self.left.total()
         is_much = left > MAX_LEFT_OUT * (left + self.taken) or self.left[OUTSIDE]
         if is_much and not allow_left_out:
-            raise LeftOutError(f'{self}, more than one in a hundred')
+            raise LeftOutError(f'{self}; at most one in a hundred files, and no {OUTSIDE}, may be left out')
         if left:
             warn(str(self))
         elif is_first_process():
@@ -101,7 +102,7 @@ def is_hidden(name: str) -> bool:
 
 
 class Link(NamedTuple):
-    """A symbolic link: its path relative to the folder that is searched, and the path that it resolves to."""
+    """A symbolic link: its path relative to the searched folder, and the path of its target."""
 
     name: str
     target: str
@@ -110,12 +111,13 @@ class Link(NamedTuple):
 class Search:
     """Searches folders of a data set for images at any depth.
 
-    Hidden files and folders are skipped. The folders may be links themselves. Links to folders inside them are followed
-    if they point to another place in the data set's folder. No file is found twice.
+    Hidden files and folders are skipped. The searched folders may be symbolic links. Inside the searched folders, links
+    to folders are followed if the target is in the data set's folder and is not searched anyway. No file is found
+    twice.
 
     Args:
         folder (str): Folder of the data set.
-        roots (Iterable[str]): All folders in it that are searched. Links into them are not followed.
+        roots (Iterable[str]): All folders to search. Links to these folders and their subfolders are not followed.
     """
 
     def __init__(self, folder: str, roots: Iterable[str]) -> None:
@@ -124,7 +126,7 @@ class Search:
         self.visited, self.linked = set(), set()
 
     def images(self, root: str, account: Account) -> list[str]:
-        """Returns the sorted paths of the images in a folder, relative to it; counts all files in ``account``."""
+        """Returns the sorted paths of the images, relative to ``root``; counts all files in ``account``."""
         links, found = [], []
         self._walk(root, '', found, links, account)
         while links:
@@ -149,22 +151,22 @@ class Search:
     def _follow(self, root: str, link: Link, found: list[str], links: list[Link], account: Account) -> None:
         if osp.isfile(link.target):
             if link.target in self.linked or self._is_searched(link.target):
-                account.left['links to files that are found directly'] += 1
+                account.left['links to files that are found without the link'] += 1
             else:
                 self.linked.add(link.target)
                 if account.add(link.name):
                     found.append(link.name)
         elif not osp.isdir(link.target):
-            account.left['links to nothing'] += 1
+            account.left['broken links'] += 1
         elif not is_in(link.target, self.folder):
             account.left[OUTSIDE] += 1
         elif self._is_searched(link.target) or any(is_in(other, link.target) for other in self.reserved):
-            account.left['links to folders that are searched directly'] += 1
+            account.left['links to folders that are searched without the link'] += 1
         else:
             self._walk(root, link.name, found, links, account)
 
     def _is_searched(self, path: str) -> bool:
-        """Returns whether a file or folder is found without following a link."""
+        """Returns whether the search finds a file or folder without following a link to it."""
         while path != osp.dirname(path):
             if path in self.reserved or path in self.visited:
                 return True
@@ -188,10 +190,10 @@ def is_in(path: str, folder: str) -> bool:
 
 
 def find_classes(folder: str, part: str) -> dict[str, str]:
-    """Returns the class folders in a part of a data set's folder, by the name of the class.
+    """Returns the class folders in the subfolder ``part`` of a data set's folder, keyed by the name of the class.
 
     Raises:
-        UsageError: If there are none, names differ only by case or space, or two are the same folder.
+        UsageError: If there is no class folder, names differ only by case or spaces, or two names are the same folder.
     """
     root, classes, places = osp.join(folder, part), {}, {}
     entries = list_folder(root) if osp.isdir(root) else []
@@ -202,28 +204,31 @@ def find_classes(folder: str, part: str) -> dict[str, str]:
         if is_in(osp.realpath(root), place):
             continue  # a link to a parent folder
         if place in places:
-            raise UsageError(f'{osp.join(root, places[place])} and {osp.join(root, name)} are the same folder, and '
+            raise UsageError(f'{osp.join(root, places[place])} and {osp.join(root, name)} are the same folder and '
                              'cannot be two classes')
         classes[name.strip()], places[place] = osp.join(root, name), name
     if not classes:
-        raise UsageError(f'it has no folder {osp.join(part, "CLASS", "")}; expected are train/CLASS/ and val/CLASS/, '
-                         'or CLASS/ with val_fraction')
+        raise UsageError(f'there is no folder {osp.join(part, "CLASS", "")}; expected train/CLASS/ and val/CLASS/, or '
+                         'CLASS/ with val_fraction')
     return classes
 
 
 def refuse_others(classes: tuple[str, ...], of_val: set[str]) -> None:
     """Raises UsageError if the validation data have classes that the training data lack."""
     if others := of_val - set(classes):
-        raise UsageError(f'the validation data also have the classes {sorted(others)}; the training data have '
-                         f'{sorted(classes)}')
+        raise UsageError(f'the validation data have the classes {sorted(others)}, which the training data lack; the '
+                         f'training data have {sorted(classes)}')
 
 
 def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False) -> dict[str, dict[str, list[str]]]:
-    """Returns the images of each class in parts of a data set's folder: ``{part: {class: images relative to part}}``.
+    """Returns the images of each class in the subfolders ``parts`` of a data set's folder.
+
+    Returns:
+        dict[str, dict[str, list[str]]]: ``{part: {class: paths of the images relative to part}}``.
 
     Raises:
-        UsageError: If a part has no class folders, or the names of classes or files cannot be used.
-        LeftOutError: If too many files would be left out without ``allow_left_out``.
+        UsageError: If a subfolder has no class folders, or the name of a class or file is invalid.
+        LeftOutError: If too many files would be left out, unless ``allow_left_out`` is True.
     """
     classes = {part: find_classes(folder, part) for part in dict.fromkeys(parts)}
     found = {}
@@ -242,21 +247,21 @@ def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False
 
 
 def seg_images(folder: str, part: str, allow_left_out: bool = False) -> dict[str, str]:
-    """Returns the images in ``images/part`` of a data set's folder, all with one suffix, and the paths of their masks.
+    """Returns the images in ``images/<part>`` of a data set's folder, with the paths of their masks.
 
     Raises:
-        UsageError: If there are no images, a mask is missing, suffixes differ, or names cannot be used.
-        LeftOutError: If too many files would be left out without ``allow_left_out``.
+        UsageError: If there are no images, a mask is missing, suffixes of images differ, or a name is invalid.
+        LeftOutError: If too many files would be left out, unless ``allow_left_out`` is True.
     """
     root, account = osp.join(folder, 'images', part), Account(osp.join(folder, 'images', part, ''))
     images = Search(folder, [root]).images(root, account) if osp.isdir(root) else []
     if not images:
-        raise UsageError(f'{root} has no images; expected are images/{{train,val}}/ and masks/{{train,val}}/, or '
+        raise UsageError(f'{root} has no images; expected images/{{train,val}}/ and masks/{{train,val}}/, or '
                          'images/ and masks/ with val_fraction')
     account.report(allow_left_out)
     suffixes = {osp.splitext(image)[1] for image in images}
     if len(suffixes) > 1:
-        raise UsageError(f'{root} has files with the suffixes {sorted(suffixes)}; only one is allowed')
+        raise UsageError(f'all images in {root} must have the same suffix, got {sorted(suffixes)}')
     check_listable([osp.splitext(image)[0] for image in images], root)
     masks = {image: osp.join(folder, 'masks', part, f'{osp.splitext(image)[0]}.png') for image in images}
     if missing := [image for image, mask in masks.items() if not osp.isfile(mask)]:

@@ -10,17 +10,17 @@ SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 @DATASETS.register_module()
 class ImageNetVariant(BaseDataset):
-    """Images in folders named after ImageNet-1k's classes, some of which may be missing.
+    """Loads images from folders named after ImageNet-1k's classes, some of which may be missing.
 
-    The folders may be at any depth, and have the class's WordNet id (``n01440764``) or its index from 0 (as in
-    ImageNet-V2) as their name. ``metainfo['labels']`` lists the classes that occur.
+    The class folders may be at any depth. Their names are WordNet ids (``n01440764``) or, as in ImageNet-V2, class
+    indices from 0 to 999. ``metainfo['labels']`` lists the indices of the classes that have images.
 
     Args:
-        data_root (str): Root of these folders.
+        data_root (str): Folder that contains the class folders.
         **kwargs: Arguments of MMEngine's ``BaseDataset``.
 
     Raises:
-        ValueError: If there are no images, or one is in a folder with another name.
+        ValueError: If there are no images, or a folder with images is not named after a class.
     """
 
     data_root: str
@@ -36,8 +36,8 @@ class ImageNetVariant(BaseDataset):
             names = [name for name in names if name.lower().endswith(SUFFIXES)]
             label = label_of.get(os.path.basename(folder))
             if names and label is None:
-                raise ValueError(f'{self.data_root} has images in {folder}; names of folders must be classes of '
-                                 'ImageNet-1k: n01440764 and so on, or 0 to 999')
+                raise ValueError(f'{self.data_root} has images in {folder}; folder names must be ImageNet-1k classes: '
+                                 'WordNet ids such as n01440764, or indices from 0 to 999')
             images += [dict(img_path=os.path.join(folder, name), gt_label=label) for name in names]
         if not images:
             raise ValueError(f'{self.data_root} has no images ({", ".join(SUFFIXES)})')

@@ -1,4 +1,4 @@
-"""Mistakes in a data set: errors, or warnings if they affect less than half of it."""
+"""Mistakes in a data set: errors, or warnings if less than half of the data set is affected."""
 import sys
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from ..utils.distributed import is_first_process
 
 
 class Mistake(NamedTuple):
-    """A line of text, whether it is an error or a warning, and the images that are affected."""
+    """A mistake in a data set: a line of text, whether it is an error or a warning, and the affected images."""
 
     text: str
     is_error: bool
@@ -21,21 +21,27 @@ def warn(message: str) -> None:
 
 
 def is_half(wrong: int, total: int) -> bool:
-    """Returns whether ``wrong`` of ``total`` is an error instead of a warning."""
+    """Returns whether ``wrong`` is at least half of ``total``, which makes a mistake an error."""
     return 2 * wrong >= total
 
 
 def check_share(wrong: list[str], total: int, rule: str) -> None:
-    """Raises UsageError if at least half of ``total`` checks failed; prints a warning if fewer did."""
+    """Raises UsageError if at least half of the checks failed, or prints a warning if fewer failed.
+
+    Args:
+        wrong (list[str]): A message for each failed check.
+        total (int): Number of checks.
+        rule (str): Requirement that is added to the message.
+    """
     if not wrong:
         return
-    message = f'{wrong[0]}; {len(wrong)} of {total} checked are wrong: {rule}'
+    message = f'{wrong[0]}; {len(wrong)} of {total} checks failed: {rule}'
     if is_half(len(wrong), total):
         raise UsageError(message)
     warn(message)
 
 
 def some(values: list) -> str:
-    """Returns the first three values and the number of the others, as text."""
+    """Returns a text with the first three values and the number of further values."""
     more = f' and {len(values) - 3} more' if len(values) > 3 else ''
     return ', '.join(map(str, values[:3])) + more

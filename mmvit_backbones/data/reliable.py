@@ -1,4 +1,4 @@
-"""Reproducible training data: resumes at any batch with the same random numbers, and skips unreadable samples."""
+"""Reproducible training data that resumes at any batch with the same random numbers and skips unreadable samples."""
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ..errors import TrainingError, UnreadableSampleError, first_line
 
 @dataclass(frozen=True)
 class SeededIndex:
-    """Index of a sample, and the numbers that seed the random state for reading it."""
+    """The index of a sample, and the numbers that seed the random state before the sample is read."""
     index: int
     entropy: tuple[int, ...]
 
@@ -28,8 +28,9 @@ class SeededIndex:
 class ResumableBatchSampler(Sampler):
     """Yields the batches of a batch sampler as :class:`SeededIndex`, starting at any batch.
 
-    A sample is seeded with the seed, the process, the epoch, the batch and its position in the batch, so that its
-    random numbers do not depend on the number of workers. The data set must be a :class:`ReliableDataset`.
+    The random state of a sample is seeded with the seed, the process, the epoch, the batch and the position in the
+    batch, so the random numbers do not depend on the number of workers. The data set must be a
+    :class:`ReliableDataset`.
 
     Args:
         sampler (Sampler): Sampler of the data loader.
@@ -55,32 +56,32 @@ class ResumableBatchSampler(Sampler):
             yield [SeededIndex(index, (*origin, number, position)) for position, index in enumerate(batch)]
 
     def __len__(self) -> int:
-        """Returns the number of batches of a whole epoch."""
+        """Returns the number of batches in a full epoch."""
         return len(self.batches)
 
 
 @DATASETS.register_module()
 class ReliableDataset(Dataset):
-    """A data set with reproducible samples that replaces unreadable samples by random ones.
+    """Makes the samples of a data set reproducible, and replaces unreadable samples with random other samples.
 
-    The attributes of the wrapped data set are also attributes of this one. Bugs are not hidden: an exception that does
-    not come from reading a file is re-raised if two other samples raise it in the same line.
+    The attributes of the wrapped data set are also attributes of the wrapper. Bugs are not hidden: an exception that
+    does not come from reading a file is re-raised if two other samples raise the same exception in the same line.
 
     Args:
         dataset (dict | Dataset): The data set, or its config.
-        max_skipped (int): Maximum number of unreadable samples; each is logged once, and not read again. Defaults to 0.
+        max_skipped (int): Maximum number of unreadable samples. Each is logged once and not read again. Defaults to 0.
 
     Raises:
-        TrainingError: If the data set is empty, has more than ``max_skipped`` unreadable samples, or no readable one;
-            the message contains the file.
+        TrainingError: If the data set is empty, has more than ``max_skipped`` unreadable samples, or has no readable
+            sample.
     """
 
     def __init__(self, dataset: dict | Dataset, max_skipped: int = 0) -> None:
         self.dataset: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.max_skipped = max_skipped
         if not len(self.dataset):
-            raise TrainingError(f'the training data set {self._name} is empty; annotations may have been filtered out')
-        self.is_bad = torch.zeros(len(self.dataset), dtype=torch.bool).share_memory_()  # with all workers
+            raise TrainingError(f'the training data set {self._name} is empty; filter_cfg may have removed all images')
+        self.is_bad = torch.zeros(len(self.dataset), dtype=torch.bool).share_memory_()  # visible to all workers
 
     def __getattr__(self, name: str):
         if name == 'dataset' or name.startswith('__'):
@@ -92,7 +93,7 @@ class ReliableDataset(Dataset):
         return self.dataset.pipeline
 
     @pipeline.setter
-    def pipeline(self, pipeline) -> None:  # for hooks that change the augmentation
+    def pipeline(self, pipeline) -> None:  # set by hooks that change the augmentation
         self.dataset.pipeline = pipeline
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class ReliableDataset(Dataset):
                             f'all {len(self)} have failed, see the log')
 
     def _candidates(self, index: int, entropy: tuple[int, ...]) -> Iterator[int]:
-        """Yields an index, then random ones that depend only on the entropy; skips those that are known to be bad."""
+        """Yields an index, then random indices that depend only on the entropy; skips known unreadable samples."""
         if not self.is_bad[index]:
             yield index
         generator = np.random.default_rng(entropy or np.random.randint(2**31))
@@ -123,7 +124,7 @@ class ReliableDataset(Dataset):
                 yield index
 
     def _is_bug(self, index: int, error: Exception) -> bool:
-        """Returns whether an error is not from reading a file, and two other samples fail at the same place."""
+        """Returns whether an error does not come from reading a file, and two other samples fail in the same line."""
         if is_reading_error(error):
             return False
         others = (~self.is_bad).nonzero().flatten().numpy()
@@ -141,21 +142,22 @@ class ReliableDataset(Dataset):
         return None
 
     def _skip(self, index: int, error: Exception) -> None:
-        """Logs an unreadable sample; raises UnreadableSampleError if there are more than ``max_skipped``."""
+        """Logs an unreadable sample, or raises UnreadableSampleError if there are more than ``max_skipped``."""
         self.is_bad[index] = True
         count = int(self.is_bad.sum())
         message = f'sample {index} ({self._files(index)}) cannot be read: {first_line(error)}'
         if count > self.max_skipped:
-            limit = f'; with it, {count} are bad, more than max_skipped={self.max_skipped}' if self.max_skipped else ''
-            raise UnreadableSampleError(f'{message}{limit}. A larger max_skipped trains without such samples'
+            limit = f'; {count} samples are unreadable, but max_skipped={self.max_skipped}' if self.max_skipped else ''
+            raise UnreadableSampleError(f'{message}{limit}. Use a larger max_skipped to skip unreadable samples'
                                         ) from error
-        print_log(f'{message}; another one is used. Bad samples so far: {count}', 'current', level=logging.WARNING)
+        print_log(f'{message}; another sample is used. Unreadable samples so far: {count}', 'current',
+                  level=logging.WARNING)
 
     def _files(self, index: int) -> str:
         try:
             info = self.dataset.get_data_info(index)
             return ', '.join(str(path) for key, path in info.items() if key.endswith('_path') and path) or 'no file'
-        except Exception:  # the entry cannot be read, or the data set is not MMEngine's
+        except Exception:  # the data set may not be MMEngine's
             return 'unknown file'
 
     @property
@@ -167,14 +169,15 @@ class ReliableDataset(Dataset):
 def is_reading_error(error: Exception) -> bool:
     """Returns whether an error is an OSError or EOFError, or comes from a transform whose name starts with "Load".
 
-    Decoders raise many classes of exceptions. OpenMMLab's transforms that read files have such names.
+    The class of the error is not enough, because decoders raise exceptions of many classes. In OpenMMLab, the names of
+    transforms that read files start with "Load".
     """
     return isinstance(error, (OSError, EOFError)) or any(
         type(frame.f_locals.get('self')).__name__.startswith('Load') for frame, _ in walk_tb(error.__traceback__))
 
 
 def failure_place(error: Exception | None) -> tuple | None:
-    """Returns the class of an error, and the file and line that raised it; None for None."""
+    """Returns the class of an error, and the file and line that raised the error; None if there is no error."""
     if error is None:
         return None
     *_, (frame, line) = walk_tb(error.__traceback__)
@@ -182,5 +185,5 @@ def failure_place(error: Exception | None) -> tuple | None:
 
 
 def seed_all(*entropy: int) -> None:
-    """Seeds Python, NumPy and PyTorch with a hash of numbers."""
+    """Seeds Python, NumPy and PyTorch with a hash of the numbers."""
     set_random_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

@@ -1,24 +1,26 @@
-"""Repeated augmentation (Hoffer et al., CVPR 2020, arXiv 1901.09335) of DeiT and RegionViT."""
+"""Repeated augmentation (Hoffer et al., CVPR 2020, arXiv 1901.09335), as used by DeiT and RegionViT."""
 from collections.abc import Iterator, Sized
 
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
-BATCH = 256  # an epoch is rounded down to a multiple of it, for any batch size
+BATCH = 256  # epochs are rounded down to a multiple of 256 samples, regardless of the batch size
 
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugmentationSampler(DefaultSampler):
-    """Repeats each image, for different augmentations; with several processes, each gets other repetitions.
+    """Samples each image several times per epoch, and distributes the repetitions over the processes.
 
-    An epoch has as many samples as the data set, rounded down to a multiple of 256 unless there are fewer; they come
-    from a third of the images. mmpretrain's ``RepeatAugSampler`` takes slightly more of the same sequence.
+    An epoch has as many samples as the data set, rounded down to a multiple of 256 if there are at least 256. With
+    three repetitions, these samples come from a third of the images. mmpretrain's ``RepeatAugSampler`` draws the same
+    sequence, but does not round its length down.
 
     Args:
-        dataset (Sized): The images.
+        dataset (Sized): The data set.
         num_repeats (int): Number of repetitions of an image. Defaults to 3.
-        seed (int | None): Seed for all processes, to which the epoch is added. Defaults to None: a random one.
+        seed (int | None): Seed shared by all processes; the epoch is added to the seed. Defaults to None: a random
+            seed.
     """
 
     def __init__(self, dataset: Sized, num_repeats: int = 3, seed: int | None = None) -> None:

@@ -4,11 +4,11 @@ from mmengine.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ResizeByOrientation:
-    """Resizes landscape images to ``scale``, and portrait images to ``scale`` with width and height exchanged.
+    """Resizes images to ``scale``, with width and height swapped for portrait images.
 
     Args:
         scale (tuple[int, int]): Width and height, in pixels.
-        keep_ratio (bool): Whether to keep the aspect ratio, so that the image fits into ``scale``. Defaults to False.
+        keep_ratio (bool): Whether to keep the aspect ratio and fit the image into ``scale``. Defaults to False.
     """
 
     def __init__(self, scale: tuple[int, int], keep_ratio: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Reads text files in common encodings, and lists of classes in them."""
+"""Reads text files and class lists in common encodings."""
 import codecs
 import re
 import shlex
@@ -14,7 +14,7 @@ COLOR = r'\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3}'
 MARKS = codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 NUMBER = r'(?P<number>\d+)[\s:=,;]+'
 NAME = r'(?P<name>[^\s:=,;].*?)'
-# Lists of names with numbers and colors, as in CamVid, Pascal VOC and CVAT.
+# Lines of class lists with numbers or colors, as in CamVid, Pascal VOC and CVAT.
 ROWS = [re.compile(row) for row in (
     rf'{NUMBER}{NAME}[\s:=,;]+(?P<color>{COLOR})[\s:,;]*',
     rf'{NUMBER}(?P<color>{COLOR})[\s:=,;]+{NAME}',
@@ -25,7 +25,7 @@ ROWS = [re.compile(row) for row in (
 
 
 class ClassList(NamedTuple):
-    """Names of classes, and the color (red, green, blue) of each, or None."""
+    """Names of classes, and their colors (red, green, blue), or None for a list without colors."""
 
     names: tuple[str, ...]
     palette: list[list[int]] | None
@@ -41,7 +41,7 @@ def read_text(path: str | Path) -> str:
     """Reads a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
     Raises:
-        UsageError: If the file does not exist, or has another encoding.
+        UsageError: If the file cannot be read, or has another encoding.
     """
     check_file(path)
     try:
@@ -53,20 +53,21 @@ def read_text(path: str | Path) -> str:
         text = content.decode('utf-16' if is_utf16 else 'utf-8-sig')
     except UnicodeDecodeError:
         text = '\0'
-    if '\0' in text:  # UTF-16 without a mark is valid UTF-8 with null characters
+    if '\0' in text:  # UTF-16 without a byte order mark is often valid UTF-8 with null characters
         name = shlex.quote(str(path))
-        raise UsageError(f'{path} is not in UTF-8; if it is in Latin-1: iconv -f LATIN1 -t UTF-8 {name} > NEW')
+        raise UsageError(f'{path} is not in UTF-8; convert Latin-1 with: iconv -f LATIN1 -t UTF-8 {name} > NEW')
     return text
 
 
 def read_class_list(path: str | Path) -> ClassList:
-    """Reads the names of classes from a file with one per line.
+    """Reads class names from a file with one class per line.
 
-    Lines may start with the number of the class, from 0, and contain its color: ``0 sky 128 128 128``,
-    ``sky 128 128 128``, ``128 128 128 sky``, ``sky:128,128,128::``. Number 255, which is ignored in masks, is skipped.
+    Lines may also contain the number of the class, counted from 0, and its color: ``0 sky 128 128 128``,
+    ``sky 128 128 128``, ``128 128 128 sky``, ``sky:128,128,128::``. A class with the number 255 is skipped, because
+    255 marks ignored pixels in masks.
 
     Raises:
-        UsageError: If the lines have no common form, or numbers, colors or names are invalid.
+        UsageError: If the lines differ in form, or numbers, colors or names are invalid.
     """
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if lines and lines[0].startswith('# label:'):  # the header of CVAT's labelmap.txt
@@ -81,15 +82,15 @@ def read_class_list(path: str | Path) -> ClassList:
 
 
 def _parse_rows(path: str | Path, lines: list[str]) -> list[dict[str, str]]:
-    """Returns the name in each line, and its color if the lines have one, in the order of the numbers."""
+    """Returns the name and, if present, the color of each class, in the order of the class numbers."""
     colored = [line for line in lines if re.search(rf'(^|[\s:=,;]){COLOR}([\s:=,;]|$)', line)]
     for form in ROWS:
         rows = [match.groupdict() for line in lines if (match := form.fullmatch(line))]
         if lines and len(rows) == len(lines) and ('color' in form.groupindex or not colored):
             return _by_number(path, rows)
     if colored:
-        raise UsageError(f'{path}: {colored[0]!r} has a color, but not all lines have the same form, NAME RED GREEN '
-                         'BLUE or NUMBER NAME RED GREEN BLUE')
+        raise UsageError(f'{path}: {colored[0]!r} has a color, but not all lines have the same form; use NAME RED '
+                         'GREEN BLUE or NUMBER NAME RED GREEN BLUE in all lines')
     return [dict(name=line) for line in lines]
 
 
@@ -105,7 +106,7 @@ def _by_number(path: str | Path, rows: list[dict[str, str]]) -> list[dict[str, s
 
 
 def check_class_names(names: Iterable, where: str) -> None:
-    """Raises UsageError if a name is not a string, or empty, or if names differ only by case or space."""
+    """Raises UsageError if a name is not a string or is blank, or if two names differ only by case or spaces."""
     known: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str) or not name.strip():
@@ -118,7 +119,7 @@ def check_class_names(names: Iterable, where: str) -> None:
 
 
 def check_listable(names: Sequence[str], where: str) -> None:
-    """Raises UsageError if a name cannot be stored in a list of files, which has one per line in UTF-8."""
+    """Raises UsageError if a file name cannot be stored as a line of a UTF-8 text file."""
     for name in names:
         try:
             name.encode()

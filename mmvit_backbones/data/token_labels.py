@@ -1,7 +1,7 @@
 """Token labels: a map of the classes that another network predicts at each position of a training image.
 
-Re-labeling ImageNet (Yun et al., CVPR 2021, arXiv 2101.05022), as used by All Tokens Matter (Jiang et al., NeurIPS
-2021, arXiv 2104.10858). ``mmvit data token-labels`` computes the maps.
+Token labels were introduced by "Re-labeling ImageNet" (Yun et al., CVPR 2021, arXiv 2101.05022), and are used here as
+in "All Tokens Matter" (Jiang et al., NeurIPS 2021, arXiv 2104.10858). ``mmvit data token-labels`` computes the maps.
 """
 import copy
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ LABELS = ('token_scores', 'token_classes')
 
 
 def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Reads a tensor ``(2, 5, H, W)``: the five highest scores at each position, and their classes.
+    """Reads a tensor ``(2, 5, H, W)``: the five highest scores at each position, and the classes with these scores.
 
-    With fewer than five classes, it has the scores of all.
+    With fewer than five classes, the tensor has the scores of all classes.
 
     Returns:
-        tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes, int64.
+        tuple[Tensor, Tensor]: Scores ``(5, H, W)``, float32, and classes ``(5, H, W)``, int64.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it cannot be read, or has other content.
+        ValueError: If the file cannot be read, or has other content.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'token labels {path} do not exist')
@@ -51,12 +51,12 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
 
 @TRANSFORMS.register_module()
 class LoadTokenLabels:
-    """Reads the token labels of an image, ``ROOT/<folder of the image>/<its name>.pt``.
+    """Loads the token labels of an image from ``<root>/<folder of the image>/<name of the image>.pt``.
 
-    Adds ``token_scores`` and ``token_classes``; see :func:`read_token_labels`.
+    Adds ``token_scores`` and ``token_classes`` to the results; see :func:`read_token_labels`.
 
     Args:
-        root (str): Folder with one folder per class.
+        root (str): Folder with one subfolder per class.
         num_classes (int): Number of classes.
     """
 
@@ -74,12 +74,13 @@ class LoadTokenLabels:
 class TransformWithTokenLabels:
     """Applies mmpretrain's geometric transforms to an image and its token labels.
 
-    ``RandomFlip`` and the geometric operations of ``RandAugment`` transform the labels by nearest neighbor; positions
-    from outside the image have no score. ``RandomResizedCrop`` does not change the labels and adds ``token_box``: top,
-    left, height and width of the crop as fractions of the image.
+    ``RandomFlip`` and the geometric operations of ``RandAugment`` also transform the labels, with nearest-neighbor
+    interpolation; positions from outside the image get the score 0. ``RandomResizedCrop`` does not change the labels,
+    but adds ``token_box`` to the results: top, left, height and width of the crop as fractions of the image.
 
     Args:
-        transforms (list[dict]): Any of ``RandomFlip``, ``RandAugment`` and, as the last one, ``RandomResizedCrop``.
+        transforms (Sequence[dict]): Configs of ``RandomFlip``, ``RandAugment`` and ``RandomResizedCrop``; the crop must
+            be last.
     """
 
     def __init__(self, transforms: Sequence[dict]) -> None:
@@ -87,9 +88,9 @@ class TransformWithTokenLabels:
         kinds = [type(transform).__name__ for transform in self.transforms]
         unknown = sorted(set(kinds) - MOVES.keys())
         if unknown:
-            raise ValueError(f'transforms must be of {", ".join(MOVES)}, got {", ".join(unknown)}')
+            raise ValueError(f'transforms must be among {", ".join(MOVES)}, got {", ".join(unknown)}')
         if 'RandomResizedCrop' in kinds[:-1]:
-            raise ValueError('transforms must have RandomResizedCrop last, because it does not crop the labels')
+            raise ValueError('RandomResizedCrop must be the last of transforms, because it does not crop the labels')
 
     def __call__(self, results: dict) -> dict:
         for transform in self.transforms:
@@ -127,7 +128,7 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """Applies a geometric operation of mmpretrain to the image, and to a map of positions that moves the labels."""
+    """Applies a geometric operation of mmpretrain to the image, and to its labels through a map of positions."""
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
@@ -136,7 +137,7 @@ def move_labels(operation, results: dict) -> dict:
     nearest.interpolation, nearest.pad_val = 'nearest', -1
     state = np.random.get_state()
     results = operation(results)
-    np.random.set_state(state)  # for the same random parameters
+    np.random.set_state(state)  # makes the second operation draw the same random parameters
     moved = nearest(dict(img=positions))['img']
     row, column = centers(rows, height), centers(columns, width)
     source = torch.from_numpy(moved)[row[:, None], column].long()
@@ -145,18 +146,18 @@ def move_labels(operation, results: dict) -> dict:
 
 
 def centers(parts: int, length: int) -> Tensor:
-    """Returns the center pixels of the ``parts`` equal parts of a side."""
+    """Divides ``length`` pixels into ``parts`` equal parts, and returns the center pixel of each part."""
     return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
 
 
 @TRANSFORMS.register_module()
 class PoolTokenLabels:
-    """Pools token labels to targets ``gt_score``: one for the class token, from the whole crop, and one per patch.
+    """Pools token labels into targets ``gt_score``: one for the class token, from the whole crop, and one per patch.
 
-    Scores are averaged over the crop and over each patch; classes that are not among the five of a position have score
-    0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
+    Scores are averaged over the crop and over each patch. At each position, classes other than the five best have the
+    score 0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
     ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's data samples need vectors. ``Mixup`` and ``CutMix``
-    mix it like any score, and ``TokenLabelHead`` restores its shape.
+    mix ``gt_score`` like any other score, and ``TokenLabelHead`` restores its shape.
 
     Paper: arXiv 2104.10858, figure 2.
 
@@ -164,7 +165,7 @@ class PoolTokenLabels:
         num_classes (int): Number of classes.
         grid_size (int): Number of patches along a side: 14 at 224 pixels, 24 at 384, 28 at 448.
         label_smooth_val (float): Fraction of the score that is spread over all classes. Defaults to 0.1.
-        transposed_boxes (bool): Whether to exchange rows and columns of the crop's box, as the authors' code does.
+        transposed_boxes (bool): Whether to exchange rows and columns of the crop's box, like the authors' code.
             Defaults to False.
     """
 

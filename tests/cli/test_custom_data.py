@@ -110,7 +110,7 @@ def test_what_annotations_lack_is_filled_in_for_training_and_evaluation(folder, 
         change(folder, split, 'annotations', plain)
     cfg = config('retinanet_rest_s')
     use_custom_data(cfg, coco_folder=str(folder))
-    assert 'iscrowd of 2 annotations filled in, area of 2' in capsys.readouterr().err
+    assert 'iscrowd added to 2 annotations, area added to 2' in capsys.readouterr().err
     check_data(cfg, ['train', 'val'])
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset, _scope_='mmdet'))
     assert len(dataset.get_data_info(0)['instances']) == 2

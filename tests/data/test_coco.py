@@ -1,4 +1,4 @@
-"""Files in COCO's format with the mistakes that people make: errors at half of the annotations, else warnings."""
+"""Common mistakes in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
 import json
 
 import numpy as np
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 64, 48
 
 @pytest.fixture
 def content(tmp_path):
-    """Ten images with an annotation each: boxes with an outline, right of and below the middle."""
+    """Ten images with one annotation each: a box and a polygon, to the right of and below the center."""
     Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / '0.png')
     for i in range(1, 10):
         (tmp_path / f'{i}.png').symlink_to('0.png')
@@ -52,9 +52,9 @@ def move_outline(annotation):
     (to_corners, 'a box is x, y, width, height, not x1, y1, x2, y2'),
     (to_corners_without_outline, 'a box is x, y, width, height, not x1, y1, x2, y2'),
     (shrink_outline, 'do not match their boxes; they have values from 0 to 1'),
-    (move_outline, 'do not match their boxes; boxes and outlines may be for different sizes'),
+    (move_outline, 'do not match their boxes; boxes and segmentations may be for different image sizes'),
     (lambda annotation: annotation.update(bbox=[0.1, 0.1, 0.5, 0.5]), 'coordinates from 0 to 1'),
-    (lambda annotation: annotation.update(category_id=9), 'category_id of no listed category')])
+    (lambda annotation: annotation.update(category_id=9), 'category_id not in the list of categories')])
 def test_half_of_the_annotations_decides(change, reason, content, tmp_path):
     assert not mistakes(content, tmp_path)
     for first, number, is_error in ((0, 3, False), (3, 5, True)):
@@ -66,7 +66,7 @@ def test_half_of_the_annotations_decides(change, reason, content, tmp_path):
 
 
 def test_only_crowds_are_an_error(content, tmp_path):
-    """Many crowds are a choice."""
+    """Many crowds may be intended."""
     for number, is_error in ((9, False), (10, True)):
         for annotation in content['annotations'][:number]:
             annotation['iscrowd'] = 1
@@ -76,8 +76,8 @@ def test_only_crowds_are_an_error(content, tmp_path):
 def test_some_of_many_outlines_tell_of_all(content, tmp_path):
     for annotation in content['annotations'][:6]:
         shrink_outline(annotation)
-    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # the first of two
-    assert is_error and 'outlines of 3 of 5 annotations, 0, 2, 4,' in text
+    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # every second one
+    assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
     for annotation in content['annotations'][:6]:
         annotation['segmentation'] = [[1, 2, 3, 4]]
     (is_error, text), = mistakes(content, tmp_path, num_outlines=5)
@@ -85,7 +85,7 @@ def test_some_of_many_outlines_tell_of_all(content, tmp_path):
 
 
 def test_area_of_an_outline_may_be_any(content, tmp_path):
-    """Such as that between the box's numbers if they were two corners."""
+    """The area of a segmentation may equal the area of the box read as two corners."""
     counts = [0, 100, WIDTH * HEIGHT - 100]
     content['annotations'][3].update(bbox=[10, 10, 20, 20], area=100,
                                      segmentation=dict(size=[HEIGHT, WIDTH], counts=counts))
@@ -163,7 +163,7 @@ def test_what_annotations_lack_is_filled_in(content, tmp_path):
 
 
 def test_what_evaluation_needs(content, tmp_path):
-    """Without iscrowd, pycocotools fails after the first epoch; a training alone does not need it."""
+    """Without iscrowd, the evaluation with pycocotools would fail after the first epoch; training does not need it."""
     del content['annotations'][3]['iscrowd']
     (is_error, text), = mistakes(content, tmp_path)
     assert is_error and 'iscrowd of annotations 3' in text
@@ -206,10 +206,10 @@ def test_run_lengths_that_add_up(counts, content, tmp_path):
 
 def test_images_are_accounted_for(content, tmp_path, capsys):
     report_images({str(tmp_path): [content]})
-    assert '10 images of the annotation files, 0 without annotations' in capsys.readouterr().out
+    assert '10 images in the annotation files, 0 without annotations' in capsys.readouterr().out
     report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
-    assert '3 of 10 images are in no annotation file and left out, e.g. 7.png' in capsys.readouterr().err
+    assert '3 of 10 images are not in the annotation files and are left out, e.g. 7.png' in capsys.readouterr().err
     for name in '.7.png', 'notes.txt':
         (tmp_path / name).write_bytes(b'')
     report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
-    assert '3 of 10 images' in capsys.readouterr().err  # hidden files and other suffixes do not count
+    assert '3 of 10 images' in capsys.readouterr().err  # hidden files and files with other suffixes are not counted

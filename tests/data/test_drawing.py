@@ -1,4 +1,4 @@
-"""Annotations are drawn as they are, and nothing invalid in them stops it."""
+"""Annotations are drawn without changes, and invalid annotations are skipped."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,12 +16,12 @@ def image(tmp_path):
 
 
 def pixel(drawing: np.ndarray, x: float, y: float) -> tuple[int, ...]:
-    """Returns the color at a place of the image."""
+    """Returns the color at a point of the image."""
     return tuple(drawing[round(MARGIN + y * SCALE), round(MARGIN + x * SCALE)].tolist())
 
 
 def test_boxes_and_outlines(image):
-    """Also where they are beyond the image."""
+    """Draws boxes that extend beyond the image, too."""
     full = [0, WIDTH * HEIGHT]
     drawing = draw_sample(Sample(image, [Annotation(3, 'cat', [20, 10, 85, 20], [[70, 32, 90, 32, 90, 46, 70, 46]])]))
     assert pixel(drawing, 20, 20) == pixel(drawing, 104.8, 20) == COLORS[3]

@@ -1,4 +1,4 @@
-"""Every file of a folder is taken or left out by a reason, and none is taken twice."""
+"""Every file of a folder is either taken once or left out for a stated reason."""
 import os
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def found(folder: Path, **options) -> dict[str, list[str]]:
 
 
 def test_files_left_out_are_counted_by_suffix(tmp_path, capsys):
-    """Hidden files and what systems leave in folders are no images, and are told apart."""
+    """Hidden files and the files of operating systems are counted separately."""
     write(tmp_path, *(f'cat/{i}.jpg' for i in range(8)), *(f'cat/{i}.xyz' for i in range(8)), 'dog/7', 'dog/8.JFIF',
           'dog/9', 'dog/.DS_Store', 'dog/Thumbs.db', 'dog/.ipynb_checkpoints/a.jpg')
     with pytest.raises(LeftOutError, match='10 of 19 files left out: 8 .xyz, 2 without suffix; 3 hidden'):
@@ -75,7 +75,7 @@ def test_links_inside_of_the_folder_are_followed_once(tmp_path):
 
 
 def test_links_to_outside(tmp_path):
-    """Parts, classes and images may be elsewhere; a folder in a class is not followed, which is no small loss."""
+    """Splits, classes and images may be links to outside; a link to an outside folder in a class is an error."""
     write(tmp_path / 'elsewhere', 'cat/a.jpg', 'b.jpg', 'more/c.jpg', 'dog/d.jpg')
     link(tmp_path / 'data/cat', '../elsewhere/cat')
     write(tmp_path / 'data', 'dog/e.jpg')
@@ -94,7 +94,7 @@ def test_what_is_no_file_is_left_out_unopened(tmp_path):
     os.mkfifo(tmp_path / 'cat/fifo.jpg')
     link(tmp_path / 'cat/nothing.jpg', 'missing')
     link(tmp_path / 'cat/self.jpg', 'self.jpg')
-    with pytest.raises(LeftOutError, match='3 of 4 files left out: 2 links to nothing, 1 not regular files'):
+    with pytest.raises(LeftOutError, match='3 of 4 files left out: 2 broken links, 1 not regular files'):
         found(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""ImageNet-ReaL on a made label file in the published format."""
+"""ImageNet-ReaL with a generated label file in the published format."""
 import json
 
 import pytest
@@ -14,7 +14,7 @@ NUM_IMAGES = 50_000
 
 @pytest.fixture
 def label_file(tmp_path):
-    """Labels of the first images: two classes, one, none."""
+    """A label file whose first three images have two classes, one class and no class."""
     labels = [[3, 7], [1], []] + [[0]] * (NUM_IMAGES - 3)
     (tmp_path / 'real.json').write_text(json.dumps(labels))
     return tmp_path / 'real.json'

@@ -1,4 +1,4 @@
-"""ImageNet-V2, -A, -R, -Sketch and -C in their authors' folders, with made predictions."""
+"""ImageNet-V2, -A, -R, -Sketch and -C in their authors' folder layouts, with artificial predictions."""
 import json
 import re
 import shutil
@@ -23,7 +23,7 @@ def make(folder, *names):
 
 
 def evaluate(folder: str, best: list[list[int]]) -> dict[str, float]:
-    """Returns the metrics of predictions, given as classes by descending score for the images by name."""
+    """Returns the metrics of predictions: for each image, sorted by name, the classes with the highest scores first."""
     dataset = DATASETS.build(dict(type='ImageNetVariant', data_root=folder, test_mode=True))
     metric = METRICS.build(dict(type='ImageNetVariantAccuracy'))
     metric.dataset_meta = dataset.metainfo
@@ -37,19 +37,19 @@ def evaluate(folder: str, best: list[list[int]]) -> dict[str, float]:
 
 
 def test_classes_by_number(tmp_path):
-    """ImageNet-V2's folders, which do not sort by their classes."""
+    """The alphabetical order of ImageNet-V2's folders differs from the order of the classes."""
     folder = make(tmp_path, '0/a.jpeg', '10/b.jpeg', '2/c.jpeg', '999/d.jpeg')
     assert evaluate(folder, [[0], [10], [999], [999]])['accuracy/top1'] == 75.
 
 
 def test_classes_that_do_not_occur_do_not_count(tmp_path):
-    """Ignores absent classes, as defined for ImageNet-A and -R; n01498041 is class 6, n01443537 class 1."""
+    """Absent classes are ignored, as defined for ImageNet-A and -R. n01443537 is class 1, n01498041 is class 6."""
     folder = make(tmp_path, 'n01443537/a.jpg', 'n01498041/b.jpg', 'README.txt')
     assert evaluate(folder, [[500, 1], [1, 6]]) == {'accuracy/top1': 50., 'accuracy/top5': 100.}
 
 
 def test_mean_corruption_error(tmp_path):
-    """An error of 50 % in each corruption, over AlexNet's."""
+    """The error is 50 % for each corruption except snow."""
     names = [f'{name}/{severity}/n01440764/1.JPEG' for name in sorted(ALEXNET_ERRORS) for severity in (1, 5)]
     metrics = evaluate(make(tmp_path, *names, 'snow/1/n01443537/3.JPEG'),
                        [[0], [1]] * 13 + [[0], [1], [1]] + [[0], [1]])
@@ -86,7 +86,7 @@ def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypat
 
 @pytest.mark.slow
 def test_the_tool_prints_figures(run, tmp_path, monkeypatch):
-    """Random weights, flowers in the layout of ImageNet-A; the config is one with averaged weights."""
+    """Tests random weights on flowers in the layout of ImageNet-A, with a config that averages weights."""
     monkeypatch.chdir(ROOT)
     torch.save(mmvit_backbones.get_model('vitae_tiny').state_dict(), tmp_path / 'random.pth')
     for wnid, image in zip(('n01443537', 'n01498041'), ROOT.glob('data/flowers_mini/val/*/*.jpg'), strict=False):

@@ -1,4 +1,4 @@
-"""Masks are held against the orientation of their images."""
+"""Checks of masks against the EXIF orientation of their images."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,10 +22,11 @@ def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20)
 @pytest.mark.parametrize('changes, message', [
     (dict(orientation=3), 'EXIF orientation 3'), (dict(orientation=2), 'EXIF orientation 2'),
     (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the EXIF orientation 6'),
-    (dict(orientation=6), '20 x 30 pixels, its image 30 x 20'), (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
+    (dict(orientation=6), '30 x 20 pixels, but its image has 20 x 30'),
+    (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
     (dict(orientation=3, of_mask=3), 'a.png has the EXIF orientation 3')])
 def test_orientation_that_the_mask_lacks(changes, message, tmp_path):
-    """The frameworks turn images by EXIF, and never masks."""
+    """The frameworks apply the EXIF orientation to images, but never to masks."""
     (image, mask), = (pairs := write(tmp_path, **changes)).items()
     with pytest.raises(UsageError, match=message):
         check_masks(pairs, 1, needs_labels=True)
@@ -40,7 +41,7 @@ def test_orientation_that_fits(changes, tmp_path):
 
 
 def test_masks_after_those_of_all_classes_are_checked(tmp_path):
-    """Two labels are enough to learn from; a later mask may still have a wrong one."""
+    """After two labels have been found, a later mask may still have an invalid label."""
     pairs = {}
     for number, label in enumerate([1, 1, 9]):
         (tmp_path / str(number)).mkdir()

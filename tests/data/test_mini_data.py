@@ -1,4 +1,4 @@
-"""The embedded example data is complete, consistent and attributed."""
+"""The example data in the repository is complete, consistent and attributed."""
 import csv
 import json
 from pathlib import Path

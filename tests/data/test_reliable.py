@@ -1,4 +1,4 @@
-"""Batches from the middle of an epoch, reproducible samples, and unreadable ones."""
+"""Batches from the middle of an epoch, reproducible samples and unreadable samples."""
 import random
 
 import numpy as np
@@ -16,7 +16,7 @@ from mmvit_backbones.errors import TrainingError, UnreadableSampleError
 
 @DATASETS.register_module(force=True)
 class Numbers:
-    """Twelve samples: their index and random numbers. Even samples are wide, odd ones tall."""
+    """Twelve samples with their index and random numbers. Even samples are portrait images, odd samples landscape."""
     metainfo, pipeline = dict(classes=('a', )), []
 
     def __init__(self, unreadable=(), length=12, transform=None):
@@ -28,7 +28,7 @@ class Numbers:
     def __getitem__(self, index):
         self.reads.append(index)
         if len(self.reads) > 100:
-            pytest.fail('the data set is read without end')
+            pytest.fail('the data set is read more than 100 times')
         if index in self.unreadable:
             raise OSError('no image')
         if self.transform:
@@ -80,11 +80,11 @@ def test_no_sample_known_to_be_bad_is_read_again():
 
 
 def test_replacements_depend_on_the_seed_alone():
-    """Not on what the process has found to be bad before, as after a resume nothing is known."""
-    asked = SeededIndex(3, (7, 0, 1))
+    """Samples already known to be unreadable have no influence, because a resumed run does not know them."""
+    seeded = SeededIndex(3, (7, 0, 1))
     first, second = (ReliableDataset(Numbers(unreadable=(3, 5)), max_skipped=2) for _ in range(2))
     second[3], second[5]
-    assert first[asked] == first[asked] == second[asked]
+    assert first[seeded] == first[seeded] == second[seeded]
 
 
 def test_data_set_without_a_readable_sample_is_an_error():
@@ -95,7 +95,7 @@ def test_data_set_without_a_readable_sample_is_an_error():
 
 
 class Fails:
-    """A transform with a defect, which certain samples meet."""
+    """A transform that fails for certain samples."""
 
     def __init__(self, indices):
         self.indices = indices
@@ -107,7 +107,7 @@ class Fails:
 
 
 class LoadText(Fails):
-    """A decoder that fails with an error of its own in files of text."""
+    """A reader that fails for certain samples with an error other than OSError."""
 
 
 @pytest.mark.parametrize('max_skipped', [0, 100])
@@ -127,7 +127,7 @@ def test_what_a_single_sample_or_a_reader_meets_is_no_defect():
 
 
 def test_attributes_are_those_of_the_wrapped_data_set():
-    """Hooks of the frameworks change augmentations in the data set of a loader."""
+    """Hooks of the frameworks change the pipeline of a data loader's data set."""
     dataset = ReliableDataset(Numbers())
     dataset.pipeline = ['flip']
     assert dataset.dataset.pipeline == ['flip'] and dataset.metainfo == Numbers.metainfo

@@ -7,7 +7,7 @@ from mmvit_backbones.data import RepeatedAugmentationSampler
 
 
 def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeats: int = 3) -> list[int]:
-    """Follows the specification: repeat, extend cyclically, every W-th from the rank on, cut."""
+    """Returns the authors' indices: repeated, extended cyclically, every ``world_size``-th of them, and truncated."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch)).tolist()
     repeated = [index for index in order for _ in range(repeats)]
     total = world_size * -(-repeats * count // world_size)
@@ -28,7 +28,7 @@ def test_repeated_augmentation(count, world_size, monkeypatch):
             ours.set_epoch(epoch)
             theirs.set_epoch(epoch)
             assert list(ours) == specified_indices(count, world_size, rank, epoch) and len(ours) == len(list(ours))
-            # mmpretrain's draws the same sequence, but does not stop at whole batches of 256.
+            # mmpretrain's sampler draws the same sequence, but does not stop at a multiple of 256.
             assert list(theirs)[:len(ours)] == list(ours) and len(theirs) == -(-count // world_size)
 
 

@@ -1,4 +1,4 @@
-"""Resizing to one shape, turned with the image."""
+"""Portrait images are resized with width and height swapped."""
 import pytest
 import torch
 from mmengine.registry import TRANSFORMS, DefaultScope

@@ -1,4 +1,4 @@
-"""Lists of classes as editors and data sets have them."""
+"""Class lists in the encodings of text editors and the formats of public data sets."""
 import codecs
 
 import pytest
@@ -33,7 +33,7 @@ def test_other_encodings_are_named(encoding, tmp_path):
     (['# label:color_rgb:parts:actions', 'sky:128,0,9::', 'traffic light:1,2,3::'], True),
     (['0 sky 128 0 9', '1 traffic light 1 2 3', '255 void 0 0 0'], True)])
 def test_numbers_and_colors_are_no_part_of_names(lines, colors, tmp_path):
-    """Lists of CamVid, Pascal VOC and CVAT."""
+    """Class lists of CamVid, Pascal VOC and CVAT."""
     (tmp_path / 'classes.txt').write_text('\n'.join(lines))
     names, palette = read_class_list(tmp_path / 'classes.txt')
     assert names == ('sky', 'traffic light')

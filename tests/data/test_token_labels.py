@@ -1,4 +1,4 @@
-"""Token labelling: files, geometry of labels and images, targets, the head, and the tool that makes labels."""
+"""Token labels: files, geometric transforms, targets, the head, and the command that computes the labels."""
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:
     return torch.stack([scores.values, scores.indices.float()])
 
 
-@pytest.mark.parametrize('content, told', [
+@pytest.mark.parametrize('content, words', [
     (torch.zeros(2, 4, 3, 3), ['(2, 5, H, W)', '(2, 4, 3, 3)']),
     (dict(weights=torch.zeros(1)), ['dict']),
     (torch.full((2, 5, 3, 3), 10.), ['10', '0 to 9']),
@@ -41,9 +41,9 @@ def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:
     (torch.full((2, 5, 3, 3), float('nan')), ['finite']),
     (Path, ['Path']),
 ], ids=['shape', 'dict', 'range', 'fractions', 'nan', 'code'])
-def test_bad_files_are_named(content, told, tmp_path):
+def test_bad_files_are_named(content, words, tmp_path):
     torch.save(content, tmp_path / 'rose.pt')
-    with raises(ValueError, 'rose.pt', *told):
+    with raises(ValueError, 'rose.pt', *words):
         read_token_labels(tmp_path / 'rose.pt', 10)
 
 
@@ -57,7 +57,7 @@ def test_broken_and_missing_files_are_named(tmp_path):
 
 
 def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
-    """Returns an image with one color per label position, whose score is that color."""
+    """Returns an image with a different color at each label position; the color is also the score and the class."""
     colors = torch.arange(1, rows * columns + 1).view(rows, columns)
     colored = colors.repeat_interleave(side, 0).repeat_interleave(side, 1)
     return dict(img=np.repeat(colored.numpy().astype(np.uint8)[..., None], 3, axis=2),
@@ -79,7 +79,7 @@ POLICIES = [dict(type='Rotate', magnitude_range=(0, 30), prob=1.),
 
 @pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'])
 def test_labels_move_with_the_image(policy):
-    """Image and scores are 0 at positions from outside; the image is not square."""
+    """The image is not square; pixels and scores from outside the image are 0."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomFlip', prob=1., direction='horizontal'),
         dict(type='RandAugment', policies=[policy], num_policies=1, magnitude_level=7, hparams=dict(pad_val=0))]))
@@ -100,7 +100,7 @@ def test_colors_do_not_move_labels():
 
 
 def test_crop_and_pooled_labels_see_the_same_place():
-    """The color at the center of each patch of the crop is the class of its target."""
+    """The color at the center of a patch is the class with the highest score in the patch's target."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomResizedCrop', scale=80, crop_ratio_range=(0.2, 0.5), interpolation='nearest')]))
     pool = TRANSFORMS.build(dict(type='PoolTokenLabels', num_classes=49, grid_size=16))
@@ -110,32 +110,32 @@ def test_crop_and_pooled_labels_see_the_same_place():
         results['token_classes'] = torch.cat([results['token_classes'][:1], torch.zeros(4, 6, 8).long()])
         results = pool(transform(results))
         seen = seen_at_centres(results['img'], 16, 16).flatten()
-        told = results['gt_score'].view(49, 257)[:, 1:].argmax(0)
-        assert (seen == told).float().mean() > 0.6  # bins that straddle two positions may tell either
+        pooled = results['gt_score'].view(49, 257)[:, 1:].argmax(0)
+        assert (seen == pooled).float().mean() > 0.6  # a patch on the border of two positions may have either class
         assert len(seen.unique()) > 3
 
 
 def test_transposed_boxes_are_a_switch():
     scores, classes = labels()[0], labels()[1].long()
     results = dict(token_scores=scores, token_classes=classes, token_box=(0.1, 0.4, 0.3, 0.6))
-    turned = dict(token_scores=scores.mT, token_classes=classes.mT, token_box=(0.4, 0.1, 0.6, 0.3))
-    expected = PoolTokenLabels(10, 1)(turned)['gt_score']
+    transposed = dict(token_scores=scores.mT, token_classes=classes.mT, token_box=(0.4, 0.1, 0.6, 0.3))
+    expected = PoolTokenLabels(10, 1)(transposed)['gt_score']
     torch.testing.assert_close(PoolTokenLabels(10, 1)(results)['gt_score'], expected)
     assert not torch.allclose(PoolTokenLabels(10, 1, transposed_boxes=True)(results)['gt_score'], expected)
 
 
-@pytest.mark.parametrize('transforms, told', [
+@pytest.mark.parametrize('transforms, word', [
     (['RandomResizedCrop', 'RandomFlip'], 'last'), (['ColorJitter'], 'ColorJitter')])
-def test_transforms_that_would_lose_labels_are_refused(transforms, told):
+def test_transforms_that_would_lose_labels_are_refused(transforms, word):
     arguments = dict(RandomResizedCrop=dict(scale=8), RandomFlip=dict(prob=0.5))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=word):
         TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
             dict(type=name, **arguments.get(name, {})) for name in transforms]))
 
 
 @pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
 def test_targets_pass_through_mmpretrain(augment):
-    """Packed, collated and mixed like any score; the losses read them."""
+    """Targets can be packed, collated and mixed like other scores, and the losses accept them."""
     samples = []
     for label in range(4):
         results = dict(img=np.zeros((32, 32, 3), np.uint8), gt_label=label, token_scores=labels()[0],
@@ -175,7 +175,7 @@ def test_too_many_pairs_are_told():
 @pytest.mark.parametrize('name, grid, border', [
     ('imagenet_refiner_vit_s', 14, 0), ('imagenet_refiner_vit_m_384', 24, 0), ('imagenet_refiner_vit_l_448', 28, 26)])
 def test_pipelines_of_the_recipes(name, grid, border, tmp_path):
-    """Training has a target per patch; L is tested in a black frame, as published."""
+    """Training images have a target per patch; test images of the L recipe have a black frame, as published."""
     colored = tmp_path / 'roses/1.png'
     colored.parent.mkdir()
     Image.fromarray(np.random.randint(1, 256, (90, 120, 3), np.uint8)).save(colored)
@@ -205,7 +205,7 @@ def tool():
 ], ids=['convolutions', 'tokens'])
 @torch.no_grad()
 def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
-    """For a head that is linear after a mean, the mean of its scores is the score of the mean."""
+    """If the head averages before its linear layer, the mean of the dense scores equals the model's scores."""
     model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
         type='LinearClsHead', num_classes=7, in_channels=512))).eval()
     images = torch.randn(2, 3, 64, 96)
@@ -222,7 +222,7 @@ def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
 ], ids=['channels first', 'channels last', 'tokens'])
 @torch.no_grad()
 def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
-    """The classifier's linear layer on every position of what is before it."""
+    """The scores are the classifier's linear layer applied to the features at every position."""
     model = timm.create_model(name).eval()
     torch.save(model.state_dict(), tmp_path / 'weights.pth')
     images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
@@ -244,7 +244,7 @@ def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
     assert [str(file.relative_to(tmp_path / 'out')) for file in files] == ['a/1.pt', 'a/2.pt', 'b/1.pt']
     assert read_token_labels(files[0], 6)[0].shape == (5, 2, 3)
     files[1].write_bytes(b'half')
-    inodes = [file.stat().st_ino for file in files]  # a clock may be too coarse
+    inodes = [file.stat().st_ino for file in files]  # modification times may be too coarse
     call('data token-labels', *arguments)
     assert '3 images, 2 have labels' in capsys.readouterr().out
     assert [file.stat().st_ino == inode for file, inode in zip(files, inodes)] == [True, False, True]

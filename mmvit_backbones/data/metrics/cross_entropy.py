@@ -9,7 +9,7 @@ from mmengine.registry import METRICS
 class MeanCrossEntropy(BaseMetric):
     """Computes ``loss``: the mean negative log probability of the correct class.
 
-    This is the loss in the logs of the authors' evaluations: without label smoothing, even if training has it.
+    Like the losses in the authors' evaluation logs, this loss has no label smoothing, even if training uses it.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

@@ -1,6 +1,6 @@
 """Accuracy on ImageNet's validation images with reassessed labels.
 
-Are we done with ImageNet? (Beyer et al., 2020, arXiv 2006.07159); the labels are ``real.json`` of
+The labels were published with "Are we done with ImageNet?" (Beyer et al., 2020, arXiv 2006.07159), as ``real.json`` in
 github.com/google-research/reassessed-imagenet.
 """
 import json
@@ -17,18 +17,18 @@ NUM_IMAGES = 50_000
 
 @METRICS.register_module()
 class ImageNetReaL(BaseMetric):
-    """Computes ImageNet-ReaL's top-k accuracy: one of the k highest-scoring classes must be among the image's labels.
+    """Computes the top-k accuracy on ImageNet-ReaL, where an image can have several correct labels or none.
 
-    Images without labels are ignored. Use it next to mmpretrain's ``Accuracy``, with images that keep their names
-    ``ILSVRC2012_val_%08d``.
+    A prediction is correct if any label of the image is among the k highest scores. Images without labels are ignored.
+    The image files must have their original names ``ILSVRC2012_val_%08d``.
 
     Args:
-        label_file (str): ``real.json``: a list of 50,000 lists of classes, in the order of the images.
-        topk (int | Sequence[int]): One or more k. Defaults to (1, ).
+        label_file (str): Path of ``real.json``, a list of 50,000 lists of class indices in the order of the images.
+        topk (int | Sequence[int]): One or more values of k. Defaults to (1, ).
         **kwargs: Arguments of MMEngine's ``BaseMetric``.
 
     Raises:
-        ValueError: If the file is not such a list, or an image's name has no number.
+        ValueError: If a k is below 1, the label file has another format, or the name of an image has no valid number.
     """
 
     default_prefix = 'real'
@@ -57,16 +57,16 @@ def read_labels(path: str) -> list[list[int]]:
     try:
         labels = json.loads(Path(path).expanduser().read_text())
         if len(labels) != NUM_IMAGES or not all(isinstance(entry, list) for entry in labels):
-            raise ValueError(f'it has {len(labels)} entries')
+            raise ValueError(f'got {len(labels)} entries')
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f'label_file {path} must have {NUM_IMAGES} lists of classes, as real.json of '
+        raise ValueError(f'label_file {path} must have {NUM_IMAGES} lists of class indices, like real.json from '
                          f'github.com/google-research/reassessed-imagenet: {error}') from None
     return labels
 
 
 def image_index(path: str) -> int:
-    """Returns the index of an image in the label file; the names count from ``ILSVRC2012_val_00000001``."""
+    """Returns the index of an image in the label file, which is 0 for ``ILSVRC2012_val_00000001``."""
     match = re.search(r'ILSVRC2012_val_(\d{8})', Path(path).name)
     if match is None or not 1 <= int(match[1]) <= NUM_IMAGES:
-        raise ValueError(f'img_path {path} must have the number of a validation image, as ILSVRC2012_val_00000001')
+        raise ValueError(f'img_path {path} must have the name of a validation image, such as ILSVRC2012_val_00000001')
     return int(match[1]) - 1

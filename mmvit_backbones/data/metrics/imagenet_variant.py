@@ -7,8 +7,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-# AlexNet's errors by corruption: Hendrycks and Dietterich, Benchmarking neural network robustness to common
-# corruptions and perturbations, ICLR 2019, github.com/hendrycks/robustness.
+# AlexNet's error in percent for each corruption, from "Benchmarking Neural Network Robustness to Common Corruptions and
+# Perturbations" (Hendrycks and Dietterich, ICLR 2019), github.com/hendrycks/robustness.
 ALEXNET_ERRORS = dict(
     gaussian_noise=88.6428, shot_noise=89.4468, impulse_noise=92.2640, defocus_blur=81.9880, glass_blur=82.6268,
     motion_blur=78.5948, zoom_blur=79.8360, snow=86.6816, frost=82.6572, fog=81.9324, brightness=56.4592,
@@ -20,8 +20,8 @@ class ImageNetVariantAccuracy(BaseMetric):
     """Computes top-1 and top-5 accuracy over the classes of an ``ImageNetVariant`` data set.
 
     Scores of other classes are ignored, as defined for ImageNet-A and -R. For ImageNet-C, with images in
-    ``CORRUPTION/SEVERITY/CLASS/``, it also computes the accuracy by corruption and, with all fifteen, the mean
-    corruption error ``mCE``: the errors relative to AlexNet's, in percent.
+    ``CORRUPTION/SEVERITY/CLASS/``, the metric also computes the accuracy for each corruption. With all fifteen
+    corruptions, it also computes the mean corruption error ``mCE``, where errors are in percent of AlexNet's errors.
     """
     default_prefix = 'accuracy'
 
@@ -34,7 +34,7 @@ class ImageNetVariantAccuracy(BaseMetric):
             self.results.append((Path(sample['img_path']).parts[-4:-3], hits[0], any(hits)))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Returns accuracies in percent."""
+        """Returns the accuracies and ``mCE`` in percent."""
         corruptions = defaultdict(list)
         for folder, hit, _ in results:
             if folder and folder[0] in ALEXNET_ERRORS:

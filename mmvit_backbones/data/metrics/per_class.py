@@ -1,4 +1,4 @@
-"""Accuracy of a classifier by class."""
+"""Accuracy of a classifier for each class."""
 from collections.abc import Sequence
 
 import numpy as np
@@ -6,15 +6,15 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-SHOWN = 50  # maximum number of classes in the log, the worst first
+SHOWN = 50  # maximum number of logged classes; if there are more, the worst are logged
 
 
 @METRICS.register_module()
 class PerClassAccuracy(BaseMetric):
-    """Computes ``mean_class_accuracy`` in percent, logs the accuracy of each class, and draws a confusion matrix.
+    """Computes ``mean_class_accuracy`` in percent, logs the accuracy of each class, and can draw a confusion matrix.
 
     Args:
-        out_file (str | None): Image file for the confusion matrix. Defaults to None: none is drawn.
+        out_file (str | None): Image file for the confusion matrix. Defaults to None: draws no matrix.
         **kwargs: Arguments of MMEngine's ``BaseMetric``.
     """
 

@@ -1,4 +1,4 @@
-"""Trains every tiny network with FSDP2 in one of two processes; the first also trains it alone."""
+"""Trains every tiny network with FSDP2 in one of two processes; the first process also trains without FSDP2."""
 import copy
 import json
 from datetime import timedelta
@@ -14,7 +14,7 @@ RANKS, STEPS = 2, 2
 
 
 def blocks(model: nn.Module, x: Tensor) -> list[nn.Module]:
-    """Returns the called modules in module lists; of nested ones, the outer."""
+    """Returns the outermost modules in module lists that are called in a forward pass."""
     called = set()
     hooks = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in model.modules()]
     with torch.no_grad():
@@ -31,7 +31,7 @@ def loss(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def train(model: nn.Module, parts: list[Tensor]) -> list[list[float]]:
-    """Losses of every step, by part of the batch."""
+    """Returns the losses of each step, one per part of the batch."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
@@ -58,7 +58,7 @@ def compare(network: str, rank: int) -> dict:
 
 
 def run(folder: str, rank: int) -> None:
-    """The processes meet in a file of the folder, and the first writes errors and losses to ``results.json``."""
+    """Trains all networks as one of the processes; the first process writes losses and errors to ``results.json``."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=RANKS,
                             timeout=timedelta(seconds=120))
@@ -66,7 +66,7 @@ def run(folder: str, rank: int) -> None:
     for network in TINY_CONFIGS:
         try:
             results[network] = compare(network, rank)
-        except Exception as error:  # goes into the report, and the next network is tried
+        except Exception as error:  # the error is reported, and the next network is tried
             results[network] = dict(error=f'{type(error).__name__}: {error}')
     gathered = [None] * RANKS
     dist.all_gather_object(gathered, results)

@@ -540,7 +540,10 @@ def _is_segmentation(segmentation: object, size: list[int] | None) -> bool:
 
 
 def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
-    """Returns the annotations whose run lengths do not cover their image: pycocotools would read beyond it, or hang."""
+    """Returns the annotations whose run lengths do not add up to the number of pixels of their image.
+
+    pycocotools raises an error if the sum is too large, but returns uninitialized memory if the sum is too small.
+    """
     texts = [a for a in encoded if isinstance(a['segmentation']['counts'], str)]
     sums = dict(zip(map(id, texts), sums_of_run_lengths([a['segmentation']['counts'] for a in texts])))
     wrong = []

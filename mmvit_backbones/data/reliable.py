@@ -26,7 +26,7 @@ class SeededIndex:
 
 @DATA_SAMPLERS.register_module()
 class ResumableBatchSampler(Sampler):
-    """Yields the batches of a batch sampler as :class:`SeededIndex`, starting at any batch.
+    """Yields the batches of a batch sampler as lists of :class:`SeededIndex`, starting at any batch.
 
     The random state of a sample is seeded with the seed, the process, the epoch, the batch and the position in the
     batch, so the random numbers do not depend on the number of workers. The data set must be a

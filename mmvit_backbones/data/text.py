@@ -38,7 +38,7 @@ def is_plain(path: str | Path) -> bool:
 
 
 def read_text(path: str | Path) -> str:
-    """Reads a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+    """Reads a text file in UTF-8 (byte order mark optional) or UTF-16 (byte order mark required).
 
     Raises:
         UsageError: If the file cannot be read, or has another encoding.

@@ -1,4 +1,4 @@
-"""Hooks and an optimizer constructor; importing the package registers them in MMEngine's root registries."""
+"""Hooks and an optimizer constructor; importing this package registers them in MMEngine's root registries."""
 from .checkpoint_hook import AtomicCheckpointHook
 from .exact_resume import ExactResumeHook
 from .finite import FiniteLossHook

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent, even if writing is interrupted."""
+"""Saves checkpoints atomically: an interrupted write leaves no partial file."""
 import os
 import shutil
 from collections import deque
@@ -19,20 +19,20 @@ from .finite import check_finite
 from .work_dir import check_last_checkpoint
 
 ON_ERROR = ('stop', 'continue')
-CONTINUE = 'default_hooks.checkpoint.on_error=continue trains without it'
+CONTINUE = 'use default_hooks.checkpoint.on_error=continue to train without it'
 TEMPORARY = '.tmp'
 
 
 class AtomicBackend(LocalBackend):
-    """MMEngine's backend for local files; writes to a temporary file, syncs it to disk, and renames it."""
+    """MMEngine's backend for local files, with atomic writes: syncs a temporary file to disk and then renames it."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Writes a file. If this fails, keeps the previous file, and raises OSError with the space needed and free."""
+        """Writes a file; on failure, keeps the previous file and raises OSError with the needed and the free space."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')
         try:
-            temporary.unlink(missing_ok=True)  # left by a killed run, or a link
+            temporary.unlink(missing_ok=True)  # may be a leftover of a killed run, or a link
             with open(temporary, 'xb') as file:
                 file.write(obj)
                 file.flush()
@@ -59,7 +59,7 @@ class RemovingBackend(Protocol):
 
 
 class LateRemoval:
-    """A file backend that removes files only when :meth:`remove_outdated` is called."""
+    """Wraps a file backend, and delays removals until :meth:`remove_outdated` is called."""
 
     def __init__(self, backend: RemovingBackend) -> None:
         self.backend = backend
@@ -80,17 +80,17 @@ class LateRemoval:
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook`` with atomic writes.
 
-    A file is written under a temporary name, synced and renamed, so that a crash leaves no partial file. Old
-    checkpoints are removed after the new one is complete. Weights with NaN or inf are not saved, so that the last
+    A checkpoint is written under a temporary name, synced and renamed, so a crash leaves no partial file. Old
+    checkpoints are removed after the new checkpoint is complete. Weights with NaN or inf are not saved, so the last
     checkpoint can always be resumed. Free disk space is checked before the first step.
 
     Args:
-        on_error (str): ``'stop'`` ends the training if a checkpoint cannot be written, ``'continue'`` trains
-            without it. Defaults to ``'stop'``.
+        on_error (str): ``'stop'`` ends training if a checkpoint cannot be written; ``'continue'`` skips the checkpoint.
+            Defaults to ``'stop'``.
         **kwargs: Arguments of MMEngine's ``CheckpointHook``.
 
     Raises:
-        ValueError: If ``on_error`` is neither.
+        ValueError: If ``on_error`` has another value.
         TrainingError: If a checkpoint cannot be written, or the weights are not finite.
 
     Example:
@@ -113,7 +113,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend = LateRemoval(self.file_backend)
         folder = Path(self.out_dir)
         if is_main_process():
-            for path in folder.glob(f'*.pth{TEMPORARY}'):  # left by a killed run
+            for path in folder.glob(f'*.pth{TEMPORARY}'):  # leftovers of a killed run
                 path.unlink(missing_ok=True)
         if self.on_error == 'stop' and folder.is_dir():
             needed, free = self._size(runner), shutil.disk_usage(folder).free
@@ -122,7 +122,7 @@ class AtomicCheckpointHook(CheckpointHook):
                                     f'{free / 2**20:.0f} MiB free; {CONTINUE}')
 
     def _size(self, runner: Runner) -> int:
-        """Returns the size of a checkpoint in bytes, as far as known before the first step."""
+        """Estimates the size of a checkpoint in bytes; counts optimizer states only for Adam and its variants."""
         size = sum(value.nbytes for value in runner.model.state_dict().values())
         optimizer = (runner.cfg.get('optim_wrapper') or {}).get('optimizer') or {}
         if self.save_optimizer and 'Adam' in str(optimizer.get('type')):
@@ -140,7 +140,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _saving(self, runner: Runner) -> Iterator[None]:
-        """Removes outdated checkpoints after a new one is saved; keeps them if saving fails."""
+        """Removes outdated checkpoints after a new checkpoint is saved; keeps them if saving fails."""
         last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', deque()))
         try:
             yield
@@ -149,7 +149,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.outdated.clear()
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
-                raise TrainingError(f'{message}; older checkpoints are intact, and {CONTINUE}') from error
-            runner.logger.warning(f'{message}; the training continues without it')
+                raise TrainingError(f'{message}; older checkpoints are intact; {CONTINUE}') from error
+            runner.logger.warning(f'{message}; training continues without it')
             self.last_ckpt, self.keep_ckpt_ids = last, kept
             runner.message_hub.update_info('last_ckpt', last)

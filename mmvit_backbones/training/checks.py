@@ -1,4 +1,4 @@
-"""Checks of a training config that need neither model nor data."""
+"""Checks of a training config that need neither a model nor data."""
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -10,10 +10,10 @@ from ..utils.text import near_names
 
 
 def check_optimizer(cfg: Config) -> None:
-    """Builds the optimizer of a config for a single parameter, and its schedulers, without taking a step.
+    """Checks that the optimizer and the schedulers of a config can be built, with a single dummy parameter.
 
     Raises:
-        UsageError: If one cannot be built; the message contains the part of the config.
+        UsageError: If the optimizer or a scheduler cannot be built; the message names the config key.
     """
     optimizer = cfg.optim_wrapper.get('optimizer')
     if optimizer is None or cfg.optim_wrapper.get('constructor') and 'type' not in optimizer:

@@ -1,4 +1,4 @@
-"""Resumes trainings exactly."""
+"""Resumes training exactly as if it had not been interrupted."""
 import numpy as np
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
@@ -11,27 +11,27 @@ from ..errors import TrainingError
 from .rebuild import same_settings, settings_of, use_new_settings
 from .work_dir import check_last_checkpoint
 
-NEW_TRAINING = 'start a new training from the weights by load_from'
+NEW_TRAINING = 'start a new run from the weights with load_from'
 
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Makes a resumed training equal to an uninterrupted one, bitwise if the kernels are deterministic.
+    """Makes a resumed run equal to an uninterrupted run, bitwise if the kernels are deterministic.
 
-    MMEngine does not restore random states. This hook seeds the model with seed, process and iteration.
-    ``train_dataloader`` must have a :class:`ResumableBatchSampler` and a :class:`ReliableDataset`, which seed the data.
-    Checkpoints may be from the middle of an epoch.
+    MMEngine does not restore random states. This hook sets the random state before each iteration from the seed, the
+    process and the iteration. ``train_dataloader`` must have a :class:`ResumableBatchSampler` and a
+    :class:`ReliableDataset`, which seed the data. Checkpoints may be from the middle of an epoch.
 
-    Settings of the optimizer and the schedulers, and frozen stages, may have changed since the checkpoint was written:
-    the training continues as if it had had the new schedulers from the start.
+    The settings of the optimizer and the schedulers, and the frozen stages, may have changed since the checkpoint was
+    written. Schedules then continue as if the new settings had been used from the start.
 
     Raises:
-        TrainingError: If the data loader has another sampler or data set; if the checkpoint is from a training with
-            other classes, another number of images per step or of steps per epoch, or another optimizer.
+        TrainingError: If the data loader has another sampler or data set, or if the checkpoint was written with other
+            classes, another number of images per step or steps per epoch, or another optimizer.
     """
 
     priority = 'LOWEST'
-    settings: dict = {}  # of this run, once known
+    settings: dict = {}  # of this run; set by before_run
 
     def before_train(self, runner: Runner) -> None:
         batch_sampler_of(runner)  # checks the data loader
@@ -62,7 +62,7 @@ class ExactResumeHook(Hook):
                                   epoch_length=epoch_length(runner), settings=self.settings)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self.before_run(runner)  # FlexibleRunner calls it later
+        self.before_run(runner)  # FlexibleRunner calls before_run only after loading
         meta = checkpoint.get('meta', {})
         if not runner.cfg.get('resume') or 'world_size' not in meta:
             return
@@ -82,31 +82,32 @@ def batch_sampler_of(runner: Runner) -> ResumableBatchSampler:
 
 
 def check_classes(runner: Runner, meta: dict) -> None:
-    """Raises TrainingError if the classes of a checkpoint are not those of the training data, in the same order."""
+    """Raises TrainingError if a checkpoint and the training data differ in the classes or their order."""
     described = meta.get('dataset_meta'), getattr(runner.train_dataloader.dataset, 'metainfo', None)
     before, now = ([str(name) for name in (metainfo or {}).get('classes') or ()] for metainfo in described)
     if before != now:
-        raise TrainingError(f'the checkpoint has the classes {", ".join(before)}, the training data have '
+        raise TrainingError(f'the checkpoint has the classes {", ".join(before)}, but the training data have '
                             f'{", ".join(now)}. Use the same classes in the same order, or {NEW_TRAINING}')
 
 
 def check_steps(runner: Runner, meta: dict) -> None:
-    """Raises TrainingError if a checkpoint has another number of images per step, or of steps per epoch."""
+    """Raises TrainingError if a checkpoint was written with another number of images per step or steps per epoch."""
     before = meta['world_size'], meta['batch_size']
     now = get_world_size(), batch_sampler_of(runner).batch_size
-    text = 'the checkpoint is from {} process(es) with batch size {}, this run has {} with {}'.format(*before, *now)
+    text = ('the checkpoint was written with {} process(es) and batch size {}, but this run has {} process(es) and '
+            'batch size {}').format(*before, *now)
     if np.prod(before) != np.prod(now):
         raise TrainingError(f'{text}: epochs and schedules would not match. Use the same number of images per step, or '
                             f'{NEW_TRAINING}')
     if before != now:
-        runner.logger.warning(f'{text}: the same number of images per step, but other random numbers')
+        runner.logger.warning(f'{text}: the number of images per step is the same, but the random numbers differ')
     length_before, length = (f'epochs of {steps} steps' if steps else 'iterations without epochs'
                              for steps in (meta['epoch_length'], epoch_length(runner)))
     if length_before != length:
-        raise TrainingError(f'the checkpoint is from a training with {length_before}, this run has {length}. Use the '
+        raise TrainingError(f'the checkpoint is from a run with {length_before}, but this run has {length}. Use the '
                             f'same number of images and the same train_cfg, or {NEW_TRAINING}')
 
 
 def epoch_length(runner: Runner) -> int | None:
-    """Returns the number of steps per epoch, or None for a training by iterations."""
+    """Returns the number of steps per epoch, or None for iteration-based training."""
     return len(runner.train_dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else None

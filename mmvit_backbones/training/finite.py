@@ -1,4 +1,4 @@
-"""Stops trainings with NaN or inf in the loss or the weights."""
+"""Stops training if the loss or the weights have NaN or inf."""
 import math
 
 import torch
@@ -13,17 +13,17 @@ from .plan import optim_wrappers
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops a training after several consecutive steps with a loss of NaN or inf.
+    """Stops training after several consecutive steps with a loss of NaN or inf.
 
-    Single ones are normal with mixed precision, whose dynamic loss scale skips the step.
+    A single step with such a loss is normal in mixed precision training: dynamic loss scaling skips the step.
 
     Args:
-        max_steps (int): Number of such steps after which the training stops. Defaults to 3.
+        max_steps (int): Number of consecutive steps after which training stops. Defaults to 3.
 
     Raises:
         ValueError: If ``max_steps`` is below 1.
-        TrainingError: After these steps; the message contains iteration, learning rate, and the first parameter that
-            is not finite.
+        TrainingError: If the loss of ``max_steps`` consecutive steps is NaN or inf. The message contains the iteration,
+            the learning rate, and the first parameter that is not finite.
     """
 
     def __init__(self, max_steps: int = 3) -> None:
@@ -52,10 +52,10 @@ def first_non_finite(model: torch.nn.Module) -> str | None:
                  if not getattr(p, '_local_tensor', p).isfinite().all()), None)
 
 
-def _error(runner: Runner, what: str, parameter: str | None) -> TrainingError:
+def _error(runner: Runner, problem: str, parameter: str | None) -> TrainingError:
     rates = [rate for wrapper in optim_wrappers(runner) for rates in wrapper.get_lr().values() for rate in rates]
     where = f'the first parameter with NaN or inf is {parameter}' if parameter else 'all parameters are still finite'
     last = runner.message_hub.runtime_info.get('last_ckpt') or 'none'
     return TrainingError(
-        f'iteration {runner.iter + 1}: {what}; learning rate {max(rates):.3g}; {where}; last checkpoint: {last}. Try a '
-        'lower learning rate, a longer warm-up, optim_wrapper.clip_grad, or bfloat16 instead of float16')
+        f'iteration {runner.iter + 1}: {problem}; learning rate {max(rates):.3g}; {where}; last checkpoint: {last}. '
+        'Try a lower learning rate, a longer warm-up, optim_wrapper.clip_grad, or bfloat16 instead of float16')

@@ -17,7 +17,8 @@ from mmengine.runner import Runner
 from ..utils.files import open_output
 from .finite import check_finite
 
-# Launchers forward a signal that the terminal has sent to all processes, and Slurm repeats its own.
+# Signals within this time count as one signal: launchers forward a signal that the terminal has already sent to all
+# processes, and Slurm repeats its signals.
 SAME_SIGNAL_SECONDS = 5.
 
 
@@ -25,8 +26,9 @@ SAME_SIGNAL_SECONDS = 5.
 class InterruptHook(Hook):
     """On SIGTERM or SIGINT, saves ``interrupted.pth`` after the current step, and exits with code 143 or 130.
 
-    All processes stop after the same step, whichever of them got the signal. The file contains the whole training
-    state; resuming continues with the next step. A second signal ends the process at once.
+    All processes stop after the same step, even if only one process receives the signal. The file contains the whole
+    training state, and a resumed run continues with the next step. A second signal after more than five seconds ends
+    the process immediately.
     """
 
     priority = 'LOWEST'
@@ -60,7 +62,7 @@ class InterruptHook(Hook):
             self.stop(runner, number, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        # Processes may have different numbers of steps here, and EMAHook has put its weights into the model.
+        # Several processes may have different numbers of validation steps, and EMAHook has replaced the weights.
         has_average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         if self.received and get_world_size() == 1 and not has_average:
             self.stop(runner, self.received, runner.iter)
@@ -70,7 +72,7 @@ class InterruptHook(Hook):
             self.stop(runner, number, runner.iter)
 
     def agree(self) -> int:
-        """Returns the signal that any of the processes got, or 0."""
+        """Returns the signal that any process has received, or 0."""
         number = torch.tensor(self.received)
         all_reduce(number, 'max')
         return int(number)
@@ -81,23 +83,23 @@ class InterruptHook(Hook):
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            with open_output(path.with_name('last_checkpoint'), 'w') as file:  # MMEngine reads it to resume
+            with open_output(path.with_name('last_checkpoint'), 'w') as file:  # MMEngine reads this file to resume
                 file.write(str(path))
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {iteration}; '
                               f'resume from {path}')
-        barrier()  # when a process exits, the launcher kills the others
+        barrier()  # the launcher kills all processes when one process exits
         raise SystemExit(128 + number)
 
 
 def _end_with_parent() -> None:
-    """Ends a worker on SIGTERM from its parent; ignores SIGTERM from others, so that the training can save first."""
+    """Ends a worker on SIGTERM from its parent; ignores SIGTERM from other senders, so that training can save first."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
     os._exit(0)
 
 
 def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
-    sys.excepthook = lambda *error: None  # a worker whose training has ended prints nothing; samples' errors are raised
+    sys.excepthook = lambda *error: None  # keeps workers silent when training ends; errors in samples are still raised
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""Stops trainings at labels outside the classes of the head."""
+"""Stops training at a label outside the classes of the head."""
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -11,7 +11,7 @@ from ..zoo.loading import unwrap_model
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Raises TrainingError with image and label for a label outside the head's classes, an opaque error on CUDA."""
+    """Raises TrainingError for a label outside the head's classes, which would be an opaque error on CUDA."""
 
     priority = 'VERY_HIGH'
 

@@ -1,7 +1,7 @@
-"""Learning rates that decay from the head to the stem, for all backbones of the package in any framework.
+"""Learning rates that decay from the head to the stem, for all backbones of this package in any framework.
 
-Layer-wise decay: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254); stage-wise: ConvNeXt's UperNet recipe (Liu et al.,
-CVPR 2022, arXiv 2201.03545), which ResTv2 follows.
+Layer-wise decay follows BEiT (Bao et al., ICLR 2022, arXiv 2106.08254). Stage-wise decay follows ConvNeXt's UperNet
+recipe (Liu et al., CVPR 2022, arXiv 2201.03545), which ResTv2 also uses.
 """
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -15,11 +15,12 @@ DECAY_TYPES = ('layer_wise', 'stage_wise')
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
-    """Multiplies the learning rate of a parameter by ``decay_rate ** depth``, counted from the output of the backbone.
+    """Multiplies the learning rate of each parameter by ``decay_rate ** depth``.
 
-    Depth counts blocks (``'layer_wise'``) or stages (``'stage_wise'``). Output norms, necks and heads have depth
-    0, the last block or stage has 1, the stem the largest. Norms, biases and other vectors have no weight decay, unless
-    ``paramwise_cfg`` sets it. The groups are logged.
+    Depth is counted from the output of the backbone in blocks (``'layer_wise'``) or stages (``'stage_wise'``): output
+    norms, necks and heads have depth 0, the last block or stage has depth 1, and the stem has the largest depth.
+    Norms, biases and other vectors have no weight decay, unless ``paramwise_cfg`` sets it. The parameter groups are
+    logged.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper.
@@ -50,11 +51,11 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             options = {'norm_decay_mult': 0., 'bias_decay_mult': 0., 'flat_decay_mult': 0., **options}
         super().__init__(optim_wrapper_cfg, options)
         if self.base_lr is None:
-            raise ValueError('optimizer.lr must be given to decay learning rates')
+            raise ValueError('optimizer.lr must be set for LayerDecayConstructor')
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
                    is_dcn_module: int | float | None = None) -> None:
-        """Adds one group per learning rate and set of options; MMEngine calls this for every submodule."""
+        """Adds one group per learning rate and set of options; MMEngine calls this method for every submodule."""
         if prefix:
             super().add_params(params, module, prefix, is_dcn_module)
             return
@@ -76,7 +77,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
               f'{len(group["params"])} parameters' for group in params)]), logger='current')
 
     def scales(self, model: nn.Module) -> dict[int, float]:
-        """Returns the learning rate factor of each backbone parameter, keyed by its id."""
+        """Returns the learning rate factor of each backbone parameter, keyed by the ``id`` of the parameter."""
         backbones = [module for module in model.modules() if isinstance(module, Backbone)]
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones; '

@@ -1,4 +1,4 @@
-"""Prints a summary before a training, with runners that log only warnings to the console until then."""
+"""Prints a summary before training starts; until then, the runners log only warnings to the console."""
 import logging
 import re
 from collections.abc import Iterator, Sequence, Sized
@@ -21,7 +21,7 @@ NOISE = re.compile('is skipped since its requires_grad|will be deprecated in fut
 
 
 class QuietRunner(Runner):
-    """MMEngine's runner; logs only warnings and errors to the console until :class:`SummaryHook` prints."""
+    """Runner that logs only warnings and errors to the console until :class:`SummaryHook` prints the summary."""
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -30,7 +30,7 @@ class QuietRunner(Runner):
 
 
 class QuietFlexibleRunner(FlexibleRunner):
-    """The same for MMEngine's ``FlexibleRunner``."""
+    """``FlexibleRunner`` that logs like :class:`QuietRunner`."""
 
     def build_strategy(self, *args, **kwargs) -> BaseStrategy:
         strategy = super().build_strategy(*args, **kwargs)
@@ -45,12 +45,12 @@ def quieten(logger: MMLogger) -> None:
 
 
 def is_for_console(record: logging.LogRecord) -> bool:
-    """Returns whether a record is a warning, except those about frozen parameters and deprecations."""
+    """Returns whether a record is a warning or an error, but not about frozen parameters or deprecations."""
     return record.levelno >= logging.WARNING and not NOISE.search(record.getMessage())
 
 
 class SummaryHook(Hook):
-    """Prints the summary of a training, and then enables the log on the console."""
+    """Enables logging to the console and logs a summary before training starts."""
 
     priority = 'LOWEST'
 
@@ -65,7 +65,7 @@ class SummaryHook(Hook):
 
 
 def plan(runner: Runner) -> dict[str, str]:
-    """Returns the lines of the summary by their titles."""
+    """Returns the lines of the summary, keyed by title."""
     cfg, model, loader, processes = runner.cfg, unwrap_model(runner.model), runner.train_dataloader, get_world_size()
     total = sum(weight.numel() for weight in model.parameters())
     frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
@@ -96,13 +96,13 @@ def plan(runner: Runner) -> dict[str, str]:
 
 
 def unusual(runner: Runner) -> Iterator[str]:
-    """Yields what is rarely intended: a single step, a batch larger than the data set, a single class."""
+    """Yields a text for each unusual setting: a single step, a batch larger than the data set, a single class."""
     loader = runner.train_dataloader
     images, per_step = num_images(loader.dataset), batch_size_of(loader) * get_world_size()
     if runner.max_iters == 1:
-        yield 'the training has a single step'
+        yield 'training has a single step'
     if per_step > images:
-        yield f'a step takes {per_step} images, but there are only {images}'
+        yield f'a step takes {per_step} images, but the data set has only {images}'
     classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
     if len(classes) == 1:
         yield f'the only class is {classes[0]}'
@@ -110,11 +110,11 @@ def unusual(runner: Runner) -> Iterator[str]:
 
 def describe(dataset: Dataset) -> str:
     place = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '')
-    return f'{num_images(dataset)} images' + (f' of {place}' if place else '')
+    return f'{num_images(dataset)} images' + (f' from {place}' if place else '')
 
 
 def num_images(dataset: Dataset) -> int:
-    """Returns the length of a data set; torch's base class does not declare it."""
+    """Returns the length of a data set; torch's base class does not declare ``__len__``."""
     if not isinstance(dataset, Sized):
         raise TypeError(f'{type(dataset).__name__} has no length')
     return len(dataset)
@@ -122,13 +122,13 @@ def num_images(dataset: Dataset) -> int:
 
 @runtime_checkable
 class FixedBatchSize(Protocol):
-    """Any batch sampler with a fixed batch size. The samplers of torch and of this package share no base class."""
+    """A batch sampler with a fixed batch size; the batch samplers of torch and of this package share no base class."""
 
     batch_size: int
 
 
 def batch_size_of(loader: DataLoader) -> int:
-    """Returns the batch size of a loader; torch's annotation of batch samplers does not declare it."""
+    """Returns the batch size of a data loader; ``DataLoader.batch_size`` is None with a custom batch sampler."""
     if not isinstance(loader.batch_sampler, FixedBatchSize):
         raise TypeError(f'{type(loader.batch_sampler).__name__} has no batch_size')
     return loader.batch_sampler.batch_size
@@ -157,7 +157,7 @@ def _from_to(rates: list[float]) -> str:
 
 
 def optim_wrappers(runner: Runner) -> list[BaseOptimWrapper]:
-    """Returns the wrapper of each optimizer, once they are built."""
+    """Returns the wrapper of each optimizer; the list is empty until the optimizers are built."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict):
         return list(wrapper.values())
@@ -165,7 +165,7 @@ def optim_wrappers(runner: Runner) -> list[BaseOptimWrapper]:
 
 
 def schedules(runner: Runner) -> list:
-    """Returns the parameter schedulers of all optimizers, once they are built."""
+    """Returns the parameter schedulers of all optimizers; the list is empty until the schedulers are built."""
     found = runner.param_schedulers
     if isinstance(found, dict):
         return [schedule for part in found.values() for schedule in part]
@@ -179,9 +179,9 @@ def _describe_schedule(schedule) -> str:
 
 
 def unfitting_schedule(schedules: Sequence, steps: int, steps_per_epoch: int) -> str | None:
-    """Returns a warning if the learning rate is scheduled for more than ``steps`` steps, or for far fewer.
+    """Returns a warning if the learning rate schedule is longer than ``steps`` steps, or much shorter.
 
-    With only a warm-up, it is meant to stay constant.
+    There is no warning for a schedule with only a warm-up, after which the learning rate is meant to stay constant.
     """
     ends = {}
     for schedule in schedules:
@@ -190,5 +190,5 @@ def unfitting_schedule(schedules: Sequence, steps: int, steps_per_epoch: int) ->
     last = max(ends.values(), default=steps)
     if last <= steps and (last >= 0.9 * steps or ends.keys() <= WARM_UPS):
         return None
-    return (f'the learning rate is scheduled for {last} of {steps} steps; '
-            'scale param_scheduler with the length of the training')
+    return (f'the learning rate schedule has {last} steps, but training has {steps}; '
+            'scale param_scheduler with the length of training')

@@ -1,6 +1,6 @@
-"""Optimizer and schedulers of a resumed training with other settings than its checkpoint.
+"""Applies new settings of the optimizer and the schedulers to a resumed run.
 
-MMEngine loads the saved states including their settings, so that a new learning rate or length has no effect.
+MMEngine restores the settings together with the states, so a new learning rate or length would have no effect.
 """
 import warnings
 
@@ -13,10 +13,10 @@ from .plan import optim_wrappers, schedules
 
 
 def settings_of(runner: Runner) -> dict:
-    """Returns the settings of the optimizer and the schedulers, which must not have taken a step.
+    """Returns the settings of the optimizers and the schedulers, which must not have taken a step yet.
 
-    These are the class of the optimizer, or of each, the ``names`` and ``options`` of each group of parameters, and the
-    state of each scheduler.
+    The settings are the class of each optimizer, the ``names`` and ``options`` of each parameter group, and the state
+    of each scheduler.
     """
     optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner)]
     names = {id(parameter): name for name, parameter in unwrap_model(runner.model).named_parameters()}
@@ -29,25 +29,32 @@ def settings_of(runner: Runner) -> dict:
 
 
 def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) -> None:
-    """Replaces the states in a checkpoint by those of an optimizer and schedulers with the settings ``now``.
+    """Converts the states of the optimizer and the schedulers in a checkpoint to new settings.
 
     The schedulers are advanced to the step of the checkpoint. The optimizer's states, such as momentum, are assigned to
-    the parameters by name. ``before`` are the settings of the checkpoint.
+    the parameters by name.
+
+    Args:
+        runner (Runner): Runner with an optimizer and schedulers that have the new settings.
+        checkpoint (dict): Checkpoint, changed in place.
+        before (dict): Settings of the checkpoint.
+        now (dict): New settings.
 
     Raises:
-        TrainingError: If the optimizer is another one, there are several, or a scheduler depends on a metric.
+        TrainingError: If the class of the optimizer differs, there are several optimizers, or a scheduler depends on a
+            metric.
     """
-    what = f'checkpoint {runner.cfg.get("load_from")}'
+    source = f'checkpoint {runner.cfg.get("load_from")}'
     if before['optimizer'] != now['optimizer']:
-        raise TrainingError(f'{what} has the optimizer {before["optimizer"]}, the config {now["optimizer"]}: only a '
-                            'new training from its weights (load_from) can use another')
-    reason = 'a scheduler that depends on a metric cannot be repeated' if any(
+        raise TrainingError(f'{source} has the optimizer {before["optimizer"]}, but the config has {now["optimizer"]}; '
+                            'use the same optimizer, or start a new run from the weights with load_from')
+    reason = 'a schedule that depends on a metric cannot be recomputed' if any(
         isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)) else None
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
-        reason = 'those of several optimizers cannot be changed'
+        reason = 'the settings of several optimizers cannot be changed'
     if reason:
-        raise TrainingError(f'{what} has other settings of the optimizer or the schedulers than the config, and '
-                            f'{reason}: keep them, or start a new training from its weights (load_from)')
+        raise TrainingError(f'{source} and the config differ in the settings of the optimizer or the schedulers, but '
+                            f'{reason}; keep the settings, or start a new run from the weights with load_from')
     _repeat_schedules(runner, checkpoint['meta'])
     states = dict(zip(_names(before), _states(checkpoint['optimizer'])))
     wrapper, = optim_wrappers(runner)
@@ -60,7 +67,7 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
 
 
 def same_settings(before: dict, now: dict) -> bool:
-    """Returns whether settings are equal; ignores options of the optimizer that only one PyTorch version has."""
+    """Returns whether two settings are equal; ignores optimizer options that exist in only one PyTorch version."""
     if [group['names'] for group in before['groups']] != [group['names'] for group in now['groups']]:
         return False
     options = all(old['options'][key] == new['options'][key] for old, new in zip(before['groups'], now['groups'])
@@ -73,7 +80,7 @@ def _names(settings: dict) -> list[str]:
 
 
 def _states(optimizer: dict) -> list[dict | None]:
-    """Returns the states of the parameters in order, None for parameters without."""
+    """Returns the optimizer state of each parameter in order, or None for a parameter without state."""
     return [optimizer['state'].get(index) for group in optimizer['param_groups'] for index in group['params']]
 
 

@@ -14,25 +14,25 @@ from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
-# Settings that differ in any resumed run, or do not affect the training.
+# Settings that differ in every resumed run or do not affect training.
 _IGNORED = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'model_wrapper_cfg', 'visualizer',
             'default_hooks.logger', 'default_hooks.visualization')
 
 
 def read_training_state(path: str) -> dict:
-    """Reads a checkpoint with training state; raises UsageError if it has none."""
+    """Reads a checkpoint; raises UsageError if the checkpoint has no training state."""
     checkpoint = read_checkpoint(path, mmap=True)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
-                         f'load_from={path} starts from its weights')
+                         f'use load_from={path} to start from its weights')
     return checkpoint
 
 
 def resume_from(cfg: Config, path: str) -> None:
-    """Sets the config to resume from a checkpoint, with its seed, and prints what has changed in the config since then.
+    """Sets the config to resume from a checkpoint with the same seed, and prints how the config has changed.
 
     Raises:
-        UsageError: If the checkpoint has no training state, or the config has another seed.
+        UsageError: If the checkpoint has no training state, or the config has a different seed.
     """
     meta = read_training_state(path)['meta']
     cfg.load_from, cfg.resume = path, True
@@ -40,27 +40,27 @@ def resume_from(cfg: Config, path: str) -> None:
     unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
     length = cfg.train_cfg.get(f'max_{unit}s', inf)
     if meta.get(unit, 0) >= length:
-        print(f'the training of {length} {"epochs" if unit == "epoch" else "iterations"} has finished: '
-              'there is nothing to resume')
+        print(f'training of {length} {"epochs" if unit == "epoch" else "iterations"} has already finished; there is '
+              'nothing to resume')
     changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
     if changes and is_first_process():
-        print('the config has changed since the checkpoint was written; the training continues with:', *changes,
+        print('the config has changed since the checkpoint was written; training continues with:', *changes,
               sep='\n  ', file=sys.stderr)
 
 
 def _set_seed(cfg: Config, path: str, seed: int | None) -> None:
-    """Sets the seed before the data loaders are built; MMEngine reads the checkpoint afterwards."""
+    """Sets the seed, because MMEngine reads the checkpoint only after building the data loaders."""
     given = (cfg.get('randomness') or {}).get('seed')
     if given not in (None, seed):
-        raise UsageError(f'the training of checkpoint {path} has the seed {seed}, not {given}: omit the seed, or start '
-                         f'a new training from its weights with load_from={path}')
+        raise UsageError(f'checkpoint {path} was trained with seed {seed}, not {given}; omit the seed, or start a new '
+                         f'run from the weights with load_from={path}')
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
 def find_intact_checkpoint(work_dir: str) -> str | None:
     """Returns the newest checkpoint with training state in a work dir, or None.
 
-    Damaged checkpoints that are newer are renamed, and reported in a line each.
+    Newer checkpoints that are damaged are renamed and reported, one per line.
 
     Raises:
         UsageError: If all checkpoints are damaged.
@@ -72,17 +72,17 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
                 return str(path)
         except (CheckpointError, OSError) as error:
             is_damaged, aside = True, path.with_name(f'{path.name}.damaged')
-            with suppress(FileNotFoundError):  # another process has renamed it
+            with suppress(FileNotFoundError):  # another process has renamed the file
                 path.rename(aside)
             if is_first_process():
                 print(f'set aside as {aside.name}: {error}', file=sys.stderr)
     if is_damaged:
-        raise UsageError(f'all checkpoints in {work_dir} are damaged: start a new training')
+        raise UsageError(f'all checkpoints in {work_dir} are damaged; start a new run')
     return None
 
 
 def config_changes(before: str, now: str) -> Iterator[str]:
-    """Yields one line per value that differs between two printed configs, without executing them."""
+    """Yields one line per value that differs between two printed configs, without executing the configs."""
     try:
         configs = parse_config(before), parse_config(now)
     except ValueError as error:
@@ -95,7 +95,7 @@ def config_changes(before: str, now: str) -> Iterator[str]:
 def differences(before: dict, now: dict) -> Iterator[str]:
     """Yields one line per value that differs between two configs: its path, the old and the new value.
 
-    A dict that has become an entry of another one takes one line.
+    A dict that has been wrapped in a new dict yields a single line.
     """
     moved = _moved(before, now)
     for old, new in moved.items():
@@ -109,23 +109,23 @@ def differences(before: dict, now: dict) -> Iterator[str]:
 
 
 def _moved(before: dict, now: dict) -> dict[str, str]:
-    """Returns the new paths, by the old paths, of the dicts that are now entries of a dict at their old path."""
+    """Returns the new path of each dict that has been wrapped in a new dict, keyed by the old path."""
     before, now = dict(dicts_with_paths(before)), dict(dicts_with_paths(now))
     return {path: f'{path}{key}.' for path, node in before.items() for key, part in now.get(path, {}).items()
             if part == node and f'{path}{key}.' not in before}
 
 
 def _leaves(config: dict) -> dict[str, str]:
-    """Returns the values in a config as text by their paths."""
+    """Returns the values in a config as text, keyed by path."""
     return {f'{path}{key}': repr(value) for path, node in dicts_with_paths(config) for key, value in node.items()
             if not any(dicts_in(value))}
 
 
 def _newest_first(work_dir: str) -> list[Path]:
-    """Returns the checkpoints in a work dir; ``last_checkpoint``, which may point elsewhere, is not read."""
+    """Returns the checkpoints in a work dir, newest first; ignores ``last_checkpoint``, which may name another file."""
     times = {}
     for path in Path(work_dir).glob('*.pth'):
-        with suppress(FileNotFoundError):  # another process has renamed it
+        with suppress(FileNotFoundError):  # another process has renamed the file
             if path.is_file() and not path.name.startswith('best_'):
                 times[path] = path.stat().st_mtime_ns
     return sorted(times, key=lambda path: times[path], reverse=True)

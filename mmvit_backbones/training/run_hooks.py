@@ -1,4 +1,4 @@
-"""Hooks that the commands add to a run."""
+"""Hooks that the ``mmvit`` commands add to a run."""
 import sys
 
 from mmengine.hooks import EMAHook, Hook
@@ -13,8 +13,9 @@ class CheckpointMatchHook(Hook):
     """Raises CheckpointError if the loaded checkpoint belongs to another network; MMEngine only warns.
 
     Args:
-        name (str): Name of the checkpoint for the message.
-        strict (bool): Whether all weights of the model are required instead of one, which suffices for fine-tuning.
+        name (str): Name of the checkpoint for error messages.
+        strict (bool): Whether the checkpoint must have all weights of the model. If False, as for fine-tuning, one
+            matching weight is enough.
     """
 
     priority = 'LOWEST'
@@ -28,10 +29,10 @@ class CheckpointMatchHook(Hook):
 
 
 class OptionsHook(Hook):
-    """Saves the options of a training in its checkpoints, as ``meta['options']``, for a run that resumes it.
+    """Saves the options of a run in its checkpoints as ``meta['options']``, for runs that resume from them.
 
     Args:
-        options (dict): Numbers, strings, and lists and dicts of these by the names of the options.
+        options (dict): Values by option name: numbers, strings, or lists and dicts of numbers and strings.
     """
 
     def __init__(self, options: dict) -> None:
@@ -50,13 +51,13 @@ class AccelerateHook(Hook):
         accelerate(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        # EMAHook swaps all parameters with those of its copy, so that no module may be replaced.
+        # EMAHook swaps the parameters of the model and of its copy, so no module of the model may be replaced.
         is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         accelerate(runner.model, inference=not is_averaged)
 
 
 class ProgressBarHook(Hook):
-    """Shows the progress and the remaining time of a training on a terminal."""
+    """Shows the progress and the remaining time of training on a terminal."""
 
     priority = 'LOWEST'
 

@@ -1,6 +1,6 @@
 """Sharded training: weights, gradients and optimizer states are sharded over the processes (FSDP2).
 
-Not imported with the package, as it needs PyTorch 2.7.
+The package does not import this module by default, because the module needs PyTorch 2.7.
 """
 import time
 from collections.abc import Callable, Iterator
@@ -25,20 +25,20 @@ from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: E402
 
 @STRATEGIES.register_module()
 class ShardedStrategy(DDPStrategy):
-    """Strategy for MMEngine's ``FlexibleRunner``: ``fully_shard`` on each block of the backbone and on the whole model.
+    """Strategy for ``FlexibleRunner`` that applies ``fully_shard`` to each block of the backbone and the whole model.
 
-    Checkpoints are single files, as without sharding; any number of processes can load them, with or without sharding.
+    Checkpoints are single files. Any number of processes can load them, with or without sharding.
 
     Example:
         >>> custom_imports = dict(imports=['mmvit_backbones.training.sharded'])
         >>> strategy = dict(type='ShardedStrategy')
     """
 
-    def _wrap_model(  # pyright: ignore[reportIncompatibleMethodOverride]  # MMEngine's annotation is too narrow: DDP
+    def _wrap_model(  # pyright: ignore[reportIncompatibleMethodOverride]  # MMEngine's annotation allows only DDP
             self, model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
-                module.to(get_device())  # it stores its device
+                module.to(get_device())  # the preprocessor stores its device
         model = self.convert_model(model)
         for block in blocks(getattr(model, 'backbone', nn.Module())):
             fully_shard(block)
@@ -60,11 +60,11 @@ class ShardedStrategy(DDPStrategy):
         self.optim_wrapper.load_state_dict({**state_dict, 'state': state})
 
     def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        return super().load_checkpoint(filename, **{**kwargs, 'map_location': 'cpu'})  # may be too large for one GPU
+        return super().load_checkpoint(filename, **{**kwargs, 'map_location': 'cpu'})  # may exceed one GPU's memory
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, save_param_scheduler: bool = True,
                         extra_ckpt: dict | None = None, callback: Callable | None = None) -> None:
-        """Gathers the state from all processes, and writes it in the first."""
+        """Gathers the state from all processes and writes it in the first process."""
         checkpoint = {**(extra_ckpt or {}), 'state_dict': self.model_state_dict()}
         if save_optimizer:
             checkpoint['optimizer'] = self.optim_state_dict()
@@ -80,7 +80,7 @@ class ShardedStrategy(DDPStrategy):
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Yields the modules in module lists that have a ``forward``, but not those inside them."""
+    """Yields the modules in module lists that have a ``forward``; does not descend into these modules."""
     for child in module.children():
         if type(child).forward is nn.Module.forward:  # a list, or a stage whose parts the network calls directly
             yield from blocks(child)
@@ -89,7 +89,7 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def whole(state):
-    """Gathers a state on the CPU of the first process; all processes must call it."""
+    """Gathers a state on the CPU of the first process; all processes must call this function."""
     def gather(tensor: Tensor) -> Tensor | None:
         if isinstance(tensor, DTensor):
             tensor = tensor.full_tensor()
@@ -100,7 +100,7 @@ def whole(state):
 
 
 def share_of(value, parameter: nn.Parameter):
-    """Returns this process's shard of a tensor, sharded like a parameter; returns other values unchanged."""
+    """Returns this process's shard of a tensor, sharded like ``parameter``; returns other values unchanged."""
     if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
         value = value.to(parameter.device)
         return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)

@@ -76,7 +76,7 @@ def test_only_crowds_are_an_error(content, tmp_path):
 def test_some_of_many_outlines_tell_of_all(content, tmp_path):
     for annotation in content['annotations'][:6]:
         shrink_outline(annotation)
-    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # every second one
+    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # compares every second one
     assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
     for annotation in content['annotations'][:6]:
         annotation['segmentation'] = [[1, 2, 3, 4]]

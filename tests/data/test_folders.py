@@ -75,7 +75,7 @@ def test_links_inside_of_the_folder_are_followed_once(tmp_path):
 
 
 def test_links_to_outside(tmp_path):
-    """Splits, classes and images may be links to outside; a link to an outside folder in a class is an error."""
+    """Splits, classes and images may be links out of the data set; folders within a class may not."""
     write(tmp_path / 'elsewhere', 'cat/a.jpg', 'b.jpg', 'more/c.jpg', 'dog/d.jpg')
     link(tmp_path / 'data/cat', '../elsewhere/cat')
     write(tmp_path / 'data', 'dog/e.jpg')

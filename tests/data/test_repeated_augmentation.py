@@ -7,7 +7,10 @@ from mmvit_backbones.data import RepeatedAugmentationSampler
 
 
 def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeats: int = 3) -> list[int]:
-    """Returns the authors' indices: repeated, extended cyclically, every ``world_size``-th of them, and truncated."""
+    """Returns the indices of the authors' sampler.
+
+    Repeats the shuffled indices, extends them cyclically, takes every ``world_size``-th from ``rank``, and truncates.
+    """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch)).tolist()
     repeated = [index for index in order for _ in range(repeats)]
     total = world_size * -(-repeats * count // world_size)

@@ -1,4 +1,4 @@
-"""Kills at random moments (`make chaos`), which takes too long for the tests."""
+"""Kills training at random times; run by `make chaos`, because it takes too long for the test suite."""
 import os
 import random
 import shutil
@@ -13,16 +13,16 @@ from runs import TINY, assert_same_weights, train
 
 KILLS = int(os.environ.get('CHAOS_KILLS', 100))
 SEED = int(os.environ.get('CHAOS_SEED', 0))
-# A run is long enough to be killed while it starts, steps, validates, saves and ends.
+# Long enough for kills during start, training steps, validation, saving and exit.
 OPTIONS = ['train_dataloader.num_workers=1', 'train_cfg.max_epochs=6', 'default_hooks.checkpoint.max_keep_ckpts=2']
 
 
 def test_killed_trainings_end_with_the_same_weights(tmp_path):
-    """Two of three kills by SIGKILL, the third by SIGTERM; a finished training starts again."""
+    """Two of three kills are SIGKILL, and one is SIGTERM. When a run has finished, a new run starts."""
     undisturbed = tmp_path / 'undisturbed'
     run = train(undisturbed, *OPTIONS)
     assert run.wait() == 0, run.text
-    duration = 10.  # follows the speed of the machine, so that about one of ten ends before it is killed
+    duration = 10.  # in seconds; adapts to the machine, so that about one run in ten finishes before it is killed
     moments, work_dir, finished, codes = random.Random(SEED), tmp_path / 'work', 0, []
     while len(codes) < KILLS or work_dir.exists():
         run = train(work_dir, '--resume=auto', *OPTIONS)
@@ -39,7 +39,7 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path):
             assert_same_weights(undisturbed / 'epoch_6.pth', work_dir / 'epoch_6.pth')
             finished += 1
             shutil.rmtree(work_dir)
-    print(f'{len(codes)} kills with exit codes {sorted(set(codes))}; {finished} trainings ended with the same weights')
+    print(f'{len(codes)} kills with exit codes {sorted(set(codes))}; {finished} runs finished with the same weights')
 
 
 def launch(work_dir, *arguments, processes=2, options=(), **variables):
@@ -59,7 +59,7 @@ def end(run, code=0, timeout=600):
 
 
 def ranks_of(launcher):
-    """Process ids by rank."""
+    """Returns the process ids of the launcher's children by rank."""
     ranks = {}
     for process in filter(str.isdigit, os.listdir('/proc')):
         try:
@@ -85,7 +85,7 @@ def read_until(process, text):
 
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
 def test_one_of_two_ranks(number, code, tmp_path):
-    """SIGTERM to one rank makes both save and stop; SIGKILL ends the run, which names the rank."""
+    """After SIGTERM to one rank, both ranks save and stop. After SIGKILL, the run ends and names the killed rank."""
     end(launch(tmp_path / 'whole'))
     run = launch(tmp_path / 'work')
     read_until(run, 'Epoch(train) [2][1/2]')
@@ -102,7 +102,7 @@ def test_one_of_two_ranks(number, code, tmp_path):
 
 
 def test_two_machines(tmp_path):
-    """Two launches of two processes do what one of four does, although one of the processes is killed."""
+    """Two launchers with two processes each give the same weights as one with four, even if a process is killed."""
     options = ['train_dataloader.dataset.indices=48']
 
     def launch_both(*arguments):

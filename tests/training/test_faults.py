@@ -1,4 +1,4 @@
-"""Trainings with injected faults: what they print, which files remain, and that they resume exactly."""
+"""Training runs with injected faults: printed errors, remaining files and exact resuming."""
 import os
 import re
 import resource
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.training
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """Returns the work dir of an uninterrupted training."""
+    """Returns the work dir of an uninterrupted run."""
     work_dir = tmp_path_factory.mktemp('whole') / 'whole'
     run = train(work_dir)
     assert run.wait() == 0, run.text
@@ -37,7 +37,7 @@ def whole(tmp_path_factory):
 
 
 def stopped_after(whole, work_dir, epochs):
-    """Returns a work dir as after a crash of the machine, after some epochs."""
+    """Returns a work dir that looks as if the machine had crashed after some epochs."""
     work_dir.mkdir()
     for epoch in range(1, epochs + 1):
         shutil.copy2(whole / f'epoch_{epoch}.pth', work_dir)
@@ -64,7 +64,7 @@ def test_newest_intact_checkpoint_is_resumed(whole, tmp_path):
 def test_damage_anywhere_in_a_checkpoint_is_found(whole, tmp_path, capsys):
     work_dir = stopped_after(whole, tmp_path / 'work', 2)
     content = bytearray((work_dir / 'epoch_2.pth').read_bytes())
-    content[len(content) // 2] ^= 1  # in a tensor: torch loads it
+    content[len(content) // 2] ^= 1  # in a tensor, where torch.load does not detect the damage
     (work_dir / 'epoch_2.pth').write_bytes(content)
     assert find_intact_checkpoint(work_dir) == str(work_dir / 'epoch_1.pth')
     assert capsys.readouterr().err.count('\n') == 1
@@ -83,7 +83,7 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
     run = train(work_dir, '--resume', *only_last, 'default_hooks.checkpoint.on_error=continue',
                 'default_hooks.label_check=None', limits=limits)
-    assert run.wait() == 0 and run.text.count('the training continues without it') == 2, run.text
+    assert run.wait() == 0 and run.text.count('training continues without it') == 2, run.text
     assert sorted(path.name for path in work_dir.glob('*.pth*')) == ['epoch_1.pth']
     assert_same_weights(whole / 'epoch_1.pth', work_dir / 'epoch_1.pth')
 
@@ -124,11 +124,11 @@ def test_training_that_diverges_stops(max_steps, what, tmp_path):
 
 
 def test_overflow_of_float16_is_no_error():
-    """A real one, in the second of three steps, with the scaler that skips the step."""
+    """Overflows in the second of three steps, which the gradient scaler skips."""
     model, hook = torch.nn.Linear(1, 1), FiniteLossHook(max_steps=2)
     scaler = torch.amp.GradScaler('cpu', init_scale=64.)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for value in (1., 1e5, 1.):  # float16 ends at 65504
+    for value in (1., 1e5, 1.):  # the largest float16 is 65504
         before = model.weight.detach().clone()
         with torch.autocast('cpu', torch.float16):
             loss = (model(torch.full((1, 1), value)).float() - 3).square().mean()
@@ -145,7 +145,7 @@ def test_overflow_of_float16_is_no_error():
 
 
 def test_interrupted_training_goes_on_exactly(whole, tmp_path):
-    """Within an epoch, with other numbers of workers than the undisturbed training, which had none."""
+    """Interrupts within epochs, with one or two workers, whereas the uninterrupted run has none."""
     work_dir = tmp_path / 'work'
     for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
                                          (signal.SIGINT, 130, '[3][1/', 1)]:
@@ -153,7 +153,7 @@ def test_interrupted_training_goes_on_exactly(whole, tmp_path):
         run.wait_for(f'Epoch(train) {place}')
         run.signal(number)
         assert run.wait() == code, run.text
-        if code > 0:  # workers that outlive a killed process may print errors
+        if code > 0:  # after SIGKILL, the remaining workers may print errors
             assert 'Traceback' not in run.text and f'{number.name}: stopped after iteration' in run.text
     run = train(work_dir, '--resume')
     assert run.wait() == 0, run.text
@@ -187,7 +187,7 @@ def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
 
 
 def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
-    """The config that a run saves enables them; mmengine resumes the file named in `last_checkpoint`."""
+    """The config saved by a run enables the hooks, and MMEngine resumes the checkpoint named in `last_checkpoint`."""
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')
@@ -214,7 +214,7 @@ def test_second_signal_ends_at_once():
     process.start()
     assert ready.wait(60)
     os.kill(process.pid, signal.SIGTERM)
-    os.kill(process.pid, signal.SIGTERM)  # as launchers do
+    os.kill(process.pid, signal.SIGTERM)  # launchers repeat signals
     process.join(SAME_SIGNAL_SECONDS + 0.2)
     assert process.is_alive()
     os.kill(process.pid, signal.SIGTERM)
@@ -226,7 +226,7 @@ def test_second_signal_ends_at_once():
 
 
 def workers_of(run):
-    """Processes of the data loader."""
+    """Returns the ids of the data loader's worker processes."""
     children = Path(f'/proc/{run.process.pid}/task/{run.process.pid}/children').read_text().split()
     return [int(child) for child in children if name_of(child) == 'pt_data_worker']
 
@@ -239,7 +239,7 @@ def name_of(process):
 
 
 def test_killed_worker_ends_the_training(tmp_path):
-    """Trains by iterations: in an epoch, the workers may already have finished."""
+    """Uses iteration-based training, because in an epoch the workers may already have finished."""
     run = train(tmp_path / 'work', 'train_dataloader.num_workers=2', 'train_cfg.val_interval=100000',
                 config=config_by_iterations(tmp_path, 100000))
     run.wait_for('Iter(train) [     2/100000]')
@@ -255,7 +255,7 @@ def test_killed_worker_ends_the_training(tmp_path):
 
 @pytest.fixture
 def bad_flowers(tmp_path):
-    """Sixteen images, one of which is text."""
+    """Sixteen flowers, one of which is a text file; returns the path of that file."""
     names = sorted((ROOT / 'data/flowers_mini/train').glob('*/*.jpg'))[::15]
     for name in names:
         (tmp_path / 'flowers/train' / name.parent.name).mkdir(parents=True, exist_ok=True)
@@ -273,7 +273,7 @@ def test_unreadable_image(bad_flowers, tmp_path):
     assert str(bad_flowers) in run.error and '--on-bad-data skip' in run.error
     run = train(tmp_path / 'work', '--on-bad-data', 'skip', *options)
     assert run.wait() == 0, run.text
-    assert run.text.count('another one is used. Bad samples so far: 1') >= 1
+    assert run.text.count('another sample is used. Unreadable samples so far: 1') >= 1
 
 
 def test_labels_without_a_class(tmp_path):
@@ -283,7 +283,7 @@ def test_labels_without_a_class(tmp_path):
 
 
 def test_mask_labels_without_a_class():
-    """Even where only few pixels have one; 255 is no label."""
+    """A single pixel with an invalid label is enough; 255 is ignored."""
     model = MODELS.build(dict(type='mmseg.FCNHead', in_channels=4, channels=4, num_classes=3, num_convs=0,
                               concat_input=False))
     model = torch.nn.ModuleDict(dict(decode_head=model))
@@ -296,7 +296,7 @@ def test_mask_labels_without_a_class():
         check_labels(model, sample)
 
 
-# ---- resuming something else
+# ---- other work dirs, batch sizes and configs
 
 
 def test_work_dir_of_another_run(tmp_path):
@@ -314,14 +314,14 @@ def test_another_batch_size_is_refused(whole, tmp_path):
     work_dir = stopped_after(whole, tmp_path / 'work', 2)
     run = train(work_dir, '--resume', '--batch-size', 2)
     assert run.wait() == 1
-    assert '1 process(es) with batch size 4, this run has 1 with 2' in run.error
+    assert '1 process(es) and batch size 4, but this run has 1 process(es) and batch size 2' in run.error
     assert 'train_dataloader.batch_size: 4 -> 2' in run.text
 
 
 def test_finished_training_is_left_alone(whole, tmp_path):
     work_dir = stopped_after(whole, tmp_path / 'work', 3)
     run = train(work_dir, '--resume')
-    assert run.wait() == 0 and 'the training of 3 epochs has finished' in run.text, run.text
+    assert run.wait() == 0 and 'training of 3 epochs has already finished' in run.text, run.text
     assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
 
 

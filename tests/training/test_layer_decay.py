@@ -1,4 +1,4 @@
-"""Layer-wise and stage-wise learning rates, built as a config would build them."""
+"""Layer-wise and stage-wise learning rates, built from a config."""
 import pytest
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
@@ -20,7 +20,7 @@ class Detector(nn.Module):
 
 
 def groups(network: str, **options) -> tuple[nn.Module, dict[str, dict]]:
-    """A model and the optimizer's settings of each of its parameters."""
+    """Returns a model and, by parameter name, the parameter groups of its optimizer."""
     model = Detector(network)
     wrapper = build_optim_wrapper(model, dict(
         constructor='LayerDecayConstructor', paramwise_cfg=options,
@@ -73,7 +73,7 @@ def test_custom_keys_keep_their_options():
 def test_groups_are_few_and_logged(logged):
     _, settings = groups('ResT', decay_rate=0.9, decay_type='stage_wise')
     distinct = {id(group) for group in settings.values()}
-    assert len(distinct) == 2 * 5  # decayed and not: four stages and what comes after them; the stem is frozen
+    assert len(distinct) == 2 * 5  # with and without weight decay: four stages and the head; the stem is frozen
     assert 'stage_wise decay 0.9, 10 groups' in logged.text
 
 

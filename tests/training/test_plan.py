@@ -1,4 +1,4 @@
-"""What is told before a training: whether the schedule fits its length."""
+"""Checks before training: the length of the schedule, and the optimizer."""
 import pytest
 import torch
 from helpers import raises
@@ -12,7 +12,7 @@ from mmvit_backbones.utils.config import load_config
 
 
 def unfitting(*schedules: tuple[type, dict]) -> str | None:
-    """A training of 100 steps, ten in each epoch."""
+    """Returns the warning for a run of 100 steps with ten steps per epoch."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.)
     return unfitting_schedule([kind(optimizer, **options) for kind, options in schedules], 100, 10)
 
@@ -24,7 +24,7 @@ WARM_UP = LinearLR, dict(start_factor=0.1, by_epoch=False, end=5)
     [], [WARM_UP], [WARM_UP, (ConstantLR, dict(by_epoch=True, end=3))],
     [WARM_UP, (CosineAnnealingLR, dict(T_max=10, by_epoch=True, end=10))],
     [(CosineAnnealingLR, dict(T_max=100, by_epoch=False, end=100))],
-    [(CosineAnnealingLR, dict(T_max=9, by_epoch=True, end=9))],  # the rest at the last rate is intended
+    [(CosineAnnealingLR, dict(T_max=9, by_epoch=True, end=9))],  # the last rate is kept for the remaining steps
     [(CosineAnnealingLR, dict(T_max=100, by_epoch=False))]])
 def test_schedules_that_fit(schedules):
     assert unfitting(*schedules) is None
@@ -33,7 +33,7 @@ def test_schedules_that_fit(schedules):
 @pytest.mark.parametrize('by_epoch, end, steps', [(True, 20, 200), (True, 8, 80), (False, 101, 101), (False, 89, 89)])
 def test_schedules_that_do_not_fit(by_epoch, end, steps):
     cosine = CosineAnnealingLR, dict(T_max=end, by_epoch=by_epoch, end=end)
-    assert f'for {steps} of 100 steps' in unfitting(WARM_UP, cosine)
+    assert f'{steps} steps, but training has 100' in unfitting(WARM_UP, cosine)
 
 
 def test_several_optimizers_are_their_constructors():

@@ -1,4 +1,4 @@
-"""A resumed training with other options: what is applied, and what is refused."""
+"""Resuming with other options: which options are applied, and which are refused."""
 import json
 import shutil
 import site
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.training
 
 @pytest.fixture(scope='module')
 def short(tmp_path_factory):
-    """Returns the work dir of a finished training of two epochs of four steps."""
+    """Returns the work dir of a finished run with two epochs of four steps."""
     work_dir = tmp_path_factory.mktemp('short') / 'work'
     run = train(work_dir, '--epochs=2')
     assert run.wait() == 0, run.text
@@ -36,7 +36,7 @@ def rates(work_dir):
 
 
 def resumed(work_dir, epoch, folder, *options, **more):
-    """Returns a finished run that has resumed a training as it was after an epoch, in another work dir."""
+    """Resumes from the checkpoint of an epoch in another work dir, and returns the finished run."""
     folder.mkdir()
     shutil.copy2(work_dir / f'epoch_{epoch}.pth', folder)
     run = train(folder, '--resume', *options, **more)
@@ -49,13 +49,13 @@ def resumed(work_dir, epoch, folder, *options, **more):
 def test_schedules_go_on_as_if_they_had_been_these_from_the_start(short, epoch, options, tmp_path):
     whole = train(tmp_path / 'whole', *options)
     assert whole.wait() == 0, whole.text
-    # The epochs are saved with the checkpoint, and need not be given again.
+    # The number of epochs is saved in the checkpoint and need not be repeated.
     run = resumed(short, epoch, tmp_path / 'resumed', *(option for option in options if option != '--epochs=2'))
     assert run.wait() == 0, run.text
     expected, found = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
     assert len(set(expected.values())) > 2
     assert found == {step: rate for step, rate in expected.items() if step > 4 * epoch}
-    assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the plan says what the first step does
+    assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the summary has the learning rate of the first step
 
 
 BY_STEPS = f"""
@@ -126,7 +126,7 @@ def test_several_optimizers_go_on_as_they_were_or_are_refused(tmp_path):
 
 
 def test_saved_options_hold_without_being_repeated(short, tmp_path):
-    """Not even the config file of three epochs sets the length: the training of two is finished exactly."""
+    """The saved two epochs take precedence over the three epochs of the config file."""
     run = resumed(short, 1, tmp_path / 'resumed')
     assert run.wait() == 0, run.text
     assert 'epochs=2' in run.text and 'the config has changed' not in run.text
@@ -134,7 +134,7 @@ def test_saved_options_hold_without_being_repeated(short, tmp_path):
 
 
 def test_frozen_stages_keep_their_weights_and_the_others_their_moments(tmp_path):
-    """With other groups of parameters, as layer-wise decay gives each learning rate one."""
+    """Layer-wise decay has one parameter group per learning rate, so freezing changes the groups."""
     decay = ['optim_wrapper.constructor=LayerDecayConstructor', 'optim_wrapper.paramwise_cfg.decay_rate=0.5']
     run = train(tmp_path / 'whole', '--epochs=2', *decay)
     assert run.wait() == 0, run.text
@@ -153,7 +153,7 @@ def test_frozen_stages_keep_their_weights_and_the_others_their_moments(tmp_path)
     (dict(cfg_options={'optim_wrapper.optimizer.type': 'os.mkdir'}), 'type=os.mkdir'),
     (dict(cfg_options={'custom_imports.imports': ['evil']}), 'evil'), (dict(epochs='many'), 'many'), ('text', 'text')])
 def test_saved_options_are_data(short, options, word, tmp_path):
-    """A checkpoint may come from anywhere, and MMEngine calls whatever a config names."""
+    """Options in a checkpoint cannot name code, because MMEngine would call any function that a config names."""
     checkpoint = load_checkpoint_file(short / 'epoch_1.pth')
     checkpoint['meta']['options'] = options
     torch.save(checkpoint, tmp_path / 'foreign.pth')

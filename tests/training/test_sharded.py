@@ -1,4 +1,4 @@
-"""Sharded trainings (``--strategy fsdp``)."""
+"""Sharded training (``--strategy fsdp``)."""
 import signal
 
 import pytest
@@ -13,7 +13,7 @@ OPTIONS = ['find_unused_parameters=True', 'train_dataloader.dataset.indices=16']
 
 @pytest.mark.training
 def test_sharded_training_takes_the_same_steps(tmp_path):
-    """Interrupts, resumes, and compares with an unsharded training; then loads without sharding."""
+    """A sharded run that is interrupted and resumed matches an unsharded run, and resumes without sharding."""
     end(train_together(tmp_path / 'whole', *OPTIONS))
     runs = train_together(tmp_path / 'work', '--strategy=fsdp', *OPTIONS)
     runs[0].wait_for('Epoch(train) [2][1/2]')
@@ -26,8 +26,8 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
     for name, weight in expected.items():
         torch.testing.assert_close(actual[name], weight, rtol=1e-3, atol=1e-5, msg=name)
     alone = train(tmp_path / 'work', '--resume', '--batch-size', 8)
-    assert alone.wait() == 0 and 'the training of 3 epochs has finished' in alone.text, alone.text
-    assert '2 process(es) with batch size 4, this run has 1 with 8' in alone.text
+    assert alone.wait() == 0 and 'training of 3 epochs has already finished' in alone.text, alone.text
+    assert '2 process(es) and batch size 4, but this run has 1 process(es) and batch size 8' in alone.text
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_one_process_has_nobody_to_share_with(tmp_path):
 @each_network
 @torch.no_grad()
 def test_blocks_are_called(network):
-    """A block that is not called would never get its weights."""
+    """FSDP gathers the weights of a block only when the block is called."""
     model, called = fresh_model(network).eval(), set()
     listed = list(blocks(model))
     for block in listed:

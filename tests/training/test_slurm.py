@@ -1,4 +1,4 @@
-"""`slurm_train.sh` under a real Slurm, with this machine as its one node."""
+"""`slurm_train.sh` with a real Slurm, whose only node is this machine."""
 import os
 import subprocess
 import sys
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.training]
 
 @pytest.fixture
 def slurm(tmp_path):
-    """The environment of Slurm's programs."""
+    """Starts Slurm and returns the environment variables for its commands."""
     folder = tmp_path / 'slurm'
     folder.mkdir()
     started = subprocess.run([NODE, folder, 'start'], capture_output=True, text=True)
@@ -51,11 +51,11 @@ def wait_for(log: Path, text: str) -> None:
 
 
 def test_training_that_makes_way_goes_on_exactly(slurm, tmp_path):
-    """A job of a higher partition takes the node; ours saves, is queued again, and ends as an undisturbed one."""
+    """A job that is preempted saves a checkpoint, is requeued, and gives the weights of an uninterrupted run."""
     log, urgent = tmp_path / 'job.txt', tmp_path / 'urgent.txt'
     submit(slurm, 'low', log, training(tmp_path / 'work'))
     wait_for(log, 'Epoch(train) [2][1/6]')
-    # Slurm takes seconds, the training less. Slurm sends SIGCONT before SIGTERM.
+    # Training would finish before Slurm reacts, so it is paused here. Slurm sends SIGCONT before SIGTERM.
     subprocess.run(['pkill', '-STOP', '-f', f'^[^ ]*python[^ ]* -u .* {tmp_path / "work"} '], check=True)
     submit(slurm, 'high', urgent, ['echo', 'done'])
     wait_for(urgent, 'done')

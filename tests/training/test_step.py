@@ -1,4 +1,4 @@
-"""A training step of a classifier, as MMEngine makes it, with mixed precision, recomputation and DDP."""
+"""Training steps of a classifier with mixed precision, activation checkpointing and DDP."""
 import pytest
 import torch
 from mmengine.optim import OptimWrapper

@@ -1,4 +1,4 @@
-"""Training on real images with the tools: each task, and a user's config."""
+"""Training on real images: every task, and a user's own config."""
 import json
 import subprocess
 import sys
@@ -21,9 +21,10 @@ pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]
 
 @pytest.fixture
 def train(run, own_loaders, monkeypatch):
-    """Trains by mmvit train in this process, which saves imports, and returns the log.
+    """Trains with `mmvit train` in this process, which saves the time for imports, and returns the log.
 
-    Visualizers are global: where a config names its own, a test has to rename it to write to its own folder.
+    Visualizers are global. If a config names its visualizer, the test must rename it, so that each test writes to its
+    own folder.
     """
     monkeypatch.chdir(ROOT)
 
@@ -40,11 +41,11 @@ def scalars(work_dir: Path) -> list[dict]:
             for line in file.read_text().splitlines()]
 
 
-# Every network as classifier, detector and segmenter, and every other head.
+# Every network as a classifier, detector and segmenter, and every other head.
 NETWORKS = ('regionvit_t', 'remvitv2_t', 'rest_lite', 'restv2_t', 'reswin_t', 'revit_b', 'swin_vsa_t', 'vitae_t',
             'vitaev2_s', 'vitaev2_vsa_s')
 RECIPES = [f'{task}_{network}' for task in ('imagenet', 'mask_rcnn', 'upernet') for network in NETWORKS] + [
-    'imagenet_refiner_vit_s_plain',  # the one with token labels: test_classifier_beats_chance_and_teaches_tokens
+    'imagenet_refiner_vit_s_plain',  # token labels: test_classifier_beats_chance_and_teaches_tokens
     'mask_rcnn_refiner_vit_s', 'upernet_refiner_vit_s', 'cascade_mask_rcnn_reswin_t', 'retinanet_vitaev2_s',
     'dino_restv2_t', 'vitdet_vitae_b', 'mask2former_reswin_t', 'mask2former_vitaev2_s_ade20k',
     'semantic_fpn_regionvit_s_plus', 'upernet_swin_vsa_t_cityscapes_769', 'pets_reswin_t']
@@ -52,13 +53,13 @@ RECIPES = [f'{task}_{network}' for task in ('imagenet', 'mask_rcnn', 'upernet') 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_one_step_and_evaluation(name, tmp_path):
-    """One optimizer step on real images; DDP needs a gradient in every parameter. Then two images are tested."""
+    """Takes one optimizer step on real images, and tests two images. DDP needs a gradient for every parameter."""
     config = small_recipe(name, tmp_path)
-    # Visualizers are global, by the name of the experiment.
+    # Visualizers are global and are identified by the name of the experiment.
     config.work_dir = config.experiment_name = str(tmp_path)
     init_default_scope(config.default_scope)
     runner = Runner.from_cfg(config)
-    runner.model = revert_sync_batchnorm(runner.model)  # which only runs on GPUs
+    runner.model = revert_sync_batchnorm(runner.model)  # SyncBatchNorm only runs on GPUs
     model, optim_wrapper = runner.model.train(), runner.build_optim_wrapper(config.optim_wrapper)
     data = model.data_preprocessor(next(iter(runner.build_dataloader(config.train_dataloader))), training=True)
     loss, _ = model.parse_losses(model(**data, mode='loss'))
@@ -76,7 +77,7 @@ CHANNELS = [16, 32, 64, 128]
 
 
 def narrow(folder: Path, demo: str, lr: float = 2e-3, **parts) -> Path:
-    """A demonstration with a narrow ReSwin, which learns quickly; ``parts`` of the model depend on its channels."""
+    """Writes a demo config with a narrow ReSwin, which learns quickly; ``parts`` update its neck and heads."""
     text = (f"_base_ = '{ROOT}/configs/demo/{demo}.py'\n"
             f'model = {dict(backbone=dict(arch=ARCH), **parts)}\n'
             f'optim_wrapper = dict(optimizer=dict(lr={lr}))\n')
@@ -86,7 +87,7 @@ def narrow(folder: Path, demo: str, lr: float = 2e-3, **parts) -> Path:
 
 
 def student(folder: Path, labels: Path) -> Path:
-    """The recipe with token labels for the flowers, with a narrow network on images of 64 x 64."""
+    """Writes the token label recipe for the flowers, with a narrow network and images of 64 x 64 pixels."""
     config = load_config(str(ROOT / 'configs/imagenet_refiner_vit_s.py'))
     config.model.backbone.update(arch=dict(embed_dims=48, depth=8, num_heads=4, mlp_ratio=3), img_size=64)
     config.model.head.update(in_channels=48, map_loss=dict(type='MapSimilarityLoss', num_pairs=6))
@@ -96,7 +97,7 @@ def student(folder: Path, labels: Path) -> Path:
         loader.update(batch_size=images, num_workers=0, persistent_workers=False)
         loader.dataset = dict(type='CustomDataset', data_root='data/flowers_mini', data_prefix=split, pipeline=pipeline)
     config.test_dataloader = config.val_dataloader
-    config.param_scheduler = []  # warm-up would take all of the few steps
+    config.param_scheduler = []  # the warm-up would be longer than the run
     for node in dicts_in([config.model, config.data_preprocessor, config.train_dataloader]):
         if 'num_classes' in node:
             node['num_classes'] = 5
@@ -109,10 +110,10 @@ def student(folder: Path, labels: Path) -> Path:
 
 
 def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
-    """A trained classifier labels the patches of the images; with these labels, a small Refiner-ViT learns."""
+    """Trains a classifier, computes token labels with it, and trains a small Refiner-ViT on these labels."""
     config = narrow(tmp_path, 'imagenet_reswin_t', lr=4e-3, head=dict(in_channels=128))
     log = train(config, tmp_path / 'teacher', 4, 'train_dataloader.batch_size=8')
-    # Of 60 images in 5 classes, 20 % are hit by chance, with a standard deviation of 5 %.
+    # Chance is 20 % for 60 images in 5 classes, with a standard deviation of 5 %.
     assert [entry['accuracy/top1'] for entry in log if 'accuracy/top1' in entry][-1] >= 33
     labels, checkpoint = tmp_path / 'labels', tmp_path / 'teacher/epoch_4.pth'
     run('data token-labels', 'data/flowers_mini/train', str(labels), str(config),
@@ -124,7 +125,7 @@ def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
         assert sum(losses[-3:]) < sum(losses[:3]), name
 
 
-@pytest.mark.filterwarnings('ignore:The draw is False')  # mmseg's hook says so in every training with its defaults
+@pytest.mark.filterwarnings('ignore:The draw is False')  # a warning of mmseg's default visualization hook
 def test_segmenter_trains_and_is_evaluated(train, tmp_path):
     config = narrow(tmp_path, 'upernet_reswin_t_camvid', decode_head=dict(in_channels=CHANNELS),
                     auxiliary_head=dict(in_channels=64))
@@ -156,7 +157,7 @@ model = dict(
 
 
 def test_users_own_mmdet_config(tmp_path, monkeypatch):
-    """Nothing but custom_imports and the backbone's name, in a folder elsewhere, by mmdet's own means."""
+    """A user's mmdet config needs only custom_imports and the backbone to train without `mmvit`."""
     from mmdet.testing import demo_mm_inputs
     (tmp_path / 'mine.py').write_text(USERS_CONFIG)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What lies in a work dir makes no training write, rename or remove anything outside of it."""
+"""Files in a work dir never make a run write, rename or remove files outside the work dir."""
 import pytest
 import torch
 from helpers import raises
@@ -14,7 +14,7 @@ from mmvit_backbones.training.work_dir import lock_work_dir
 
 @pytest.fixture
 def target(tmp_path):
-    """A file outside of the work dir, which stays as it is."""
+    """A file outside the work dir that must not change."""
     path = tmp_path / 'target.pth'
     path.write_text('precious')
     (tmp_path / 'run').mkdir()
@@ -38,7 +38,7 @@ class Line(BaseModel):
 
 
 def runner_of(work_dir, **arguments) -> Runner:
-    """MMEngine's own, with our checkpoint hook, without `mmvit train`."""
+    """Returns MMEngine's runner with our checkpoint hook, as used without `mmvit train`."""
     data = torch.utils.data.DataLoader([dict(x=torch.zeros(1))])
     return Runner(Line(), str(work_dir), data, train_cfg=dict(by_epoch=True, max_epochs=1),
                   optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), log_level='ERROR',
@@ -48,7 +48,7 @@ def runner_of(work_dir, **arguments) -> Runner:
 
 @pytest.fixture
 def own_loggers(monkeypatch):
-    """Closes the files of this test's runners: MMEngine would go on to write them, and uvicorn closes them."""
+    """Closes the log files of this test's runners, to which MMEngine would otherwise continue to write."""
     loggers = {}
     monkeypatch.setattr(MMLogger, '_instance_dict', loggers)
     yield
@@ -60,7 +60,7 @@ def own_loggers(monkeypatch):
 def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path, own_loggers):
     run = tmp_path / 'run'
     runner_of(run).train()
-    runner_of(run, resume=True).train()  # from its own
+    runner_of(run, resume=True).train()  # resumes from its own checkpoint
     (run / 'last_checkpoint').write_text(str(target))
     with raises(UsageError, 'last_checkpoint', target, run, 'load_from'):
         runner_of(run, resume=True, load_from=None).train()

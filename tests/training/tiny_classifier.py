@@ -1,4 +1,4 @@
-# A few steps of a tiny classifier on the flowers, with random crops and drop path; the number of workers is the test's.
+# A few steps of a tiny classifier on the flowers, with random crops and drop path.
 _base_ = '../../configs/demo/imagenet_reswin_t.py'
 model = dict(
     backbone=dict(

@@ -1,4 +1,4 @@
-# Two steps of the tiny classifier in each of two processes; plain gradient descent makes the gradients visible.
+# Two steps of the tiny classifier in each of two processes; with plain SGD, the updates are the gradients.
 _base_ = './tiny_classifier.py'
 custom_imports = dict(imports=['mmvit_backbones', 'agreement'])
 custom_hooks = [dict(type='AgreementHook')]

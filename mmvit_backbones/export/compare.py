@@ -10,23 +10,24 @@ from torchvision.ops import box_iou
 from ..inference import Predictor
 from ..inference.runtimes import Arrays, Checkpoint, as_tuple, session_of
 
-# Limits for differences by rounding, and by float16 and int8. Without instances, nothing is compared.
+# EXACT allows rounding errors, LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
 EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 LOSSY = dict(scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
-CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}  # half the loss: other images lose more
+# Calibration images are allowed half the errors of LOSSY, because other images lose more accuracy.
+CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}
 
 
 class Comparison:
-    """A framework's predictions for images, to compare with those of files of :func:`export_model`.
+    """Compares files of :func:`export_model` with the framework's model on the same images.
 
     Args:
-        reference (Checkpoint): Model of the framework.
+        reference (Checkpoint): The framework's model.
         images (Sequence[np.ndarray]): ``(height, width, 3)`` in RGB uint8.
-        preprocessing (bool): Whether the files resize and normalize. If not, they get the images preprocessed by the
-            framework, and results are in pixels of these.
+        preprocessing (bool): Whether the files resize and normalize images. If not, the framework preprocesses the
+            images, and boxes and masks are in pixels of the preprocessed images.
 
     Attributes:
-        is_empty (bool): Whether a detector finds nothing in any image.
+        is_empty (bool): Whether the reference is a detector that finds no instance in any of the images.
     """
 
     def __init__(self, reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> None:
@@ -37,7 +38,7 @@ class Comparison:
         self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
 
     def figures(self, path: str | PathLike, limits: dict[str, float]) -> dict[str, float]:
-        """Returns the worst figures of :func:`compare` for a file."""
+        """Returns the worst figures of :func:`compare` over all images for a file."""
         return worst([compare(*pair, limits) for pair in zip(self.expected, self._predict(path), strict=True)])
 
     def _predict(self, path: str | PathLike) -> list[Arrays]:
@@ -52,17 +53,19 @@ class Comparison:
 
 
 def inputs_of(reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
-    """Returns the inputs of files: the images, or without preprocessing, the network's ``(1, 3, height, width)``."""
+    """Returns the inputs of files: the images, or if the files don't preprocess, arrays ``(1, 3, height, width)``."""
     return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
 
 def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
     """Compares two outputs of a model for one image.
 
-    Returns the largest difference of ``scores`` for a classifier, and the fraction of equal ``pixels`` for a segmenter.
-    For a detector, returns the number of ``instances`` and, if there are any, pairs each with the one of its class that
-    has the highest IoU: ``matched`` is the fraction of pairs above the limit of ``boxes``; ``scores`` is the largest
-    difference, ``boxes`` and ``masks`` are the smallest IoUs of these pairs.
+    Returns:
+        dict[str, float]: For a classifier, ``scores``: the largest difference. For a segmenter, ``pixels``: the
+        fraction of equal pixels. For a detector, ``instances``: their number. If there are instances, each expected
+        instance is paired with the actual instance of its class that has the highest IoU, and ``matched`` is the
+        fraction of pairs whose IoU exceeds the limit of ``boxes``. Over these pairs, ``scores`` is the largest
+        difference, and ``boxes`` and ``masks`` are the smallest IoUs.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
@@ -73,7 +76,7 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
         return dict(instances=instances, matched=0.) if instances else dict(instances=0)
     ious = box_iou(torch.from_numpy(expected['boxes']), torch.from_numpy(actual['boxes'])).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
-    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # of equal boxes, the one with this score
+    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # among equal boxes, the closest score wins
     pairs = ious.argmax(1)
     found = ious.max(1) > limits['boxes'] - 0.01
     result = dict(instances=instances,
@@ -90,7 +93,8 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
 def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     """Returns the worst figures of :func:`compare` for several images.
 
-    ``instances`` is the sum, ``pixels`` the mean, and ``matched`` the mean of the images with instances.
+    ``instances`` is summed over the images, ``pixels`` and ``matched`` are averaged; ``matched`` only over images with
+    instances.
     """
     choose = dict(scores=max, boxes=min, masks=min, instances=sum)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
@@ -98,7 +102,7 @@ def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
-    """Returns the names of the figures that exceed their limits."""
+    """Returns the names of the figures that violate their limits."""
     return [name for name, value in figures.items()
             if not (value <= limits[name] if name == 'scores' else value >= limits[name])]
 
@@ -111,11 +115,11 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
     Args:
         model (nn.Module): The exported network.
         path (str | PathLike): File of :func:`export_onnx`.
-        sizes (Sequence[tuple[int, int]]): Heights and widths of the images.
+        sizes (Sequence[tuple[int, int]]): Heights and widths of the images, in pixels.
 
     Returns:
-        dict[tuple[int, int], float]: For each size the largest difference in any output, relative to its largest
-        element.
+        dict[tuple[int, int], float]: For each size, the largest difference of an output, relative to the largest
+        element of this output.
     """
     session = session_of(str(path))
     channels = session.get_inputs()[0].shape[1]
@@ -130,7 +134,7 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
-    """Returns the largest difference relative to the largest element; inf for different shapes, NaN or inf."""
+    """Returns the largest difference relative to the largest element; inf for different shapes, NaN or infinity."""
     if actual.shape != expected.shape or not (actual.isfinite().all() and expected.isfinite().all()):
         return float('inf')
     return float((actual - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny))

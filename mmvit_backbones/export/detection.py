@@ -1,4 +1,4 @@
-"""Postprocessing of RetinaNet, Faster, Mask and Cascade R-CNN for one image, as graphs with mmdet's formulas."""
+"""Postprocessing of RetinaNet and of Faster, Mask and Cascade R-CNN, for one image, in modules that can be exported."""
 import operator
 from collections.abc import Sequence
 from functools import reduce
@@ -27,7 +27,7 @@ def postprocess_of(model: nn.Module, geometry: Geometry) -> tuple[nn.Module, lis
 
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
     """Applies deltas ``(N, 4)`` to boxes ``(N, 4)`` and clips them to the image."""
-    # The coder's own method branches on the number of boxes, which a graph cannot.
+    # coder.decode branches on the number of boxes, which an exported graph cannot.
     boxes = onnx_delta2bbox(boxes, deltas, coder.means, coder.stds).clamp(min=0)
     height, width = size
     return torch.minimum(boxes, torch.stack([width, height] * 2).to(boxes))
@@ -35,20 +35,22 @@ def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) ->
 
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: dict) -> Tensor:
     """Returns the indices of the boxes kept by non-maximum suppression within each group, best first."""
-    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # there may be no boxes
-    # torch.export assumes that at least two boxes are kept: two more are added, which come last and are dropped.
-    others = torch.tensor([[-2., -2., -1., -1.], [-4., -4., -3., -3.]])
-    boxes = torch.cat([boxes + groups.to(boxes)[:, None] * (extent + 1), others])
+    extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # with a zero, in case there are no boxes
+    # torch.export assumes that at least two boxes are kept. Two dummy boxes are added; their scores are the lowest, so
+    # they come last and can be dropped.
+    dummies = torch.tensor([[-2., -2., -1., -1.], [-4., -4., -3., -3.]])
+    boxes = torch.cat([boxes + groups.to(boxes)[:, None] * (extent + 1), dummies])
     keep = nms(boxes, torch.cat([scores, -torch.ones(2)]), cfg['nms']['iou_threshold'])[:-2]
     return keep[torch.arange(keep.shape[0]) < cfg['max_per_img']]
 
 
 class Dense(nn.Module):
-    """Boxes of a dense head with anchors: RetinaNet's, or an RPN's."""
+    """Base class that selects the boxes of RetinaNet's head or of an RPN."""
 
     def __init__(self, head: AnchorHead, cfg: dict, geometry: Geometry) -> None:
         super().__init__()
-        self.head, self.cfg, self.geometry = [head], cfg, geometry  # not a submodule: its weights are in the network
+        self.head = [head]  # a list, because a submodule would store the network's weights a second time
+        self.cfg, self.geometry = cfg, geometry
 
     def candidates(self, scores: Sequence[Tensor], deltas: Sequence[Tensor],
                    size: tuple[Tensor, Tensor]) -> list[Tensor]:
@@ -90,9 +92,9 @@ class RetinaNetBoxes(Dense):
 
 
 class TwoStageInstances(Dense):
-    """Converts the pyramid and the RPN's maps to labels, scores, boxes and, with a mask head, masks.
+    """Converts the feature pyramid and the RPN's maps to labels, scores, boxes and, with a mask head, masks.
 
-    Each head of Cascade R-CNN refines the boxes of the previous one; logits and masks are averaged.
+    Each head of Cascade R-CNN refines the boxes of the previous head; logits and masks are averaged over the heads.
     """
 
     def __init__(self, model: TwoStageDetector, geometry: Geometry) -> None:
@@ -118,7 +120,7 @@ class TwoStageInstances(Dense):
         roi, labels = torch.div(chosen, last.num_classes, rounding_mode='floor'), chosen % last.num_classes
         boxes, scores = decode(last.bbox_coder, boxes[roi], of_class(regressed[roi], labels), size), scores[chosen]
         scale = scale_of(image, size)
-        # Like mmdet, which scales the boxes first if there are no masks.
+        # If there is no mask head, mmdet scales the boxes before non-maximum suppression.
         keep = suppress(boxes if roi_head.with_mask else boxes / scale, scores, labels, self.rcnn)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if not roi_head.with_mask:
@@ -135,7 +137,7 @@ class TwoStageInstances(Dense):
             boxes: Tensor) -> list[Tensor]:
         """Returns the outputs of a head for boxes ``(N, 4)``.
 
-        Two more boxes are added, because group norm and other layers have no graph for empty batches.
+        Two dummy boxes are added, because group norm and other layers cannot be exported for empty batches.
         """
         outputs = head(self.pool(extractor, pyramid, torch.cat([boxes, torch.zeros(2, 4)])))
         return [values[:boxes.shape[0]] for values in as_tuple(outputs)]
@@ -147,7 +149,7 @@ class TwoStageInstances(Dense):
 
     @staticmethod
     def pool(extractor: SingleRoIExtractor, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """Pools features ``(N, C, size, size)`` of boxes ``(N, 4)``, each from the level for its size."""
+        """Pools features ``(N, C, size, size)`` for boxes ``(N, 4)``, each from the pyramid level for its size."""
         rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
         levels = extractor.map_roi_levels(rois, extractor.num_inputs)
         layers: list = list(extractor.roi_layers)
@@ -163,7 +165,7 @@ class TwoStageInstances(Dense):
 
 
 def stages(part: nn.Module) -> list:
-    """Returns the modules of Cascade R-CNN's stages, or the only module."""
+    """Returns a list of one module per stage: several for Cascade R-CNN, one for other detectors."""
     return list(part) if isinstance(part, nn.ModuleList) else [part]
 
 
@@ -172,7 +174,7 @@ def mean_of(values: Sequence[Tensor]) -> Tensor:
 
 
 def of_class(values: Tensor, labels: Tensor) -> Tensor:
-    """Selects the values of each label from ``(N, classes, ...)``, or the only ones from ``(N, 1, ...)``."""
+    """Returns the values of each label from ``(N, classes, ...)``, or class-agnostic values from ``(N, 1, ...)``."""
     return values[torch.arange(values.shape[0]), torch.zeros_like(labels) if values.shape[1] == 1 else labels]
 
 
@@ -183,7 +185,7 @@ def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resamples masks ``(N, m, m)`` of boxes to the pixels of an image, ``(N, H, W)``: bilinear, zeros outside."""
+    """Pastes the masks ``(N, m, m)`` of boxes into zeros ``(N, H, W)``, with bilinear interpolation."""
     def line(start: Tensor, end: Tensor, length: int, count: int) -> Tensor:
         pixel = torch.arange(length).float() + 0.5
         position = (pixel - start[:, None]) / (end - start)[:, None] * count - 0.5

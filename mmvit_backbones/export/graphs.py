@@ -1,4 +1,4 @@
-"""Converts modules to ONNX graphs, and joins them."""
+"""Converts modules to ONNX graphs and joins the graphs."""
 import operator
 import warnings
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from ..inference.runtimes import as_tuple
 from .parts import Parts
 
 OPSET = 18
-EXAMPLE_SIZE = 474, 698  # needs padding in all networks, and several windows in all stages
+EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad it, and all stages have several windows
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
             segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
             masks=['instances', 'height', 'width'])
 
 
 class Example(NamedTuple):
-    """A module to export, example inputs, their dynamic shapes, and the names of inputs and outputs."""
+    """A module to export, with example inputs, their dynamic shapes, and the names of its inputs and outputs."""
 
     module: nn.Module
     inputs: tuple[Tensor, ...]
@@ -32,7 +32,7 @@ class Example(NamedTuple):
 
 
 def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
-    """Returns an example for each part, by its name."""
+    """Returns the examples of ``preprocess``, ``network`` and ``postprocess`` by name, without parts that are None."""
     is_batch = parts.takes == 'images'
     image_free = {axis: Dim.DYNAMIC for axis in ((0, 1, 2) if is_batch else (0, 1))}
     batch = {0: Dim.DYNAMIC} if is_batch else {}
@@ -55,7 +55,7 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """Converts a module to an ONNX graph. Dynamic axes are named as in ``AXES``, or NAME_AXIS."""
+    """Converts a module to an ONNX graph; dynamic axes are named as in ``AXES``, or ``TENSOR_AXIS`` by default."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -63,7 +63,9 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     if program is None:
         raise RuntimeError('torch.onnx.export returned no program')
     graph = program.model.graph
-    for node in graph:  # dimensions that are equal for the example have one name, so that ONNX Runtime shares memory
+    # The exporter gives the same name to dimensions that are equal in the example, so that ONNX Runtime would reuse
+    # memory for values of other sizes.
+    for node in graph:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
@@ -78,34 +80,39 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
-    """Saves a graph; weights of more than 1.5 GB are written to a file next to it."""
+    """Saves a graph; weights of more than 1.5 GB are written to ``PATH.data``."""
     Path(f'{path}.data').unlink(missing_ok=True)  # from an earlier export
     program.save(path)
 
 
 @contextmanager
 def ignore_deprecations() -> Iterator[None]:
-    """Ignores deprecation warnings that torch and torchvision cause, in pytrees and non-maximum suppression."""
+    """Ignores deprecation warnings from torch's pytrees and torchvision's non-maximum suppression."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.*LeafSpec|.create_unbacked_symint. is deprecated', FutureWarning)
         yield
 
 
 def translations() -> dict:
-    """Returns ONNX translations for sizes: torch's exporter rounds ``//`` towards zero, and lacks min and max."""
+    """Returns ONNX translations for operations on sizes.
+
+    torch's exporter rounds ``//`` towards zero, and lacks the minimum and maximum.
+    """
     import onnxscript
     op = getattr(onnxscript, f'opset{OPSET}')
     return {
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
         torch.sym_min: lambda a, b: op.Min(a, b),
         torch.sym_max: lambda a, b: op.Max(a, b),
-        # Bounds of sizes may exceed ONNX's integers.
+        # torch's upper bounds of sizes may exceed int64.
         operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),
     }
 
 
 def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
-    """Joins parts into one graph with nodes named ``PART/NAME``; connects inputs to outputs of earlier parts by name.
+    """Joins the graphs of parts into one graph, whose nodes are named ``PART/NAME``.
+
+    Each input is connected to the output of an earlier part with the same name.
     """
     first, *others = programs.values()
     for part, program in programs.items():

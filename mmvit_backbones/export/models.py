@@ -17,7 +17,7 @@ from .graphs import AXES, EXAMPLE_SIZE, OPSET, Example, examples_of, ignore_depr
 from .parts import Parts
 
 FORMATS = 'onnx', 'pt2', 'aoti'
-# Weights become constants that oneDNN packs, which halves the time on one thread.
+# Freezing makes the weights constants that oneDNN packs, which halves the time on one thread.
 INDUCTOR_OPTIONS = dict(freezing=True)
 
 
@@ -25,9 +25,9 @@ INDUCTOR_OPTIONS = dict(freezing=True)
 def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
     """Exports a network of :func:`get_model` in evaluation mode with ``torch.onnx.export(dynamo=True)``.
 
-    The input is ``images (batch, 3, height, width)`` with dynamic batch, height and width. The outputs are ``map0``,
-    ``map1``, ... ``(batch, C, h, w)``, numbered by stage, or a classifier's ``logits (batch, classes)``. All operators
-    are from the ONNX standard.
+    The input is ``images (batch, in_channels, height, width)`` with dynamic batch, height and width. The outputs of a
+    backbone are ``map0``, ``map1``, ... ``(batch, C, h, w)``, numbered by stage; the output of a classifier is ``logits
+    (batch, classes)``. All operators are standard ONNX operators.
 
     Args:
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
@@ -59,7 +59,7 @@ def signature_of(network: Any) -> tuple[int, list[str]]:
 @torch.no_grad()
 def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti'], details: dict,
                  example: np.ndarray) -> None:
-    """Exports a model, and writes its details into the file and next to it, as ``PATH.json``.
+    """Exports a model, and writes its details into the file and into ``PATH.json``.
 
     Args:
         parts (Parts): The model, from :func:`split`.
@@ -69,14 +69,14 @@ def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx'
         example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
 
     Raises:
-        UsageError: If the suffix does not match the format, the format needs preprocessing inside, or
+        UsageError: If the suffix does not match the format, if the format requires preprocessing in the file, or if
             AOTInductor cannot compile the model.
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
-        raise UsageError(f'format {file_format} needs parts.preprocess, only onnx does not')
+        raise UsageError(f'format {file_format} requires parts.preprocess, got None; allowed without it is onnx')
     image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
-    if parts.takes == 'images':  # torch.export would specialize a batch of one
+    if parts.takes == 'images':  # torch.export specializes graphs on a batch size of 1
         image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
     text = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
     examples = examples_of(parts, image)
@@ -109,7 +109,7 @@ def _save_pt2(examples: dict[str, Example], path: str | PathLike, file_format: L
 
 
 def check_path(path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti']) -> None:
-    """Raises UsageError if a file cannot be written, or its suffix does not match the format."""
+    """Raises UsageError if a file cannot be written, or if its suffix does not match the format."""
     suffix = '.onnx' if file_format == 'onnx' else '.pt2'
     if Path(path).suffix != suffix:
         raise UsageError(f'a file in format {file_format} must have the suffix {suffix}, got {path}')

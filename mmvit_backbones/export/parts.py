@@ -1,4 +1,4 @@
-"""Splits a framework's model into three modules that can be exported with dynamic image sizes."""
+"""Splits a model of mmpretrain, mmdet or mmseg into modules that can be exported with dynamic image sizes."""
 import copy
 from typing import Any, Literal, NamedTuple
 
@@ -16,19 +16,20 @@ from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
-DEFORMABLE = "mmcv's deformable attention compares sizes in a tensor, which torch.export does not support"
+DEFORMABLE = "mmcv's deformable attention branches on values of a tensor, which torch.export does not support"
 REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
-# Computing the output size of a max pooling, torch.export branches on a remainder and keeps the branch of the example.
+# Modules with max pooling, whose input sizes torch.export assumes to be odd or even as for the example image.
 MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 
 class Parts(NamedTuple):
-    """Parts of a model: ``postprocess(images, *network(preprocess(images)))`` predicts images ``(B, H, W, 3)``.
+    """Parts of a model; ``postprocess(images, *network(preprocess(images)))`` returns predictions.
 
-    A detector takes one image ``(H, W, 3)``. Without ``preprocess``, the input is the network's ``(B, 3, H, W)``, and
-    results are in pixels of it. A bare network has no ``postprocess``, and returns its maps or logits.
+    ``images`` has the shape ``(B, H, W, 3)``, or for a detector ``(H, W, 3)``. If ``preprocess`` is None, ``images`` is
+    the input of the network, ``(B, 3, H, W)``, and boxes and masks are in its pixels. If ``postprocess`` is None, the
+    predictions are the network's maps or logits.
     """
 
     preprocess: nn.Module | None
@@ -36,15 +37,15 @@ class Parts(NamedTuple):
     postprocess: nn.Module | None
     takes: str
     outputs: list[str]
-    is_static: bool = False  # whether all inputs of the network have one size
-    details: dict = {}  # for applications, see docs/export.md
+    is_static: bool = False  # whether all images have the same size after preprocessing
+    details: dict = {}  # stored in the file, see docs/export.md
 
 
 def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 'onnx') -> Geometry:
-    """Checks that a model can be exported, before its weights are read; returns the image sizes of its test pipeline.
+    """Returns the geometry of a config's test pipeline, after checking that its model can be exported.
 
     Raises:
-        UsageError: If it cannot be exported; the message contains the reason.
+        UsageError: If the model cannot be exported; the message contains the reason.
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
@@ -58,11 +59,11 @@ def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 
     elif framework == 'mmdet':
         _check_detector(model)
         if file_format == 'aoti':
-            raise UsageError('detectors are exported in the formats onnx and pt2, got aoti')
+            raise UsageError('detectors can be exported only in the formats onnx and pt2, got aoti')
     steps = leaf_datasets(cfg.test_dataloader.dataset)[0]['pipeline']
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
-        raise UsageError('data_preprocessor.mean must have three values: images are exported in RGB')
+        raise UsageError(f'data_preprocessor.mean must have three values, for RGB, got {preprocessor.get("mean")}')
     if preprocessor.get('test_cfg'):
         raise UsageError('data_preprocessor.test_cfg, which pads test images, cannot be exported')
     divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
@@ -75,21 +76,21 @@ def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 
 def _check_free_sizes(model: dict, framework: str, file_format: str) -> None:
     """Raises UsageError if a format does not support dynamic image sizes for a model."""
     if file_format == 'aoti' or framework == 'mmdet':
-        raise UsageError(f'format {file_format} needs images of one size here, but the sizes of the test pipeline '
-                         'vary: it must have Resize with keep_ratio=False, or CenterCrop')
+        raise UsageError(f'format {file_format} requires images of one size here, but the test pipeline returns '
+                         'several sizes; it must have Resize with keep_ratio=False, or CenterCrop')
     for part in model['backbone'], model.get('neck') or {}:
         if part.get('type') in MAX_POOLED:
-            raise UsageError(f'{part["type"]} in format {file_format} needs images of one size: because of its max '
-                             'pooling, the file would support either odd or even numbers of patches')
+            raise UsageError(f'{part["type"]} in format {file_format} requires images of one size: because of its max '
+                             'pooling, the file would support only odd or only even numbers of patches')
 
 
 def _check_segmenter(model: dict) -> None:
     head = model['decode_head']
     if head.type not in DECODE_HEADS:
         raise UsageError(f'decode_head {head.type} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
-    if model.get('test_cfg', {}).get('mode', 'whole') != 'whole':
-        raise UsageError('sliding windows cannot be exported: model.test_cfg.mode=whole exports the model for whole '
-                         'images')
+    mode = model.get('test_cfg', {}).get('mode', 'whole')
+    if mode != 'whole':
+        raise UsageError(f'model.test_cfg.mode must be whole, got {mode}: sliding windows cannot be exported')
     if head.get('out_channels') == 1 or head.num_classes < 2:
         raise UsageError('a segmenter with one output channel cannot be exported')
 
@@ -103,7 +104,12 @@ def _check_detector(model: ConfigDict) -> None:
 
 
 def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
-    """Returns the parts of a copy of a model on a CPU in float32, with or without resizing and normalization.
+    """Returns the parts of a copy of a model, which must be in float32 on a CPU.
+
+    Args:
+        model (BaseModel): The model of the config.
+        cfg (Config): Its config.
+        preprocessing (bool): Whether the parts include resizing and normalization. Defaults to True.
 
     Raises:
         UsageError: See :func:`check_exportable`.
@@ -112,7 +118,7 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     model = copy.deepcopy(model).eval()
     source = model.data_preprocessor
     mean, std = source.get_buffer('mean'), source.get_buffer('std')
-    # The names in mmpretrain, mmseg and mmdet; images are read in BGR.
+    # The option for RGB input has a different name in each framework.
     is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
     details = dict(
         preprocessing=dict(
@@ -137,7 +143,7 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
 
 
 def thresholds_of(cfg: Config) -> dict[str, float]:
-    """Returns the thresholds in a detector's file, which does not return boxes and masks below them."""
+    """Returns the thresholds of a detector, which are constants in its exported file; empty for other models."""
     if cfg.default_scope != 'mmdet':
         return {}
     test = cfg.model.test_cfg.get('rcnn') or cfg.model.test_cfg
@@ -146,9 +152,9 @@ def thresholds_of(cfg: Config) -> dict[str, float]:
 
 
 class Part(nn.Module):
-    """A part of a model; its attributes are those of the framework's class."""
+    """Base class of modules that call parts of a framework's model."""
 
-    model: Any
+    model: Any  # its attributes depend on the framework
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -156,7 +162,7 @@ class Part(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """Converts logits ``(B, classes)`` to scores."""
+    """Converts logits ``(B, classes)`` to probabilities."""
 
     def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
         return maps[0].softmax(1)
@@ -171,14 +177,14 @@ class Segment(Part):
 
 
 class Segmentation(nn.Module):
-    """Resizes logits to the image and selects the most likely class of each pixel."""
+    """Resizes logits to the size of the images and returns the most likely class of each pixel."""
 
     def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
         return F.interpolate(maps[0], tuple(size_of(images)), mode='bilinear', align_corners=False).argmax(1)
 
 
 class Detect(Part):
-    """Computes the maps of RetinaNet's head, or the pyramid and the maps of the RPN."""
+    """Computes the maps of RetinaNet's head, or the feature pyramid and the maps of the RPN."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pyramid = self.model.extract_feat(images)

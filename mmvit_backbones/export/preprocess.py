@@ -1,6 +1,7 @@
-"""Preprocessing of images of any size as a graph: resizing and cropping are weighted sums of pixels.
+"""Resizes, crops and normalizes images in modules that can be exported.
 
-The weights are arithmetic functions of the sizes, so that one graph supports all sizes, in any format.
+Resizing and cropping multiply images by matrices. The matrices are computed from the image size, so one graph supports
+images of all sizes.
 """
 from collections.abc import Sequence
 
@@ -10,16 +11,16 @@ from torch import Tensor, nn
 from ..errors import UsageError
 
 KERNELS = {('cv2', 'bilinear'), ('cv2', 'area'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
-KEPT_SIZES = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
+RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
 
 
 def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
-    """Returns the weights ``(len(position), size)`` that resize a line of ``size`` pixels to ``out`` at positions."""
+    """Returns the matrix ``(len(position), size)`` that resizes ``size`` pixels to ``out`` and selects positions."""
     pixel = torch.arange(size, dtype=torch.float64, device=position.device)
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5
     backend, interpolation = kernel
-    if backend == 'cv2':  # area: shrinking weights each pixel by the fraction that is covered
+    if backend == 'cv2':  # area; when shrinking, a pixel's weight is its covered fraction
         start = position.double()[:, None] * ratio
         first = start.floor()
         beyond = position.double()[:, None] + 1 - (first + 1) / ratio
@@ -38,7 +39,7 @@ def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) ->
 
 
 def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns OpenCV's bilinear taps: two pixels for each position, and the weight of the second in units of 1/2048."""
+    """Returns OpenCV's two bilinear taps of each position, and the weight of the second tap in units of 1/2048."""
     center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float().clamp(0, size - 1)
     first = center.floor()
     second = (first + 1).clamp(max=size - 1)
@@ -46,7 +47,7 @@ def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
-    """Resizes bytes, stored as floats ``(..., H, W)``, bitwise like OpenCV's integers: float32 products are exact."""
+    """Resizes uint8 images, stored as floats ``(..., H, W)``, with results identical to OpenCV's."""
     first, second, weight = columns
     x = x[..., first] * (2048 - weight) + x[..., second] * weight
     first, second, weight = rows
@@ -57,11 +58,11 @@ def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor,
 
 
 class Geometry:
-    """Image sizes in a test pipeline.
+    """Image sizes after the resizing, cropping and padding of a test pipeline.
 
     Args:
         steps (Sequence[dict]): The pipeline, as in a config.
-        divisor (int): Height and width are padded to multiples of it. Defaults to 1.
+        divisor (int): Height and width are padded to multiples of this number. Defaults to 1.
 
     Raises:
         UsageError: If a step cannot be exported.
@@ -70,11 +71,11 @@ class Geometry:
     def __init__(self, steps: Sequence[dict], divisor: int = 1) -> None:
         steps = [dict(step) for step in steps if not step['type'].startswith('Pack')
                  and not step['type'].endswith(('LoadAnnotations', 'LoadImageFromFile'))]
-        resize = steps.pop(0) if steps and steps[0]['type'] in KEPT_SIZES else None
+        resize = steps.pop(0) if steps and steps[0]['type'] in RESIZE_STEPS else None
         crop = steps.pop(0) if steps and steps[0]['type'] == 'CenterCrop' else None
         if steps:
             raise UsageError(f'step {steps[0]["type"]} of the test pipeline cannot be exported; allowed are one of '
-                             f'{", ".join(KEPT_SIZES)}, then CenterCrop')
+                             f'{", ".join(RESIZE_STEPS)}, optionally followed by CenterCrop')
         self.resize: dict = resize or dict(type=None)
         self.divisor = divisor
         self.kernel: tuple[str, str] = (
@@ -88,21 +89,22 @@ class Geometry:
             width, height = (size, size) if isinstance(size, int) else size
             self.crop = height, width
             if self.resize['type'] == 'ResizeEdge' and self.resize['scale'] < max(self.crop):
-                raise UsageError(f'CenterCrop of {max(self.crop)} pixels from images of {self.resize["scale"]}')
+                raise UsageError(f'CenterCrop must be at most {self.resize["scale"]} pixels, as ResizeEdge, got '
+                                 f'{max(self.crop)}')
         scale = self.resize.get('scale')
         if self.resize['type'] == 'Resize' and not isinstance(scale, (tuple, list)):
             raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')
         self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
 
     def describe(self) -> dict:
-        """Returns the steps for a file's details; sizes are width, height, as in the config."""
+        """Returns the steps for the details of an exported file; sizes are (width, height), as in the config."""
         known = {key: value for key, value in self.resize.items() if key in ('scale', 'keep_ratio', 'edge')}
         resize = dict(known, type=self.resize['type'], backend=self.kernel[0], interpolation=self.kernel[1])
         return dict(resize=resize if self.resize['type'] else None, crop=self.crop and self.crop[::-1],
                     pad_size_divisor=self.divisor)
 
     def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns height and width of bytes ``(..., H, W, 3)`` after resizing, or of ``(B, 3, H, W)`` unchanged."""
+        """Returns the height and width of an image after resizing; without a resizing step, the image's own size."""
         height, width = (torch.full((), size, dtype=torch.float64) for size in size_of(image))
         kind = self.resize['type']
         if kind is None:
@@ -124,13 +126,13 @@ class Geometry:
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
-    """Returns height and width of bytes ``(..., H, W, 3)`` or of a network's input ``(B, 3, H, W)``."""
+    """Returns the height and width of a uint8 image ``(..., H, W, 3)`` or of a network's input ``(B, 3, H, W)``."""
     height, width = image.shape[-3:-1] if image.dtype == torch.uint8 else image.shape[-2:]
     return height, width
 
 
 class Preprocess(nn.Module):
-    """Resizes, normalizes and pads RGB uint8 images ``(B, H, W, 3)``, or one ``(H, W, 3)``, to ``(B, 3, h, w)``."""
+    """Resizes, crops, normalizes and pads RGB uint8 images ``(B, H, W, 3)`` or ``(H, W, 3)`` to ``(B, 3, h, w)``."""
 
     mean: Tensor
     std: Tensor
@@ -159,12 +161,12 @@ class Preprocess(nn.Module):
         if self.geometry.kernel == ('cv2', 'bilinear'):
             return resize_as_opencv(x, taps(height, rows, sizes[0]), taps(width, columns, sizes[1]))
         x = x @ matrix(width, columns, sizes[1], self.geometry.kernel).T
-        if self.geometry.kernel[0] == 'pillow':  # it rounds to bytes between its two passes
+        if self.geometry.kernel[0] == 'pillow':  # Pillow rounds to uint8 between its two passes
             x = x.round().clamp(0, 255)
         return (matrix(height, rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
 
     def _positions(self, size: Tensor, axis: int) -> Tensor:
-        """Returns the positions in the resized image of the output pixels; those of the padding are beyond its end."""
+        """Returns each output row's or column's position in the resized image; positions beyond its end are padding."""
         if self.geometry.crop:
             return torch.arange(self.geometry.crop[axis]) + torch.round((size - self.geometry.crop[axis]) / 2)
         divisor = self.geometry.divisor
@@ -177,7 +179,10 @@ class Preprocess(nn.Module):
 
 
 class MatrixPool(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as matrix products, for any size in one graph; None in ``output_size`` keeps a size."""
+    """Computes ``nn.AdaptiveAvgPool2d`` by matrix products, so that one graph supports all image sizes.
+
+    If a value of ``output_size`` is None, the input size is kept.
+    """
 
     def __init__(self, output_size: int | None | Sequence[int | None]) -> None:
         super().__init__()

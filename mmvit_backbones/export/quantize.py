@@ -10,27 +10,29 @@ import numpy as np
 from ..inference.runtimes import session_of
 
 WEIGHTED = 'Conv', 'MatMul', 'Gemm'
-GROUPS = 12  # minimum number of groups of layers whose costs are measured
+GROUPS = 12  # approximate number of groups of layers whose costs are measured
 
 
 def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'image',
             is_good: Callable[[str], bool] = lambda path: True) -> str:
     """Quantizes convolutions and matrix products of a file of :func:`export_model` to int8, in place.
 
-    Weights are quantized symmetrically per channel, inputs and outputs of layers by their range on the images. With
-    float outputs, ONNX Runtime would fuse products and biases into a float Gemm, which is slower. If the file is not
-    good, the cost of each group of consecutive layers of one kind is measured: the change of the network's outputs for
-    the first image if only this group is quantized. The most expensive groups stay in float, as few as ``is_good``
-    allows.
+    Weights are quantized symmetrically per channel, and the inputs and outputs of layers by their range over the
+    images. If outputs stayed in float, ONNX Runtime would fuse products and biases into a slower float Gemm.
+
+    If ``is_good`` rejects the file, the cost of each group of consecutive layers of one kind is measured: the change of
+    the network's outputs for the first image when only this group is quantized. The most expensive groups stay in
+    float, as few as ``is_good`` requires.
 
     Args:
         path (str | PathLike): The ONNX file.
         images (Sequence[np.ndarray]): Representative inputs for calibration.
         source (str): Name of the input. Defaults to 'image'.
-        is_good (Callable[[str], bool]): Returns whether a quantized file is accurate enough. Defaults to always.
+        is_good (Callable[[str], bool]): Returns whether a quantized file is accurate enough. Defaults to
+            accepting every file.
 
     Returns:
-        str: Number of layers in int8, and the names of the others.
+        str: Message with the number of layers in int8 and the names of the layers in float.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, create_calibrator
@@ -40,13 +42,13 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
         samples = iter([{source: image} for image in images])
 
         def get_next(self) -> dict:
-            return next(self.samples, {})  # an empty one is the end
+            return next(self.samples, {})  # an empty dict ends the calibration
 
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder, 'prepared.onnx'), Path(folder, 'int8.onnx')
         quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        # ONNX Runtime has no scales per channel for batched matrices.
+        # ONNX Runtime does not support per-channel scales for batched matrices.
         constants = {initializer.name for initializer in model.graph.initializer if len(initializer.dims) in (2, 4)}
         layers = [node for node in model.graph.node if not node.name.startswith(('preprocess/', 'postprocess/'))
                   and node.op_type in WEIGHTED and node.input[1] in constants]
@@ -71,7 +73,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
             expected = run(prepared, names, {source: images[0]})
             costs = {group: change(run(quantize([group]), names, {source: images[0]}), expected) for group in groups}
             groups.sort(key=lambda group: costs[group])
-            while len(groups) > 1:  # one group stays: the caller may accept the loss
+            while len(groups) > 1:  # at least one group stays in int8, even if is_good rejects the file
                 kept += groups.pop()
                 if is_good(quantize(groups)):
                     break
@@ -81,7 +83,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
 
 
 def outputs_of_network(model) -> list[str]:
-    """Returns the names of the network's outputs that postprocessing takes, or of the model's if there is none."""
+    """Returns the names of the network's outputs that postprocessing uses; without it, those of all outputs."""
     last = [node for node in model.graph.node if node.name.startswith('postprocess/')]
     inner = {name for node in model.graph.node if node.name.startswith('network/') for name in node.output}
     return sorted({name for node in last for name in node.input} & inner) or [v.name for v in model.graph.output]
@@ -94,7 +96,7 @@ def change(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> floa
 
 
 def run(path: str | Path, names: Sequence[str], inputs: dict) -> list[np.ndarray]:
-    """Returns intermediate values of a file, after their quantization if there is one."""
+    """Returns intermediate values of a file by name; quantized values are returned after dequantization."""
     import onnx
     model = onnx.load(path)
     inner = {name for node in model.graph.node for name in node.output}

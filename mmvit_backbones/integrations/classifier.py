@@ -1,4 +1,4 @@
-"""A classifier for libraries other than mmpretrain, with the same names of weights."""
+"""A classifier for libraries other than mmpretrain, whose weights have the names of mmpretrain's."""
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -8,8 +8,9 @@ from ..zoo.variants import Variant
 
 
 class ClassifierHead(nn.Module):
-    """Computes logits from pooled features ``(B, C)``, or from tokens ``(B, 1 + N, C)``: those of the class token plus
-    half of the maximum over the patches.
+    """Computes logits from pooled features ``(B, C)`` or from the class token in tokens ``(B, 1 + N, C)``.
+
+    With ``dense``, half of the maximum over the logits of the patch tokens is added.
     """
 
     def __init__(self, channels: int, num_classes: int, drop_rate: float, has_tokens: bool, dense: bool) -> None:
@@ -34,7 +35,7 @@ class ClassifierHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A published classifier; ``arguments`` are those of its backbone, and ``num_classes=0`` omits the last layer.
+    """A published classifier. Its backbone is built with ``arguments``; ``num_classes=0`` omits the last layer.
 
     Networks without a position embedding ignore ``img_size``.
     """

@@ -2,7 +2,7 @@
 
 https://detectron2.readthedocs.io/en/latest/modules/modeling.html#detectron2.modeling.Backbone
 
-If detectron2 is installed, the class is a detectron2 ``Backbone`` for images of any size, otherwise a module.
+If detectron2 is installed, :class:`Detectron2Backbone` is a subclass of its ``Backbone``, otherwise of ``nn.Module``.
 """
 from importlib import import_module
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from ..backbones import Backbone
 
 
 class Shape(NamedTuple):
-    """detectron2's ``ShapeSpec``."""
+    """Has the fields of detectron2's ``ShapeSpec``, if detectron2 is not installed."""
 
     channels: int | None = None
     height: int | None = None
@@ -21,7 +21,7 @@ class Shape(NamedTuple):
     stride: int | None = None
 
 
-# detectron2 is not on PyPI.
+# Imported by name, because type checkers cannot find detectron2, which is not on PyPI.
 Base: type[nn.Module] = nn.Module
 ShapeSpec: type[Shape] = Shape
 try:
@@ -32,7 +32,7 @@ except ImportError:
 
 
 class Detectron2Backbone(Base):
-    """A backbone with named maps, ``'stage0'`` and so on, for its ``out_indices``.
+    """A backbone that returns the maps of its ``out_indices`` by name: ``'stage0'`` and so on.
 
     Args:
         backbone (Backbone): Any backbone of this package.

@@ -1,7 +1,8 @@
 """Backbones and classifiers for Hugging Face's Transformers.
 
-Importing registers them with ``AutoConfig``, ``AutoBackbone``, ``AutoModel`` and ``AutoModelForImageClassification``.
-https://huggingface.co/docs/transformers/backbones (tested with 4.57 and 5.23)
+Importing this module registers them with ``AutoConfig``, ``AutoBackbone``, ``AutoModel`` and
+``AutoModelForImageClassification``. It is tested with Transformers 4.57 and 5.23.
+https://huggingface.co/docs/transformers/backbones
 """
 from importlib import import_module
 from itertools import chain
@@ -39,10 +40,10 @@ from .classifier import Classifier
 
 
 def major_version(version: str) -> int:
-    """Returns the major version of Transformers; raises ImportError if it is not tested."""
+    """Returns the major version of Transformers; raises ImportError if it is not supported."""
     major = int(version.partition('.')[0])
     if major not in (4, 5):
-        raise ImportError(f'integrations.huggingface is tested with transformers 4 and 5, got {version}')
+        raise ImportError(f'integrations.huggingface supports transformers 4 and 5, got {version}')
     return major
 
 
@@ -50,7 +51,7 @@ Output = TypeVar('Output', bound=ModelOutput)
 
 
 def output_of(cls: type[Output], **values: object) -> Output:
-    """Builds an output of a model; Transformers annotates the fields as FloatTensor, which tensors are not."""
+    """Builds a model output from tensors, although Transformers annotates its fields as FloatTensor."""
     return cls(**values)
 
 
@@ -63,13 +64,14 @@ else:
 
 
 class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
-    """Config of a backbone, or of a classifier with one.
+    """Config of a backbone or a classifier.
 
     Args:
-        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``. Defaults to
-            None: those of ``network``. ``drop_path_rate`` defaults to 0.
-        out_features (list[str] | None): Stages whose maps are returned, ``'stage0'`` and so on.
-        out_indices (list[int] | None): The same by index. Defaults to None: the last stage.
+        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``.
+            ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``.
+        out_features (list[str] | None): Names of the stages whose maps are returned, ``'stage0'`` and so on. Defaults
+            to None: the stages of ``out_indices``.
+        out_indices (list[int] | None): Indices of these stages. Defaults to None: the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
         image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the network's.
     """
@@ -85,19 +87,19 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         self.backbone = dict(drop_path_rate=0.) | (backbone or find_variant(network or 'reswin_tiny').backbone)
         networks = [name for name in backbones.__all__ if name != 'Backbone']
         if self.backbone.get('type') not in networks:
-            raise ValueError(f'the type of backbone must be one of {", ".join(networks)}, got '
+            raise ValueError(f'backbone must have a type that is one of {", ".join(networks)}, got '
                              f'{self.backbone.get("type")!r}')
         for key in ('out_indices', 'init_cfg'):
             if key in self.backbone:
-                raise ValueError(f'backbone must not have {key}: out_indices is an argument of the config, and '
-                                 'from_pretrained loads weights')
+                raise ValueError(f'backbone must not have {key}, got {self.backbone[key]}; pass out_indices to the '
+                                 'config, and load weights by from_pretrained')
         self.backbone = checked(self.backbone, 'backbone')
         self.stage_names = [f'stage{i}' for i in range(num_stages(self.backbone))]
         names = self.stage_names[-1:] if out_indices is None else [self.stage_names[i] for i in out_indices]
         self._out_features = names if out_features is None else out_features
         unknown = set(self._out_features) - set(self.stage_names)
         if unknown or out_indices is not None and names != self._out_features:
-            raise ValueError(f'out_features must be of {self.stage_names} and agree with out_indices, got '
+            raise ValueError(f'out_features must be a subset of {self.stage_names} and agree with out_indices, got '
                              f'{out_features} and {out_indices}')
         self._out_indices = [self.stage_names.index(name) for name in self._out_features]
 
@@ -116,7 +118,7 @@ def mark_initialized(x: Any, is_initialized: bool = True) -> None:
 
 
 class MMViTPreTrainedModel(PreTrainedModel):
-    """Base class of the models, whose network is the attribute ``network_name``."""
+    """Base class of the models. Subclasses store their network in the attribute that ``network_name`` names."""
     config_class = MMViTConfig
     base_model_prefix = 'model'
     main_input_name = 'pixel_values'
@@ -124,7 +126,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
     network_name: str
 
     def build(self) -> nn.Module:
-        """Builds the network with new weights."""
+        """Builds the network with initialized weights."""
         raise NotImplementedError
 
     @property
@@ -132,7 +134,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
         return getattr(self, self.network_name)
 
     def post_init(self) -> None:
-        is_initialized = not next(self.parameters()).is_meta  # by build()
+        is_initialized = not next(self.parameters()).is_meta  # build() initializes weights with memory
         for module in self.modules():
             mark_initialized(module, is_initialized)
         super().post_init()
@@ -143,7 +145,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None,
                                     every_n_layers: int = 1) -> None:
-        """Enables activation checkpointing, ``with_cp`` of the backbone."""
+        """Sets the backbone's ``with_cp``, which enables activation checkpointing."""
         if every_n_layers != 1:
             raise ValueError(f'every_n_layers must be 1, because all blocks are recomputed, got {every_n_layers}')
         for module in self.modules():
@@ -163,14 +165,14 @@ class MMViTPreTrainedModel(PreTrainedModel):
             image_mean=[value / 255 for value in family.mean], image_std=[value / 255 for value in family.std])
 
     def save_pretrained(self, save_directory: str | PathLike, *args, **kwargs) -> None:
-        """Saves the model, and an image processor if the folder has none."""
+        """Saves the model, and an image processor if the folder does not contain one."""
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get('is_main_process', True) and not Path(save_directory, IMAGE_PROCESSOR_NAME).exists():
             self.image_processor().save_pretrained(save_directory)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initializes all weights and buffers that were not loaded, at the first module that has one of them."""
+        """Initializes all weights and buffers that were not loaded, in the first of Transformers' calls per module."""
         tensors = chain(self.network.named_parameters(), self.network.named_buffers())
         missing = {name: x for name, x in tensors if not getattr(x, '_is_hf_initialized', False)}
         initial = self.build().state_dict() if missing else {}
@@ -186,7 +188,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
-        if hasattr(self, '_init_backbone'):  # version 4; the constructor calls it in version 5
+        if hasattr(self, '_init_backbone'):  # the constructor of Transformers 5 calls it
             self._init_backbone(config)
         self.backbone = self.build()
         self.num_features = list(self.backbone.channels)
@@ -200,7 +202,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
-        """Returns ``feature_maps``, one NCHW map per entry of ``out_features``, for ``(B, in_channels, H, W)``.
+        """Returns ``feature_maps``, one NCHW map per entry of ``out_features``, for images ``(B, in_channels, H, W)``.
 
         ``hidden_states`` are the raw maps of all stages.
         """
@@ -211,7 +213,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
 
 class MMViTModel(MMViTPreTrainedModel):
-    """A classifier without its last layer; the weights of its network ``model`` have this package's names."""
+    """A classifier without its last layer. The weights have this package's names with the prefix ``model.``."""
     network_name = 'model'
     has_head = False
     _keys_to_ignore_on_load_unexpected = ['head.']
@@ -229,7 +231,7 @@ class MMViTModel(MMViTPreTrainedModel):
         return Classifier(find_variant(self.config.network), num_classes, **arguments)
 
     def features(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple | None]:
-        """Returns the input of the head, and the raw maps of all stages if they are wanted."""
+        """Returns the input of the head, and the raw maps of all stages if ``output_hidden_states`` is true."""
         if self.wants_stages(output_hidden_states):
             return self.model.forward_features_and_stages(pixel_values)
         return self.model.forward_features(pixel_values), None
@@ -259,11 +261,11 @@ class MMViTForImageClassification(MMViTModel):
     """
     has_head = True
     _keys_to_ignore_on_load_unexpected = None
-    accepts_loss_kwargs = False  # the loss is a mean, which Trainer divides by the accumulation steps
+    accepts_loss_kwargs = False  # Trainer divides the loss, which is a mean, by the accumulation steps
 
     @classmethod
     def from_published(cls, network: str, tag: str | Literal[True] = True, **kwargs) -> 'MMViTForImageClassification':
-        """Loads the authors' weights of a network; further arguments, such as ``num_labels``, are for the config."""
+        """Loads the authors' weights of a network; ``kwargs``, such as ``num_labels``, are passed to the config."""
         side = int(tag) if str(tag).isdigit() else None
         model = cls(MMViTConfig(network=network, **{'num_labels': 1000, 'image_size': side, **kwargs}))
         load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)

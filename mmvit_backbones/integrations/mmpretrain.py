@@ -1,6 +1,6 @@
-"""The networks in mmpretrain's ``ModelHub``: ``list_models``, ``get_model``, ``ImageClassificationInferencer``.
+"""Adds the networks to mmpretrain's ``list_models``, ``get_model`` and ``ImageClassificationInferencer``.
 
-Importing this module adds them; in a config, use ``custom_imports``.
+Import this module, or list it in ``custom_imports`` of a config.
 https://mmpretrain.readthedocs.io/en/latest/user_guides/inference.html
 """
 from mmpretrain.apis.model import ModelHub

@@ -1,6 +1,7 @@
 """Networks with timm's interface: classifiers, and feature pyramids with ``features_only=True``.
 
-Importing registers all networks as ``mmvit_NAME`` for timm's ``create_model``, ``mmvit train`` and ``validate.py``.
+Importing this module registers all networks as ``mmvit_NAME`` for timm's ``create_model``, ``train.py`` and
+``validate.py``.
 https://huggingface.co/docs/timm
 """
 import re
@@ -19,7 +20,8 @@ from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .classifier import Classifier
 
-# Position tables and the gate of attention residuals, which recipes do not decay; timm adds one-dimensional parameters.
+# Position embeddings and gates of attention residuals, which recipes exempt from weight decay. timm itself exempts
+# one-dimensional parameters.
 NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
 
 
@@ -27,7 +29,7 @@ class TimmFeatures(nn.Module):
     """A backbone with timm's ``feature_info``.
 
     Args:
-        backbone (Backbone): Any backbone of this package, with timm's ``out_indices``.
+        backbone (Backbone): Any backbone of this package.
 
     Example:
         >>> import timm, torch
@@ -90,9 +92,9 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns the raw NCHW maps of stages; unless ``intermediates_only``, after :meth:`forward_features`."""
+        """Returns the output of :meth:`forward_features` unless ``intermediates_only``, and raw NCHW maps of stages."""
         if output_fmt != 'NCHW' or norm:
-            raise ValueError(f"output_fmt must be 'NCHW' and norm False, got {output_fmt!r} and {norm}")
+            raise ValueError(f"output_fmt must be 'NCHW' and norm must be False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
         if intermediates_only:
             stages = self.backbone.forward_stages(images)
@@ -104,7 +106,7 @@ class TimmClassifier(Classifier):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces or removes the classifier; without it, ``global_pool=''`` returns maps or tokens."""
+        """Replaces the last layer; ``num_classes=0`` removes it, and with ``global_pool=''`` also the pooling."""
         pool = 'token' if self.has_tokens else 'avg'
         if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
             raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "
@@ -114,7 +116,7 @@ class TimmClassifier(Classifier):
         self.head.reset(num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recomputes blocks in the backward pass."""
+        """Enables or disables activation checkpointing."""
         self.backbone.with_cp = enable
 
     @torch.jit.ignore()
@@ -123,13 +125,13 @@ class TimmClassifier(Classifier):
 
     @torch.jit.ignore()
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Returns a function from names of parameters to layers: blocks, or stages if ``coarse``; the head is last."""
+        """Returns a function from the name of a parameter to the index of its block, or of its stage if ``coarse``."""
         depth_of = self.backbone.get_stage_depth if coarse else self.backbone.get_layer_depth
         return lambda name: depth_of(name, 'backbone.')[0]
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
-    """Returns timm's entry point of the network ``mmvit_{name}``; further arguments are those of the backbone."""
+    """Returns timm's entry point for ``mmvit_{name}``, which passes further arguments to the backbone."""
     variant = VARIANTS[name]
 
     def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,
@@ -138,24 +140,24 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                checkpoint: str | None = None, global_pool: str | None = None,
                img_size: int | Sequence[int] | None = None, **arguments) -> nn.Module:
         if cache_dir:
-            raise ValueError(f'cache_dir must be None, $MMVIT_HOME sets the cache; got {cache_dir!r}')
+            raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
         height, width = (img_size, img_size) if isinstance(img_size, int | None) else img_size
         if height != width:
-            raise ValueError(f'img_size must be the side of square images, got {img_size}; without it, the network '
-                             'supports images of any size')
+            raise ValueError(f'img_size must be the side of square images, got {img_size}; without img_size, the '
+                             'network supports images of any size')
         tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
         checkpoint = checkpoint or (file if pretrained else None)
         weights = tag if pretrained and checkpoint is None else False
         if features_only:
             if out_indices is not None:
                 arguments['out_indices'] = out_indices
-            for argument in ('drop_rate', 'feature_cls'):  # not used for feature maps
+            for argument in ('drop_rate', 'feature_cls'):  # arguments of classifiers
                 arguments.pop(argument, None)
             features = TimmFeatures(get_backbone(name, checkpoint, weights, in_channels=in_chans, img_size=height,
                                                  **arguments))
             features.pretrained_cfg = features.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
             return features
-        # A checkpoint's head is not loaded if it has another number of classes.
+        # If num_classes is not 1000, a checkpoint with another number of classes is loaded without its head.
         model = TimmClassifier(variant, num_classes or 1000, in_chans, img_size=height, **arguments)
         load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:
@@ -168,7 +170,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
 def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
                  overlay: dict | None) -> tuple[str | Literal[True], str | None]:
-    """Returns the tag and the file of the weights in timm's arguments: a tag, or a config with ``file``."""
+    """Returns the tag and the file of the weights in timm's ``pretrained_cfg``, a tag or a config, and its overlay."""
     if isinstance(pretrained_cfg, str):
         return pretrained_cfg, (overlay or {}).get('file')
     config = asdict(pretrained_cfg) if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
@@ -177,7 +179,7 @@ def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
 
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:
-    """Returns timm's configs of a network by name and tag; the tag is empty for the paper's image size."""
+    """Returns timm's configs of a network by ``NAME.TAG``; the paper's image size has no tag."""
     family = variant.family
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
                   classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,
@@ -191,7 +193,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
     return cfgs
 
 
-register_notrace_module(Backbone)  # one node of the graphs of torch.fx: networks branch on sizes
+register_notrace_module(Backbone)  # torch.fx makes them one node, because they branch on sizes
 default_cfgs = generate_default_cfgs({name: cfg for variant in VARIANTS.values()
                                       for name, cfg in published_cfgs(variant).items()})
 for _name in list_models():

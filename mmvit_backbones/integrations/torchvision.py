@@ -1,4 +1,4 @@
-"""Backbones for torchvision's detectors: with a feature pyramid and ``out_channels``.
+"""Backbones with a feature pyramid, for torchvision's detectors.
 
 https://pytorch.org/vision/stable/models.html#object-detection
 """
@@ -12,14 +12,15 @@ from ..backbones import Backbone
 
 
 class BackboneWithFPN(backbone_utils.BackboneWithFPN):
-    """torchvision's ``BackboneWithFPN`` for backbones that are not sequences of modules.
+    """torchvision's ``BackboneWithFPN`` for the backbones of this package.
 
-    torchvision normalizes RGB images in [0, 1] with ImageNet's mean and standard deviation.
+    torchvision's detectors normalize RGB images in [0, 1] with ImageNet's mean and standard deviation.
 
     Args:
-        backbone (Backbone): Pyramid backbone whose strides double from map to map.
+        backbone (Backbone): Backbone whose strides double from each map to the next.
         out_channels (int): Channels of the maps. Defaults to 256.
-        extra_blocks (ExtraFPNBlock | None): Adds further maps. Defaults to None: pools the last map.
+        extra_blocks (ExtraFPNBlock | None): Module that adds maps. Defaults to None:
+            ``LastLevelMaxPool``.
         norm_layer (Callable | None): Norm after each convolution of the FPN. Defaults to None: no norm.
 
     Raises:

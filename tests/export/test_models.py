@@ -53,8 +53,8 @@ def test_what_has_no_graph_is_refused(change, message):
 
 @pytest.mark.parametrize('name, file_format, message', [
     ('mask_rcnn_reswin_t', 'pt2', 'must have Resize with keep_ratio=False'),
-    ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid in format pt2 needs images of one size'),
-    ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 in format pt2 needs images of one size'),
+    ('upernet_refiner_vit_s', 'pt2', 'Feature2Pyramid in format pt2 requires images of one size'),
+    ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 in format pt2 requires images of one size'),
     ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
 def test_what_only_onnx_serves_is_refused(name, file_format, message):

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Builds docker/Dockerfile.cpu from a clone of HEAD with docker, podman or buildah, and tests and trains in the image.
-#   BASE_IMAGE   instead of the one in the file
-#   OPTIONS      of builds and runs, such as '--volume FOLDER:/home/mmvit/.cache/mmvit_backbones' of podman and buildah
+#   BASE_IMAGE   base image to use instead of the one in the file
+#   OPTIONS      options for builds and runs; podman and buildah also accept
+#                '--volume FOLDER:/home/mmvit/.cache/mmvit_backbones'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for engine in docker podman buildah none; do
-    if "$engine" info &> /dev/null; then break; fi  # docker is of no use without its daemon
+    if "$engine" info &> /dev/null; then break; fi  # docker info also fails if the daemon does not run
 done
 if [ "$engine" = none ]; then
-    echo 'docker-test: docker, podman or buildah has to run' >&2
+    echo 'docker-test: docker (with its daemon), podman or buildah is required' >&2
     exit 1
 fi
 read -ra options <<< "${OPTIONS:-}"
@@ -33,5 +34,5 @@ run() {
 }
 
 run mmvit train configs/demo/mask_rcnn_reswin_t.py --work-dir /tmp/minute \
-    --cfg-options train_cfg.max_epochs=5 train_cfg.val_interval=5  # a minute on two cores
+    --cfg-options train_cfg.max_epochs=5 train_cfg.val_interval=5  # takes a minute on two cores
 run make test-quick

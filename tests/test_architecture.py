@@ -30,7 +30,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TESTS = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/tests_of.py')))
 DRAWN = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/draw_imports.py')))
-MODULES, imported, room = DRAWN.MODULES, DRAWN.imported, DRAWN.room_of
+MODULES, imported, room = DRAWN.MODULES, DRAWN.imported, DRAWN.component_of
 
 
 def test_imports_point_down():
@@ -54,8 +54,8 @@ def test_page_draws_the_imports():
 def test_picture_leaves_out_what_other_arrows_imply():
     imports = dict(cli={'zoo', 'ops'}, zoo={'backbones'}, backbones={'ops'}, ops=set())
     assert DRAWN.reached(imports, 'cli') == {'zoo', 'backbones', 'ops'}
-    assert 'cli["cli/"] --> export["export/"]' in DRAWN.picture()
-    assert 'cli["cli/"] --> ops' not in DRAWN.picture()
+    assert 'cli["cli/"] --> export["export/"]' in DRAWN.flowchart()
+    assert 'cli["cli/"] --> ops' not in DRAWN.flowchart()
 
 
 def test_page_names_what_is_there():

@@ -1,9 +1,10 @@
 """Trains a detector, a segmenter and a classifier from random weights, and draws their predictions.
 
-All three have a ReSwin-T backbone; everything comes from `data/`. Writes into work_dirs/demo: predictions.png,
-learning_curves.png, and per task a log and a folder with the checkpoint. Fails if a task stays near chance.
+All three have a ReSwin-T backbone and use the data sets in `data/`. The demo writes predictions.png,
+learning_curves.png, and for each task a log and a folder with the checkpoint into work_dirs/demo. It fails if a metric
+is near chance.
 
-The frameworks are imported once: the trainings are forks of this process, which draws the predictions when they end.
+The frameworks are imported only once, because the trainings are forks of this process.
 """
 import argparse
 import json
@@ -23,38 +24,38 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 COCO = ROOT / 'data/coco_mini'
 INTRODUCTION = """\
-Three networks with a ReSwin-T backbone learn from a few images, from random weights: Mask R-CNN finds people,
-vehicles, animals and food, UperNet labels every pixel of a street, a classifier distinguishes five kinds of flowers.
-This takes ten minutes of processor time, five with two free cores; an estimate follows with the first steps."""
-FARTHER = """\
-Next, an image of your own, or the tutorials in docs/tutorials:
+Three networks with a ReSwin-T backbone are trained from random weights on a few images: Mask R-CNN detects people,
+vehicles, animals and food, UperNet segments street scenes, and a classifier distinguishes five kinds of flowers.
+This takes ten minutes of CPU time, or five minutes on two free cores. The remaining time is shown during training."""
+NEXT_STEPS = """\
+Next, try the tutorials in docs/tutorials, or predict your own image:
   .venv/bin/python tools/predict.py IMAGE --config {config} --checkpoint {checkpoint}"""
-SECONDS_BETWEEN_LINES = 20  # where the output is no terminal
+SECONDS_BETWEEN_LINES = 20  # if the output is not a terminal
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A training and the figures it must reach: {key in the log: (minimum, chance, description)}."""
+    """A training, and the metrics that it must reach, as {key in the log: (minimum, chance level, description)}."""
     name: str
     config: str
     figures: dict[str, tuple[float, float, str]]
-    options: tuple[str, ...] = ()  # of the config
-    arguments: tuple[str, ...] = ()  # of mmvit train
+    options: tuple[str, ...] = ()  # for --cfg-options
+    arguments: tuple[str, ...] = ()  # for mmvit train
 
 
 TASKS = [
-    # On the images it learned from: 12 of them do not tell what a person looks like in general.
+    # Evaluated on the training images, because 12 images are too few to generalize.
     Task('detection', 'configs/demo/mask_rcnn_reswin_t.py',
-         {'coco/bbox_mAP_50': (0.6, 0, 'AP50 of boxes, images it learned from'),
-          'coco/segm_mAP_50': (0.4, 0, 'AP50 of masks, images it learned from')},
+         {'coco/bbox_mAP_50': (0.6, 0, 'AP50 of boxes, training images'),
+          'coco/segm_mAP_50': (0.4, 0, 'AP50 of masks, training images')},
          ('val_dataloader.dataset.ann_file=annotations/large_train.json',
           'val_dataloader.dataset.data_prefix.img=train/',
           'val_evaluator.ann_file=data/coco_mini/annotations/large_train.json')),
     Task('segmentation', 'configs/demo/upernet_reswin_t_camvid.py',
-         {'aAcc': (55, 29, '% of the pixels are right, other images'),
-          'mIoU': (16, 3, '% mean IoU, other images')}),
+         {'aAcc': (55, 29, '% of pixels correct, validation images'),
+          'mIoU': (16, 3, '% mean IoU, validation images')}),
     Task('classification', 'configs/demo/imagenet_reswin_t.py',
-         {'accuracy/top1': (33, 20, '% are right, other images')}, arguments=('--epochs', '7')),
+         {'accuracy/top1': (33, 20, '% correct, validation images')}, arguments=('--epochs', '7')),
 ]
 
 
@@ -66,9 +67,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='folder for the results')
     work_dir = parser.parse_args().work_dir.resolve()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the frameworks are imported, Ctrl-C needs no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback if Ctrl-C is pressed during imports
     print(INTRODUCTION, flush=True)
-    # Before torch is imported. Threads that wait give their core away.
+    # Must be set before torch is imported. PASSIVE lets waiting threads release their core.
     os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY=os.environ.get('OMP_WAIT_POLICY', 'PASSIVE'))
     work_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -81,14 +82,14 @@ def main():
         check_figures(work_dir, figures)
     except DemoError as error:
         sys.exit(f'demo: {error}')
-    print(f'Look at {work_dir}/predictions.png, and at learning_curves.png next to it.')
+    print(f'Results: {work_dir}/predictions.png and {work_dir}/learning_curves.png')
     config = TASKS[0].config
-    print(FARTHER.format(config=config, checkpoint=os.path.relpath(last_checkpoint(work_dir / 'detection'))))
+    print(NEXT_STEPS.format(config=config, checkpoint=os.path.relpath(last_checkpoint(work_dir / 'detection'))))
 
 
 @contextmanager
 def quiet(work_dir):
-    """Sends what the frameworks say into a file."""
+    """Redirects the output of the frameworks into a file."""
     with (work_dir / 'frameworks.log').open('w') as log, redirect_stdout(log), redirect_stderr(log):
         yield
 
@@ -102,9 +103,9 @@ def import_frameworks():
 
 @contextmanager
 def collected_signals():
-    """Yields a list of the signals that would end this process.
+    """Yields a list to which the signals are added that would otherwise end this process.
 
-    An exception in a handler would not do: Python ignores those that come while it calls back, as after a fork.
+    The handlers don't raise exceptions, because Python ignores exceptions in callbacks, such as those after a fork.
     """
     received = []
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -117,7 +118,7 @@ def collected_signals():
 
 
 def train(work_dir):
-    """Trains all tasks at once, each in a fork of this process with a log."""
+    """Trains all tasks in parallel, each in a fork of this process with its own log."""
     processes = {}
     with collected_signals() as signals:
         try:
@@ -128,18 +129,18 @@ def train(work_dir):
             watch(work_dir, processes, signals)
         finally:
             trainings = psutil.Process().children()
-            for training in trainings:  # at once: nothing of a training that has not ended is worth saving
+            for training in trainings:  # an unfinished training has nothing worth saving
                 training.kill()
             psutil.wait_procs(trainings)
 
 
 def train_task(task, work_dir):
-    """Does what `mmvit train` does; a fork's output goes into its log."""
+    """Runs `mmvit train` in a fork, with the output in the log of the task."""
     import torch
 
     from mmvit_backbones.cli import command
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the demo, too, which ends its trainings
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the demo, which kills the trainings
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = os.open(log_file(work_dir, task), os.O_WRONLY | os.O_APPEND)
     for output in (1, 2):
@@ -155,8 +156,8 @@ def log_file(work_dir, task):
 
 
 def watch(work_dir, processes, signals=()):
-    """Prints the progress of the processes until all have ended; a signal in the list ends the demo."""
-    start = said = time.monotonic()
+    """Prints the progress until all processes end; raises DemoError if one fails or a signal was received."""
+    start = printed = time.monotonic()
     running = True
     while running:
         time.sleep(0.5)
@@ -165,21 +166,21 @@ def watch(work_dir, processes, signals=()):
         codes = {task: process.exitcode for task, process in processes.items()}
         for task, code in codes.items():
             if code:
-                raise DemoError(f'{task.name} ended with exit code {code}; the end of {log_file(work_dir, task)}:\n'
+                raise DemoError(f'{task.name} failed with exit code {code}; last lines of {log_file(work_dir, task)}:\n'
                                 + '\n'.join(log_file(work_dir, task).read_text().splitlines()[-5:]))
         running = None in codes.values()
         now = time.monotonic()
         if sys.stdout.isatty():
             print(f'\r\033[K{progress(work_dir, codes, now - start)}', end='' if running else '\n', flush=True)
-        elif now - said > SECONDS_BETWEEN_LINES or not running:
-            said = now
+        elif now - printed > SECONDS_BETWEEN_LINES or not running:
+            printed = now
             print(progress(work_dir, codes, now - start), flush=True)
 
 
 def progress(work_dir, codes, seconds):
     parts, left = [], []
     for task, code in codes.items():
-        # As mmengine's logger writes it.
+        # The format is that of MMEngine's logger.
         lines = re.findall(r'\beta: (\d+):(\d+):(\d+) .*\bloss: ([\d.]+)', log_file(work_dir, task).read_text())
         if code is None:
             left.append(sum(int(x) * unit for x, unit in zip(lines[-1], (3600, 60, 1))) if lines else None)
@@ -192,7 +193,7 @@ def progress(work_dir, codes, seconds):
 
 
 def scalars(folder):
-    """Returns mmengine's log of the newest run."""
+    """Returns the entries of MMEngine's log of the newest run."""
     log = max(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
     return [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -206,10 +207,10 @@ def read_figures(work_dir):
 def check_figures(work_dir, figures):
     missed = []
     for task, reached in figures.items():
-        for key, (least, chance, words) in task.figures.items():
-            print(f'{task.name}: {reached[key]:.4g} {words} (at least {least}; by chance {chance})')
-            if not reached[key] >= least:
-                missed.append(f'{task.name} reached {reached[key]:.4g} instead of {least} ({words}); '
+        for key, (minimum, chance, description) in task.figures.items():
+            print(f'{task.name}: {reached[key]:.4g} {description} (minimum {minimum}, chance level {chance})')
+            if not reached[key] >= minimum:
+                missed.append(f'{task.name} reached {reached[key]:.4g} {description}, but the minimum is {minimum}; '
                               f'see {log_file(work_dir, task)}')
     if missed:
         raise DemoError('the models did not learn enough: ' + '; '.join(missed))
@@ -242,19 +243,19 @@ def draw(work_dir, figures):
     detector, segmenter, classifier = (load(work_dir, task) for task in TASKS)
     for row, split, names, title in [
             (rows[0], 'train', LEARNED,
-             f'Detection, images it learned from: AP50 {detection["coco/bbox_mAP_50"]} of boxes, '
+             f'Detection, training images: AP50 {detection["coco/bbox_mAP_50"]} of boxes, '
              f'{detection["coco/segm_mAP_50"]} of masks'),
-            (rows[1], 'val', UNSEEN, 'Detection, images it has not seen (12 are few to learn from)')]:
+            (rows[1], 'val', UNSEEN, 'Detection, validation images (12 training images are too few to generalize)')]:
         for axes, name in zip(tiles(row, title), names):
             draw_objects(axes, detector, COCO / split / f'{name}.jpg')
-    title = (f'Segmentation, streets it has not seen: {segmentation["aAcc"]} of the pixels are right, '
+    title = (f'Segmentation, validation images: {segmentation["aAcc"]} of the pixels correct, '
              f'mean IoU {segmentation["mIoU"]}')
     grid = tiles(rows[2], title)
     for index, name in enumerate(STREETS):
         draw_street(grid[3 * index:], segmenter, name)
     rows[2].legend(handles=legend(segmenter, plt), loc='outside lower center', ncols=11, frameon=False, fontsize=11)
-    title = (f'Classification, flowers it has not seen: {classification["accuracy/top1"]} of 60 are right, '
-             'guessing 20 %. Of each kind, those it is surest of:')
+    title = (f'Classification: {classification["accuracy/top1"]} of 60 validation images correct, chance level 20 %. '
+             'Most confident predictions of each class:')
     draw_flowers(tiles(rows[3], title, 5 * FLOWERS_PER_CLASS), classifier)
     figure.savefig(work_dir / 'predictions.png', dpi=80)
 
@@ -272,7 +273,7 @@ def draw_curves(work_dir, plt):
 def load(work_dir, task):
     from mmvit_backbones.inference import Predictor
 
-    os.chdir(ROOT)  # paths in configs are relative
+    os.chdir(ROOT)  # paths in configs are relative to it
     return Predictor(task.config, checkpoint=str(last_checkpoint(work_dir / task.name)), device='cpu')
 
 
@@ -284,10 +285,10 @@ def tiles(row, title, columns=6):
     return grid
 
 
-def draw_objects(axes, detector, path, least_score=0.7):
+def draw_objects(axes, detector, path, min_score=0.7):
     import numpy as np
 
-    objects, = detector(path, score_thr=least_score)
+    objects, = detector(path, score_thr=min_score)
     overlay = objects.image.astype(float)
     colors = [np.array(objects.color(label)) for label in objects.labels]
     for mask, color in zip(objects.masks, colors):
@@ -304,11 +305,11 @@ def draw_street(grid, segmenter, name):
     import numpy as np
 
     path = ROOT / f'data/camvid_mini/images/val/{name}.jpg'
-    palette = np.array([*segmenter.palette, *[[0, 0, 0]] * 245], 'uint8')  # 255: unknown
-    found = segmenter(path)[0].segmentation
+    palette = np.array([*segmenter.palette, *[[0, 0, 0]] * 245], 'uint8')  # 255 is unlabeled
+    prediction = segmenter(path)[0].segmentation
     annotation = np.asarray(open_image(ROOT / f'data/camvid_mini/masks/val/{name}.png', 'L'))
-    for axes, image, title in zip(grid, (open_image(path), palette[found], palette[annotation]),
-                                  ('image', 'found', 'annotation')):
+    for axes, image, title in zip(grid, (open_image(path), palette[prediction], palette[annotation]),
+                                  ('image', 'prediction', 'annotation')):
         axes.imshow(image)
         axes.set_title(title)
 
@@ -321,14 +322,15 @@ def legend(segmenter, plt):
 def draw_flowers(grid, classifier):
     paths = sorted((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
     scores = [result.scores[result.labels.argsort()] for result in classifier(paths, batch_size=8)]
-    surest = [(index, path) for index in range(len(scores[0]))
-              for _, path in sorted(zip([score[index] for score in scores], paths), reverse=True)[:FLOWERS_PER_CLASS]]
-    for axes, (index, path) in zip(grid, surest):
-        kind = classifier.classes[index]
+    most_confident = [(index, path) for index in range(len(scores[0]))
+                      for _, path in sorted(zip([score[index] for score in scores], paths),
+                                            reverse=True)[:FLOWERS_PER_CLASS]]
+    for axes, (index, path) in zip(grid, most_confident):
+        name = classifier.classes[index]
         axes.imshow(open_image(path).resize((200, 200)))
-        right = kind == path.parent.name
-        axes.set_title(kind if right else f'{kind}\n(is: {path.parent.name})', fontsize=11,
-                       color='green' if right else 'firebrick')
+        is_correct = name == path.parent.name
+        axes.set_title(name if is_correct else f'{name}\n(annotated: {path.parent.name})', fontsize=11,
+                       color='green' if is_correct else 'firebrick')
 
 
 def open_image(path, mode='RGB'):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests with several processes, one for each GPU, or on the CPU where there is no GPU.
+# Tests a checkpoint with several processes, one per GPU, or on the CPU if there are no GPUs.
 # On several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 usage 3 $# 'tools/dist_test.sh CONFIG CHECKPOINT NUM_PROCS [options of test.py]'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains with several processes, one for each GPU, or on the CPU where there is no GPU.
+# Trains a model with several processes, one per GPU, or on the CPU if there are no GPUs.
 # On several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 usage 2 $# 'tools/dist_train.sh CONFIG NUM_PROCS [options of train.py]'

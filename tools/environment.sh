@@ -1,4 +1,4 @@
-# Functions of the other scripts here. To be sourced.
+# Variables and functions for the other scripts in this folder, which source this file.
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(dirname "$TOOLS")
 if [ -x "$ROOT/.venv/bin/python" ]; then
@@ -7,7 +7,7 @@ fi
 PYTHON=${PYTHON:-python}
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
-# usage LEAST GIVEN TEXT: stop when fewer than LEAST arguments are given.
+# usage MINIMUM GIVEN TEXT: exits with the usage TEXT if fewer than MINIMUM arguments are given.
 usage() {
     if [ "$2" -lt "$1" ]; then
         echo "usage: $3" >&2
@@ -15,13 +15,13 @@ usage() {
     fi
 }
 
-# run_slurm PARTITION JOB_NAME SCRIPT ARGS...: start GPUS processes, GPUS_PER_NODE on each node.
+# run_slurm PARTITION JOB_NAME SCRIPT ARGS...: runs a Slurm job of GPUS processes, GPUS_PER_NODE on each node.
 run_slurm() {
     local partition=$1 name=$2 script=$TOOLS/$3
     shift 3
     local gpus=${GPUS:-8}
     local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
-    # SRUN_ARGS is a list of options.
+    # SRUN_ARGS is split into words, because it can have several options.
     # shellcheck disable=SC2086
     exec srun --partition "$partition" --job-name "$name" --gres "gpu:$per_node" \
         --ntasks "$gpus" --ntasks-per-node "$per_node" --cpus-per-task "${CPUS_PER_TASK:-5}" \

@@ -1,4 +1,4 @@
-"""Runs `mmvit predict`, where OpenMMLab users look for it."""
+"""Runs `mmvit predict`, for users who expect a script in tools/, as in OpenMMLab's packages."""
 import sys
 
 from mmvit import command

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train in a Slurm job of GPUS processes; CPUS_PER_TASK and SRUN_ARGS tell more about the job.
-# A training that Slurm stops (SIGTERM) saves a checkpoint; it is queued again and continues from there.
+# Trains a model in a Slurm job of GPUS processes. CPUS_PER_TASK and SRUN_ARGS set more options of srun.
+# If Slurm stops the training (SIGTERM), it saves a checkpoint, is queued again and resumes from the checkpoint.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 usage 4 $# 'tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]'
 partition=$1 name=$2 config=$3 work_dir=$4
@@ -14,7 +14,7 @@ while true; do
     if [ "$code" -ne 143 ]; then
         exit "$code"
     elif [ -n "${SLURM_JOB_ID:-}" ]; then
-        exec scontrol requeue "$SLURM_JOB_ID" # this is inside of a batch job
+        exec scontrol requeue "$SLURM_JOB_ID" # inside a batch job
     fi
     set -- "$@" --resume auto
 done

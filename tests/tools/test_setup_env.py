@@ -92,7 +92,7 @@ setup_env['main']()
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert errors == 'setup: interrupted; the next call continues from here\n'
+    assert errors == 'setup: interrupted; run it again to continue\n'
     deadline = time.monotonic() + 60  # a killed process ends a moment after the signal; the sleep takes ten minutes
     while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
         assert time.monotonic() < deadline, children
@@ -102,7 +102,7 @@ def test_a_pin_that_this_python_cannot_have_is_told(checkout):
     setup_env = runpy.run_path(str(checkout / 'tools/dev/setup_env.py'))
     message = ('ERROR: Ignored the following versions that require a different python version: 4.1.1 Requires-Python '
                '>=3.11.5\nERROR: No matching distribution found for soupsieve==4.1.1')
-    assert 'this Python cannot have a pinned version' in setup_env['advise'](message, 1)
+    assert 'does not support this Python' in setup_env['advise'](message, 1)
 
 
 @pytest.mark.parametrize('python', PYTHONS)

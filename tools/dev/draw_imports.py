@@ -1,4 +1,4 @@
-"""Draws which folders of the package import which, into docs/architecture.md.
+"""Draws the imports between components of the package, its top-level folders and modules, in docs/architecture.md.
 
     python tools/dev/draw_imports.py
 """
@@ -19,41 +19,42 @@ def main() -> None:
 
 
 def page() -> str:
-    """Returns the page with the picture of today's imports."""
+    """Returns the page with an up-to-date flowchart."""
     start, end = MARKS
     before, rest = PAGE.read_text().split(start)
-    return before + start + picture() + end + rest.split(end)[1]
+    return before + start + flowchart() + end + rest.split(end)[1]
 
 
-def picture() -> str:
-    """Returns a flowchart with an arrow for each import that no longer path of arrows implies."""
-    imports = {room: imported_rooms(room) for room in dict.fromkeys(map(room_of, MODULES))}
+def flowchart() -> str:
+    """Returns a Mermaid flowchart with an arrow for each import, except those that longer paths imply."""
+    imports = {component: imported_components(component) for component in dict.fromkeys(map(component_of, MODULES))}
     lines = []
-    for room, others in imports.items():
+    for component, others in imports.items():
         implied = {far for near in others for far in reached(imports, near)}
-        lines += [f'  {node(room)} --> {node(other)}' for other in sorted(others - implied)]
+        lines += [f'  {node(component)} --> {node(other)}' for other in sorted(others - implied)]
     return '\n'.join(['', '```mermaid', 'flowchart TD', *sorted(lines), '```', '', ''])
 
 
-def node(room: str) -> str:
-    """Returns the node of a folder, of a module at the top level, or of the package itself."""
-    if not room:
+def node(component: str) -> str:
+    """Returns the Mermaid node of a component."""
+    if not component:
         return 'package["mmvit_backbones/__init__.py"]'
-    return f'{room}["{room}/"]' if (PACKAGE / room).is_dir() else f'{room.strip("_")}["{room}.py"]'
+    return (f'{component}["{component}/"]' if (PACKAGE / component).is_dir() else
+            f'{component.strip("_")}["{component}.py"]')
 
 
-def reached(imports: dict[str, set[str]], room: str) -> set[str]:
-    """Returns the rooms that a room imports, directly or through others."""
-    return imports[room].union(*(reached(imports, other) for other in imports[room]))
+def reached(imports: dict[str, set[str]], component: str) -> set[str]:
+    """Returns the components that a component imports directly or indirectly."""
+    return imports[component].union(*(reached(imports, other) for other in imports[component]))
 
 
-def imported_rooms(room: str) -> set[str]:
-    modules = [module for module in MODULES if room_of(module) == room]
-    return {room_of(other) for module in modules for other in imported(module)} - {room}
+def imported_components(component: str) -> set[str]:
+    modules = [module for module in MODULES if component_of(module) == component]
+    return {component_of(other) for module in modules for other in imported(module)} - {component}
 
 
 def imported(module: str) -> set[str]:
-    """Returns the modules of the package that a module imports, in functions as well."""
+    """Returns the modules of the package that a module imports, including imports inside functions."""
     path, found = MODULES[module], set()
     package = module if path.name == '__init__.py' else module.rpartition('.')[0]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -65,8 +66,8 @@ def imported(module: str) -> set[str]:
     return found & MODULES.keys()
 
 
-def room_of(module: str) -> str:
-    """Returns the folder or module at the top level that a module is in; '' is the package itself."""
+def component_of(module: str) -> str:
+    """Returns the top-level folder or module that contains a module, or '' for the package itself."""
     return [*module.split('.'), ''][1]
 
 

@@ -1,11 +1,12 @@
-"""Writes the files derived from the zoo: metafiles, tables and list of pages of the documentation, and NOTICE.
+"""Writes the files derived from the zoo: metafiles, NOTICE, and tables and the list of pages of the documentation.
 
     python tools/dev/make_metafiles.py
     python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file differs
 
-Metafiles are in OpenMMLab's format for mim, with two workarounds. mim converts text in Metadata to
-lower case, but not mappings, hence the mapping for ids of drives. `mim download` fails for a model
-without Weights, unless its collection has `Weight` in Metadata; if that ends with a slash, nothing is fetched.
+Metafiles are in OpenMMLab's format for mim, with two workarounds. mim converts strings in Metadata to lower case, which
+would break the ids of cloud drives, but not mappings. Addresses of checkpoints are therefore in a mapping. `mim
+download` fails for a model without Weights, unless its collection has `Weight` in Metadata. If `Weight` ends with a
+slash, nothing is downloaded.
 """
 import argparse
 import re
@@ -28,7 +29,7 @@ NOTE = '# Written by tools/dev/make_metafiles.py from mmvit_backbones/zoo/ (vari
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
             cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')
-SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # by what configs are called after
+SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # by a word in the name of the config
 TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
@@ -45,7 +46,7 @@ NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--check', action='store_true', help='write nothing, fail if a file differs')
+    parser.add_argument('--check', action='store_true', help='write nothing; fail if a file differs')
     return parser.parse_args()
 
 
@@ -62,11 +63,11 @@ def main() -> None:
             path.write_text(files[path])
     elif superfluous or different:
         names = ', '.join(sorted(str(path.relative_to(ROOT)) for path in superfluous | different))
-        sys.exit(f'error: not as tools/dev/make_metafiles.py writes them: {names}')
+        sys.exit(f'error: files are out of date: {names}; run python tools/dev/make_metafiles.py')
 
 
 def make_files() -> dict[Path, str]:
-    """Returns the content of all files by path."""
+    """Returns the contents of all files by path."""
     models = {family: [] for family in families()}
     for path in sorted(ROOT.glob('configs/*.py'), key=place):
         task, variant, _ = parse_config_name(path.stem)
@@ -134,7 +135,7 @@ def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
 
 
 def figures(name: str) -> dict[str, float]:
-    """Returns the published figures of a config, by the keys of ``METRICS``."""
+    """Returns the published results of a config, by the keys of ``METRICS``."""
     found = RESULTS.get(name, {})
     return {key: found[key] for key in METRICS if key in found}
 
@@ -145,7 +146,7 @@ def source(name: str, variant: Variant) -> str:
 
 
 def sources_of(config: str) -> list[str]:
-    """Returns the sources of a config's figures: addresses of repositories, or descriptions."""
+    """Returns the sources of a config's published results: addresses of repositories, or descriptions."""
     sources = [line['source'] for line in FIGURES if line['config'] == config]
     return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))
 
@@ -172,7 +173,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def networks() -> str:
-    """Returns the table of the README: a row for each family."""
+    """Returns the README's table, with one row per family."""
     rows = [[f'[{name}]({family.docs})', str(len(variants)), *sizes_and_top1(variants)]
             for name, family, variants in members()]
     return table(['family', 'networks', 'million parameters', 'top-1, %'], rows)
@@ -197,19 +198,19 @@ def grouped(*attributes: str) -> dict[tuple, str]:
 
 
 def pages() -> str:
-    """Returns the networks in the list of pages of mkdocs.yml."""
+    """Returns the entries of the networks in the list of pages in mkdocs.yml."""
     return ''.join(f'      - {names}: {Path(page).name}\n' for (page, ), names in grouped('docs').items())
 
 
 def backbones() -> str:
-    """Returns the backbones for mkdocstrings."""
+    """Returns the directives by which mkdocstrings documents the backbones."""
     classes = dict.fromkeys(MODELS.get(family.backbone) for family in families().values())
     options = '    options: {members: false}\n\n'
     return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
 
 
 def sources() -> str:
-    """Returns the networks in NOTICE: paper, code and its license."""
+    """Returns the entries of the networks in NOTICE: paper, code and the license of the code."""
     fill = partial(textwrap.fill, width=118, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)
     families = grouped('authors', 'title', 'paper', 'code', 'license').items()
     return '\n'.join('\n'.join([f'  {names}', fill(f'{authors}: {title}, {paper}'), fill(f'{code}: {license}'), ''])
@@ -226,7 +227,7 @@ def variant_rows() -> list[list[str]]:
 
 
 def links(variant: Variant) -> str:
-    """Returns links to a variant's checkpoints by tag; a second address of a checkpoint by its host."""
+    """Returns links to a variant's checkpoints, named by tag; further addresses of a checkpoint are named by host."""
     return ', '.join(' or '.join([f'[{tag}]({weights.addresses[0]})',
                                   *(f'[{host_of(address)}]({address})' for address in weights.addresses[1:])])
                      for tag, weights in variant.weights.items()) or '–'
@@ -234,7 +235,7 @@ def links(variant: Variant) -> str:
 
 def result_table(title: str, keys: tuple[str, ...], ending: str = '', longer: str = '',
                  keys_of_longer: tuple[str, ...] = ()) -> str:
-    """Returns a table of figures by config, with those of the config of another ending next to them."""
+    """Returns a table of results by config; a second column has the results of the configs with ``ending``."""
     rows = []
     names = [path.stem for path in sorted(ROOT.glob('configs/*.py'), key=place)]
     for name in dict.fromkeys(name.removesuffix(ending) for name in names):
@@ -245,10 +246,10 @@ def result_table(title: str, keys: tuple[str, ...], ending: str = '', longer: st
 
 
 def stated(config: str, keys: tuple[str, ...]) -> str:
-    """Returns the published figures of a config, '' if the table of classifiers has all."""
+    """Returns the published results of a config as text, or '' if the table of classifiers contains all of them."""
     published = figures(config)
-    in_the_other = {'top1'} if config == f'imagenet_{parse_config_name(config)[1].short_name}' else set()
-    if not published.keys() & set(keys) - in_the_other:
+    among_classifiers = {'top1'} if config == f'imagenet_{parse_config_name(config)[1].short_name}' else set()
+    if not published.keys() & set(keys) - among_classifiers:
         return ''
     last = max(i for i, key in enumerate(keys) if key in published)
     return '/'.join(str(published.get(key, '–')) for key in keys[:last + 1])

@@ -1,4 +1,4 @@
-"""Hook of mkdocs that converts the notebooks in docs/, with their stored outputs, to pages."""
+"""MkDocs hook that converts the notebooks in docs/, with their stored outputs, to pages."""
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
 
@@ -15,4 +15,4 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, **_):
-    return markdown.replace('.ipynb)', '.md)')  # links between them, which lead to the notebooks on disk
+    return markdown.replace('.ipynb)', '.md)')  # links between notebooks lead to their pages

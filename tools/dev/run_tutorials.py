@@ -1,6 +1,6 @@
 """Runs the notebooks in docs/tutorials; `--save` saves their outputs for the documentation.
 
-Needs nbclient and ipykernel (requirements/docs.txt) in addition to `make setup`: call `make tutorials`.
+Requires nbclient and ipykernel in addition to `make setup`; `make tutorials` installs them and calls this script.
 """
 import argparse
 import hashlib
@@ -19,24 +19,24 @@ from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_PER_CELL = 900
-JOBS = 2  # of one thread each, which is quicker than one after the other
-LONGEST = 'detect', 'segment', 'classify'  # first, so that one does not run alone at the end
+JOBS = 2  # notebooks at a time, with one thread each, which is faster than one notebook with two
+LONGEST = 'detect', 'segment', 'classify'  # started first, so that none runs alone at the end
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('names', nargs='*', help='of tutorials (default: all)')
+    parser.add_argument('names', nargs='*', help='names of tutorials (default: all)')
     parser.add_argument('--save', action='store_true', help='keep the outputs in the notebooks')
     args = parser.parse_args()
     paths = sorted((ROOT / 'docs/tutorials').glob('*.ipynb'), key=lambda path: path.stem not in LONGEST)
-    there = {path.stem: path for path in paths}
-    for name in args.names or there:
-        if name not in there:
-            parser.error(f'there is no tutorial {name}; there are {", ".join(there)}')
+    path_of = {path.stem: path for path in paths}
+    for name in args.names or path_of:
+        if name not in path_of:
+            parser.error(f'names must be of {", ".join(path_of)}, got {name}')
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # of other packages, in the outputs
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # outputs must not contain warnings of other packages
     with ProcessPoolExecutor(JOBS) as pool:
-        for line in pool.map(partial(run, save=args.save), [there[name] for name in args.names or there]):
+        for line in pool.map(partial(run, save=args.save), [path_of[name] for name in args.names or path_of]):
             print(line, flush=True)
 
 
@@ -44,7 +44,7 @@ def run(path, save):
     start = time.monotonic()
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        # Not by TCP: two kernels that start at once may choose the same port.
+        # With TCP, two kernels that start at the same time could choose the same port.
         ipc = Config(KernelManager=dict(transport='ipc', connection_file=f'{folder}/kernel.json'))
         client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False, coalesce_streams=True,
                                 resources={'metadata': {'path': str(ROOT)}}, config=ipc)
@@ -54,9 +54,9 @@ def run(path, save):
             sys.exit(f'{path}: {error}')
     if save:
         for cell in notebook.cells:
-            if cell.cell_type == 'code':  # without what frameworks say when they are imported
+            if cell.cell_type == 'code':  # drops messages that frameworks print on import
                 cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr']
-        # Not which Python it was, but the code that was run: tests/test_docs.py compares it with that of the notebook.
+        # Without the version of Python. tests/test_docs.py compares the hash with that of the notebook's code.
         notebook.metadata = {'kernelspec': notebook.metadata.kernelspec, 'sha256_of_run_code': hash_of_code(notebook)}
         nbformat.write(notebook, path)
     return f'{path.stem}: {time.monotonic() - start:.0f} s'

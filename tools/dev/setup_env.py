@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Creates .venv with the pinned versions of everything and compiles mmcv's operators once per machine.
+"""Creates .venv with pinned versions of all packages, and compiles mmcv's operators once per machine.
 
-``MMVIT_OPENMMLAB=upstream``: creates .venv-upstream, with the original OpenMMLab packages instead of their forks.
-``MMVIT_BUILD_OPS=cuda``: compiles operators for GPUs even without one, as when building an image.
+``MMVIT_OPENMMLAB=upstream`` creates .venv-upstream instead, with the original OpenMMLab packages and not their forks.
+``MMVIT_BUILD_OPS=cuda`` compiles operators for GPUs even if there is no GPU, e.g. while a Docker image is built.
 
-Wheels of the source packages are cached in ~/.cache/mmvit_backbones/wheels (or below XDG_CACHE_HOME; in the checkout
-if that is read-only), because pip's cache does not distinguish wheels compiled against different
+Compiled wheels are cached in ~/.cache/mmvit_backbones/wheels, below XDG_CACHE_HOME if it is set, or in the checkout if
+the cache is read-only. pip's cache is not used for them, because it does not distinguish wheels compiled against different
 versions of torch.
 """
 import contextlib
@@ -29,7 +29,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SUFFIXES = {'forks': '', 'upstream': '-upstream'}
-OPENMMLAB_KIND = os.environ.get('MMVIT_OPENMMLAB', 'forks')  # setup.py reads it too
+OPENMMLAB_KIND = os.environ.get('MMVIT_OPENMMLAB', 'forks')  # setup.py also reads this variable
 SUFFIX = SUFFIXES.get(OPENMMLAB_KIND)
 VENV = ROOT / f'.venv{SUFFIX}'
 PYTHON = VENV / 'bin' / 'python'
@@ -40,55 +40,56 @@ PINS = [ROOT / 'requirements' / name
                      *(['adapters.txt', 'serve.txt'] if OPENMMLAB_KIND == 'forks' else []))]
 BUILD, TORCH, OPENMMLAB, *WHEELS = PINS
 OPERATORS = ROOT / 'mmvit_backbones' / 'ops'
-PYTHON_VERSIONS = '3.10', '3.11', '3.12', '3.13'  # those for which the pinned packages have wheels
+PYTHON_VERSIONS = '3.10', '3.11', '3.12', '3.13'  # versions for which the pinned packages have wheels
 DISK_GB = 12
 HEARTBEAT_SECONDS = 20
 STEPS = 7
-FULL_DISK = 'a disk is full; make room, or let TMPDIR and XDG_CACHE_HOME name folders on another disk'
-# What the log of a failed command contains, and what to do then.
+FULL_DISK = 'a disk is full; free disk space, or set TMPDIR and XDG_CACHE_HOME to folders on another disk'
+# Advice, by a regular expression that the log of a failed command matches.
 ADVICE = {
     'No space left on device|Disk quota exceeded': FULL_DISK,
     '407 Proxy Authentication Required|Cannot connect to proxy':
-        'the proxy refused; HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT has to be right',
+        'the proxy refused the connection; set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT correctly',
     'CERTIFICATE_VERIFY_FAILED':
-        'the certificate of the index or proxy is not known; let PIP_CERT name the file of your authority',
+        'the certificate of the package index or proxy is not trusted; set PIP_CERT to the certificate file '
+        'of its authority',
     'Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ConnectTimeout'
     '|Network is unreachable|Read timed out|Connection reset|Connection refused|incomplete-download':
-        'the package index does not answer; check the network, set HTTPS_PROXY behind a proxy, '
-        'PIP_INDEX_URL for an index of your own, and call again',
+        'the package index does not respond; check the network, set HTTPS_PROXY behind a proxy or '
+        'PIP_INDEX_URL for your own index, and run the setup again',
     'Ignored the following versions that require a different python version':
-        'this Python cannot have a pinned version, which the message above names; install one of those that '
-        'docs/upstream.md lists, and name it: make setup PYTHON=/path/to/python3.12',
+        'a pinned version, named in the message above, does not support this Python; install a Python that '
+        'docs/upstream.md lists, and run make setup PYTHON=/path/to/python3.12',
     'No matching distribution found':
-        'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf names an index of your own, '
-        'it has to mirror pypi.org, or let PIP_EXTRA_INDEX_URL name one that has it',
+        'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf sets your own index, it must '
+        'mirror pypi.org, or set PIP_EXTRA_INDEX_URL to an index that has the version',
     'fatal error: Python.h': 'the development files of Python are missing (Debian, Ubuntu: apt install python3-dev)',
-    'Killed signal|cc1plus: out of memory': 'there is too little memory; close something and call again',
+    'Killed signal|cc1plus: out of memory': 'the memory is full; close other programs and run the setup again',
 }
 SIGNALS = {
-    -9: 'it was killed, most likely for want of memory; close something and call again',
-    -4: "this CPU lacks instructions that torch's wheels use; a newer machine is needed",
+    -9: 'the command was killed, probably because the memory was full; close other programs and run the setup again',
+    -4: "this CPU lacks instructions that torch's wheels use; use a newer machine",
 }
 
 
 class SetupError(Exception):
-    """An error of the setup, shown to the user."""
+    """An error that is printed without a traceback."""
 
 
 def use(folder):
-    """Lets all that follows work in another environment."""
+    """Makes the functions of this module use another environment."""
     global VENV, PYTHON, LOG
     VENV, PYTHON, LOG = folder, folder / 'bin' / 'python', folder / 'setup.log'
 
 
 def read_pins(file):
-    """Returns {package: version} of a requirements file; of several pins of a package, that for the newest Python."""
+    """Returns {package: version} of a requirements file; if a package has several pins, that for the newest Python."""
     lines = (re.split('[#;]', line)[0].strip() for line in reversed(file.read_text().splitlines()))
     return dict(re.split('={2,3}', line) for line in lines if line)
 
 
 def fingerprint():
-    """Returns a hash of the pins and of the folder that .venv refers to."""
+    """Returns a hash of the pins and of the path of the checkout, which .venv contains."""
     return hashlib.sha256(b'\0'.join([str(ROOT).encode(), *(file.read_bytes() for file in PINS)])).hexdigest()
 
 
@@ -101,13 +102,13 @@ def minutes(seconds):
 
 
 def choose_cache():
-    """Returns the folder for wheels, in the user's cache or, if that can't be written, in the checkout."""
+    """Returns the folder for wheels, in the user's cache or, if the cache is not writable, in the checkout."""
     try:
         cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmvit_backbones' / 'wheels'
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
             return cache
-    except (OSError, RuntimeError):  # read-only, or there is no home
+    except (OSError, RuntimeError):  # read-only, or no home directory
         return ROOT / 'build' / 'wheels'
 
 
@@ -119,7 +120,7 @@ def locked(folder):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f'      waiting for another setup that is making {folder.name}')
+            say(f'      waiting for another setup that builds {folder.name}')
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -128,7 +129,7 @@ def advise(text, code):
     """Returns advice on a failed command, or ''."""
     if code in SIGNALS:
         return f'{SIGNALS[code]}; '
-    # To pip, a full disk is an interrupted connection.
+    # pip reports a full disk as an interrupted connection.
     if any(shutil.disk_usage(folder).free < 1e9 for folder in (ROOT, tempfile.gettempdir())):
         return f'{FULL_DISK}; '
     return next((f'{advice}; ' for pattern, advice in ADVICE.items() if re.search(pattern, text)), '')
@@ -136,30 +137,30 @@ def advise(text, code):
 
 @contextlib.contextmanager
 def delayed_signals():
-    """Calls the handlers of signals at the end of the block."""
-    came = []
+    """Delays signals: their handlers are called at the end of the block."""
+    received = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in handlers:
-        signal.signal(number, lambda number, frame: came.append(number))
+        signal.signal(number, lambda number, frame: received.append(number))
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in came:
+    for number in received:
         os.kill(os.getpid(), number)
 
 
 def run(*command, cwd=None, **env):
-    """Runs a command with output to the log and regular progress messages; prints the log's end if it fails."""
+    """Runs a command with its output in the log, and prints the elapsed time; prints the end of the log on failure."""
     start = time.monotonic()
     with LOG.open('a') as log:
         begin = log.tell()
         print('$', *command, file=log, flush=True)
         process = None
         try:
-            with delayed_signals():  # otherwise one that comes now would leave a process that nobody knows
+            with delayed_signals():  # a signal before the assignment would leave the process running
                 process = subprocess.Popen([str(part) for part in command], cwd=cwd or VENV, env={**os.environ, **env},
                                            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                            start_new_session=True)
@@ -171,13 +172,13 @@ def run(*command, cwd=None, **env):
                     say(f'      ... {minutes(time.monotonic() - start)}')
         except BaseException:
             if process:
-                os.killpg(process.pid, signal.SIGTERM)  # the compilers that it started, too
+                os.killpg(process.pid, signal.SIGTERM)  # including compilers that the command started
                 process.wait()
             raise
     if code:
         text = LOG.read_bytes()[begin:].decode(errors='replace')
         say('\n'.join(text.splitlines()[-15:]))
-        raise SetupError(advise(text, code) + f'the last command failed with the messages above; all are in {LOG}')
+        raise SetupError(advise(text, code) + f'the last command failed with the messages above; the full log is {LOG}')
 
 
 def pip(*arguments, **env):
@@ -185,18 +186,18 @@ def pip(*arguments, **env):
 
 
 def install(*arguments):
-    # Byte-compiling torch takes minutes; Python compiles what is imported anyway.
+    # Byte-compiling torch takes minutes; Python compiles modules anyway when they are imported.
     pip('install', '--no-deps', '--no-compile', '--progress-bar=off', *arguments)
 
 
 def output(*command):
-    # As old Pythons know it, which have to get as far as to say that they are too old.
+    # With arguments that old Pythons support too, so that the setup can report that they are too old.
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True).stdout
 
 
 def find_python(versions=PYTHON_VERSIONS):
-    """Returns a Python that can create environments, and its version, preferring that of an existing environment."""
+    """Returns the path and version of a Python that can create environments; prefers that of an existing one."""
     probe = ('import sys, venv, ensurepip; '
              'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
     by_pyenv = (Path.home() / '.pyenv' / 'versions').glob('3.*/bin/python')
@@ -211,21 +212,21 @@ def find_python(versions=PYTHON_VERSIONS):
     name = f'python{here if here in versions else versions[0]}'
     raise SetupError(
         f'Python {" or ".join(versions)} with the modules venv and ensurepip was '
-        f'not found (this is {platform.python_version()}); install one (Debian, Ubuntu: apt install {name}-venv '
-        f'{name}-dev) and, if it is not on PATH, name it: make setup PYTHON=/path/to/{name}')
+        f'not found (this is {platform.python_version()}); install it (Debian, Ubuntu: apt install {name}-venv '
+        f'{name}-dev), and if it is not on PATH, run make setup PYTHON=/path/to/{name}')
 
 
 def check_machine(python, version):
     if not shutil.which('c++'):
-        raise SetupError('a C++ compiler is needed to build mmcv: install g++ so that `c++` starts it '
+        raise SetupError('mmcv requires a C++ compiler that `c++` starts: install g++ '
                          '(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)')
     include = output(python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))').strip()
     if not Path(include, 'Python.h').exists():
-        raise SetupError(f'{include}/Python.h is needed to build mmcv: install the development files of {python} '
+        raise SetupError(f'mmcv requires {include}/Python.h: install the development files of {python} '
                          f'(Debian, Ubuntu: apt install python{version}-dev)')
     free_gb = shutil.disk_usage(ROOT).free / 1e9
     if free_gb < DISK_GB and not VENV.exists():
-        raise SetupError(f'{DISK_GB} GB of free disk are needed in {ROOT}, there are {free_gb:.1f} GB')
+        raise SetupError(f'the setup requires {DISK_GB} GB of free disk space in {ROOT}, got {free_gb:.1f} GB')
 
 
 def check_distributions():
@@ -238,7 +239,7 @@ def check_distributions():
 
 
 def create_venv(python, requirements=BUILD):
-    """Creates an environment, unless that of an earlier, perhaps interrupted call works."""
+    """Creates an environment, unless an earlier, perhaps interrupted setup left one that works."""
     try:
         output(PYTHON, '-m', 'pip', '--version')
     except (OSError, subprocess.CalledProcessError):
@@ -249,14 +250,17 @@ def create_venv(python, requirements=BUILD):
 
 
 def choose_device():
-    """Returns 'cuda' with a GPU and nvcc of torch's CUDA version (13), or if set by MMVIT_BUILD_OPS, else 'cpu'."""
-    asked = os.environ.get('MMVIT_BUILD_OPS', 'auto')
-    if asked not in ('auto', 'cuda') or asked == 'auto' and not shutil.which('nvidia-smi'):
+    """Returns the device for which operators are compiled, 'cpu' or 'cuda'.
+
+    CUDA requires nvcc of CUDA 13, as for torch's wheels, and a GPU or ``MMVIT_BUILD_OPS=cuda``.
+    """
+    setting = os.environ.get('MMVIT_BUILD_OPS', 'auto')
+    if setting not in ('auto', 'cuda') or setting == 'auto' and not shutil.which('nvidia-smi'):
         return 'cpu'
     if shutil.which('nvcc') and 'release 13.' in output('nvcc', '--version'):
         return 'cuda'
-    if asked == 'cuda':
-        raise SetupError('MMVIT_BUILD_OPS=cuda needs nvcc of CUDA 13: put it on PATH')
+    if setting == 'cuda':
+        raise SetupError('MMVIT_BUILD_OPS=cuda requires nvcc of CUDA 13 on PATH')
     return 'cpu'
 
 
@@ -279,7 +283,7 @@ def cached_wheel(folder):
 
 
 def build_wheel(requirement, folder, **env):
-    """Builds a wheel in a temporary folder and renames that: the cached folder is complete or does not exist."""
+    """Builds a wheel in a temporary folder and then renames the folder, so that cached folders are complete."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
         options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--wheel-dir', f'{build}/wheel']
         pip('wheel', *options, requirement, **env)
@@ -288,9 +292,9 @@ def build_wheel(requirement, folder, **env):
 
 
 def merge_sources(folder, parts, alone):
-    """Replaces the C++ files of a folder by a few that include them, except those whose name matches ``alone``.
+    """Replaces the C++ files of a folder by ``parts`` files that include them; files that match ``alone`` stay.
 
-    Compilation spends nearly all its time on torch's headers, once per file.
+    This saves time, because compiling torch's headers, once per file, takes longer than compiling the file itself.
     """
     files = [file for file in sorted(folder.glob('*.cpp')) if not re.search(alone, file.stem)]
     for file in files:
@@ -314,7 +318,7 @@ def build_mmcv(requirement, folder, device):
         source = Path(str(archive)[:-len('.tar.gz')])
         operators = source / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
         merge_sources(operators, parts=2, alone='pybind')
-        merge_sources(operators / 'cpu', parts=1, alone='align|psamask')  # they reuse names or redefine min
+        merge_sources(operators / 'cpu', parts=1, alone='align|psamask')  # these files reuse names or redefine min
         build_wheel(source, folder, CUDA_VISIBLE_DEVICES='', **env)
 
 
@@ -338,7 +342,7 @@ def provide_operators(cache, device):
     folder = cache.parent / 'operators' / key
     with locked(folder):
         if not folder.exists():
-            say('      compiling the operators, about 2 minutes on 2 cores, once per machine and change')
+            say('      compiling the operators, about 2 minutes on 2 cores, once per machine and version')
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix='tmp-') as build:
                 run(PYTHON, builder, 'cuda' if device == 'cuda' else 'cpp', '--folder', f'{build}/libraries')
                 os.rename(f'{build}/libraries', folder)
@@ -349,7 +353,7 @@ def provide_operators(cache, device):
 
 
 def verify():
-    # yapf caches its grammar when it is first imported; two processes of a training must not do so at once.
+    # The first import of yapf writes a cache, which two processes of a training must not do at the same time.
     modules = 'torch, mmcv.ops, mmdet.apis, mmseg.apis, mmpretrain.apis, yapf, mmvit_backbones'
     run(PYTHON, '-c', f'import {modules}')
 
@@ -399,14 +403,14 @@ def set_up():
 
 def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
-            signal.signal(number, signal.default_int_handler)  # as Ctrl-C
+        if signal.getsignal(number) == signal.SIG_DFL:  # unchanged under nohup
+            signal.signal(number, signal.default_int_handler)  # like Ctrl-C
     try:
         set_up()
     except (SetupError, OSError) as error:
         sys.exit(f'setup: {error}')
     except KeyboardInterrupt:
-        sys.exit('setup: interrupted; the next call continues from here')
+        sys.exit('setup: interrupted; run it again to continue')
 
 
 if __name__ == '__main__':

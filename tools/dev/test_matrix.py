@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Sets up and tests the package in the environments that people have: ``make test-matrix``.
+"""Tests the package in an old, a middle and a new environment: ``make test-matrix``.
 
-The pins of an environment are in ``requirements/``, its folder is ``.venv-NAME``. An sdist of this checkout is built,
-from it a wheel, which is installed and tested.
+An environment has the packages pinned in ``requirements/NAME.txt`` and is in the folder ``.venv-NAME``. The package
+that is tested is installed from a wheel, which is built from an sdist of this checkout.
 """
 import argparse
 import json
@@ -24,14 +24,14 @@ PYTHONS = {'oldest': '3.10', 'middle': '3.12', 'newest': '3.13'}
 TESTS = ('tests/test_contract.py', 'tests/test_contract_modules.py', 'tests/test_goldens.py', 'tests/zoo/test_files.py',
          'tests/zoo/test_archive.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py',
          'tests/zoo/test_published.py', 'tests/training/test_step.py', 'tests/test_versions.py')
-PINS = 'tests/tools/pins_on_index.py'  # the same in every environment, and tested in the newest
+PINS = 'tests/tools/pins_on_index.py'  # the same in every environment, so it runs only in the newest
 SHOWN = {'torch': ['torch'], 'NumPy': ['numpy'], 'MMEngine': ['mmengine', 'onedl-mmengine'],
          'mmcv': ['mmcv', 'mmcv-lite'], 'mmpretrain': ['mmpretrain', 'onedl-mmpretrain']}
 PAGE = ROOT / 'docs' / 'upstream.md'
 HEADER = ['environment', 'Python', *SHOWN, 'passed', 'skipped', 'failed', 'set up, tests']
-# With WITH_MMDET=1, in the oldest environment, whose mmcv then has operators.
+# Installed in the oldest environment if WITH_MMDET=1, together with an mmcv that has operators.
 DETECTION = ROOT / 'requirements' / 'oldest-mmdet.txt'
-# Added to the README's config of a Mask R-CNN: small data, small images.
+# Appended to the README's config of a Mask R-CNN, for a training on a few small images.
 DATA = """
 data = dict(data_root='data/coco_mini/', metainfo=dict(classes=('person', 'vehicle', 'animal', 'food')), indices=2)
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False, dataset=dict(
@@ -51,7 +51,7 @@ TRAININGS = {
 
 
 def set_up(name: str) -> str | None:
-    """Makes the environment of a name; returns why it cannot be, or None."""
+    """Creates an environment; returns None, or the reason why the environment cannot be created."""
     pins = ROOT / 'requirements' / f'{name}.txt'
     setup_env.use(ROOT / f'.venv-{name}')
     stamp = setup_env.VENV / 'setup.stamp'
@@ -67,7 +67,7 @@ def set_up(name: str) -> str | None:
 
 
 def install_package(name: str) -> None:
-    """Installs like pip without an index: a wheel of the sdist of this checkout; torch stays as it is."""
+    """Installs a wheel built from an sdist of this checkout, without a package index and without dependencies."""
     kind = 'forks' if 'onedl-mmengine' in setup_env.read_pins(ROOT / 'requirements' / f'{name}.txt') else 'upstream'
     env = dict(MMVIT_OPENMMLAB=kind, MMVIT_BUILD_OPS=os.environ.get('MMVIT_BUILD_OPS', '0'), PIP_NO_INDEX='1')
     with tempfile.TemporaryDirectory() as folder:
@@ -89,13 +89,13 @@ def install_package(name: str) -> None:
 def run_tests(files: Sequence[str]) -> dict[str, int]:
     """Returns how many tests passed, were skipped and failed."""
     with tempfile.TemporaryDirectory() as folder:
-        # Not `python -m pytest`, which would import the package of the checkout.
+        # `python -m pytest` would import the package from the checkout, not the installed one.
         command = [setup_env.VENV / 'bin' / 'pytest', '-q', '-m', 'not slow and not compiler',
                    f'--junitxml={folder}/results.xml', f'--numprocesses={os.environ.get("JOBS", "2")}', *files]
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
         done = subprocess.run([str(part) for part in command], cwd=ROOT, env=env)
         if done.returncode > 1:
-            raise SetupError(f'{setup_env.VENV}: pytest ended with {done.returncode}')
+            raise SetupError(f'{setup_env.VENV}: pytest failed with exit code {done.returncode}')
         suite = xml.etree.ElementTree.parse(f'{folder}/results.xml').getroot().find('testsuite')
     count = {key: int(suite.get(key)) for key in ('tests', 'skipped', 'failures', 'errors')}
     failed = count['failures'] + count['errors']
@@ -103,7 +103,7 @@ def run_tests(files: Sequence[str]) -> dict[str, int]:
 
 
 def versions() -> list[str]:
-    """Versions of Python and of the packages of the table; a dash for what is not installed."""
+    """Returns the versions of Python and of the packages in the table, with a dash for packages not installed."""
     program = ('import json, platform; from importlib.metadata import distributions; '
                'print(json.dumps([platform.python_version(), '
                '{d.metadata["Name"].lower(): d.version for d in distributions()}]))')
@@ -114,12 +114,12 @@ def versions() -> list[str]:
 
 
 def train_detectors() -> None:
-    """Compiles mmcv once, and trains with the scripts of mmdetection and mmsegmentation for two iterations."""
+    """Trains for two iterations with the scripts of mmdetection and mmsegmentation, on a compiled mmcv."""
     pins = ROOT / 'requirements' / 'oldest.txt'
     cache, torch = setup_env.choose_cache(), setup_env.read_pins(pins)['torch']
     python = PYTHONS['oldest'].replace('.', '')
     folder = cache / f'mmcv-2.1.0-torch{torch}-cp{python}-{setup_env.platform.machine()}-cpu'
-    setup_env.install('setuptools==69.5.1', 'ninja')  # torch 2.1 imports what setuptools 70 dropped when it compiles
+    setup_env.install('setuptools==69.5.1', 'ninja')  # torch 2.1 compiles with a module that setuptools 70 removed
     wheel, = setup_env.provide_wheels(
         {'mmcv==2.1.0': folder}, lambda requirement, folder: setup_env.build_mmcv(requirement, folder, 'cpu'),
         'about 4 minutes on 2 cores')
@@ -145,7 +145,7 @@ def run_trainings() -> None:
 
 
 def write_table(rows: dict[str, list]) -> None:
-    """Writes the rows into the page, in the place of earlier ones of the same environments."""
+    """Writes the rows into the table of the page; they replace earlier rows of the same environments."""
     before, start, rest = PAGE.read_text().partition('<!-- matrix -->\n')
     table, end, after = rest.partition('<!-- end of matrix -->')
     known = {line.split('|')[1].strip(): line for line in table.splitlines()[2:]}
@@ -172,13 +172,14 @@ def test(name: str) -> list | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Set up and test the package in several environments.')
-    parser.add_argument('environments', nargs='*', metavar='ENVIRONMENT', help=f'of {", ".join(PYTHONS)}; all if none')
-    parser.add_argument('--write', action='store_true', help='write what was seen into docs/upstream.md')
+    parser = argparse.ArgumentParser(description='Test the package in several environments, which are created first.')
+    parser.add_argument('environments', nargs='*', metavar='ENVIRONMENT',
+                        help=f'any of {", ".join(PYTHONS)} (default: all)')
+    parser.add_argument('--write', action='store_true', help='write the results into docs/upstream.md')
     arguments = parser.parse_args()
     unknown = set(arguments.environments) - PYTHONS.keys()
     if unknown:
-        parser.error(f'unknown environments {sorted(unknown)}; there are {", ".join(PYTHONS)}')
+        parser.error(f'environments must be of {", ".join(PYTHONS)}, got {", ".join(sorted(unknown))}')
     try:
         rows = {name: test(name) for name in arguments.environments or PYTHONS}
     except (SetupError, OSError) as error:

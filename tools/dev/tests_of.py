@@ -1,4 +1,4 @@
-"""Prints the tests that hold a file, by the table in CONTRIBUTING.md.
+"""Prints the tests to run after a change of a file, from the table in CONTRIBUTING.md.
 
     python tools/dev/tests_of.py mmvit_backbones/layers/attention.py
 """
@@ -22,10 +22,10 @@ def main() -> None:
 
 
 def tests_of(path: Path) -> list[str]:
-    """Returns the tests of the nearest folder in the table, or a module of tests itself.
+    """Returns the tests of a file, from the table's row of the file or of the nearest folder; a test returns itself.
 
     Raises:
-        LookupError: If the table has neither the file nor a folder around it.
+        LookupError: If the table has no row of the file or of a folder that contains it.
     """
     if path.name.startswith('test_'):
         return [str(path)]
@@ -33,11 +33,11 @@ def tests_of(path: Path) -> list[str]:
     for place in (path, *path.parents):
         if str(place) in tests:
             return tests[str(place)][1]
-    raise LookupError(f'{path} is in no row of CONTRIBUTING.md, which has {", ".join(tests)}')
+    raise LookupError(f'{path} must be in the table of CONTRIBUTING.md, which contains {", ".join(tests)}')
 
 
 def table() -> list[tuple[list[str], list[str]]]:
-    """Returns the rows: what was changed, and tests."""
+    """Returns the rows of the table: changed files or folders, and their tests."""
     lines = (ROOT / 'CONTRIBUTING.md').read_text().splitlines()
     rows = [line.split('|')[1:3] for line in lines if line.startswith('| `')]
     return [(re.findall('`([^`]+)`', changed), re.findall('`([^`]+)`', tests)) for changed, tests in rows]

@@ -1,4 +1,4 @@
-"""Build steps beyond pyproject.toml: compiled operators, files for mim, and the choice of mmengine."""
+"""Build steps in addition to pyproject.toml: compiled operators, files for mim, and the choice of MMEngine package."""
 import importlib.util
 import os
 import runpy
@@ -9,8 +9,8 @@ import setuptools
 from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
 
-if int(setuptools.__version__.split('.')[0]) < 77:  # as in a new environment of Python 3.11
-    raise SystemExit(f'setuptools 77 or newer is needed, this is {setuptools.__version__}: '
+if int(setuptools.__version__.split('.')[0]) < 77:  # e.g. in a new environment of Python 3.11
+    raise SystemExit(f'setuptools must be at least 77, got {setuptools.__version__}: '
                      "pip install 'setuptools>=77,<81' wheel")
 from setuptools.command.bdist_wheel import bdist_wheel  # noqa: E402
 
@@ -19,48 +19,49 @@ builder = runpy.run_path(str(Path(__file__).resolve().parent / OPS / 'build.py')
 
 
 class BuildPyWithMim(build_py):
-    """Compiles the operators if possible; copies configs, tools and the model index for mim."""
+    """Compiles the operators if possible, and copies configs, tools and the model index for mim."""
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:  # writes nothing into the source tree: `python -m mmvit_backbones.ops.build` does
+        if self.editable_mode:  # nothing is built; `python -m mmvit_backbones.ops.build` compiles in the source tree
             return
         package = Path(self.build_lib) / 'mmvit_backbones'
         self.copy_mim_files(package / '.mim')
         build_operators(package / 'ops')
 
     def copy_mim_files(self, mim: Path) -> None:
-        shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that are gone by now
-        # mim finds a config by its name alone, which a demonstration shares with its recipe; it needs data/ anyway.
-        for folder, left_out in (('configs', ('demo', )), ('tools', ('dev', 'demo.py'))):
-            shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *left_out))
+        shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that no longer exist
+        # mim finds configs by file name, and configs in demo/ have the same names as recipes.
+        for folder, excluded in (('configs', ('demo', )), ('tools', ('dev', 'demo.py'))):
+            shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *excluded))
         shutil.copy('model-index.yml', mim)
 
 
 def build_operators(folder: Path) -> None:
-    """Compiles the operators; without a compiler or torch in pip's build environment, plain PyTorch remains."""
+    """Compiles the operators, or prints why this is impossible; the package then uses plain PyTorch."""
     for library in folder.glob('*.so'):
-        library.unlink()  # of a checkout, perhaps of another torch
+        library.unlink()  # copied from a checkout, perhaps for another version of torch
     report = builder['build'](os.environ.get('MMVIT_BUILD_OPS', 'auto'), folder)
     print('\n'.join(f'operators ({kind}): {result}' for kind, result in report.items()), flush=True)
 
 
 class Wheel(bdist_wheel):
-    """Builds a wheel for one platform, if it contains libraries, and any Python; mim finds its files in two places."""
+    """Builds a wheel for all versions of Python and, if it contains compiled operators, for one platform."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
         self.root_is_pure = not builds_operators()
 
     def write_wheelfile(self, wheelfile_base: str, *args, **kwargs) -> None:
-        """Writes mim's files twice: onedl-mim 0.5.1 looks in the folder of a distribution's first file, others in the
-        package.
+        """Writes the files for mim into two folders.
 
-        pip sorts files by name, the command's `../../../bin/mmvit` among them: `+` comes before the dot.
+        mim reads them from the package, but onedl-mim 0.5.1 from the folder of the distribution's first file. pip sorts
+        the files by name, including the command `../../../bin/mmvit`, so this folder's name starts with `+`, which
+        precedes the dot.
         """
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         mim = Path(self.bdist_dir) / 'mmvit_backbones' / '.mim'
-        if mim.exists():  # not in an editable installation
+        if mim.exists():  # except in an editable installation
             shutil.copytree(mim, Path(self.bdist_dir) / '+mmvit_backbones' / '.mim')
 
     def get_tag(self) -> tuple[str, str, str]:
@@ -83,8 +84,8 @@ def builds_operators() -> bool:
     return importlib.util.find_spec('torch') is not None
 
 
-# mmengine and its fork install the same files, and no extra of pip can take a base requirement back. Both import cv2,
-# which the fork does not require. The lower bounds are what `make test-matrix` has seen.
+# The requirement is chosen here, because mmengine and its fork install the same files, and an extra cannot replace a
+# base requirement. Both import cv2, but the fork does not require it. `make test-matrix` tests the lower bounds.
 MMENGINES = {'forks': ['onedl-mmengine>=0.10.12', 'opencv-python-headless'], 'upstream': ['mmengine>=0.10.7']}
 openmmlab = os.environ.get('MMVIT_OPENMMLAB', 'forks')
 if openmmlab not in MMENGINES:

@@ -5,8 +5,7 @@
 ``MMVIT_BUILD_OPS=cuda`` compiles operators for GPUs even if there is no GPU, e.g. while a Docker image is built.
 
 Compiled wheels are cached in ~/.cache/mmvit_backbones/wheels, below XDG_CACHE_HOME if it is set, or in the checkout if
-the cache is read-only. pip's cache is not used for them, because it does not distinguish wheels compiled against different
-versions of torch.
+the cache is read-only. pip's own cache would not distinguish wheels compiled against different versions of torch.
 """
 import contextlib
 import fcntl

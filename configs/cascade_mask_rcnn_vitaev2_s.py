@@ -1,4 +1,4 @@
-# Published: 50.6 / 43.6 box / mask AP.
+# Published: box AP 50.6, mask AP 43.6.
 _base_ = ['./_base_/models/cascade_mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')

@@ -1,4 +1,4 @@
-# Published: 51.4 / 44.5 box / mask AP.
+# Published: box AP 51.4, mask AP 44.5.
 _base_ = ['./_base_/models/cascade_mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')

@@ -1,4 +1,4 @@
-# Published: 48.0 / 41.3 box / mask AP.
+# Published: box AP 48.0, mask AP 41.3.
 _base_ = ['./_base_/models/cascade_mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small_window')

@@ -1,4 +1,4 @@
-# Published: 52.9 / 45.6 box / mask AP.
+# Published: box AP 52.9, mask AP 45.6.
 _base_ = ['./_base_/models/cascade_mask_rcnn_vitaev2_vsa.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_48m')

@@ -1,4 +1,4 @@
-# Published: 49.8 / 43.0 box / mask AP.
+# Published: box AP 49.8, mask AP 43.0.
 _base_ = ['./_base_/models/cascade_mask_rcnn_vitaev2_vsa.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small')

@@ -1,4 +1,4 @@
-# Nothing is published with this head: the recipe is mmdet's for ResNet-50.
+# No results are published with this head. The recipe is mmdet's for ResNet-50.
 _base_ = './_base_/dino_coco.py'
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')
 model = dict(

@@ -1,5 +1,5 @@
-# Published: 85.8 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_l.py.
-# Tested with crop 1.13: the short side is resized to 339 pixels, and cropping to 384 adds a black border.
+# Published: 85.8 % top-1. Starts from the weights of configs/imagenet_refiner_vit_l.py at 224 pixels, which are not
+# published. Tested with crop 1.13: the short side is resized to 339 pixels, and cropping to 384 adds a black border.
 _base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels_384.py',
           './_base_/schedules/imagenet_refiner_finetune.py', './_base_/mmpretrain_runtime.py']
 test_pipeline = _base_.test_pipeline

@@ -1,5 +1,5 @@
-# Published: 86.0 % top-1, the one checkpoint that is published. Starts from weights at 224, which are not:
-# configs/imagenet_refiner_vit_l.py.
+# Published: 86.0 % top-1, with the only published checkpoint. Starts from the weights of
+# configs/imagenet_refiner_vit_l.py at 224 pixels, which are not published.
 _base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels_448.py',
           './_base_/schedules/imagenet_refiner_finetune.py', './_base_/mmpretrain_runtime.py']
 load_from = 'checkpoints/refiner_vit_large_224.pth'

@@ -1,5 +1,5 @@
-# Without token labels; no accuracy is published. Tested with crop 1.13: the short side is resized to 198 pixels, and
-# cropping to 224 adds a black border.
+# Trained without token labels. No accuracy is published. Tested with crop 1.13: the short side is resized to 198
+# pixels, and cropping to 224 adds a black border.
 _base_ = ['./_base_/models/classifier_refiner.py', './_base_/datasets/imagenet_refiner.py',
           './_base_/schedules/imagenet_refiner.py', './_base_/mmpretrain_runtime.py']
 test_pipeline = _base_.test_pipeline

@@ -1,4 +1,4 @@
-# Published: 84.6 % top-1. Tested without margin (crop 1.0).
+# Published: 84.6 % top-1. Tested with crop 1.0.
 _base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels.py',
           './_base_/schedules/imagenet_refiner.py', './_base_/mmpretrain_runtime.py']
 test_pipeline = _base_.test_pipeline

@@ -1,5 +1,5 @@
-# Published: 85.6 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_m.py.
-# Tested without margin (crop 1.0).
+# Published: 85.6 % top-1. Starts from the weights of configs/imagenet_refiner_vit_m.py at 224 pixels, which are not
+# published. Tested with crop 1.0.
 _base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels_384.py',
           './_base_/schedules/imagenet_refiner_finetune.py', './_base_/mmpretrain_runtime.py']
 test_pipeline = _base_.test_pipeline

@@ -1,4 +1,4 @@
-# Without token labels; no accuracy is published. Tested without margin (crop 1.0).
+# Trained without token labels. No accuracy is published. Tested with crop 1.0.
 _base_ = ['./_base_/models/classifier_refiner.py', './_base_/datasets/imagenet_refiner.py',
           './_base_/schedules/imagenet_refiner.py', './_base_/mmpretrain_runtime.py']
 test_pipeline = _base_.test_pipeline

@@ -1,4 +1,5 @@
-# Published: 84.6 % top-1. Starts from weights at 224, which are not published: configs/imagenet_refiner_vit_s.py.
+# Published: 84.6 % top-1. Starts from the weights of configs/imagenet_refiner_vit_s.py at 224 pixels, which are not
+# published.
 _base_ = ['./_base_/models/classifier_refiner_token_labels.py', './_base_/datasets/imagenet_token_labels_384.py',
           './_base_/schedules/imagenet_refiner_finetune.py', './_base_/mmpretrain_runtime.py']
 load_from = 'checkpoints/refiner_vit_small_224.pth'

@@ -1,4 +1,4 @@
-# Published: 83.8 % top-1; from the paper alone, windows inferred from its figures, no weights.
+# Published: 83.8 % top-1, without code or weights. The window sizes are inferred from the number of parameters.
 _base_ = ['./_base_/models/classifier_regionvit.py', './_base_/datasets/imagenet_regionvit.py',
           './_base_/schedules/imagenet_regionvit.py', './_base_/mmpretrain_runtime.py']
 model = dict(

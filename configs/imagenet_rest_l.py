@@ -1,4 +1,5 @@
-# Published: 83.6 % top-1. The authors scale both rates by batch / 512: 5e-4 and 1e-5 become 1.875e-3 and 3.75e-5.
+# Published: 83.6 % top-1. The authors scale the peak and the final learning rate by images per update / 512: 5e-4 and
+# 1e-5 become 1.875e-3 and 3.75e-5.
 _base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_rest.py',
           './_base_/schedules/imagenet_rest.py', './_base_/mmpretrain_runtime.py']
 param_scheduler = _base_.param_scheduler

@@ -1,4 +1,4 @@
-# Published: 84.5 % top-1. Starts from the published weights at 224, head included.
+# Published: 84.5 % top-1. Starts from the published weights at 224 pixels, including the head.
 _base_ = ['./_base_/models/classifier.py', './_base_/datasets/imagenet_restv2_384.py',
           './_base_/schedules/imagenet_restv2_384.py', './_base_/mmpretrain_runtime.py']
 load_from = 'official://restv2_small'

@@ -1,5 +1,5 @@
-# Published: 83.8 %, 89.4 % ReaL; pre-trained on 22K: 84.8 %. 8 GPUs x 64 images.
-# The authors' recipe is known only for ViTAE-T; this is that one.
+# Published: 83.8 % top-1, 89.4 % ReaL; pretrained on ImageNet-22K: 84.8 % top-1. 8 GPUs x 64 images. The authors'
+# recipe is known only for ViTAE-T and is used here.
 _base_ = ['./_base_/models/classifier_vitae_plain.py', './_base_/datasets/imagenet_vitae_bs64.py',
           './_base_/schedules/imagenet_vitae.py', './_base_/mmpretrain_runtime.py']
 model = dict(backbone=dict(arch='base', drop_path_rate=0.1), neck=dict(in_channels=768), head=dict(in_channels=768))

@@ -1,4 +1,5 @@
-# Published: 84.6 / 96.9 %, 88.7 % ReaL. 1024 images per update: 32 GPUs on four machines with batch_size=32.
+# Published: 84.6 % top-1, 96.9 % top-5, 88.7 % ReaL. 1024 images per update: 32 GPUs on four machines with
+# batch_size=32.
 _base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_vitae.py',
           './_base_/schedules/imagenet_vitaev2.py', './_base_/mmpretrain_runtime.py']
 param_scheduler = _base_.param_scheduler

@@ -1,5 +1,6 @@
-# For mmvit test: next to the usual accuracy, that by ImageNet's reassessed labels (published: 87.6 %). Fetch
-# real.json of github.com/google-research/reassessed-imagenet. The same evaluator serves every network.
+# For mmvit test: in addition to the usual accuracy, evaluates the accuracy for ImageNet's reassessed labels (published:
+# 87.6 %). Download real.json from github.com/google-research/reassessed-imagenet. This evaluator works for every
+# network.
 _base_ = './imagenet_vitaev2_s.py'
 val_evaluator = [
     dict(type='Accuracy', topk=(1, 5)),

@@ -1,5 +1,5 @@
-# Published is 86.2 % after pre-training on 22K alone; the recipe is that of ViTAEv2-B.
-# 32 GPUs x 32 images.
+# The only published result is 86.2 % top-1 after pretraining on ImageNet-22K. The recipe is taken from ViTAEv2-B. 32
+# GPUs x 32 images.
 _base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_vitae.py',
           './_base_/schedules/imagenet_vitaev2.py', './_base_/mmpretrain_runtime.py']
 param_scheduler = _base_.param_scheduler

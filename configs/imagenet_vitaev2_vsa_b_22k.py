@@ -1,4 +1,4 @@
-# Published: 86.2 / 97.84 % (also stated: 97.9), 90.0 % ReaL. 32 GPUs x 32 images.
+# Published: 86.2 % top-1, 97.84 % top-5 (elsewhere 97.9 %), 90.0 % ReaL. 32 GPUs x 32 images.
 _base_ = './_base_/imagenet22k_finetune_vsa.py'
 train_dataloader = dict(batch_size=32)
 pretrained = dict(checkpoint='work_dirs/imagenet_vitaev2_vsa_b_22k_pretrain/epoch_90.pth')

@@ -1,4 +1,4 @@
-# Nothing is published with this head: the recipe is mmdet's for Swin-T.
+# No results are published with this head. The recipe is mmdet's for Swin-T.
 _base_ = './_base_/mask2former_coco.py'
 pretrained = dict(type='Pretrained', checkpoint='official://reswin_tiny')
 model = dict(

@@ -1,4 +1,4 @@
-# Nothing is published with this head: the recipe is mmseg's for Swin-T.
+# No results are published with this head. The recipe is mmseg's for Swin-T.
 _base_ = './_base_/mask2former_ade20k.py'
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')
 model = dict(

@@ -1,4 +1,4 @@
-# No detection results of Refiner-ViT are published. Starts from the published weights.
+# No detection results are published for Refiner-ViT. Starts from the published weights.
 _base_ = ['./_base_/models/mask_rcnn_refiner.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_refiner_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://refiner_vit_large/448')

@@ -1,5 +1,5 @@
-# No detection results of Refiner-ViT are published. Starts from weights at 224, which are not published:
-# configs/imagenet_refiner_vit_s.py.
+# No detection results are published for Refiner-ViT. Starts from the weights of configs/imagenet_refiner_vit_s.py at
+# 224, which are not published.
 _base_ = ['./_base_/models/mask_rcnn_refiner.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_refiner_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='checkpoints/refiner_vit_small_224.pth', prefix='backbone.')

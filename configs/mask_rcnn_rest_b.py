@@ -1,4 +1,5 @@
-# Published: box AP 41.6, mask AP 38.7. Unlike the pretraining, the published detector reads BGR and does not divide.
+# Published: box AP 41.6, mask AP 38.7. As in the published detector but not in pretraining, images are BGR and are not
+# divided by the standard deviation.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_rest.py',
           './_base_/schedules/coco_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://rest_base')

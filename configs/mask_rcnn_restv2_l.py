@@ -1,4 +1,4 @@
-# No detection results of this size are published (3x, as the others).
+# No detection results are published for this size. The schedule is 3x, as for the other sizes.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_restv2.py',
           './_base_/schedules/coco_restv2_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://restv2_large')

@@ -1,4 +1,4 @@
-# No detection results of ReSwin are published: the recipe is mmdet's for Swin-T.
+# No detection results are published for ReSwin. The recipe is mmdet's for Swin-T.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://reswin_tiny')

@@ -1,5 +1,5 @@
-# No detection results of ReViT are published: the recipe is mmdet's for Swin-T, the pyramid that of ViTDet. Blocks are
-# recomputed, for memory (docs/revit.md).
+# No detection results are published for ReViT. The recipe is mmdet's for Swin-T, with ViTDet's pyramid. Activation
+# checkpointing saves memory (docs/revit.md).
 _base_ = ['./_base_/models/mask_rcnn_plain.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_revit_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://revit_base')

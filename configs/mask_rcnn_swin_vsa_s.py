@@ -1,5 +1,5 @@
-# Nothing is published for Swin-S with VSA and Mask R-CNN: the recipe is that of ViTAEv2-VSA-S.
-# No weights are published: train configs/imagenet_swin_vsa_s.py first.
+# No results are published for Swin-S with VSA and Mask R-CNN. The recipe is taken from ViTAEv2-VSA-S. No weights are
+# published, so train configs/imagenet_swin_vsa_s.py first.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_1x_warmup500.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_swin_vsa_s/epoch_300.pth', prefix='backbone.')

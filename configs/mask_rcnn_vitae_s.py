@@ -1,4 +1,4 @@
-# No detection results of ViTAE are published: the recipe is that of ViTAEv2-S.
+# No detection results are published for ViTAE. The recipe is taken from ViTAEv2-S.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitae_small')

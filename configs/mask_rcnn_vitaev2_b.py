@@ -1,4 +1,5 @@
-# Nothing is published for this size: the recipe is that of ViTAEv2-S, with the drop path of ImageNet.
+# No results are published for this size. The recipe is taken from ViTAEv2-S, with the drop path rate of the ImageNet
+# recipe.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_base')

@@ -1,4 +1,4 @@
-# Published: 46.3 / 41.8 box / mask AP.
+# Published: box AP 46.3, mask AP 41.8.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')

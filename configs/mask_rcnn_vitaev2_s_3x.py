@@ -1,4 +1,4 @@
-# Published: 47.8 / 42.6 box / mask AP.
+# Published: box AP 47.8, mask AP 42.6.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')

@@ -1,4 +1,4 @@
-# Published: 43.5 / 39.4 box / mask AP.
+# Published: box AP 43.5, mask AP 39.4.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small_window')

@@ -1,4 +1,4 @@
-# Published: 44.7 / 40.0 box / mask AP.
+# Published: box AP 44.7, mask AP 40.0.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small_window')

@@ -1,4 +1,4 @@
-# Published: 48.1 / 42.9 box / mask AP.
+# Published: box AP 48.1, mask AP 42.9.
 _base_ = ['./_base_/models/mask_rcnn_vitaev2_vsa.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_3x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small')

@@ -1,4 +1,4 @@
-# Nothing is published: the recipe is that of ViTAEv2-S.
+# No results are published. The recipe is taken from ViTAEv2-S.
 _base_ = './_base_/pose_ap10k.py'
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small')
 model = dict(

@@ -1,6 +1,6 @@
-# Nothing is known of Swin-T with VSA and RetinaNet: the recipe is that of ViTAEv2-VSA-S. The finest map
-# is left out of the backbone, too: its norm would get no gradient.
-# No weights are published: train configs/imagenet_swin_vsa_t.py first.
+# No results are published for Swin-T with VSA and RetinaNet. The recipe is taken from ViTAEv2-VSA-S. The backbone does
+# not return its finest map, because the norm of this map would get no gradient. No weights are published, so train
+# configs/imagenet_swin_vsa_t.py first.
 _base_ = ['./_base_/models/retinanet.py', './_base_/datasets/coco_detection_multiscale.py',
           './_base_/schedules/coco_1x_warmup500.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_swin_vsa_t/epoch_300.pth', prefix='backbone.')

@@ -1,4 +1,4 @@
-# Drop path is the authors'; no result is published.
+# The drop path rate is the authors'. No result is published.
 _base_ = ['./_base_/models/retinanet.py', './_base_/datasets/coco_detection_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_small')

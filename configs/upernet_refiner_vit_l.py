@@ -1,4 +1,4 @@
-# No segmentation results of Refiner-ViT are published. Starts from the published weights.
+# No segmentation results are published for Refiner-ViT. Starts from the published weights.
 _base_ = ['./_base_/models/upernet_refiner.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_refiner.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://refiner_vit_large/448')

@@ -1,5 +1,5 @@
-# No segmentation results of Refiner-ViT are published. Starts from weights at 224, which are not published:
-# configs/imagenet_refiner_vit_m.py.
+# No segmentation results are published for Refiner-ViT. Starts from the weights of configs/imagenet_refiner_vit_m.py at
+# 224, which are not published.
 _base_ = ['./_base_/models/upernet_refiner.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_refiner.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='checkpoints/refiner_vit_medium_224.pth', prefix='backbone.')

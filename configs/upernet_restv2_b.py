@@ -1,4 +1,4 @@
-# Published: mIoU 49.6 (several scales and flipped).
+# Published: mIoU 49.6 (multi-scale and flip).
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_restv2.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://restv2_base')

@@ -1,4 +1,4 @@
-# No segmentation results of this size are published: the recipe is that of base.
+# No segmentation results are published for this size. The recipe is taken from ResTv2-B.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_restv2.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://restv2_large')

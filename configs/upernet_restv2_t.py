@@ -1,5 +1,4 @@
-# Published: mIoU 47.3 (several scales and flipped). Whole images are tested as they are, where the authors' were
-# resized to multiples of 32.
+# Published: mIoU 47.3 (multi-scale and flip). Test images keep their size; the authors resized them to multiples of 32.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_restv2_t.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://restv2_tiny')

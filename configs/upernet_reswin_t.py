@@ -1,4 +1,4 @@
-# No segmentation results of ReSwin are published: the recipe is mmseg's for Swin-T.
+# No segmentation results are published for ReSwin. The recipe is mmseg's for Swin-T.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://reswin_tiny')

@@ -1,5 +1,5 @@
-# Nothing is known of Swin-S with VSA on ADE20K: the recipe is mmseg's for Swin-T.
-# No weights are published: train configs/imagenet_swin_vsa_s.py first.
+# No results are published for Swin-S with VSA on ADE20K. The recipe is mmseg's for Swin-T. No weights are published, so
+# train configs/imagenet_swin_vsa_s.py first.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_swin_vsa_s/epoch_300.pth', prefix='backbone.')

@@ -1,8 +1,8 @@
-# Published: mIoU 81.0 after 40,000 iterations, with crops of 769 x 769 (several scales and flips: 81.9).
+# Published: mIoU 81.0 after 40,000 iterations, with crops of 769 x 769 pixels (multi-scale and flip: 81.9).
 _base_ = './upernet_swin_vsa_t_cityscapes.py'
 train_pipeline = _base_.train_pipeline
 train_pipeline[3]['crop_size'] = (769, 769)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(
     data_preprocessor=dict(size=(769, 769)),
-    test_cfg=dict(mode='slide', crop_size=(769, 769), stride=(513, 513)))  # published as tested so; windows as in mmseg
+    test_cfg=dict(mode='slide', crop_size=(769, 769), stride=(513, 513)))  # published with windows; stride as in mmseg

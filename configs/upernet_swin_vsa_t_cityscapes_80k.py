@@ -1,4 +1,4 @@
-# Published: mIoU 81.6 after 80,000 iterations (several scales and flips: 82.4).
+# Published: mIoU 81.6 after 80,000 iterations (multi-scale and flip: 82.4).
 _base_ = './upernet_swin_vsa_t_cityscapes.py'
 param_scheduler = _base_.param_scheduler
 param_scheduler[1]['end'] = 80000

@@ -1,4 +1,4 @@
-# On Cityscapes, only the all-window variant is published; this is its recipe.
+# On Cityscapes, results are published only for the variant with windows in all stages, whose recipe is used here.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')

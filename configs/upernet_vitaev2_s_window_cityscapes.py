@@ -1,4 +1,4 @@
-# Published: mIoU 80.1 after 40,000 iterations. Drop path is not published: that of ADE20K.
+# Published: mIoU 80.1 after 40,000 iterations. The drop path rate is not published; it is the same as for ADE20K.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small_window')

@@ -1,4 +1,4 @@
-# Nothing is published with this recipe, which is ViTDet's for ViT-B. Blocks are recomputed, for memory.
+# No results are published with this recipe, which is ViTDet's for ViT-B. Activation checkpointing saves memory.
 _base_ = ['./_base_/models/vitdet.py', './_base_/datasets/coco_instance_lsj.py',
           './_base_/schedules/coco_vitdet_100e.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitae_base')

@@ -1,2 +1,2 @@
-# Settings of every config, in all frameworks.
+# Settings of all configs, for all frameworks.
 custom_imports = dict(imports=['mmvit_backbones'])

@@ -1,13 +1,14 @@
-# mmdet's Mask2Former for instances, for any backbone with four maps; model, data and schedule are in one file there:
-# COCO with large-scale jitter at 1024 x 1024, 50 epochs.
+# mmdet's Mask2Former for instance segmentation, for any backbone with four maps. mmdet has model, data and schedule in
+# one file: COCO with large-scale jitter at 1024 x 1024 pixels, 50 epochs.
 _base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './default_runtime.py']
 model = dict(backbone=dict(_delete_=True))
-# A resumed run seeds its workers again in each epoch; masks of panoptic segmentation, which mmdet names, are not read.
+# Workers are seeded in each epoch, for exact resuming. Panoptic masks, which mmdet's config names, are not read.
 train_dataloader = dict(
     persistent_workers=False, dataset=dict(data_prefix=dict(_delete_=True, img='train2017/')))
 val_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img='val2017/')))
 test_dataloader = val_dataloader
-# As mmdet trains Swin-T: a tenth of the rate for the backbone, whose norms and tables of positions are not decayed.
+# As mmdet trains Swin-T, the backbone's norms and position tables have a tenth of the learning rate and no weight
+# decay.
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={

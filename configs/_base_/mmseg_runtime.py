@@ -1,5 +1,5 @@
-# Written out, because mmengine does not find mmseg's own base files (mmseg::) where its fork is installed. As in mmseg,
-# the hooks are those of the schedule.
+# Copied from mmseg, because MMEngine does not find mmseg's base files (mmseg::) if the fork of mmseg is installed. The
+# schedules set the hooks, as in mmseg.
 _base_ = './default_runtime.py'
 default_scope = 'mmseg'
 env_cfg = dict(

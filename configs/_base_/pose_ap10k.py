@@ -1,6 +1,7 @@
-# Animal pose on AP-10K: a heat map for each of 17 points, from the map of stride 32 and three deconvolutions, at
-# 256 x 256. As published for ViTAEv2-S: Adam 5e-4, 210 epochs. What the authors do not state is mmpose's for ResNet-50:
-# 512 images per update (8 GPUs x 64), steps at 170 and 200, 500 iterations of warm-up, boxes of the annotations.
+# Animal pose on AP-10K at 256 x 256 pixels: three deconvolutions on the map of stride 32 predict a heat map for each of
+# 17 keypoints. As published for ViTAEv2-S: Adam at 5e-4, 210 epochs. Settings that are not published are mmpose's for
+# ResNet-50: 512 images per update (8 GPUs x 64), steps at epochs 170 and 200, 500 iterations of warm-up, annotated
+# boxes.
 _base_ = './default_runtime.py'
 default_scope = 'mmpose'
 codec = dict(type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)

@@ -1,4 +1,4 @@
-# Stanford Cars, in data/Stanford_Cars, as mmpretrain's StanfordCars describes it.
+# Stanford Cars in data/Stanford_Cars, with the files that mmpretrain's StanfordCars describes.
 _base_ = './transfer.py'
 data_preprocessor = dict(num_classes=196)
 model = dict(head=dict(num_classes=196))

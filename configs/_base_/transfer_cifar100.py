@@ -1,4 +1,5 @@
-# CIFAR-100, whose images, of 32 x 32 and RGB, are not in files of their own: data/cifar100/cifar-100-python.
+# CIFAR-100 in data/cifar100/cifar-100-python. The images are RGB, have 32 x 32 pixels and are not stored as image
+# files.
 _base_ = './transfer.py'
 train_pipeline, test_pipeline = _base_.train_pipeline[1:], _base_.test_pipeline[1:]
 data_preprocessor = dict(num_classes=100, to_rgb=False)

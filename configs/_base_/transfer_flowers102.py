@@ -1,4 +1,5 @@
-# Oxford Flowers-102: training and validation images train, in data/Flowers102, as mmpretrain's Flowers102 describes it.
+# Oxford Flowers-102 in data/Flowers102, with the files that mmpretrain's Flowers102 describes. Training uses the
+# training and validation images.
 _base_ = './transfer.py'
 data_preprocessor = dict(num_classes=102)
 model = dict(head=dict(num_classes=102))

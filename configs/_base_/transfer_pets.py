@@ -1,4 +1,4 @@
-# Oxford-IIIT Pets, in data/Oxford-IIIT_Pets, as mmpretrain's OxfordIIITPet describes it.
+# Oxford-IIIT Pets in data/Oxford-IIIT_Pets, with the files that mmpretrain's OxfordIIITPet describes.
 _base_ = './transfer.py'
 data_preprocessor = dict(num_classes=37)
 model = dict(head=dict(num_classes=37))

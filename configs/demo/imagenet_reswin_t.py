@@ -1,5 +1,5 @@
-# Classification of the 240 + 60 images of flowers in data/flowers_mini, small images and a short schedule: it
-# shows that everything works, from random weights, within minutes on two CPU cores. It is not a recipe.
+# A classifier of 240 + 60 images of flowers in data/flowers_mini, for the demo. With small images and a short schedule,
+# it trains from random weights within minutes on two CPU cores. This config is not a recipe.
 _base_ = [
     '../_base_/models/classifier.py', '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_300e.py', '../_base_/mmpretrain_runtime.py'
@@ -40,4 +40,4 @@ param_scheduler = [
 optim_wrapper = dict(optimizer=dict(lr=5e-4, fused=True), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(max_keep_ckpts=1))
 log_processor = dict(window_size=5)
-randomness = dict(seed=0)  # the same curve each time
+randomness = dict(seed=0)  # for the same curve in each run

@@ -1,5 +1,5 @@
-# Mask R-CNN on large objects of 12 images of COCO, which it overfits from random weights: it shows within
-# minutes, on two CPU cores, that everything works. It is not a recipe.
+# Mask R-CNN on the large objects in 12 images of COCO, for the demo. It overfits these images from random weights
+# within minutes on two CPU cores. This config is not a recipe.
 _base_ = [
     '../_base_/models/mask_rcnn.py', '../_base_/datasets/coco_instance.py',
     '../_base_/schedules/coco_1x.py', '../_base_/mmdet_runtime.py'
@@ -9,7 +9,7 @@ metainfo = dict(
     classes=('person', 'vehicle', 'animal', 'food'),
     palette=[(220, 20, 60), (0, 60, 230), (255, 150, 0), (0, 160, 60)])
 norm_cfg = dict(type='GN', num_groups=16)
-scale = (128, 128)  # not keeping the ratio, a batch has no padding
+scale = (128, 128)  # batches have no padding, because the aspect ratio is not kept
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -37,7 +37,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/large_val.json')
 test_evaluator = val_evaluator
-model = dict(  # smaller anchors for small images; fewer channels and proposals, for the time they take
+model = dict(  # smaller anchors for small images; fewer channels and proposals to save time
     backbone=dict(type='ReSwin', arch='tiny', drop_path_rate=0.),
     neck=dict(in_channels=[96, 192, 384, 768], out_channels=128, norm_cfg=norm_cfg),
     rpn_head=dict(in_channels=128, feat_channels=128, anchor_generator=dict(scales=[4])),
@@ -59,4 +59,4 @@ default_hooks = dict(
     checkpoint=dict(interval=48, max_keep_ckpts=1, save_optimizer=False),
     visualization=dict(score_thr=0.3))
 log_processor = dict(window_size=6)
-randomness = dict(seed=0)  # the same curve each time
+randomness = dict(seed=0)  # for the same curve in each run

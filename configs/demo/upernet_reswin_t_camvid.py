@@ -1,10 +1,10 @@
-# UperNet on 60 + 10 street scenes of CamVid, small images and a short schedule: from random weights, it learns within
-# minutes, on two CPU cores. It is not a recipe.
+# UperNet on 60 + 10 street scenes of CamVid, for the demo. With small images and a short schedule, it trains from
+# random weights within minutes on two CPU cores. This config is not a recipe.
 _base_ = [
     '../_base_/models/upernet.py', '../_base_/datasets/ade20k.py', '../_base_/schedules/ade20k_160k.py',
     '../_base_/mmseg_runtime.py'
 ]
-norm_cfg = dict(type='BN', requires_grad=True)  # batch norms across processes need GPUs
+norm_cfg = dict(type='BN', requires_grad=True)  # synchronized batch norms require GPUs
 data_root = 'data/camvid_mini/'
 metainfo = dict(
     classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'),
@@ -21,7 +21,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale),
-    dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
+    dict(type='LoadAnnotations'),  # after Resize, so that the ground truth keeps its size
     dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
@@ -61,4 +61,4 @@ param_scheduler = [
 optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(logger=dict(interval=4), checkpoint=dict(interval=200, save_optimizer=False))
 log_processor = dict(window_size=4)
-randomness = dict(seed=0)  # the same curve each time
+randomness = dict(seed=0)  # for the same curve in each run

@@ -1,4 +1,4 @@
-# ADE20K, crops of 512 x 512, 8 GPUs x 2 images.
+# ADE20K with crops of 512 x 512 pixels, for 8 GPUs x 2 images.
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
 train_pipeline = [
@@ -13,10 +13,10 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadAnnotations', reduce_zero_label=True),  # after Resize: the ground truth keeps its size
+    dict(type='LoadAnnotations', reduce_zero_label=True),  # after Resize, so that the ground truth keeps its size
     dict(type='PackSegInputs'),
 ]
-# --tta: as with the authors' mmseg 0.x, the scale is multiplied, not the size of the image.
+# Test-time augmentation multiplies the scale of Resize, as the authors' mmseg 0.x does, and not the image size.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,4 @@
-# Cityscapes, crops of 512 x 1024, 8 GPUs x 2 images.
+# Cityscapes with crops of 512 x 1024 pixels, for 8 GPUs x 2 images.
 _base_ = './ade20k.py'
 data_root = 'data/cityscapes'
 crop_size = (512, 1024)

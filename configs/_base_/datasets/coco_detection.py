@@ -1,3 +1,3 @@
-# COCO 2017, boxes only, 8 GPUs x 2 images; --tta as mmdet's RetinaNet.
+# COCO 2017 with boxes only, for 8 GPUs x 2 images. Test-time augmentation is that of mmdet's RetinaNet.
 _base_ = ['mmdet::_base_/datasets/coco_detection.py', 'mmdet::retinanet/retinanet_tta.py']
-train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers again in each epoch
+train_dataloader = dict(persistent_workers=False)  # workers are seeded in each epoch, for exact resuming

@@ -1,4 +1,4 @@
-# The same images, evaluated by boxes only.
+# The images of coco_instance_regionvit_3x_dagger.py, evaluated only by boxes.
 _base_ = './coco_instance_regionvit_3x_dagger.py'
 val_evaluator = dict(metric='bbox')
 test_evaluator = val_evaluator

@@ -1,3 +1,3 @@
-# COCO 2017, boxes and masks, 8 GPUs x 2 images.
+# COCO 2017 with boxes and masks, for 8 GPUs x 2 images.
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
-train_dataloader = dict(persistent_workers=False)  # a resumed run seeds its workers again in each epoch
+train_dataloader = dict(persistent_workers=False)  # workers are seeded in each epoch, for exact resuming

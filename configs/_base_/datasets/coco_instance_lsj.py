@@ -1,4 +1,5 @@
-# Large-scale jitter: images resized by 0.1 to 2.0 and cropped or padded to 1024 x 1024; 8 GPUs x 8 images.
+# Large-scale jitter: images are resized by 0.1 to 2.0 and cropped or padded to 1024 x 1024 pixels, for 8 GPUs x 8
+# images.
 _base_ = './coco_instance.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,4 @@
-# With DETR's augmentation.
+# COCO 2017 with boxes, masks and DETR's augmentation.
 _base_ = ['./coco_instance.py', './detr_augmentation.py']
 train_pipeline = [
     dict(type='LoadImageFromFile'),

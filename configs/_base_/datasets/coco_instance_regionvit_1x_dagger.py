@@ -1,6 +1,6 @@
-# Larger images (dagger): stretched to 1344 x 896 pixels, portrait ones to 896 x 1344. Only the size is published; that
-# they are stretched is taken from the recipe for smaller ones, coco_instance_regionvit_1x.py, which tells how to keep
-# their proportions instead.
+# Larger images (dagger) of RegionViT: they are stretched to 1344 x 896 pixels, portrait images to 896 x 1344. Only this
+# size is published. Stretching is taken from coco_instance_regionvit_1x.py, which describes how to keep the aspect
+# ratios.
 _base_ = './coco_instance_regionvit_1x.py'
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[2]['scale'] = test_pipeline[1]['scale'] = (1344, 896)

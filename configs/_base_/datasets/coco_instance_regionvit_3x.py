@@ -1,5 +1,5 @@
-# As RegionViT is trained for 270,000 iterations: images of 480 to 896 pixels on the short side, half of them cropped
-# first.
+# Images of RegionViT's trainings of 270,000 iterations: short sides from 480 to 896 pixels; half of the images are
+# cropped before.
 _base_ = './coco_instance.py'
 resize = dict(type='RandomChoiceResize', scales=[(short, 1120) for short in range(480, 897, 32)], keep_ratio=True)
 train_pipeline = [

@@ -1,4 +1,4 @@
-# Larger images (dagger): up to 1344 pixels on the long side, tested with 896 on the short one.
+# Larger images (dagger) of RegionViT: up to 1344 pixels on the long side, tested with 896 pixels on the short side.
 _base_ = './coco_instance_regionvit_3x.py'
 scales = [(short, 1344) for short in range(480, 897, 32)]
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline

@@ -1,4 +1,5 @@
-# As ResTv2 is trained: a random crop of 0.9, short sides from 480 to 800.
+# Augmentation of ResTv2's detectors: random crops of 0.9 times the height and width, short sides from 480 to 800
+# pixels.
 _base_ = './coco_instance.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,7 +1,8 @@
-# ImageNet-1k at 224 x 224: RandAugment m9 mstd0.5 of two operations, random erasing 0.25, tested at 256 -> 224,
-# bicubic everywhere. The pipelines are mmpretrain's, written out: taken from there, each step would carry a `_scope_`.
+# ImageNet-1k at 224 x 224 pixels: RandAugment with two operations (m9, mstd0.5), random erasing 0.25, bicubic
+# interpolation; tested with center crops of images resized to 256 pixels. The pipelines are copied from mmpretrain,
+# because its base config would add a `_scope_` to each step.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
-mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # BGR, as images are read
+mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]  # in BGR order, as images are read
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),

@@ -1,4 +1,5 @@
-# ImageNet-22K as mmpretrain's ImageNet21k: 21,842 classes, without validation; images as for ViTAE on ImageNet-1k.
+# ImageNet-22K as mmpretrain's ImageNet21k: 21,842 classes, without validation. The augmentation is ViTAE's on
+# ImageNet-1k.
 _base_ = './imagenet_vitae_bs64.py'
 data_preprocessor = dict(num_classes=21842)
 train_dataloader = dict(dataset=dict(type='ImageNet21k', data_root='data/imagenet21k'))

@@ -1,5 +1,5 @@
-# 32 images per GPU, mean and deviation 127.5, tested at 248 -> 224 (crop 0.9), which is that of S. Images are resized
-# by bicubic interpolation, where the authors draw it or bilinear.
+# Refiner-ViT's images: 32 per GPU, mean and standard deviation 127.5, tested with center crops of images resized to 248
+# pixels (crop 0.9), as for Refiner-ViT-S. Interpolation is bicubic; the authors choose bicubic or bilinear at random.
 _base_ = './imagenet.py'
 data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 train_pipeline = _base_.train_pipeline

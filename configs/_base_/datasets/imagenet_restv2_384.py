@@ -1,4 +1,4 @@
-# 384 x 384, 8 GPUs x 64 images, tested without cropping, warped to the square.
+# ResTv2's images at 384 x 384 pixels, 8 GPUs x 64 images. Test images are stretched to a square without cropping.
 _base_ = './imagenet.py'
 train_pipeline = _base_.train_pipeline
 train_pipeline[1]['scale'] = 384

@@ -1,4 +1,5 @@
-# 256 images per GPU, RandAugment of six operations, tested at 256 -> 224.
+# ReViT's images: 256 per GPU, RandAugment with six operations, tested with center crops of images resized to 256
+# pixels.
 _base_ = './imagenet.py'
 train_pipeline = _base_.train_pipeline
 train_pipeline[3]['num_policies'] = 6

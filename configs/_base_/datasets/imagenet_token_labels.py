@@ -1,5 +1,5 @@
 # Token labels, one file per image in data/imagenet_labels, see docs/refiner.md. Images are flipped and augmented before
-# they are cropped, since labels cover the whole image.
+# they are cropped, because labels cover the whole image.
 _base_ = './imagenet_refiner.py'
 train_pipeline = [
     _base_.train_pipeline[0],

@@ -1,4 +1,4 @@
-# Token labels at 384 x 384, tested at 426 -> 384.
+# Token labels at 384 x 384 pixels, tested with center crops of images resized to 426 pixels.
 _base_ = './imagenet_token_labels.py'
 train_pipeline = _base_.train_pipeline
 train_pipeline[2]['transforms'][2]['scale'] = 384

@@ -1,5 +1,5 @@
-# Token labels at 448 x 448. Tested as published (crop 1.13): the short side is resized to 396 pixels, and cropping adds
-# a black border.
+# Token labels at 448 x 448 pixels. As published (crop 1.13), the short side of test images is resized to 396 pixels,
+# and cropping adds a black border.
 _base_ = './imagenet_token_labels.py'
 train_pipeline = _base_.train_pipeline
 train_pipeline[2]['transforms'][2]['scale'] = 448

@@ -1,6 +1,7 @@
-# Images are resized by bilinear or bicubic interpolation, drawn for every image (the authors' train_interpolation is
-# timm's 'random'), by RandAugment, too, where timm draws it for every operation. Tested at 248 -> 224 (crop 0.9),
-# bicubic. The authors' color jitter has no effect next to RandAugment.
+# ViTAE's images: interpolation is bilinear or bicubic, chosen at random per image for resizing (the authors'
+# train_interpolation is timm's 'random') and for RandAugment, where timm chooses per operation. Tested with center
+# crops of images resized to 248 pixels (crop 0.9), bicubic. The authors' color jitter is omitted, because it has no
+# effect together with RandAugment.
 _base_ = './imagenet_bs128.py'
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[1] = dict(

@@ -1,5 +1,5 @@
-# The mean of the last map and a linear layer, label smoothing 0.1. The layer starts as the authors' (all networks' but
-# ReSwin's): truncated normal with deviation 0.02.
+# A linear layer on the mean of the last map, with label smoothing 0.1. As in the authors' code, except ReSwin's, the
+# layer is initialized by a truncated normal distribution with standard deviation 0.02.
 model = dict(
     type='ImageClassifier',
     backbone=dict(out_indices=3),

@@ -1,3 +1,3 @@
-# For networks with one map: a simple feature pyramid, as in ViTDet (arXiv 2203.16527).
+# Mask R-CNN for networks with a single map, with a simple feature pyramid as in ViTDet (arXiv 2203.16527).
 _base_ = './mask_rcnn.py'
 model = dict(neck=dict(_delete_=True, type='SimpleFeaturePyramid'))

@@ -1,4 +1,4 @@
-# Semantic FPN: no auxiliary head, 256 channels in the pyramid.
+# Semantic FPN without an auxiliary head, with 256 channels in the pyramid.
 _base_ = './upernet.py'
 model = dict(
     neck=dict(type='FPN', out_channels=256, num_outs=4),

@@ -1,4 +1,4 @@
-# UperNet with an FCN head on the third map, as mmseg's for Swin-T; 512 x 512, ADE20K's classes.
+# UperNet with an FCN head on the third map, as in mmseg's configs for Swin-T: 512 x 512 pixels, classes of ADE20K.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

@@ -1,4 +1,4 @@
-# For networks with one map: a simple feature pyramid, as in ViTDet (arXiv 2203.16527).
+# UperNet for networks with a single map, with a simple feature pyramid as in ViTDet (arXiv 2203.16527).
 _base_ = './upernet.py'
 model = dict(
     neck=dict(type='SimpleFeaturePyramid', num_outs=4),

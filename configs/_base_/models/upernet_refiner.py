@@ -1,5 +1,5 @@
-# Four taps of the same stride made a pyramid as for BEiT. Batch norms stand in attention and are frozen, as there are
-# few images per GPU.
+# Four maps of the same stride are resized to a pyramid, as for BEiT. The batch norms in attention are frozen, because
+# there are few images per GPU.
 _base_ = './upernet.py'
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),

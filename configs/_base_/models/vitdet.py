@@ -1,6 +1,7 @@
-# ViTDet's Mask R-CNN (arXiv 2203.16527, appendix A.2): a simple feature pyramid, two convolutions in the RPN, four and
-# a linear layer in the box head. Departure: norms of the box head are synchronized batch norms, of the mask head none,
-# where ViTDet has LayerNorm over channels, which mmcv lacks; the backbones attend globally in every block.
+# ViTDet's Mask R-CNN (arXiv 2203.16527, appendix A.2): a simple feature pyramid, two convolutions in the RPN, and four
+# convolutions and a linear layer in the box head. Differences: ViTDet has LayerNorm over channels in the heads, which
+# mmcv lacks; here, the box head has synchronized batch norms, and the mask head has no norms. The backbones use global
+# attention in every block.
 _base_ = './mask_rcnn_plain.py'
 model = dict(
     data_preprocessor=dict(batch_augments=[dict(type='BatchFixedSizePad', size=(1024, 1024), pad_mask=True)]),

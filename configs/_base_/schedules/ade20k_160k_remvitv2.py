@@ -1,3 +1,3 @@
-# Gate and relative positions are not decayed.
+# The gate and relative positions have no weight decay.
 _base_ = './ade20k_160k.py'
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'gate': dict(decay_mult=0.), 'rel_pos': dict(decay_mult=0.)}))

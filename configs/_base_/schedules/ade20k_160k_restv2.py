@@ -1,6 +1,6 @@
-# ResTv2: the rate falls from stage to stage. The authors' constructor of the stage-wise decay is not shipped; here
-# the last stage has 0.9 times the rate of the heads, and the stem 0.9 ** 5. Whole images are tested as they are, where
-# the authors' were resized to multiples of 32.
+# ResTv2 with stage-wise learning rate decay: the last stage has 0.9 times the learning rate of the heads, and the stem
+# 0.9 ** 5 times. The authors' code of this decay is not published. Test images keep their size; the authors resized
+# them to multiples of 32.
 _base_ = './ade20k_160k.py'
 optim_wrapper = dict(
     constructor='LayerDecayConstructor',

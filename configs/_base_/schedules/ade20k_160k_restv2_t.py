@@ -1,5 +1,5 @@
-# The tiny ResTv2's: AdamW 6e-5 without decay by stages. The batch norms of the stem are decayed, as published: they are
-# not called norms there.
+# ResTv2-T: AdamW at 6e-5, without stage-wise decay. The stem's batch norms have weight decay, as in the authors' code,
+# where they are not named norm.
 _base_ = './ade20k_160k.py'
 optim_wrapper = dict(
     paramwise_cfg=dict(

@@ -1,3 +1,3 @@
-# Gate and positions are not decayed.
+# The gate and positions have no weight decay.
 _base_ = './ade20k_160k.py'
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'gate': dict(decay_mult=0.), 'pos_embed': dict(decay_mult=0.)}))

@@ -1,5 +1,5 @@
-# Semantic FPN for 80,000 iterations, as PVT (arXiv 2102.12122) and its followers train it: AdamW 1e-4, decay 1e-4,
-# polynomial of power 0.9, for 8 GPUs x 2 images.
+# Semantic FPN for 80,000 iterations, as PVT (arXiv 2102.12122) trains it: AdamW at 1e-4, weight decay 1e-4, polynomial
+# schedule with power 0.9, for 8 GPUs x 2 images.
 _base_ = './ade20k_160k.py'
 train_cfg = dict(max_iters=80000, val_interval=8000)
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=1e-4))

@@ -1,4 +1,4 @@
-# 40,000 iterations of ViTAEv2 or VSA.
+# 40,000 iterations on Cityscapes, for ViTAEv2 and VSA.
 _base_ = './ade20k_160k_vitae.py'
 train_cfg = dict(max_iters=40000, val_interval=4000)
 param_scheduler = [

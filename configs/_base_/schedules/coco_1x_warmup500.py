@@ -1,4 +1,4 @@
-# 500 iterations of warm-up, with DETR's augmentation.
+# 12 epochs with 500 iterations of warm-up.
 _base_ = './coco_1x.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),

@@ -1,4 +1,4 @@
-# 36 epochs.
+# 36 epochs with 500 iterations of warm-up.
 _base_ = './coco_1x_warmup500.py'
 train_cfg = dict(max_epochs=36)
 param_scheduler = [

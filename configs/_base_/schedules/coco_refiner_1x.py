@@ -1,5 +1,5 @@
-# Class token and positions are not decayed, nor is any 1-D tensor. The authors have no detectors: the schedule is that
-# of Swin-T.
+# The class token, positions and 1-D tensors have no weight decay. The authors have no detectors, so the schedule is
+# Swin-T's.
 _base_ = './coco_1x.py'
 optim_wrapper = dict(
     paramwise_cfg=dict(

@@ -1,12 +1,12 @@
-# As RegionViT's detectors are trained: 90,000 iterations of 16 images (8 GPUs x 2), AdamW 1e-4.
-# Departure: biases of norms are not decayed; the authors' decay is 1e-4 for all biases.
+# Schedule of RegionViT's detectors: 90,000 iterations of 16 images (8 GPUs x 2), AdamW at 1e-4. Difference: biases of
+# norms have no weight decay; the authors' weight decay is 1e-4 for all biases.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0.,
         bias_decay_mult=0.002,
-        custom_keys={  # these norms are decayed by the authors
+        custom_keys={  # norms to which the authors apply weight decay
             'local_embed.norm1.weight': dict(decay_mult=1.),
             'local_embed.norm2.weight': dict(decay_mult=1.),
             'projection.norm.weight': dict(decay_mult=1.),

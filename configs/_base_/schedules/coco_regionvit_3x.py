@@ -1,4 +1,4 @@
-# 270,000 iterations.
+# Schedule of RegionViT's detectors with 270,000 iterations.
 _base_ = './coco_regionvit_1x.py'
 train_cfg = dict(max_iters=270000)
 param_scheduler = [

@@ -1,5 +1,5 @@
-# 36 epochs as ResTv2 is trained: gradients of the whole model clipped at 0.01. The authors' 270,000
-# iterations with steps at 210,000 and 250,000 are 36 epochs with steps after 28 and 33 here.
+# ResTv2's schedule of 36 epochs, with the gradients of the whole model clipped at 0.01. The authors' 270,000 iterations
+# with steps at 210,000 and 250,000 correspond to 36 epochs with steps after epochs 28 and 33.
 _base_ = './coco_1x.py'
 train_cfg = dict(max_epochs=36)
 param_scheduler = [
@@ -9,5 +9,5 @@ param_scheduler = [
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',
     clip_grad=dict(max_norm=0.01),
-    # The output norms are decayed: detectron2 does not know the authors' class as a norm.
+    # The output norms have weight decay, because detectron2 does not recognize the authors' class as a norm.
     paramwise_cfg=dict(custom_keys={'backbone.norm': dict(decay_mult=1.)}))

@@ -1,5 +1,5 @@
-# ViTDet's: 100 epochs at 64 images per update, AdamW 1e-4, decay 0.1, learning rates that fall by 0.7 from block to
-# block (that of ViT-B), 250 iterations of warm-up, steps at 8/9 and 26/27 of the training, mixed precision.
+# ViTDet's schedule: 100 epochs with 64 images per update, AdamW at 1e-4, weight decay 0.1, layer-wise learning rate
+# decay 0.7 as for ViT-B, 250 iterations of warm-up, steps after 8/9 and 26/27 of the training, mixed precision.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 train_cfg = dict(max_epochs=100, val_interval=5)
 param_scheduler = [

@@ -1,10 +1,11 @@
-# RegionViT: a rate of 5e-4 per 512 images, 8 GPUs x 128 images = 1024 per update; --auto-scale-lr sets the rate for
-# another number. Epochs of warm-up: 5 by default in the authors' script, 50 in their command for several machines, 20
-# in a third party's run with 1024 images that reached 80.504 % with the tiny network. Taken is the last.
+# RegionViT: learning rate 5e-4 per 512 images, 8 GPUs x 128 images = 1024 per update; --auto-scale-lr adapts the
+# learning rate to other numbers. The authors' script has 5 epochs of warm-up by default, and their command for several
+# machines has 50. The 20 epochs here are those of a third party's run with 1024 images per update, which reached 80.504
+# % with the tiny network.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     paramwise_cfg=dict(
-        custom_keys={  # decayed by the authors, for whom these norms' weights are not 1-D
+        custom_keys={  # norms with weight decay, because their weights are not 1-D in the authors' code
             'local_embed.norm1.weight': dict(decay_mult=1.),
             'local_embed.norm2.weight': dict(decay_mult=1.),
             'projection.norm.weight': dict(decay_mult=1.),

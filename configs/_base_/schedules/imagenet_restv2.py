@@ -1,6 +1,6 @@
-# ResTv2: learning rate 1.5e-4 per 256 images, for 8 GPUs x 256, weights averaged with a decay of 0.9999, buffers of
-# batch norms included, as timm's ModelEma does. The authors' drop path rates are published for detection and
-# segmentation alone.
+# ResTv2: learning rate 1.5e-4 per 256 images, for 8 GPUs x 256 images. Weights, including buffers of batch norms, are
+# averaged with a decay of 0.9999, as by timm's ModelEma. The authors' drop path rates are published only for detection
+# and segmentation.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

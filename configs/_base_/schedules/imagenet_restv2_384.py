@@ -1,4 +1,4 @@
-# ResTv2 fine-tuned for 30 epochs: learning rate 1.5e-5 per 256 images, for 8 GPUs x 64.
+# ResTv2 fine-tuned for 30 epochs: learning rate 1.5e-5 per 256 images, for 8 GPUs x 64 images.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

@@ -1,6 +1,6 @@
-# ReSwin: 2 GPUs x 256 images x 4 steps accumulated = 2048 images per update, 20 epochs of warm-up.
-# The authors give learning rates per 512 images of one step, times the steps accumulated: here is what that makes for
-# 2 GPUs.
+# ReSwin: 2 GPUs x 256 images x 4 accumulated steps = 2048 images per update, 20 epochs of warm-up. The authors define
+# learning rates per 512 images of a single step and multiply them by the number of accumulated steps. The learning
+# rates here are the products for 2 GPUs.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

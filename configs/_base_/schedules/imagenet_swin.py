@@ -1,5 +1,5 @@
-# The recipe of Swin Transformer (arXiv 2103.14030, appendix A2.1), as mmpretrain has it: 1024 images per update,
-# gradients clipped at 5, 20 epochs of warm-up, no weight decay on bias tables.
+# Swin Transformer's recipe (arXiv 2103.14030, appendix A2.1), as in mmpretrain: 1024 images per update, gradients
+# clipped at 5, 20 epochs of warm-up, no weight decay of bias tables.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

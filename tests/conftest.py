@@ -1,4 +1,4 @@
-"""Fixtures of all tests: verbs to run, a fixed seed."""
+"""Fixtures of all tests, such as a fixed seed."""
 import gc
 import importlib
 import os
@@ -11,18 +11,18 @@ import mmvit
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
 if not torch.cuda.is_available():
-    os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's kernels run on CPU tensors
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's interpreter runs kernels on CPU tensors
 
 
 def pytest_collection_modifyitems(items):
-    """Runs trainings first: a long test at the end would keep the other processes waiting."""
+    """Runs trainings first, because other processes would have to wait for a long test at the end."""
     items.sort(key=lambda item: item.get_closest_marker('training') is None)
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Ends the run with one line per reason of skipped tests, and their number."""
+    """Prints the reasons for skipped tests, with the number of tests, at the end of the run."""
     skipped = [report.longrepr[2] for report in terminalreporter.stats.get('skipped', ())
-               if isinstance(report.longrepr, tuple)]  # not of an expected failure
+               if isinstance(report.longrepr, tuple)]  # except expected failures
     reasons = Counter(' '.join(reason.removeprefix('Skipped: ').split()) for reason in skipped)
     for reason, number in sorted(reasons.items()):
         terminalreporter.write_line(f'skipped {number}: {reason}')
@@ -30,8 +30,8 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs `mmvit VERB ARGUMENTS` in this process, which saves imports, and returns its output."""
-    monkeypatch.setenv('LOCAL_RANK', '0')  # which the command sets
+    """Returns a function that runs `mmvit VERB ARGUMENTS` in this process, to save imports, and returns the output."""
+    monkeypatch.setenv('LOCAL_RANK', '0')  # restores the variable, which the command sets, after the test
 
     def run(verb: str, *arguments: str) -> str:
         mmvit.main([*verb.split(), *arguments])
@@ -42,7 +42,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def frozen():
-    """Keeps the frameworks from the garbage collector, which MMEngine calls for every data set, for half a second."""
+    """Excludes the frameworks from garbage collection, which MMEngine calls for every data set, for half a second."""
     for framework in ('mmdet', 'mmseg', 'mmpretrain'):
         importlib.import_module(f'{framework}.datasets')
         importlib.import_module(f'{framework}.models')
@@ -53,9 +53,10 @@ def frozen():
 
 @pytest.fixture
 def symbolic_shapes():
-    """Disables a cache of torch: looking up symbolic shapes takes longer than deriving them again.
+    """Speeds up torch.compile and torch.export by settings of torch.
 
-    Rates of stochastic depth are constants: of other floats, torch finds out by tracing twice.
+    Looking up symbolic shapes in the disabled cache takes longer than deriving them again. Floats, such as rates of
+    stochastic depth, are constants; otherwise torch would find this out by tracing twice.
     """
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False, specialize_float=True):
         yield
@@ -63,14 +64,14 @@ def symbolic_shapes():
 
 @pytest.fixture
 def own_loaders(monkeypatch):
-    """Restores the loaders of mmengine after the test."""
+    """Restores MMEngine's checkpoint loaders after the test."""
     from mmengine.runner import CheckpointLoader
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
 
 
 @pytest.fixture
 def logged(caplog):
-    """Captures MMEngine's logger, which does not propagate."""
+    """Captures records of MMEngine's logger, which does not propagate them."""
     from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)

@@ -1,4 +1,4 @@
-"""Imported by the server of `runs.py` before it forks: what each training would import and read again."""
+"""Imports the modules and reads the files of every training, in the server of `runs.py` before it forks."""
 import gc
 
 import mmdet.models  # noqa: F401
@@ -12,5 +12,5 @@ from mmengine.config import Config
 
 import mmvit_backbones.training  # noqa: F401
 
-Config.fromfile(runs.TINY).pretty_text  # noqa: B018  keeps the metafiles, and the grammar of the formatter
-gc.freeze()  # mmengine collects garbage for every data set
+Config.fromfile(runs.TINY).pretty_text  # noqa: B018  caches the metafiles and the formatter's grammar
+gc.freeze()  # MMEngine calls the garbage collector for every data set

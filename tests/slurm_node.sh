@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Slurm with this machine as its one node, for tests: the partitions low and high, whose jobs stop those of low and have
-# them queued again, and GPUs that are a number only. Needs Debian's slurm-wlm and root.
-#   tests/slurm_node.sh FOLDER start   prints what to export; what does not start is said with its log
+# Starts or stops Slurm with this machine as its only node, for tests. Jobs in partition high preempt and requeue jobs in
+# partition low. GPUs are only counted. Requires Debian's slurm-wlm and root.
+#   tests/slurm_node.sh FOLDER start   prints the variable to export, or on failure the end of the log
 #   tests/slurm_node.sh FOLDER stop
 set -euo pipefail
 folder=$1
 export SLURM_CONF=$folder/slurm.conf
 
-# fail LOG WHAT
+# fail LOG MESSAGE
 fail() {
     echo "$2" >&2
     tail -n 20 "$1" >&2
@@ -18,7 +18,7 @@ start() {
     for program in munged slurmctld slurmd srun; do
         command -v "$program" >/dev/null || { echo "$program is not installed: apt-get install slurm-wlm" >&2; exit 1; }
     done
-    [ "$(id -u)" -eq 0 ] || { echo 'slurmd needs root' >&2; exit 1; }
+    [ "$(id -u)" -eq 0 ] || { echo 'slurmd requires root' >&2; exit 1; }
     mkdir -p "$folder"/{state,spool}
     head -c 1024 /dev/urandom >"$folder/munge.key"
     chmod 400 "$folder/munge.key"
@@ -28,7 +28,7 @@ start() {
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
-# A job that was stopped waits for as long as its credentials are valid; the default is two minutes.
+# A preempted job waits until its credentials expire, by default for two minutes.
 AuthInfo=socket=$folder/munge.socket,cred_expire=5
 SlurmctldPort=$((20000 + $$ % 10000))
 SlurmdPort=$((30000 + $$ % 10000))
@@ -73,7 +73,7 @@ END
 }
 
 stop() {
-    # Jobs that lose Slurm's daemons wait for them.
+    # Cancel jobs first, because they would wait for daemons that have stopped.
     if [ -s "$folder/slurmctld.pid" ]; then
         scancel --quiet --user "$(id -un)" || true
         for _ in $(seq 100); do

@@ -1,4 +1,4 @@
-"""A network added as in docs/adding_a_network.md passes the tests of a network."""
+"""A network added as described in docs/adding_a_network.md passes the tests of a network."""
 import json
 import os
 import re
@@ -36,7 +36,7 @@ def authors_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def authors_network(weights: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
-    """Runs the authors' forward pass, on NCHW maps."""
+    """Runs the authors' forward pass on NCHW maps; returns the maps of all stages and the logits."""
     def apply(function, name: str, x: Tensor, **options) -> Tensor:
         return function(x, weights[f'{name}.weight'], weights[f'{name}.bias'], **options)
 
@@ -65,21 +65,22 @@ def golden() -> dict:
 
 
 def add_network(tree: Path) -> None:
-    """Copies the repository and adds the files of the page."""
+    """Copies the repository, and adds the files that the page shows."""
     for name in ('mmvit_backbones', 'tests', 'tools', 'configs', 'docs'):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', 'csrc', 'golden_*.json'))
     for name in ('README.md', 'NOTICE', 'mkdocs.yml', 'model-index.yml', 'pyproject.toml', 'mmvit.py'):
         shutil.copy(ROOT / name, tree)
     for name, text in FILES.items():
         path = tree / name
-        if path.exists():  # a line of the package, rows of the zoo
+        if path.exists():  # the page shows lines to append
             text = path.read_text() + text
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     (tree / 'tests/goldens/patch_mixer/golden_patch_mixer_t.json').write_text(json.dumps(golden()))
 
 
-# Names of the state dict, tables and lists, and tests; what is slow for real networks, too, is left out.
+# Writes the names of the state dict, updates derived files and runs the tests, except those that are slow for all
+# networks.
 PROGRAM = """
 import runpy, sys
 import pytest
@@ -96,8 +97,7 @@ sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *(f'tests/{name}.py' for n
 """
 
 
-def test_a_network_of_the_page_passes(tmp_path):
-    """Contract, goldens, configs, layer decay and tables."""
+def test_the_network_on_the_page_passes(tmp_path):
     add_network(tmp_path)
     path = os.pathsep.join(str(tmp_path / name) for name in ('', 'tests', 'tests/goldens'))
     done = subprocess.run([sys.executable, '-c', PROGRAM], cwd=tmp_path, capture_output=True, text=True,

@@ -1,4 +1,4 @@
-"""Every config builds in its framework and states the published figures."""
+"""Every config builds a model in its framework, and its parameters get gradients; schedules are the published ones."""
 import json
 import math
 from copy import deepcopy
@@ -19,7 +19,7 @@ from mmvit_backbones.zoo.loading import described_config, read_checkpoint
 
 
 def recipes() -> list:
-    """Returns the configs except the demonstrations, which test_training.py trains; all but one network are slow."""
+    """Returns the configs without those of the demo, which test_training.py trains; only ReSwin-T's are not slow."""
     return [pytest.param(path, id=path.stem, marks=[] if 'reswin_t' in path.stem else [pytest.mark.slow])
             for path in sorted(ROOT.glob('configs/*.py'))]
 
@@ -37,7 +37,7 @@ def config(request) -> Config:
 
 @cache
 def built_backbone(backbone: str) -> tuple[float, list[int]]:
-    """Returns drop path rate and channels of a backbone given as JSON, built on the meta device."""
+    """Returns the drop path rate and the channels of a backbone, given as JSON and built on the meta device."""
     with torch.device('meta'):
         backbone = MODELS.build(json.loads(backbone))
     rates = [module.drop_prob for module in backbone.modules() if type(module).__name__ == 'DropPath']
@@ -45,23 +45,23 @@ def built_backbone(backbone: str) -> tuple[float, list[int]]:
 
 
 def test_backbone_fits(config):
-    """The backbone builds in its published size, and the parts after it take its channels."""
+    """The backbone can be built, has its drop path rate, and returns the channels that neck or head require."""
     model = config.model
     rate, channels = built_backbone(json.dumps(model.backbone.to_dict(), sort_keys=True))
-    # As published, the last cells of ViTAEv2 stay below the rate.
+    # As published, no cell of ViTAEv2 reaches the rate.
     assert rate == pytest.approx(model.backbone.drop_path_rate, rel=0.35 if 'ViTAEv2' in model.backbone.type else 1e-6)
     neck = model.get('neck') or {}
     reader = neck if 'in_channels' in neck else model.get('decode_head') or model.get('panoptic_head') or model.head
-    wanted = reader.in_channels
-    assert channels == wanted if isinstance(wanted, list) else channels[-1] == wanted
+    required = reader.in_channels
+    assert channels == required if isinstance(required, list) else channels[-1] == required
 
 
 @cache
 def without_gradient(model: str) -> list[str]:
-    """Returns the trainable parameters of a model, given as JSON, without a gradient of a loss on random images."""
+    """Returns the trainable parameters that get no gradient on random images; the model is given as JSON."""
     config = ConfigDict(json.loads(model))
-    model = revert_sync_batchnorm(MODELS.build(config)).train()  # synchronized ones run on GPUs alone
-    model.init_weights()  # DINO has parameters whose memory nothing else fills
+    model = revert_sync_batchnorm(MODELS.build(config)).train()  # synchronized batch norms require GPUs
+    model.init_weights()  # otherwise some of DINO's parameters are uninitialized
     inputs = torch.randn(2, 3, 64, 64)
     if config['_scope_'] == 'mmdet':
         from mmdet.testing import demo_mm_inputs
@@ -84,8 +84,8 @@ def without_gradient(model: str) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
 
 
-def test_a_checkpoint_describes_its_model(config, tmp_path, logged):
-    """Read without its config, a file of a training is of a model with the names and shapes of its weights."""
+def test_a_checkpoint_contains_the_config_of_its_model(config, tmp_path, logged):
+    """Without a config file, a checkpoint of a training describes a model with the names and shapes of its weights."""
     init_default_scope(config.default_scope)
     model = deepcopy(config.model)  # mmdet changes it
     if 'data_preprocessor' in config:
@@ -93,7 +93,7 @@ def test_a_checkpoint_describes_its_model(config, tmp_path, logged):
     with torch.device('meta'):
         written = MODELS.build(model).state_dict()
     weights = {name: torch.empty(x.shape, dtype=torch.uint8) for name, x in written.items()}
-    text = Config(config.to_dict(), format_python_code=False).pretty_text  # to format it takes a second
+    text = Config(config.to_dict(), format_python_code=False).pretty_text  # formatting takes a second
     torch.save(dict(state_dict=weights, meta=dict(cfg=text)), tmp_path / 'epoch_1.pth')
     state = read_checkpoint(str(tmp_path / 'epoch_1.pth'), mmap=True)
     described = described_config(state, state['meta']['cfg'], 'epoch_1.pth')  # raises if the model has other weights
@@ -104,13 +104,13 @@ def test_a_checkpoint_describes_its_model(config, tmp_path, logged):
 
 @pytest.mark.slow
 def test_every_parameter_gets_a_gradient(config):
-    """DDP needs gradients of all parameters. Recipes whose reduced models are equal run once."""
+    """DDP requires gradients of all parameters. Recipes with equal shrunk models are tested once."""
     init_default_scope(config.default_scope)
     assert not config.get('find_unused_parameters')
     model = shrunk_model(config)
-    model.get('data_preprocessor', {}).pop('batch_augments', None)  # padding to 1024 pixels
+    model.get('data_preprocessor', {}).pop('batch_augments', None)  # pads to 1024 pixels
     if config.default_scope == 'mmpretrain':
-        model.pop('train_cfg', None)  # Mixup, of the preprocessor, which is not called
+        model.pop('train_cfg', None)  # Mixup is done by the preprocessor, which is not called
     assert without_gradient(json.dumps(model, sort_keys=True)) == []
 
 
@@ -120,7 +120,7 @@ def test_every_parameter_gets_a_gradient(config):
     ('revit_b', 8192, 1e-3, 1.6e-6, 4.8e-6, 30, 0.3, 1.),
 ])
 def test_recipes_of_attention_residuals(name, images, peak, first, last, warmup_epochs, decay, clip):
-    """Equals the published recipe on 2 GPUs: images per update, learning rates, warm-up, weight decay, clipping."""
+    """The recipe equals the published one on 2 GPUs."""
     config = Config.fromfile(ROOT / f'configs/imagenet_{name}.py')
     warmup, cosine = config.param_scheduler
     optimizer = config.optim_wrapper.optimizer
@@ -148,15 +148,15 @@ def learning_rates(config) -> list[float]:
     return rates
 
 
-@pytest.mark.parametrize('name, floor', [('vitaev2_s', 1e-5), ('vitaev2_48m', 2e-5)])
-def test_schedule_of_vitaev2(name, floor):
-    """Published: a cosine counted from epoch 0 to 300, ten epochs of warm-up in its place, ten at its floor."""
+@pytest.mark.parametrize('name, last', [('vitaev2_s', 1e-5), ('vitaev2_48m', 2e-5)])
+def test_schedule_of_vitaev2(name, last):
+    """Published: a cosine from epoch 0 to 300, the first ten replaced by warm-up, then ten epochs at the last rate."""
     rates = learning_rates(Config.fromfile(ROOT / f'configs/imagenet_{name}.py'))
     assert len(rates) == 310 and rates[0] == pytest.approx(1e-6, rel=0.01)
     for epoch in (10, 50, 150, 250, 299):
-        published = floor + (1e-3 - floor) * (1 + math.cos(math.pi * epoch / 300)) / 2
+        published = last + (1e-3 - last) * (1 + math.cos(math.pi * epoch / 300)) / 2
         assert rates[epoch] == pytest.approx(published, rel=0.01), epoch
-    assert rates[305] == pytest.approx(floor, rel=0.01)
+    assert rates[305] == pytest.approx(last, rel=0.01)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Runs the examples in docstrings and on pages, and checks that named files, commands and links exist."""
+"""Runs the examples in docstrings and on pages, and checks commands, names of files, and links."""
 import doctest
 import hashlib
 import importlib
@@ -31,7 +31,7 @@ DOCS = sorted(ROOT.glob('docs/*.md'))
 README = ROOT / 'README.md'
 PAGES = {page.name: page for page in (README, *DOCS)}
 QUICK = ('README.md', 'adding_a_network.md', 'ops.md')
-# Folders that a config beginning with './' may be meant for.
+# Folders to which './' in a config may refer.
 CONFIG_FOLDERS = (ROOT / 'configs', Path(mmseg.__file__).parent / '.mim/configs')
 YOUR_OWN = {'configs/my_config.py'}
 
@@ -42,7 +42,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize('name', MODULES)
 def test_examples(name, monkeypatch):
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # such as which backend of an operator runs
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # e.g. the chosen backends of operators
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
         runner.run(test)
@@ -55,7 +55,7 @@ def test_every_backbone_has_an_example():
     assert {variant.backbone['type'] for variant in VARIANTS.values()} <= shown
 
 
-# ---- examples on pages: a block with a _base_ is a config, all others of a page are one program
+# ---- examples on pages: a block with _base_ is a config; the other blocks of a page are one program
 
 
 def blocks(page: str) -> list[str]:
@@ -78,14 +78,14 @@ PROGRAMS = [param(page, page, id=page) for page in PAGES if any(not is_config(bl
 
 @pytest.fixture(scope='module')
 def published(tmp_path_factory) -> Path:
-    """Returns a checkpoint in its authors' layout, which is also in the cache."""
+    """Returns the path of a checkpoint in the authors' layout, whose folder is also used as the cache."""
     path = tmp_path_factory.mktemp('published') / 'reswin_tiny.pth'
     weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
     torch.save(dict(model=weights), path)
     return path
 
 
-@pytest.mark.usefixtures('symbolic_shapes')  # of the export
+@pytest.mark.usefixtures('symbolic_shapes')  # for the export
 @pytest.mark.parametrize('page', PROGRAMS)
 @torch.no_grad()
 def test_program_on_page(page, published, tmp_path, monkeypatch):
@@ -104,8 +104,8 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
 @pytest.mark.parametrize('text', CONFIGS)
 @torch.no_grad()
 def test_config_on_page(text, tmp_path, monkeypatch):
-    """Builds the model, runs its parts together, and builds the optimizer."""
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # three lines for every parameter
+    """Builds the model and the optimizer, and runs the model."""
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # three lines per parameter
     if base := re.search(r"'\./(.+)'", text):
         folder = next(folder for folder in CONFIG_FOLDERS if (folder / base[1]).exists())
         text = text.replace("'./", f"'{folder}/")
@@ -126,12 +126,12 @@ def test_config_on_page(text, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_page_names_what_is_there(page):
+def test_files_and_targets_on_page_exist(page):
     text = PAGES[page].read_text()
     named = set(re.findall(r'(?<!/)\b(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
-    named -= set(re.findall(r' title="(.+?)"', text))  # files that the page shows
+    named -= set(re.findall(r' title="(.+?)"', text))  # files whose content is on the page
     verbs = re.findall(r'^\| `mmvit .*', text, flags=re.MULTILINE)
-    named -= {name for row in verbs for name in row.split('`')}  # the scripts that the verbs replaced
+    named -= {name for row in verbs for name in row.split('`')}  # OpenMMLab's scripts that correspond to verbs
     assert not [path for path in named if not (ROOT / path).exists()]
     makefile = (ROOT / 'Makefile').read_text()
     assert all(f'\n{target}:' in makefile for target in re.findall(r'^make ([\w-]+)', text, flags=re.MULTILINE))
@@ -141,14 +141,14 @@ VERB = f'(?:{"|".join(mmvit.VERBS)})'
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_verbs_know_the_flags_of_page(page):
+def test_options_on_page_exist(page):
     for verb, arguments in re.findall(rf'\bmmvit ({VERB})\b([^\n`#|]*)', PAGES[page].read_text()):
         known = {flag for action in module_of(verb).get_parser()._actions for flag in action.option_strings}
         assert not set(re.findall(r'(?<!\S)--[\w-]+', arguments)) - known, verb
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
-    """Returns the verbs and their arguments in blocks of commands; scripts are replaced by the verbs they start."""
+    """Returns the verbs of commands on a page, with their arguments; scripts are replaced by the verbs they call."""
     found = []
     blocks = re.findall(r'^```([^\n]*)\n(.*?)^```$', PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
     for block in (text for language, text in blocks if not language):
@@ -167,15 +167,14 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
-def test_commands_on_page_are_taken(page, monkeypatch, tmp_path):
-    """Parses every command on the page by the verb's own parser."""
+def test_commands_on_page_can_be_parsed(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for verb, arguments in commands(page):
         module_of(verb).get_parser().parse_args(arguments)
 
 
 @pytest.mark.parametrize('verb', mmvit.VERBS)
-def test_examples_in_the_help_are_taken(verb, monkeypatch, tmp_path):
+def test_examples_in_the_help_can_be_parsed(verb, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(rf'^ +mmvit {verb}\b(.*)', module_of(verb).__doc__, flags=re.MULTILINE)
     assert examples
@@ -185,8 +184,8 @@ def test_examples_in_the_help_are_taken(verb, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)
-def test_notebook_was_run_after_its_last_change(notebook):
-    """The site shows its outputs: those of this code, from top to bottom, without errors."""
+def test_outputs_of_notebook_are_current(notebook):
+    """The outputs are from a complete run of the current code, without errors."""
     content = json.loads(notebook.read_text())
     cells = [cell for cell in content['cells'] if cell['cell_type'] == 'code']
     code = '\n'.join(''.join(cell['source']) for cell in cells)
@@ -203,7 +202,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize('page', [README, ROOT / 'CONTRIBUTING.md', ROOT / 'data/README.md', *DOCS],
                          ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_inside_lead_somewhere(page):
+def test_targets_of_links_exist(page):
     for path, anchor in re.findall(r'\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)', page.read_text()):
         target = page.parent / path if path else page
         assert target.exists(), path

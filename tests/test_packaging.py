@@ -1,4 +1,4 @@
-"""Contents and requirements of wheel and sdist, and the check for distributions that overwrite each other."""
+"""Contents and requirements of the wheel and sdist, and the check for distributions with the same modules."""
 import os
 import re
 import shutil
@@ -14,12 +14,12 @@ from helpers import ROOT, raises
 
 from mmvit_backbones.utils.installation import check_distributions
 
-pytestmark = pytest.mark.slow  # a wheel is built
+pytestmark = pytest.mark.slow  # builds a wheel
 
 
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory):
-    """Another process may build from the checkout itself."""
+    """Returns a copy of the checkout, in which no other process builds."""
     folder = tmp_path_factory.mktemp('checkout')
     for name in ('mmvit_backbones', 'configs', 'tools', 'requirements'):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
@@ -40,62 +40,62 @@ def wheel(checkout, tmp_path_factory):
         yield archive
 
 
-def test_wheel_carries_what_mim_expects(wheel):
+def test_wheel_contains_the_files_for_mim(wheel):
     names = set(wheel.namelist())
-    # pip lists the files by name, with the command; onedl-mim looks in the folder of the first, others in the package.
+    # onedl-mim reads the folder of the first file in pip's list, which is sorted and contains the command.
     first_folder = sorted([*names, '../../../bin/mmvit'])[0].split('/')[0]
     assert first_folder != 'mmvit_backbones'
     for place in ('mmvit_backbones/.mim', f'{first_folder}/.mim'):
-        carried = {name.removeprefix(f'{place}/') for name in names if name.startswith(f'{place}/')}
+        contained = {name.removeprefix(f'{place}/') for name in names if name.startswith(f'{place}/')}
         expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/metafiles/*.yml'), *ROOT.glob('tools/*.sh'),
                     *(ROOT / f'tools/{verb}.py' for verb in ('train', 'test', 'predict', 'export', 'serve'))]
-        assert {str(path.relative_to(ROOT)) for path in expected if path.is_file()} | {'model-index.yml'} <= carried
-        counts = Counter(name.split('/')[-1] for name in carried if name.startswith('configs/'))
-        assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds them by name alone
+        assert {str(path.relative_to(ROOT)) for path in expected if path.is_file()} | {'model-index.yml'} <= contained
+        counts = Counter(name.split('/')[-1] for name in contained if name.startswith('configs/'))
+        assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds configs by file name
         for base in ROOT.glob('configs/_base_/**/*.py'):
-            assert str(base.relative_to(ROOT)) in carried
-        assert not [name for name in carried if name.startswith(('tools/dev', 'tools/demo'))]  # for a checkout
+            assert str(base.relative_to(ROOT)) in contained
+        assert not [name for name in contained if name.startswith(('tools/dev', 'tools/demo'))]
     assert not (ROOT / 'mmvit_backbones' / '.mim').exists()
 
 
-def test_wheel_carries_the_command(wheel):
+def test_wheel_contains_the_command(wheel):
     names = set(wheel.namelist())
     assert {'mmvit.py', 'mmvit_backbones/cli/train.py', 'mmvit_backbones/cli/page/index.html'} <= names
-    assert 'mmvit_backbones/py.typed' in names  # type checkers read no annotations without it
+    assert 'mmvit_backbones/py.typed' in names  # without it, type checkers ignore annotations
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit:command' in wheel.read(scripts).decode()
 
 
-def test_wheel_carries_the_sources_of_the_operators(wheel):
+def test_wheel_contains_the_sources_of_the_operators(wheel):
     sources = {f'mmvit_backbones/ops/csrc/{file.name}' for file in (ROOT / 'mmvit_backbones/ops/csrc').iterdir()}
     assert sources <= set(wheel.namelist())
     assert wheel.filename.endswith('py3-none-any.whl') and not [n for n in wheel.namelist() if n.endswith('.so')]
 
 
-def test_wheel_carries_the_license(wheel):
+def test_wheel_contains_the_license(wheel):
     names = {name.split('.dist-info/')[-1] for name in wheel.namelist()}
     assert {'licenses/LICENSE', 'licenses/NOTICE'} <= names
 
 
-def test_sdist_carries_all_that_a_wheel_is_made_of(checkout, wheel, tmp_path):
+def test_sdist_contains_the_files_of_the_wheel(checkout, wheel, tmp_path):
     subprocess.run([sys.executable, 'setup.py', '--quiet', 'sdist', '--dist-dir', tmp_path], check=True, cwd=checkout)
     path, = tmp_path.glob('*.tar.gz')
     with tarfile.open(path) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
     assert {'LICENSE', 'NOTICE', 'CHANGELOG.md', 'CITATION.cff', 'setup.py', 'requirements/runtime.txt'} <= names
-    made_of = {name.rpartition('.mim/')[2] for name in wheel.namelist() if '.dist-info/' not in name}
-    assert made_of <= names
+    in_wheel = {name.rpartition('.mim/')[2] for name in wheel.namelist() if '.dist-info/' not in name}
+    assert in_wheel <= names
 
 
-def test_installs_where_the_build_has_no_torch(tmp_path):
-    """pip's isolated build knows no torch: one line says so, and the package comes without compiled operators."""
+def test_build_without_torch_reports_missing_operators(tmp_path):
+    """pip's isolated build environment has no torch, so the package is installed without compiled operators."""
     script = ('import runpy, sys; sys.modules["torch"] = None; '
               'print(runpy.run_path("mmvit_backbones/ops/build.py")["build"]("auto", None))')
     done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.count('not built: torch is not installed') == 2
 
 
-def test_wheel_requires_only_torch_and_mmengine_with_its_opencv(wheel):
+def test_wheel_requires_only_torch_mmengine_and_opencv(wheel):
     metadata, = (name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
     required = Parser().parsestr(wheel.read(metadata).decode()).get_all('Requires-Dist')
     assert [line for line in required if 'extra ==' not in line] == [
@@ -116,13 +116,13 @@ def test_two_providers_of_one_package_are_refused(tmp_path):
     assert '\n' not in str(error.value)
 
 
-def test_forks_alone_are_fine(tmp_path):
+def test_forks_without_originals_are_allowed(tmp_path):
     install_metadata(tmp_path, 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection')
     check_distributions(path=[str(tmp_path)])
 
 
 @pytest.mark.parametrize('name', ['Dockerfile', 'Dockerfile.cpu'])
-def test_what_an_image_copies_exists(name):
+def test_files_copied_into_an_image_exist(name):
     copied = re.findall(r'^COPY --chown=mmvit (.+) \S+$', (ROOT / 'docker' / name).read_text(), re.MULTILINE)
     missing = [path for line in copied for path in line.split() if not (ROOT / path).exists()]
     assert len(copied) > 4 and not missing

@@ -1,4 +1,4 @@
-"""Recipes equal their authors' exactly; the config names the source of each figure."""
+"""Details of the recipes equal those of their authors."""
 from argparse import Namespace
 from copy import deepcopy
 from functools import cache
@@ -37,7 +37,7 @@ def averaging(name: str) -> tuple[float, bool]:
 
 
 def test_averaged_weights():
-    """ViTAE: 0.99996 at 512 images per update, squared at 1024; timm's averages have the buffers of batch norms."""
+    """ViTAE's decay is 0.99996 for 512 images per update, and its square for 1024; buffers are averaged as in timm."""
     assert averaging('imagenet_vitae_t') == averaging('imagenet_vitae_b') == (4e-5, True)
     assert averaging('imagenet_vitaev2_s') == (8e-5, True)
     assert averaging('imagenet_restv2_t') == (1e-4, True)
@@ -53,14 +53,14 @@ def test_vsa_base_is_trained_as_vitaev2_base():
 def test_schedules_of_regionvit_and_rest():
     warmup, cosine = read('imagenet_regionvit_t').param_scheduler
     assert warmup.end == cosine.begin == 20
-    # 1e-5 and 5e-4 per 512 images, of which the large one has 1920 per update
+    # 1e-5 and 5e-4 per 512 images; ResT-Large has 1920 images per update
     config = read('imagenet_rest_l')
     assert config.param_scheduler[1].eta_min == pytest.approx(1e-5 * 1920 / 512)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(5e-4 * 1920 / 512)
 
 
 def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
-    """Drawn for every image, for the crop and for RandAugment; the pipeline runs on an image."""
+    """The interpolation of the crop and of RandAugment is random, and the pipeline runs on an image."""
     from mmpretrain.registry import TRANSFORMS
     config = read('imagenet_vitae_t')
     init_default_scope(config.default_scope)
@@ -77,7 +77,7 @@ def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
 
 @pytest.mark.parametrize('name', ['reswin_t', 'remvitv2_t', 'revit_b', 'refiner_vit_s', 'vitae_t', 'vitaev2_s',
                                   'vitaev2_vsa_s', 'swin_vsa_t', 'rest_lite', 'restv2_t', 'restv2_t_384'])
-def test_mixed_precision_is_the_default_where_the_authors_have_it(name):
+def test_mixed_precision_is_the_default_if_the_authors_use_it(name):
     config = read(f'imagenet_{name}')
     assert config.optim_wrapper.type == 'AmpOptimWrapper'
     steps.set_precision(config, Namespace(precision='float32'))
@@ -100,7 +100,7 @@ def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
     ('mask_rcnn_restv2_t', ('backbone.norm0', 'backbone.norm1', 'backbone.norm2', 'backbone.norm3'), 0.05),
 ])
 def test_norms_that_the_authors_decay(name, keys, decay):
-    """Their names match no exemption from weight decay; all other norms are exempt."""
+    """Norms that the authors decay are decayed; all others are not."""
     config = read(name)
     steps.set_precision(config, Namespace(precision='float32'))
     init_default_scope(config.default_scope)
@@ -124,8 +124,8 @@ def deviation(weight: torch.Tensor) -> float:
 @pytest.mark.parametrize('name, config', [('rest_lite', 'rest_lite'), ('vitaev2_small', 'vitaev2_s'),
                                           ('reswin_tiny', 'reswin_t')])
 @pytest.mark.parametrize('where', ['zoo', 'config'])
-def test_classifiers_start_as_the_authors(name, config, where):
-    """Truncated normal with deviation 0.02, ReSwin's by PyTorch's default."""
+def test_initial_weights_of_classifiers(name, config, where):
+    """Weights are truncated normal with standard deviation 0.02; ReSwin's have PyTorch's default."""
     head = VARIANTS[name].model_config('classification')['head'] if where == 'zoo' else \
         dict(read(f'imagenet_{config}').model.head)
     head = MODELS.build(dict(head, _scope_='mmpretrain'))
@@ -135,8 +135,8 @@ def test_classifiers_start_as_the_authors(name, config, where):
     assert bool(head.fc.bias.any()) == is_reswin
 
 
-def test_linear_layers_of_reswin_start_by_the_default():
-    """The published network was trained so: its code draws other values that it never uses."""
+def test_linear_layers_of_reswin_have_the_default_initialization():
+    """The authors' code defines another initialization, but does not use it."""
     model = MODELS.build(dict(type='ReSwin', **TINY_CONFIGS['ReSwin']))
     model.init_weights()
     for name, module in model.named_modules():
@@ -146,7 +146,7 @@ def test_linear_layers_of_reswin_start_by_the_default():
 
 
 @pytest.mark.parametrize('network', ['SwinVSA', 'ViTAEv2VSA'])
-def test_projections_of_varied_size_windows_start_as_convolutions(network):
+def test_initial_projections_of_varied_size_windows(network):
     model = MODELS.build(dict(type=network, **TINY_CONFIGS[network]))
     qkvs = {name: module for name, module in model.named_modules() if name.endswith('.qkv')}
     assert qkvs
@@ -156,8 +156,8 @@ def test_projections_of_varied_size_windows_start_as_convolutions(network):
     assert deviation(mlp.weight) == pytest.approx(0.02, rel=0.15)
 
 
-def test_mixing_of_heads_starts_by_the_default():
-    """A convolution's uniform values, of a bound that follows from the number of heads."""
+def test_initial_bias_of_mixing_heads():
+    """The bias has the default of a convolution: uniform values with a bound that depends on the number of heads."""
     model = MODELS.build(dict(type='ResT', **TINY_CONFIGS['ResT']))
     model.init_weights()
     mixes = [module for name, module in model.named_modules() if name.endswith('.mix_heads')]
@@ -170,14 +170,14 @@ def test_mixing_of_heads_starts_by_the_default():
 
 @pytest.mark.parametrize('arch, rate, mean, last', [
     ('small', 0.1, 0.037, 0.069), ('48m', 0.25, 0.097, 0.188), ('base', 0.4, 0.158, 0.306)])
-def test_stochastic_depth_of_vitaev2_is_the_published(arch, rate, mean, last):
+def test_stochastic_depth_of_vitaev2_is_as_published(arch, rate, mean, last):
     with torch.device('meta'):
         rates = [m.drop_prob for m in ViTAEv2(arch, drop_path_rate=rate).modules() if isinstance(m, DropPath)]
     assert np.mean(rates) == pytest.approx(mean, abs=6e-4) and rates[-1] == pytest.approx(last, abs=6e-4)
 
 
 @pytest.mark.parametrize('network', ['ViTAE', 'ViTAE, plain', 'ViTAEv2', 'ViTAEv2VSA'])
-def test_mlps_drop_inside_and_after(network):
+def test_mlps_have_dropout_before_and_after_the_last_layer(network):
     model = MODELS.build({'type': network, **TINY_CONFIGS[network], 'drop_rate': 0.5})
     zeros = []
     for name, module in model.named_modules():
@@ -193,7 +193,7 @@ def test_mlps_drop_inside_and_after(network):
 @pytest.mark.parametrize('name, base', [('upernet_restv2_t', 512),
                                         ('upernet_vitaev2_s_window_cityscapes', 1024)])
 def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
-    """Multiplies the scale that images are resized to, not the image, by 0.5 to 1.75, as published."""
+    """As published, the scale of Resize and not the image size is multiplied by 0.5 to 1.75."""
     from mmseg.registry import TRANSFORMS
     config = read(name)
     init_default_scope(config.default_scope)
@@ -210,8 +210,8 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
     assert len(sizes) == 12 and sum(bool(sample.flip) for sample in out['data_samples']) == 6
 
 
-def test_cityscapes_of_vsa():
-    """Published after 40,000 and 80,000 iterations, and in windows of 769 x 769 for training and testing."""
+def test_recipes_of_vsa_on_cityscapes():
+    """Published for 40,000 and 80,000 iterations, and for training and testing on windows of 769 x 769 pixels."""
     longer, larger = read('upernet_vitaev2_vsa_s_cityscapes_80k'), read('upernet_vitaev2_vsa_s_cityscapes_769')
     assert longer.train_cfg.max_iters == longer.param_scheduler[-1].end == 80_000
     assert larger.train_cfg.max_iters == larger.param_scheduler[-1].end == 40_000
@@ -221,7 +221,7 @@ def test_cityscapes_of_vsa():
 
 
 @pytest.mark.training
-@pytest.mark.filterwarnings('ignore:The shape of value will convert')  # of what mmseg merges
+@pytest.mark.filterwarnings('ignore:The shape of value will convert')  # from mmseg's merged predictions
 def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = small_recipe('upernet_reswin_t', tmp_path)

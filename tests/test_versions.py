@@ -1,4 +1,4 @@
-"""Functions do the same with all versions of PyTorch, and missing features raise an error."""
+"""Functions return the same results with all versions of PyTorch, and missing features raise errors."""
 import pytest
 import torch
 from helpers import fresh_model, images, raises, relative_error
@@ -9,7 +9,7 @@ from mmvit_backbones.utils import versions
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 def test_gelu_with_a_permuted_gradient(dtype):
-    """Returns a gradient as a convolution passes it to a channels-last layer."""
+    """The gradient is permuted, as a convolution passes it to a channels-last layer."""
     x, weight = torch.randn(2, 4, 6, 32, dtype=dtype), torch.randn(2, 32, 4, 6, dtype=dtype).permute(0, 2, 3, 1)
     leaf, exact = x.clone().requires_grad_(), x.double().requires_grad_()
     versions.gelu(leaf).backward(weight)
@@ -23,7 +23,7 @@ def test_autocast_of_a_device():
         assert versions.is_autocast_enabled('cpu') and versions.get_autocast_dtype('cpu') == torch.bfloat16
 
 
-def test_a_feature_names_the_version_that_it_needs(monkeypatch):
+def test_errors_name_the_required_version(monkeypatch):
     monkeypatch.setitem(versions.NEEDS, 'export', '99.1')
     with raises(UsageError, 'export', '99.1', torch.__version__[:3]):
         versions.require('export')

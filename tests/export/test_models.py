@@ -1,4 +1,4 @@
-"""Exported files agree with the framework, for each task and kind of network."""
+"""Exported files return the framework's predictions, for each task and kind of network."""
 import json
 import signal
 import subprocess
@@ -44,7 +44,7 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
     (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms cannot be exported'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
 ])
-def test_what_has_no_graph_is_refused(change, message):
+def test_models_that_cannot_be_exported_are_refused(change, message):
     cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
     cfg.merge_from_dict(change)
     with pytest.raises(UsageError, match=message):
@@ -57,17 +57,17 @@ def test_what_has_no_graph_is_refused(change, message):
     ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 in format pt2 requires images of one size'),
     ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
-def test_what_only_onnx_serves_is_refused(name, file_format, message):
+def test_dynamic_sizes_are_refused_in_other_formats_than_onnx(name, file_format, message):
     cfg = Config.fromfile(ROOT / f'configs/{name}.py')
     cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': True})
     check_exportable(cfg)
     with pytest.raises(UsageError, match=message):
         check_exportable(cfg, file_format)
     cfg.merge_from_dict(ONE_SIZE)
-    check_exportable(cfg, file_format)  # at one size
+    check_exportable(cfg, file_format)
 
 
-def test_comparison_sees_other_boxes():
+def test_different_instances_exceed_the_limits():
     prediction = dict(labels=np.array([0, 1]), scores=np.array([.9, .8], 'f'),
                       boxes=np.array([[0, 0, 9, 9], [5, 5, 20, 30]], 'f'))
     assert not below_limits(compare(prediction, prediction), EXACT)
@@ -76,7 +76,7 @@ def test_comparison_sees_other_boxes():
         assert below_limits(compare(prediction, {**prediction, **change}), EXACT)
 
 
-def test_a_comparison_without_instances_is_none():
+def test_a_comparison_without_instances_fails():
     nothing = dict(labels=np.zeros(0, int), scores=np.zeros(0, 'f'), boxes=np.zeros((0, 4), 'f'))
     one = dict(labels=np.zeros(1, int), scores=np.ones(1, 'f'), boxes=np.array([[0, 0, 9, 9]], 'f'))
     assert below_limits(worst([compare(nothing, nothing)] * 2), EXACT) == ['instances']
@@ -84,7 +84,7 @@ def test_a_comparison_without_instances_is_none():
     assert below_limits(worst([compare(one, nothing), *[compare(nothing, nothing)] * 99]), EXACT) == ['matched']
 
 
-# Two stages of one block, 8 and 16 channels: what takes time is the number of nodes in a graph.
+# Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1)
 RESWIN = dict(type='ReSwin', out_indices=(0, 1), arch=dict(ARCH, window_size=7))
 RESTV2 = dict(type='ResTv2', out_indices=(0, 1), arch=dict(ARCH, reductions=[2, 1]))
@@ -108,7 +108,7 @@ def segmenter() -> Config:
 
 
 def detector(kind: str) -> Config:
-    """Returns a detector on two levels of a feature pyramid; the mask head has group norm."""
+    """Returns the config of a detector with two pyramid levels, and group norm in the mask head if it has one."""
     cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
     neck, strides = dict(in_channels=[8, 16], out_channels=16, num_outs=2), [4, 8]
     if kind == 'RetinaNet':
@@ -135,7 +135,7 @@ def detector(kind: str) -> Config:
 
 
 def reference_of(cfg: Config, folder: Path) -> Checkpoint:
-    """Returns a model with random weights. A detector finds no instance in an image, one in another, and many."""
+    """Returns a model with random weights. A detector finds none, one and several instances in different images."""
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model = build_model(cfg)
@@ -148,17 +148,17 @@ def reference_of(cfg: Config, folder: Path) -> Checkpoint:
         test.score_thr = 0.
         test.score_thr = threshold_for_none_one_and_many([
             found['scores'] for found in Checkpoint(cfg, str(path)).run(IMAGES)])
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), path)  # as a training writes it
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), path)  # as a training saves it
     return Checkpoint(cfg, str(path))
 
 
 def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
-    """Returns the threshold farthest from all scores at which images have no instance, one and more."""
+    """Returns a threshold, far from all scores, at which there are images with none, one and several instances."""
     ordered = np.sort(np.concatenate(scores))
     for threshold in ((ordered[1:] + ordered[:-1]) / 2)[np.argsort(-np.diff(ordered))]:
         if {0, 1} < {int((found > threshold).sum()) for found in scores}:
             return float(threshold)
-    pytest.fail('no threshold')
+    pytest.fail('no threshold gives images with none, one and several instances')
 
 
 def assert_same(expected: list[Arrays], actual: list[Arrays]) -> None:
@@ -171,7 +171,7 @@ def assert_same(expected: list[Arrays], actual: list[Arrays]) -> None:
     pytest.param(classifier, id='classification, plain', marks=pytest.mark.slow),
     pytest.param(segmenter, id='segmentation, pyramid', marks=pytest.mark.compiler),
     pytest.param(partial(detector, 'MaskRCNN'), id='detection', marks=pytest.mark.compiler)])
-def test_onnx_predicts_what_the_framework_does(make, tmp_path):
+def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     cfg, path = make(), tmp_path / 'model.onnx'
     if cfg.default_scope == 'mmdet':
         cfg.merge_from_dict(FREE_SIZE)
@@ -180,7 +180,7 @@ def test_onnx_predicts_what_the_framework_does(make, tmp_path):
     predictor = Predictor(path)
     assert predictor.classes == reference.details['classes']
     assert_same(reference.run(IMAGES), predictor.model.run(IMAGES))
-    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
+    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
     details = json.loads(Path(f'{path}.json').read_text())
     assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
     assert {'preprocessing', 'thresholds', 'version', 'license', 'input', 'outputs', 'palette'} <= details.keys()
@@ -194,8 +194,8 @@ def test_onnx_predicts_what_the_framework_does(make, tmp_path):
 @pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('kind, file_format', [('RetinaNet', 'onnx'), ('RetinaNet', 'pt2'), ('CascadeRCNN', 'onnx')])
-def test_detectors_without_instance_with_one_and_with_many(kind, file_format, tmp_path):
-    """RetinaNet's random weights also predict boxes outside of the image, which are dropped."""
+def test_detectors_with_none_one_and_several_instances(kind, file_format, tmp_path):
+    """With random weights, RetinaNet also predicts boxes outside the image, which must be dropped."""
     cfg, path = detector(kind), tmp_path / f'model.{file_format}'
     reference = reference_of(cfg, tmp_path)
     export_model(split(reference.module, cfg), path, file_format, reference.details, IMAGES[0])
@@ -205,7 +205,7 @@ def test_detectors_without_instance_with_one_and_with_many(kind, file_format, tm
 @pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_pt2_loads_in_a_new_process(tmp_path):
-    """The mask head has group norm, which has no graph for empty batches."""
+    """The mask head has group norm, which cannot be exported for empty batches."""
     cfg, path = detector('MaskRCNN'), tmp_path / 'model.pt2'
     reference = reference_of(cfg, tmp_path)
     export_model(split(reference.module, cfg), path, 'pt2', reference.details, IMAGES[0])
@@ -235,7 +235,7 @@ def test_checkpoint_becomes_a_smaller_file_for_network_inputs(make, options, wei
     reference_of(make(), tmp_path)
     call('export', 'model.pth', 'model.onnx', *options)
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx', 'model.onnx.json'}
-    assert capsys.readouterr().out.count('against PyTorch') == 2  # in float32, and as it is
+    assert capsys.readouterr().out.count('against PyTorch') == 2  # in float32 and in the exported precision
     model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text())
     assert details['precision'] == TensorProto.DataType.Name(weights).lower() and not details['preprocessing']['inside']
     assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS]) == details
@@ -246,7 +246,7 @@ def test_checkpoint_becomes_a_smaller_file_for_network_inputs(make, options, wei
 
 @pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
-def test_a_refused_export_leaves_an_earlier_file(tmp_path, monkeypatch):
+def test_a_refused_export_keeps_an_earlier_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reference_of(classifier(), tmp_path)
     state = torch.load('model.pth', weights_only=False)
@@ -262,7 +262,7 @@ def test_a_refused_export_leaves_an_earlier_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_nothing_is_exported_that_finds_nothing(tmp_path, monkeypatch):
+def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = detector('RetinaNet')
     reference_of(cfg, tmp_path)
@@ -275,10 +275,10 @@ def test_nothing_is_exported_that_finds_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.compiler
-def test_an_interrupted_export_leaves_nothing(tmp_path):
+def test_an_interrupted_export_leaves_no_file(tmp_path):
     reference_of(classifier(), tmp_path)
     run = Run(tmp_path / 'log.txt', 'export', tmp_path / 'model.pth', tmp_path / 'model.onnx')
-    while not list(tmp_path.glob('.model.onnx*')):  # what is being written
+    while not list(tmp_path.glob('.model.onnx*')):  # the temporary folder
         assert run.process.is_alive(), run.text
         time.sleep(0.01)
     run.signal(signal.SIGINT)
@@ -286,7 +286,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'log.txt'}
 
 
-def test_an_interrupt_whose_exception_is_lost_ends_an_export(tmp_path):
+def test_an_interrupt_ends_an_export_even_if_its_exception_is_lost(tmp_path):
     with pytest.raises(KeyboardInterrupt), written_when_complete(tmp_path / 'model.onnx') as partial:
         partial.write_text('a graph')
         with suppress(KeyboardInterrupt):
@@ -296,8 +296,8 @@ def test_an_interrupt_whose_exception_is_lost_ends_an_export(tmp_path):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_boxes_without_masks_have_one_graph():
-    """Faster R-CNN's, which are scaled to the image before non-maximum suppression, for images of all sizes."""
+def test_boxes_without_masks_can_be_exported():
+    """Faster R-CNN scales boxes to the image before non-maximum suppression; one graph supports all image sizes."""
     cfg = detector('FasterRCNN')
     cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
     cfg.merge_from_dict(FREE_SIZE)
@@ -312,7 +312,7 @@ def test_boxes_without_masks_have_one_graph():
 
 
 def build_example(folder: Path) -> Path:
-    """Compiles docs/cpp/predict.cpp as its page says, and returns the program."""
+    """Compiles docs/cpp/predict.cpp as documented, and returns the path of the program."""
     program = folder / 'predict'
     subprocess.run([
         'g++', '-std=c++17', ROOT / 'docs/cpp/predict.cpp', '-o', program,
@@ -324,7 +324,7 @@ def build_example(folder: Path) -> Path:
 
 @pytest.mark.compiler
 def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
-    """A segmenter on varied-size windows, which run in the fused operator."""
+    """A segmenter with varied-size windows, which the fused operator computes."""
     cfg = Config.fromfile(ROOT / 'configs/demo/upernet_reswin_t_camvid.py')
     cfg.model.backbone = dict(type='SwinVSA', out_indices=(0, 1), arch=dict(
         embed_dims=16, depths=[1, 1], num_heads=[1, 2], window_size=7, mlp_ratio=2))

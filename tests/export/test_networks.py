@@ -1,4 +1,4 @@
-"""ONNX files: one for all sizes of images, with the results of the network."""
+"""ONNX files of networks support all image sizes and return the network's results."""
 import os
 from io import BytesIO
 
@@ -15,10 +15,10 @@ from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.export.quantize import to_int8
 from mmvit_backbones.inference.runtimes import session_of
 
-# Of nothing, of some and of all that a network pads; sides that fit one window and none; portrait and landscape.
+# Sizes with and without padding, smaller and larger than a window, in portrait and landscape format.
 SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
 
-# One network of each kind, with few blocks, as sizes take long to derive; ``make test-exports`` runs all.
+# One network of each kind, with few blocks, because deriving sizes takes long; ``make test-exports`` runs all.
 SHIFTED = dict(embed_dims=8, depths=[2, 1], num_heads=[1, 2], window_size=7, mlp_ratio=1)
 ONE_STAGE = dict(embed_dims=8, depths=[1], num_heads=[1], window_size=7, mlp_ratio=1)
 ONE_BLOCK = dict(TINY_CONFIGS['ViTAE, plain']['arch'], depth=1)
@@ -30,15 +30,15 @@ CHOSEN = dict.fromkeys(sorted(TINY_CONFIGS), {}) if os.environ.get('EXPORT_ALL')
 @pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('network', CHOSEN)
-def test_one_file_serves_all_sizes(network, tmp_path):
+def test_one_file_supports_all_sizes(network, tmp_path):
     model, path = fresh_model(network, **CHOSEN[network]), tmp_path / 'network.onnx'
     for parameter in model.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))  # what starts as zeros would hide mistakes
+        parameter.data.add_(0.1 * torch.randn_like(parameter))  # parameters that are initially zero would hide errors
     export_onnx(model, path)
-    # ResT's instance norm magnifies rounding where attention is nearly uniform.
+    # ResT's instance norm amplifies rounding errors if attention is nearly uniform.
     tolerance = 1e-3 if network == 'ResT' else 1e-4
     assert all(difference < tolerance for difference in compare_onnx(model, path, SIZES).values())
-    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators outside of the standard'
+    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_one_file_serves_all_sizes(network, tmp_path):
 @pytest.mark.parametrize('network, size', [
     *((network, (64, 64)) for network in sorted(TINY_CONFIGS)),
     *((network, (224, 224)) for network in ('ReSwin', 'RegionViT', 'ViTAEv2'))])
-def test_the_exporter_of_traced_graphs_is_right_at_its_size(network, size):
+def test_the_torchscript_exporter_is_right_at_the_traced_size(network, size):
     model, x, file = trained_model(network).eval(), torch.randn(1, 3, *size), BytesIO()
     torch.onnx.export(model, (x, ), file, dynamo=False, opset_version=17, input_names=['images'])
     outputs = session_of(file.getvalue()).run(None, dict(images=x.numpy()))
@@ -66,7 +66,7 @@ class OneConvolution(nn.Conv2d):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('change', [0.01, float('nan')])
-def test_differences_are_seen(change, tmp_path):
+def test_differences_are_found(change, tmp_path):
     model, path = OneConvolution(3, 4, 3), tmp_path / 'network.onnx'
     export_onnx(model, path)
     assert compare_onnx(model, path, [(9, 7)])[9, 7] < 1e-4
@@ -75,7 +75,7 @@ def test_differences_are_seen(change, tmp_path):
 
 
 class OutlierThenLinear(nn.Module):
-    """A convolution with one large channel, whose rounding would lose the others, then a linear layer."""
+    """A convolution with one large channel, next to which int8 rounds the others to zero, and a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class OutlierThenLinear(nn.Module):
 
 
 @pytest.mark.slow
-def test_int8_keeps_in_float_what_costs_most(tmp_path):
+def test_int8_keeps_the_most_expensive_layers_in_float(tmp_path):
     model, path, images = OutlierThenLinear(), tmp_path / 'network.onnx', torch.rand(2, 3, 16, 16)
     save(to_onnx(model, (images, ), (None, ), ['images'], ['maps']), path)
     expected = model(images).detach()
@@ -107,7 +107,7 @@ def test_models_in_half_precision_are_refused(tmp_path):
 
 @pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
-def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
+def test_mmvit_export_of_a_classifier(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert 'rest_lite.onnx' in run('export', 'rest_lite', '--task', 'classification')
     output, = onnx.load('rest_lite.onnx').graph.output
@@ -128,7 +128,7 @@ def test_classifier_by_the_tool(run, tmp_path, monkeypatch):
     (['out.onnx'], 'give the checkpoint of a training'),
     (['out.onnx', '--config', 'imagenet_rest_lite'], 'pass either checkpoint or pretrained'),
 ])
-def test_mistakes_take_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
+def test_errors_are_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         run('export', *arguments)

@@ -1,4 +1,4 @@
-"""The adapters in their libraries; timm and Hugging Face have files of their own."""
+"""Adapters in the libraries that they are for. test_timm.py and test_huggingface.py have further tests."""
 import pytest
 import torch
 from helpers import raises
@@ -26,7 +26,7 @@ def timm():
     return timm
 
 
-def test_timm_makes_a_pyramid(timm):
+def test_timm_builds_a_pyramid(timm):
     model = timm.create_model('mmvit_reswin_tiny', features_only=True, out_indices=(1, 3), in_chans=4, arch=ARCH)
     assert model.feature_info.channels() == [32, 128] and model.feature_info.reduction() == [8, 32]
     assert [info['index'] for info in model.feature_info.get_dicts()] == [1, 3]
@@ -44,7 +44,7 @@ def test_timm_loads_a_checkpoint(timm, tmp_path):
 
 
 def test_transformers_reads_feature_info(timm):
-    """The largest reader of timm's contract."""
+    """Transformers uses more of timm's interface than other libraries."""
     transformers = pytest.importorskip('transformers')
     config = transformers.TimmBackboneConfig(backbone='mmvit_reswin_tiny', out_indices=(0, 1, 2, 3),
                                              use_pretrained_backbone=False)
@@ -53,14 +53,14 @@ def test_transformers_reads_feature_info(timm):
     assert [x.shape[1] for x in model(torch.randn(1, 3, 64, 64)).feature_maps] == CHANNELS
 
 
-def test_no_path_is_dropped_unless_asked_for(timm):
+def test_drop_path_is_off_by_default(timm):
     model = timm.create_model('mmvit_reswin_tiny', arch=ARCH)
     assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))
 
 
 @torch.no_grad()
 def test_a_graph_of_fx_returns_the_maps(timm):
-    """The backbone is one node of it."""
+    """The backbone is a single node of the graph."""
     from torchvision.models.feature_extraction import create_feature_extractor
     model = timm.create_model('mmvit_reswin_tiny', arch=ARCH).eval()
     graph = create_feature_extractor(model, ['backbone', 'head'], tracer_kwargs=dict(leaf_modules=[Backbone]))
@@ -74,8 +74,8 @@ def test_a_graph_of_fx_returns_the_maps(timm):
 # ---- detectron2
 
 
-def test_detectron2s_description_holds():
-    """Tests the documented interface, because detectron2 has no packages."""
+def test_detectron2_output_shape_matches_the_maps():
+    """Tests the documented interface without detectron2, which is not on PyPI."""
     from mmvit_backbones.integrations.detectron2 import Detectron2Backbone
     backbone = Detectron2Backbone(tiny_reswin(out_indices=(0, 2, 3)))
     shapes, maps = backbone.output_shape(), backbone(torch.randn(1, 3, 65, 97))
@@ -103,7 +103,7 @@ def test_torchvisions_mask_rcnn_trains():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
 
 
-def test_a_plain_network_is_no_pyramid():
+def test_torchvision_refuses_a_network_without_a_pyramid():
     from mmvit_backbones.integrations.torchvision import BackboneWithFPN
     with raises(ValueError, 'strides', '[16, 16, 16, 16]'):
         BackboneWithFPN(MODELS.build(dict(type='RefinerViT', **TINY_CONFIGS['RefinerViT'])))

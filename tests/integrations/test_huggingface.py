@@ -1,4 +1,4 @@
-"""The networks in Hugging Face's Transformers, of both major versions (`make test-matrix`)."""
+"""The networks in Hugging Face's Transformers. `make test-transformers` runs these tests with Transformers 5."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from mmvit_backbones.layers.drop_path import DropPath  # noqa: E402
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
 IS_4 = major_version(transformers.__version__) == 4
-RECOMPUTATION = 'gradient_checkpointing' if IS_4 else 'activation_checkpointing'  # as Transformers calls it
+RECOMPUTATION = 'gradient_checkpointing' if IS_4 else 'activation_checkpointing'  # its name in Transformers
 
 
 def config_of(network: str, **arguments) -> MMViTConfig:
@@ -38,17 +38,17 @@ def images(batch: int = 2) -> Tensor:
 
 
 def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
-    """Outputs may differ in the last bit: tensors of a safetensors file are not aligned for vector instructions."""
+    """Weights must be equal, but outputs may differ by rounding, because safetensors files don't align tensors."""
     assert_close(loaded.state_dict(), saved.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'RegionViT', 'ViTAE, plain', 'ResTv2'])
 @torch.no_grad()
-def test_saved_backbones_come_back(network, tmp_path):
+def test_saved_backbones_can_be_loaded(network, tmp_path):
     config = MMViTConfig(backbone={'type': network, **TINY_CONFIGS[network]}, out_indices=[-1])
     model = MMViTBackbone(config).eval()
     model.save_pretrained(tmp_path)
-    # Transformers 5 asks the hub for the folder, whatever the network.
+    # AutoBackbone of Transformers 5 looks for the folder on the hub.
     loaded = (AutoBackbone if IS_4 else MMViTBackbone).from_pretrained(str(tmp_path)).eval()
     x = torch.randn(1, 3, 70, 97)
     maps, expected = loaded(x).feature_maps, model.backbone(x)
@@ -58,7 +58,7 @@ def test_saved_backbones_come_back(network, tmp_path):
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'RegionViT', 'RefinerViT'])
-def test_saved_classifiers_come_back(network, tmp_path):
+def test_saved_classifiers_can_be_loaded(network, tmp_path):
     model, x = classifier(network).eval(), images()
     model.save_pretrained(tmp_path)
     loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path)).eval()
@@ -70,12 +70,12 @@ def test_saved_classifiers_come_back(network, tmp_path):
 
 
 @each_network
-def test_a_new_head_is_drawn(network, tmp_path):
-    """Only what does not fit is, as the layer draws it."""
+def test_a_new_head_is_initialized(network, tmp_path):
+    """Only weights with other shapes are initialized, by the default of the layer."""
     model = classifier(network)
     with torch.no_grad():
         for x in [*model.parameters(), *model.buffers()]:
-            x.copy_(x + 1)  # nothing as it is drawn
+            x.copy_(x + 1)  # no weight keeps its initial value
     model.save_pretrained(tmp_path)
     loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path), num_labels=40, ignore_mismatched_sizes=True)
     before = model.state_dict()
@@ -89,8 +89,8 @@ def test_a_new_head_is_drawn(network, tmp_path):
             assert x.shape == (40, ) and x.abs().max() <= loaded.model.head.channels**-0.5
 
 
-def test_a_new_stem_and_its_norms_are_drawn(tmp_path):
-    """Of buffers, too: with other channels, the statistics of batch norms don't fit."""
+def test_a_new_stem_and_its_norms_are_initialized(tmp_path):
+    """Buffers are also initialized: the statistics of batch norms don't fit other channels."""
     model = classifier('ResT')
     model.save_pretrained(tmp_path)
     config = config_of('ResT')
@@ -115,7 +115,7 @@ def test_hidden_states_are_the_maps_of_all_stages(network):
 
 
 @torch.no_grad()
-def test_hidden_states_take_no_second_pass():
+def test_hidden_states_are_computed_in_a_single_pass():
     model = classifier('ResT').train()
     model(images(), output_hidden_states=True)
     assert {int(x) for name, x in model.named_buffers() if name.endswith('num_batches_tracked')} == {1}
@@ -136,7 +136,7 @@ def test_stages_of_a_backbone():
     ('single_label_classification', torch.tensor([0, 2]), F.cross_entropy),
     ('multi_label_classification', torch.tensor([[1., 0, 1], [0, 0, 1]]), F.binary_cross_entropy_with_logits),
     ('regression', torch.randn(2, 3), F.mse_loss)])
-def test_the_problem_type_chooses_the_loss(problem_type, labels, loss):
+def test_the_problem_type_determines_the_loss(problem_type, labels, loss):
     model, x = classifier('ResTv2', problem_type=problem_type).eval(), images()
     out = model(x, labels=labels)
     assert out.loss.item() == pytest.approx(loss(out.logits, labels).item(), rel=1e-5)
@@ -145,8 +145,8 @@ def test_the_problem_type_chooses_the_loss(problem_type, labels, loss):
 
 
 @each_network
-def test_lora_with_recomputed_blocks(network):
-    """Trainer and PEFT ask for the gradients of the patch embedding."""
+def test_lora_with_activation_checkpointing(network):
+    """Trainer and PEFT require gradients of the patch embedding's output."""
     peft = pytest.importorskip('peft')
     model = without_dropout(classifier(network, problem_type='regression')).train()
     names = [name for name, module in model.named_modules() if type(module) is nn.Linear]
@@ -215,7 +215,7 @@ def test_pipeline_of_a_saved_folder(network, tiny, tmp_path):
     assert AutoImageProcessor.from_pretrained(tmp_path).size['shortest_edge'] == 40
 
 
-def test_blocks_are_recomputed_in_transformers():
+def test_activation_checkpointing_in_transformers():
     model = MMViTForImageClassification(MMViTConfig(network='vitae_tiny', num_labels=5))
     for switch, is_on in (('enable', True), ('disable', False)):
         getattr(model, f'{RECOMPUTATION}_{switch}')()
@@ -255,7 +255,7 @@ def test_hugging_faces_upernet_trains(tmp_path):
     assert_close(loaded(x).logits, model.eval()(x).logits)
 
 
-def test_what_transformers_cannot_have_is_told():
+def test_unsupported_arguments_are_refused():
     with raises(ValueError, 'out_indices'):
         MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH, out_indices=(1, )))
     for stages in (dict(out_features=['stem']), dict(out_features=['stage0'], out_indices=[1])):
@@ -265,6 +265,6 @@ def test_what_transformers_cannot_have_is_told():
         major_version('6.0.1')
 
 
-def test_no_path_is_dropped_unless_asked_for():
+def test_drop_path_is_off_by_default():
     model = MMViTForImageClassification(MMViTConfig(dict(type='ReSwin', arch=ARCH), network='reswin_tiny'))
     assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))

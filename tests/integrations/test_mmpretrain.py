@@ -20,11 +20,11 @@ def test_the_hub_lists_and_builds():
     assert model(torch.randn(1, 3, 64, 64)).shape == (1, 3)
 
 
-def test_inferencer_takes_published_weights(tmp_path, monkeypatch):
+def test_inferencer_loads_published_weights(tmp_path, monkeypatch):
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
     torch.save(weights, cached_file(WEIGHTS['vitae_tiny']))
-    init_default_scope('mmpretrain')  # another test may have left another one
+    init_default_scope('mmpretrain')  # another test may have set a different scope
     inferencer = mmpretrain.ImageClassificationInferencer('vitae_tiny', device='cpu')
     image = next((ROOT / 'data/flowers_mini/val').glob('*/*.jpg'))
     result, = inferencer(str(image), show=False)

@@ -1,6 +1,6 @@
-"""timm's and Transformers' published tests with the networks in their place: `make test-neighbors` fetches them.
+"""Runs timm's and Transformers' own tests with the networks of this package; `make test-neighbors` downloads them.
 
-What is left out is declared here, with the reason. mmpretrain publishes its tests in no package.
+``LEFT_OUT`` lists the tests that are not run. The packages of mmpretrain do not contain its tests.
 """
 import importlib.util
 import inspect
@@ -21,10 +21,10 @@ from mmvit_backbones.integrations.huggingface import MMViTBackbone, MMViTConfig 
 
 SOURCES = ROOT / '.neighbors'
 DOWNLOAD = "downloads timm's own weights"
-SCRIPT = 'torch.jit.script compiles no network that branches on sizes'
-ONE_MAP = 'asks for three maps, the network has one'
-TOKENS = 'asks for maps, the classifier reads tokens'
-LEFT_OUT = {
+SCRIPT = 'torch.jit.script cannot compile networks that branch on sizes'
+ONE_MAP = 'requires three maps, but the network has one'
+TOKENS = 'requires maps, but the classifier reads tokens'
+LEFT_OUT = {  # test -> reason
     'test_model_inference': DOWNLOAD,
     'test_model_load_pretrained': DOWNLOAD,
     'test_model_features_pretrained': DOWNLOAD,
@@ -36,12 +36,12 @@ LEFT_OUT = {
     'test_model_forward_features[ViTAE, plain]': ONE_MAP,
     'test_model_forward_intermediates[ReViT]': ONE_MAP,
     'test_model_forward_intermediates[ViTAE, plain]': ONE_MAP,
-    'test_config': "asks for a stage 'stem'; the first is 'stage0' here",
+    'test_config': "requires a stage 'stem', but the first stage is 'stage0' here",
 }
 
 
 def published(package: ModuleType, name: str) -> ModuleType | None:
-    """Returns a module of the tests in the sources of a package, or None where they have not been fetched."""
+    """Returns a module of a package's tests, or None if the sources of the package have not been downloaded."""
     path = SOURCES / f'{package.__name__}-{package.__version__}' / 'tests' / f'{name}.py'
     if not path.exists():
         return None
@@ -68,7 +68,7 @@ def register_tiny(network: str) -> None:
 
 default_cfgs = generate_default_cfgs({tiny_name(network): dict(input_size=(3, 224, 224)) for network in NAMES})
 TIMM, TRANSFORMERS = published(timm, 'test_models'), published(transformers, 'test_backbone_common')
-needs_sources = pytest.mark.skipif(TIMM is None or TRANSFORMERS is None, reason='make test-neighbors fetches them')
+needs_sources = pytest.mark.skipif(TIMM is None or TRANSFORMERS is None, reason='downloaded by make test-neighbors')
 
 
 def cases_of_timm() -> list[str]:
@@ -87,14 +87,14 @@ def tiny_networks() -> None:
 @pytest.mark.usefixtures('tiny_networks')
 @pytest.mark.parametrize('network', sorted(NAMES))
 @pytest.mark.parametrize('case', [name for name in cases_of_timm() if name not in LEFT_OUT])
-def test_timms(case, network):
+def test_case_of_timm(case, network):
     if reason := LEFT_OUT.get(f'{case}[{network}]'):
         pytest.skip(reason)
     getattr(TIMM, case)(tiny_name(network), batch_size=2)
 
 
 class ModelTester:
-    """A tiny pyramid and images, as Transformers' tests ask for them."""
+    """Returns a config and images, in the interface of Transformers' tests."""
 
     def prepare_config_and_inputs_for_common(self) -> tuple[MMViTConfig, dict[str, torch.Tensor]]:
         backbone = {'type': 'ReSwin', **TINY_CONFIGS['ReSwin']}
@@ -103,7 +103,7 @@ class ModelTester:
 
 @needs_sources
 @pytest.mark.slow
-def test_transformers():
+def test_backbone_cases_of_transformers():
     class Backbones(TRANSFORMERS.BackboneTesterMixin, unittest.TestCase):
         all_model_classes = (MMViTBackbone, )
         config_class = MMViTConfig

@@ -1,4 +1,4 @@
-"""The cases of timm's tests/test_models.py, on a tiny network of every family."""
+"""Tests as in timm's tests/test_models.py, on a tiny network of every family."""
 from functools import cache
 
 import pytest
@@ -74,13 +74,13 @@ def test_classifier_can_be_reset(network):
 
 @each
 @torch.no_grad()
-def test_default_cfg_names_what_is_there(network):
+def test_default_cfg_names_existing_layers(network):
     model = shared(network)
     cfg, state_dict = model.default_cfg, model.state_dict()
     assert cfg is model.pretrained_cfg and cfg['num_classes'] == 7
     assert f'{cfg["classifier"]}.weight' in state_dict and f'{cfg["first_conv"]}.weight' in state_dict
     assert timm.data.resolve_data_config({}, model=model)['mean'] == cfg['mean']
-    if cfg['pool_size']:  # there is none for tokens, as in timm's vision transformers
+    if cfg['pool_size']:  # None for tokens, as in timm's vision transformers
         assert model.forward_features(torch.zeros(1, *cfg['input_size'])).shape[2:] == cfg['pool_size']
 
 
@@ -132,8 +132,8 @@ def test_state_dict_round_trip(network, tmp_path):
     torch.save(model.state_dict(), path)
     x = images()
     assert torch.equal(create(network, checkpoint=str(path)).eval()(x), model(x))
-    assert torch.equal(create(network, checkpoint_path=str(path)).eval()(x), model(x))  # timm's own reader
-    # Another number of classes, other channels.
+    assert torch.equal(create(network, checkpoint_path=str(path)).eval()(x), model(x))  # by timm's own loader
+    # With another number of classes and of channels.
     other = create(network, pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), num_classes=4, in_chans=1)
     assert other.eval()(x[:, :1]).shape == (2, 4)
 
@@ -146,14 +146,14 @@ def test_published_weights_are_in_timms_registry():
     assert cfg.input_size == (3, 384, 384) and cfg.tag == '384'
 
 
-def test_image_size_is_that_of_the_stored_positions():
+def test_img_size_sets_the_size_of_the_position_embedding():
     assert create('RefinerViT', img_size=64).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
     assert create('ReSwin', img_size=(64, 64))(images()).shape == (2, 7)
     with raises(ValueError, 'img_size', '(64, 96)'):
         create('ReSwin', img_size=(64, 96))
 
 
-def test_what_timm_cannot_have_is_told():
+def test_unsupported_arguments_are_refused():
     with raises(ValueError, 'restv2_tiny', '512', '384'):
         timm.create_model('mmvit_restv2_tiny.512', pretrained=True)
     with raises(ValueError, 'global_pool', 'max'):

@@ -1,4 +1,4 @@
-"""Every Python can have every pin, as the package index says: a part of `make test-matrix`, as it needs a network."""
+"""Every pin has a wheel for every supported Python on the package index; run by `make test-matrix`, with a network."""
 import functools
 import os
 
@@ -10,12 +10,12 @@ from pins import PYTHONS, pins_for
 
 
 def wheels_on_index(session, name):
-    """Returns the wheels of a package, as the index describes them to pip."""
+    """Returns the descriptions of a package's wheels from the index."""
     index = os.environ.get('PIP_INDEX_URL', 'https://pypi.org/simple').rstrip('/')
-    answer = session.get(f'{index}/{canonicalize_name(name)}/', timeout=60,
-                         headers={'Accept': 'application/vnd.pypi.simple.v1+json'})
-    answer.raise_for_status()
-    return [file for file in answer.json()['files'] if file['filename'].endswith('.whl')]
+    response = session.get(f'{index}/{canonicalize_name(name)}/', timeout=60,
+                           headers={'Accept': 'application/vnd.pypi.simple.v1+json'})
+    response.raise_for_status()
+    return [file for file in response.json()['files'] if file['filename'].endswith('.whl')]
 
 
 @functools.cache
@@ -25,17 +25,16 @@ def tags_of(python):
 
 
 def has_wheel(pin, wheels, python):
-    """Returns whether one of the wheels is of the pinned version, for this platform, and for this Python."""
+    """Returns whether there is a wheel of the pinned version for this platform and Python version."""
     version, = (specifier.version for specifier in pin.specifier)
     return any(not tags_of(python).isdisjoint(parse_wheel_filename(wheel['filename'])[3]) and
                python in SpecifierSet(wheel['requires-python'] or '')
                for wheel in wheels if wheel['filename'].split('-')[1] == version)
 
 
-def test_every_python_can_have_every_pin():
-    """Asks the index, once per package."""
+def test_every_pin_has_a_wheel_for_every_python():
     files = ['build', 'torch', 'runtime', 'adapters', 'serve']
-    newer = ['docs', 'transformers5', 'mutants']  # whose environments need Python 3.11
+    newer = ['docs', 'transformers5', 'mutants']  # for environments that require Python 3.11
     pins = {python: pins_for(python, files if python == '3.10.0' else files + newer) for python in PYTHONS}
     names = sorted({pin.name for python in PYTHONS for pin in pins[python]})
     with requests.Session() as session:

@@ -1,4 +1,4 @@
-"""tools/dev/check_gpu.sh, without a GPU and from another folder."""
+"""tools/dev/check_gpu.sh works without a GPU and from another folder."""
 import importlib.util
 import os
 import re
@@ -14,7 +14,7 @@ pytest.importorskip('triton')
 
 
 def check_gpu(checkout: Path, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Runs the script in a folder; returns the exit code and the report."""
+    """Runs the script in a folder; returns the exit code, and the report or error message."""
     command = [checkout / 'tools/dev/check_gpu.sh', *arguments, '--device', 'cpu', '--report', 'report.md']
     done = subprocess.run([str(part) for part in command], cwd=folder, env={**os.environ, 'PYTHON': sys.executable},
                           capture_output=True, text=True)
@@ -22,7 +22,7 @@ def check_gpu(checkout: Path, folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def results_of(report: str) -> dict[str, str]:
-    """Returns how each part ended."""
+    """Returns the result of each part: passed or failed."""
     return dict(re.findall(r'^- (\w+): (\w+)', report, flags=re.MULTILINE))
 
 
@@ -40,7 +40,7 @@ def test_every_part_runs_on_a_cpu(tmp_path):
 
 
 @pytest.mark.compiler
-def test_a_part_that_finds_no_file_fails_and_the_others_run(tmp_path):
+def test_other_parts_run_if_a_part_fails(tmp_path):
     checkout = tmp_path / 'checkout'
     shutil.copytree(ROOT / 'tools/dev', checkout / 'tools/dev')
     for name in ('mmvit_backbones', 'tests'):
@@ -51,7 +51,7 @@ def test_a_part_that_finds_no_file_fails_and_the_others_run(tmp_path):
     assert 'benchmark_ops.py' in report
 
 
-def test_unknown_parts_are_told(tmp_path):
+def test_unknown_parts_are_refused(tmp_path):
     code, errors = check_gpu(ROOT, tmp_path, 'kernel')
     assert code == 2 and 'kernels' in errors and 'got kernel' in errors
 

@@ -1,4 +1,4 @@
-"""Triton compiles every kernel for GPUs, without having them."""
+"""Triton compiles every kernel for GPUs, although there is no GPU."""
 import os
 import subprocess
 import sys
@@ -11,7 +11,7 @@ pytest.importorskip('triton')
 
 @pytest.mark.compiler
 def test_every_kernel_compiles_without_spills():
-    """In its own process: here, Triton interprets. The tool fails where registers are spilled."""
+    """Runs in a separate process, because Triton is in interpreter mode here. Spilled registers are an error."""
     environment = {**os.environ, 'TRITON_INTERPRET': '0', 'PYTHONPATH': str(ROOT)}
     command = [sys.executable, ROOT / 'tools/dev/compile_kernels.py', '--quick']
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

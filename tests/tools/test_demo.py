@@ -1,4 +1,4 @@
-"""The demo reports tasks that have not learned, and the remaining time, without training."""
+"""The demo reports tasks at chance level, failures and the remaining time; tested without training."""
 import multiprocessing
 import runpy
 import signal
@@ -20,15 +20,15 @@ def demo():
     return runpy.run_path(str(ROOT / 'tools/demo.py'))
 
 
-def test_a_task_at_chance_fails_with_its_reason(demo, tmp_path):
-    learned = {task: {key: least for key, (least, _, _) in task.figures.items()} for task in demo['TASKS']}
+def test_a_task_at_chance_fails(demo, tmp_path):
+    learned = {task: {key: minimum for key, (minimum, _, _) in task.figures.items()} for task in demo['TASKS']}
     demo['check_figures'](tmp_path, learned)
     task = demo['TASKS'][1]
     with raises(demo['DemoError'], 'segmentation', '9.1', 'mean IoU', 'segmentation.log'):
         demo['check_figures'](tmp_path, {**learned, task: {**learned[task], 'mIoU': 9.1}})
 
 
-def test_progress_has_the_longest_remaining_time(demo, tmp_path):
+def test_progress_shows_the_longest_remaining_time(demo, tmp_path):
     for task in demo['TASKS']:
         (tmp_path / f'{task.name}.log').write_text('')
     codes = dict.fromkeys(demo['TASKS'])

@@ -1,4 +1,4 @@
-"""docs/papers.md agrees with the docstrings that cite papers, and with the table of the places."""
+"""docs/papers.md agrees with the docstrings that cite papers and with tools/dev/papers.yml."""
 import importlib.util
 import re
 
@@ -22,12 +22,12 @@ def test_page_is_current():
     assert make_papers.PAGE.read_text() == make_papers.render(), 'run python tools/dev/make_papers.py'
 
 
-def test_docstrings_and_table_name_the_same_places():
+def test_docstrings_and_table_cite_the_same_places():
     assert {(citation.paper, citation.place) for citation in CITATIONS} == PLACES.keys()
 
 
 @pytest.mark.parametrize('number, place', PLACES)
-def test_what_the_table_names_exists(number, place):
+def test_symbols_and_files_in_the_table_exist(number, place):
     cited = [citation for citation in CITATIONS if (citation.paper, citation.place) == (number, place)]
     code = ''.join((make_papers.PACKAGE / citation.path).read_text() for citation in cited)
     names = re.findall(r'`([\w.]+)`', PLACES[number, place]['symbols'])
@@ -53,6 +53,6 @@ def test_every_network_cites_its_paper(name):
 
 
 @pytest.mark.parametrize('number', TABLE)
-def test_page_of_the_network_leads_to_its_paper(number):
+def test_page_of_the_network_links_its_paper(number):
     page = (ROOT / 'docs' / TABLE[number]['page']).read_text()
     assert f'(papers.md#{slugify(TABLE[number]["name"], "-")})' in page

@@ -1,4 +1,4 @@
-"""Errors of the setup are one line with a solution; tested in a copy of this checkout."""
+"""Errors of the setup are one line with advice; tested in a copy of this checkout."""
 import os
 import runpy
 import shutil
@@ -16,7 +16,7 @@ from pins import PYTHONS, pins_for
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Copies the files for tools/dev/setup_env.py to a folder with a space in its name."""
+    """Copies the files that tools/dev/setup_env.py reads into a folder with a space in its name."""
     checkout = tmp_path / 'a checkout'
     shutil.copytree(ROOT / 'requirements', checkout / 'requirements')
     (checkout / 'tools/dev').mkdir(parents=True)
@@ -29,7 +29,7 @@ def set_up(checkout, **env):
     program = f"""
 import runpy
 setup_env = runpy.run_path({str(checkout / 'tools/dev/setup_env.py')!r})
-setup_env['main'].__globals__['DISK_GB'] = 0  # nothing large is downloaded here
+setup_env['main'].__globals__['DISK_GB'] = 0  # the test downloads nothing
 setup_env['main']()
 """
     command = [sys.executable, '-c', program]
@@ -47,11 +47,11 @@ def test_unknown_kind_of_openmmlab(checkout):
 
 
 @pytest.mark.slow
-def test_index_out_of_reach(checkout):
+def test_index_that_does_not_respond(checkout):
     assert 'PIP_INDEX_URL' in set_up(checkout, PIP_INDEX_URL='http://127.0.0.1:9/simple', PIP_RETRIES='0')
 
 
-def test_wheels_go_into_the_checkout_where_the_cache_is_read_only(checkout, monkeypatch):
+def test_wheels_are_in_the_checkout_if_the_cache_is_read_only(checkout, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', os.devnull)
     setup_env = runpy.run_path(str(checkout / 'tools/dev/setup_env.py'))
     assert setup_env['choose_cache']() == checkout / 'build/wheels'
@@ -67,14 +67,14 @@ folder = Path({str(folder)!r})
 with setup_env['locked'](folder):
     if not folder.exists():
         time.sleep(1)
-        folder.mkdir()  # fails where another has made it meanwhile
+        folder.mkdir()  # fails if another process has created it in the meantime
 """
     processes = [subprocess.Popen([sys.executable, '-c', program]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
 
 
-def test_an_interrupted_setup_ends_what_it_started(checkout):
-    """So does the compiler that pip starts, which would go on in the folder that the next set-up writes into."""
+def test_an_interrupted_setup_ends_its_processes(checkout):
+    """Otherwise, a compiler that pip started would still write into the folder that the next setup uses."""
     program = f"""
 import runpy
 setup_env = runpy.run_path({str(checkout / 'tools/dev/setup_env.py')!r})
@@ -93,12 +93,12 @@ setup_env['main']()
         finally:
             process.kill()
     assert errors == 'setup: interrupted; run it again to continue\n'
-    deadline = time.monotonic() + 60  # a killed process ends a moment after the signal; the sleep takes ten minutes
+    deadline = time.monotonic() + 60  # a process ends a moment after the signal; sleep would take ten minutes
     while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
         assert time.monotonic() < deadline, children
 
 
-def test_a_pin_that_this_python_cannot_have_is_told(checkout):
+def test_a_pin_that_does_not_support_this_python_is_reported(checkout):
     setup_env = runpy.run_path(str(checkout / 'tools/dev/setup_env.py'))
     message = ('ERROR: Ignored the following versions that require a different python version: 4.1.1 Requires-Python '
                '>=3.11.5\nERROR: No matching distribution found for soupsieve==4.1.1')
@@ -106,8 +106,8 @@ def test_a_pin_that_this_python_cannot_have_is_told(checkout):
 
 
 @pytest.mark.parametrize('python', PYTHONS)
-def test_a_python_can_have_what_is_built(python):
-    """The sources, for which pip would have to ask their setup.py: the installed metadata name the Pythons."""
+def test_source_packages_support_every_python(python):
+    """Reads the metadata of the installed packages, because the index has no wheels of them."""
     for pin in pins_for(python, ['openmmlab']):
         needed = metadata(pin.name)['Requires-Python']
         assert not needed or python in SpecifierSet(needed), pin

@@ -27,7 +27,7 @@ def postprocess_of(model: nn.Module, geometry: Geometry) -> tuple[nn.Module, lis
 
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
     """Applies deltas ``(N, 4)`` to boxes ``(N, 4)`` and clips them to the image."""
-    # coder.decode branches on the number of boxes, which an exported graph cannot.
+    # coder.decode branches on the number of boxes, which cannot be exported.
     boxes = onnx_delta2bbox(boxes, deltas, coder.means, coder.stds).clamp(min=0)
     height, width = size
     return torch.minimum(boxes, torch.stack([width, height] * 2).to(boxes))

@@ -20,7 +20,7 @@ DEFORMABLE = "mmcv's deformable attention branches on values of a tensor, which 
 REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
-# Modules with max pooling, whose input sizes torch.export assumes to be odd or even as for the example image.
+# Modules with max pooling. torch.export assumes that its input size is odd or even, as for the example image.
 MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 

@@ -15,12 +15,12 @@ RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
 
 
 def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
-    """Returns the matrix ``(len(position), size)`` that resizes ``size`` pixels to ``out`` and selects positions."""
+    """Returns the matrix ``(len(position), size)`` that resizes ``size`` pixels to ``out``, at these positions."""
     pixel = torch.arange(size, dtype=torch.float64, device=position.device)
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5
     backend, interpolation = kernel
-    if backend == 'cv2':  # area; when shrinking, a pixel's weight is its covered fraction
+    if backend == 'cv2':  # area interpolation; when shrinking, a pixel's weight is its covered fraction
         start = position.double()[:, None] * ratio
         first = start.floor()
         beyond = position.double()[:, None] + 1 - (first + 1) / ratio

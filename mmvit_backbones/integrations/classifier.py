@@ -1,4 +1,4 @@
-"""A classifier for libraries other than mmpretrain, whose weights have the names of mmpretrain's."""
+"""A classifier for libraries other than mmpretrain, with mmpretrain's names of weights."""
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from ..zoo.variants import Variant
 class ClassifierHead(nn.Module):
     """Computes logits from pooled features ``(B, C)`` or from the class token in tokens ``(B, 1 + N, C)``.
 
-    With ``dense``, half of the maximum over the logits of the patch tokens is added.
+    With ``dense``, half of the maximum of the patch tokens' logits is added.
     """
 
     def __init__(self, channels: int, num_classes: int, drop_rate: float, has_tokens: bool, dense: bool) -> None:

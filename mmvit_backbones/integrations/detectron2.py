@@ -13,7 +13,7 @@ from ..backbones import Backbone
 
 
 class Shape(NamedTuple):
-    """Has the fields of detectron2's ``ShapeSpec``, if detectron2 is not installed."""
+    """Replaces detectron2's ``ShapeSpec`` if detectron2 is not installed."""
 
     channels: int | None = None
     height: int | None = None

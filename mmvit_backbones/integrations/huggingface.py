@@ -118,7 +118,7 @@ def mark_initialized(x: Any, is_initialized: bool = True) -> None:
 
 
 class MMViTPreTrainedModel(PreTrainedModel):
-    """Base class of the models. Subclasses store their network in the attribute that ``network_name`` names."""
+    """Base class of the models. ``network_name`` is the name of the attribute with the network."""
     config_class = MMViTConfig
     base_model_prefix = 'model'
     main_input_name = 'pixel_values'
@@ -134,7 +134,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
         return getattr(self, self.network_name)
 
     def post_init(self) -> None:
-        is_initialized = not next(self.parameters()).is_meta  # build() initializes weights with memory
+        is_initialized = not next(self.parameters()).is_meta  # build() initializes weights, except on the meta device
         for module in self.modules():
             mark_initialized(module, is_initialized)
         super().post_init()
@@ -172,7 +172,10 @@ class MMViTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initializes all weights and buffers that were not loaded, in the first of Transformers' calls per module."""
+        """Initializes all weights and buffers that were not loaded.
+
+        Transformers calls this method for each module, and the first call initializes all of them.
+        """
         tensors = chain(self.network.named_parameters(), self.network.named_buffers())
         missing = {name: x for name, x in tensors if not getattr(x, '_is_hf_initialized', False)}
         initial = self.build().state_dict() if missing else {}
@@ -188,7 +191,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
-        if hasattr(self, '_init_backbone'):  # the constructor of Transformers 5 calls it
+        if hasattr(self, '_init_backbone'):  # Transformers 4; in version 5, the constructor calls it
             self._init_backbone(config)
         self.backbone = self.build()
         self.num_features = list(self.backbone.channels)
@@ -261,7 +264,7 @@ class MMViTForImageClassification(MMViTModel):
     """
     has_head = True
     _keys_to_ignore_on_load_unexpected = None
-    accepts_loss_kwargs = False  # Trainer divides the loss, which is a mean, by the accumulation steps
+    accepts_loss_kwargs = False  # the loss is a mean, so Trainer divides it by the accumulation steps
 
     @classmethod
     def from_published(cls, network: str, tag: str | Literal[True] = True, **kwargs) -> 'MMViTForImageClassification':

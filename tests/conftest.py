@@ -42,7 +42,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def frozen():
-    """Excludes the frameworks from garbage collection, which MMEngine calls for every data set, for half a second."""
+    """Excludes the frameworks from garbage collection, which MMEngine runs for half a second per data set."""
     for framework in ('mmdet', 'mmseg', 'mmpretrain'):
         importlib.import_module(f'{framework}.datasets')
         importlib.import_module(f'{framework}.models')

@@ -87,7 +87,7 @@ def without_gradient(model: str) -> list[str]:
 def test_a_checkpoint_contains_the_config_of_its_model(config, tmp_path, logged):
     """Without a config file, a checkpoint of a training describes a model with the names and shapes of its weights."""
     init_default_scope(config.default_scope)
-    model = deepcopy(config.model)  # mmdet changes it
+    model = deepcopy(config.model)  # mmdet modifies the config
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor)
     with torch.device('meta'):

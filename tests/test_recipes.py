@@ -1,4 +1,4 @@
-"""Details of the recipes equal those of their authors."""
+"""Details of the recipes equal those of the authors' recipes."""
 from argparse import Namespace
 from copy import deepcopy
 from functools import cache

@@ -103,7 +103,7 @@ def import_frameworks():
 
 @contextmanager
 def collected_signals():
-    """Yields a list to which the signals are added that would otherwise end this process.
+    """Yields a list that collects signals, which would otherwise end this process.
 
     The handlers don't raise exceptions, because Python ignores exceptions in callbacks, such as those after a fork.
     """
@@ -273,7 +273,7 @@ def draw_curves(work_dir, plt):
 def load(work_dir, task):
     from mmvit_backbones.inference import Predictor
 
-    os.chdir(ROOT)  # paths in configs are relative to it
+    os.chdir(ROOT)  # paths in the configs are relative to ROOT
     return Predictor(task.config, checkpoint=str(last_checkpoint(work_dir / task.name)), device='cpu')
 
 

@@ -38,7 +38,7 @@ def images(batch: int = 2) -> Tensor:
 
 
 def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
-    """Weights must be equal, but outputs may differ by rounding, because safetensors files don't align tensors."""
+    """Checks that weights are equal; outputs may differ by rounding, because safetensors files don't align tensors."""
     assert_close(loaded.state_dict(), saved.state_dict(), rtol=0, atol=0)
 
 

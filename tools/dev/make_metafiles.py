@@ -1,12 +1,12 @@
-"""Writes the files derived from the zoo: metafiles, NOTICE, and tables and the list of pages of the documentation.
+"""Writes the files derived from the zoo: metafiles, NOTICE, and the documentation's tables and list of pages.
 
     python tools/dev/make_metafiles.py
     python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file differs
 
-Metafiles are in OpenMMLab's format for mim, with two workarounds. mim converts strings in Metadata to lower case, which
-would break the ids of cloud drives, but not mappings. Addresses of checkpoints are therefore in a mapping. `mim
-download` fails for a model without Weights, unless its collection has `Weight` in Metadata. If `Weight` ends with a
-slash, nothing is downloaded.
+Metafiles are in OpenMMLab's format for mim, with two workarounds. mim converts strings in Metadata, but not mappings,
+to lower case, which would break the ids of files on cloud drives. Addresses of checkpoints are therefore in a mapping.
+`mim download` fails for a model without Weights, unless its collection has `Weight` in Metadata. If `Weight` ends with
+a slash, nothing is downloaded.
 """
 import argparse
 import re
@@ -29,7 +29,7 @@ NOTE = '# Written by tools/dev/make_metafiles.py from mmvit_backbones/zoo/ (vari
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
             cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')
-SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # by a word in the name of the config
+SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # data set, by a word in the config's name
 TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'

@@ -44,7 +44,7 @@ DISK_GB = 12
 HEARTBEAT_SECONDS = 20
 STEPS = 7
 FULL_DISK = 'a disk is full; free disk space, or set TMPDIR and XDG_CACHE_HOME to folders on another disk'
-# Advice, by a regular expression that the log of a failed command matches.
+# Regular expression that matches the log of a failed command -> advice.
 ADVICE = {
     'No space left on device|Disk quota exceeded': FULL_DISK,
     '407 Proxy Authentication Required|Cannot connect to proxy':

@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def tests_of(path: Path) -> list[str]:
-    """Returns the tests of a file, from the table's row of the file or of the nearest folder; a test returns itself.
+    """Returns the tests in the table's row of a file or of its nearest folder; for a test file, the file itself.
 
     Raises:
         LookupError: If the table has no row of the file or of a folder that contains it.

@@ -1,12 +1,12 @@
-"""Predicts images, folders, addresses and videos, and writes drawings and machine-readable results.
+"""Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results.
 
-    mmvit predict SOURCE... --checkpoint epoch_12.pth                drawings; classes are also printed
-    mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  with the authors' weights
-    mmvit predict SOURCE... --checkpoint model.onnx --json           also COCO results, label images or a table
-    mmvit predict film.mp4 --checkpoint epoch_12.pth --video         a drawn video
+    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; classes are also printed
+    mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
+    mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
+    mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
     mmvit predict FOLDER --checkpoint epoch_12.pth --parquet --processes 8
 
-Each source that cannot be read is reported in one line, and the exit code is 1.
+If a source cannot be read, an error line is printed, the other sources are still processed, and the exit code is 1.
 """
 import argparse
 import csv
@@ -49,42 +49,46 @@ from .arguments import above_zero, add_pretrained_argument, add_process_argument
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('sources', nargs='+', metavar='SOURCE',
-                        help='images, folders (searched recursively), http(s) addresses, videos, or the number of a '
-                             'camera')
-    parser.add_argument('--config', help="config file or its name (default: the config in a training's checkpoint)")
-    parser.add_argument('--checkpoint', help="checkpoint file or http(s) address, also a classifier's in the authors' "
-                                             'layout; or a file of mmvit export')
+                        help='images, folders (searched recursively), http(s) URLs, videos, or the index of a camera')
+    parser.add_argument('--config', help='config file or its name (default: the config saved in the checkpoint)')
+    parser.add_argument('--checkpoint', help="checkpoint file or http(s) URL (classifiers: also in the authors' "
+                                             'layout), or a file written by mmvit export')
     add_pretrained_argument(parser)
     parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
-                        help='default: %(default)s')
+                        help='folder for the outputs (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
-                        help='also write results.json (detectors: COCO results), labels/ (segmenters: images with a '
-                             'palette), or results.csv (classifiers: the five best classes)')
+                        help='also write results.json (detectors: COCO results), labels/ (segmenters: label '
+                             'images with a palette), or results.csv (classifiers: the five best classes)')
     parser.add_argument('--annotations', metavar='FILE',
-                        help='COCO annotations with the ids of images and categories for --json of detectors; file '
-                             'names must be ends of paths (default: ids count from 1)')
-    parser.add_argument('--video', action='store_true', help='write a drawn video instead of an image per frame')
+                        help='COCO annotations that define the ids of images and categories in results.json; each '
+                             'image path must end with a file_name (default: ids start at 1)')
+    parser.add_argument('--video', action='store_true',
+                        help='write one video file per video instead of one image per frame')
     parser.add_argument('--score-thr', type=finite(0, 1), default=SCORE_THR,
                         help='minimum score of objects (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, default=1, help='default: %(default)s')
+    parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--timeout', type=above_zero, default=TIMEOUT,
-                        help='seconds for an image; not for .pt2 (default: %(default)s)')
+                        help='time limit per image in seconds; no effect on .pt2 files (default: %(default)s)')
     parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
-    parser.add_argument('--trust-code', action='store_true', help='load a .pt2, which is code')
+    parser.add_argument('--trust-code', action='store_true', help='allow .pt2 files, which contain executable code')
     shards = parser.add_argument_group('many images')
     shards.add_argument('--parquet', action='store_true',
-                        help='write only results, in shards; a second call continues an interrupted one')
+                        help='write only results, in Parquet files; a second call resumes a stopped run')
     shards.add_argument('--shard-size', type=positive, default=256, help='images per file (default: %(default)s)')
     add_process_arguments(parser, ['none', 'pytorch', 'slurm'])
     return parser
 
 
 def find_sources(sources: list[str]) -> dict[str | int, str]:
-    """Returns the names of the outputs by image, video or camera: the path relative to a folder, or the stem.
+    """Returns the output name of each image, video and camera.
 
-    Files that differ only in their suffixes keep them. Raises UsageError if a source does not exist.
+    The name is the path relative to the given folder, or the file name. The suffix is removed,
+    unless two names differ only in their suffixes.
+
+    Raises:
+        UsageError: If a source does not exist.
     """
     paths: dict[str | int, Path] = {}
     for source in sources:
@@ -101,18 +105,21 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
 
 
 def check_names(names: dict[str | int, str]) -> None:
-    """Raises UsageError if two drawings have the same name."""
+    """Raises UsageError if two outputs have the same name."""
     (name, count), = Counter(names.values()).most_common(1)
     if count > 1:
-        raise UsageError(f'two images have the name {name}, and their drawings would be one file: rename one of them')
+        raise UsageError(f'two images have the name {name} and would be drawn to the same file; rename one of them')
 
 
 class Annotations:
-    """Ids of images and classes in a COCO file; raises UsageError if it cannot be used.
+    """Looks up the ids of images and categories in a COCO annotation file.
 
     Args:
-        path (str): The file.
+        path (str): Path of the file.
         classes (list[str]): Names of the model's classes.
+
+    Raises:
+        UsageError: If the file cannot be read or lacks one of the classes.
     """
 
     def __init__(self, path: str, classes: list[str]) -> None:
@@ -122,15 +129,15 @@ class Annotations:
             self.images = {PurePosixPath(image['file_name']).parts: image['id'] for image in content['images']}
             categories = {category['name']: category['id'] for category in content['categories']}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f'--annotations {path} cannot be used: {first_line(error)}') from error
+            raise UsageError(f'--annotations {path} cannot be read as COCO annotations: {first_line(error)}') from error
         if not classes:
-            raise UsageError('--annotations needs the names of the classes, which the checkpoint lacks')
+            raise UsageError('--annotations requires class names, but the checkpoint has none')
         if missing := [name for name in classes if name not in categories]:
             raise UsageError(f'--annotations {path} has no category {missing[0]!r}, which the model predicts')
         self.category_ids = [categories[name] for name in classes]
 
     def image_id(self, source: str) -> int | None:
-        """Returns the id of the image whose file name is the longest end of a path, or None."""
+        """Returns the id of the image with the longest ``file_name`` that a path ends with, or None."""
         parts = Path(urlparse(source).path if is_address(source) else source).absolute().parts
         ends = (parts[start:] for start in range(len(parts)))
         return next((self.images[end] for end in ends if end in self.images), None)
@@ -145,14 +152,14 @@ def make_folder(path: Path) -> Path:
 
 
 class Outputs:
-    """Drawings, and with --json results, in a folder."""
+    """Writes drawings, and with ``--json`` also results, to a folder."""
 
     def __init__(self, args: argparse.Namespace, predictor: Predictor, names: dict[str | int, str]) -> None:
         self.args, self.names, self.film, self.video = args, names, None, cv2.VideoWriter()
         self.annotations = Annotations(args.annotations, predictor.classes) if args.annotations else None
         if self.annotations and all(self.annotations.image_id(str(source)) is None for source in names):
-            raise UsageError(f'--annotations {args.annotations} has none of the images: a file_name must be the end '
-                             f'of a path, e.g. of {next(iter(names))}')
+            raise UsageError(f'--annotations {args.annotations} contains none of the images; a file_name must be '
+                             f'the end of an image path, e.g. of {next(iter(names))}')
         self.entries, self.rows, self.count, self.missing = [], [], 0, 0
 
     def write(self, result: Result) -> None:
@@ -185,7 +192,7 @@ class Outputs:
             number, category_ids = self.annotations.image_id(result.source), self.annotations.category_ids
             if number is None:
                 self.missing += 1
-                error = f'{result.source} is not in {self.annotations.path}, and was not written to results.json'
+                error = f'{result.source} is not in {self.annotations.path} and was not written to results.json'
                 print(f'error: {printable(error)}', file=sys.stderr)
                 return
         self.entries += [dict(entry, file_name=result.source) for entry in result.to_coco(number, category_ids)]
@@ -200,9 +207,9 @@ class Outputs:
 
     def add_frame(self, source: str, path: Path, drawing: Image.Image) -> None:
         if self.film != path:
-            open_output(path).close()  # refuses a link, which OpenCV would follow
+            open_output(path).close()  # raises an error for a link, which OpenCV would follow
             self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
-            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the last one
+            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the last video
             print(printable(f'{source} -> {path}'))
         self.video.write(np.array(drawing)[..., ::-1])
 
@@ -219,7 +226,7 @@ class Outputs:
 
 
 def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str | int, str]) -> int:
-    """Draws all sources; returns the number of images that failed, or are not in the annotations."""
+    """Predicts all sources; returns the number of images that failed or are not in ``--annotations``."""
     outputs, counts = Outputs(args, predictor, names), Counter()
     stream = predictor.stream(names, args.batch_size, args.score_thr)
     try:
@@ -230,7 +237,7 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
                 print(f'error: {printable(frame.error)}', file=sys.stderr)
             else:
                 outputs.write(result)
-    except KeyboardInterrupt:  # stops a camera
+    except KeyboardInterrupt:  # the only way to stop a camera
         print('interrupted', file=sys.stderr)
     outputs.close(predictor.task)
     print(f'{counts[True]} predicted, {counts[False]} failed')
@@ -241,9 +248,13 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
 
 
 def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list[str | int]) -> int:
-    """Writes Parquet files of ``--shard-size`` images; returns the number of images that failed.
+    """Writes Parquet files of ``--shard-size`` images each.
 
-    A file depends only on its images, so that any number of processes writes the same files, each atomically.
+    The content of a file depends only on its images, so any number of processes writes the same files. Each file is
+    written atomically.
+
+    Returns:
+        int: In the first process, the number of images that failed; in all others, 0.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -261,7 +272,7 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
                 for frame, result in predictor.stream(shards[path], args.batch_size, args.score_thr)]
         with open_complete(path) as file:
             parquet.write_table(pa.Table.from_pylist(rows, schema), file)
-    if processes > 1:  # the shards of other processes may take days
+    if processes > 1:  # other processes may need days for their shards
         distributed.monitored_barrier(timeout=datetime.timedelta(days=30))
     if rank > 0:
         return 0
@@ -273,16 +284,20 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
 
 
 def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predictor) -> None:
-    """Raises UsageError if the folder has results of other images, another model or other options.
+    """Checks that existing results in the output folder are from the same images, model and options.
 
-    Without --check, stores them in the folder.
+    Without ``--check``, saves a description of the run as ``plan.json`` in the folder.
+
+    Raises:
+        UsageError: If the results are from other images, another model or other options.
     """
     images = hashlib.sha256('\n'.join(sources).encode()).hexdigest()
     plan = dict(images=images, count=len(sources), shard_size=args.shard_size, score_thr=args.score_thr,
                 model=hash_of_model(args, predictor))
     file = args.out_dir / 'plan.json'
     if file.exists() and any(args.out_dir.glob('*.parquet')) and json.loads(file.read_text()) != plan:
-        raise UsageError(f'--out-dir {args.out_dir} has results of other images, another model or other options')
+        raise UsageError(f'--out-dir {args.out_dir} contains results from other images, another model or other '
+                         'options; use another folder')
     if not args.check and get_rank() == 0:
         make_folder(args.out_dir)
         with open_complete(file, 'w') as opened:
@@ -290,7 +305,7 @@ def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predicto
 
 
 def hash_of_model(args: argparse.Namespace, predictor: Predictor) -> str:
-    """Returns the SHA-256 of an exported file, or of model config, test pipeline and weights."""
+    """Returns the SHA-256 of an exported file, or of a checkpoint's model config, pipeline, classes and weights."""
     model = predictor.model
     if not isinstance(model, Checkpoint):
         return hash_of(Path(args.checkpoint))
@@ -305,9 +320,9 @@ def hash_of_model(args: argparse.Namespace, predictor: Predictor) -> str:
 
 def check_options(args: argparse.Namespace) -> None:
     if not args.config and not args.checkpoint:
-        raise UsageError('give --config, or the --checkpoint of a training, which contains its config')
+        raise UsageError('pass --checkpoint, or --config with --pretrained')
     if args.annotations and not args.json:
-        raise UsageError('--annotations needs --json')
+        raise UsageError('--annotations requires --json')
     if args.parquet and (args.json or args.video):
         raise UsageError('--parquet cannot be combined with --json or --video')
     if args.parquet and not find_spec('pyarrow'):
@@ -327,7 +342,7 @@ def main(args: argparse.Namespace) -> None:
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
                           accelerate=not args.no_accelerate, trust_code=args.trust_code, timeout=args.timeout)
     if args.annotations and predictor.task not in ('detection', 'pose'):
-        raise UsageError(f'--annotations is for detectors and pose estimators, the model is for {predictor.task}')
+        raise UsageError(f'--annotations requires a model for detection or pose, got one for {predictor.task}')
     if args.parquet:
         check_plan(args, list(map(str, names)), predictor)
     if args.check:

@@ -1,11 +1,11 @@
-"""Serves models on a web page and over HTTP: classes, boxes and masks or segments, and attention.
+"""Serves models over HTTP, with a web page that shows predictions and attention.
 
     mmvit serve CHECKPOINT
-    mmvit serve FIRST SECOND                # side by side
+    mmvit serve FIRST SECOND    # shows both predictions side by side
     curl -F file=@image.jpg 'http://127.0.0.1:7860/predict?threshold=0.5'
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?format=png' -o drawing.png
 
-The page works offline. Other machines can reach it only with --host and --allow-host.
+The page works offline. Other machines can access the server only with --host and --allow-host.
 """
 import argparse
 import asyncio
@@ -44,45 +44,48 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path(__file__).parent / 'page'
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
-LARGEST_RATIO = 20  # of the sides: pipelines that resize the short side enlarge the other with it
-LOOK_SIZE = 384  # long side in pixels of the images for attention and windows
-HEADER_SECONDS = 20  # for the headers of a request
-CLOSE_SECONDS = 5  # for reading the answer that a body was too slow
-# The browser must not load anything from other sites, nor run other scripts.
+LARGEST_RATIO = 20  # long side / short side; resizing the short side to a fixed length also enlarges the long side
+LOOK_SIZE = 384  # long side in pixels of the images in drawings of attention and windows
+HEADER_SECONDS = 20  # time limit for receiving the headers of a request
+CLOSE_SECONDS = 5  # time for the client to receive the error after a timeout
+# Browsers must not load anything from other sites and must not run inline scripts.
 HEADERS = [('Content-Security-Policy', "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"),
            ('X-Content-Type-Options', 'nosniff')]
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('models', nargs='+', metavar='MODEL', help="a training's checkpoint, or an exported file")
+    parser.add_argument('models', nargs='+', metavar='MODEL',
+                        help='checkpoint of a training, or a file written by mmvit export')
     parser.add_argument('--config', nargs='+', default=[],
-                        help='config files of the checkpoints, in order (default: those in the checkpoints)')
+                        help='one config file per model, in the same order (default: the configs in the checkpoints)')
     parser.add_argument('--name', nargs='+', default=[],
-                        help='names of the models, in order (default: their classes, e.g. MaskRCNN with ReSwin)')
+                        help='one name per model, in the same order (default: e.g. "MaskRCNN with ReSwin")')
     parser.add_argument('--examples', metavar='FOLDER',
-                        help='example images for the page (default: four images in data/ for the task)')
+                        help='folder of example images for the page (default: a folder in data/ for the task)')
     parser.add_argument('--trust-code', action='store_true',
-                        help='load .pt2 files, which are code')
+                        help='allow .pt2 files, which contain executable code')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on; 0.0.0.0 accepts all clients without a password (default: '
-                             '%(default)s)')
+                        help='address to listen on; 0.0.0.0 accepts clients from all machines, without a password '
+                             '(default: %(default)s)')
     parser.add_argument('--allow-host', nargs='+', default=[], metavar='NAME',
-                        help='host names that clients may use for this server, besides --host and localhost')
+                        help='host names that clients may use in URLs of this server, in addition to --host and '
+                             'localhost')
     parser.add_argument('--port', type=whole(0, 65535), default=7860,
-                        help='0 selects a free one (default: %(default)s)')
+                        help='port to listen on; 0 selects a free port (default: %(default)s)')
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--max-megabytes', type=above_zero, default=20, help='limit for a file (default: %(default)s)')
+    parser.add_argument('--max-megabytes', type=above_zero, default=20,
+                        help='maximum size of a file in megabytes (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=above_zero, default=16,
-                        help='limit for an image (default: %(default)s)')
+                        help='maximum size of an image in megapixels (default: %(default)s)')
     parser.add_argument('--timeout', type=above_zero, default=60,
-                        help='seconds for a request, including the queue, and for a client that does not read the '
-                             'response (default: %(default)s)')
+                        help='time limit in seconds for a request, including its time in the queue, and for a client '
+                             'that does not read the response (default: %(default)s)')
     parser.add_argument('--workers', type=whole(1, 1024), default=1,
-                        help='images processed concurrently (default: %(default)s)')
+                        help='number of images processed concurrently (default: %(default)s)')
     parser.add_argument('--queue', type=positive, default=64,
-                        help='maximum number of connections; more are refused (default: %(default)s)')
+                        help='maximum number of connections; further ones are refused (default: %(default)s)')
     return parser
 
 
@@ -90,7 +93,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def find_look(backbone: nn.Module | None) -> str | None:
-    """Returns what can be drawn for a backbone: 'windows', 'attention', or None."""
+    """Returns the view that can be drawn of a backbone, 'windows' or 'attention', or None."""
     modules = [] if backbone is None else list(backbone.modules())
     if any(isinstance(module, VariedSizeWindowAttention) for module in modules):
         return 'windows'
@@ -98,7 +101,7 @@ def find_look(backbone: nn.Module | None) -> str | None:
 
 
 class Served:
-    """A model and its requests, which run in threads."""
+    """A served model, whose methods are called from several threads."""
 
     drawing = threading.Lock()  # pyplot and the hooks of a backbone are not thread-safe
 
@@ -108,9 +111,9 @@ class Served:
                                    timeout=timeout)
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
-        self.module = getattr(self.predictor.model, 'module', None)  # an exported file has none
+        self.module = getattr(self.predictor.model, 'module', None)  # None for an exported file
         backbone = getattr(self.module, 'backbone', None)
-        # A copy, because `accelerate` replaces the modules with hooks.
+        # Drawing registers hooks on a copy, because `accelerate` replaces modules.
         self.backbone = copy.deepcopy(backbone).cpu() if backbone is not None and find_look(backbone) else None
         if self.module is not None:
             accelerate(self.module, inference=True)
@@ -122,9 +125,14 @@ class Served:
                     colors=colors, look=find_look(self.backbone))
 
     def look(self, image: np.ndarray, x: float, y: float) -> bytes:
-        """Draws the backbone's attention at a point: its windows in every stage, or the attention of four blocks.
+        """Draws the windows of every stage, or the attention of four blocks, at a point of an image.
 
-        ``x`` and ``y`` are relative to the sides. Returns a PNG file.
+        Args:
+            image (np.ndarray): RGB image ``(height, width, 3)``, uint8.
+            x, y (float): The point, as fractions of the image's width and height.
+
+        Returns:
+            bytes: A PNG file.
         """
         if self.backbone is None or self.module is None:
             raise ValueError(f'model {self.name} has no attention to draw')
@@ -152,7 +160,7 @@ class Served:
 
 
 def build_app(models: Sequence[Served], args: argparse.Namespace):
-    """Builds a FastAPI application with the page at / and the interface at /predict, /models and /health."""
+    """Builds a FastAPI application with the web page at / and the API at /predict, /models and /health."""
     import anyio
     from fastapi import FastAPI, HTTPException, Query, Request, Response
     from fastapi import Path as PathParameter
@@ -169,14 +177,14 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
     image_body = dict(requestBody=dict(required=True, content={
         'image/*': dict(schema=file), 'multipart/form-data': dict(schema=form)}))
 
-    class Question(BaseModel, extra='forbid'):
+    class ModelQuery(BaseModel, extra='forbid'):
         model: int = Field(0, ge=0, lt=len(models))
 
-    class PredictQuestion(Question):
+    class PredictQuery(ModelQuery):
         threshold: float = Field(SCORE_THR, ge=0, le=1)
         format: Literal['json', 'png', 'both'] = 'json'
 
-    class LookQuestion(Question):
+    class LookQuery(ModelQuery):
         x: float = Field(ge=0, lt=1)
         y: float = Field(ge=0, lt=1)
 
@@ -185,13 +193,13 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         return np.array(read_rgb(file, args.max_megapixels * 1e6, LARGEST_RATIO, name='the file'))
 
     async def work(request: Request, function: Callable[[np.ndarray], Response]) -> Response:
-        """Returns the result of a function of the image in the request; after a timeout, its thread runs to the end."""
+        """Returns a function's response to the image in a request; a timeout does not stop the function's thread."""
         try:
             with anyio.fail_after(args.timeout):
                 body = await read_body(request, args.max_megabytes)
                 return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(read(request, body)))
         except TimeoutError:
-            raise HTTPException(504, f'no answer within {args.timeout:g} seconds') from None
+            raise HTTPException(504, f'no response within {args.timeout:g} seconds') from None
         except UsageError as error:
             raise HTTPException(413 if isinstance(error, TooLargeError) else 400, str(error)) from error
         except ClientDisconnect as error:  # nobody reads the response
@@ -207,15 +215,15 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         return [model.describe() for model in models]
 
     @app.post('/predict', openapi_extra=image_body)
-    async def predict(request: Request, question: Annotated[PredictQuestion, Query()]) -> Response:
-        model = models[question.model]
+    async def predict(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:
+        model = models[query.model]
 
         def answer(image: np.ndarray) -> Response:
-            found, = model.predictor(image, score_thr=question.threshold)
-            if question.format == 'png':
+            found, = model.predictor(image, score_thr=query.threshold)
+            if query.format == 'png':
                 return Response(encode(found.draw(), 'PNG', compress_level=1), media_type='image/png')
             values = dict(found.to_dict(), model=model.name, task=model.predictor.task)
-            if question.format == 'both':
+            if query.format == 'both':
                 drawing = base64.b64encode(encode(found.draw(), 'JPEG', quality=90)).decode()
                 values['drawing'] = f'data:image/jpeg;base64,{drawing}'
             return Response(json.dumps(values), media_type='application/json')
@@ -223,12 +231,12 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         return await work(request, answer)
 
     @app.post('/page/look', include_in_schema=False)
-    async def look(request: Request, question: Annotated[LookQuestion, Query()]) -> Response:
-        model = models[question.model]
+    async def look(request: Request, query: Annotated[LookQuery, Query()]) -> Response:
+        model = models[query.model]
         if model.backbone is None:
-            raise HTTPException(404, f'model {question.model} has no attention to draw')
+            raise HTTPException(404, f'model {query.model} has no attention to draw')
 
-        return await work(request, lambda image: Response(model.look(image, question.x, question.y),
+        return await work(request, lambda image: Response(model.look(image, query.x, query.y),
                                                           media_type='image/png'))
 
     @app.get('/page/examples', include_in_schema=False)
@@ -252,7 +260,7 @@ class Example(NamedTuple):
 
 
 def find_examples(folder: str | None, task: str) -> list[Example]:
-    """Returns four images of a folder, by default in data/ for the task; skips links to files outside the folder."""
+    """Returns up to four images of a folder, by default one in data/, without links to files outside the folder."""
     path = Path(folder) if folder else ROOT / EXAMPLES.get(task, '')
     images = [Path(image) for image in find_images([path])] if folder or path.is_dir() and path != ROOT else []
     inside = [image for image in images if image.resolve().is_relative_to(path.resolve())]
@@ -262,7 +270,7 @@ def find_examples(folder: str | None, task: str) -> list[Example]:
 
 
 def refuse_other_sites(app):
-    """Returns an ASGI application that refuses cross-site requests of browsers."""
+    """Wraps an ASGI application to refuse cross-site requests from browsers."""
     from starlette.requests import Request
     from starlette.responses import JSONResponse
 
@@ -275,12 +283,12 @@ def refuse_other_sites(app):
 
 
 def is_from_another_site(request) -> bool:
-    """Returns whether a browser's headers mark a cross-site request, except links from other sites to the page."""
+    """Returns whether a browser's headers indicate a cross-site request; links to the page are allowed."""
     headers = request.headers
     if site := headers.get('sec-fetch-site'):
         is_link = request.method == 'GET' and headers.get('sec-fetch-dest') == 'document'
         return site not in ('same-origin', 'none') and not is_link
-    # Browsers omit sec-fetch-site for http addresses except localhost.
+    # Browsers send sec-fetch-site only to https URLs and to localhost.
     return 'origin' in headers and urlsplit(headers['origin']).netloc != headers.get('host')
 
 
@@ -298,14 +306,14 @@ def file_of(body: bytes, content_type: str) -> bytes:
     if not content_type.startswith('multipart/form-data'):
         return body
     if not find_spec('python_multipart'):
-        raise UsageError("a form needs python-multipart: pip install 'mmvit_backbones[serve]'")
+        raise UsageError("multipart forms need python-multipart: pip install 'mmvit_backbones[serve]'")
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
     files, ends = [], []
 
     def begin_part() -> None:
         if files:
-            raise UsageError('the form must have one part, a file, got several')
+            raise UsageError('the form must have exactly one part, a file, got several parts')
         files.append(bytearray())
 
     boundary = parse_options_header(content_type)[1].get(b'boundary', b'')
@@ -316,7 +324,7 @@ def file_of(body: bytes, content_type: str) -> bytes:
     except FormParserError as error:
         raise UsageError(f'the form cannot be read: {error}') from error
     if not files or not ends:
-        raise UsageError('the form has no file, or is truncated')
+        raise UsageError('the form has no file or is truncated')
     return bytes(files[0])
 
 
@@ -327,10 +335,10 @@ def encode(image: Image.Image, file_format: str, **options) -> bytes:
 
 
 def protocol_with_timeouts(timeout: float):
-    """Returns uvicorn's protocol with timeouts for slow clients, which uvicorn lacks.
+    """Returns a subclass of uvicorn's protocol that closes the connections of slow clients.
 
-    A connection is closed if headers take longer than ``HEADER_SECONDS``, a body takes longer than the timeout, or the
-    client does not read the response for that time.
+    A connection is closed if the headers take longer than ``HEADER_SECONDS``, if the body takes longer than ``timeout``
+    seconds, or if the client reads nothing of the response for ``timeout`` seconds.
     """
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -350,12 +358,12 @@ def protocol_with_timeouts(timeout: float):
             if waiting != self.waiting:
                 self.waiting, self.since = waiting, self.loop.time()
             if self.loop.time() - self.since >= limit:
-                self.transport.abort()  # close() would wait until everything is read
+                self.transport.abort()  # close() would wait for the client to read the response
             else:
                 self.watching = self.loop.call_later(min(HEADER_SECONDS, timeout) / 10, self.watch)
 
         def wait_for_client(self) -> tuple[object, float]:
-            """Returns what the server waits for, which changes when there is progress, and the timeout for it."""
+            """Returns a state that changes whenever the client makes progress, and the state's timeout in seconds."""
             if unread := self.transport.get_write_buffer_size():
                 return unread, timeout
             if self.conn.their_state is h11.IDLE:
@@ -368,10 +376,7 @@ def protocol_with_timeouts(timeout: float):
 
 
 def build_server(models: Sequence[Served], args: argparse.Namespace):
-    """Returns a uvicorn server for the application, with the limits from the command line.
-
-    It prints its address when it is ready.
-    """
+    """Builds a uvicorn server that prints its address as soon as it accepts requests."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -392,20 +397,21 @@ def load_models(args: argparse.Namespace) -> list[Served]:
 
 
 def main(args: argparse.Namespace) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # end the process at once until uvicorn handles them
+    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn handles signals, end the process at once
         signal.signal(number, signal.SIG_DFL)
     if not find_spec('fastapi') or not find_spec('uvicorn'):
-        raise UsageError("fastapi or uvicorn is not installed: pip install 'mmvit_backbones[serve]'")
+        raise UsageError("mmvit serve needs fastapi and uvicorn: pip install 'mmvit_backbones[serve]'")
     for name in ('config', 'name'):
         if len(getattr(args, name)) > len(args.models):
-            raise UsageError(f'--{name} has {len(getattr(args, name))} values for {len(args.models)} models')
+            raise UsageError(f'--{name} must have at most {len(args.models)} values, one per model, got '
+                             f'{len(getattr(args, name))}')
     try:
         listener = socket.create_server((args.host, args.port))
-    except (OSError, TypeError, ValueError) as error:  # also for invalid host names
+    except (OSError, TypeError, ValueError) as error:  # TypeError and ValueError: invalid host name
         raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
     models = load_models(args)
     server = build_server(models, args)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn handles signals while it runs; then it restores this handler and raises the signal again.
+        # While uvicorn runs, it replaces this handler; then it restores the handler and raises the signal again.
         signal.signal(number, server.handle_exit)
     server.run([listener])

@@ -1,4 +1,4 @@
-"""mmvit predict writes results that programs read, in one process and in several; mmvit test tests its files."""
+"""Tests the files that `mmvit predict` writes in one or two processes, and `mmvit test` with exported files."""
 import csv
 import json
 import socket
@@ -26,7 +26,7 @@ FLOWERS = ROOT / 'data/flowers_mini/val'
 
 
 def checkpoint_of(cfg, folder):
-    """A checkpoint with its config, as a training writes it."""
+    """Saves a checkpoint with its config, like a training."""
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     torch.save(dict(state_dict=build_model(cfg).state_dict(), meta=dict(cfg=cfg.pretty_text, dataset_meta=dict(
@@ -36,7 +36,7 @@ def checkpoint_of(cfg, folder):
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-    """The tiny classifier with one block."""
+    """Returns the config of the tiny classifier with one block."""
     path = tmp_path_factory.mktemp('config') / 'one_block.py'
     path.write_text(f"""
 _base_ = {str(TINY)!r}
@@ -59,7 +59,7 @@ def test_objects_are_coco_results(tmp_path):
     content = json.loads((ROOT / 'data/coco_mini/annotations/large_val.json').read_text())
     images = [ROOT / 'data/coco_mini/val' / image['file_name'] for image in content['images'][:3]]
     for image in content['images']:
-        image['file_name'] = f'val/{image["file_name"]}'  # below the folder of several splits
+        image['file_name'] = f'val/{image["file_name"]}'  # relative to the folder that contains the splits
     annotations = tmp_path / 'annotations.json'
     annotations.write_text(json.dumps(content))
     arguments = ['--checkpoint', checkpoint_of(cfg, tmp_path), '--json', '--annotations', annotations, '--score-thr', 0,
@@ -74,7 +74,7 @@ def test_objects_are_coco_results(tmp_path):
     other.write_bytes(images[0].read_bytes())
     with raises(UsageError, 'annotations.json', 'images'):
         call('predict', other, *arguments)
-    with pytest.raises(SystemExit):  # one of two
+    with pytest.raises(SystemExit):  # one of the two images is not in the annotations
         call('predict', other, images[0], *arguments)
 
 
@@ -86,7 +86,7 @@ def test_classes_are_a_table(classifier, tmp_path):
     images = sorted(FLOWERS.rglob('*.jpg'))
     assert [row['file'] for row in rows] == list(map(str, images))
     assert float(rows[0]['score1']) >= float(rows[0]['score5']) and rows[0]['class1']
-    assert (tmp_path / images[0].relative_to(FLOWERS).with_suffix('.png')).exists()  # the folders below are kept
+    assert (tmp_path / images[0].relative_to(FLOWERS).with_suffix('.png')).exists()  # subfolders are kept
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_names_of_configs_and_published_weights(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize('verb', ['predict', 'test'])
 def test_code_is_loaded_if_it_is_trusted(verb, tmp_path, monkeypatch, own_loaders):
-    """The file is no program: whether it is opened at all is what differs."""
+    """Checks that the file, which is not a valid model, is opened only with --trust-code."""
     monkeypatch.chdir(tmp_path)
     with zipfile.ZipFile('model.pt2', 'w') as archive:
         archive.writestr('model/data/aotinductor/model/model.so', b'')
@@ -122,14 +122,15 @@ def test_code_is_loaded_if_it_is_trusted(verb, tmp_path, monkeypatch, own_loader
     arguments = [FLOWERS, '--checkpoint', 'model.pt2'] if verb == 'predict' else [TINY, 'model.pt2', *data]
     with pytest.raises(UsageError, match='trust_code=True'):
         call(verb, *arguments)
-    names = ['--cfg-options', 'experiment_name=trusted'] if verb == 'test' else []  # else that of the second
+    # By default, both tests would be named after the same second.
+    names = ['--cfg-options', 'experiment_name=trusted'] if verb == 'test' else []
     with raises(UsageError, 'model.pt2', 'mmvit export'):
         call(verb, *arguments, '--trust-code', *names)
 
 
 @pytest.mark.training
 def test_processes_share_images_and_go_on(classifier, tmp_path):
-    """Two processes, after one was killed: some shards are missing and one is half written."""
+    """Completes an interrupted run, with missing and partly written shards, in two processes."""
     parquet = pytest.importorskip('pyarrow.parquet')
     images = tmp_path / 'images'
     images.mkdir()
@@ -174,7 +175,7 @@ def test_results_belong_to_a_model_whatever_its_path(classifier, tmp_path):
     call(*arguments, model)
     table, = out.glob('*.parquet')
     assert parquet.read_table(table)['source'].to_pylist() == [str(images / '2.jpg'), str(images / '2.png')]
-    call(*arguments, classifier)  # the same model elsewhere
+    call(*arguments, classifier)  # the same model at another path
     state = torch.load(model)
     next(iter(state['state_dict'].values())).add_(1)
     torch.save(state, model)

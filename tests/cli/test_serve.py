@@ -1,4 +1,4 @@
-"""mmvit serve: over HTTP, and in a browser where one and playwright are installed."""
+"""Tests `mmvit serve` over HTTP, and in a browser if Chromium and playwright are installed."""
 import copy
 import io
 import json
@@ -32,7 +32,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Detection, Predictor
 
 IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
-TIMEOUT = 300  # seconds, on a busy machine
+TIMEOUT = 300  # seconds; long enough for a busy machine
 CLASSES = (ROOT / 'data/flowers_mini/classes.txt').read_text().split()
 BROWSER = shutil.which('chromium') or shutil.which('google-chrome')
 needs_server = pytest.mark.skipif(not find_spec('fastapi'), reason='fastapi is not installed (requirements/serve.txt)')
@@ -42,7 +42,7 @@ needs_browser = pytest.mark.skipif(not (BROWSER and find_spec('playwright')), re
 
 
 def save_classifier(network: str, path: Path) -> Path:
-    """A checkpoint with its config, as a training writes it."""
+    """Saves a checkpoint with its config, like a training."""
     cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
     channels = fresh_model(network)(torch.zeros(1, 3, 64, 64))[-1].shape[1]
     cfg.model.backbone = dict(type=network, **TINY_CONFIGS[network])
@@ -94,7 +94,7 @@ def address(models):
 
 
 def send(address: str, data: bytes | None = None, method: str | None = None, **headers: str) -> tuple[int, bytes]:
-    """Returns status and body of the response; in the headers' names, _ stands for -."""
+    """Returns the status and body of the response; underscores in header names are sent as hyphens."""
     headers = {name.replace('_', '-'): value for name, value in headers.items()}
     try:
         request = urllib.request.Request(address, data, headers, method=method)
@@ -157,7 +157,7 @@ def test_bad_requests_are_told(address, data, query, status, message):
 @needs_server
 @pytest.mark.slow
 def test_requests_at_once_and_memory(address):
-    """20 at once get the same answer each; 200 more leak no memory."""
+    """Sends 20 concurrent requests, then 200 more, which must return equal responses and leak no memory."""
     process = psutil.Process()
     with ThreadPoolExecutor(20) as clients:
         def send_many(number: int) -> list[tuple[int, int]]:
@@ -187,7 +187,7 @@ def test_interface_describes_itself(address):
 @needs_server
 @pytest.mark.slow
 def test_pages_of_other_sites_are_refused(address):
-    """Of a browser, the page itself, and links to it, are let in; curl sends none of these headers."""
+    """Checks that browsers may send requests only from the page or follow links to it; curl sends no such headers."""
     own = address.replace('127.0.0.1', 'localhost')
     for headers, status in [
             (dict(), 200),
@@ -207,7 +207,7 @@ def test_pages_of_other_sites_are_refused(address):
 
 
 def form(*parts: bytes) -> bytes:
-    """A body as curl -F writes it."""
+    """Returns a multipart body like that of `curl -F`."""
     disposition = b'Content-Disposition: form-data; name="file"; filename="image.jpg"'
     return b''.join(b'--edge\r\n' + disposition + b'\r\n\r\n' + part + b'\r\n' for part in parts) + b'--edge--\r\n'
 
@@ -240,16 +240,16 @@ def test_examples_follow_no_link(models, tmp_path):
 
 
 class Held:
-    """A predictor that waits."""
+    """Wraps a predictor and waits for ``released`` before each prediction."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.task, self.classes = predictor, predictor.task, predictor.classes
         self.palette, self.model = predictor.palette, predictor.model
-        self.entered, self.go_on = Event(), Event()
+        self.entered, self.released = Event(), Event()
 
     def __call__(self, *args, **options) -> list:
         self.entered.set()
-        assert self.go_on.wait(TIMEOUT)
+        assert self.released.wait(TIMEOUT)
         return self.predictor(*args, **options)
 
 
@@ -258,7 +258,7 @@ def held(models):
     model = copy.copy(models[0])
     model.predictor = Held(model.predictor)
     yield model
-    model.predictor.go_on.set()
+    model.predictor.released.set()
 
 
 @needs_server
@@ -271,7 +271,7 @@ def test_full_server_refuses_and_ends_with_what_runs(held):
         server.should_exit = True  # as SIGTERM does
         wait_until(lambda: not any(listener.is_serving() for listener in server.servers))
         assert not first.done()
-        held.predictor.go_on.set()
+        held.predictor.released.set()
         assert first.result()[0] == 200
 
 
@@ -280,8 +280,8 @@ def test_full_server_refuses_and_ends_with_what_runs(held):
 def test_late_answers_are_errors(held):
     with serving([held], '--timeout', '0.1') as (_, address):
         status, text = post(address, IMAGE.read_bytes())
-        assert status == 504 and json.loads(text)['detail'] == 'no answer within 0.1 seconds'
-        held.predictor.go_on.set()
+        assert status == 504 and json.loads(text)['detail'] == 'no response within 0.1 seconds'
+        held.predictor.released.set()
 
 
 def place(address: str) -> tuple[str, int]:
@@ -302,7 +302,7 @@ def head(request: str, length: int = 0) -> bytes:
 @needs_server
 @pytest.mark.slow
 def test_clients_that_leave(models, tmp_path, monkeypatch, capsys):
-    """They cause no traceback and leave no file."""
+    """Checks that clients that disconnect cause no traceback and leave no files."""
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     with serving(models) as (server, address):
         with socket.create_connection(place(address)) as leaving:
@@ -319,7 +319,7 @@ def test_clients_that_leave(models, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize('sent', [head('GET /health')[:-2], head('POST /predict', 10**6), head('POST /health', 10**6)],
                          ids=['headers', 'body', 'body that nobody reads'])
 def test_clients_that_do_not_finish(models, monkeypatch, sent):
-    """What they send byte by byte keeps no connection."""
+    """Checks that single bytes do not keep a connection open."""
     monkeypatch.setattr(serve, 'HEADER_SECONDS', 0.2)
     monkeypatch.setattr(serve, 'CLOSE_SECONDS', 0.2)
     with serving(models, '--timeout', '0.2') as (_, address):
@@ -341,7 +341,7 @@ def test_bodies_that_do_not_come_are_told(models):
 @needs_server
 @pytest.mark.slow
 def test_clients_that_do_not_read(models, tmp_path):
-    (tmp_path / 'large.jpg').write_bytes(bytes(30_000_000))  # more than the buffers of a connection
+    (tmp_path / 'large.jpg').write_bytes(bytes(30_000_000))  # exceeds the buffers of a connection
     with serving(models, '--timeout', '0.2', '--examples', str(tmp_path)) as (server, address):
         with socket.create_connection(place(address)) as client:
             client.sendall(head('GET /page/examples/0'))
@@ -353,7 +353,7 @@ def test_clients_that_do_not_read(models, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_tool(paths, tmp_path, number):
-    """The signal comes as soon as the address is printed, when requests are accepted."""
+    """Sends the signal as soon as the server prints its address."""
     server = Run(tmp_path / 'log.txt', 'serve', paths[0], '--port', 0, '--device', 'cpu')
     server.wait_for('at http://127.0.0.1:', TIMEOUT)
     server.signal(number)
@@ -376,7 +376,7 @@ def test_signal_ends_the_loading_of_models(paths, tmp_path, number):
 
 @pytest.fixture
 def page(request):
-    """A page of Chromium, as wide as the test's parameter."""
+    """Yields a page of Chromium; the parameter of the test is its width in pixels."""
     from playwright.sync_api import expect, sync_playwright
     expect.set_options(timeout=1000 * TIMEOUT)
     with sync_playwright() as playwright:
@@ -392,7 +392,7 @@ def page(request):
 @pytest.mark.slow
 @pytest.mark.parametrize('page', [390], indirect=True)
 def test_page(page, address, tmp_path):
-    """Upload, drawings of both models, what they look at, an error for a text file; nothing comes from elsewhere."""
+    """Checks uploads, drawings, attention and errors on the page, which must not load anything from other sites."""
     from playwright.sync_api import expect
     text = tmp_path / 'notes.txt'
     text.write_text('no image at all')
@@ -425,7 +425,7 @@ def test_page(page, address, tmp_path):
 
 
 class FixedDetector:
-    """A predictor that finds two persons side by side in every image."""
+    """Predicts two persons side by side in every image."""
 
     task, classes, palette = 'detection', ['person'], [(200, 0, 0)]
 
@@ -445,7 +445,7 @@ class FixedDetector:
 @pytest.mark.slow
 @pytest.mark.parametrize('page', [1280], indirect=True)
 def test_page_shows_one_object_and_saves(page, models):
-    """A row darkens all but its object; drawing and numbers can be saved; titles do not shift the images."""
+    """Checks that rows highlight objects, that results can be saved, and that titles do not shift the images."""
     from playwright.sync_api import expect
     detector = copy.copy(models[0])
     detector.predictor, detector.name = FixedDetector(detector.predictor.model), 'A name that needs several lines ' * 5
@@ -484,14 +484,14 @@ def test_page_shows_one_object_and_saves(page, models):
 @pytest.mark.parametrize('page', [390], indirect=True)
 def test_page_hides_the_result_of_another_file(page, held):
     from playwright.sync_api import expect
-    held.predictor.go_on.set()
+    held.predictor.released.set()
     with serving([held]) as (_, address):
         page.goto(address)
         page.locator('input[type=file]').set_input_files(IMAGE)
         expect(page.locator('.prediction')).to_be_visible()
-        held.predictor.go_on.clear()
+        held.predictor.released.clear()
         page.locator('#examples button').first.click()
         expect(page.get_by_text('Predicting')).to_be_visible()
         expect(page.locator('.prediction')).to_be_hidden()
-        held.predictor.go_on.set()
+        held.predictor.released.set()
         expect(page.locator('.prediction')).to_be_visible()

@@ -2,10 +2,10 @@
 const find = selector => document.querySelector(selector);
 const percent = value => `${(100 * value).toFixed(1)} %`;
 const status = find('#status');
-const DARKNESS = 165; // of what is not looked at, of 255
+const DARKNESS = 165; // opacity of the shade around a highlighted object, from 0 to 255
 let models = [];
-let image = null; // the file that is shown
-let request = 0; // answers of earlier requests are not shown
+let image = null; // the selected file
+let request = 0; // number of the latest request; responses to earlier ones are ignored
 
 function purpose(model) {
   const names = model.classes.slice(0, 6).join(', ') + (model.classes.length > 6 ? ' and others' : '');
@@ -14,7 +14,7 @@ function purpose(model) {
     classification: `Classifies an image as one of ${count} classes: ${names}.`,
     detection: `Finds objects of ${count} classes: ${names}.`,
     segmentation: `Labels each pixel as one of ${count} classes: ${names}.`,
-    pose: 'Finds the points of an animal that fills the image.',
+    pose: 'Finds the keypoints of an animal that fills the image.',
   }[model.task];
 }
 
@@ -23,8 +23,8 @@ function say(text, isError = false) {
   status.className = isError ? 'error' : '';
 }
 
-async function post(path, question) {
-  const answer = await fetch(`${path}?${new URLSearchParams(question)}`, { method: 'POST', body: image });
+async function post(path, query) {
+  const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { method: 'POST', body: image });
   if (answer.ok) return answer;
   const { detail } = await answer.json().catch(() => ({ detail: answer.statusText }));
   throw new Error(typeof detail === 'string' ? detail : JSON.stringify(detail));
@@ -48,7 +48,7 @@ function addModel(model, number) {
     offer(part('.save-drawing'), address, `${stem()}_${model.name}.jpg`);
     offer(part('.save-numbers'), blobAddress(new Blob([JSON.stringify(numbers)])), `${stem()}_${model.name}.json`);
     const names = found.items.map(item => item.category);
-    drawing.alt = names.length ? `The image with ${names.join(', ')} drawn` : 'The image; nothing was found in it';
+    drawing.alt = names.length ? `The image with predictions drawn: ${names.join(', ')}` : 'The image without predictions';
     part('table').hidden = !names.length;
     part('.nothing').hidden = names.length > 0;
     part('.nothing').textContent = `Nothing was found with a score of at least ${find('output').textContent}.`;
@@ -78,7 +78,7 @@ function addModel(model, number) {
   };
   if (model.look) {
     part('.hint').hidden = false;
-    part('.hint').textContent = `Click into the image to see the ${model.look} from there; Enter shows it from the center.`;
+    part('.hint').textContent = `Click a point in the image to draw the ${model.look} there, or press Enter for the center.`;
     drawing.classList.add('looks');
     drawing.tabIndex = 0;
     const look = async (x, y) => {
@@ -87,7 +87,7 @@ function addModel(model, number) {
         const answer = await post('page/look', { model: number, x: x.toFixed(4), y: y.toFixed(4) });
         const figure = looked.firstElementChild;
         figure.src = blobAddress(await answer.blob(), figure.src);
-        figure.alt = `The ${model.look} of ${model.name} at the chosen point`;
+        figure.alt = `The ${model.look} of ${model.name} at the selected point`;
         looked.hidden = false;
         say('');
       } catch (error) { say(error.message, true); }
@@ -107,7 +107,7 @@ function addModel(model, number) {
   find('#models').append(section);
 }
 
-// ---- what is saved
+// ---- downloads
 
 const stem = () => image.name.replace(/\.[^.]*$/, '');
 
@@ -122,9 +122,9 @@ function offer(link, address, name) {
   link.download = name;
 }
 
-// ---- one object among others
+// ---- highlighting
 
-// Darkens all but one object of an image, while its row is pointed at or focused, or after a click on it.
+// Darkens the image around an object while the object's row is hovered or focused, and after a click on the row.
 function letHighlight(canvas, found) {
   const buttons = [];
   let pressed = null;
@@ -175,8 +175,9 @@ function darkenAround(canvas, found, { box, mask }) {
   }
 }
 
-// Returns a mask, column by column, from COCO's compressed run lengths: of 0 and 1 in turns, in characters of 5 bits and
-// one that tells whether another follows, from the third on as differences to the last but one.
+// Decodes COCO's compressed run lengths into a mask in column-major order. Runs of zeros and ones alternate. A length is
+// stored in one or more characters of five bits each; a sixth bit marks that another character follows. From the fourth
+// length on, the difference to the length two positions earlier is stored.
 function decode({ size: [height, width], counts }) {
   const mask = new Uint8Array(height * width);
   const runs = [];
@@ -187,7 +188,7 @@ function decode({ size: [height, width], counts }) {
       value |= (bits & 31) << shift;
       shift += 5;
     } while (bits & 32);
-    if (bits & 16) value |= -1 << shift; // negative
+    if (bits & 16) value |= -1 << shift; // sign extension
     runs.push(value + (runs.length > 2 ? runs.at(-2) : 0));
     if (runs.length % 2 === 0) mask.fill(1, place, place + runs.at(-1));
     place += runs.at(-1);
@@ -228,7 +229,7 @@ function choose(file) {
 async function start() {
   models = await (await fetch('models')).json();
   models.forEach(addModel);
-  find('#purpose').textContent = models.length > 1 ? `Compares ${models.length} models on one image.` : purpose(models[0]);
+  find('#purpose').textContent = models.length > 1 ? `Compares ${models.length} models on the same image.` : purpose(models[0]);
   if (models.length === 1) find('.line').hidden = true;
   document.title = `${models.map(model => model.name).join(', ')} – mmvit_backbones`;
   find('#least').hidden = !models.some(model => model.task === 'detection');

@@ -191,7 +191,7 @@ class Exported:
         raise NotImplementedError
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for each image; raises UsageError if the model fails or does not support a size."""
+        """Returns the outputs of each image; raises UsageError if the model fails or does not support the size."""
         if self.task == 'detection':
             return [self._run(image) for image in images]
         if len({image.shape for image in images}) > 1:

@@ -27,7 +27,7 @@ class Counter(TorchDispatchMode):
     Caches, and memory that libraries allocate inside an operator, are ignored.
 
     Attributes:
-        kernels (int): Number of kernels.
+        kernels (int): Number of kernel launches.
         moved (int): Bytes read and written.
         live, peak (int): Current and peak bytes of the tensors that operators have allocated.
     """

@@ -26,12 +26,12 @@ IMAGENET_STD = [58.395, 57.12, 57.375]
 class Family:
     """Properties shared by the networks with the same paper and backbone class."""
     name: str  # heading in tables and metafiles
-    backbone: str  # registered name of the backbone class
-    title: str  # title of the paper
-    authors: str  # authors of the paper, and its venue
-    paper: str  # URL of the paper
+    backbone: str  # registered name of the class
+    title: str
+    authors: str  # with the venue of the paper
+    paper: str  # URL
     code: str  # the authors' repository, with the published figures and links to the checkpoints
-    license: str  # license of that repository
+    license: str  # of the authors' repository
     docs: str  # page of the documentation
     architecture: list[str]  # keywords for the metafiles
     convert: Callable  # function in zoo/converters that converts the authors' checkpoint
@@ -51,7 +51,7 @@ class Variant:
     family: Family
     arch: str  # name of the architecture in the backbone's arch_zoo
     head_channels: int  # input channels of the classifier's linear layer
-    num_params: int  # number of parameters of the classifier
+    num_params: int  # includes the classifier's head
     gmacs: float  # billions of multiply-adds of the classifier at img_size, counted by mmvit flops
     published_gmacs: float | None = None  # stated by the authors, or counted in their code
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch

@@ -22,11 +22,11 @@ class Weights:
     """A published checkpoint."""
     variant: str  # name of the network
     tag: str  # image side, training data or task of the checkpoint
-    addresses: tuple[str, ...]  # URLs; URLs that need no browser come first
+    addresses: tuple[str, ...]  # URLs, sorted so that downloads without a browser come first
     access_code: str = ''  # for Baidu's URLs
     member: str = ''  # part of the file name, if the URL is a folder with several checkpoints
-    sha256: str = ''  # hash of the file, if known
-    suffix: str = '.pth'  # suffix of the file
+    sha256: str = ''  # empty if unknown
+    suffix: str = '.pth'
     remark: str = ''  # logged when the file is downloaded
 
     @property
@@ -36,7 +36,7 @@ class Weights:
 
     @property
     def file_name(self) -> str:
-        """Returns the file name in the cache and on a mirror."""
+        """Returns the name of the file in the cache and on a mirror."""
         return self.name + self.suffix
 
     @property
@@ -45,7 +45,7 @@ class Weights:
 
 
 def host_of(address: str) -> str:
-    """Returns the name of a URL's host: a name in ``HOSTS``, or the host name."""
+    """Returns the host of a URL: its name in ``HOSTS`` if it is listed there, or else its host name."""
     machine = urlparse(address).hostname or ''
     return HOSTS.get(machine, machine)
 

@@ -1,7 +1,7 @@
 """Draws images with their annotations as stored in the files, without any transform."""
 import os.path as osp
 from math import isfinite
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -118,15 +118,15 @@ def _decode(run_lengths: dict) -> np.ndarray | None:
     height, width = map(int, size)
     if min(height, width) <= 0 or height * width > MAX_PIXELS:
         return None
+    encoded: Any = {'size': [height, width], 'counts': counts}  # the stubs lack a type for uncompressed counts
     if isinstance(counts, str):
-        is_valid = sums_of_run_lengths([counts])[0] == height * width
-        return mask.decode({'size': [height, width], 'counts': counts}) if is_valid else None
+        return mask.decode(encoded) if sums_of_run_lengths([counts])[0] == height * width else None
     if not _are_numbers(counts):
         return None
-    lengths = list(map(int, counts))
+    encoded['counts'] = lengths = list(map(int, counts))
     if min(lengths, default=-1) < 0 or sum(lengths) != height * width:
         return None
-    return mask.decode(mask.frPyObjects({'size': [height, width], 'counts': lengths}, height, width))
+    return mask.decode(mask.frPyObjects(encoded, height, width))
 
 
 def _draw_box(canvas: Image.Image, annotation: Annotation, scale: float) -> None:

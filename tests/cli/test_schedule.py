@@ -73,13 +73,13 @@ def test_the_whole_schedule_is_scaled(name, unit, length, steps_per_epoch):
 def test_length_that_leaves_the_schedule_behind(name, options, steps, scheduled):
     found = schedulers(config(name, options), optimizer_of(0.1), 100)
     warning = unfitting_schedule(found, steps, steps_per_epoch=100)
-    assert warning is None if scheduled is None else f'{scheduled} of {steps} steps' in warning
+    assert warning is None if scheduled is None else f'{scheduled} steps, but training has {steps}' in warning
 
 
 def test_warm_up_to_a_constant_rate_fits():
     warm_up = LinearLR(optimizer_of(0.1), start_factor=0.1, by_epoch=False, end=50)
     assert unfitting_schedule([warm_up], 1200, 100) is None
-    assert '50 of 40 steps' in unfitting_schedule([warm_up], 40, 10)
+    assert '50 steps, but training has 40' in unfitting_schedule([warm_up], 40, 10)
 
 
 def test_mistakes_are_errors():
@@ -104,7 +104,7 @@ def test_a_run_does_what_its_options_say(tmp_path):
     assert all(entry.get('lr', 0) <= 1e-9 for entry in entries)
     before, = run.text.split('Epoch(train)')[:1]
     assert len(before.splitlines()) < 25, before
-    for text in ('5 epochs of 4 steps, 4 images per step', '16 images of', '1e-09 at its peak', 'float32', 'random',
+    for text in ('5 epochs of 4 steps, 4 images per step', '16 images from', '1e-09 at its peak', 'float32', 'random',
                  'without a better accuracy/top1', f'{tmp_path}/work', '5: daisy, dandelion, roses'):
         assert text in before, text
     file, = (tmp_path / 'work').glob('*/*.log')

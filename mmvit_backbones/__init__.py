@@ -1,14 +1,14 @@
 """Vision-transformer backbones for dense prediction with OpenMMLab.
 
-Importing the package registers everything in MMEngine's root registries, and the ``official://`` prefix for the
-authors' checkpoints.
+Importing the package registers all modules in MMEngine's root registries, and the ``official://`` prefix for
+checkpoints published by the authors.
 """
 from .version import __version__
 
 try:
     import mmengine  # noqa: F401
 except ModuleNotFoundError:
-    __all__ = ['__version__']  # where there is torch alone, mmvit_backbones.ops can be imported
+    __all__ = ['__version__']  # without MMEngine, only mmvit_backbones.ops can be imported
 else:
     from . import backbones, data, heads, losses, necks, training  # noqa: F401
     from .accelerate import accelerate

@@ -1,4 +1,4 @@
-"""`python -m mmvit_backbones` is the command `mmvit`."""
+"""Makes ``python -m mmvit_backbones`` run the command ``mmvit``."""
 from mmvit import command
 
 if __name__ == '__main__':

@@ -1,34 +1,32 @@
-"""Faster modules for the device on which a model lives, with the same results."""
+"""Replacement of modules by faster ones with the same results."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .utils import versions
 
-MAPS = 16  # with fewer images in a batch and a single thread, torch leaves 1 x 1 convolutions to MKL
+MAPS = 16  # batch size of the convolutions; with a single thread, PyTorch runs smaller batches in MKL
 
 
 def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
-    """Replaces modules by the fastest ones for the device of the model, in place.
+    """Replaces modules of a model in place by faster ones for its device.
 
-    Parameters, buffers, hooks and ``state_dict`` stay those of the plain model, and results agree in float32 within
-    1e-5.
+    Parameters, buffers, hooks and the ``state_dict`` stay the same. In float32, results agree within 1e-5.
 
-    On CPUs, in float32, linear layers run in oneDNN as 1 x 1 convolutions: torch hands their products to MKL, which on
-    processors of AMD takes twice the time. With ``inference``, their weights are stored a second time, in the layout
-    that oneDNN reads. What was measured is in ``docs/benchmarks.md``. On other devices the model is returned as it is:
-    nothing else is proven.
+    On CPUs, float32 linear layers run in oneDNN as 1 x 1 convolutions. PyTorch runs linear layers in MKL, which takes
+    twice as long on AMD processors. With ``inference``, a copy of each weight is stored in the memory layout of oneDNN.
+    Measurements are in ``docs/benchmarks.md``. Models on other devices are returned unchanged.
 
     Args:
-        model (nn.Module): A backbone or a model that holds one.
-        inference (bool): Sets evaluation mode, and uses what is faster without gradients.
+        model (nn.Module): A backbone, or a model that contains a backbone.
+        inference (bool): Whether to set evaluation mode and use modules that are faster without gradients.
 
     Returns:
         nn.Module: The same model.
 
     Raises:
-        TypeError: If ``model`` is not a module, or is compiled.
-        ValueError: If its parameters are on several devices.
+        TypeError: If ``model`` is not an ``nn.Module``, or is already compiled.
+        ValueError: If the parameters of ``model`` are on several devices.
 
     Example:
         >>> import mmvit_backbones
@@ -45,9 +43,9 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     if devices != {'cpu'} or not torch.backends.mkldnn.is_available():
         return model
     linear = PackedLinear if inference else OneDNNLinear
-    # By exact type: linear layers of adapters and quantizers, and parametrized ones, stay as they are.
+    # Subclasses are kept, such as linear layers of adapters and quantizers, and parametrized linear layers.
     fastest = {nn.Linear: linear, OneDNNLinear: linear}
-    replaced = {}  # a module that is used at two places has one replacement
+    replaced = {}  # a module that is used in several places gets a single replacement
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) in fastest:
@@ -56,20 +54,23 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
 
 
 def with_class(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """Returns a module of a class without state of its own, with the parameters, children and hooks of another."""
+    """Returns a module of class ``kind`` with the parameters, children, hooks and attributes of ``module``."""
     new = kind.__new__(kind)
     vars(new).update(vars(module))
     return new
 
 
 def is_fast_in_onednn(x: Tensor) -> bool:
-    """Returns False in graphs, which hold the formula, and under autocast, where PyTorch itself uses oneDNN."""
+    """Returns whether oneDNN speeds up a linear layer for this input.
+
+    Compiled graphs keep the plain linear layer. Under autocast, PyTorch itself uses oneDNN.
+    """
     return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.numel() > 0 and x.ndim > 1
             and not versions.is_compiling() and not versions.is_autocast_enabled('cpu'))
 
 
 class OneDNNLinear(nn.Linear):
-    """``nn.Linear`` as a 1 x 1 convolution of channels-last maps, which oneDNN reads and writes without a copy."""
+    """``nn.Linear`` as a 1 x 1 convolution of channels-last maps, which oneDNN supports without a copy."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not is_fast_in_onednn(input) or input.shape[:-1].numel() % MAPS:
@@ -80,7 +81,10 @@ class OneDNNLinear(nn.Linear):
 
 
 class PackedLinear(OneDNNLinear):
-    """Linear layer with its weight in oneDNN's layout, repacked after the weight changes; has no gradients."""
+    """``nn.Linear`` for inference, with a packed copy of its weight in the memory layout of oneDNN.
+
+    The weight is packed again after it changes. While gradients are enabled, the packed copy is not used.
+    """
     packed_weight, packed_from = None, None
 
     def forward(self, input: Tensor) -> Tensor:
@@ -92,5 +96,5 @@ class PackedLinear(OneDNNLinear):
         return torch.ops.mkldnn._linear_pointwise(input, self.packed_weight, self.bias, 'none', [], '')
 
     def __getstate__(self) -> dict:
-        """Returns the state for copies: tensors in that layout can't be copied."""
+        """Returns the state without the packed weight, which can't be copied or pickled."""
         return {**self.__dict__, 'packed_weight': None, 'packed_from': None}

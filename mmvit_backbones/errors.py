@@ -1,30 +1,31 @@
-"""Errors of the package. Each message is one line with what came, what is allowed or what to do."""
+"""Exceptions of the package. Each message is one line with the received value, and the allowed values or a remedy."""
 
 
 class MMViTError(Exception):
-    """Base of the errors of this package."""
+    """Base class of this package's exceptions."""
 
 
 class UsageError(MMViTError, ValueError):
-    """A config, an argument or a file of the user's that can't be used."""
+    """Raised for an invalid argument, config or file of the user."""
 
 
 class TooLargeError(UsageError):
-    """An image or a file beyond a limit."""
+    """Raised for an image or a file that is larger than a limit."""
 
 
 class CheckpointError(MMViTError, ValueError):
-    """A checkpoint that can't be used."""
+    """Raised for an invalid or unsuitable checkpoint."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """A checkpoint that does not exist."""
+    """Raised for a checkpoint that does not exist."""
 
 
 class TrainingError(MMViTError, RuntimeError):
-    """A training that cannot go on; the message also names what to try.
+    """Raised if training cannot continue; the message also suggests a remedy.
 
-    A data loader re-raises an error of its worker with the traceback in the message: only the line itself is kept.
+    A data loader re-raises the error of a worker process with the whole traceback in the message. In this case, only
+    the original message is kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -32,7 +33,7 @@ class TrainingError(MMViTError, RuntimeError):
 
 
 class UnreadableSampleError(TrainingError):
-    """More unreadable samples than ``max_skipped`` of the data set."""
+    """Raised if a data set has more unreadable samples than its ``max_skipped``."""
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Hook for training with two processes, imported by the config two_processes.py."""
+"""Hook for tests of training with two processes; the config ``two_processes.py`` imports this file."""
 import torch
 from mmengine.dist import all_gather, get_world_size
 from mmengine.hooks import Hook
@@ -7,7 +7,7 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class AgreementHook(Hook):
-    """Asserts that processes with different data take the same step with every parameter."""
+    """Asserts that two processes with different data apply the same update to every parameter."""
 
     def before_train(self, runner):
         self.start = self.weights(runner)
@@ -17,8 +17,8 @@ class AgreementHook(Hook):
         losses = all_gather(outputs['loss'].detach().reshape(1))
         assert not torch.equal(*losses)
         steps = {name: self.start[name] - weight for name, weight in self.weights(runner).items()}
-        still = [name for name, step in steps.items() if not step.any()]
-        assert not still, still
+        unchanged = [name for name, step in steps.items() if not step.any()]
+        assert not unchanged, unchanged
         assert torch.equal(*all_gather(torch.cat([step.flatten() for step in steps.values()])))
 
     @staticmethod

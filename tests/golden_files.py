@@ -1,4 +1,4 @@
-"""Goldens in ``tests/goldens`` and in the folder that ``MMVIT_GOLDENS`` names."""
+"""Reads goldens from ``tests/goldens`` and from the folder in the environment variable ``MMVIT_GOLDENS``."""
 import json
 import os
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from mmvit_backbones import list_models
 from mmvit_backbones.zoo.variants import VARIANTS
 
-SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 12e6}  # the others take seconds
+SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 12e6}  # larger ones take seconds
 
 
 def read_goldens() -> dict[str, dict]:
-    """Returns every golden by its file's name; different files of one name are two goldens."""
+    """Returns all goldens by file name; for a different file with the same name, the folder is appended."""
     goldens = {}
     for folder in filter(None, (Path(__file__).parent / 'goldens', os.environ.get('MMVIT_GOLDENS'))):
         paths = sorted(Path(folder).rglob('golden_*.json'))
         if not paths:
-            raise FileNotFoundError(f'no golden_*.json in {folder}')
+            raise FileNotFoundError(f'no golden_*.json in {str(folder)!r}')
         for path in paths:
             golden = json.loads(path.read_text())
             is_other = goldens.get(path.stem, golden) != golden

@@ -1,4 +1,4 @@
-"""Shared helpers of the tests: the checkout, tiny networks, comparisons and errors."""
+"""Helpers shared by tests: paths, tiny networks, comparisons and expected errors."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.utils import versions
 
-ROOT = Path(__file__).resolve().parents[1]  # of the checkout
-needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='older PyTorch computes no float16 on CPUs')
+ROOT = Path(__file__).resolve().parents[1]  # of the repository
+needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='float16 on CPUs requires PyTorch 2.4')
 HALF_DTYPES = [pytest.param(torch.float16, marks=needs_half), torch.bfloat16]
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
 
 
 @register_handler('yml')
 class MetafileHandler(YamlHandler):
-    """Parses a metafile once: MMEngine reads all of a framework for each base of a config."""
+    """Parses each metafile only once; MMEngine reads all metafiles of a framework for every base config."""
 
     def load_from_fileobj(self, file, **kwargs):
         return parse_metafile(file.read())
@@ -36,19 +36,19 @@ def parse_metafile(text: str) -> dict:
 
 
 def fresh_model(network: str, **arguments) -> nn.Module:
-    """Builds a tiny network with the same weights at every call."""
+    """Builds a tiny network; each call gives the same weights."""
     torch.manual_seed(0)
     return MODELS.build({'type': network, **TINY_CONFIGS[network], **arguments})
 
 
 @cache
 def shared_model(network: str) -> nn.Module:
-    """Returns one model per network, in evaluation mode, for tests that don't change it."""
+    """Returns a cached tiny network in evaluation mode, for tests that don't change the model."""
     return fresh_model(network).eval()
 
 
 def trained_model(network: str, **arguments) -> nn.Module:
-    """Builds a tiny network without initial zeros and ones, so that every parameter matters."""
+    """Builds a tiny network with noise on all parameters and batch statistics, so that each one affects the output."""
     model = fresh_model(network, **arguments)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -62,7 +62,7 @@ def trained_model(network: str, **arguments) -> nn.Module:
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """Sets every dropout of a model to 0, so that two passes in training mode agree."""
+    """Sets all dropout rates to 0, so that two passes in training mode agree."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.
@@ -74,7 +74,7 @@ def images(height: int = 64, width: int = 96, batch: int = 2) -> Tensor:
 
 
 def gradients(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Returns the gradients of a loss on all maps, by parameter."""
+    """Returns the gradients of a loss over all maps, by parameter name."""
     sum(out.square().mean() for out in model(x)).backward()
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
@@ -89,7 +89,7 @@ def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> f
 
 @contextmanager
 def raises(error: type[Exception] | tuple[type[Exception], ...], *words: object) -> Iterator[pytest.ExceptionInfo]:
-    """Expects an error with all words in its message, in any order: what is wrong, what came, what is allowed."""
+    """Expects an error whose message contains all words, such as the argument, the received and the allowed values."""
     with pytest.raises(error) as caught:
         yield caught
     missing = [word for word in map(str, words) if word not in str(caught.value)]

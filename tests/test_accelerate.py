@@ -1,4 +1,4 @@
-"""Accelerated models: the same results and the same state dict."""
+"""Accelerated models: results, state dict and speed."""
 import copy
 import time
 from math import inf
@@ -15,7 +15,7 @@ from mmvit_backbones import accelerate
 def build(network):
     torch.manual_seed(0)
     model = MODELS.build({'type': network, **TINY_CONFIGS[network]}).train()
-    with torch.no_grad():  # statistics that are not those of the start
+    with torch.no_grad():  # updates the running statistics of batch norms
         model(torch.randn(4, 3, 64, 64))
     return model.eval()
 
@@ -25,14 +25,14 @@ def kinds(model):
 
 
 def close(actual, expected, network):
-    # With the initial weights, attention is nearly uniform, and ResT's instance norm magnifies rounding.
+    # With initial weights, attention is nearly uniform, so the instance norm of ResT amplifies rounding errors.
     tolerance = 1e-4 if network == 'ResT' else 1e-5
     return all((a - e).norm() <= tolerance * e.norm() for a, e in zip(actual, expected, strict=True))
 
 
 @pytest.mark.parametrize('inference', [False, True])
 @each_network
-def test_results_and_state_dict_are_those_of_the_plain_model(network, inference):
+def test_results_and_state_dict_match_the_plain_model(network, inference):
     plain = build(network)
     fast = accelerate(copy.deepcopy(plain), inference=inference)
     assert kinds(fast) != kinds(plain), 'nothing was replaced'
@@ -48,7 +48,7 @@ def test_results_and_state_dict_are_those_of_the_plain_model(network, inference)
 
 @pytest.mark.parametrize('inference', [False, True])
 @pytest.mark.parametrize('network', ['ReSwin', 'RefinerViT', 'ViTAEv2'])
-def test_gradients_are_those_of_the_plain_model(network, inference):
+def test_gradients_match_the_plain_model(network, inference):
     plain = build(network)
     fast = accelerate(copy.deepcopy(plain), inference)
     images = torch.randn(2, 3, 64, 96)
@@ -69,7 +69,7 @@ def test_weights_loaded_later_are_used():
 
 
 def is_slower(fast, plain, images, limit=1.15):
-    """Returns whether the least processor time of a model exceeds that of another, in turns; more if it seems so."""
+    """Compares minimum CPU times over alternating runs; runs continue while ``fast`` seems slower, at most 40 times."""
     least = {fast: inf, plain: inf}
     with torch.no_grad():
         for turn in range(40):
@@ -84,7 +84,7 @@ def is_slower(fast, plain, images, limit=1.15):
 
 @pytest.mark.slow
 def test_inference_is_never_slower():
-    """Nor after another network has trained in the process, which changes what fresh memory costs."""
+    """Repeats the comparison after training another network, which makes memory allocation faster or slower."""
     arch = dict(embed_dims=384, depth=8, num_heads=12, mlp_ratio=3)
     plain, images = MODELS.build(dict(type='RefinerViT', arch=arch)).eval(), torch.randn(1, 3, 224, 224)
     fast = accelerate(copy.deepcopy(plain), inference=True)
@@ -103,7 +103,7 @@ def test_hooks_and_shared_modules_are_kept():
     assert len(calls) == 2 and model[0] is model[1][0] is not linear and model[0].weight is linear.weight
 
 
-def test_what_it_cannot_do_is_refused():
+def test_unsupported_models_are_refused():
     with raises(TypeError, 'model', 'str'):
         accelerate('reswin_tiny')
     model = build('ResT')

@@ -1,4 +1,4 @@
-"""The contract of every backbone; a new family only adds a tiny config."""
+"""The contract that all backbones fulfill. For a new network, only a tiny config must be added."""
 import copy
 import math
 
@@ -66,7 +66,7 @@ def test_every_parameter_gets_a_gradient(network):
 
 
 @each_network
-def test_recomputation_gives_the_same_gradients(network):
+def test_activation_checkpointing_gives_the_same_gradients(network):
     x = images()
     for drop_path_rate in (0., 0.3):
         plain = fresh_model(network, drop_path_rate=drop_path_rate).train()
@@ -80,14 +80,14 @@ def test_recomputation_gives_the_same_gradients(network):
 
 
 def saved_bytes(network: str, **arguments) -> int:
-    """Counts, without computing, the bytes that the backward pass needs."""
+    """Counts the bytes that are saved for the backward pass, on the meta device."""
     model, x = fresh_model(network, **arguments).to('meta'), images().to('meta')
     return count(model, x)['step']['saved']
 
 
-@pytest.mark.skipif(versions.is_older('2.6'), reason='older PyTorch recomputes nothing on the meta device')
+@pytest.mark.skipif(versions.is_older('2.6'), reason='checkpointing on the meta device requires PyTorch 2.6')
 @each_network
-def test_recomputation_saves_less(network):
+def test_activation_checkpointing_saves_memory(network):
     assert saved_bytes(network, with_cp=True) < 0.6 * saved_bytes(network)
 
 
@@ -99,7 +99,7 @@ def test_frozen_stages(network, frozen_stages):
     assert frozen and all(p.requires_grad != (id(p) in frozen) for p in model.parameters())
     assert not any(module.training for root in model.frozen_modules() for module in root.modules())
     x = images()
-    if frozen_stages:  # without drop path in what is frozen, its map repeats
+    if frozen_stages:  # the frozen stage has no stochastic depth, so its map is reproducible
         assert torch.equal(model.forward_stages(x)[0], model.forward_stages(x)[0])
     if model.num_stages > frozen_stages:
         assert all(gradient is not None for gradient in gradients(model, x).values())
@@ -107,7 +107,7 @@ def test_frozen_stages(network, frozen_stages):
 
 @each_network
 def test_norm_eval(network):
-    """Batch norms stay in evaluation mode with unchanged running statistics; all else trains."""
+    """Batch norms stay in evaluation mode and keep their running statistics; all parameters are trained."""
     model = fresh_model(network, norm_eval=True)
     statistics = {name: value.clone() for name, value in model.named_buffers()}
     parameter_gradients = gradients(model.train(), images())
@@ -118,8 +118,8 @@ def test_norm_eval(network):
 
 
 @each_network
-def test_stochastic_depth_rises_from_0_up_to_the_given_rate(network):
-    """The authors' rules differ in the final rate and the curve."""
+def test_stochastic_depth_starts_at_0_and_stays_below_the_given_rate(network):
+    """Schedules differ between networks, because they follow the authors' code."""
     model = fresh_model(network, drop_path_rate=0.3)
     rates = [m.drop_prob for m in model.modules() if type(m).__name__ == 'DropPath']
     assert rates[0] == min(rates) == 0 and 0 < max(rates) < 0.3 + 1e-9
@@ -129,7 +129,7 @@ def test_stochastic_depth_rises_from_0_up_to_the_given_rate(network):
 @each_network
 @torch.no_grad()
 def test_out_indices(network, out_indices):
-    last = shared_model(network).num_stages - 1  # stands for -1 above
+    last = shared_model(network).num_stages - 1  # replaces -1 in the parameters of this test
     out_indices = last if out_indices == -1 else sorted({i % (last + 1) for i in out_indices})
     model = fresh_model(network, out_indices=out_indices).eval()
     model.load_state_dict(shared_model(network).state_dict())
@@ -193,8 +193,8 @@ def test_autocast(network, dtype):
 @pytest.mark.parametrize('dtype', HALF_DTYPES, ids=str)
 @each_network
 def test_autocast_trains(network, dtype):
-    """Steps towards a random target reduce the loss of a batch; AdamW, as everywhere."""
-    # oneDNN's gradient of convolutions in bfloat16 reads memory that it has not written on maps of one column.
+    """Four steps of AdamW reduce the loss of a batch."""
+    # On maps with a single column, oneDNN's bfloat16 gradient of convolutions reads uninitialized memory.
     side = 128 if network == 'RegionViT' else 32
     model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images(side, side)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -228,7 +228,7 @@ def test_state_dict_round_trip(network, tmp_path):
 
 
 def empty_model(network: str) -> nn.Module:
-    """Returns a network from the meta device, in whose memory nothing useful stands."""
+    """Returns a network after ``to_empty``, whose weights are filled with NaN or -1."""
     with torch.device('meta'):
         model = fresh_model(network)
     model.to_empty(device='cpu')
@@ -238,48 +238,48 @@ def empty_model(network: str) -> nn.Module:
 
 
 @each_network
-def test_state_dict_is_all_that_a_network_needs(network):
-    """As loaders of large models fill them: on the meta device, `to_empty`, or with `assign=True`."""
+def test_networks_from_the_meta_device_need_only_a_state_dict(network):
+    """Loaders of large models use ``to_empty`` or ``assign=True``."""
     expected = trained_model(network)
     loaded = empty_model(network)
     loaded.load_state_dict(expected.state_dict())
     with torch.device('meta'):
         assigned = fresh_model(network)
     assigned.load_state_dict(copy.deepcopy(expected.state_dict()), assign=True)
-    assigned.requires_grad_()  # `assign=True` takes tensors as they are
+    assigned.requires_grad_()  # assigned tensors of a state dict require no gradient
     x, results = images(70, 90), []
     for model in (expected, loaded, assigned):
-        torch.manual_seed(1)  # of stochastic depth
+        torch.manual_seed(1)  # seeds stochastic depth
         results.append([*gradients(model.train(), x).values(), *model.eval()(x)])
     for result in results[1:]:
         assert all(map(torch.equal, result, results[0]))
 
 
 @each_network
-def test_weights_without_values_are_drawn_as_in_the_constructor(network):
-    """By `init_weights`, or where a checkpoint lacks some of them."""
-    drawn, partly_loaded = empty_model(network), empty_model(network)
-    drawn.init_weights()
+def test_weights_after_to_empty_are_initialized_as_in_the_constructor(network):
+    """Both ``init_weights`` and loading an incomplete checkpoint initialize them."""
+    initialized, partly_loaded = empty_model(network), empty_model(network)
+    initialized.init_weights()
     state_dict = fresh_model(network).state_dict()
     last = next(reversed(state_dict))
     partly_loaded.load_state_dict({key: x for key, x in state_dict.items() if key != last}, strict=False)
     for key, expected in state_dict.items():
-        scale = expected.double().std(correction=0).item()  # 0 of constants, such as statistics of batch norms
-        for model in (drawn, partly_loaded):
+        scale = expected.double().std(correction=0).item()  # 0 for constants, such as statistics of batch norms
+        for model in (initialized, partly_loaded):
             x = model.state_dict()[key].double()
             assert abs(x.mean() - expected.double().mean()).item() <= 8 * scale / x.numel()**0.5, key
             assert x.numel() == 1 or 0.3 * scale <= x.std(correction=0).item() <= 3 * scale + 1e-9, key
     loaded = empty_model(network)
     loaded.load_state_dict(state_dict)
-    loaded.init_weights()  # as MMEngine's runner does before it trains
+    loaded.init_weights()  # MMEngine's runner calls it before training; loaded weights must stay
     assert all(torch.equal(x, state_dict[key]) for key, x in loaded.state_dict().items())
 
 
 @each_network
 def test_layer_depth(network):
     model = shared_model(network)
-    depths = {n: model.get_layer_depth(f'backbone.{n}', 'backbone.') for n, _ in model.named_parameters()}
-    layers, totals = zip(*depths.values())
+    depths = [model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()]
+    layers, totals = zip(*depths)
     assert set(totals) == {totals[0]}
-    assert set(layers) >= set(range(totals[0] - 1))  # the last is that of output norms, if there are any
+    assert set(layers) >= set(range(totals[0] - 1))  # only output norms are in the last layer
     assert model.get_layer_depth('head.fc.weight', 'backbone.') == (totals[0] - 1, totals[0])

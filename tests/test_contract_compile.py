@@ -1,4 +1,4 @@
-"""The contract of every backbone with compilers: one graph for all image sizes, with the same gradients."""
+"""The contract of all backbones with compilers: one graph for all image sizes, with the same gradients."""
 import random
 
 import pytest
@@ -9,8 +9,8 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-# As a detector sees them: both orientations, some that strides and windows divide, batches of 2 and 3. torch takes the
-# number of windows for a constant where a stage has a single one, below 224 pixels.
+# Image sizes of detectors, in both orientations; some are multiples of strides and windows. Below 224 pixels, a stage
+# has a single window, and torch.compile treats the number 1 as a constant.
 RANDOM = random.Random(0)
 SIZES = [(800, 1333), (768, 1344), (1333, 800), (640, 1120)] + [(RANDOM.randint(480, 1000), RANDOM.randint(480, 1333))
                                                                 for _ in range(16)]
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def nothing_compiled():
+def reset_compiler():
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -32,7 +32,7 @@ def two_stages(network: str, depths: list[int], **changes) -> dict:
     return dict(arch(network, depths=depths, num_heads=[1, 2], **changes), out_indices=(0, 1))
 
 
-# A block of each kind, as compilers take longer for every block: whole networks need as many compilations.
+# Networks with one block of each kind. They need as many compilations as whole networks, but compile faster.
 SMALLER = {
     'ReMViTv2': two_stages('ReMViTv2', [1, 1]),
     'ReSwin': two_stages('ReSwin', [2, 1]),
@@ -56,7 +56,7 @@ def small_model(network: str, **arguments) -> nn.Module:
 @pytest.mark.usefixtures('symbolic_shapes')
 @each_network
 def test_two_compilations_serve_all_sizes(network):
-    """Uses meta tensors, so that nothing is computed. torch always compiles again for a batch of 1."""
+    """Uses the meta device to save time, and no batch of 1, for which torch.compile always compiles again."""
     model, counter = small_model(network).train().to('meta'), CompileCounter()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
     for i, size in enumerate(SIZES):
@@ -68,7 +68,7 @@ def test_two_compilations_serve_all_sizes(network):
 
 @torch.no_grad()
 def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
-    """Returns how many graphs serve these sizes, with the results of eager mode."""
+    """Returns the number of compilations for these sizes; results must match eager mode."""
     counter = CompileCounter()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
     for size in sizes:
@@ -79,8 +79,8 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
 
 @pytest.mark.compiler
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
-def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
-    """The second of two stages has a single window along an axis of up to 56 pixels."""
+def test_one_compilation_serves_small_sizes_with_backed_size_oblivious():
+    """Up to 56 pixels, the second stage has a single window. With this option, 1 is not treated as a constant."""
     model = fresh_model('ReSwin', **two_stages('ReSwin', [1, 2])).eval()
     with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
@@ -89,8 +89,8 @@ def test_one_compilation_serves_small_sizes_where_1_is_no_constant():
 @pytest.mark.compiler
 @each_network
 def test_compiled_training_step(network):
-    """Forward and backward. Compiling kernels (inductor) would take minutes per network."""
-    # Dropout is off: a compiled graph draws other random values.
+    """Compiles forward and backward passes, without inductor, which would take minutes per network."""
+    # Dropout is off, because a compiled graph draws different random numbers.
     model, x = without_dropout(small_model(network, drop_path_rate=0.)).train(), images(60, 90, batch=1)
     expected = gradients(model, x)
     model.zero_grad()
@@ -109,11 +109,11 @@ def test_export(network):
 
 
 @pytest.mark.filterwarnings('ignore:`torch.jit.trace:DeprecationWarning', 'ignore::torch.jit.TracerWarning')
-@pytest.mark.parametrize('size', [(64, 64), (256, 320)], ids=str)  # 224: the exporter of traced graphs
+@pytest.mark.parametrize('size', [(64, 64), (256, 320)], ids=str)  # below and above the stored 224
 @each_network
 @torch.no_grad()
 def test_trace(network, size):
-    """Right at its size, in batches of any size, and refuses others."""
+    """The graph is right at its image size for all batch sizes, and raises an error for other image sizes."""
     model, x = trained_model(network).eval(), images(*size, batch=1)
     if model.traces_all_sizes:
         traced = torch.jit.trace(model, x)

@@ -1,4 +1,4 @@
-"""The contract of every backbone with torch.func: derivatives in both modes, per sample and of second order."""
+"""The contract of all backbones with torch.func: both modes of differentiation, per-sample gradients, Hessians."""
 from collections.abc import Callable
 
 import pytest
@@ -27,7 +27,7 @@ def draw(batch: int = 2) -> Tensor:
 
 
 @each_network
-def test_gradients_per_sample(network, model):
+def test_per_sample_gradients(network, model):
     loss, x, parameters = loss_of(model), draw(), detached(model)
     per_sample = vmap(grad(lambda parameters, sample: loss(parameters, sample[None])), in_dims=(None, 0))(parameters, x)
     for i in range(len(x)):
@@ -38,7 +38,7 @@ def test_gradients_per_sample(network, model):
 
 
 @each_network
-def test_both_modes_agree(network, model):
+def test_forward_and_reverse_mode_agree(network, model):
     x, direction, loss = draw(), draw(), loss_of(model)
     rows = jacrev(lambda x: torch.stack([out.mean() for out in model(x)]))(x)
     _, slopes = jvp(lambda x: torch.stack([out.mean() for out in model(x)]), (x, ), (direction, ))
@@ -46,13 +46,13 @@ def test_both_modes_agree(network, model):
     with forward_ad.dual_level():
         slope = forward_ad.unpack_dual(loss(detached(model), forward_ad.make_dual(x, direction))).tangent
     leaf = x.clone().requires_grad_()
-    gradient, = torch.autograd.grad(loss(detached(model), leaf), leaf)  # by kernels
+    gradient, = torch.autograd.grad(loss(detached(model), leaf), leaf)  # uses the compiled operators
     assert relative_error((gradient * direction).sum(), slope) < 1e-9
 
 
 @each_network
-def test_products_with_the_hessian(network, model):
-    """The Hessian is symmetric."""
+def test_hessian_is_symmetric(network, model):
+    """Compares the products ``a H b`` and ``b H a``."""
     x, a, b, loss, parameters = draw(1), draw(1), draw(1), loss_of(model), detached(model)
 
     def hessian_times(direction: Tensor) -> Tensor:

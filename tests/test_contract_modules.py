@@ -1,4 +1,4 @@
-"""The contract of every backbone with libraries that change modules: parameters are used by calling their module."""
+"""The contract of all backbones with libraries that change modules, such as adapters and quantization."""
 import copy
 import json
 import re
@@ -17,12 +17,13 @@ from mmvit_backbones.utils import versions
 HERE = Path(__file__).parent
 at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
 in_each_mode = pytest.mark.parametrize('mode', ['train', 'eval'])
-# With and without padding, with and without training: what libraries do to a layer depends on no pair of the two.
+# Images with and without padding, training and evaluation. Two combinations are enough, because the libraries treat
+# padding and mode independently.
 with_and_without = pytest.mark.parametrize('size, mode', [((64, 96), 'eval'), ((70, 90), 'train')], ids=str)
 
 
 def model_in(mode: str, network: str) -> nn.Module:
-    """Returns a model in float64, so that differences are not rounding."""
+    """Returns a model in float64, in which rounding errors are negligible."""
     return without_dropout(trained_model(network, drop_path_rate=0.)).double().train(mode == 'train')
 
 
@@ -34,6 +35,7 @@ def linear_layers(model: nn.Module) -> list[str]:
 @at_each_size
 @each_network
 def test_every_module_with_parameters_is_called(network, size, mode):
+    """Libraries replace or wrap modules, so parameters must only be used by calling their module."""
     model, called = model_in(mode, network), set()
     owners = {name: module for name, module in model.named_modules() if list(module.parameters(recurse=False))}
     for name, module in owners.items():
@@ -44,7 +46,7 @@ def test_every_module_with_parameters_is_called(network, size, mode):
 
 @each_network
 def test_every_module_returns_tensors_with_dimensions(network):
-    """Summaries of models multiply by the first one."""
+    """Tools that summarize models use the first dimension of every output."""
     model, shapes = fresh_model(network), {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *args, name=name: shapes.update(
@@ -53,9 +55,9 @@ def test_every_module_returns_tensors_with_dimensions(network):
     assert not [name for name, found in shapes.items() if not found or not all(found)]
 
 
-@pytest.mark.parametrize('network', sorted(TINY_CONFIGS.keys() - {'RegionViT'}))  # whose blocks have two maps
-def test_a_block_can_be_hooked(network):
-    """Its output is one tensor with a gradient, as Grad-CAM and Captum need it."""
+@pytest.mark.parametrize('network', sorted(TINY_CONFIGS.keys() - {'RegionViT'}))  # its blocks return two maps
+def test_hooks_of_blocks_receive_one_tensor(network):
+    """Grad-CAM and Captum need a single tensor with a gradient."""
     model, outputs = fresh_model(network).eval(), []
     for stage in range(model.num_stages):
         for module in model.stage_modules(stage):
@@ -67,7 +69,7 @@ def test_a_block_can_be_hooked(network):
 
 @pytest.mark.slow
 @pytest.mark.compiler
-@pytest.mark.skipif(versions.is_older('2.4'), reason='torch.distributed.pipelining came with PyTorch 2.4')
+@pytest.mark.skipif(versions.is_older('2.4'), reason='torch.distributed.pipelining requires PyTorch 2.4')
 @pytest.mark.parametrize('network', ['RegionViT', 'SwinVSA', 'ViTAE'])
 @torch.no_grad()
 def test_a_network_can_be_split_into_a_pipeline(network):
@@ -76,12 +78,12 @@ def test_a_network_can_be_split_into_a_pipeline(network):
     names = {module: name for name, module in model.named_modules()}
     last, *_ = model.stage_modules(model.num_stages - 1)
     pipe = pipeline(model, mb_args=(x, ), split_spec={names[last]: SplitPoint.BEGINNING})
-    assert pipe.num_stages >= 2  # 3 where the module is called twice
+    assert pipe.num_stages >= 2  # 3 if the module is called twice
     assert largest_error(pipe(x), model(x)) < 1e-5
 
 
 @each_network
-def test_linear_layers_are_pytorchs(network):
+def test_linear_layers_have_no_subclass(network):
     assert linear_layers(fresh_model(network))
     assert all(type(module) is nn.Linear for module in fresh_model(network).modules() if isinstance(module, nn.Linear))
 
@@ -89,11 +91,11 @@ def test_linear_layers_are_pytorchs(network):
 @with_and_without
 @each_network
 @torch.no_grad()
-def test_lora_can_be_merged(network, size, mode):
+def test_lora_adapters_can_be_merged(network, size, mode):
     peft = pytest.importorskip('peft')
     model, x = model_in(mode, network), images(*size).double()
     names, before = linear_layers(model), model(x)
-    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # not 0, as they are by default
+    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # by default, adapters start at 0
     model = peft.get_peft_model(model, config).train(mode == 'train')
     unmerged = model(x)
     assert largest_error(unmerged, before) > 1e-3
@@ -106,10 +108,10 @@ def test_lora_can_be_merged(network, size, mode):
 @torch.no_grad()
 def test_int8_weights(network):
     torchao = pytest.importorskip('torchao.quantization')
-    model, x = fresh_model(network).eval(), images(70, 90)  # larger weights: more error by the networks themselves
+    model, x = fresh_model(network).eval(), images(70, 90)  # initial weights: the error grows with larger weights
     expected = model(x)
     torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
-    # 2 %, but for ReMViTv2, which norms queries, keys and values once more.
+    # The error of ReMViTv2 is larger, because it normalizes queries, keys and values.
     assert 0 < largest_error(model(x), expected) < (0.03 if network == 'ReMViTv2' else 0.02)
 
 
@@ -118,7 +120,7 @@ def test_int8_weights(network):
 def test_dynamic_quantization(network):
     quantization = pytest.importorskip('torch.ao.quantization')
     model, x = fresh_model(network).eval(), images(70, 90)
-    with warnings.catch_warnings():  # deprecated in favor of torchao, but still what many deploy with
+    with warnings.catch_warnings():  # deprecated in favor of torchao, but still widely used
         warnings.filterwarnings('ignore', 'torch.ao.quantization is deprecated', DeprecationWarning)
         warnings.filterwarnings('ignore', 'torch.quantize_per_tensor', UserWarning)
         quantized = quantization.quantize_dynamic(model, {nn.Linear})
@@ -139,12 +141,12 @@ def test_weight_norm_changes_nothing(network, size, mode):
 
 @each_network
 @torch.no_grad()
-def test_spectral_norms_are_in_the_state_dict(network):
+def test_spectral_norms_survive_saving_and_loading(network):
     model, x = fresh_model(network), images()
     for module in list(model.modules()):
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             parametrizations.spectral_norm(module)
-    model(x)  # an iteration of every norm
+    model(x)  # updates the state of every spectral norm
     loaded = copy.deepcopy(model)
     for parameter in loaded.parameters():
         parameter.zero_()
@@ -154,9 +156,9 @@ def test_spectral_norms_are_in_the_state_dict(network):
 
 @pytest.mark.slow
 def test_fsdp_takes_the_same_steps(tmp_path):
-    """Every block sharded over two processes: each has the losses of its half of the batch in one process."""
+    """Compares the losses of two processes, each with half of the batch, with the losses of a single process."""
     if not hasattr(pytest.importorskip('torch.distributed.fsdp'), 'fully_shard'):
-        pytest.skip('FSDP2 came with torch 2.6')
+        pytest.skip('FSDP2 requires PyTorch 2.6')
     from runs import CONTEXT
     from sharded_training import run
     processes = [CONTEXT.Process(target=run, args=(str(tmp_path), rank)) for rank in range(2)]
@@ -171,7 +173,7 @@ def test_fsdp_takes_the_same_steps(tmp_path):
 
 
 def agree(ranks: list[dict]) -> bool:
-    """Returns whether the reports of both processes of sharded_training.py agree."""
+    """Returns whether both processes of ``sharded_training.py`` have the losses of a single process."""
     if any('error' in rank for rank in ranks):
         return False
     alone = ranks[0]['alone']
@@ -181,7 +183,7 @@ def agree(ranks: list[dict]) -> bool:
 
 @each_network
 def test_names_and_shapes_in_checkpoints(network):
-    """Equals ``goldens/*/state_dicts.txt``: files of earlier versions load, including those of the optimizer."""
+    """Names, shapes and order match ``goldens/*/state_dicts.txt``, so checkpoints of earlier versions load."""
     text = ''.join(file.read_text() for file in sorted(HERE.glob('goldens/*/state_dicts.txt')))
     section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
     expected = [line.split() for line in section[1].splitlines()]

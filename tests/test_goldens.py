@@ -1,7 +1,7 @@
-"""The authors' numbers: every golden in ``tests/goldens`` and in the folder that ``MMVIT_GOLDENS`` names.
+"""Comparison with recorded results of the authors' code (goldens).
 
-A golden of a network needs no code; one of an operator or block (``golden_op_*``) names its function in
-``operators/``.
+Goldens are read from ``tests/goldens`` and from the folder in ``MMVIT_GOLDENS``. Goldens of networks need no additional
+code. Goldens of an operator or a block (``golden_op_*``) need a function in ``operators/``.
 """
 import json
 from functools import lru_cache
@@ -16,21 +16,23 @@ from operators import DETAILS, OPERATORS, TRAINING_PASSES
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.zoo.variants import VARIANTS
 
-# What varied-size window attention computes has tests of its own, by the name of the operator:
-# ops/test_varied_size_window.py and layers/test_vitae_cell.py.
+# Operators whose goldens are tested in ops/test_varied_size_window.py, layers/test_varied_size_attention.py and
+# layers/test_vitae_cell.py.
 ELSEWHERE = {'cells', 'vsa_attention_core', 'vsa_attention_module', 'vsa_sampling'}
 RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS or golden.get('model') in OPERATORS}
 
 
 def cases() -> list:
-    """Returns every input of every golden in float64, and the first of a family's smallest network in float32, ordered
-    by golden to reuse weights.
+    """Returns all inputs of all goldens in float64, and the first of operators and small networks in float32, too.
+
+    The order by golden lets :func:`filled` reuse weights.
     """
     found = []
     for name, golden in RUN_HERE.items():
         for i, case in enumerate(golden['inputs']):
             shape = 'x'.join(map(str, case.get('shape', [i])))
-            for dtype in (torch.float64, torch.float32)[:1 if i or is_large(name) else 2]:
+            has_float32 = i == 0 and not is_large(name)
+            for dtype in (torch.float64, torch.float32) if has_float32 else (torch.float64, ):
                 is_slow = name in NETWORKS and dtype == torch.float64
                 found.append(pytest.param(golden, case, dtype, id=f'{name}-{case["call"]}-{shape}-{dtype}',
                                           marks=[pytest.mark.slow] if is_slow else []))
@@ -44,17 +46,18 @@ def is_large(name: str) -> bool:
 def task_of(case: dict) -> str:
     if case['call'] not in ('classify', 'train'):
         return 'backbone'
-    pytest.importorskip('mmpretrain.models')  # without it, what torch and MMEngine suffice for is tested
+    pytest.importorskip('mmpretrain.models')  # backbones are also tested without mmpretrain
     return 'classification'
 
 
 def build(golden: dict, case: dict, dtype: torch.dtype):
-    """The model of a golden's input with the golden's weights, in evaluation mode."""
+    """Builds the model for a case of a golden, with the weights of the golden, in evaluation mode."""
     overrides = {**golden.get('overrides', {}), **case.get('overrides', {})}
     if case['call'] == 'train':
         overrides['drop_path_rate'] = 0.
     task = task_of(case)
-    model = get_model(golden['variant'], task, **overrides).to(dtype).eval()  # before: no weight is rounded
+    model = get_model(golden['variant'], task, **overrides).eval()
+    model.to(dtype)  # before loading: float32 parameters would round the weights
     model.load_state_dict(convert_state_dict(golden['variant'], filled(json.dumps(golden['state_dict'])), task))
     return model
 
@@ -92,10 +95,10 @@ def deviation(got: torch.Tensor, expected: dict | float) -> float:
 
 
 @pytest.mark.parametrize('name', GOLDENS)
-def test_is_run(name):
-    """Otherwise, the variant is missing from the zoo, or the adapter of the operator from ``operators/``."""
+def test_every_golden_is_tested(name):
     golden = GOLDENS[name]
-    assert name in RUN_HERE or golden.get('op') in ELSEWHERE, f'{name} is of a network or operator that is not here'
+    assert name in RUN_HERE or golden.get('op') in ELSEWHERE, (
+        f'{name}: its network is missing in the zoo, or its operator is missing in tests/operators')
 
 
 @pytest.mark.parametrize('golden, case, dtype', cases())
@@ -106,7 +109,7 @@ def test_outputs(golden, case, dtype):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
-    """Counts the parameters of the classifier, or of the backbone if the authors' dense version has no classifier."""
+    """Counts the parameters of the classifier, or of the backbone for goldens of networks without a classifier."""
     golden = NETWORKS[name]
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
     config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)

@@ -1,4 +1,4 @@
-"""The networks, one file each; importing this package registers them in MMEngine's root ``MODELS``."""
+"""Backbones, one file per network; importing this package registers them in MMEngine's root ``MODELS``."""
 from .base import Backbone
 from .refiner_vit import RefinerViT
 from .regionvit import RegionViT

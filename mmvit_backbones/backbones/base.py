@@ -20,36 +20,40 @@ from .tracing import fixed_sizes, refuse_other_sizes, warn_of_one_size
 
 
 class Backbone(BaseModule):
-    """Base class of the networks: common arguments, output norms, freezing and activation checkpointing.
+    """Base class of all networks, with common arguments, output norms, freezing and activation checkpointing.
 
-    A network builds its modules, calls :meth:`add_output_norms` if it has output norms, then :meth:`freeze`, and
-    implements the methods of the first section below. It passes ``channels`` and ``strides``. Users set the other
-    arguments, which every network accepts, and also ``arch`` and ``drop_path_rate`` (float): the stochastic depth rate
-    of the last block, to which the rates increase linearly from 0. Unless a network says otherwise, images may have
-    any size from one pixel up.
+    The constructor of a network passes ``channels`` and ``strides`` to this constructor, builds the modules, calls
+    :meth:`add_output_norms` if the network has output norms, and then calls :meth:`freeze`. The methods under "for
+    networks to implement" define the rest of a network.
+
+    Users can pass the other arguments to every network, together with ``arch`` and ``drop_path_rate`` (float), the
+    stochastic depth rate of the last block; rates increase linearly from 0 at the first block. Images may have any size
+    from 1 x 1 pixel, unless the network's documentation says otherwise.
 
     Args:
-        channels (Sequence[int]): Channels of the raw map of every stage.
+        channels (Sequence[int]): Channels of each stage's raw map, which is the map before the output norm.
         strides (Sequence[int]): Stride of every stage, in pixels.
         in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose maps are returned, from 0; None returns all.
+        out_indices (Sequence[int] | int | None): Indices of the stages whose maps are returned, counted from 0. None
+            returns the maps of all stages.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Keep batch norms in evaluation mode while training.
-        with_cp (bool): Use activation checkpointing: blocks are recomputed in the backward pass, with less memory and
-            the same gradients.
-        init_cfg (dict | list[dict] | None): MMEngine's. ``dict(type='Pretrained', checkpoint='official://NAME')`` loads
-            the authors' weights of the named network, ``checkpoint=FILE`` a file of theirs or of your own training.
-            Weights that don't match raise an error.
+        norm_eval (bool): Whether to keep batch norms in evaluation mode during training.
+        with_cp (bool): Whether to use activation checkpointing, which saves memory by recomputing blocks in the
+            backward pass. Gradients stay the same.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine.
+            ``dict(type='Pretrained', checkpoint='official://NAME')`` loads the authors' checkpoint ``NAME``;
+            ``checkpoint=FILE`` loads a local file from the authors or from your own training. Weights that don't match
+            the network raise an error.
 
     Raises:
-        ValueError: If an argument has a value that is not allowed; the message names it.
+        ValueError: If an argument has an invalid value; the message names the argument.
     """
 
     arch_zoo: dict[str, dict] = {}
     stem: tuple[str, ...] = ('patch_embed', )
-    min_size = 1  # of images, in pixels
+    min_size = 1  # smallest height and width of images, in pixels
     traces_all_sizes = False  # whether the graph of torch.jit.trace works for all image sizes
-    normed_stages: Sequence[int] = ()  # with an output norm
+    normed_stages: Sequence[int] = ()  # stages that have an output norm
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
                  out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
@@ -62,31 +66,32 @@ class Backbone(BaseModule):
         allowed = range(self.num_stages)
         indices = allowed if out_indices is None else out_indices
         self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
-        if not self.out_indices or [i for i in allowed if i in self.out_indices] != list(self.out_indices):
-            raise ValueError(f'out_indices must be ascending, each from 0 to {allowed[-1]}, got {out_indices}')
+        ascending = [stage for stage in allowed if stage in self.out_indices]
+        if not self.out_indices or list(self.out_indices) != ascending:
+            raise ValueError(f'out_indices must be ascending stage indices from 0 to {allowed[-1]}, got {out_indices}')
         if not -1 <= frozen_stages <= self.num_stages:
             raise ValueError(f'frozen_stages must be from -1 to {self.num_stages}, got {frozen_stages}')
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
-        self.is_empty = False  # weights have memory, by `to_empty`, but no values yet
+        self.is_empty = False  # True after `to_empty`: weights are allocated, but not initialized
         self._register_load_state_dict_pre_hook(self._fill_before_loading)
-        self.traced_sizes = set()  # of images, for which a warning was shown
+        self.traced_sizes = set()  # image sizes for which a warning about tracing was issued
 
     @classmethod
     def resolve_arch(cls, arch: str | dict) -> dict:
-        """Returns the settings of a named architecture, or the given dict after checking it."""
-        known = next(iter(cls.arch_zoo.values())).keys()
+        """Returns the settings of a named architecture, or validates a dict of settings and returns a copy."""
+        required = next(iter(cls.arch_zoo.values())).keys()
         if isinstance(arch, str) and arch in cls.arch_zoo:
             return cls.arch_zoo[arch]
         if not isinstance(arch, dict):
             raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
-        if arch.keys() != known:
-            raise ValueError(f'arch needs exactly the keys {sorted(known)}, got {sorted(arch)}')
+        if arch.keys() != required:
+            raise ValueError(f'arch must have exactly the keys {sorted(required)}, got {sorted(arch)}')
         check_arch(arch)
         return dict(arch)
 
-    # ---- what a network implements
+    # ---- for networks to implement
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         """Yields the raw map of each stage, channels-last ``(B, H, W, C)``."""
@@ -95,31 +100,34 @@ class Backbone(BaseModule):
     def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the raw map and the output map of each stage.
 
-        Override it if the output map is not just the raw map after the output norm.
+        By default, the output map is the raw map after the output norm. Networks with other output maps override this
+        method.
         """
         for stage, x in enumerate(self.iter_stages(images)):
             yield x, self.output_norm(stage)(x)
 
     def init_layers(self) -> None:
-        """Initializes layers that don't keep PyTorch's default initialization; called by the constructor."""
+        """Initializes the layers that don't use PyTorch's default initialization; the constructor calls this method."""
 
     def stem_modules(self) -> list[nn.Module]:
-        """Returns the modules before the first stage, which ``stem`` names."""
+        """Returns the modules before the first stage, whose names are in ``stem``."""
         return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns the layers of a stage in order: its blocks, each with the modules that belong to it.
+        """Returns the layers of a stage in order, each as a list of modules.
 
-        Output norms are not included.
+        A layer is a block together with neighboring modules that share its rate in layer-wise learning rate decay, such
+        as the downsampling before it. Output norms are not included unless a network says otherwise.
         """
         raise NotImplementedError
 
-    # ---- what a user calls
+    # ---- for users to call
 
     def init_weights(self) -> None:
-        """Initializes like MMEngine, but ``Pretrained`` never runs code in a file and requires matching weights.
+        """Initializes the network like MMEngine's ``BaseModule``, but with a safe and strict ``Pretrained``.
 
-        If a network on the meta device was moved by ``to_empty``, all weights are initialized as in the constructor.
+        Loading a checkpoint never runs code from the file, and raises an error if the weights don't match. If the
+        network was moved from the meta device by ``to_empty``, all weights are first initialized as in the constructor.
         """
         if self.is_empty:
             self.reset_weights()
@@ -136,22 +144,22 @@ class Backbone(BaseModule):
                 WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns raw maps ``(B, C, H / stride, W / stride)`` of all stages, before output norms and patch merging."""
+        """Returns the raw map ``(B, C, H / stride, W / stride)`` of each stage, without output norm and merging."""
         return self._compute(self.raw_maps, images)
 
     def forward_with_stages(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Returns the outputs of :meth:`forward` and of :meth:`forward_stages`, from one pass."""
+        """Returns the outputs of :meth:`forward` and :meth:`forward_stages`, computed in a single pass."""
         return self._compute(self.outputs_and_raw_maps, images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns maps for a neck or head.
+        """Returns the feature maps for a neck or head.
 
         Args:
-            images (Tensor): ``(B, in_channels, H, W)``, any height and width.
+            images (Tensor): ``(B, in_channels, H, W)`` of any height and width.
 
         Returns:
-            tuple[Tensor, ...]: One ``(B, C, H / stride, W / stride)`` map per entry of ``out_indices``, after its
-            output norm where the network has one.
+            tuple[Tensor, ...]: One map ``(B, C, H / stride, W / stride)`` per entry of ``out_indices``, after the
+            output norm if its stage has one.
         """
         return self._compute(self.outputs, images)
 
@@ -162,7 +170,7 @@ class Backbone(BaseModule):
             module.eval()
         return self
 
-    # ---- what networks share
+    # ---- shared by all networks
 
     def raw_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
@@ -176,7 +184,7 @@ class Backbone(BaseModule):
         return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        """Checks the images and calls ``compute``, with fixed sizes while a graph is traced."""
+        """Validates the images and calls ``compute``; while ``torch.jit.trace`` runs, image sizes are constants."""
         if is_tracing() and not self.traces_all_sizes:
             with fixed_sizes():
                 return self._trace(compute, images)
@@ -199,14 +207,14 @@ class Backbone(BaseModule):
             raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
 
     def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
-        """Adds a LayerNorm ``norm{stage}`` for each output or for the given stages; other maps are returned raw."""
+        """Adds a LayerNorm ``norm{stage}`` for each of ``stages``, by default for the stages in ``out_indices``."""
         self.normed_stages = self.out_indices if stages is None else tuple(stages)
         for stage in self.normed_stages:
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
         self._register_load_state_dict_pre_hook(self._match_output_norms)
 
     def reset_weights(self) -> None:
-        """Initializes all weights and running statistics, as in the constructor."""
+        """Initializes all weights and running statistics as in the constructor."""
         for module in self.modules():
             reset = getattr(module, 'reset_parameters', None)
             if reset is not None:
@@ -215,14 +223,14 @@ class Backbone(BaseModule):
         self.is_empty = False
 
     def _apply(self, fn: Callable, *args, **kwargs) -> 'Backbone':
-        """Applies ``fn`` to all tensors, as ``to`` and ``to_empty`` do."""
+        """Applies ``fn`` to all tensors like ``nn.Module``, and sets ``is_empty`` when they leave the meta device."""
         was_meta = is_on_meta(self)
         super()._apply(fn, *args, **kwargs)
         self.is_empty = self.is_empty or was_meta and not is_on_meta(self)
         return self
 
     def _fill_before_loading(self, state_dict: dict, prefix: str, *args) -> None:
-        """Initializes weights that have no values yet, unless the checkpoint has all of them."""
+        """Initializes the weights of a network after ``to_empty``, unless the checkpoint has all of them."""
         if self.is_empty and not state_dict.keys() >= {prefix + key for key in self.state_dict()}:
             self.reset_weights()
         self.is_empty = False
@@ -231,20 +239,21 @@ class Backbone(BaseModule):
         return getattr(self, f'norm{stage}', nn.Identity())
 
     def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
-        """Makes checkpoints with other ``out_indices`` loadable, and logs the differences.
+        """Makes checkpoints with output norms of other stages loadable, and logs the differences.
 
-        Published classifiers have only the norm of the last stage, so the other output norms of a detector keep their
-        initial values. Norms of stages that have none here are dropped.
+        Output norms that the checkpoint lacks keep their initial values; published classifiers, for example, have only
+        the norm of the last stage. Norms in the checkpoint that the network lacks are ignored.
         """
         in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
         if not in_checkpoint:
-            return  # no checkpoint of this network: load_state_dict reports the missing keys
+            return  # not a checkpoint of this network; load_state_dict reports the missing keys
         for stage in set(in_checkpoint) - set(self.normed_stages):
-            print_log(f'{prefix}norm{stage}: left out, stage {stage} has no output norm here', logger='current')
+            print_log(f'{prefix}norm{stage}: ignored in the checkpoint, because the network has no such norm',
+                      logger='current')
             for kind in ('weight', 'bias'):
                 state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
         for stage in set(self.normed_stages) - set(in_checkpoint):
-            print_log(f'{prefix}norm{stage}: not in the checkpoint, keeps its initial values', logger='current')
+            print_log(f'{prefix}norm{stage}: not in the checkpoint, so it keeps its initial values', logger='current')
             for kind, value in getattr(self, f'norm{stage}').named_parameters():
                 state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
 
@@ -259,15 +268,16 @@ class Backbone(BaseModule):
             module.eval().requires_grad_(False)
 
     def run_block(self, block: nn.Module, *args) -> Any:
-        """Calls a block, which ``with_cp`` recomputes in the backward pass, with the same random numbers.
+        """Calls a block, with activation checkpointing if ``with_cp`` is set.
 
-        The recomputation does not update running statistics of batch norms again.
+        The recomputation in the backward pass uses the same random numbers as the forward pass, and doesn't update the
+        running statistics of batch norms a second time.
         """
         return self._run(block, block, args)
 
     def run_attention_block(self, block: nn.Module, x: Tensor, prev_attn: Tensor | None,
                             *args) -> tuple[Tensor, Tensor]:
-        """Calls a block with the attention map of the previous block; returns its output and its own map."""
+        """Calls a block with the previous block's attention map, and returns its output and its attention map."""
 
         def call(x: Tensor, prev_attn: Tensor | None, *args) -> tuple[Tensor, Tensor]:
             handover = Handover()
@@ -288,15 +298,15 @@ class Backbone(BaseModule):
         return [module for layer in self.stage_layers(stage) for module in layer]
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the depth of a parameter, for layer-wise learning rate decay by mmpretrain's optimizer constructor.
+        """Returns the depth of a parameter for layer-wise learning rate decay in mmpretrain's optimizer constructor.
 
         Args:
             param_name (str): Name of the parameter in the whole model.
-            prefix (str): What precedes the backbone's own names, e.g. ``'backbone.'``.
+            prefix (str): Prefix of the backbone's parameters in the whole model, such as ``'backbone.'``.
 
         Returns:
-            tuple[int, int]: Layer of the parameter (0 is the stem) and the number of layers. Output norms and
-            parameters outside the backbone belong to the last layer.
+            tuple[int, int]: Index of the parameter's layer (0 for the stem) and the number of layers. Output norms
+            and parameters outside the backbone belong to the last layer.
         """
         layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
         depth_of: dict[object, int] = {module: depth for depth, layer in enumerate(layers) for module in layer}
@@ -308,15 +318,18 @@ class Backbone(BaseModule):
         return depth, len(layers) + 1
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the same as :meth:`get_layer_depth`, with each stage as one layer."""
+        """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
         depth, _ = self.get_layer_depth(param_name, prefix)
         counts = [len(self.stage_layers(stage)) for stage in range(self.num_stages)]
-        last_layers = list(accumulate(counts, initial=0))  # of the stem, and of each stage
+        last_layers = list(accumulate(counts, initial=0))  # index of the last layer in the stem and in each stage
         return bisect_left(last_layers, depth), self.num_stages + 2
 
 
 def output_map(x: Tensor) -> Tensor:
-    """Maps ``(B, H, W, C)`` to ``(B, C, H, W)``, contiguous: mmcv's operators, such as RoIAlign, ignore strides."""
+    """Maps ``(B, H, W, C)`` to a contiguous ``(B, C, H, W)``.
+
+    Operators of mmcv, such as RoIAlign, ignore strides.
+    """
     return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -326,7 +339,7 @@ def is_on_meta(module: nn.Module) -> bool:
 
 @contextmanager
 def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Leaves running statistics of batch norms unchanged; the tensors saved for backward are the same."""
+    """Prevents batch norms from updating their running statistics, without changing their results."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -344,18 +357,21 @@ def pyramid(arch: dict) -> dict[str, list[int]]:
 
 
 def stage_channels(arch: dict) -> list[int]:
-    """Returns ``embed_dims``; a single number is doubled from stage to stage."""
-    first = arch['embed_dims']
-    return [first * 2**stage for stage in range(len(arch.get('depths', [0])))] if isinstance(first, int) else first
+    """Returns the channels of each stage; a single number in ``embed_dims`` is doubled from stage to stage."""
+    embed_dims = arch['embed_dims']
+    if not isinstance(embed_dims, int):
+        return embed_dims
+    num_stages = len(arch['depths']) if 'depths' in arch else 1
+    return [embed_dims * 2**stage for stage in range(num_stages)]
 
 
 def check_arch(arch: dict) -> None:
-    """Checks that every list has one entry per stage, and that channels are divisible by heads and groups."""
+    """Checks that every list has one entry per stage, and that heads and groups divide the channels."""
     lengths = {key: len(value) for key, value in arch.items() if isinstance(value, (list, tuple)) and value}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f'arch: every list needs one entry per stage, got {lengths}')
+        raise ValueError(f'arch: every list must have one entry per stage, got lengths {lengths}')
     for key in arch.keys() & {'num_heads', 'reduction_heads', 'groups'}:
-        counts = arch[key] if key in lengths else [arch[key]]  # of the last stage
+        counts = arch[key] if key in lengths else [arch[key]]  # a single number is for the last stage
         for channels, count in zip(stage_channels(arch)[-len(counts):], counts):
             if channels % count:
-                raise ValueError(f'arch: {channels} channels cannot be split into {count} {key}')
+                raise ValueError(f'arch: channels must be divisible by {key}, got {channels} and {count}')

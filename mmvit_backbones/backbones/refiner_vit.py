@@ -1,4 +1,4 @@
-"""Refiner-ViT: a vision transformer that uses each attention map twice, the second time convolved.
+"""Refiner-ViT: a vision transformer in which every second block attends with a refined map of the block before it.
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714).
 """
@@ -18,13 +18,13 @@ from ..ops.window import pad_images
 from .base import Backbone
 
 PATCH_SIZE = 16
-EXPANSION = 3  # channels inside the refiner, relative to the heads
-NUM_TAPS = 4
+EXPANSION = 3  # channels inside the refiner per attention head
+NUM_STAGES = 4
 NORM_EPS = 1e-6
 
 
 class PatchEmbed(nn.Module):
-    """Three convolutions, the first of stride 2, then patches of 8 x 8."""
+    """Embeds patches of 16 x 16 pixels by a 7 x 7 and two 3 x 3 convolutions and an 8 x 8 projection."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class PatchEmbed(nn.Module):
 
 
 class TokenEmbed(nn.Module):
-    """Images to tokens: a class token and patches, with learned positions."""
+    """Embeds images as a class token and patch tokens with learned positions."""
 
     def __init__(self, in_channels: int, channels: int, img_size: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class TokenEmbed(nn.Module):
         trunc_normal_(self.class_token)
 
     def forward(self, images: Tensor, bbox: BBox) -> Tensor:
-        """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; mixes the patches in ``bbox`` between images."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, 1 + h * w, C)``; patches in ``bbox`` are mixed between images."""
         x = self.patches(pad_images(images, PATCH_SIZE))
         height, width = x.shape[2:]
         x = mix_tokens(x.permute(0, 2, 3, 1), bbox).flatten(1, 2)
@@ -68,10 +68,10 @@ class TokenEmbed(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Distributed local attention: expands the heads, convolves the maps, reduces the heads again.
+    """Refines attention maps: expands the heads, convolves the maps, projects to the original heads, adds the input.
 
-    Attention maps are images of ``num_heads`` channels here, queries by keys, including the row and column of the class
-    token.
+    The attention maps of a sample are treated as an image with one channel per head, in which rows are queries and
+    columns are keys. The class token has a row and a column, too.
 
     Paper: arXiv 2106.03714, attention expansion.
     Paper: arXiv 2106.03714, distributed local attention.
@@ -95,7 +95,10 @@ class Refiner(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with its own map, to which the scaled map of the previous block is added."""
+    """Attention with the map ``softmax(q k^T / sqrt(d)) + prev_attn / sqrt(d)``.
+
+    The first block has no ``prev_attn``.
+    """
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -105,7 +108,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Maps tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to tokens and the new map."""
+        """Maps tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to new tokens and a new map."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
         attn = (q * self.scale @ k.transpose(-2, -1)).softmax(-1)
         if prev_attn is not None:
@@ -115,7 +118,9 @@ class Attention(nn.Module):
 
 
 class SharedAttention(nn.Module):
-    """Attention with the refined map of the previous block; passes on the map itself, not refined.
+    """Attention with the refined attention map of the previous block.
+
+    The next block receives the map before refinement.
 
     Paper: arXiv 2106.03714, refiner.
     """
@@ -130,17 +135,20 @@ class SharedAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_attn: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps tokens ``(B, N, C)`` and a map ``(B, num_heads, N, N)`` to new tokens and the same map."""
+        """Maps tokens ``(B, N, C)`` and the previous map ``(B, num_heads, N, N)`` to new tokens and the same map."""
         v = (self.value(x) * self.scale).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         x = self.norm(self.refiner(prev_attn)) @ v
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
 class Block(BaseBlock):
-    """Attention of either kind, then an MLP; pre-norm. Each reads half of its input, and its output is doubled."""
+    """Pre-norm block of attention and an MLP; both branches ``f`` compute ``x + 2 f(x / 2)``.
+
+    ``attention`` is an :class:`Attention` or a :class:`SharedAttention`.
+    """
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
-        # LayerNorm of x / 2 is LayerNorm of x with four times the epsilon.
+        # LayerNorm of x / 2 equals LayerNorm of x with four times the epsilon.
         super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
@@ -149,7 +157,7 @@ class Block(BaseBlock):
         nn.init.constant_(self.scale, 1e-5)
 
     def forward(self, x: Tensor, prev_attn: Tensor | None, handover: Handover) -> Tensor:
-        """Keeps the shape ``(B, N, C)``; the map for the next block goes into ``handover``."""
+        """Keeps the shape ``(B, N, C)``; stores the attention map for the next block in ``handover``."""
         out, handover.attn = self.attn(self.norm1(x), prev_attn)
         x = torch.add(x, self.drop_path(out), alpha=2)
         return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2)
@@ -157,29 +165,29 @@ class Block(BaseBlock):
 
 @MODELS.register_module()
 class RefinerViT(Backbone):
-    """Refiner-ViT, a plain network on patches of 16 x 16 pixels with a class token.
+    """Refiner-ViT, a plain vision transformer with patches of 16 x 16 pixels and a class token.
 
-    Blocks come in pairs: the first computes attention maps and adds the weighted maps of the pair before; the second
-    attends with the same maps, refined by convolutions. For dense prediction there are four taps of stride 16, one
-    after every quarter of the blocks.
+    Blocks come in pairs. The first block of a pair computes attention maps, and adds the scaled maps of the previous
+    pair. The second block attends with the same maps, refined by convolutions. The four outputs have stride 16; each
+    follows a quarter of the blocks.
 
-    Attention is global and its maps are stored, so memory grows with the fourth power of the image side. With few
-    images per process, set ``norm_eval`` or synchronize the refiner's batch norms. Images are zero-padded at the right
-    and bottom to whole patches.
+    Attention is global and stores whole attention maps, so memory grows with the fourth power of the image side. For
+    training with few images per process, set ``norm_eval`` or synchronize the batch norms. Images are zero-padded at
+    the right and bottom to whole patches.
 
     Paper: arXiv 2106.03714, variants.
 
     Args:
         arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
-            (blocks, a multiple of 8), ``num_heads`` and ``mlp_ratio``.
-        out_type (str): ``'featmap'``, maps; or ``'tokens'``, one :class:`TokenFeatures` of the last tap, for
-            ``TokenLabelHead``.
-        mix_tokens (bool): Mix a box of patches between the images of a batch in training; needs ``out_type``
-            ``'tokens'``.
-        img_size (int): Side of the images for which positions are stored, in pixels; they are interpolated for other
-            images.
-        kwargs: Common arguments of :class:`Backbone`. The outputs are four taps of stride 16 with a LayerNorm each; the
-            last one is that of the classifier.
+            (number of blocks, a multiple of 8), ``num_heads`` and ``mlp_ratio``.
+        out_type (str): ``'featmap'`` returns maps. ``'tokens'`` returns one :class:`TokenFeatures` of the last stage
+            for ``TokenLabelHead``, and requires ``out_indices=3``.
+        mix_tokens (bool): Whether to swap a random box of patches between images of a batch in training. Requires
+            ``out_type='tokens'``.
+        img_size (int): Side in pixels of the square images for which positions are stored. For other image sizes, the
+            positions are interpolated.
+        kwargs: Common arguments of :class:`Backbone`. Each of the four outputs has a LayerNorm; classifiers use the
+            last output.
 
     Example:
         >>> import torch
@@ -199,18 +207,18 @@ class RefinerViT(Backbone):
                  mix_tokens: bool = False, img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        if depth < 2 * NUM_TAPS or depth % (2 * NUM_TAPS):
-            raise ValueError(f'arch: depth must be a multiple of {2 * NUM_TAPS}, got {depth}')
-        super().__init__(channels=[channels] * NUM_TAPS, strides=[PATCH_SIZE] * NUM_TAPS, **kwargs)
+        if depth < 2 * NUM_STAGES or depth % (2 * NUM_STAGES):
+            raise ValueError(f'arch: depth must be a multiple of {2 * NUM_STAGES}, got {depth}')
+        super().__init__(channels=[channels] * NUM_STAGES, strides=[PATCH_SIZE] * NUM_STAGES, **kwargs)
         if out_type not in ('featmap', 'tokens'):
             raise ValueError(f"out_type must be 'featmap' or 'tokens', got {out_type!r}")
-        if out_type == 'tokens' and self.out_indices != (NUM_TAPS - 1, ):
-            raise ValueError(f"out_type='tokens' needs out_indices={NUM_TAPS - 1}, got {self.out_indices}")
+        if out_type == 'tokens' and self.out_indices != (NUM_STAGES - 1, ):
+            raise ValueError(f"out_type='tokens' requires out_indices={NUM_STAGES - 1}, got {self.out_indices}")
         if mix_tokens and out_type != 'tokens':
-            raise ValueError(f"mix_tokens needs out_type='tokens', got {out_type!r}")
+            raise ValueError(f"mix_tokens=True requires out_type='tokens', got {out_type!r}")
         self.out_type = out_type
         self.mix_tokens = mix_tokens
-        self.blocks_per_stage = depth // NUM_TAPS
+        self.blocks_per_stage = depth // NUM_STAGES
 
         self.embed = TokenEmbed(self.in_channels, channels, img_size)
         drop_paths, = drop_path_schedule(drop_path_rate, [depth])
@@ -234,44 +242,49 @@ class RefinerViT(Backbone):
     def outputs_and_raw_maps(self, images: Tensor) -> tuple[tuple, tuple[Tensor, ...]]:
         if self.out_type == 'featmap':
             return super().outputs_and_raw_maps(images)
-        taps = []
-        features = self.read_tokens(images, self.draw_bbox(images), taps)
-        return (features, ), tuple(x.permute(0, 3, 1, 2) for x in taps)
+        stage_maps = []
+        features = self.read_tokens(images, self.draw_bbox(images), stage_maps)
+        return (features, ), tuple(x.permute(0, 3, 1, 2) for x in stage_maps)
 
     def draw_bbox(self, images: Tensor) -> BBox:
         return sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
 
-    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX, taps: list[Tensor] | None = None) -> TokenFeatures:
+    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX,
+                    stage_maps: list[Tensor] | None = None) -> TokenFeatures:
         """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images.
 
-        Appends the raw map of each stage to ``taps`` if given; without, their memory is free for the next stage.
+        If ``stage_maps`` is a list, the raw map of each stage is appended. Otherwise, no raw map stays in memory.
         """
-        attention_maps, keeps_maps = [], self.training and torch.is_grad_enabled()
-        tokens, attn = self.run_block(self.embed, images, bbox), None
+        attention_maps = []
+        keeps_maps = self.training and torch.is_grad_enabled()
+        tokens = self.run_block(self.embed, images, bbox)
+        attn = None
         for i, block in enumerate(self.blocks, start=1):
             tokens, attn = self.run_attention_block(block, tokens, attn)
             if keeps_maps:
                 attention_maps.append(attn)
-            if taps is not None and i % self.blocks_per_stage == 0:
-                taps.append(self.map_of(tokens, images))
-        tokens = self.output_norm(NUM_TAPS - 1)(tokens)
+            if stage_maps is not None and i % self.blocks_per_stage == 0:
+                stage_maps.append(self.map_of(tokens, images))
+        tokens = self.output_norm(NUM_STAGES - 1)(tokens)
         return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps))
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        tokens, attn = self.run_block(self.embed, images, NO_BBOX), None
+        tokens = self.run_block(self.embed, images, NO_BBOX)
+        attn = None
         for i, block in enumerate(self.blocks, start=1):
             tokens, attn = self.run_attention_block(block, tokens, attn)
             if i % self.blocks_per_stage == 0:
                 yield self.map_of(tokens, images)
 
     def map_of(self, tokens: Tensor, images: Tensor) -> Tensor:
-        """Returns the map ``(B, h, w, C)`` of tokens, without the class token."""
+        """Returns the patch tokens as a map ``(B, h, w, C)``."""
         return tokens[:, 1:].unflatten(1, self.grid_of(images))
 
     @staticmethod
     def grid_of(images: Tensor) -> tuple[int, int]:
-        """Returns the rows and columns of patches that cover images."""
+        """Returns the rows and columns of patches that cover the images."""
         return ceil_div(images.shape[2], PATCH_SIZE), ceil_div(images.shape[3], PATCH_SIZE)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        return [[block] for block in self.blocks[stage * self.blocks_per_stage:(stage + 1) * self.blocks_per_stage]]
+        start = stage * self.blocks_per_stage
+        return [[block] for block in self.blocks[start:start + self.blocks_per_stage]]

@@ -1,4 +1,4 @@
-"""RegionViT: local tokens in windows, and for each window a regional token, through which windows communicate.
+"""RegionViT: local tokens attend within windows, and regional tokens, one per window, connect the windows.
 
 RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and Fan, ICLR 2022, arXiv 2106.02689).
 """
@@ -23,17 +23,17 @@ from ..utils import versions
 from .base import Backbone, pyramid
 
 PATCH_SIZE = 4
-NORM_EPS = 1e-6  # of the norms over tokens
-MAP_NORM_EPS = 1e-5  # of the norms between convolutions and after stages
+NORM_EPS = 1e-6  # of LayerNorms inside blocks
+MAP_NORM_EPS = 1e-5  # of LayerNorms between convolutions and after stages
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolves a channels-last map."""
+    """Applies a convolution to a channels-last map."""
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class ThreeConvEmbed(nn.Module):
-    """Pixels to local tokens by three 3 x 3 convolutions: ``(B, 3, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
+    """Embeds images ``(B, 3, H, W)`` as local tokens ``(B, ceil(H/4), ceil(W/4), C)`` by three 3 x 3 convolutions."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ThreeConvEmbed(nn.Module):
 
 
 class OneConvEmbed(nn.Module):
-    """Pixels to local tokens by one 8 x 8 convolution: ``(B, 3, H, W)`` to ``(B, (H+2) // 4, (W+2) // 4, C)``."""
+    """Embeds images ``(B, 3, H, W)`` as local tokens ``(B, (H+2) // 4, (W+2) // 4, C)`` by one 8 x 8 convolution."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,10 @@ EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
 
 
 class RegionEmbed(nn.Module):
-    """Pixels to regional tokens, one per region of ``region_size`` pixels: ``(B, 3, H, W)`` to ``(B, Hr, Wr, C)``."""
+    """Embeds images ``(B, 3, H, W)`` as regional tokens ``(B, Hr, Wr, C)``.
+
+    A regional token stands for a square with a side of ``region_size`` pixels.
+    """
 
     def __init__(self, in_channels: int, channels: int, region_size: int) -> None:
         super().__init__()
@@ -78,18 +81,19 @@ class RegionEmbed(nn.Module):
 
 
 def region_padding(height: int, width: int, region_size: int) -> tuple[int, int]:
-    """Returns the rows and columns of zeros around an image, as in the authors' code.
+    """Returns the total number of rows and columns to pad an image with, as in the authors' code.
 
-    If either side is not a multiple of ``region_size``, both are padded, and a side that is a multiple gains a whole
-    region. With regions of 28 pixels, an image of 28 x 56 is not padded, one of 28 x 50 gains 28 rows and 6 columns.
+    If height or width is not a multiple of ``region_size``, both are padded, and the side that is a multiple gains a
+    whole region. With regions of 28 pixels, an image of 28 x 56 pixels is not padded, and an image of 28 x 50 pixels
+    gains 28 rows and 6 columns.
     """
-    rows, columns = height % region_size, width % region_size  # beyond whole regions
-    is_padded = is_positive(rows + columns)
-    return is_padded * region_size - rows, is_padded * region_size - columns
+    remaining_rows, remaining_columns = height % region_size, width % region_size
+    is_padded = is_positive(remaining_rows + remaining_columns)
+    return is_padded * region_size - remaining_rows, is_padded * region_size - remaining_columns
 
 
 def region_partition(local: Tensor, grid: Sequence[int], window_size: int) -> Tensor:
-    """Pads a map with zeros, right and bottom, to a grid of windows: ``(B, H, W, C)`` to ``(B, windows, w * w, C)``."""
+    """Splits a map ``(B, H, W, C)``, zero-padded at the right and bottom, into windows ``(B, windows, w * w, C)``."""
     bottom, right = (count * window_size - length for count, length in zip(grid, local.shape[1:3]))
     local = pad(local, bottom=bottom, right=right)
     local = local.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
@@ -97,19 +101,20 @@ def region_partition(local: Tensor, grid: Sequence[int], window_size: int) -> Te
 
 
 def region_reverse(windows: Tensor, grid: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Reverses :func:`region_partition`, to a map of ``size``."""
+    """Merges the windows of :func:`region_partition` into a map of ``size`` (rows, columns)."""
     side = math.isqrt(windows.shape[2])
     local = windows.unflatten(2, (side, side)).unflatten(1, grid).transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return crop(local, *size)
 
 
 class WindowMask(NamedTuple):
-    """Attention mask of windows, whose first token is the regional one; the same for all images of a batch.
+    """Attention mask of windows, the same for all images of a batch; the first token of a window is the regional token.
 
-    ``sees`` ``(windows, 1, N, 1)`` is 0 for a query that may attend to no key, else 1. ``mask``
-    ``(windows, 1, N, N)`` is -inf at the keys that the other queries may not attend to, else 0.
+    ``has_keys`` ``(windows, 1, N, 1)`` is 1 for queries with at least one allowed key, and 0 for the others. ``mask``
+    ``(windows, 1, N, N)`` is -inf at the keys that queries must not attend to, and 0 at allowed keys. For queries
+    without any allowed key, ``mask`` is 0 at all keys.
     """
-    sees: Tensor
+    has_keys: Tensor
     mask: Tensor
 
 
@@ -119,44 +124,45 @@ def window_mask(size: Sequence[int], grid: Sequence[int], window_size: int, like
     rows = inside_map(height, window_rows, window_size, like)
     columns = inside_map(width, window_columns, window_size, like)
     inside = torch.stack(torch.broadcast_tensors(rows[:, None], columns), dim=-1).to(like.dtype)[None]
-    inside = F.pad(region_partition(inside, grid, window_size)[0], (0, 0, 1, 0), value=1.)  # (windows, N, 2)
+    inside = region_partition(inside, grid, window_size)[0]
+    inside = F.pad(inside, (0, 0, 1, 0), value=1.)  # adds the regional token: (windows, N, 2)
     allowed = allowed_pairs(inside)[:, None]
-    sees = allowed.any(-1, keepdim=True)
-    mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(sees & ~allowed, -torch.inf)
-    return WindowMask(sees.to(like.dtype), mask)
+    has_keys = allowed.any(-1, keepdim=True)
+    mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(has_keys & ~allowed, -torch.inf)
+    return WindowMask(has_keys.to(like.dtype), mask)
 
 
 def allowed_pairs(inside: Tensor) -> Tensor:
-    """Returns which tokens attend to which, ``(windows, N, N)``.
+    """Returns a boolean mask ``(windows, N, N)`` of the pairs of tokens that attend to each other.
 
-    ``inside`` ``(windows, N, 2)`` is 1 where the row, and where the column, of a token is inside the map. Two tokens
-    attend to each other if the rows of both and the columns of both are inside. In the last window, the lower right
-    corner, rows or columns suffice, as in the authors' code: of three tokens (1, 1), (1, 0) and (0, 1), the first
-    attends to itself alone in other windows, but to all three in the last one.
+    ``inside`` ``(windows, N, 2)`` contains two numbers per token: 1 or 0 for a row inside or outside the map, and the
+    same for the column. Two tokens attend to each other if both rows and both columns are inside. In the last window,
+    at the lower right, it is enough that both rows or both columns are inside, as in the authors' code. For example,
+    tokens with the numbers (1, 1) and (1, 0) attend to each other in the last window only.
     """
-    num_axes = inside @ inside.transpose(1, 2)  # 0 to 2: along which both tokens are inside
+    num_axes = inside @ inside.transpose(1, 2)  # number of axes along which both tokens are inside, from 0 to 2
     window = torch.arange(inside.shape[0], device=inside.device)[:, None, None]
     is_last = window == inside.shape[0] - 1
     return num_axes >= torch.where(is_last, 1, 2)
 
 
 def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) -> Tensor:
-    """Returns which positions of an axis, ``(num_windows * window_size, )``, count as inside a map of ``length``.
+    """Returns a boolean mask ``(num_windows * window_size, )`` of the positions along an axis that are inside the map.
 
-    As in the authors' code, only positions of the last window can be outside: with 3 windows of 2 and a length of 5,
-    position 5 is outside; with a length of 1, positions 4 and 5 are.
+    As in the authors' code, all positions before the last window count as inside, even beyond ``length``. With 3
+    windows of 2 positions, only position 5 is outside for ``length`` 5, and positions 4 and 5 for ``length`` 1.
     """
     position = torch.arange(num_windows * window_size, device=like.device)
     return (position < length) | (position < (num_windows - 1) * window_size)
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
-    """Resizes a convolution kernel to another region size, bicubic."""
+    """Resizes a convolution kernel bicubically for another region size."""
     return interpolate(weight, shape[2:], 'bicubic')
 
 
 class Attention(nn.Module):
-    """Attention in windows, whose first token is the regional one, with a position bias between local tokens."""
+    """Attention among regional tokens, or within windows with a relative position bias between local tokens."""
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -171,32 +177,36 @@ class Attention(nn.Module):
         trunc_normal_(self.rel_pos)
 
     def position_bias(self) -> Tensor:
-        """Returns the bias ``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 from and to the regional token.
+        """Returns the bias ``(heads, N, N)`` with ``N = 1 + window_size ** 2``; pairs with the regional token have 0.
 
         Paper: arXiv 2106.02689, relative position bias.
         """
         return F.pad(position_bias(self.rel_pos, self.window_size, wrapped=True), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, is_local: bool = False, mask: WindowMask | None = None) -> Tensor:
-        """Keeps the shape ``(B, windows, N, C)``; all regional tokens are one window, without bias and mask."""
+        """Keeps the shape ``(B, windows, N, C)``.
+
+        If ``is_local``, each window starts with its regional token, and the position bias and ``mask`` are applied.
+        Otherwise, all regional tokens of an image form a single window, without bias and mask.
+        """
         q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attn_mask = None
         if is_local:
             bias = self.position_bias()
-            if mask is not None:  # a query without any allowed key takes the mean of all values
-                q, bias = q * mask.sees, bias * mask.sees + mask.mask
+            if mask is not None:  # queries without any allowed key have only zero logits: the mean of all values
+                q, bias = q * mask.has_keys, bias * mask.has_keys + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
-        q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows as heads, so that all images share a mask
+        q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows become heads, because all images share a mask
         x = dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
 
 
 class Block(nn.Module):
-    """Attention among the regional tokens, then in every window with its regional token, then an MLP.
+    """Attention among regional tokens, then within each window and its regional token, then an MLP.
 
     Paper: arXiv 2106.02689, R2L attention.
 
-    Stochastic depth drops the first branch per image, the others per window.
+    Stochastic depth drops the first branch per image, and the other two branches per window.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
@@ -209,17 +219,20 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, local: Tensor, regional: Tensor, mask: WindowMask | None) -> tuple[Tensor, Tensor]:
-        """Keeps the shapes ``(B, windows, w * w, C)`` and ``(B, windows, C)``."""
+        """Keeps the shapes of local tokens ``(B, windows, w * w, C)`` and regional tokens ``(B, windows, C)``."""
         regional = regional + self.drop_path(self.attn(self.norm0(regional[:, None])))[:, 0]
         x = torch.cat([regional[:, :, None], local], dim=2)
-        x = x + self.drop_path(self.attn(self.norm1(x), True, mask).flatten(0, 1)).view_as(x)
+        x = x + self.drop_path(self.attn(self.norm1(x), is_local=True, mask=mask).flatten(0, 1)).view_as(x)
         x = x + self.drop_path(self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
         regional, local = x.split([1, local.shape[2]], dim=2)
         return local, regional[:, :, 0]
 
 
 class Projection(nn.Module):
-    """Halves a map and doubles its channels: LayerNorm, GELU, depth-wise convolution; both maps share it."""
+    """LayerNorm, GELU and a depth-wise convolution that halves the sides of a map and doubles its channels.
+
+    Local and regional maps share the weights.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -231,9 +244,10 @@ class Projection(nn.Module):
 
 
 class Stage(nn.Module):
-    """Projection of both maps if ``project``, then blocks on one grid of windows.
+    """Projects the local and regional maps if ``project``, then applies blocks on a grid of windows.
 
-    ``peg`` adds a depth-wise convolution of each map after the first block (Chu et al., arXiv 2102.10882).
+    If ``peg``, a positional encoding generator (Chu et al., arXiv 2102.10882) follows the first block: it adds a
+    depth-wise convolution to each map.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
@@ -245,7 +259,10 @@ class Stage(nn.Module):
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
 
     def forward(self, local: Tensor, regional: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, H, W, C)`` and ``(B, Hr, Wr, C)``; ``run_block(block, *arguments)`` calls a block."""
+        """Returns the local map ``(B, H, W, C)`` and the regional map ``(B, Hr, Wr, C)`` after the last block.
+
+        ``run_block(block, *arguments)`` must call the block, such as :meth:`Backbone.run_block`.
+        """
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
         padding = [count * self.window_size - length for count, length in zip(grid, size)]
@@ -262,35 +279,41 @@ class Stage(nn.Module):
 
 @MODELS.register_module()
 class RegionViT(Backbone):
-    """RegionViT and RegionViT+: regional tokens attend to each other, then local tokens within windows.
+    """RegionViT and RegionViT+, which alternate attention among regional tokens and attention within windows.
 
-    Works at any image size from one pixel up (two with ``local_embed='1conv'``) if the windows do not shrink from
-    stage to stage. Windows ``(14, 14, 14, 7)`` cover up to 224 x 224 pixels; larger images raise ``ValueError``.
+    If no stage has smaller windows than the first stage, images may have any size from 1 x 1 pixel, or from 2 x 2
+    pixels with ``local_embed='1conv'``. Otherwise, the size is limited: with ``window_size=(14, 14, 14, 7)``, images
+    with a side of more than 224 pixels (225 with ``'1conv'``) raise ``ValueError``.
 
     Quirks kept for checkpoint compatibility:
 
-    - The table of the position bias is wrapped around: displacement 0 at ``window_size // 2``, key minus query.
-    - In the lower right window, tokens attend to the padding: the masks of rows and columns are united there.
-    - A query without any allowed key takes the mean of all values, and tokens of the padding change in every block.
-    - If one side of an image is not a multiple of the region, the other gains a region of padding even if it is.
-    - Projection and position encoding are shared by local and regional maps, attention by both of a block's steps.
-    - Stage norms are in the path: the next stage takes the normalized local map, but the regional one as it is.
-    - Published detectors take RGB images, with mean ``[103.53, 116.28, 123.675]`` and standard deviation
-      ``[57.375, 57.12, 58.395]``, which are in the order BGR.
+    - In the table of position biases, displacements are key minus query and wrap around: displacement 0 is at index
+      ``window_size // 2`` of both axes.
+    - In the lower right window, tokens attend to some of the padding: the masks of rows and columns are combined by
+      "or" instead of "and".
+    - A query without any allowed key takes the mean of all values. Blocks update padding tokens, too.
+    - If only one side of an image is a multiple of the region size, that side is padded by a whole region.
+    - Local and regional maps share the projection and the position encoding. Both attention steps of a block share
+      their weights.
+    - With ``stage_norm``, the next stage receives the normalized local map, but the regional map without a norm.
+    - Published detectors take RGB images, but normalize them with the mean ``[103.53, 116.28, 123.675]`` and the
+      standard deviation ``[57.375, 57.12, 58.395]``, which are in BGR order.
 
     Paper: arXiv 2106.02689, figure 2.
     Paper: arXiv 2106.02689, variants.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, or a dict with ``local_embed``
-            (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each, one entry
-            per stage) and ``mlp_ratio`` (float).
-        out_tokens (str): ``'local'`` returns the local maps, strides 4, 8, 16, 32; ``'regional'`` the regional ones,
-            which a classifier reads.
-        window_size (int | Sequence[int]): Side of the windows, in tokens, for all stages or for each. A region has four
-            times the side of a window of the first stage, in pixels. Weights of other windows are resized on load.
-        peg (bool): Positional encoding generator in every stage.
-        stage_norm (bool): LayerNorm after every stage, ``norm0`` to ``norm3``, in the path.
+            (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with one
+            entry per stage) and ``mlp_ratio`` (float).
+        out_tokens (str): ``'local'`` returns the local maps, with strides 4, 8, 16 and 32. ``'regional'`` returns the
+            regional maps, which classifiers use.
+        window_size (int | Sequence[int]): Side of the windows in tokens, one number for all stages or one per stage. In
+            pixels, a region has four times the window size of the first stage. Weights for other window sizes are
+            resized on load.
+        peg (bool): Whether to use a positional encoding generator in every stage.
+        stage_norm (bool): Whether to add a LayerNorm after every stage, ``norm0`` to ``norm3``. Later stages receive
+            the normalized local map.
         kwargs: Common arguments of :class:`Backbone`.
 
     Example:
@@ -321,10 +344,10 @@ class RegionViT(Backbone):
         self.window_sizes = (window_size, ) * self.num_stages if isinstance(window_size, int) else tuple(window_size)
         if len(self.window_sizes) != self.num_stages or min(self.window_sizes) < 1:
             raise ValueError(
-                f'window_size must be one size of at least 1 or {self.num_stages} of them, got {window_size}')
+                f'window_size must be a positive integer or {self.num_stages} positive integers, got {window_size}')
 
         self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
-        self.min_size = 2 if arch['local_embed'] == '1conv' else 1  # pixels of a first token
+        self.min_size = 2 if arch['local_embed'] == '1conv' else 1  # smallest image with a local token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
         self.stages = ModuleList(
@@ -347,44 +370,52 @@ class RegionViT(Backbone):
         return (raw for raw, _ in self.iter_outputs(images))
 
     def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields two maps of each stage, the raw local one and, as the next stage takes it, that of ``out_tokens``."""
+        """Yields the raw local map of each stage, and the map that ``out_tokens`` selects.
+
+        The second map is in the form that the next stage receives: the local map after the stage norm, or the regional
+        map.
+        """
         local, regional = self.local_embed(images), self.region_embed(images)
         for i, stage in enumerate(self.stages):
             raw, regional = stage(local, regional, self.run_block)
             local = self.output_norm(i)(raw)
-            yield raw, regional if self.out_tokens == 'regional' else local
+            output = regional if self.out_tokens == 'regional' else local
+            yield raw, output
 
     def check_images(self, images: Tensor) -> None:
-        """Checks that the windows of every stage cover all local tokens."""
+        """Validates the images; the windows of every stage must cover all local tokens."""
         super().check_images(images)
-        reach = [self.strides[i] * size for i, size in enumerate(self.window_sizes) if size < self.window_sizes[0]]
-        if not reach:
+        limits = [stride * size for stride, size in zip(self.strides, self.window_sizes) if size < self.window_sizes[0]]
+        if not limits:
             return
-        largest = min(reach) + self.min_size - 1
+        largest = min(limits) + self.min_size - 1
         if max(images.shape[2:]) > largest:
             raise ValueError(
-                f'images of {images.shape[2]} x {images.shape[3]} pixels are more than windows of {self.window_sizes} '
-                f'can cover, which is {largest} x {largest}; window_size={max(self.window_sizes)} covers any size')
+                f'images must be at most {largest} x {largest} pixels with window_size={self.window_sizes}, got '
+                f'{images.shape[2]} x {images.shape[3]}; use window_size={max(self.window_sizes)} for any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns the blocks as layers, the first with projection and PEG, the last with the norm of the stage.
+        """Returns one layer per block; projection and PEG belong to the first layer, the stage norm to the last.
 
-        The norm of the last stage belongs to no layer, as other output norms.
+        The norm of the last stage is an output norm, which belongs to no layer.
         """
         module = self.stages[stage]
         first, *others = module.blocks
-        layers = [list(filter(None, [module.projection, first, module.peg])), *([block] for block in others)]
+        layers: list[list[nn.Module]] = [[module.projection, first], *([block] for block in others)]
+        if module.peg is not None:
+            layers[0].append(module.peg)
         if stage < self.num_stages - 1:
             layers[-1].append(self.output_norm(stage))
         return layers
 
     def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
-        """Makes checkpoints of classifiers loadable if PEG or stage norms are new."""
+        """Makes checkpoints without PEG or stage norms, such as those of classifiers, loadable."""
         own = {f'{prefix}{name}': parameter.detach() for name, parameter in self.named_parameters()}
         if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
-            return  # no checkpoint of this network: load_state_dict reports the missing keys
+            return  # not a checkpoint of this network; load_state_dict reports the missing keys
         for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
             keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
             if keys and not state_dict.keys() & set(keys):
-                print_log(f'RegionViT: {kind} is not in the checkpoint, keeps its initial values', logger='current')
+                print_log(f'RegionViT: {kind} is not in the checkpoint, so it keeps its initial values',
+                          logger='current')
                 state_dict.update({key: own[key] for key in keys})

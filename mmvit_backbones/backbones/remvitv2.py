@@ -1,7 +1,7 @@
 """ReMViTv2: a multiscale vision transformer with attention residuals.
 
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
-Recognition 2024, arXiv 2402.11301), in the frame of MViTv2 (Li et al., CVPR 2022, arXiv 2112.01526).
+Recognition 2024, arXiv 2402.11301), based on MViTv2 (Li et al., CVPR 2022, arXiv 2112.01526).
 """
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -28,17 +28,17 @@ from ..ops.window import pad_to_multiple
 from .base import Backbone, pyramid
 
 PATCH_STRIDE = 4
-KEY_STRIDE = 4  # of the first stage, relative to a block's input; it halves with every stage, down to 1
+KEY_STRIDE = 4  # pooling stride of keys and values in the first stage; halved in each later stage, but at least 1
 NORM_EPS = 1e-6
 
 
-def pooled(grid: Sequence[int], stride: int) -> tuple[int, int]:
-    """Returns the rows and columns after pooling with ``stride``."""
+def pooled_grid(grid: Sequence[int], stride: int) -> tuple[int, int]:
+    """Returns the rows and columns of a grid after pooling with ``stride``."""
     return ceil_div(grid[0], stride), ceil_div(grid[1], stride)
 
 
 class PatchEmbed(nn.Module):
-    """Pixels to tokens: convolution with kernel 7 and stride 4."""
+    """Embeds images as tokens by a 7 x 7 convolution with stride 4."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class PatchEmbed(nn.Module):
 
 
 class HeadPooling(nn.Module):
-    """Depth-wise 3 x 3 convolution with ``stride``, then LayerNorm; all heads share them.
+    """Pools every head by the same depth-wise 3 x 3 convolution with ``stride`` and the same LayerNorm.
 
     Paper: arXiv 2112.01526, equation 1.
     """
@@ -62,11 +62,11 @@ class HeadPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, num_heads, H, W, d)`` to ``(B, num_heads, h, w, d)``."""
         pooled = self.conv(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.norm(pooled).to(pooled.dtype).unflatten(0, x.shape[:2])  # autocast norms in float32
+        return self.norm(pooled).to(pooled.dtype).unflatten(0, x.shape[:2])  # under autocast, LayerNorm returns float32
 
 
 class PooledAttention(nn.Module):
-    """Attention between pooled queries and keys, with logits that are blended with those of the previous block.
+    """Attention between pooled queries and keys; its logits are blended with the logits of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     Paper: arXiv 2112.01526, figure 2.
@@ -74,8 +74,8 @@ class PooledAttention(nn.Module):
     Paper: arXiv 2112.01526, equation 5.
 
     Args:
-        grid (tuple[int, int]): Rows and columns of the input for which the relative positions are stored.
-        query_stride (int): Pooling stride of the queries, and so of the output.
+        grid (tuple[int, int]): Rows and columns of the input map for which relative positions are stored.
+        query_stride (int): Pooling stride of the queries and therefore of the output.
         key_stride (int): Pooling stride of keys and values.
     """
 
@@ -90,14 +90,15 @@ class PooledAttention(nn.Module):
         self.pool_q = HeadPooling(head_dim, query_stride)
         self.pool_k = HeadPooling(head_dim, key_stride)
         self.pool_v = HeadPooling(head_dim, key_stride)
-        self.positions = DecomposedPosition(head_dim, pooled(grid, query_stride), pooled(grid, key_stride))
+        self.positions = DecomposedPosition(
+            head_dim, pooled_grid(grid, query_stride), pooled_grid(grid, key_stride))
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps a normalized map ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``, and this block's logits.
+        """Maps a normalized map ``(B, H, W, in_channels)`` to an output ``(B, h, w, channels)`` and blended logits.
 
-        Logits are ``(B, num_heads, h, w, h', w')``, those of the previous block possibly with one head for all;
-        ``alpha`` is the weight of this block's own.
+        Logits are ``(B, num_heads, h, w, h', w')``. The logits of the previous block may have a single head, which is
+        then used for all heads. ``alpha`` is the weight of this block's own logits.
         """
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4)
                    for part in self.qkv(x).chunk(3, dim=-1))
@@ -112,15 +113,15 @@ class PooledAttention(nn.Module):
         return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """Returns the heads, the rows and columns of queries, and those of keys, for an input of that grid."""
-        return self.num_heads, *pooled(grid, self.query_stride), *pooled(grid, self.key_stride)
+        """Returns the shape ``(num_heads, h, w, h', w')`` of the logits for an input with ``grid`` rows and columns."""
+        return self.num_heads, *pooled_grid(grid, self.query_stride), *pooled_grid(grid, self.key_stride)
 
 
 def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
-    """Resizes logits ``(B, heads, h, w, h', w')`` for a block whose own logits have the shape ``(B, *shape)``.
+    """Resizes logits ``(B, heads, h, w, h', w')`` for a block with logits of shape ``(B, *shape)``.
 
-    If the number of heads differs, the mean over heads is returned, as one head. Queries and keys are pooled by
-    :func:`adaptive_average`.
+    If the number of heads differs, the result has a single head, the mean of all heads. The axes of queries and keys
+    are resized by :func:`adaptive_average`.
 
     Paper: arXiv 2402.11301, residual attention.
     """
@@ -133,32 +134,36 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Pools one axis to ``length`` as ``F.adaptive_avg_pool1d`` does, also to a larger length."""
-    given = x.shape[dim]
-    if given == length:
+    """Pools one axis to ``length``, which may be larger than the axis, like ``F.adaptive_avg_pool1d``."""
+    old_length = x.shape[dim]
+    if old_length == length:
         return x
-    if not may_be_nonzero(given % length):
+    if not may_be_nonzero(old_length % length):
         return x.unflatten(dim, (length, -1)).mean(dim + 1)
-    weights = pooling_matrix(given, length, like=x)
+    weights = pooling_matrix(old_length, length, like=x)
     return (x.transpose(dim, -1) @ weights.T).transpose(dim, -1)
 
 
-def pooling_matrix(given: int, length: int, like: Tensor) -> Tensor:
-    """Returns adaptive average pooling as a matrix ``(length, given)``.
+def pooling_matrix(old_length: int, length: int, like: Tensor) -> Tensor:
+    """Returns the matrix ``(length, old_length)`` of adaptive average pooling.
 
-    Inputs and outputs divide a line into ``given`` and ``length`` equal parts, and an output is the mean of the inputs
-    that overlap with it: from 3 to 2, the rows are (1/2, 1/2, 0) and (0, 1/2, 1/2); from 1 to 2, they are (1) and (1).
-    Unlike PyTorch's pooling, it has deterministic gradients on GPUs, and compilers support it for all sizes.
+    The inputs divide a line into ``old_length`` equal parts, and the outputs divide the same line into ``length`` equal
+    parts. An output is the mean of all inputs that overlap its part. From 3 to 2, the rows of the matrix are
+    (1/2, 1/2, 0) and (0, 1/2, 1/2); from 1 to 2, both rows are (1).
+
+    A product with this matrix has deterministic gradients on GPUs, unlike PyTorch's adaptive pooling, and compilers
+    support it for all sizes.
     """
-    output, input = (torch.arange(n, device=like.device) for n in (length, given))
-    # On a line of given * length, outputs are given long and inputs are length long.
-    distance = output[:, None] * given - input * length
-    overlaps = ((distance < length) & (distance > -given)).to(like.dtype)
+    output = torch.arange(length, device=like.device)
+    input = torch.arange(old_length, device=like.device)
+    # On a line of old_length * length units, an output is old_length units long, and an input is length units long.
+    distance = output[:, None] * old_length - input * length
+    overlaps = ((distance < length) & (distance > -old_length)).to(like.dtype)
     return overlaps / overlaps.sum(1, keepdim=True)
 
 
 class Block(nn.Module):
-    """Pooled attention with residual logits, then an MLP; pre-norm.
+    """Pre-norm block of pooled attention with residual logits and an MLP.
 
     Paper: arXiv 2402.11301, residual attention.
     """
@@ -175,13 +180,14 @@ class Block(nn.Module):
         self.mlp = Mlp(channels, mlp_ratio * channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, alpha: Tensor) -> Tensor:
-        """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``; the logits go into ``handover``."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``; stores the logits in ``handover``."""
         y = self.norm1(x)
         attn, handover.attn = self.attn(y, prev_logits, alpha)
         if self.proj is not None:
-            x = self.proj(y)  # of the normalized input, as in the authors' code
+            x = self.proj(y)  # from the normalized input, as in the authors' code
         if self.query_stride > 1:
-            x = pad_to_multiple(x, 2, value=-torch.inf)  # same result; the pooled size is simpler (ops/sizes.py)
+            # The padding never changes a maximum; it makes the pooled size simpler for compilers (ops/sizes.py).
+            x = pad_to_multiple(x, 2, value=-torch.inf)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = x + self.drop_path(attn)
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -191,17 +197,17 @@ class Block(nn.Module):
 class ReMViTv2(Backbone):
     """ReMViTv2, an MViTv2 that blends the attention logits of each block with those of the previous block.
 
-    ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i`` with one learned ``alpha`` for all blocks and
-    decomposed relative positions ``P_i``, which are passed on with the rest.
+    The logits of block ``i`` are ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i``. All blocks share
+    one learned ``alpha``. The next block receives the logits including the decomposed relative positions ``P_i``.
 
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2112.01526, table 1.
 
     Args:
-        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
+        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with
             one entry per stage) and ``mlp_ratio`` (int).
-        img_size (int): Side of the images for which relative positions are stored, in pixels; they are interpolated
-            for other images, and on load for checkpoints of another size.
+        img_size (int): Side in pixels of the square images for which relative positions are stored. Positions are
+            interpolated for other image sizes, and when loading a checkpoint with another ``img_size``.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
@@ -224,15 +230,17 @@ class ReMViTv2(Backbone):
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
         self.gate = Gate()
         blocks = []
-        grid = pooled((img_size, img_size), PATCH_STRIDE)
+        grid = pooled_grid((img_size, img_size), PATCH_STRIDE)
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
-                starts = stage > 0 and i == 0  # the first block of a stage changes channels and grid
-                in_channels, channels = self.channels[stage - 1 if starts else stage], self.channels[stage]
-                query_stride, key_stride = 2 if starts else 1, max(KEY_STRIDE // 2**stage, 1)
+                is_transition = stage > 0 and i == 0  # changes channels and grid
+                channels = self.channels[stage]
+                in_channels = self.channels[stage - 1] if is_transition else channels
+                query_stride = 2 if is_transition else 1
+                key_stride = max(KEY_STRIDE // 2**stage, 1)
                 attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
                 blocks.append(Block(in_channels, channels, attn, arch['mlp_ratio'], drop_path))
-                grid = pooled(grid, query_stride)
+                grid = pooled_grid(grid, query_stride)
         self.blocks = ModuleList(blocks)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
@@ -245,7 +253,7 @@ class ReMViTv2(Backbone):
         x = self.patch_embed(images)
         logits, alpha = None, self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
-            if logits is not None:  # outside of the block, which would keep the larger map in memory
+            if logits is not None:  # not in the block, which would keep the larger logits in memory
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
             x, logits = self.run_attention_block(block, x, logits, alpha)
             if number in self.stage_ends:

@@ -1,4 +1,4 @@
-"""ResTv1: four stages of global attention, with keys and values from a smaller map.
+"""ResTv1: four stages of global attention, with keys and values from a downsampled map.
 
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
@@ -21,7 +21,7 @@ OUT_NORMS = (None, 'side', 'in_stream')
 
 
 class PixelAttention(nn.Module):
-    """Position encoding: a depth-wise 3 x 3 convolution predicts a weight for each pixel.
+    """Position encoding that multiplies each pixel by weights from a depth-wise 3 x 3 convolution.
 
     Paper: arXiv 2105.13677, pixel attention.
     """
@@ -31,12 +31,12 @@ class PixelAttention(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, C, H, W)`` to the same shape."""
+        """Keeps the shape ``(B, C, H, W)``."""
         return x * torch.sigmoid(self.conv(x))
 
 
 class Stem(nn.Module):
-    """Pixels to tokens: three convolutions, of which the first and the last halve the sides, and pixel attention.
+    """Embeds images as tokens by three convolutions, the first and the last with stride 2, and pixel attention.
 
     Paper: arXiv 2105.13677, patch embedding.
     """
@@ -60,7 +60,7 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the grid between two stages: convolution, batch norm, pixel attention.
+    """Halves the sides of a map between two stages by a convolution, batch norm and pixel attention.
 
     Paper: arXiv 2105.13677, patch embedding.
     """
@@ -77,10 +77,10 @@ class Downsample(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Base class of attention in both versions: queries from all tokens, keys and values from a smaller map.
+    """Base class of attention in ResTv1 and ResTv2, with keys and values from a downsampled map.
 
-    ``reduction``, 1 or even, is the stride of the convolution that makes the map smaller; ``eps`` belongs to the
-    LayerNorm after it.
+    ``reduction`` is the stride of the downsampling convolution, 1 (no convolution) or an even number. ``eps`` is the
+    epsilon of the LayerNorm after this convolution.
 
     Paper: arXiv 2105.13677, EMSA.
     """
@@ -98,20 +98,20 @@ class ReducedAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, H, W, C)`` to ``(B, ceil(H / r), ceil(W / r), C)`` each."""
+        """Maps ``(B, H, W, C)`` to keys and values ``(B, ceil(H / r), ceil(W / r), C)``, with ``r = reduction``."""
         if self.reduction > 1:
             x = self.sr_norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return self.kv(x).unflatten(-1, (2, -1)).unbind(-2)
 
     def by_head(self, x: Tensor) -> Tensor:
-        """Returns ``(B, H, W, C)`` as a view ``(B, num_heads, H * W, d)``."""
+        """Returns a view ``(B, num_heads, H * W, d)`` of ``(B, H, W, C)``."""
         return x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class EMSA(ReducedAttention):
     """Efficient multi-head self-attention, version 1.
 
-    With several heads, a 1 x 1 convolution mixes the logits of the heads, and the softmax map is instance-normalized:
+    With several heads, a 1 x 1 convolution mixes the logits of the heads, and instance norm follows the softmax:
     ``IN(softmax(conv(q k^T / sqrt(d)))) v``.
 
     Paper: arXiv 2105.13677, equation 4.
@@ -124,7 +124,7 @@ class EMSA(ReducedAttention):
             self.mix_heads = nn.Conv2d(num_heads, num_heads, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
+        """Keeps the shape ``(B, H, W, C)`` of a normalized map."""
         q, k, v = map(self.by_head, (self.q(x), *self.keys_and_values(x)))
         if self.num_heads == 1:
             out = dot_product_attention(q, k, v)
@@ -136,21 +136,22 @@ class EMSA(ReducedAttention):
 
 @MODELS.register_module()
 class ResT(Backbone):
-    """ResTv1, a pyramid of transformers with efficient multi-head self-attention.
+    """ResTv1, a pyramid vision transformer with efficient multi-head self-attention.
 
-    The instance norm depends on the number of keys, so the scale of the features changes with the image size, as in the
-    authors' code.
+    The result of the instance norm depends on the number of keys, so the scale of the features changes with the image
+    size, as in the authors' code.
 
     Paper: arXiv 2105.13677, variants.
 
     Args:
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
-            from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (a list each, one entry per stage) and
+            from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (lists with one entry per stage) and
             ``mlp_ratio`` (int).
-        out_norm (str | None): Where the LayerNorms of the returned stages are. ``'in_stream'``: the normalized map is
-            returned and also passed to the next stage, so ``out_indices`` changes the results; published v1 detectors
-            need this. ``'side'``: the next stage gets the raw map, as in v2. None: no output norms. With
-            ``out_indices=3``, as in classifiers, the first two are the same.
+        out_norm (str | None): Where the LayerNorms of the returned stages are applied. With ``'in_stream'``, the
+            normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results;
+            published v1 detectors require this. With ``'side'``, the next stage receives the raw map, as in v2. With
+            None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and ``'side'``
+            are equivalent.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32.
 
     Example:
@@ -179,7 +180,7 @@ class ResT(Backbone):
         super().__init__(**pyramid(arch), **kwargs)
         if self.channels[0] % 2:
             raise ValueError(f'arch: embed_dims must be even, got {self.channels[0]}')
-        if any(r < 1 or r % 2 and r != 1 for r in arch['reductions']):
+        if any(r != 1 and (r < 1 or r % 2) for r in arch['reductions']):
             raise ValueError(f"arch: reductions must be 1 or even, got {arch['reductions']}")
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
@@ -202,7 +203,7 @@ class ResT(Backbone):
         self.apply(self.init_module)
 
     def init_module(self, module: nn.Module) -> None:
-        """Draws weights from a truncated normal (std 0.02), and sets the biases of ``zero_biases`` to 0."""
+        """Draws weights from a truncated normal (std 0.02), and sets biases of the types in ``zero_biases`` to 0."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             trunc_normal_(module.weight)
         if isinstance(module, self.zero_biases) and module.bias is not None:
@@ -219,9 +220,13 @@ class ResT(Backbone):
                 x = self.run_block(block, x)
             out = self.output_norm(i)(x)
             yield x, out
-            x = (out if self.out_norm == 'in_stream' else x).permute(0, 3, 1, 2)
+            if self.out_norm == 'in_stream':
+                x = out
+            x = x.permute(0, 3, 1, 2)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns the blocks as layers, the first one with the patch embedding before it."""
-        first, *others = self.stages[stage]
-        return [[first] if stage == 0 else [self.patch_embeds[stage], first], *([block] for block in others)]
+        """Returns one layer per block; the patch embedding of a later stage belongs to its first layer."""
+        layers: list[list[nn.Module]] = [[block] for block in self.stages[stage]]
+        if stage > 0:
+            layers[0].insert(0, self.patch_embeds[stage])
+        return layers

@@ -1,4 +1,4 @@
-"""ResTv2: ResT with plain attention, plus upsampled values.
+"""ResTv2: ResT with standard attention and an additional branch that upsamples the values.
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
@@ -17,7 +17,7 @@ NORM_EPS = 1e-6
 
 
 class Stem(nn.Module):
-    """Pixels to tokens: two convolutions that halve the sides, a linear one, pixel attention and LayerNorm."""
+    """Embeds images as tokens by two convolutions with stride 2, a 1 x 1 convolution, pixel attention and LayerNorm."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the grid between two stages: convolution, pixel attention, LayerNorm."""
+    """Halves the sides of a map between two stages by a convolution, pixel attention and LayerNorm."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class Downsample(nn.Module):
 class EMSAv2(ReducedAttention):
     """Efficient multi-head self-attention, version 2.
 
-    Plain attention. The values, upsampled to full resolution by a depth-wise convolution and a pixel shuffle, are added
-    to its output.
+    A depth-wise convolution and a pixel shuffle upsample the values to full resolution. The result is added to the
+    output of standard attention.
 
     Paper: arXiv 2204.07366, EMSAv2.
     """
@@ -66,7 +66,7 @@ class EMSAv2(ReducedAttention):
         self.up_norm = nn.LayerNorm(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps a normalized map ``(B, H, W, C)`` to the same shape."""
+        """Keeps the shape ``(B, H, W, C)`` of a normalized map."""
         keys, values = self.keys_and_values(x)
         q, k, v = map(self.by_head, (self.q(x), keys, values))
         out = dot_product_attention(q, k, v)
@@ -74,28 +74,28 @@ class EMSAv2(ReducedAttention):
         return self.proj(out)
 
     def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
-        """Maps ``(B, ceil(height / r), ceil(width / r), C)`` to ``(B, height, width, C)``, normalized."""
+        """Maps values ``(B, ceil(height / r), ceil(width / r), C)`` to a normalized map ``(B, height, width, C)``."""
         b, h, w, c = values.shape
         r = self.reduction
         x = self.up(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        if r > 1:  # nn.PixelShuffle, channels-last, in one copy
+        if r > 1:  # nn.PixelShuffle for channels-last maps, with a single copy
             x = x.view(b, h, w, c, r, r).permute(0, 1, 4, 2, 5, 3).reshape(b, h * r, w * r, c)
         return self.up_norm(crop(x, height, width))
 
 
 @MODELS.register_module()
 class ResTv2(ResT):
-    """ResTv2: :class:`ResT` with another stem, patch embedding and attention.
+    """ResTv2, which differs from :class:`ResT` in its stem, downsampling and attention.
 
-    Checkpoints of classifiers also fill the output norm of the last stage, which the authors' detectors and segmenters
-    train from scratch.
+    Checkpoints of classifiers also contain weights for the output norm of the last stage. They are loaded here, whereas
+    the authors' detectors and segmenters train this norm from scratch.
 
     Paper: arXiv 2204.07366, variants.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.
-        out_norm (str | None): Where the LayerNorms of the returned stages are, see :class:`ResT`. Defaults to
-            ``'side'``, which published v2 models need.
+        out_norm (str | None): Where the LayerNorms of the returned stages are applied; see :class:`ResT`. Published v2
+            models require the default, ``'side'``.
         kwargs: Common arguments of :class:`Backbone`.
 
     Example:

@@ -1,7 +1,7 @@
 """ReSwin: Swin Transformer with attention residuals.
 
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
-Recognition 2024, arXiv 2402.11301), in the frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
+Recognition 2024, arXiv 2402.11301), based on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
 """
 from collections.abc import Iterator
 
@@ -22,11 +22,11 @@ from ..ops.window import (
 )
 from .swin import NORM_EPS, SwinBase
 
-ALPHA = 0.5  # weight of a block's own logits; the published network has no parameter for it
+ALPHA = 0.5  # weight of a block's own logits, which the published network does not learn
 
 
 class WindowAttention(nn.Module):
-    """Window attention with a position bias, with logits that are blended with those of the previous block.
+    """Window attention with a relative position bias; its logits are blended with the logits of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     Paper: arXiv 2103.14030, equation 4.
@@ -42,13 +42,13 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
                 mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, H, W, C)`` and the logits of the previous block to the same shapes.
+        """Maps ``(B, H, W, C)`` and the previous block's logits to an output and blended logits of the same shapes.
 
-        Logits are ``(B, windows, num_heads, N, N)``. Windows are shifted by ``shift`` tokens if there is a ``mask``
-        ``(windows, 1, N, N)``, which is not part of the returned logits.
+        Logits are ``(B, windows, num_heads, N, N)``. If ``mask`` ``(windows, 1, N, N)`` is given, windows are shifted
+        by ``shift`` tokens. The returned logits don't contain the mask.
         """
         height, width = x.shape[1:3]
-        x = pad_to_multiple(x, self.window_size)  # padded tokens are attended to, as in the authors' code
+        x = pad_to_multiple(x, self.window_size)  # padding tokens are attended to, as in the authors' code
         padded = x.shape[1:3]
         if mask is not None:
             x = cyclic_shift(x, shift)
@@ -62,17 +62,18 @@ class WindowAttention(nn.Module):
 
 
 def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
-    """Selects maps of the previous stage for the windows and heads of the next one, as in the authors' code.
+    """Selects logits of the previous stage for the windows and heads of the next stage, as in the authors' code.
 
-    The maps ``(B, windows, num_heads, N, N)`` are numbered along the flattened axis (window, head), and new map ``n``
-    is old map ``n * old // new``: from 6 old maps, 3 new ones are 0, 2 and 4; 4 new ones are 0, 1, 3 and 4.
+    The logits ``(B, windows, num_heads, N, N)`` consist of ``windows * num_heads`` maps. New map ``n`` is the old map
+    ``n * old // new``, where ``old`` and ``new`` are the numbers of maps. For example, 6 old maps yield 3 new maps from
+    maps 0, 2 and 4, and 4 new maps from maps 0, 1, 3 and 4.
 
     Paper: arXiv 2402.11301, residual attention.
     """
-    maps, new = logits.flatten(1, 2), num_windows * num_heads
-    old = maps.shape[1]
+    maps = logits.flatten(1, 2)
+    old, new = maps.shape[1], num_windows * num_heads
     if not may_be_nonzero(old % new):
-        maps = maps[:, ::old // new]  # no copy
+        maps = maps[:, ::old // new]  # a view
     else:
         maps = maps.index_select(1, torch.arange(new, device=maps.device) * old // new)
     return maps.unflatten(1, (num_windows, num_heads))
@@ -82,24 +83,24 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
 class ReSwin(SwinBase):
     """ReSwin, a Swin Transformer that blends the attention logits of each block with those of the previous block.
 
-    ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2`` through the whole network, also from stage to stage; the
-    shift mask is only added before the softmax and not passed on.
+    The logits of block ``i`` are ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2``, also across stages. The mask of
+    shifted windows is added before the softmax, and is not part of the logits that the next block receives.
 
     Quirks kept for checkpoint compatibility:
 
-    - The logits of a stage's first block are blended with every n-th map of the previous stage along the flattened
-      axis (window, head), so neither windows nor heads match (:func:`nearest_maps`).
-    - Logits of shifted windows are blended with those of the unshifted windows of the same index.
-    - Tokens of the padding are attended to.
+    - The first block of a stage blends its logits with logits of other windows and heads of the previous stage; see
+      :func:`nearest_maps`.
+    - Logits of a shifted window are blended with logits of the unshifted window with the same index.
+    - Padding tokens are attended to.
 
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2103.14030, table 7.
 
     Args:
-        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (a list each,
+        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with
             one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
-        window_size (int | None): Side of the windows; None takes the architecture's. Checkpoints of another window
-            size are resized on load.
+        window_size (int | None): Side of the windows in tokens. None uses ``window_size`` of ``arch``. Position biases
+            of checkpoints with another window size are resized on load.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
 
     Example:
@@ -135,12 +136,12 @@ class ReSwin(SwinBase):
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns shift and mask for every second block of a stage; 0 and None if one window spans a side.
+        """Returns the shift and mask for every second block of a stage, or 0 and None if one window covers a side.
 
         Paper: arXiv 2103.14030, figure 2.
         """
         rows, columns = self.grid_of_windows(x)
-        has_several = is_positive(rows - 1) * is_positive(columns - 1)  # windows along both sides
+        has_several = is_positive(rows - 1) * is_positive(columns - 1)  # more than one window along both sides
         shift = has_several * (self.window_size // 2)
         if not may_be_nonzero(shift):
             return 0, None

@@ -1,7 +1,7 @@
 """ReViT: a plain Vision Transformer with attention residuals.
 
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
-Recognition 2024, arXiv 2402.11301), in the frame of ViT (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929).
+Recognition 2024, arXiv 2402.11301), based on ViT (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929).
 """
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Attention between all tokens, with logits that are blended with those of the previous block.
+    """Attention between all tokens; its logits are blended with the logits of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
     """
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps tokens ``(B, N, C)`` and the previous logits ``(B, num_heads, N, N)`` to the same shapes.
+        """Maps tokens ``(B, N, C)`` and the previous logits ``(B, num_heads, N, N)`` to new tokens and blended logits.
 
         ``alpha`` is the weight of this block's own logits.
         """
@@ -51,17 +51,18 @@ class Attention(nn.Module):
 class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends the attention logits of each block with those of the previous block.
 
-    ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}`` with one learned ``alpha`` for all blocks. It has no class
-    token; classifiers average the tokens after the last norm. The network returns one map, from which
-    ``SimpleFeaturePyramid`` builds a pyramid. Images are zero-padded at the right and bottom to whole patches.
+    The logits of block ``i`` are ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}``. All blocks share one learned
+    ``alpha``. The network has no class token; classifiers average the tokens after the last norm. For dense prediction,
+    ``SimpleFeaturePyramid`` builds a pyramid from the single output map. Images are zero-padded at the right and bottom
+    to whole patches.
 
     Paper: arXiv 2402.11301, variants.
 
     Args:
         arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
-        img_size (int): Side of the images for which positions are stored, in pixels; they are interpolated for other
-            images, and on load for checkpoints of another size.
-        kwargs: Common arguments of :class:`Backbone`. The one output, 0, has a LayerNorm.
+        img_size (int): Side in pixels of the square images for which positions are stored. Positions are interpolated
+            for other image sizes, and when loading a checkpoint with another ``img_size``.
+        kwargs: Common arguments of :class:`Backbone`. The only output has stride 16 and a LayerNorm.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Base class of the Swin networks: patch embedding, and four stages with patch merging in between.
+"""Base class of the Swin networks: patch embedding and four stages with patch merging in between.
 
 Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). Subclasses define the blocks.
 """
@@ -15,7 +15,7 @@ NORM_EPS = 1e-5
 
 
 class PatchMerging(nn.Module):
-    """Halves the grid and doubles the channels: four neighbors concatenated, LayerNorm, linear.
+    """Halves the sides of a map and doubles its channels: concatenates 2 x 2 neighbors, then LayerNorm and projection.
 
     Paper: arXiv 2103.14030, figure 3.
     """
@@ -28,13 +28,13 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = pad_to_multiple(x, 2)
         b, h, w, c = x.shape
-        # Order of the published weights: (row, column) parity (0, 0), (1, 0), (0, 1), (1, 1).
+        # The published weights expect neighbors (row, column) in the order (0, 0), (1, 0), (0, 1), (1, 1).
         x = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
         return self.reduction(self.norm(x))
 
 
 class Stage(nn.Module):
-    """The blocks of one grid, and what follows them: merging, or nothing."""
+    """Blocks on one grid, followed by patch merging or, in the last stage, by ``nn.Identity``."""
 
     def __init__(self, blocks: Iterable[nn.Module], downsample: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,9 @@ class Stage(nn.Module):
 
 
 class SwinBase(Backbone):
-    """Base class of Swin networks with other blocks, which subclasses build in ``make_block``; see :class:`ReSwin`.
+    """Base class of networks that replace the blocks of Swin Transformer.
+
+    Subclasses build their blocks in ``make_block``. For the arguments, see :class:`ReSwin`.
 
     Paper: arXiv 2103.14030, figure 3.
     """
@@ -71,7 +73,7 @@ class SwinBase(Backbone):
         self.freeze()
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
-        """Builds a block, which keeps the shape ``(B, H, W, channels)``."""
+        """Builds a block that keeps the shape ``(B, H, W, channels)``."""
         raise NotImplementedError
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
@@ -83,6 +85,6 @@ class SwinBase(Backbone):
             x = stage.downsample(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns the blocks as layers, the last one with the patch merging after it."""
+        """Returns one layer per block; the patch merging belongs to the last layer."""
         *others, last = self.stages[stage].blocks
         return [*([block] for block in others), [last, self.stages[stage].downsample]]

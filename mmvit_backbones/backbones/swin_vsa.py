@@ -1,8 +1,8 @@
 """Swin Transformer with varied-size windows.
 
-VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), in the
-frame of Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors published scores of such networks, but
-neither code nor weights: how the two are put together here is this package's own definition.
+VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), based
+on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors published scores of this combination, but
+neither code nor weights, so the details are this package's own definition.
 """
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from .swin import NORM_EPS, SwinBase
 
 
 class VSABlock(nn.Module):
-    """Swin's block with a position encoding before attention and its norm.
+    """Swin block with a position encoding before the norm of attention.
 
     Paper: arXiv 2103.14030, equation 3.
     Paper: arXiv 2204.08446, figure 3c.
@@ -37,13 +37,13 @@ class VSABlock(nn.Module):
 class SwinVSA(SwinBase):
     """Swin Transformer with varied-size windows in all four stages.
 
-    This is the package's own definition, which may differ from the network of the published scores:
+    This is the package's own definition, which may differ from the network with the published scores:
 
-    - patch embedding, merging, MLPs, widths and depths are Swin's;
-    - attention, and the 7 x 7 convolution before it, are those of the authors' ViTAEv2-VSA
-      (:class:`ViTAEv2VSA`), as their classifier has them: padding at the right and bottom, offsets in units of the
-      windows along their own axis;
-    - no window is shifted: windows that overlap connect their neighbors.
+    - Patch embedding, patch merging, MLPs, channels and depths are those of Swin Transformer.
+    - Attention and the 7 x 7 convolution before attention are those of the authors' ViTAEv2-VSA classifier: maps are
+      padded at the right and bottom, and offsets are divided by the number of windows along their own axis. See
+      :class:`ViTAEv2VSA`.
+    - Windows are not shifted, because predicted windows already overlap with their neighbors.
 
     Paper: arXiv 2204.08446, variants.
     Paper: arXiv 2103.14030, table 7.

@@ -1,4 +1,4 @@
-"""Tracing for images of one size, by ``torch.jit.trace`` and by the ONNX exporter that is built on it."""
+"""Tracing for images of one size, with ``torch.jit.trace`` and with the ONNX exporter built on it."""
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ SHAPE_OF = Tensor.shape.__get__  # pyright: ignore[reportAttributeAccessIssue] -
 
 
 class FixedSizes(TorchFunctionMode):
-    """Makes all sizes except the batch size plain numbers.
+    """Makes all sizes except the batch size plain numbers, which are constants in the traced graph.
 
-    The tracer would record arithmetic of sizes as operators, but not the branches that depend on it, and its ONNX
-    exporter divides negative sizes wrongly.
+    Otherwise, the tracer records arithmetic on sizes, but not the branches that depend on the results. The ONNX
+    exporter also computes wrong quotients of negative sizes.
     """
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
@@ -27,7 +27,7 @@ class FixedSizes(TorchFunctionMode):
 
 @contextmanager
 def fixed_sizes() -> Iterator[None]:
-    """Traces for images of one size, without the tracer's warnings about it."""
+    """Fixes the image size while tracing, and silences the tracer's warnings about constant sizes."""
     with warnings.catch_warnings(), FixedSizes():
         warnings.simplefilter('ignore', TracerWarning)
         yield
@@ -39,5 +39,5 @@ def refuse_other_sizes(images: Tensor) -> Tensor:
 
 
 def warn_of_one_size(height: int, width: int) -> None:
-    warnings.warn(f'traced at {height} x {width} pixels: the graph takes images of this size alone. torch.export and '
-                  'torch.onnx.export(..., dynamo=True) make graphs for all sizes, as `mmvit export` does')
+    warnings.warn(f'traced at {height} x {width} pixels: the graph accepts only images of this size. For a graph that '
+                  'accepts all sizes, use `mmvit export`, torch.export or torch.onnx.export(..., dynamo=True)')

@@ -1,4 +1,4 @@
-"""ViTAE: a vision transformer of cells with attention and convolutions in parallel.
+"""ViTAE: a vision transformer whose cells run attention and convolutions in parallel.
 
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348).
 The large plain networks are from ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
@@ -23,12 +23,12 @@ from ..ops.window import pad_to_multiple
 from .base import Backbone
 
 NUM_REDUCTIONS = 3
-REDUCTION_DROP_RATE = 0.1  # of reduction cells, in training
+REDUCTION_DROP_RATE = 0.1  # dropout rate in reduction cells
 PATCH_SIZE = 16
 
 
 class BareReduction(nn.Module):
-    """The last reduction before the normal cells: dilated convolutions only."""
+    """Reduction by dilated convolutions only, the last one before the normal cells."""
 
     def __init__(self, pyramid: PyramidReduction) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class BareReduction(nn.Module):
 
 
 def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> nn.Module:
-    """Returns the reduction cell of a stage, with ``width`` channels inside; the last one is bare."""
+    """Returns the reduction cell of a stage; ``width`` is the number of channels of each dilated convolution."""
     pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
     if stage == NUM_REDUCTIONS - 1:
         return BareReduction(pyramid)
@@ -50,7 +50,7 @@ def reduction_cell(stage: int, in_channels: int, channels: int, width: int) -> n
 
 
 class PlainCell(BaseNormalCell):
-    """Normal cell of a plain network: the class token attends and is attended to, but is not convolved.
+    """Normal cell of a plain network; the class token takes part in attention, but not in the convolutions.
 
     Paper: arXiv 2106.03348, section 3.4.
     Paper: arXiv 2202.10108, scaling up.
@@ -66,13 +66,17 @@ class PlainCell(BaseNormalCell):
 
 @MODELS.register_module()
 class ViTAE(Backbone):
-    """ViTAE, first generation.
+    """ViTAE, version 1, with its plain variants.
 
-    The smaller networks reduce the image in three steps, with strides 4, 8 and 16, two of them with linear attention;
-    all normal cells are on the last grid. The plain networks (``'base'``, ``'large'``, ``'huge'``) cut the image into
-    patches of 16 x 16 pixels, have a class token, and return one map, from which ``SimpleFeaturePyramid`` builds a
-    pyramid. There is no norm after the last cell; plain classifiers normalize the pooled vector (``LayerNormPooling``).
-    Maps are zero-padded at the right and bottom before each reduction.
+    The smaller networks reduce the image in three steps to strides 4, 8 and 16. The first two reductions use linear
+    attention, and all normal cells follow the third reduction. Before each reduction, maps are zero-padded at the right
+    and bottom.
+
+    The plain networks (``'base'``, ``'large'``, ``'huge'``) embed patches of 16 x 16 pixels and have a class token. For
+    dense prediction, ``SimpleFeaturePyramid`` builds a pyramid from the single output map.
+
+    There is no norm after the last cell; classifiers of plain networks normalize the pooled vector
+    (``LayerNormPooling``).
 
     Paper: arXiv 2106.03348, figure 2.
     Paper: arXiv 2106.03348, section 3.5.
@@ -80,13 +84,13 @@ class ViTAE(Backbone):
 
     Args:
         arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict
-            with ``embed_dims`` (list: channels of the stages), ``pyramid_dims`` (list: channels of each dilated
-            convolution; empty for a plain network), ``depth`` (normal cells), ``num_heads`` and ``groups`` (of their
-            attention and convolutions) and ``mlp_ratio``.
-        img_size (int): Side of the images for which plain networks store positions, in pixels; they are interpolated
-            for other images.
-        drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
-        kwargs: Common arguments of :class:`Backbone`; stochastic depth is that of normal cells. The stem is the first
+            with ``embed_dims`` (list: channels of each stage), ``pyramid_dims`` (list: channels of each dilated
+            convolution, by stage; empty for a plain network), ``depth`` (number of normal cells), ``num_heads`` (of
+            normal cells), ``groups`` (of convolutions in normal cells) and ``mlp_ratio``.
+        img_size (int): Side in pixels of the square images for which plain networks store positions. For other image
+            sizes, the positions are interpolated.
+        drop_rate (float): Dropout rate in normal cells, after attention, and inside and after the MLP.
+        kwargs: Common arguments of :class:`Backbone`. Stochastic depth applies to normal cells. The stem is the first
             reduction or the patch embedding.
 
     Example:
@@ -115,11 +119,11 @@ class ViTAE(Backbone):
         arch = self.resolve_arch(arch)
         channels, widths = arch['embed_dims'], arch['pyramid_dims']
         if (len(channels), len(widths)) not in ((NUM_REDUCTIONS, NUM_REDUCTIONS), (1, 0)):
-            raise ValueError(f'arch: embed_dims and pyramid_dims need three entries each, or one and none, got '
-                             f'{channels} and {widths}')
+            raise ValueError(f'arch: embed_dims and pyramid_dims must have {NUM_REDUCTIONS} entries each, or 1 and 0 '
+                             f'entries for a plain network, got {channels} and {widths}')
         if widths and channels[-1] != 2 * widths[-1]:
-            raise ValueError(f'arch: the last of embed_dims must be twice the last of pyramid_dims, got '
-                             f'{channels} and {widths}')
+            raise ValueError(f'arch: the last entry of embed_dims must be twice the last entry of '
+                             f'pyramid_dims, got {channels} and {widths}')
         super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **kwargs)
 
         self.is_plain = not widths
@@ -127,10 +131,10 @@ class ViTAE(Backbone):
             self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         else:
             self.reductions = nn.ModuleList()
-            before = self.in_channels
+            in_channels = self.in_channels
             for stage, width in enumerate(widths):
-                self.reductions.append(reduction_cell(stage, before, channels[stage], width))
-                before = channels[stage]
+                self.reductions.append(reduction_cell(stage, in_channels, channels[stage], width))
+                in_channels = channels[stage]
             self.stem = ('reductions.0', )
         drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, drop_path) for drop_path in drop_paths)
@@ -166,6 +170,10 @@ class ViTAE(Backbone):
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns every reduction but the first, which is the stem, and every cell as one layer."""
-        reductions = [] if stage == 0 else [[self.reductions[stage]]]
-        return reductions + ([[cell] for cell in self.cells] if stage == self.num_stages - 1 else [])
+        """Returns one layer per reduction, except the first, which is the stem, and one per normal cell."""
+        layers: list[list[nn.Module]] = []
+        if stage > 0:
+            layers.append([self.reductions[stage]])
+        if stage == self.num_stages - 1:
+            layers += [[cell] for cell in self.cells]
+        return layers

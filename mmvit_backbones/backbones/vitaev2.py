@@ -1,4 +1,4 @@
-"""ViTAEv2: a pyramid of cells with attention and convolutions in parallel.
+"""ViTAEv2: a pyramid vision transformer whose cells run attention and convolutions in parallel.
 
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
 2023, arXiv 2202.10108).
@@ -29,30 +29,31 @@ class Stage(nn.Module):
 
 @MODELS.register_module()
 class ViTAEv2(Backbone):
-    """ViTAEv2.
+    """ViTAEv2, four stages of a reduction cell and several normal cells each.
 
-    Each stage is a reduction cell, in which dilated convolutions and attention are parallel to strided convolutions,
-    and normal cells, in which attention is parallel to three 3 x 3 convolutions. There is no position embedding and no
-    final norm. Maps are zero-padded at the right and bottom before each reduction, unless the image is a multiple of
-    32.
+    A reduction cell runs dilated convolutions, followed by attention, in parallel with strided convolutions. A normal
+    cell runs attention in parallel with three 3 x 3 convolutions. There is no position embedding and no final norm.
+    Before each reduction, maps are zero-padded at the right and bottom to a multiple of the stride.
 
     Quirks kept for checkpoint compatibility:
 
-    - Maps are padded on all sides to whole windows; padding tokens are attended to, with the biases as keys and values.
-    - In reduction cells window attention has no residual, and global attention has its values as residual and no bias.
+    - For window attention, maps are padded on all sides to whole windows. Padding tokens are attended to; their keys
+      and values are the biases of the projection.
+    - In reduction cells, window attention has no residual connection. Global attention adds its values instead of a
+      residual connection, and its projection to query, key and value has no bias.
 
     Paper: arXiv 2202.10108, multi-stage design.
     Paper: arXiv 2202.10108, variants.
 
     Args:
-        arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict with a list of one
-            entry per stage each: ``embed_dims`` (channels of the stages), ``pyramid_dims`` (of each dilated
-            convolution), ``depths`` and ``num_heads`` (of normal cells), ``reduction_heads`` and ``attention``
-            (``'window'`` or ``'global'``).
-        window_size (int): Side of the windows, in tokens; weights don't depend on it.
-        drop_rate (float): Dropout after attention, inside the MLP and after it, in normal cells.
-        drop_path_rate (float): Largest rate of stochastic depth; as published, no cell reaches it
-            (:func:`published_drop_paths`).
+        arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict of lists with one
+            entry per stage: ``embed_dims`` (channels of the stage), ``pyramid_dims`` (channels of each dilated
+            convolution), ``depths`` (number of normal cells), ``num_heads`` (of normal cells), ``reduction_heads`` (of
+            the reduction cell) and ``attention`` (``'window'`` or ``'global'``).
+        window_size (int): Side of the windows in tokens. The weights fit all window sizes.
+        drop_rate (float): Dropout rate in normal cells, after attention, and inside and after the MLP.
+        drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
+            this bound; see :func:`published_drop_paths`.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32; the stem is the first
             reduction cell.
 
@@ -99,13 +100,13 @@ class ViTAEv2(Backbone):
     }
 
     stem = ('stages.0.reduction', )
-    position_type = nn.Identity  # the position encoding before attention and its norm; here none
+    position_type = nn.Identity  # position encoding before the norm of attention; overridden by ViTAEv2VSA
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         if len(arch['depths']) != len(PYRAMIDS):
-            raise ValueError(f'arch: every list needs {len(PYRAMIDS)} entries, got {arch}')
+            raise ValueError(f'arch: every list must have {len(PYRAMIDS)} entries, got {arch}')
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(**pyramid(arch), **kwargs)
@@ -127,10 +128,10 @@ class ViTAEv2(Backbone):
         channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]
         pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
         attn = self.make_attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
-        width = self.reduction_width(stage)
+        hidden = self.reduction_width(stage)
         conv_branch = ConvBranch(
             in_channels, REDUCTION_GROUPS[stage],
-            [ConvLayer(width, stride=2), ConvLayer(width, stride=pyramid.stride // 2), ConvLayer(channels)])
+            [ConvLayer(hidden, stride=2), ConvLayer(hidden, stride=pyramid.stride // 2), ConvLayer(channels)])
         return ReductionCell(channels, pyramid, attn, conv_branch, position=self.position_type(pyramid.out_channels))
 
     def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
@@ -142,7 +143,7 @@ class ViTAEv2(Backbone):
                           self.position_type(channels))
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
-        """Builds attention from ``in_channels`` to the channels of the stage; ``reduces`` in its reduction cell."""
+        """Builds attention from ``in_channels`` to the channels of the stage; ``reduces`` means the reduction cell."""
         channels, kind = self.channels[stage], self.arch['attention'][stage]
         if kind == 'window':
             return WindowAttention(in_channels, channels, num_heads, self.window_size)
@@ -151,7 +152,7 @@ class ViTAEv2(Backbone):
         raise ValueError(f"arch: attention must be 'window' or 'global', got {kind!r}")
 
     def reduction_width(self, stage: int) -> int:
-        """Channels inside the convolutions of a reduction cell."""
+        """Returns the hidden channels of the convolution branch of a reduction cell."""
         return self.arch['pyramid_dims'][stage]
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
@@ -163,16 +164,19 @@ class ViTAEv2(Backbone):
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns every reduction cell but the first, which is the stem, and every normal cell as one layer."""
-        reduction, cells = self.stages[stage].reduction, self.stages[stage].cells
-        return [*([] if stage == 0 else [[reduction]]), *([cell] for cell in cells)]
+        """Returns one layer per reduction cell, except the first, which is the stem, and one per normal cell."""
+        layers: list[list[nn.Module]] = [[cell] for cell in self.stages[stage].cells]
+        if stage > 0:
+            layers.insert(0, [self.stages[stage].reduction])
+        return layers
 
 
 def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
-    """Returns the rates of stochastic depth of the normal cells by stage, as the published networks were trained.
+    """Returns the stochastic depth rates of the normal cells, by stage, as in the training of the published networks.
 
-    They are taken from ``sum(depths)`` rates that increase linearly from 0 to ``drop_path_rate``. A stage starts at the
-    depth of the previous stage instead of the sum of all previous ones: with depths 2, 2, 8, 2, at rates 0, 2, 2 and 8.
+    The rates of a stage are a slice of ``sum(depths)`` rates, which increase linearly from 0 to ``drop_path_rate``. The
+    slice starts at the depth of the previous stage, not at the sum of all previous depths. With depths 2, 2, 8 and 2,
+    the slices of the four stages start at indices 0, 2, 2 and 8.
     """
     rates = [rate for stage in drop_path_schedule(drop_path_rate, depths) for rate in stage]
     return [rates[start:start + depth] for start, depth in pairwise([0, *depths])]

@@ -1,4 +1,4 @@
-"""ViTAEv2 with varied-size windows: every head predicts position and size of its windows.
+"""ViTAEv2 with varied-size windows: each head predicts the positions and sizes of its windows.
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
@@ -14,22 +14,24 @@ from .vitaev2 import ViTAEv2
 class ViTAEv2VSA(ViTAEv2):
     """ViTAEv2 with varied-size window attention in all four stages.
 
-    A depth-wise 7 x 7 convolution before attention and its norm encodes positions; in normal cells, it is not part of
-    the residual. Everything else is as in :class:`ViTAEv2`.
+    A depth-wise 7 x 7 convolution before the norm of attention encodes positions. In normal cells, the residual
+    connection skips this convolution. Everything else is as in :class:`ViTAEv2`.
 
-    The authors' classifier and detector differ on maps that are not square or not a multiple of the window: the
-    classifier pads at the right and bottom and divides offsets by the number of windows along their own axis; the
-    detector pads on all sides and exchanges the axes. Weights fit both.
+    The authors' classifier and detector give different results for maps that are not square or not a multiple of the
+    window size. The classifier pads maps at the right and bottom, and divides offsets by the number of windows along
+    the same axis. The detector pads maps on all sides, and divides offsets by the number of windows along the other
+    axis. The same weights can be used with both.
 
     Paper: arXiv 2204.08446, variants.
 
     Args:
-        arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2` with
-            ``wide_conv`` (bool: twice the stage's channels inside the convolutions of reduction cells) instead of
-            ``attention``.
-        window_size (int): Tokens along a side of a window; a checkpoint of another size is resized on load.
+        arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2`, but
+            with ``wide_conv`` (bool) instead of ``attention``. ``wide_conv`` widens the convolution branch of reduction
+            cells from the channels in ``pyramid_dims`` to twice the channels in ``embed_dims``.
+        window_size (int): Side of the windows in tokens. Position biases of checkpoints with another window size are
+            resized on load.
         window_padding (str): ``'corner'`` as in the authors' classifier, or ``'center'`` as in their detector.
-        offset_divisor (str): ``'own_axis'`` as in the classifier, or ``'other_axis'``.
+        offset_divisor (str): ``'own_axis'`` as in the authors' classifier, or ``'other_axis'`` as in their detector.
         kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Classifies the class token and every patch, for training with token labels.
+"""Classification head for the class token and all patches, for training with token labels.
 
 All Tokens Matter: Token Labeling for Training Better Vision Transformers (Jiang et al., NeurIPS 2021,
 arXiv 2104.10858), with the losses of Refiner (arXiv 2106.03714).
@@ -18,22 +18,23 @@ from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 class TokenLabelHead(BaseModule):
     """A linear layer for the class token and, if ``dense``, one for the patches.
 
-    The logits of an image are those of its class token plus half of the highest of its patches, for each class.
+    For each class, the logit of an image is the logit of the class token plus half the highest logit of the patches.
 
     Paper: arXiv 2104.10858, section 3.2.
 
-    A sample's ``gt_score`` is either ``(num_classes, )``, for all tokens, or the output of
-    ``PoolTokenLabels``: ``(num_classes, 1 + patches)``, flattened, the class token's target first.
+    The ``gt_score`` of a sample is either one target ``(num_classes, )`` for all tokens, or the result of
+    ``PoolTokenLabels``: flattened targets ``(num_classes, 1 + patches)``, in which the class token comes first.
 
     Args:
         num_classes (int): Number of classes.
         in_channels (int): Channels of the tokens.
-        dense (bool): Also classify patches.
-        loss (dict | None): Loss of mmpretrain for logits and soft targets, ``(rows, num_classes)`` each. Defaults to
-            None, ``CrossEntropyLoss`` with ``use_soft=True``.
-        dense_weight (float): Weight of the patches' loss.
-        map_loss (dict | None): Loss of the attention maps, such as ``MapSimilarityLoss``.
-        init_cfg (dict | list[dict] | None): MMEngine's. Defaults to truncated normal (0.02).
+        dense (bool): Whether to also classify patches.
+        loss (dict | None): Config of an mmpretrain loss for logits and soft targets, both ``(rows, num_classes)``. None
+            uses ``CrossEntropyLoss`` with ``use_soft=True``.
+        dense_weight (float): Weight of the loss of the patches.
+        map_loss (dict | None): Config of a loss for the attention maps, such as ``MapSimilarityLoss``.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. Defaults to a truncated normal
+            (std 0.02).
     """
 
     def __init__(self, num_classes: int, in_channels: int, dense: bool = True, loss: dict | None = None,
@@ -56,7 +57,7 @@ class TokenLabelHead(BaseModule):
     def logits(self, feats: tuple[TokenFeatures]) -> tuple[Tensor, Tensor | None]:
         """Returns logits of the class token ``(B, num_classes)`` and of the patches ``(B, h * w, num_classes)``.
 
-        Patches that were mixed between images are swapped back.
+        Logits of patches that were mixed between images are swapped back.
         """
         features = self.pre_logits(feats)
         class_logits = self.fc(features.tokens[:, 0])
@@ -71,7 +72,7 @@ class TokenLabelHead(BaseModule):
         return class_logits if patch_logits is None else class_logits + 0.5 * patch_logits.amax(1)
 
     def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
-        """Returns the losses of the classes, the patches and the maps; samples are mmpretrain's ``DataSample``."""
+        """Returns the losses of class tokens, patches and maps; ``data_samples`` are mmpretrain's ``DataSample``."""
         features = self.pre_logits(feats)
         losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.bbox)
         if self.map_loss is not None and features.maps:
@@ -80,7 +81,7 @@ class TokenLabelHead(BaseModule):
 
     def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
                bbox: BBox) -> dict[str, Tensor]:
-        """Returns the losses of logits with the targets of :meth:`targets`, the grid and the mixed box.
+        """Returns the losses of logits for a target from :meth:`targets`; patches in ``bbox`` of the grid were mixed.
 
         Paper: arXiv 2104.10858, section 3.2.
         Paper: arXiv 2104.10858, section 3.3.
@@ -92,26 +93,27 @@ class TokenLabelHead(BaseModule):
         if patch_logits is not None:
             num_patches = patch_logits.shape[1]
             if target.shape[2] not in (1, 1 + num_patches):
-                raise ValueError(f'token labels are for {target.shape[2] - 1} patches, the network has {num_patches}: '
-                                 'set grid_size of PoolTokenLabels')
+                raise ValueError(f'gt_score must hold token labels for {num_patches} patches, got '
+                                 f'{target.shape[2] - 1}; set grid_size of PoolTokenLabels accordingly')
             patch_target = target[:, :, -num_patches:].expand(-1, -1, num_patches).transpose(1, 2)
             dense = self.loss_module(patch_logits.flatten(0, 1), patch_target.flatten(0, 1))
             losses['loss_dense'] = self.dense_weight * dense
         return losses
 
     def targets(self, data_samples: Sequence) -> Tensor:
-        """Returns targets ``(B, num_classes, 1)``, for all tokens, or ``(B, num_classes, 1 + patches)``."""
+        """Returns a target per image, ``(B, num_classes, 1)``, or per token, ``(B, num_classes, 1 + patches)``."""
         if 'gt_score' in data_samples[0]:
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             labels = torch.cat([sample.gt_label for sample in data_samples])
             target = F.one_hot(labels, self.num_classes).to(self.fc.weight.dtype)
         if target.shape[1] % self.num_classes:
-            raise ValueError(f'gt_score must hold a multiple of {self.num_classes} num_classes, got {target.shape[1]}')
+            raise ValueError(f'the length of gt_score must be a multiple of num_classes={self.num_classes}, got '
+                             f'{target.shape[1]}')
         return target.unflatten(1, (self.num_classes, -1))
 
     def predict(self, feats: tuple[TokenFeatures], data_samples: Sequence | None = None) -> list:
-        """Returns mmpretrain's ``DataSample`` of every image, with ``pred_score`` and ``pred_label``."""
+        """Returns an mmpretrain ``DataSample`` with ``pred_score`` and ``pred_label`` for each image."""
         from mmpretrain.structures import DataSample
         scores = self(feats).softmax(1)
         data_samples = [DataSample() for _ in scores] if data_samples is None else data_samples

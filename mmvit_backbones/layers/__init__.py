@@ -1,13 +1,15 @@
-"""Layers that several networks share, one idea per file.
+"""Layers shared by several networks.
 
-Maps are channels-last, ``(B, H, W, C)``. Arguments have the same meaning in all layers:
+Maps are channels-last, ``(B, H, W, C)``. These arguments have the same meaning in all layers:
 
-- ``in_channels`` and ``channels`` (int): channels of input and output, or of both if there is only ``channels``.
-- ``num_heads`` and ``window_size`` (int): attention heads, and the side of a window in tokens.
+- ``in_channels`` and ``channels`` (int): channels of the input and output. A layer with only ``channels`` keeps them.
+- ``num_heads`` (int): number of attention heads.
+- ``window_size`` (int): side of a window in tokens.
 - ``mlp_ratio`` (float): hidden channels of the MLP, relative to ``channels``.
-- ``drop_rate`` and ``drop_path`` (float): probability of dropout, and of dropping a branch (stochastic depth).
+- ``drop_rate`` (float): dropout rate.
+- ``drop_path`` (float): probability of dropping a residual branch (stochastic depth).
 - ``eps`` (float): epsilon of the norms.
-- ``position`` (nn.Module | None): position encoding before attention and its norm, such as :class:`ContextPosition`.
+- ``position`` (nn.Module | None): position encoding before the norm of attention, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .block import BaseBlock, Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_

@@ -1,4 +1,4 @@
-"""Self-attention without position bias: in windows, over the whole map, and linear in the number of tokens."""
+"""Self-attention without position bias: window attention, global attention, and linear attention."""
 from collections.abc import Iterable
 
 import torch
@@ -15,7 +15,7 @@ class WindowAttention(nn.Module):
 
     Paper: arXiv 2202.10108, window attention.
 
-    The map is zero-padded on all sides to whole windows before the projection; padding tokens are attended to.
+    Before the projection, the map is zero-padded on all sides to whole windows. Padding tokens are attended to.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int) -> None:
@@ -28,9 +28,9 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
-        rows, columns = (to_multiple(n, self.window_size) - n for n in (height, width))
-        top, left = rows // 2, columns // 2
-        x = pad(x, top=top, left=left, bottom=rows - top, right=columns - left)
+        pad_rows, pad_columns = (to_multiple(n, self.window_size) - n for n in (height, width))
+        top, left = pad_rows // 2, pad_columns // 2
+        x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
         padded_height, padded_width = x.shape[1:3]
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         windows = q.shape[:2]
@@ -45,7 +45,7 @@ class GlobalAttention(nn.Module):
 
     Args:
         qkv_bias (bool): Whether the projection to query, key and value has a bias.
-        value_skip (bool): Add the values to the output, as the residual if input and output differ in channels.
+        value_skip (bool): Whether to add the values to the output, in place of a residual connection.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, qkv_bias: bool = True,
@@ -62,15 +62,18 @@ class GlobalAttention(nn.Module):
         query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         out = self.proj(attended).unflatten(1, x.shape[1:-1])
-        return out + qkv.chunk(3, dim=-1)[2] if self.value_skip else out
+        if self.value_skip:
+            _, _, values = qkv.chunk(3, dim=-1)
+            out = out + values
+        return out
 
 
 class LinearAttention(nn.Module):
-    """Attention by random features, linear in the number of tokens, with one head and the values as skip.
+    """Attention by random features with a single head; the cost is linear in the number of tokens.
 
-    Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794), as T2T-ViT (Yuan et al., ICCV 2021, arXiv 2101.11986)
-    uses it, with half as many features as channels. Features are exponentials, computed in at least float32, also under
-    autocast. Dropout comes before the skip.
+    This is the attention of Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794) as used in T2T-ViT (Yuan et
+    al., ICCV 2021, arXiv 2101.11986), with half as many features as channels. The features are exponentials, and are
+    computed in at least float32, even under autocast. The values are added to the output after dropout.
     """
     features: Tensor
 
@@ -102,7 +105,7 @@ class LinearAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """The weight of a block's own logits in attention residuals: one unbounded parameter for all blocks.
+    """Learned weight of a block's own logits in attention residuals, an unbounded scalar shared by all blocks.
 
     Paper: arXiv 2402.11301, equation 5.
     """
@@ -116,12 +119,12 @@ class Gate(nn.Module):
         nn.init.constant_(self.weight, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the weight ``(1, )``, for blocks whose first input is ``x``."""
+        """Returns the weight ``(1, )``, which does not depend on ``x``."""
         return self.weight
 
 
 def layers_with_gate(blocks: Iterable[nn.Module], gate: Gate) -> list[list[nn.Module]]:
-    """Returns each block as a layer; the gate belongs to the second block, the first one that uses it."""
+    """Returns one layer per block; the gate belongs to the layer of the second block, the first to use the gate."""
     layers = [[block] for block in blocks]
     if len(layers) > 1:
         layers[1].append(gate)

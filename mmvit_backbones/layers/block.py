@@ -1,11 +1,11 @@
-"""The block of most networks, its parts, and their initial weights."""
+"""Transformer blocks, their MLP, and weight initialization."""
 from torch import Tensor, nn
 
 from .drop_path import DropPath
 
 
 class Mlp(nn.Module):
-    """Linear, GELU (exact, by erf), dropout, linear, dropout; both of rate ``drop_rate``."""
+    """Two linear layers with exact GELU in between, and dropout after GELU and after the second layer."""
 
     def __init__(self, channels: int, hidden_channels: int, drop_rate: float = 0.) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Mlp(nn.Module):
 
 
 class BaseBlock(nn.Module):
-    """Base of the pre-norm blocks of attention and an MLP, with their modules."""
+    """Base class of pre-norm blocks of attention and an MLP; subclasses define ``forward``."""
 
     def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, eps: float) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ class BaseBlock(nn.Module):
 
 
 class Block(BaseBlock):
-    """Attention, then an MLP, both residual; pre-norm.
+    """Pre-norm block of attention and an MLP, both with a residual connection.
 
-    ``attn`` (nn.Module) keeps the shape of the normalized input.
+    ``attn`` (nn.Module) must keep the shape of its input.
 
     Paper: arXiv 2103.14030, equation 3.
     Paper: arXiv 2105.13677, figure 1.
@@ -47,37 +47,36 @@ class Block(BaseBlock):
 
 
 class Handover:
-    """Receives the attention map of a block, for the next one.
+    """Container in which a block stores its attention map for the next block.
 
-    The block itself returns a single tensor, as tools with hooks on blocks expect, such as Grad-CAM.
+    The map is not returned by the block, because tools that hook blocks, such as Grad-CAM, expect a single tensor.
     """
     attn: Tensor
 
 
 class ResidualAttentionBlock(BaseBlock):
-    """A block with attention that blends its logits with those of the previous block.
+    """Pre-norm block whose attention blends its logits with the logits of the previous block.
 
-    ``attn`` takes the normalized input, the logits of the previous block and the block's other arguments, and returns
-    its output and its logits.
+    ``attn(x, prev_logits, *context)`` must return its output and its logits.
 
     Paper: arXiv 2402.11301, residual attention.
     """
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, *context) -> Tensor:
-        """Keeps the shape ``(..., channels)``; the logits go into ``handover``."""
+        """Keeps the shape ``(..., channels)``; stores the logits in ``handover``."""
         out, handover.attn = self.attn(self.norm1(x), prev_logits, *context)
         x = x + self.drop_path(out)
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 def trunc_normal_(weight: Tensor) -> None:
-    """Fills a weight from a truncated normal (std 0.02); skipped on the meta device, where it is slow and useless."""
+    """Initializes a weight from a truncated normal (std 0.02), except on the meta device, where drawing is slow."""
     if not weight.is_meta:
         nn.init.trunc_normal_(weight, std=0.02)
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initializes linear layers: weights from a truncated normal (std 0.02), biases 0."""
+    """Initializes a linear layer: its weight from a truncated normal (std 0.02), its bias to 0."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Relative positions of pooled attention (MViTv2, Li et al., CVPR 2022, arXiv 2112.01526)."""
+"""Decomposed relative positions of pooled attention (MViTv2, Li et al., CVPR 2022, arXiv 2112.01526)."""
 from collections.abc import Sequence
 
 import torch
@@ -10,17 +10,18 @@ from .resize import interpolate, resize_on_load
 
 
 class DecomposedPosition(nn.Module):
-    """Products of queries with learned vectors for their distances to keys, in rows and in columns.
+    """Relative position term of attention logits, the sum of a term for rows and a term for columns.
 
     Paper: arXiv 2112.01526, equation 4.
 
-    All heads share the tables. They are interpolated (linear) at run time if the image has other grids, and on load if
-    the checkpoint has, which is logged.
+    Each term is the product of the query with a learned vector for the distance between query and key. All heads share
+    the two tables of vectors. Tables are interpolated linearly, at run time for images with other grids, and on load
+    for checkpoints with other grids; the latter is logged.
 
     Args:
         channels (int): Channels of a head.
-        query_grid (tuple[int, int]): Rows and columns of the queries that the tables are for.
-        key_grid (tuple[int, int]): Rows and columns of the keys.
+        query_grid (tuple[int, int]): Rows and columns of queries for which the tables are stored.
+        key_grid (tuple[int, int]): Rows and columns of keys for which the tables are stored.
     """
 
     def __init__(self, channels: int, query_grid: tuple[int, int], key_grid: tuple[int, int]) -> None:
@@ -41,7 +42,7 @@ class DecomposedPosition(nn.Module):
 
         Paper: arXiv 2112.01526, equation 3.
 
-        Queries are ``(B, num_heads, h, w, channels)``, not scaled; ``key_grid`` is ``(h', w')``.
+        ``query`` is ``(B, num_heads, h, w, channels)``, not scaled by ``1 / sqrt(d)``; ``key_grid`` is ``(h', w')``.
         """
         (height, width), (key_height, key_width) = query.shape[2:4], key_grid
         rows = torch.einsum('bnyxc,ykc->bnyxk', query, self.vectors(self.rel_pos_h, height, key_height))
@@ -50,16 +51,17 @@ class DecomposedPosition(nn.Module):
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
-        """Returns the vectors of all pairs along one axis, ``(num_queries, num_keys, channels)``."""
+        """Returns the vectors for all pairs of query and key along an axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
         if may_be_nonzero(len(table) - (2 * longer - 1)):
             table = resize_table(table, (2 * longer - 1, table.shape[1]))
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
-        distance = (query[:, None] + key) // (num_queries + num_keys - longer)
+        shorter = num_queries + num_keys - longer
+        distance = (query[:, None] + key) // shorter  # in steps of the longer axis, from 0
         return table.index_select(0, distance.flatten()).unflatten(0, (num_queries, num_keys))
 
 
 def resize_table(table: Tensor, shape: Sequence[int]) -> Tensor:
-    """Resizes ``(distances, channels)``: linear, along the distances."""
+    """Resizes a table ``(distances, channels)`` linearly along the distances."""
     return interpolate(table.T[None], shape[:1], 'linear')[0].T

@@ -6,7 +6,7 @@ from ..ops.constants import constant
 
 
 class DropPath(nn.Module):
-    """Drops whole samples with probability ``drop_prob`` in training, and scales the others."""
+    """Drops samples with probability ``drop_prob`` in training, and scales the others by ``1 / (1 - drop_prob)``."""
 
     def __init__(self, drop_prob: float = 0.) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ def one(like: Tensor) -> Tensor:
 
 
 def drop_path_schedule(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
-    """Returns the rates of the blocks by stage, linear from 0 at the first to ``drop_path_rate`` at the last."""
+    """Returns the rates of all blocks, by stage, which rise linearly from 0 to ``drop_path_rate`` at the last block."""
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
     rates = iter(torch.linspace(0, drop_path_rate, sum(depths), dtype=torch.float64, device='cpu').tolist())

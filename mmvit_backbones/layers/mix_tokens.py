@@ -11,9 +11,12 @@ NO_BBOX = (0, 0, 0, 0)
 class TokenFeatures(NamedTuple):
     """Tokens for a classifier.
 
-    ``tokens`` are normalized, ``(B, 1 + h * w, C)``, the class token first; ``grid`` is ``(h, w)``; patches in ``bbox``
-    (top, left, bottom, right; the last two exclusive) come from the image at the same index in the flipped batch;
-    ``maps`` are, in training, the attention maps after every block, ``(B, num_heads, N, N)`` each.
+    Attributes:
+        tokens (Tensor): Normalized tokens ``(B, 1 + h * w, C)``, the class token first.
+        grid (tuple[int, int]): Rows and columns of patches, ``(h, w)``.
+        bbox (tuple[int, int, int, int]): Box of patches that image ``i`` takes from image ``B - 1 - i`` of the batch:
+            top, left, bottom (exclusive), right (exclusive).
+        maps (tuple[Tensor, ...]): In training, the attention map ``(B, num_heads, N, N)`` of each block; else empty.
     """
     tokens: Tensor
     grid: tuple[int, int]
@@ -22,7 +25,7 @@ class TokenFeatures(NamedTuple):
 
 
 def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
-    """Swaps a box of maps ``(B, H, W, C)`` between the images of a batch: the first with the last, and so on.
+    """Swaps a box of maps ``(B, H, W, C)`` between image ``i`` and image ``B - 1 - i`` of the batch.
 
     Paper: arXiv 2104.10858, section 3.3.
     """
@@ -35,14 +38,14 @@ def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
 
 
 def sample_bbox(height: int, width: int) -> BBox:
-    """Draws a box as CutMix does (Yun et al., ICCV 2019, arXiv 1905.04899), on the given grid.
+    """Draws a random box on a grid, as in CutMix (Yun et al., ICCV 2019, arXiv 1905.04899).
 
     Paper: arXiv 2104.10858, section 3.3.
     """
-    side = np.sqrt(1 - np.random.beta(1, 1))
+    ratio = np.sqrt(1 - np.random.beta(1, 1))
     corners = []
     for length in (height, width):
-        center, half = np.random.randint(length), int(length * side) // 2
+        center, half = np.random.randint(length), int(length * ratio) // 2
         corners.append((max(center - half, 0), min(center + half, length)))
     (top, bottom), (left, right) = corners
     return top, left, bottom, right

@@ -1,4 +1,4 @@
-"""``nn.ModuleList``, annotated with the class of its modules, whose attributes type checkers then know."""
+"""``nn.ModuleList`` with a type parameter for the class of its modules, which type checkers use."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Images to tokens (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.1)."""
+"""Patch embedding (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.1)."""
 import torch
 from torch import Tensor, nn
 
@@ -7,11 +7,11 @@ from .position_embedding import PositionEmbedding
 
 
 class PatchEmbed(nn.Module):
-    """Square patches of pixels to a map of tokens.
+    """Embeds square patches of images as a map of tokens.
 
     Args:
         patch_size (int): Side of a patch, in pixels.
-        norm_eps (float | None): Epsilon of a LayerNorm on the tokens; None: no norm.
+        norm_eps (float | None): Epsilon of a LayerNorm on the tokens. None omits the norm.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, norm_eps: float | None = None) -> None:
@@ -21,16 +21,18 @@ class PatchEmbed(nn.Module):
         self.norm = nn.Identity() if norm_eps is None else nn.LayerNorm(channels, eps=norm_eps)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps ``(B, in_channels, H, W)``, padded to whole patches, to ``(B, h, w, channels)``."""
+        """Pads images ``(B, in_channels, H, W)`` to whole patches, and maps them to ``(B, h, w, channels)``."""
         x = self.proj(pad_images(images, self.patch_size))
         return self.norm(x.permute(0, 2, 3, 1))
 
 
 class TokenEmbed(nn.Module):
-    """Patches as a sequence of tokens with learned positions, after a class token if ``class_token``.
+    """Embeds square patches of images as a sequence of tokens with learned positions.
 
     Args:
-        img_size (int): Side of the images for which positions are stored, in pixels.
+        patch_size (int): Side of a patch, in pixels.
+        img_size (int): Side of the square images for which positions are stored, in pixels.
+        class_token (bool): Whether the sequence starts with a class token.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:
@@ -46,7 +48,11 @@ class TokenEmbed(nn.Module):
             nn.init.zeros_(self.class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
-        """Maps ``(B, in_channels, H, W)``, padded to whole patches, to tokens ``(B, [1 +] h * w, C)``, h and w."""
+        """Pads images ``(B, in_channels, H, W)`` to whole patches.
+
+        Returns:
+            tuple[Tensor, int, int]: Tokens ``(B, [1 +] h * w, C)``, and the rows ``h`` and columns ``w`` of patches.
+        """
         x = self.proj(pad_images(images, self.patch_size))
         height, width = x.shape[2:]
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)

@@ -8,9 +8,9 @@ from .resize import interpolate, resize_on_load
 
 
 class RelativePositionTable(nn.Module):
-    """One learned bias per head and displacement inside a window.
+    """Table of learned biases, one per head and displacement inside a window.
 
-    Tables of other window sizes are resized on load (bicubic, logged).
+    Tables of checkpoints with another window size are resized bicubically on load, which is logged.
     """
 
     def __init__(self, num_heads: int, window_size: int) -> None:
@@ -29,7 +29,7 @@ class RelativePositionTable(nn.Module):
 
 
 class RelativePositionBias(RelativePositionTable):
-    """Relative position bias of all pairs of tokens of a window, read from the table.
+    """Relative position bias of all pairs of tokens in a window, looked up in the table.
 
     Paper: arXiv 2103.14030, equation 4.
     """
@@ -40,11 +40,11 @@ class RelativePositionBias(RelativePositionTable):
 
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:
-    """Bicubically resizes ``(D * D, heads)``, ``D = 2 * window_size - 1``."""
+    """Resizes a table ``(D * D, heads)`` bicubically, with ``D = 2 * window_size - 1``."""
     return resize_table_of_heads(table.T, shape[::-1]).T
 
 
 def resize_table_of_heads(table: Tensor, shape: torch.Size) -> Tensor:
-    """Resizes ``(heads, D * D)``, as :func:`resize_flat_table` does."""
+    """Resizes a table ``(heads, D * D)`` like :func:`resize_flat_table`."""
     old, new = round(table.shape[1]**0.5), round(shape[1]**0.5)
     return interpolate(table.unflatten(1, (old, old))[None], (new, new), 'bicubic')[0].flatten(1)

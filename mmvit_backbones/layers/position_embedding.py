@@ -1,4 +1,4 @@
-"""Learned absolute positions on a grid (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.2)."""
+"""Learned absolute position embedding (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.2)."""
 import math
 from typing import Literal
 
@@ -12,17 +12,19 @@ Interpolation = Literal['bicubic', 'bilinear']
 
 
 class PositionEmbedding(nn.Module):
-    """One learned vector per position of a square grid, and one for the class token if ``class_token``.
+    """Learned vectors for the positions of a square grid and, if ``class_token``, for a class token.
 
-    Resized on load if the checkpoint has another grid (bicubic, logged), and at run time if the image has.
+    The grid is resized at run time for images with another grid, and bicubically on load for checkpoints with another
+    grid; the latter is logged.
 
     Args:
-        patch_size, img_size (int): Sides of a patch, and of the images for which positions are stored, in pixels.
+        patch_size (int): Side of a patch, in pixels.
+        img_size (int): Side of the square images for which positions are stored, in pixels.
         class_token (bool): Whether the first vector belongs to a class token.
-        interpolation (str): At run time: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
+        interpolation (str): Interpolation at run time: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
 
     Raises:
-        ValueError: If images of ``img_size`` have no patch.
+        ValueError: If ``img_size`` is smaller than ``patch_size``.
     """
 
     def __init__(self, channels: int, patch_size: int, img_size: int, class_token: bool = True,
@@ -41,22 +43,21 @@ class PositionEmbedding(nn.Module):
         nn.init.zeros_(self.pos_embed)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Returns positions ``(1, height * width, channels)``, after that of the class token if there is one."""
+        """Returns the positions ``(1, [1 +] height * width, channels)``, the class token first if there is one."""
         if not may_be_nonzero(height - self.grid_size, width - self.grid_size):
             return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
 
     def resize_table(self, table: Tensor, shape: torch.Size) -> Tensor:
-        given = table.shape[1] - self.num_extra
-        if round(given**0.5)**2 != given:
-            raise ValueError(f'pos_embed: {table.shape[1]} positions are not those of a square grid after '
-                             f'{self.num_extra} others')
+        num_patches = table.shape[1] - self.num_extra
+        if round(num_patches**0.5)**2 != num_patches:
+            raise ValueError(f'pos_embed must have {self.num_extra} + n * n positions, got {table.shape[1]}')
         return resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
 
 
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int,
                      mode: Interpolation = 'bicubic') -> Tensor:
-    """Resizes the square grid after the first ``num_extra`` vectors; bilinear aligns corners."""
+    """Resizes the square grid that follows the first ``num_extra`` vectors; bilinear interpolation aligns corners."""
     token, grid = table[:, :num_extra], table[:, num_extra:]
     side = math.isqrt(int(grid.shape[1]))
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2)

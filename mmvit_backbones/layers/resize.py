@@ -13,20 +13,20 @@ from ..ops.precision import at_least_float32
 
 def interpolate(x: Tensor, size: Sequence[int], mode: Literal['linear', 'bilinear', 'bicubic'],
                 align_corners: bool = False) -> Tensor:
-    """Interpolates ``(N, C, ...)`` in at least float32, and returns the dtype of the input."""
+    """Resizes ``(N, C, ...)`` to ``size``; computes in at least float32, and returns the dtype of the input."""
     corners = align_corners if mode in ('bicubic', 'bilinear') else None
     return F.interpolate(x.to(at_least_float32(x)), size, mode=mode, align_corners=corners).to(x.dtype)
 
 
 def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch.Size], Tensor],
                    dims: Sequence[int]) -> None:
-    """Makes checkpoints loadable in which a parameter has another size, which is logged.
+    """Adds a hook that resizes a parameter on load if its size in the checkpoint differs, and logs the sizes.
 
     Args:
         module (nn.Module): The module with the parameter.
         name (str): Name of the parameter.
-        resize (Callable): ``resize(table, shape)`` returns the checkpoint's tensor in the shape of the parameter.
-        dims (Sequence[int]): Dimensions that may differ; ``load_state_dict`` reports differences in others.
+        resize (Callable): ``resize(table, shape)`` returns the checkpoint's tensor, resized to ``shape``.
+        dims (Sequence[int]): Dimensions that may differ; ``load_state_dict`` raises an error if others differ.
     """
     module._register_load_state_dict_pre_hook(partial(resize_in_state_dict, name, resize, dims), with_module=True)
 
@@ -35,7 +35,7 @@ def resize_in_state_dict(name: str, resize: Callable[[Tensor, torch.Size], Tenso
                          module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
     parameter, table = module._parameters.get(name), state_dict.get(prefix + name)
     if parameter is None or table is None or table.ndim != parameter.ndim:
-        return  # a parametrization, such as a spectral norm, has its tensors under other names
+        return  # parametrizations, such as spectral norm, store their tensors under other names
     key, shape = prefix + name, parameter.shape
     different = {dim for dim, (a, b) in enumerate(zip(table.shape, shape)) if a != b}
     if different and different <= set(dims):

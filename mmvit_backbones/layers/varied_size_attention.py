@@ -1,4 +1,4 @@
-"""Varied-size window attention as a layer (VSA, Zhang et al., ECCV 2022, arXiv 2204.08446)."""
+"""Varied-size window attention (VSA, Zhang et al., ECCV 2022, arXiv 2204.08446)."""
 from typing import Literal
 
 import torch
@@ -16,21 +16,25 @@ OffsetDivisor = Literal['own_axis', 'other_axis']
 
 
 class VariedSizeWindowAttention(nn.Module):
-    """Window attention that predicts position and size of the windows for every head.
+    """Window attention that predicts the positions and sizes of its windows for each head.
 
-    The mean of the tokens of a window predicts an offset and a change of scale per head. Keys and values are sampled
-    from the resulting window (:func:`mmvit_backbones.ops.varied_size_window_attention`).
+    From the mean token of each window, the layer predicts an offset and a scale change per head. Keys and values are
+    sampled from the moved and scaled windows (:func:`mmvit_backbones.ops.varied_size_window_attention`).
 
-    Quirks kept for checkpoint compatibility: the logits are scaled by ``(in_channels // num_heads) ** -0.5``, and keys
-    and values in the padding are zero, without the projection's bias.
+    Quirks kept for checkpoint compatibility:
+
+    - The scale of the logits is ``(in_channels // num_heads) ** -0.5``, even if ``channels`` differs from
+      ``in_channels``.
+    - Keys and values in the padding are zero, without the bias of the projection.
 
     Paper: arXiv 2204.08446, section 3.2.
 
     Args:
-        window_padding (str): How maps are padded to a multiple of the window: ``'corner'``, at the right and bottom, as
-            in the authors' classifier, or ``'center'``, on all sides, as in their detector.
-        offset_divisor (str): By which number of windows offsets are divided: ``'own_axis'``, along x by those along x,
-            as in the classifier, or ``'other_axis'``, exchanged, as in the detector.
+        window_padding (str): How maps are padded to a multiple of the window size: ``'corner'``, at the right and
+            bottom, as in the authors' classifier, or ``'center'``, on all sides, as in their detector.
+        offset_divisor (str): Which number of windows divides the offsets. With ``'own_axis'``, offsets along x are
+            divided by the number of windows along x, as in the authors' classifier. With ``'other_axis'``, they are
+            divided by the number of windows along y, as in their detector. Offsets along y are treated the same way.
 
     Example:
         >>> import torch
@@ -43,7 +47,7 @@ class VariedSizeWindowAttention(nn.Module):
                  window_padding: WindowPadding = 'corner', offset_divisor: OffsetDivisor = 'own_axis') -> None:
         super().__init__()
         if channels % num_heads:
-            raise ValueError(f'{channels} channels cannot be split into {num_heads} num_heads')
+            raise ValueError(f'channels must be divisible by num_heads, got {channels} and {num_heads}')
         if window_padding not in ('corner', 'center'):
             raise ValueError(f"window_padding must be 'corner' or 'center', got {window_padding!r}")
         if offset_divisor not in ('own_axis', 'other_axis'):
@@ -69,9 +73,9 @@ class VariedSizeWindowAttention(nn.Module):
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Predicts scale and offset of the windows of a normalized map ``(B, H, W, in_channels)``.
+        """Predicts the scale and offset of each window of a normalized map ``(B, H, W, in_channels)``.
 
-        Computed without autocast: in bfloat16, an offset of 100 pixels would be rounded to half a pixel.
+        Predictions are computed without autocast, because bfloat16 rounds an offset of 100 pixels to half a pixel.
 
         Paper: arXiv 2204.08446, figure 3b.
 
@@ -81,17 +85,17 @@ class VariedSizeWindowAttention(nn.Module):
         """
         height, width = x.shape[1:3]
         padded_height, padded_width = (count_windows(n, self.window_size) * self.window_size for n in (height, width))
-        rows, columns = padded_height - height, padded_width - width
-        top, left = (rows // 2, columns // 2) if self.window_padding == 'center' else (0, 0)
-        x = pad(x, top=top, left=left, bottom=rows - top, right=columns - left)
+        pad_rows, pad_columns = padded_height - height, padded_width - width
+        top, left = (pad_rows // 2, pad_columns // 2) if self.window_padding == 'center' else (0, 0)
+        x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
         with without_autocast(x.device.type):
             windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
-            # In the dtype of the parameters; this one is never quantized.
+            # Use the dtype of the position bias, because weights of linear layers may be quantized.
             windows = windows.mean((2, 4), dtype=self.position_bias.relative_position_bias_table.dtype)
             windows = F.leaky_relu(windows)  # (B, nh, nw, in_channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
-        # Offsets are in units of half the padded map, divided by the number of whole windows along one of the axes.
+        # An offset of 1 is half the padded map, divided by the number of whole windows along an axis.
         num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
@@ -101,7 +105,7 @@ class VariedSizeWindowAttention(nn.Module):
 
 
 def reset_projections(model: nn.Module) -> None:
-    """Initializes projections of varied-size windows as convolutions, which they are in the authors' code."""
+    """Gives projections of varied-size window attention PyTorch's default initialization, as in the authors' code."""
     for module in model.modules():
         if isinstance(module, VariedSizeWindowAttention):
             for linear in (module.qkv, module.sampling_offsets, module.sampling_scales, module.proj):

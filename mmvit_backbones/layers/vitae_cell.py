@@ -1,6 +1,6 @@
-"""The two cells of ViTAE: attention and convolutions in parallel.
+"""Reduction cells and normal cells, which run attention and convolutions in parallel.
 
-ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348) and ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
+From ViTAE (Xu et al., NeurIPS 2021, arXiv 2106.03348) and ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
 """
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class PyramidSettings(TypedDict):
     dilations: tuple[int, ...]
 
 
-# The pyramid reduction module of each stage; ViTAE has the first three.
+# Settings of the pyramid reduction module in each stage; ViTAE uses the first three.
 PYRAMIDS = (
     PyramidSettings(kernel_size=7, stride=4, dilations=(1, 2, 3, 4)),
     PyramidSettings(kernel_size=3, stride=2, dilations=(1, 2, 3)),
@@ -36,9 +36,9 @@ PYRAMIDS = (
 
 
 class PyramidReduction(nn.Module):
-    """Parallel dilated convolutions, concatenated, then GELU: the pyramid reduction module.
+    """Pyramid reduction module: parallel dilated convolutions, concatenation and GELU.
 
-    ``channels`` are those of each convolution, ``out_channels`` those of all together.
+    ``channels`` are the output channels of each convolution, and ``out_channels`` the sum over all convolutions.
 
     Paper: arXiv 2106.03348, section 3.3.
     """
@@ -63,19 +63,19 @@ class ConvLayer:
     """Settings of one convolution of a :class:`ConvBranch`."""
     channels: int
     stride: int = 1
-    norm: bool = True  # followed by a batch norm, unless it is the last
+    norm: bool = True  # whether batch norm follows; ignored for the last convolution
 
 
 class ConvBranch(nn.Module):
-    """3 x 3 convolutions with batch norm and SiLU in between: the parallel convolutional module.
+    """Parallel convolutional module: 3 x 3 convolutions with batch norm and SiLU in between.
 
     Paper: arXiv 2106.03348, section 3.3.
     Paper: arXiv 2106.03348, section 3.4.
 
     Args:
-        groups (int): Groups of all convolutions.
+        groups (int): Groups of each convolution.
         layers (Sequence[ConvLayer]): The convolutions, in order.
-        last_act (bool): SiLU also after the last convolution.
+        last_act (bool): Whether SiLU also follows the last convolution.
     """
 
     def __init__(self, in_channels: int, groups: int, layers: Sequence[ConvLayer], last_act: bool = False) -> None:
@@ -89,7 +89,7 @@ class ConvBranch(nn.Module):
         self.last_act = last_act
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, channels)`` of the last convolution."""
+        """Maps ``(B, H, W, in_channels)`` to ``(B, H / s, W / s, channels)``, with ``s`` the product of all strides."""
         x = self.convs[0](x.permute(0, 3, 1, 2))
         for norm, conv in zip(self.norms, self.convs[1:]):
             x = conv(F.silu(norm(x)))
@@ -97,7 +97,7 @@ class ConvBranch(nn.Module):
 
 
 class ContextPosition(nn.Module):
-    """Position encoding: adds a depth-wise 7 x 7 convolution (CPVT, Chu et al., arXiv 2102.10882).
+    """Position encoding that adds a depth-wise 7 x 7 convolution of the input (CPVT, Chu et al., arXiv 2102.10882).
 
     Paper: arXiv 2204.08446, figure 3c.
     """
@@ -112,16 +112,16 @@ class ContextPosition(nn.Module):
 
 
 class ReductionCell(nn.Module):
-    """Reduces a map: pyramid reduction and attention, parallel to convolutions, then an MLP.
+    """Reduction cell: pyramid reduction and attention in parallel with convolutions, then an MLP.
 
     Paper: arXiv 2106.03348, section 3.3.
 
     Args:
-        pyramid (PyramidReduction): Its stride is that of the cell; inputs are zero-padded at the right and bottom to
-            multiples of it.
-        attn (nn.Module): Attention from the channels of the pyramid to those of the cell.
-        conv_branch (ConvBranch): Convolutions of the cell's input, parallel to both.
-        drop_rate (float): Dropout after the MLP.
+        pyramid (PyramidReduction): Pyramid reduction, with the stride of the cell. Inputs are zero-padded at the right
+            and bottom to a multiple of the stride.
+        attn (nn.Module): Attention from ``pyramid.out_channels`` to ``channels``.
+        conv_branch (ConvBranch): Convolutions of the cell's input, in parallel with ``pyramid`` and ``attn``.
+        drop_rate (float): Dropout rate after the MLP.
     """
 
     def __init__(self, channels: int, pyramid: PyramidReduction, attn: nn.Module, conv_branch: ConvBranch,
@@ -144,9 +144,10 @@ class ReductionCell(nn.Module):
 
 
 class BaseNormalCell(nn.Module):
-    """Base of the normal cells, with their modules.
+    """Base class of normal cells; subclasses define ``forward``.
 
-    Dropout comes after attention, inside the MLP and after it; ``drop_path`` applies to each of the three branches.
+    Dropout is applied after attention, and inside and after the MLP. Stochastic depth drops attention, the convolutions
+    and the MLP independently.
     """
 
     def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,
@@ -163,7 +164,7 @@ class BaseNormalCell(nn.Module):
 
 
 class NormalCell(BaseNormalCell):
-    """Attention parallel to convolutions, then an MLP, all with residuals.
+    """Normal cell: attention in parallel with convolutions, then an MLP, both with a residual connection.
 
     Paper: arXiv 2106.03348, section 3.4.
     """

@@ -1,4 +1,4 @@
-"""Penalizes similar attention maps of successive blocks (Zhou et al., 2021, arXiv 2106.03714)."""
+"""Loss that penalizes similar attention maps of successive blocks (Zhou et al., 2021, arXiv 2106.03714)."""
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class MapSimilarityLoss(nn.Module):
-    """Computes the mean cosine similarity of the maps of successive blocks, along the heads, for each query and key.
+    """Computes the mean cosine similarity between the attention maps of successive blocks.
+
+    The compared vectors contain the values of all heads for one pair of query and key.
 
     Args:
-        num_pairs (int): Number of pairs of blocks, from the first.
+        num_pairs (int): Number of pairs of successive blocks, starting with the first block.
         loss_weight (float): Weight of the loss.
     """
 
@@ -24,10 +26,10 @@ class MapSimilarityLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Returns a scalar from the blocks' maps ``(B, heads, N, N)``, of which there are more than ``num_pairs``."""
+        """Returns the scalar loss of more than ``num_pairs`` maps ``(B, heads, N, N)``, one per block."""
         if len(maps) <= self.num_pairs:
             raise ValueError(f'num_pairs must be less than the number of maps, got {self.num_pairs} and {len(maps)}')
-        # Blocks that share a map hand on the same tensor: nothing to compute, and nothing to learn.
+        # Blocks that share a map return the same tensor: the similarity is 1, without a gradient.
         cosines = [maps[0].new_ones(()) if a is b else F.cosine_similarity(a, b, dim=1).mean()
                    for a, b in pairwise(maps[:self.num_pairs + 1])]
         return self.loss_weight * sum(cosines[1:], start=cosines[0]) / self.num_pairs

@@ -1,4 +1,4 @@
-"""Pools the last map to one vector per image, with a LayerNorm before or after the mean."""
+"""Neck that pools the last map to one vector per image, with a LayerNorm before or after the mean."""
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class LayerNormPooling(nn.Module):
-    """Applies LayerNorm and the mean over all positions, for backbones without a final norm.
+    """Applies LayerNorm and the mean over all positions to the last map, for backbones without a final norm.
 
     Args:
-        in_channels (int): Channels of the map.
-        order (str): ``'norm_first'`` normalizes every token, then takes the mean (RegionViT); ``'pool_first'``
-            normalizes the mean (plain ViTAE).
+        in_channels (int): Channels of the last map.
+        order (str): ``'norm_first'`` normalizes each position before the mean, as in RegionViT. ``'pool_first'``
+            normalizes the mean, as in plain ViTAE.
         eps (float): Epsilon of the norm.
 
     Raises:
@@ -34,7 +34,7 @@ class LayerNormPooling(nn.Module):
         self.norm = nn.LayerNorm(in_channels, eps=eps)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
-        """Returns ``(B, in_channels)`` from the last of the maps ``(B, C, H, W)``."""
+        """Returns a tuple of one tensor ``(B, in_channels)``, pooled from the last map ``(B, in_channels, H, W)``."""
         if self.order == 'pool_first':
             return self.norm(maps[-1].mean((2, 3))),
         return self.norm(maps[-1].permute(0, 2, 3, 1)).mean((1, 2)),

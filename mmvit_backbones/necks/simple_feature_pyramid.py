@@ -1,4 +1,4 @@
-"""Builds a feature pyramid from the map of a plain network."""
+"""Neck that builds a feature pyramid from the last map of a plain backbone."""
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -16,16 +16,16 @@ class ChannelNorm(nn.LayerNorm):
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Feature pyramid of a plain backbone: the last map, upsampled and downsampled, without lateral connections.
+    """Simple feature pyramid of ViTDet (Li et al., ECCV 2022, arXiv 2203.16527, figure 2c).
 
-    ViTDet (Li et al., ECCV 2022, arXiv 2203.16527, figure 2c). A map of stride 16 becomes maps of strides 4, 8, 16, 32,
-    and more by subsampling the last.
+    The last map of a plain backbone is upsampled and downsampled, without lateral connections. From a map of stride 16,
+    the pyramid has maps of strides 4, 8, 16 and 32. Each additional map is the previous one, subsampled by 2.
 
     Args:
-        in_channels (int | Sequence[int]): Channels of the map; of several maps, the last is used.
+        in_channels (int | Sequence[int]): Channels of the last map, or of each map of the backbone.
         out_channels (int): Channels of the pyramid.
-        num_outs (int): Number of maps, at least 4.
-        init_cfg (dict | list[dict] | None): MMEngine's.
+        num_outs (int): Number of maps in the pyramid, at least 4.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine.
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ class SimpleFeaturePyramid(BaseModule):
             for width in (channels // 4, channels // 2, channels, channels))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Returns ``num_outs`` maps of ``(B, in_channels, H, W)``, scaled by 4, 2, 1, 1/2, ... (rounded up)."""
+        """Returns ``num_outs`` maps with 4, 2, 1, 1/2, ... times the sides of the last map (rounded up)."""
         outs = [project(scale(maps[-1])).contiguous() for scale, project in zip(self.scales, self.projections)]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))

@@ -1,14 +1,15 @@
-"""Heads of attention, as the papers' tables have them.
+"""Numbers of attention heads, compared with the tables of the papers.
 
-The number of heads changes no shape of a weight in most networks, so a wrong one shows in the predictions of published
-weights alone, and those of the large networks are in no golden.
+In most networks, the shapes of the weights don't depend on the number of heads. A wrong number would only change the
+predictions of published weights, and the goldens don't cover the large networks.
 """
 import pytest
 import torch
 
 from mmvit_backbones import get_model
 
-# By stage; where there are two numbers, the first is the reduction cell's. Linear attention has no heads.
+# Numbers of heads by stage. Of two different numbers in a stage, the first belongs to the reduction cell. Linear
+# attention has a single head, and no attribute num_heads.
 HEADS = {
     'vitae_tiny': [[], [], [4]], 'vitae_6m': [[], [], [4]], 'vitae_13m': [[], [], [5]],
     'vitae_small': [[], [], [6]], 'vitae_base': [[12]], 'vitae_large': [[16]], 'vitae_huge': [[16]],
@@ -29,9 +30,11 @@ HEADS = {
 
 
 @pytest.mark.parametrize('name', HEADS)
-def test_heads_are_those_of_the_paper(name):
+def test_heads_match_the_paper(name):
     with torch.device('meta'):
         model = get_model(name, 'backbone')
-    heads = [dict.fromkeys(module.num_heads for root in model.stage_modules(stage) for module in root.modules()
-                           if hasattr(module, 'num_heads')) for stage in range(model.num_stages)]
-    assert [list(stage) for stage in heads] == HEADS[name]
+    heads = []
+    for stage in range(model.num_stages):
+        modules = [module for root in model.stage_modules(stage) for module in root.modules()]
+        heads.append(list(dict.fromkeys(module.num_heads for module in modules if hasattr(module, 'num_heads'))))
+    assert heads == HEADS[name]

@@ -1,4 +1,4 @@
-"""Refiner-ViT beyond the goldens: memory, statistics of batches, positions."""
+"""Refiner-ViT: tests that the goldens don't cover, such as training, batch statistics and resized positions."""
 import copy
 
 import pytest
@@ -13,7 +13,7 @@ from mmvit_backbones.backbones.refiner_vit import PatchEmbed, SharedAttention
 
 
 def build(**arguments) -> nn.Module:
-    """Builds a tiny network with trained batch norms."""
+    """Builds a tiny network with random statistics and weights in its batch norms."""
     torch.manual_seed(0)
     model = MODELS.build(dict(type='RefinerViT', **{**TINY_CONFIGS['RefinerViT'], **arguments}))
     model.apply(randomize)
@@ -35,8 +35,8 @@ def shared_attention(num_heads: int = 2) -> SharedAttention:
     return attention
 
 
-def as_published(attention: SharedAttention, x: torch.Tensor, prev_attn: torch.Tensor) -> torch.Tensor:
-    """Computes three convolutions with a norm each, and a norm of the sum."""
+def published_formula(attention: SharedAttention, x: torch.Tensor, prev_attn: torch.Tensor) -> torch.Tensor:
+    """Computes shared attention with the scale applied to the maps instead of the values."""
     refiner = attention.refiner
     inner = F.relu6(refiner.norm1(refiner.expand(prev_attn)))
     inner = F.relu6(refiner.norm2(refiner.depthwise(inner)))
@@ -50,8 +50,8 @@ def inputs(batch: int = 3, tokens: int = 21) -> tuple[torch.Tensor, torch.Tensor
 
 
 @pytest.mark.parametrize('training', [False, True])
-def test_shared_attention_as_published(training):
-    """Compares result, gradients and running statistics."""
+def test_shared_attention_matches_the_published_formula(training):
+    """Compares results, gradients and running statistics."""
     attention, expected = shared_attention().train(training), shared_attention().train(training)
     for change in (lambda norm: None, randomize):
         torch.manual_seed(1)
@@ -59,7 +59,7 @@ def test_shared_attention_as_published(training):
         torch.manual_seed(1)
         expected.apply(change)
         x, prev_attn = (t.requires_grad_() for t in inputs())
-        (ours, _), theirs = attention(x, prev_attn), as_published(expected, x, prev_attn)
+        (ours, _), theirs = attention(x, prev_attn), published_formula(expected, x, prev_attn)
         torch.testing.assert_close(ours, theirs)
         target = torch.randn_like(ours)
         gradients = (torch.autograd.grad((out * target).sum(), [x, prev_attn, *module.parameters()])
@@ -71,7 +71,7 @@ def test_shared_attention_as_published(training):
 
 
 @torch.no_grad()
-def test_synchronized_norms_in_evaluation():
+def test_synchronized_batch_norms_give_the_same_results_in_evaluation():
     model, images = build().eval(), torch.randn(1, 3, 64, 64)
     expected = model(images)
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -81,7 +81,7 @@ def test_synchronized_norms_in_evaluation():
         torch.testing.assert_close(a, b)
 
 
-def test_statistics_are_updated_once_with_recomputation():
+def test_recomputation_does_not_update_running_statistics_twice():
     images, buffers = torch.randn(2, 3, 64, 64), []
     for with_cp in (False, True):
         model = build(with_cp=with_cp, drop_path_rate=0.).train()
@@ -102,7 +102,7 @@ def test_tokens_in_training_and_evaluation():
     assert features.bbox == (0, 0, 0, 0) and features.maps == ()
 
 
-@pytest.mark.parametrize('arguments, told', [
+@pytest.mark.parametrize('arguments, word', [
     (dict(out_type='cls'), 'out_type'),
     (dict(out_type='tokens'), 'out_indices'),
     (dict(mix_tokens=True), 'mix_tokens'),
@@ -110,8 +110,8 @@ def test_tokens_in_training_and_evaluation():
     (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=6)), 'depth'),
     (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=3)), 'num_heads'),
 ])
-def test_bad_settings_are_named(arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_arguments_are_named(arguments, word):
+    with pytest.raises(ValueError, match=word):
         build(**arguments)
 
 
@@ -121,21 +121,21 @@ def test_positions_of_another_size_are_resized_on_load():
     table, resized = (model.embed.positions.pos_embed for model in (large, small))
     assert table.shape[1] == 785 and resized.shape[1] == 17
     assert torch.equal(table[:, 0], resized[:, 0])
-    odd = dict(large.state_dict(), **{'embed.positions.pos_embed': table[:, :-1]})
+    not_square = dict(large.state_dict(), **{'embed.positions.pos_embed': table[:, :-1]})
     with raises(ValueError, 'pos_embed', '784'):
-        small.load_state_dict(odd)
+        small.load_state_dict(not_square)
 
 
 @torch.no_grad()
-def test_statistics_of_images_are_exact_on_cpus():
-    """PyTorch's are not on channels-last maps: 3e-6."""
+def test_batch_norms_of_the_patch_embedding_are_accurate_in_training_on_cpus():
+    """On channels-last maps, PyTorch's batch norm would have a relative error of 3e-6."""
     embed, images = PatchEmbed(3, 64).train(), torch.randn(2, 3, 224, 224)
     expected = copy.deepcopy(embed).double()(images.double())
     assert relative_error(embed(images), expected) < 1.5e-6
 
 
 @torch.no_grad()
-def test_raw_stages_do_not_depend_on_the_type_of_the_output():
+def test_raw_maps_do_not_depend_on_out_type():
     maps, tokens = build(out_indices=3).eval(), build(out_indices=3, out_type='tokens').eval()
     tokens.load_state_dict(maps.state_dict())
     x = torch.randn(1, 3, 32, 48)

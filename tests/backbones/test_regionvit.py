@@ -1,4 +1,4 @@
-"""RegionViT's windows, masks, resized weights and recipe."""
+"""RegionViT: windows, masks, resized weights and training recipes."""
 import copy
 
 import pytest
@@ -26,7 +26,7 @@ def build(local_embed: str = '3conv', **arguments) -> RegionViT:
 
 @pytest.mark.parametrize('local_embed, largest', [('3conv', 224), ('1conv', 225)])
 @torch.no_grad()
-def test_windows_that_cannot_cover_the_image_tell_what_they_can(local_embed, largest):
+def test_images_larger_than_the_windows_can_cover_are_refused(local_embed, largest):
     model = build(local_embed, window_size=(14, 14, 14, 7)).eval()
     assert model(torch.rand(1, 3, 32, largest))[-1].shape[2:] == (1, 7)
     with raises(ValueError, f'32 x {largest + 1}', f'{largest} x {largest}', 'window_size'):
@@ -35,8 +35,8 @@ def test_windows_that_cannot_cover_the_image_tell_what_they_can(local_embed, lar
 
 
 @torch.no_grad()
-def test_local_tokens_of_one_convolution():
-    """A single remaining pixel adds no token; 57 pixels leave a window of padding."""
+def test_shapes_with_one_convolution():
+    """A single remaining pixel adds no token. With 57 pixels, the last window contains only padding."""
     model = build('1conv', window_size=7).eval()
     for height, width in [(2, 3), (57, 29), (85, 113)]:
         maps = model(torch.rand(1, 3, height, width))
@@ -47,7 +47,7 @@ def test_local_tokens_of_one_convolution():
 
 
 @pytest.mark.parametrize('window_size', [0, (7, 7, 7), (7, 7, 7, 0)])
-def test_bad_windows_are_named(window_size):
+def test_bad_window_sizes_are_named(window_size):
     with pytest.raises(ValueError, match='window_size'):
         build(window_size=window_size)
 
@@ -63,7 +63,7 @@ def test_regional_tokens_for_a_classifier():
 
 
 @torch.no_grad()
-def test_stages_are_raw_though_stage_norms_are_in_the_path():
+def test_raw_maps_are_maps_before_the_stage_norm():
     model, x = build(stage_norm=True).eval(), torch.rand(1, 3, 60, 90)
     for stage, (raw, out) in enumerate(zip(model.forward_stages(x), model(x))):
         expected = getattr(model, f'norm{stage}')(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -72,8 +72,8 @@ def test_stages_are_raw_though_stage_norms_are_in_the_path():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
-def test_blind_queries_in_half_precision(dtype):
-    """57 x 85 pixels: rows of padding that may see nothing, whose mean reaches valid tokens through the corner."""
+def test_queries_without_allowed_keys_in_half_precision(dtype):
+    """With 57 x 85 pixels, some padding tokens have no allowed key, but influence tokens of the last window."""
     model, x = build('1conv', window_size=7).eval(), torch.rand(1, 3, 57, 85)
     for half, single in zip(copy.deepcopy(model).to(dtype)(x.to(dtype)), model(x)):
         assert ((half.float() - single).norm() / single.norm()).item() < 0.05
@@ -86,20 +86,20 @@ def authors_weights(golden: str) -> dict:
     return fill_state_dict(GOLDENS[golden]['state_dict'], torch.float32)
 
 
-def test_classifier_loads_into_a_detectors_backbone(logged):
-    """Larger windows are resized; position encoding and stage norms keep their initial values, with a log line."""
+def test_a_classifier_checkpoint_loads_into_the_backbone_of_a_detector(logged):
+    """Weights of windows are resized. Position encoding and stage norms keep their initial values. Both are logged."""
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
     before = model.state_dict()['stages.2.peg.weight'].clone()
     model.load_state_dict(weights)
     assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
-    for said in ('resized from (2, 169) to (2, 729)', 'peg is not in the checkpoint', 'stage_norm is not in'):
-        assert said in logged.text
+    for words in ('resized from (2, 169) to (2, 729)', 'peg is not in the checkpoint', 'stage_norm is not in'):
+        assert words in logged.text
 
 
 @pytest.mark.slow
-def test_authors_weights_are_resized_in_a_detector(tmp_path):
+def test_init_cfg_resizes_weights_of_the_authors(tmp_path):
     weights = authors_weights('golden_regionvit_tiny')
     torch.save(dict(model=weights), tmp_path / 'authors.pth')
     init_cfg = dict(type='Pretrained', checkpoint=f'{tmp_path}/authors.pth')
@@ -112,7 +112,7 @@ def test_authors_weights_are_resized_in_a_detector(tmp_path):
         assert torch.equal(model.state_dict()[name], value), name
 
 
-def test_each_stage_is_resized_to_its_own_window():
+def test_weights_are_resized_to_the_window_size_of_each_stage():
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny_plus', 'backbone')
     model.load_state_dict(weights)
@@ -133,7 +133,7 @@ def decays(config: str, **model) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_weight_decay_of_the_recipes():
-    """The authors' norms of maps, which are not 1-D in their layout, have weight decay; those of tokens have none."""
+    """Only norms over maps have weight decay, because their weights are not 1-D in the authors' code."""
     for name, decay in decays('imagenet_regionvit_t.py').items():
         exempt = name.endswith('.bias') or '.norm' in name and 'projection' not in name and 'local_embed' not in name
         assert decay == (0 if exempt else 0.05), name

@@ -1,4 +1,4 @@
-"""ResT: output norms and settings."""
+"""ResT: output norms and arguments."""
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -14,7 +14,7 @@ def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def test_norms_in_the_stream_change_later_stages():
+def test_norms_in_stream_change_later_stages():
     images = torch.randn(1, 3, 64, 64)
     side, stream = build(out_norm='side'), build(out_norm='in_stream')
     assert torch.equal(side(images)[0], stream(images)[0])
@@ -26,7 +26,7 @@ def test_norms_in_the_stream_change_later_stages():
 
 
 @torch.no_grad()
-def test_a_stage_that_is_not_asked_for_has_no_norm():
+def test_stages_that_are_not_returned_have_no_norm():
     images = torch.randn(1, 3, 64, 64)
     side, stream = (build(out_norm=out_norm, out_indices=(1, 2, 3)) for out_norm in ('side', 'in_stream'))
     assert not hasattr(stream, 'norm0')
@@ -38,19 +38,19 @@ def test_a_stage_that_is_not_asked_for_has_no_norm():
 @torch.no_grad()
 def test_without_output_norms_maps_are_raw(network):
     model, raw = build(network, out_norm='side'), build(network, out_norm=None)
-    raw.load_state_dict(model.state_dict())  # the checkpoint's norms are left out
+    raw.load_state_dict(model.state_dict())  # ignores the output norms of the checkpoint
     images = torch.randn(1, 3, 64, 64)
     for a, b, c in zip(raw(images), raw.forward_stages(images), model.forward_stages(images)):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
-@pytest.mark.parametrize('arguments, told', [
+@pytest.mark.parametrize('arguments, word', [
     (dict(out_norm='inside'), 'out_norm'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], num_heads=[3, 2, 4, 8])), 'num_heads'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[3, 2, 1, 1])), 'reductions'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims'),
 ])
-def test_bad_settings_are_named(arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_arguments_are_named(arguments, word):
+    with pytest.raises(ValueError, match=word):
         build(**arguments)

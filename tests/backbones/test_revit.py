@@ -1,4 +1,4 @@
-"""Attention residuals: memory, half precision, the gate."""
+"""Networks with attention residuals: memory, half precision and the gate."""
 import copy
 
 import pytest
@@ -18,13 +18,13 @@ def build(network: str, **arguments) -> torch.nn.Module:
 
 
 def without_residuals(model: torch.nn.Module) -> torch.nn.Module:
-    """Returns the same network with plain attention."""
+    """Replaces attention residuals by standard attention."""
     run = model.run_attention_block
-    model.run_attention_block = lambda block, x, residual, *rest: run(block, x, None, *rest)
+    model.run_attention_block = lambda block, x, prev_logits, *args: run(block, x, None, *args)
     return model
 
 
-def test_depth_adds_nothing_to_the_peak_of_inference():
+def test_peak_memory_of_inference_does_not_depend_on_depth():
     images = torch.empty(1, 3, 256, 256, device='meta')
     peaks = [count(build('ReViT', arch=dict(TINY_CONFIGS['ReViT']['arch'], depth=depth)).to('meta'), images)
              for depth in (2, 4)]
@@ -35,10 +35,10 @@ def test_depth_adds_nothing_to_the_peak_of_inference():
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @each_network
 @torch.no_grad()
-def test_half_precision_costs_no_more_than_with_plain_attention(network, dtype):
+def test_residuals_at_most_double_the_error_of_half_precision(network, dtype):
     images, errors = torch.randn(2, 3, 64, 96), []
     for model in (build(network), without_residuals(build(network))):
-        for name, parameter in model.named_parameters():  # logits as large as those of a trained network
+        for name, parameter in model.named_parameters():  # gives logits of the size in trained networks
             if name.endswith('qkv.weight'):
                 parameter.mul_(10)
         exact = copy.deepcopy(model).double()
@@ -52,7 +52,7 @@ def test_half_precision_costs_no_more_than_with_plain_attention(network, dtype):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @each_network
 @torch.no_grad()
-def test_residual_stays_in_the_autocast_dtype(network, dtype):
+def test_logits_have_the_dtype_of_autocast(network, dtype):
     model, dtypes = build(network), []
     for module in model.modules():
         if hasattr(module, 'attn'):
@@ -63,17 +63,17 @@ def test_residual_stays_in_the_autocast_dtype(network, dtype):
 
 
 @pytest.mark.parametrize('network, frozen_stages', [('ReViT', 1), ('ReMViTv2', 2)])
-def test_gate_is_frozen_with_the_first_blocks_that_read_it(network, frozen_stages):
+def test_gate_is_frozen_with_the_stage_of_the_second_block(network, frozen_stages):
     assert build(network, frozen_stages=frozen_stages - 1).gate.weight.requires_grad
     assert not build(network, frozen_stages=frozen_stages).gate.weight.requires_grad
 
 
-@pytest.mark.parametrize('network, arguments, told', [
+@pytest.mark.parametrize('network, arguments, word', [
     ('ReViT', dict(img_size=8), 'img_size'),
     ('ReViT', dict(arch=dict(TINY_CONFIGS['ReViT']['arch'], num_heads=5)), 'num_heads'),
     ('ReMViTv2', dict(img_size=0), 'img_size'),
     ('ReMViTv2', dict(arch=dict(TINY_CONFIGS['ReMViTv2']['arch'], num_heads=[1, 2, 4])), 'num_heads'),
 ])
-def test_bad_settings_are_named(network, arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_arguments_are_named(network, arguments, word):
+    with pytest.raises(ValueError, match=word):
         build(network, **arguments)

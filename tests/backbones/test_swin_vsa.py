@@ -1,4 +1,4 @@
-"""Swin-VSA's definition."""
+"""The definition of Swin-VSA, compared with Swin Transformer."""
 import torch
 from mmengine.registry import MODELS
 
@@ -6,8 +6,8 @@ from mmvit_backbones.layers import Handover
 
 
 @torch.no_grad()
-def test_windows_that_stay_make_it_swin():
-    """Without predictions and convolution, a block is Swin's with windows that are not shifted."""
+def test_block_equals_a_swin_block_if_windows_keep_position_and_size():
+    """Without position encoding and with predictions of 0, the block is a Swin block without shifted windows."""
     sizes = dict(channels=16, num_heads=2, mlp_ratio=2, drop_path=0.)
     swin = MODELS.build(dict(type='ReSwin', window_size=4)).make_block(**sizes)
     block = MODELS.build(dict(type='SwinVSA', window_size=4)).make_block(**sizes)

@@ -1,4 +1,4 @@
-"""ViTAEv2-VSA beyond the goldens of whole networks: options and initial weights."""
+"""ViTAEv2-VSA: arguments, resized weights and initial weights."""
 import pytest
 import torch
 from helpers import fresh_model, raises
@@ -7,7 +7,7 @@ from tiny_configs import TINY_CONFIGS
 
 
 @torch.no_grad()
-def test_another_window_size_loads_resized():
+def test_position_biases_of_another_window_size_are_resized_on_load():
     small, large = fresh_model('ViTAEv2VSA'), fresh_model('ViTAEv2VSA', window_size=12)
     large.load_state_dict(small.state_dict())
     assert large.stages[0].cells[0].attn.position_bias().shape == (23 * 23, 1)
@@ -19,8 +19,8 @@ def test_bad_arguments_are_named(argument):
         MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA'], argument: 'nowhere'})
 
 
-def test_starts_like_the_authors_network():
-    """Their projections are convolutions, which start as PyTorch draws them: uniform, biases too."""
+def test_projections_have_the_initial_weights_of_convolutions():
+    """The authors' projections are convolutions, whose weights and biases PyTorch draws from uniform distributions."""
     cell = MODELS.build({'type': 'ViTAEv2VSA', **TINY_CONFIGS['ViTAEv2VSA']}).stages[3].cells[0]
     for linear in (cell.attn.qkv, cell.attn.proj):
         published = (3 * linear.in_features)**-0.5

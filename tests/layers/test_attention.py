@@ -1,4 +1,4 @@
-"""Attention without position bias, against its formula; the networks' numbers are in ``tests/test_goldens.py``."""
+"""Attention layers without position bias, compared with their formulas."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from mmvit_backbones.layers import GlobalAttention, LinearAttention, WindowAtten
 
 
 def softmax_attention(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Attention between ``(N, 3 * channels)``, head by head."""
+    """Computes attention from queries, keys and values ``(N, 3 * channels)``, head by head."""
     heads = []
     for q, k, v in zip(*(x.chunk(num_heads, dim=-1) for x in qkv.chunk(3, dim=-1))):
         heads.append((q @ k.T / q.shape[-1]**0.5).softmax(-1) @ v)
@@ -17,7 +17,7 @@ def softmax_attention(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
 
 @pytest.mark.parametrize('height, width', [(4, 8), (5, 7), (1, 2)])
 @torch.no_grad()
-def test_windows_attend_to_themselves_and_to_the_padding_around_the_map(height, width):
+def test_window_attention_includes_padding_tokens(height, width):
     attention = WindowAttention(in_channels=6, channels=8, num_heads=2, window_size=4).double()
     x = torch.randn(2, height, width, 6, dtype=torch.float64)
     pad_h, pad_w = -height % 4, -width % 4
@@ -36,7 +36,7 @@ def test_windows_attend_to_themselves_and_to_the_padding_around_the_map(height, 
 @pytest.mark.parametrize('shape', [(7, ), (3, 5)], ids=str)
 @pytest.mark.parametrize('value_skip', [False, True])
 @torch.no_grad()
-def test_all_tokens_attend_to_all(shape, value_skip):
+def test_global_attention(shape, value_skip):
     attention = GlobalAttention(6, 8, 2, qkv_bias=not value_skip, value_skip=value_skip).double()
     assert (attention.qkv.bias is None) == value_skip
     x = torch.randn(2, *shape, 6, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_all_tokens_attend_to_all(shape, value_skip):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
 def test_linear_attention_sums_in_float32(dtype):
-    """Only inputs and outputs are rounded: exponentials and sums over 4096 tokens would lose more."""
+    """Rounding exponentials and sums to half precision would give larger errors."""
     attention, seen = LinearAttention(32, 32), {}
     attention.kqv.register_forward_hook(lambda module, args, out: seen.update(projected=out.double().flatten(1, 2)))
     attention.proj.register_forward_pre_hook(lambda module, args: seen.update(attended=args[0]))
@@ -66,7 +66,7 @@ def test_linear_attention_sums_in_float32(dtype):
 
 @torch.no_grad()
 def test_linear_attention_adds_the_values():
-    """The part above, projected, is added to them; without dropout in evaluation."""
+    """With zero projection weights, the output is the values plus the bias. Dropout is off in evaluation."""
     attention = LinearAttention(6, 8, drop_rate=0.5).double().eval()
     attention.proj.weight.zero_()
     x = torch.randn(2, 3, 5, 6, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Stochastic depth: what is dropped, and how rates rise."""
+"""Stochastic depth: dropped samples and the schedule of rates."""
 import pytest
 import torch
 from helpers import raises
@@ -6,7 +6,7 @@ from helpers import raises
 from mmvit_backbones.layers import DropPath, drop_path_schedule
 
 
-def test_a_sample_is_dropped_or_scaled():
+def test_samples_are_dropped_or_scaled():
     layer, x = DropPath(0.25), 1 + torch.rand(200, 3, 2)
     y = layer(x)
     kept = y[:, 0, 0] != 0
@@ -15,7 +15,7 @@ def test_a_sample_is_dropped_or_scaled():
     assert torch.equal(layer.eval()(x), x)
 
 
-def test_rates_rise_from_block_to_block_of_all_stages():
+def test_rates_rise_linearly_over_all_stages():
     first, second = drop_path_schedule(0.4, [2, 3])
     assert first == pytest.approx([0, 0.1]) and second == pytest.approx([0.2, 0.3, 0.4])
 

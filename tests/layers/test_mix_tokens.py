@@ -1,4 +1,4 @@
-"""Mixing patches of images."""
+"""Mixing of patches between images."""
 import torch
 
 from mmvit_backbones.layers.mix_tokens import mix_tokens, sample_bbox

@@ -1,11 +1,11 @@
-"""Tables of relative positions; what they add to attention is in ``tests/test_goldens.py``."""
+"""Loading of relative position tables; ``tests/test_goldens.py`` checks the position bias itself."""
 import pytest
 import torch
 
 from mmvit_backbones.layers import RelativePositionBias
 
 
-def test_a_table_of_another_window_size_is_resized_head_by_head():
+def test_tables_of_another_window_size_are_resized_head_by_head():
     small, large = RelativePositionBias(num_heads=2, window_size=3), RelativePositionBias(num_heads=2, window_size=5)
     rows = torch.arange(5.).repeat_interleave(5)
     small.load_state_dict(dict(relative_position_bias_table=torch.stack([rows, torch.full((25, ), 7.)], dim=1)))
@@ -16,6 +16,6 @@ def test_a_table_of_another_window_size_is_resized_head_by_head():
     assert by_row[4, 0].item() == pytest.approx(2) and (by_row[1:, 0] > by_row[:-1, 0]).all()
 
 
-def test_another_number_of_heads_does_not_load():
+def test_tables_with_another_number_of_heads_are_refused():
     with pytest.raises(RuntimeError, match='size mismatch'):
         RelativePositionBias(3, window_size=3).load_state_dict(RelativePositionBias(2, window_size=3).state_dict())

@@ -1,4 +1,4 @@
-"""Position embeddings: at another size of images, and in checkpoints of another size."""
+"""Position embeddings, resized for other image sizes and for checkpoints of another image size."""
 import pytest
 import torch
 from helpers import fresh_model
@@ -6,7 +6,7 @@ from helpers import fresh_model
 
 @pytest.mark.parametrize('network', ['ReMViTv2', 'ReViT', 'ViTAE, plain'])
 @torch.no_grad()
-def test_positions_are_resized_alike_on_load_and_at_run_time(network):
+def test_positions_are_the_same_if_resized_on_load_or_at_run_time(network):
     model, larger = fresh_model(network).eval(), fresh_model(network, img_size=96).eval()
     for name, parameter in model.named_parameters():
         if 'rel_pos' in name or 'pos_embed' in name:

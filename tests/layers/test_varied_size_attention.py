@@ -1,4 +1,4 @@
-"""Varied-size window attention as a layer; its operator is in ``tests/ops``."""
+"""The layer of varied-size window attention; ``tests/ops`` has the tests of its operator."""
 import pytest
 import torch
 from golden import fill_state_dict
@@ -10,7 +10,7 @@ from mmvit_backbones.ops import library
 
 
 def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Returns the authors' weights under the layer's keys; their 1x1 convolutions are linear layers here."""
+    """Converts the authors' weights; their 1 x 1 convolutions are linear layers in this package."""
     renamed = {}
     for key, x in weights.items():
         key = key.replace('sampling_offsets.2', 'sampling_offsets').replace('sampling_scales.2', 'sampling_scales')
@@ -21,8 +21,8 @@ def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 @pytest.mark.parametrize('case, rtol', [
     pytest.param(case, rtol, id=case['name']) for case, rtol in golden_cases('vsa_attention_module')])
-def test_authors_numbers(case, rtol):
-    """Output and gradients, padded in the corner and around, with offsets divided along either axis."""
+def test_outputs_and_gradients_match_the_authors(case, rtol):
+    """The cases cover both values of ``window_padding`` and ``offset_divisor``."""
     layer = VariedSizeWindowAttention(case['dim'], case['out_dim'], case['heads'], case['window_size'],
                                       case['window_padding'], case['offset_divisor']).double()
     weights = {key: x * case['param_gain'].get(key, 1) for key, x in fill_state_dict(case['state_dict']).items()}
@@ -39,11 +39,11 @@ def test_authors_numbers(case, rtol):
 
 
 @pytest.mark.slow
-def test_layer_compiles_whole_and_dynamic_without_compiled_operators(monkeypatch):
+def test_layer_compiles_without_the_compiled_operators(monkeypatch):
     monkeypatch.setattr(library, 'MISSING', {'cpp': 'off', 'cuda': 'off'})
     layer = VariedSizeWindowAttention(16, 16, 2, window_size=4, window_padding='center')
     torch._dynamo.reset()
-    # AOT autograd would take minutes for the many operations of the reference.
+    # AOT autograd would take minutes for the many operations of the reference implementation.
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend='eager')
     for height, width in [(9, 14), (13, 22)]:
         x = torch.randn(2, height, width, 16, requires_grad=True)
@@ -58,7 +58,7 @@ def test_exports():
     torch.testing.assert_close(program.module()(x), layer(x))
 
 
-def test_layer_predicts_windows_in_32_bits():
+def test_windows_are_predicted_in_float32_under_autocast():
     layer = VariedSizeWindowAttention(16, 16, 2)
     x = torch.randn(1, 14, 14, 16)
     with torch.autocast('cpu', dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Cells of ViTAEv2-VSA: the authors' numbers."""
+"""Cells of ViTAEv2-VSA, compared with outputs of the authors' code."""
 import pytest
 import torch
 from golden import digest, fill_state_dict, make_input, mismatch
@@ -40,7 +40,7 @@ def build_cell(case: dict) -> torch.nn.Module:
 
 @pytest.mark.parametrize('case', CELLS['cases'], ids=lambda case: case['name'])
 @torch.no_grad()
-def test_cell(case):
+def test_cells_match_the_authors(case):
     cell = build_cell(case).double().eval()
     weights = rename(fill_state_dict(case['state_dict']), VSA_CELL, 'ViTAEv2-VSA')
     own = cell.state_dict()

@@ -1,4 +1,4 @@
-"""Necks: shapes at any size, and positions in the pyramid's levels."""
+"""Necks: shapes, positions in the levels of the pyramid, and normalization."""
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -20,8 +20,8 @@ def test_simple_feature_pyramid_at_any_size(height, width):
 
 
 @torch.no_grad()
-def test_simple_feature_pyramid_keeps_places():
-    """A change in one corner of the map changes that corner of every level."""
+def test_simple_feature_pyramid_keeps_positions():
+    """A change in one corner of the input changes only the same corner of each level."""
     neck = MODELS.build(dict(type='SimpleFeaturePyramid', in_channels=16, out_channels=4, num_outs=4))
     x = torch.rand(1, 16, 16, 16)
     changed = x.clone()
@@ -45,7 +45,7 @@ def test_pool_first_normalizes_the_mean():
 
 
 def test_norm_first_normalizes_every_token():
-    """A token that is larger than the others weighs no more than they do."""
+    """Scaling one token does not change the result."""
     x = torch.rand(3, 8, 4, 5)
     scaled = x.clone()
     scaled[:, :, 1, 2] *= 100

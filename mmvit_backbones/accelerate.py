@@ -13,7 +13,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
 
     Parameters, buffers, hooks and the ``state_dict`` stay the same. In float32, results agree within 1e-5.
 
-    On CPUs, float32 linear layers run in oneDNN as 1 x 1 convolutions. PyTorch runs linear layers in MKL, which takes
+    On CPUs, float32 linear layers run in oneDNN as 1 x 1 convolutions. PyTorch itself runs them in MKL, which takes
     twice as long on AMD processors. With ``inference``, a copy of each weight is stored in the memory layout of oneDNN.
     Measurements are in ``docs/benchmarks.md``. Models on other devices are returned unchanged.
 
@@ -70,7 +70,7 @@ def is_fast_in_onednn(x: Tensor) -> bool:
 
 
 class OneDNNLinear(nn.Linear):
-    """``nn.Linear`` as a 1 x 1 convolution of channels-last maps, which oneDNN supports without a copy."""
+    """``nn.Linear`` computed in oneDNN as a 1 x 1 convolution of channels-last maps, without copies of the maps."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not is_fast_in_onednn(input) or input.shape[:-1].numel() % MAPS:

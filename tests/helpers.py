@@ -89,7 +89,7 @@ def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> f
 
 @contextmanager
 def raises(error: type[Exception] | tuple[type[Exception], ...], *words: object) -> Iterator[pytest.ExceptionInfo]:
-    """Expects an error whose message contains all words, such as the argument, the received and the allowed values."""
+    """Expects an error whose message contains all words: the argument, the received value, the allowed values."""
     with pytest.raises(error) as caught:
         yield caught
     missing = [word for word in map(str, words) if word not in str(caught.value)]

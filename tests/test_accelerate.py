@@ -69,7 +69,7 @@ def test_weights_loaded_later_are_used():
 
 
 def is_slower(fast, plain, images, limit=1.15):
-    """Compares minimum CPU times over alternating runs; runs continue while ``fast`` seems slower, at most 40 times."""
+    """Compares the minimum CPU times of alternating runs; stops when ``fast`` is not slower, at the latest after 40."""
     least = {fast: inf, plain: inf}
     with torch.no_grad():
         for turn in range(40):

@@ -257,7 +257,7 @@ def test_networks_from_the_meta_device_need_only_a_state_dict(network):
 
 @each_network
 def test_weights_after_to_empty_are_initialized_as_in_the_constructor(network):
-    """Both ``init_weights`` and loading an incomplete checkpoint initialize them."""
+    """Weights are initialized by ``init_weights``, and when an incomplete checkpoint is loaded."""
     initialized, partly_loaded = empty_model(network), empty_model(network)
     initialized.init_weights()
     state_dict = fresh_model(network).state_dict()
@@ -281,5 +281,5 @@ def test_layer_depth(network):
     depths = [model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()]
     layers, totals = zip(*depths)
     assert set(totals) == {totals[0]}
-    assert set(layers) >= set(range(totals[0] - 1))  # only output norms are in the last layer
+    assert set(layers) >= set(range(totals[0] - 1))  # the last layer has only output norms, if any
     assert model.get_layer_depth('head.fc.weight', 'backbone.') == (totals[0] - 1, totals[0])

@@ -109,7 +109,7 @@ def test_export(network):
 
 
 @pytest.mark.filterwarnings('ignore:`torch.jit.trace:DeprecationWarning', 'ignore::torch.jit.TracerWarning')
-@pytest.mark.parametrize('size', [(64, 64), (256, 320)], ids=str)  # below and above the stored 224
+@pytest.mark.parametrize('size', [(64, 64), (256, 320)], ids=str)  # tests/export covers 224 x 224 pixels
 @each_network
 @torch.no_grad()
 def test_trace(network, size):

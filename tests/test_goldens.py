@@ -25,7 +25,7 @@ RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS
 def cases() -> list:
     """Returns all inputs of all goldens in float64, and the first of operators and small networks in float32, too.
 
-    The order by golden lets :func:`filled` reuse weights.
+    Inputs are ordered by golden, so that :func:`filled` can reuse the weights.
     """
     found = []
     for name, golden in RUN_HERE.items():

@@ -23,12 +23,12 @@ class Backbone(BaseModule):
     """Base class of all networks, with common arguments, output norms, freezing and activation checkpointing.
 
     The constructor of a network passes ``channels`` and ``strides`` to this constructor, builds the modules, calls
-    :meth:`add_output_norms` if the network has output norms, and then calls :meth:`freeze`. The methods under "for
-    networks to implement" define the rest of a network.
+    :meth:`add_output_norms` if the network has output norms, and then calls :meth:`freeze`. The network implements
+    the methods in the section "for networks to implement".
 
     Users can pass the other arguments to every network, together with ``arch`` and ``drop_path_rate`` (float), the
     stochastic depth rate of the last block; rates increase linearly from 0 at the first block. Images may have any size
-    from 1 x 1 pixel, unless the network's documentation says otherwise.
+    of at least 1 x 1 pixel, unless the network's documentation says otherwise.
 
     Args:
         channels (Sequence[int]): Channels of each stage's raw map, which is the map before the output norm.
@@ -36,7 +36,8 @@ class Backbone(BaseModule):
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int | None): Indices of the stages whose maps are returned, counted from 0. None
             returns the maps of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages.
+        frozen_stages (int): -1 freezes nothing, 0 freezes the stem, and ``n`` freezes the stem and the first ``n``
+            stages.
         norm_eval (bool): Whether to keep batch norms in evaluation mode during training.
         with_cp (bool): Whether to use activation checkpointing, which saves memory by recomputing blocks in the
             backward pass. Gradients stay the same.
@@ -248,8 +249,7 @@ class Backbone(BaseModule):
         if not in_checkpoint:
             return  # not a checkpoint of this network; load_state_dict reports the missing keys
         for stage in set(in_checkpoint) - set(self.normed_stages):
-            print_log(f'{prefix}norm{stage}: ignored in the checkpoint, because the network has no such norm',
-                      logger='current')
+            print_log(f'{prefix}norm{stage}: in the checkpoint, but not in the network; ignored', logger='current')
             for kind in ('weight', 'bias'):
                 state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
         for stage in set(self.normed_stages) - set(in_checkpoint):

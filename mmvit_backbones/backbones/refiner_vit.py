@@ -68,10 +68,10 @@ class TokenEmbed(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Refines attention maps: expands the heads, convolves the maps, projects to the original heads, adds the input.
+    """Refines attention maps: expands the heads, convolves, projects back to ``num_heads``, and adds the input.
 
-    The attention maps of a sample are treated as an image with one channel per head, in which rows are queries and
-    columns are keys. The class token has a row and a column, too.
+    The attention maps of a sample are treated as an image with one channel per head. Its rows are the queries and its
+    columns are the keys, including the class token.
 
     Paper: arXiv 2106.03714, attention expansion.
     Paper: arXiv 2106.03714, distributed local attention.
@@ -142,7 +142,7 @@ class SharedAttention(nn.Module):
 
 
 class Block(BaseBlock):
-    """Pre-norm block of attention and an MLP; both branches ``f`` compute ``x + 2 f(x / 2)``.
+    """Pre-norm block of attention and an MLP; each branch ``f`` computes ``x + 2 f(x / 2)``.
 
     ``attention`` is an :class:`Attention` or a :class:`SharedAttention`.
     """
@@ -253,7 +253,7 @@ class RefinerViT(Backbone):
                     stage_maps: list[Tensor] | None = None) -> TokenFeatures:
         """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images.
 
-        If ``stage_maps`` is a list, the raw map of each stage is appended. Otherwise, no raw map stays in memory.
+        If ``stage_maps`` is given, the raw map of each stage is appended to this list.
         """
         attention_maps = []
         keeps_maps = self.training and torch.is_grad_enabled()

@@ -193,7 +193,7 @@ class Attention(nn.Module):
         attn_mask = None
         if is_local:
             bias = self.position_bias()
-            if mask is not None:  # queries without any allowed key have only zero logits: the mean of all values
+            if mask is not None:  # with zero logits, queries without any allowed key take the mean
                 q, bias = q * mask.has_keys, bias * mask.has_keys + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows become heads, because all images share a mask
@@ -261,7 +261,7 @@ class Stage(nn.Module):
     def forward(self, local: Tensor, regional: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
         """Returns the local map ``(B, H, W, C)`` and the regional map ``(B, Hr, Wr, C)`` after the last block.
 
-        ``run_block(block, *arguments)`` must call the block, such as :meth:`Backbone.run_block`.
+        ``run_block`` is :meth:`Backbone.run_block`.
         """
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
@@ -281,9 +281,9 @@ class Stage(nn.Module):
 class RegionViT(Backbone):
     """RegionViT and RegionViT+, which alternate attention among regional tokens and attention within windows.
 
-    If no stage has smaller windows than the first stage, images may have any size from 1 x 1 pixel, or from 2 x 2
-    pixels with ``local_embed='1conv'``. Otherwise, the size is limited: with ``window_size=(14, 14, 14, 7)``, images
-    with a side of more than 224 pixels (225 with ``'1conv'``) raise ``ValueError``.
+    Images must have at least 1 x 1 pixel (2 x 2 with ``local_embed='1conv'``). There is no upper limit unless a stage
+    has smaller windows than the first stage: with ``window_size=(14, 14, 14, 7)``, images with a side of more than 224
+    pixels (225 with ``'1conv'``) raise ``ValueError``.
 
     Quirks kept for checkpoint compatibility:
 
@@ -308,9 +308,9 @@ class RegionViT(Backbone):
             entry per stage) and ``mlp_ratio`` (float).
         out_tokens (str): ``'local'`` returns the local maps, with strides 4, 8, 16 and 32. ``'regional'`` returns the
             regional maps, which classifiers use.
-        window_size (int | Sequence[int]): Side of the windows in tokens, one number for all stages or one per stage. In
-            pixels, a region has four times the window size of the first stage. Weights for other window sizes are
-            resized on load.
+        window_size (int | Sequence[int]): Side of the windows in tokens, one number for all stages or one per stage.
+            The side of a region in pixels is four times the window size of the first stage. Weights for other window
+            sizes are resized on load.
         peg (bool): Whether to use a positional encoding generator in every stage.
         stage_norm (bool): Whether to add a LayerNorm after every stage, ``norm0`` to ``norm3``. Later stages receive
             the normalized local map.
@@ -372,8 +372,8 @@ class RegionViT(Backbone):
     def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the raw local map of each stage, and the map that ``out_tokens`` selects.
 
-        The second map is in the form that the next stage receives: the local map after the stage norm, or the regional
-        map.
+        The second map is also an input of the next stage. It is either the local map after the stage norm, or the
+        regional map.
         """
         local, regional = self.local_embed(images), self.region_embed(images)
         for i, stage in enumerate(self.stages):

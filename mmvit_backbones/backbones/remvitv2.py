@@ -233,7 +233,7 @@ class ReMViTv2(Backbone):
         grid = pooled_grid((img_size, img_size), PATCH_STRIDE)
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
-                is_transition = stage > 0 and i == 0  # changes channels and grid
+                is_transition = stage > 0 and i == 0  # the first block of a stage changes channels and grid
                 channels = self.channels[stage]
                 in_channels = self.channels[stage - 1] if is_transition else channels
                 query_stride = 2 if is_transition else 1

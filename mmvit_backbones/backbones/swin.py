@@ -15,7 +15,7 @@ NORM_EPS = 1e-5
 
 
 class PatchMerging(nn.Module):
-    """Halves the sides of a map and doubles its channels: concatenates 2 x 2 neighbors, then LayerNorm and projection.
+    """Halves the sides of a map and doubles its channels: concatenates 2 x 2 neighbors, normalizes and projects.
 
     Paper: arXiv 2103.14030, figure 3.
     """

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.jit import TracerWarning  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
 from torch.overrides import TorchFunctionMode
 
-SHAPE_OF = Tensor.shape.__get__  # pyright: ignore[reportAttributeAccessIssue] - a property, which torch calls a Size
+SHAPE_OF = Tensor.shape.__get__  # pyright: ignore[reportAttributeAccessIssue] - a property at run time, annotated as Size
 
 
 class FixedSizes(TorchFunctionMode):

@@ -28,7 +28,7 @@ PATCH_SIZE = 16
 
 
 class BareReduction(nn.Module):
-    """Reduction by dilated convolutions only, the last one before the normal cells."""
+    """Last reduction before the normal cells, which consists of dilated convolutions only."""
 
     def __init__(self, pyramid: PyramidReduction) -> None:
         super().__init__()

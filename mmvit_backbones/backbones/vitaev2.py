@@ -29,7 +29,7 @@ class Stage(nn.Module):
 
 @MODELS.register_module()
 class ViTAEv2(Backbone):
-    """ViTAEv2, four stages of a reduction cell and several normal cells each.
+    """ViTAEv2, a network of four stages, each with one reduction cell and several normal cells.
 
     A reduction cell runs dilated convolutions, followed by attention, in parallel with strided convolutions. A normal
     cell runs attention in parallel with three 3 x 3 convolutions. There is no position embedding and no final norm.
@@ -143,7 +143,7 @@ class ViTAEv2(Backbone):
                           self.position_type(channels))
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
-        """Builds attention from ``in_channels`` to the channels of the stage; ``reduces`` means the reduction cell."""
+        """Builds attention from ``in_channels`` to the stage's channels; ``reduces`` is True in the reduction cell."""
         channels, kind = self.channels[stage], self.arch['attention'][stage]
         if kind == 'window':
             return WindowAttention(in_channels, channels, num_heads, self.window_size)

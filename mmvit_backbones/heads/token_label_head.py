@@ -81,7 +81,7 @@ class TokenLabelHead(BaseModule):
 
     def losses(self, class_logits: Tensor, patch_logits: Tensor | None, target: Tensor, grid: tuple[int, int],
                bbox: BBox) -> dict[str, Tensor]:
-        """Returns the losses of logits for a target from :meth:`targets`; patches in ``bbox`` of the grid were mixed.
+        """Returns the losses, given the result of :meth:`targets` and the box of mixed patches on the grid.
 
         Paper: arXiv 2104.10858, section 3.2.
         Paper: arXiv 2104.10858, section 3.3.

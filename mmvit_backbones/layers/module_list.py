@@ -1,4 +1,4 @@
-"""``nn.ModuleList`` with a type parameter for the class of its modules, which type checkers use."""
+"""``nn.ModuleList`` with a type parameter, which tells type checkers the class of its modules."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator

@@ -48,7 +48,7 @@ class TokenEmbed(nn.Module):
             nn.init.zeros_(self.class_token)
 
     def forward(self, images: Tensor) -> tuple[Tensor, int, int]:
-        """Pads images ``(B, in_channels, H, W)`` to whole patches.
+        """Pads images ``(B, in_channels, H, W)`` to whole patches and embeds them.
 
         Returns:
             tuple[Tensor, int, int]: Tokens ``(B, [1 +] h * w, C)``, and the rows ``h`` and columns ``w`` of patches.

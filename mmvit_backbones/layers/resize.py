@@ -20,7 +20,7 @@ def interpolate(x: Tensor, size: Sequence[int], mode: Literal['linear', 'bilinea
 
 def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch.Size], Tensor],
                    dims: Sequence[int]) -> None:
-    """Adds a hook that resizes a parameter on load if its size in the checkpoint differs, and logs the sizes.
+    """Adds a hook that resizes a parameter on load if its size in the checkpoint differs, and logs both sizes.
 
     Args:
         module (nn.Module): The module with the parameter.

@@ -75,7 +75,7 @@ class VariedSizeWindowAttention(nn.Module):
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Predicts the scale and offset of each window of a normalized map ``(B, H, W, in_channels)``.
 
-        Predictions are computed without autocast, because bfloat16 rounds an offset of 100 pixels to half a pixel.
+        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 pixels to half pixels.
 
         Paper: arXiv 2204.08446, figure 3b.
 
@@ -95,7 +95,7 @@ class VariedSizeWindowAttention(nn.Module):
             windows = F.leaky_relu(windows)  # (B, nh, nw, in_channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
-        # An offset of 1 is half the padded map, divided by the number of whole windows along an axis.
+        # A predicted offset of 1 means half the padded map, divided by the number of whole windows along an axis.
         num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
@@ -105,7 +105,7 @@ class VariedSizeWindowAttention(nn.Module):
 
 
 def reset_projections(model: nn.Module) -> None:
-    """Gives projections of varied-size window attention PyTorch's default initialization, as in the authors' code."""
+    """Resets the projections of varied-size window attention to PyTorch's default, as in the authors' code."""
     for module in model.modules():
         if isinstance(module, VariedSizeWindowAttention):
             for linear in (module.qkv, module.sampling_offsets, module.sampling_scales, module.proj):

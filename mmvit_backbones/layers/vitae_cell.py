@@ -38,7 +38,7 @@ PYRAMIDS = (
 class PyramidReduction(nn.Module):
     """Pyramid reduction module: parallel dilated convolutions, concatenation and GELU.
 
-    ``channels`` are the output channels of each convolution, and ``out_channels`` the sum over all convolutions.
+    ``channels`` is the number of output channels of each convolution, and ``out_channels`` of their concatenation.
 
     Paper: arXiv 2106.03348, section 3.3.
     """

@@ -208,7 +208,7 @@ class ReMViTv2(Backbone):
             one entry per stage) and ``mlp_ratio`` (int).
         img_size (int): Side in pixels of the square images for which relative positions are stored. Positions are
             interpolated for other image sizes, and when loading a checkpoint with another ``img_size``.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and a LayerNorm each.
 
     Example:
         >>> import torch

@@ -152,7 +152,7 @@ class ResT(Backbone):
             published v1 detectors require this. With ``'side'``, the next stage receives the raw map, as in v2. With
             None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and ``'side'``
             are equivalent.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32.
 
     Example:
         >>> import torch

@@ -101,7 +101,7 @@ class ReSwin(SwinBase):
             one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
         window_size (int | None): Side of the windows in tokens. None uses ``window_size`` of ``arch``. Position biases
             of checkpoints with another window size are resized on load.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32 and a LayerNorm each.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and a LayerNorm each.
 
     Example:
         >>> import torch

@@ -54,8 +54,8 @@ class ViTAEv2(Backbone):
         drop_rate (float): Dropout rate in normal cells, after attention, and inside and after the MLP.
         drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
             this bound; see :func:`published_drop_paths`.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16, 32; the stem is the first
-            reduction cell.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32. The stem is the
+            first reduction cell.
 
     Example:
         >>> import torch

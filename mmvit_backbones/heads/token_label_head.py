@@ -16,7 +16,7 @@ from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 
 @MODELS.register_module()
 class TokenLabelHead(BaseModule):
-    """A linear layer for the class token and, if ``dense``, one for the patches.
+    """Linear layer for the class token and, if ``dense``, a second linear layer for the patches.
 
     For each class, the logit of an image is the logit of the class token plus half the highest logit of the patches.
 

@@ -81,7 +81,7 @@ class VariedSizeWindowAttention(nn.Module):
 
         Returns:
             tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
-            ``(B, heads, 2, nh, nw)`` with index 0 for x, and the padding (top, left) before the map.
+            ``(B, heads, 2, nh, nw)`` with x before y, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
         padded_height, padded_width = (count_windows(n, self.window_size) * self.window_size for n in (height, width))

@@ -1,45 +1,46 @@
-"""The command `mmvit`: lists its verbs and runs one of them.
+"""The command `mmvit`, which runs one of its verbs or lists them.
 
-This module is not in the package, which imports torch for seconds: the list of verbs is printed at once.
+This module is outside the package to print the list of verbs at once: importing the package also imports torch, which
+takes seconds.
 """
-# Until the handler is set, Ctrl-C prints a traceback: only modules that Python has loaded already are imported here.
+# Ctrl-C prints a traceback until `command` sets a handler. Import only modules that Python has already loaded here.
 import _signal  # pyright: ignore[reportMissingImports]  # built in, without a type stub
 import os
 import sys
 import warnings
 
-# The module in mmvit_backbones.cli, and what the verb does.
+# Verb -> (module in mmvit_backbones.cli, help text).
 VERBS = {
     'train': ('train', 'train a classifier, a detector or a segmenter'),
-    'test': ('test', 'test a checkpoint or an exported file'),
-    'predict': ('predict', 'predict images, folders, addresses and videos'),
+    'test': ('test', 'test a checkpoint or an exported model'),
+    'predict': ('predict', 'run a model on images, folders, URLs and videos'),
     'export': ('export', 'export a network or a trained model to ONNX, torch.export or AOTInductor'),
     'serve': ('serve', 'serve models in a web page and over HTTP'),
     'models': ('models', 'list the networks with parameters, GMACs, accuracy and weights'),
-    'weights list': ('weights.list', "list the authors' weights"),
-    'weights download': ('weights.download', "download and check the authors' weights"),
-    'weights convert': ('weights.convert', "convert the authors' weights to a folder for a hub or a mirror"),
+    'weights list': ('weights.list', 'list the published weights'),
+    'weights download': ('weights.download', 'download and verify published weights'),
+    'weights convert': ('weights.convert', 'convert published weights to a folder for a hub or a mirror'),
     'data check': ('data.check', 'find unusable images, masks and annotations'),
-    'data convert': ('data.convert', 'convert YOLO and Pascal VOC to COCO'),
+    'data convert': ('data.convert', 'convert YOLO and Pascal VOC data to COCO format'),
     'data browse': ('data.browse', 'draw augmented training images with their labels'),
-    'data token-labels': ('data.token_labels', 'make token labels for a folder of images'),
+    'data token-labels': ('data.token_labels', 'generate token labels for a folder of images'),
     'config show': ('config.show', 'print a config with all inherited settings'),
-    'config copy': ('config.copy', 'copy a config to edit it'),
-    'config import': ('config.import_yaml', "turn an option file of ReViT's authors into a config"),
+    'config copy': ('config.copy', 'copy a config for editing'),
+    'config import': ('config.import_yaml', "convert an option file of ReViT's authors to a config"),
     'flops': ('flops', 'count parameters, multiply-adds, kernels, bytes moved and memory'),
-    'benchmark': ('benchmark', 'measure time and memory of networks and models'),
-    'draw attention': ('draw.attention', 'draw the attention of the blocks of a network'),
+    'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
+    'draw attention': ('draw.attention', 'draw the attention maps of a network'),
     'draw windows': ('draw.windows', 'draw varied-size windows'),
     'draw network': ('draw.network', 'draw the stages of a network'),
-    'draw run': ('draw.run', 'plot losses, learning rates and metrics of trainings'),
-    'reproduce': ('reproduce', 'test published weights and compare with the published figures'),
-    'features': ('features', 'evaluate frozen features by k nearest neighbors and a linear probe'),
-    'doctor': ('doctor', 'list frameworks and operator backends, and what is missing'),
+    'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
+    'reproduce': ('reproduce', 'test published weights and compare the results with the published figures'),
+    'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
+    'doctor': ('doctor', 'report which frameworks and operator backends work'),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `mmvit` with these arguments, by default those of the command line."""
+    """Runs `mmvit` with ``arguments``, by default ``sys.argv[1:]``."""
     import importlib
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = next((verb for verb in VERBS if arguments[:len(verb.split())] == verb.split()), None)
@@ -60,38 +61,40 @@ def main(arguments: list[str] | None = None) -> None:
 
 def usage(verbs: dict[str, str]) -> str:
     lines = ['usage: mmvit VERB [options]', '', *(f'  {name:18} {text}' for name, text in verbs.items()), '',
-             'mmvit VERB --help lists the options of a verb and shows examples.']
+             'Run mmvit VERB --help for the options and examples of a verb.']
     return '\n'.join(lines)
 
 
 def unknown_verb(name: str) -> str:
-    """Returns the error for a verb that does not exist, with the nearest names."""
+    """Returns the error message for an unknown verb, with suggestions."""
     from difflib import get_close_matches
     near = get_close_matches(name, VERBS, n=3) or get_close_matches(name.split()[0], VERBS, n=3)
-    hint = f'did you mean {" or ".join(near)}?' if near else 'mmvit --help lists the verbs'
+    hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of verbs'
     return f'error: mmvit has no verb {name!r}; {hint}'
 
 
 def command(arguments: list[str] | None = None) -> None:
-    """Runs the command line. Ctrl-C ends it at once while torch is imported; then `cli.command` sets its own handler.
+    """Runs `mmvit` as a console script.
+
+    While torch is imported, Ctrl-C ends the process at once. After the import, `cli.command` sets its own handler.
     """
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # background jobs of a script ignore it
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # background jobs of scripts ignore SIGINT
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    if not sys.warnoptions:  # warnings of other packages do not help users
+    if not sys.warnoptions:  # warnings of other packages don't help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
     try:
         main(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # e.g. of head
+    except BrokenPipeError:  # e.g. `mmvit models | head`
         if not is_closed(sys.stdout.fileno()):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
         sys.exit(1)
 
 
 def is_closed(descriptor: int) -> bool:
-    """Returns whether the reader of a pipe has closed it."""
+    """Returns whether the reading end of a pipe is closed."""
     import select
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)

@@ -1,1 +1,1 @@
-"""The installed command `mmvit`: a module per verb with `get_parser` and `main`, and what verbs share."""
+"""Verbs of the command `mmvit`: one module with `get_parser` and `main` per verb, and modules that verbs share."""

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share."""
+"""Command-line arguments that several verbs share, and their types."""
 import argparse
 import errno
 import math
@@ -12,15 +12,16 @@ from mmengine.config import DictAction
 
 from ..utils.files import check_writable, reason_of
 
-MOST = 10**9 - 1  # more steps mean a schedule without an end to MMEngine
+MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the common arguments of training and testing."""
+    """Adds the arguments that training and testing share."""
     parser.add_argument('--work-dir', type=output_folder,
-                        help='folder for logs and checkpoints (default: work_dirs/CONFIG NAME)')
+                        help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     add_config_options(parser)
-    parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
+    parser.add_argument('--no-accelerate', action='store_true',
+                        help='do not apply mmvit_backbones.accelerate to the model')
     add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
 
 
@@ -29,14 +30,15 @@ def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str])
     several = parser.add_mutually_exclusive_group()
     several.add_argument('--processes', type=whole(1, 1024), metavar='N',
                          help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
-                              'set NNODES, NODE_RANK, MASTER_ADDR and PORT')
-    several.add_argument('--launcher', choices=launchers, default='none', help='launcher of the processes')
+                              'set the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT')
+    several.add_argument('--launcher', choices=launchers, default='none',
+                         help='launcher that started the processes (default: %(default)s)')
     parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then stop')
+    parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
 
 
 def output_file(path: str) -> str:
-    """Checks the path of an output file, and creates its folder."""
+    """Checks that a file can be written, and creates its folder."""
     is_new = not osp.exists(path)
     try:
         check_writable(path)
@@ -49,8 +51,8 @@ def output_file(path: str) -> str:
     return path
 
 
-def whole(low: int, high: int = MOST) -> Callable[[str], int]:
-    """Returns the type of arguments that are integers from ``low`` to ``high``."""
+def whole(low: int, high: int = MAX_INTEGER) -> Callable[[str], int]:
+    """Returns an argument type that accepts integers from ``low`` to ``high``."""
     def parse(text: str) -> int:
         try:
             value = int(text)
@@ -64,16 +66,16 @@ def whole(low: int, high: int = MOST) -> Callable[[str], int]:
 
 
 def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[str], float]:
-    """Returns the type of arguments that are finite numbers from ``low`` to ``high``; ``ends`` includes both."""
+    """Returns an argument type that accepts finite numbers from ``low`` to ``high``, including both if ``ends``."""
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or not low <= value <= high or not ends and value in (low, high):
-            limits = f'from {low:g}' if ends else f'above {low:g}'
+            limits = f'of at least {low:g}' if ends else f'above {low:g}'
             if high < math.inf:
-                limits += f' to {high:g}' if ends else f' and below {high:g}'
+                limits = f'from {low:g} to {high:g}' if ends else f'above {low:g} and below {high:g}'
             raise argparse.ArgumentTypeError(f'{text!r} is not a finite number {limits}')
         return value
 
@@ -81,12 +83,12 @@ def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[s
 
 
 positive, seed = whole(1), whole(0, 2**32 - 1)
-pixels = whole(1, 2**14)  # image side
+pixels = whole(1, 2**14)  # side of an image
 above_zero = finite(0, ends=False)
 
 
 def output_folder(path: str) -> str:
-    """Checks that a folder, or the existing folder in which it will be created, is writable; creates nothing."""
+    """Checks that a folder is writable or can be created, without creating it."""
     if not path:
         raise argparse.ArgumentTypeError("'' is not a folder")
     try:
@@ -104,31 +106,33 @@ def output_folder(path: str) -> str:
 
 
 def pixel(text: str) -> tuple[int, int]:
-    """Parses ``X,Y``."""
+    """Parses the position ``X,Y`` of a pixel."""
     x, y = text.split(',')
     return int(x), int(y)
 
 
 class ConfigOptions(DictAction):
-    """MMEngine's action for pairs KEY=VALUE, with a parser error for invalid ones."""
+    """MMEngine's action for KEY=VALUE pairs that reports invalid pairs as errors of the parser."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: str | Sequence[str] | None, option_string: str = '') -> None:
         try:
             super().__call__(parser, namespace, values, option_string)
         except (AssertionError, IndexError, ValueError) as error:
-            raise argparse.ArgumentError(self, f'{" ".join(values or ())!r} must be pairs KEY=VALUE, with all brackets '
-                                               'of lists') from error
+            raise argparse.ArgumentError(self, f'{" ".join(values or ())!r} must be KEY=VALUE pairs with balanced '
+                                               'brackets') from error
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_dataloader.num_workers=8; quote lists: KEY="[1,2]"')
+                        help='override settings of the config, e.g. train_dataloader.num_workers=8; quote lists: '
+                             'KEY="[1,2]"')
 
 
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
-                        help="the authors' weights, downloaded the first time; TAG is e.g. 384, 22k or mask_rcnn_3x")
+                        help='use published weights, downloaded on first use; TAG, e.g. 384, 22k or mask_rcnn_3x, '
+                             'selects a variant of them')
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,22 +140,23 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--class-folder', metavar='FOLDER',
                        help='custom data for a classifier: train/CLASS/ and val/CLASS/ with images')
     group.add_argument('--coco-folder', metavar='FOLDER',
-                       help='for a detector: annotations/instances_{train,val}.json, train/ and val/')
+                       help='custom data for a detector: annotations/instances_{train,val}.json, train/ and val/')
     group.add_argument('--seg-folder', metavar='FOLDER',
-                       help='for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
-    group.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
-    parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='SHARE',
-                        help='share of the images for validation, for a folder without val/, e.g. 0.1')
+                       help='custom data for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
+    group.add_argument('--data-root', metavar='FOLDER', help="root folder of the config's own data set")
+    parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
+                        help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
     add_left_out_argument(parser)
-    parser.add_argument('--seed', type=seed, help='seed of this split (default: 0), and of the run')
+    parser.add_argument('--seed', type=seed,
+                        help='random seed of the run, and of the split by --val-fraction (default for the split: 0)')
 
 
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-left-out', action='store_true',
-                        help='continue if more than one in a hundred files of the folder is left out')
+                        help='continue even if more than 1%% of the files in the folder are left out')
 
 
 def data_options(args: argparse.Namespace) -> dict:
-    """Returns the arguments of :func:`add_data_arguments`, for ``use_custom_data``."""
+    """Returns the options of :func:`add_data_arguments` as keyword arguments of ``use_custom_data``."""
     names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed', 'allow_left_out')
     return {name: getattr(args, name) for name in names}

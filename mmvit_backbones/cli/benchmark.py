@@ -1,21 +1,28 @@
-"""Measures time and memory of networks relative to another network, timed alternately in this process.
+"""Measures the time and memory of networks relative to a reference network.
 
     mmvit benchmark vitaev2_small reswin_tiny       classification, 224 x 224, batch 4
-    mmvit benchmark vitaev2_small --dense           maps for dense prediction, 448 x 672, batch 1
-    mmvit benchmark vitaev2_small --against reswin_tiny    relative to reswin_tiny
+    mmvit benchmark vitaev2_small --dense           backbone for dense prediction, 448 x 672, batch 1
+    mmvit benchmark vitaev2_small --against reswin_tiny    with reswin_tiny as the reference
     mmvit benchmark reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     mmvit benchmark 'rest*' --throughput 224 384    images per second
     mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
     mmvit benchmark work_dirs/demo/detection/epoch_40.pth --runtime eager aoti    a whole model
 
-The output is JSON. For each network, it has the median ratios of `forward` (evaluation, no gradients) and `train_step`
-(forward, mean of squares, backward, in training mode), plain and accelerated (`mmvit_backbones.accelerate`; the forward
-pass with `inference=True`); `saved_bytes_per_image` that autograd saves for the backward pass (unique storages, without
-parameters and buffers); and `saved_ratio`. Smaller is better.
+The output is JSON with these figures for each network; smaller is better:
 
-With --runtime, it has the latency of one image in ms (median and 95th percentile), images per second in batches, and
-the speedup over eager mode, for each network and runtime. The checkpoint of a training is timed as a whole model, from
-image to results, on the files of --images.
+- `forward`: time of a forward pass in evaluation mode without gradients, relative to the reference
+- `train_step`: time of forward and backward pass in training mode, relative to the reference
+- `accelerated_forward`, `accelerated_train_step`: the same figures after `mmvit_backbones.accelerate`, with
+  `inference=True` for the forward pass; the reference is not accelerated
+- `saved_bytes_per_image`: bytes that autograd saves for the backward pass, without parameters and buffers
+- `saved_ratio`: saved bytes relative to the reference
+
+The network and the reference are timed alternately, and each relative time is the median of --repeats ratios.
+
+With --runtime, the output has for each network and runtime: the latency of one image in ms (median and 95th
+percentile), the images per second in batches, and the speedup over eager mode, or over the first runtime of the output
+if eager mode is not measured. A checkpoint of a training is timed as a whole model, from the images of --images to the
+results.
 """
 import argparse
 import copy
@@ -48,24 +55,29 @@ SWIN_TINY = 'swin_tiny_patch4_window7_224'
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('networks', nargs='+', help='names or shell patterns, see mmvit_backbones.list_models(); with '
-                                                    '--runtime also checkpoints (.pth) of trainings')
+    parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
+                                                    'also checkpoints (.pth) of trainings')
     parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
-                        help='reference network: NAME, timm:NAME or mmpretrain:NAME (a classifier)')
+                        help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: %(default)s)')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',
-                        help='arguments of the measured backbones, e.g. window_size=14 peg=True')
-    parser.add_argument('--dense', action='store_true', help='the bare backbone with all its maps')
-    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'), help='default: 224 224, dense 448 672')
-    parser.add_argument('--batch-size', type=positive, help='default: 4, dense 1; for --throughput 16')
-    parser.add_argument('--repeats', type=positive, default=7, help='number of timings of each network')
-    parser.add_argument('--threads', type=whole(1, 1024), default=2, help='number of CPU threads')
-    parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
-    parser.add_argument('--memory-only', action='store_true', help='only count saved bytes')
+                        help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
+    parser.add_argument('--dense', action='store_true',
+                        help='measure backbones that return all feature maps, without heads')
+    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
+                        help='image size in pixels (default: 224 224; 448 672 with --dense)')
+    parser.add_argument('--batch-size', type=positive,
+                        help='images per batch (default: 4; 1 with --dense; 16 with --throughput)')
+    parser.add_argument('--repeats', type=positive, default=7,
+                        help='number of measurements of each network (default: %(default)s)')
+    parser.add_argument('--threads', type=whole(1, 1024), default=2,
+                        help='number of CPU threads (default: %(default)s)')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
+    parser.add_argument('--memory-only', action='store_true', help='report only the saved bytes')
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
-                        help='images per second, at these sizes')
-    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare runtimes for deployment, on the CPU')
+                        help='measure images per second for square images with these sides in pixels')
+    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
-                        help='images for whole models: files or folders (default: %(default)s)')
+                        help='image files or folders for checkpoints of trainings (default: %(default)s)')
     return parser
 
 
@@ -81,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def ratios(args: argparse.Namespace, names: list[str]) -> dict:
-    """Returns time and memory of each network relative to the reference."""
+    """Returns the time and memory of each network relative to the reference."""
     size = args.size or ((448, 672) if args.dense else (224, 224))
     images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
     other = build_other(args.against, args.dense, size).to(args.device)
@@ -107,7 +119,7 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
-    """Returns the median of images per second in evaluation by network and image side."""
+    """Returns the median images per second in evaluation mode by network and image side."""
     result = {}
     for name in names:
         model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)
@@ -131,7 +143,7 @@ def runtimes(args: argparse.Namespace) -> dict:
 
     for name in args.networks:
         if name.endswith('.pth'):
-            Predictor(name)  # raises errors of the file before anything is timed
+            Predictor(name)  # raises an error for an unusable file before any timing
             images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
             compare(name, partial(prepare_whole, path=name), images)
             continue
@@ -149,14 +161,14 @@ def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
 
 
 def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
-    """Builds a network of this package, or of the library before the colon."""
+    """Builds a network of this package, or for ``LIBRARY:NAME`` of another library."""
     library, _, plain_name = name.rpartition(':')
     if library not in LIBRARIES:
         raise UsageError(f'--against must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
     try:
         return LIBRARIES[library](plain_name, dense, size)
     except ImportError:
-        raise UsageError(f'--against {name} needs {library}: pip install {library}, or compare with a network of '
+        raise UsageError(f'--against {name} requires {library}: run pip install {library}, or use a network listed by '
                          'mmvit models') from None
 
 
@@ -172,7 +184,7 @@ def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module
 
 def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
     if dense:
-        raise UsageError('--against mmpretrain:NAME compares classifiers: omit --dense')
+        raise UsageError('--against mmpretrain:NAME cannot be combined with --dense')
     import_mmpretrain()
     from mmpretrain import get_model
     model = get_model(name, pretrained=False)
@@ -221,7 +233,7 @@ def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
     """Returns the bytes per image that autograd saves for the backward pass."""
     model.train()
     with SavedStorages(model) as saved:
-        outputs = model(images)  # kept alive while counting: addresses of freed storages would be reused
+        outputs = model(images)  # kept alive because addresses of freed storages would be reused and not counted
         total = saved.num_bytes
     del outputs
     return total // len(images)

@@ -21,7 +21,7 @@ STEPS = 'build_', 'register_custom', 'register_default', 'setup_'  # prefixes of
 
 
 def run(verb: str, module_name: str, arguments: list[str]) -> None:
-    """Runs ``main`` of a verb's module with these arguments, in several processes with ``--processes``."""
+    """Runs ``main`` of a verb's module with ``arguments``, in several processes if they contain ``--processes``."""
     module = importlib.import_module(f'{__package__}.{module_name}')
     parser = module.get_parser()
     parser.prog = f'mmvit {verb}'
@@ -39,25 +39,25 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
             module.main(args)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # torch's signal handler for lost processes raises anywhere
+    except Exception as error:  # torch's signal handler for lost data loader workers can raise anywhere
         raised_on_all_ranks = isinstance(error, (UsageError, CheckpointError))
         is_ours = raised_on_all_ranks or isinstance(error, TrainingError)
         reason = error if is_ours else _lost_process(error) or _not_built(error)
         if reason is None:
             raise
-        # An error of a single process ends the run; one that all processes raise is printed once.
+        # Each process prints its own error, but only rank 0 of a machine prints an error that all processes raise.
         if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
             print(f'error: {rank}{printable(reason)}', file=sys.stderr, flush=True)
         sys.exit(1)
     if torch.distributed.is_initialized():
-        # References to the process group would keep gloo's threads alive, which abort when the interpreter exits.
+        # References to the process group would keep gloo's threads alive, and these abort at interpreter exit.
         gc.collect()
         torch.distributed.destroy_process_group()
 
 
 def _not_built(error: Exception) -> str | None:
-    """Returns the part of the config that cannot be built, the error and its location; None for other errors."""
+    """Returns a message if a part of the config cannot be built, else None."""
     frames, parts = list(traceback.walk_tb(error.__traceback__)), []
     for frame, _ in frames:
         file, function = frame.f_code.co_filename, frame.f_code.co_name
@@ -73,21 +73,21 @@ def _not_built(error: Exception) -> str | None:
 
 
 def _lost_process(error: Exception) -> str | None:
-    """Returns a message if a lost process caused an error, else None."""
+    """Returns a message if a lost process caused the error, else None."""
     chain: list[BaseException] = [error]
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
     text = '\n'.join(map(str, chain))
     if any(isinstance(link, (ConnectionError, EOFError)) for link in chain):
         try:
-            time.sleep(5)  # the connection to a worker may break before the signal arrives that it was lost
-        except RuntimeError as lost:  # raised by torch's handler of that signal
+            time.sleep(5)  # the connection to a lost worker may break before torch's handler is called
+        except RuntimeError as lost:  # raised by torch's handler
             text += f'\n{lost}'
     worker = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:
         return (f'data loader worker {worker[1]} {worker[2]}, often because memory or shared memory (/dev/shm) is '
-                'full: try fewer train_dataloader.num_workers')
+                'full: reduce train_dataloader.num_workers')
     connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
     if torch.distributed.is_initialized() and re.search(connection, text):
         return f'lost the connection to another process: {text.splitlines()[0]}'

@@ -1,4 +1,4 @@
-"""Points a config to custom data, or to another folder for its data set."""
+"""Changes a config to use custom data, or another root folder of its data set."""
 import atexit
 import os
 import os.path as osp
@@ -19,14 +19,17 @@ from ..utils.config import LOADERS, datasets_of
 from ..utils.file_configs import dicts_in
 from ..utils.images import PILLOW_SUFFIXES
 
-SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # split of the config, part of the folder
+SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # split of the config, part of the custom data
 
 
 @dataclass
 class Choice(Split):
-    """How a folder's images are selected and split, and the folder for the lists of them.
+    """The split of a folder's images, with options for reading the folder.
 
-    With ``allow_left_out``, any number of files may be left out; with ``content``, the content of masks is checked.
+    Args:
+        list_folder (str): Folder for generated lists of images and annotation files.
+        allow_left_out (bool): Whether more than 1% of the files may be left out.
+        content (bool): Whether to check the content of masks.
     """
 
     list_folder: str = ''
@@ -34,7 +37,7 @@ class Choice(Split):
     content: bool = True
 
     def write(self, name: str, text: str) -> str:
-        """Writes a list atomically, because several processes write the same file, and returns its path."""
+        """Writes a file to ``list_folder``, atomically because several processes may write it, and returns its path."""
         os.makedirs(self.list_folder, exist_ok=True)
         path = osp.abspath(osp.join(self.list_folder, name))
         with tempfile.NamedTemporaryFile('w', encoding='utf-8', dir=self.list_folder, delete=False) as file:
@@ -47,39 +50,42 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
                     seg_folder: str | None = None, data_root: str | None = None, val_fraction: float | None = None,
                     seed: int | None = None, allow_left_out: bool = False, list_folder: str | None = None,
                     content: bool = True) -> None:
-    """Changes a config to use a folder of one of four kinds, after checking it; without a folder, does nothing.
+    """Changes a config to use the data in a folder, after checking the folder; does nothing without a folder.
 
-    Prints how many files of the folder are used and left out.
+    The numbers of files that are used and left out are printed.
 
     Args:
-        cfg (Config): Changed in place.
-        class_folder, coco_folder, seg_folder, data_root (str | None): At most one; ``docs/tools.md`` describes them.
-        val_fraction (float | None): Share of the images for validation, if the folder has no split.
-        seed (int | None): Seed of this split. Defaults to 0.
-        allow_left_out (bool): Whether more than one in a hundred files may be left out. Defaults to False.
-        list_folder (str | None): Folder for lists of images. Defaults to a temporary one, removed at exit.
+        cfg (Config): Config to change in place.
+        class_folder, coco_folder, seg_folder, data_root (str | None): Folder with the data; only one can be passed.
+            ``docs/tools.md`` describes the four layouts.
+        val_fraction (float | None): Fraction of the images for validation if the folder has no split.
+        seed (int | None): Seed of the split by ``val_fraction``. Defaults to 0.
+        allow_left_out (bool): Whether more than 1% of the files may be left out. Defaults to False.
+        list_folder (str | None): Folder for generated lists of images and annotation files. Defaults to a temporary
+            folder that is removed at exit.
         content (bool): Whether to check the content of masks. Defaults to True.
 
     Raises:
-        UsageError: If the folder is not for this config, or its content cannot be used.
+        UsageError: If the layout does not fit the config's task, or the folder has unusable content.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise UsageError(f'--val-fraction must be between 0 and 1, got {val_fraction}')
     folders = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     given = {name: folder for name, folder in folders.items() if folder}
     if val_fraction is not None and not given:
-        raise UsageError('--val-fraction needs --class-folder, --coco-folder or --seg-folder')
+        raise UsageError('--val-fraction requires --class-folder, --coco-folder or --seg-folder')
     for name, folder in given.items():
         flag, (scope, use) = f'--{name.replace("_", "-")}', KINDS[name]
         if cfg.default_scope != scope:
-            raise UsageError(f'{flag} is for {scope}, but {cfg.filename} has default_scope={cfg.default_scope!r}')
+            raise UsageError(f'{flag} requires a config of {scope}, but {cfg.filename} has default_scope='
+                             f'{cfg.default_scope!r}')
         if list_folder is None:
             list_folder = tempfile.mkdtemp(prefix='mmvit_')
             atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
         try:
             use(cfg, folder, Choice(val_fraction, seed or 0, list_folder, allow_left_out, content))
         except LeftOutError as error:
-            raise UsageError(f'{flag} {folder}: {error}; --allow-left-out continues without them') from error
+            raise UsageError(f'{flag} {folder}: {error}; pass --allow-left-out to continue without them') from error
         except UsageError as error:
             raise UsageError(f'{flag} {folder}: {error}') from error
     if data_root:
@@ -87,22 +93,25 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
 
 
 def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
-    """Sets the data of a classifier to images in ``train/CLASS/`` and ``val/CLASS/`` of a folder, or in ``CLASS/``."""
+    """Sets the data of a classifier to the images in ``train/CLASS/`` and ``val/CLASS/``.
+
+    With ``choice.val_fraction``, the images are in ``CLASS/`` or ``train/CLASS/``.
+    """
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
-        raise UsageError(f'{cfg.filename} needs token labels of the images; mmvit data token-labels makes them')
+        raise UsageError(f'{cfg.filename} requires token labels; generate them with mmvit data token-labels')
     prefixes = choice.find_parts(folder)
     found = class_images(folder, prefixes.values(), choice.allow_left_out)
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'])
     if empty := [name for name in classes if not images['train'][name]]:
-        raise UsageError(f'{osp.join(prefixes["train"], empty[0], "")} has no images; every class needs some')
+        raise UsageError(f'{osp.join(prefixes["train"], empty[0], "")} has no images; every class must have some')
     if choice.val_fraction is not None:
         for name in classes:
             images['train'][name], images['val'][name] = choice.divide(images['train'][name])
     of_val = {name for name, files in images['val'].items() if files}
     refuse_others(classes, of_val)
     if missing := sorted(set(classes) - of_val):
-        warn(f'--class-folder {folder}: there are no validation images of {missing}')
+        warn(f'--class-folder {folder}: there are no validation images of the classes {missing}')
     datasets = {}
     for part, of_class in images.items():
         lines = [f'{file} {label}\n' for label, name in enumerate(classes) for file in of_class.get(name, ())]
@@ -120,7 +129,8 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
 def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
-    mmdet numbers the categories of each file in order. If the files differ, val's is rewritten in train's order.
+    mmdet numbers categories by their order in each file. If this order differs, the validation file is replaced by a
+    copy with the categories of the training file.
     """
     prefixes = choice.find_parts(folder)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
@@ -152,23 +162,23 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
             metric['ann_file'] = osp.join(folder, files['val'])
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
     if needs_masks and not all(a.get('segmentation') for a in parts['train']['annotations'] if not a.get('iscrowd')):
-        raise UsageError('some annotations have no segmentation, which this detector needs; configs/retinanet_*.py '
-                         'need only boxes')
+        raise UsageError('some annotations have no segmentation, but this detector predicts masks; use a detector of '
+                         'boxes, e.g. configs/retinanet_*.py')
 
 
 def _prepare(file: str, content: dict) -> bool:
-    """Completes the content of a COCO file, and returns whether mmdet needs a new file."""
+    """Fills in missing fields of a COCO file's content, and returns whether mmdet needs a rewritten file."""
     check_class_names([category['name'] for category in content['categories']], file)
     if done := complete(content):
         warn(f'{file}: {", ".join(done)}')
-        forget_files()  # the cached content is no longer the file's
+        forget_files()  # the cached content now differs from the file
     return bool(done) or not is_plain(file)
 
 
 def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a segmenter to ``images/{train,val}/``, ``masks/{train,val}/`` and the names in ``classes.txt``.
 
-    Masks are PNG files with the names of the images; their values are class indices from 0, and 255 is ignored.
+    Masks are PNG files named like their images. Their values are class indices; 255 is ignored.
     """
     classes, palette = read_class_list(osp.join(folder, 'classes.txt'))
     if len(classes) < 2:
@@ -198,7 +208,7 @@ def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
 
 
 def use_data_root(cfg: Config, folder: str) -> None:
-    """Sets the folder of a config's data set."""
+    """Replaces the root folder of a config's data sets, also in file names of the evaluators."""
     for split, _ in SPLITS:
         for dataset in datasets_of(cfg, split):
             old = dataset.get('data_root') or ''
@@ -214,7 +224,7 @@ KINDS = dict(class_folder=('mmpretrain', use_class_folder), coco_folder=('mmdet'
 
 
 def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
-    """Replaces the data sets except their pipelines and selections of samples; sets the classes of the model."""
+    """Replaces the data sets, but keeps their pipelines and filters; sets the number of classes of the model."""
     classes = metainfo['classes']
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
@@ -231,13 +241,13 @@ def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
 
 
 def _set_decoder(cfg: Config, images: list[str]) -> None:
-    """Selects Pillow for decoding if there are formats that OpenCV does not read."""
+    """Switches image decoding to Pillow if OpenCV cannot read one of the image formats."""
     suffixes = {osp.splitext(image)[1].lower() for image in images} & set(PILLOW_SUFFIXES)
     if not suffixes:
         return
     for step in dicts_in([cfg.get(key) for key in (*LOADERS, 'tta_pipeline')]):
         if step.get('type') == 'LoadImageFromFile':
             step['imdecode_backend'] = 'pillow'
-    if suffixes - {'.avif'}:  # for other programs that load the saved config
+    if suffixes - {'.avif'}:  # lets other programs decode the images with the saved config
         imports = cfg.setdefault('custom_imports', dict(imports=[]))
         imports['imports'] = [*imports['imports'], 'pillow_heif.HeifImagePlugin']

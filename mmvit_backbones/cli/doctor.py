@@ -1,4 +1,4 @@
-"""Lists frameworks and operator backends, and what is missing.
+"""Reports which frameworks and operator backends work, and what the others need.
 
     mmvit doctor
 """
@@ -17,16 +17,16 @@ from ..ops.triton import availability
 from ..utils.installation import PROVIDERS, check_distributions
 from ..version import __version__
 
-# Error messages of environments with incompatible versions -> how to fix them.
+# Pattern of an error message in an environment with incompatible versions -> fix.
 FIXES = {
     r'MMCV==\S+ is used but incompatible':
-        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2', the last that mmdet supports",
+        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2', the last version for mmdet",
     r"No module named 'pkg_resources'": "pip install 'setuptools<81'",
     r"No module named 'mmcv\._ext'":
         'pip uninstall mmcv-lite, then pip install --no-build-isolation --no-cache-dir mmcv with MMCV_WITH_OPS=1',
     r'Numpy is not available|compiled using NumPy 1\.x|numpy\.core\.multiarray failed to import':
         "pip install 'numpy<2'",
-    r'undefined symbol': 'build mmcv again for this torch: pip install --no-build-isolation --no-cache-dir mmcv',
+    r'undefined symbol': 'rebuild mmcv for this torch: pip install --no-build-isolation --no-cache-dir mmcv',
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
@@ -40,14 +40,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def describe_package(package: str) -> str:
-    """Returns whether a package of OpenMMLab is installed and can be imported, with its distribution."""
+    """Returns a line with the version of an OpenMMLab package and whether the package can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install it
+        more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install mmpose
         return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
-        with redirect_stdout(sys.stderr):  # some print which optional dependencies are missing
+        with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies
             import_module('mmcv.ops' if package == 'mmcv' else package)
     except Exception as error:  # a broken environment can raise any exception
         reason = str(error).strip().split('\n')[0]
@@ -62,7 +62,7 @@ def fix_for(message: str) -> str:
 
 
 def describe_environment() -> list[str]:
-    """Returns problems of the whole environment: NumPy with torch, originals next to forks of OpenMMLab."""
+    """Returns problems of the environment: incompatible NumPy, distributions that overwrite each other's files."""
     found = []
     try:
         torch.zeros(1).numpy()
@@ -76,7 +76,7 @@ def describe_environment() -> list[str]:
 
 
 def describe() -> list[str]:
-    """Returns the state of all parts, one line each."""
+    """Returns one line on each part of the environment."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     lines = [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
@@ -99,17 +99,17 @@ def describe() -> list[str]:
 
 
 def describe_triton(name: str) -> str:
-    """Returns the implementation that runs an operator with Triton kernels."""
+    """Returns which implementation of an operator runs on GPUs, as text."""
     if availability.triton is None:
         return 'plain PyTorch on GPUs, because Triton is not installed'
     if not torch.cuda.is_available():
         version = availability.triton.__version__
-        return f'Triton {version} on GPUs, if it agrees with plain PyTorch; there is no GPU'
+        return f'Triton {version} on GPUs if its results match plain PyTorch; not checked without a GPU'
     return describe_check(name, torch.device('cuda', torch.cuda.current_device()))
 
 
 def describe_check(name: str, device: torch.device) -> str:
-    """Returns the result of an operator's self-check on a GPU, by dtype."""
+    """Returns the result of an operator's self-check on a GPU for each dtype, as text."""
     found = []
     for dtype in dispatch.TOLERANCES:
         reason = dispatch.why_not_trusted(name, 'triton', device, dtype)

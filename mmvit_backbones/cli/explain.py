@@ -1,4 +1,4 @@
-"""Adds hints to the errors of a training."""
+"""Adds hints to common errors of a training."""
 import errno
 import os
 import os.path as osp
@@ -21,14 +21,15 @@ from ..zoo.loading import unwrap_model
 
 @contextmanager
 def explained_errors(runner: Runner | FlexibleRunner) -> Iterator[None]:
-    """Adds hints to errors about unreadable samples, memory, disk space, and a missing work dir."""
+    """Raises TrainingError with a hint for unreadable samples, too little memory or disk space, or a removed work dir.
+    """
     images = _ImagesHook()
     runner.register_hook(images)
     try:
         yield
     except UnreadableSampleError as error:
-        raise TrainingError(f'{error}: --on-bad-data skip --max-skipped N. mmvit data check finds all bad files'
-                            ) from error
+        raise TrainingError(f'{error}: pass --on-bad-data skip --max-skipped N; mmvit data check lists all bad '
+                            'files') from error
     except (RuntimeError, MemoryError) as error:
         is_shortage = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
         if not is_shortage and 'DefaultCPUAllocator' not in str(error):
@@ -38,7 +39,7 @@ def explained_errors(runner: Runner | FlexibleRunner) -> Iterator[None]:
         folder = osp.dirname(str(error.filename))
         is_ours = osp.abspath(folder).startswith(osp.abspath(runner.work_dir))
         if isinstance(error, FileNotFoundError) and is_ours and not osp.isdir(folder):
-            raise TrainingError(f'{folder} was removed during the training; resuming needs a checkpoint in '
+            raise TrainingError(f'{folder} was removed during the training; --resume requires a checkpoint in '
                                 f'{runner.work_dir}') from error
         if error.errno == errno.ENOSPC:
             raise TrainingError(f'{error.filename or runner.work_dir} cannot be written: {error.strerror}') from error
@@ -46,7 +47,7 @@ def explained_errors(runner: Runner | FlexibleRunner) -> Iterator[None]:
 
 
 class _ImagesHook(Hook):
-    """Stores the number of images of the current batch, and the largest height and width."""
+    """Stores the number of images in the current batch, and their largest height and width."""
 
     priority = 'VERY_HIGH'
     batch, size = 0, (0, 0)
@@ -70,20 +71,20 @@ def _describe(runner: Runner | FlexibleRunner, images: _ImagesHook) -> str:
         memory, config = _memory(), dict(runner.cfg.model.backbone)
         plain, recomputed = (memory // _per_image({**config, 'with_cp': with_cp}, images.size)
                              for with_cp in (bool(config.get('with_cp')), True))
-        what += (f'. Counted for the backbone alone, {memory / 2**30:.1f} GiB hold at most {plain} images, or '
-                 f'{recomputed} with model.backbone.with_cp=True; head, weights and optimizer need more')
-    return f'{what}; try a smaller --batch-size, model.backbone.with_cp=True, or on a GPU --amp'
+        what += (f'. By a count of the backbone alone, {memory / 2**30:.1f} GiB can hold at most {plain} images, or '
+                 f'{recomputed} with model.backbone.with_cp=True; head, weights and optimizer need additional memory')
+    return f'{what}; try a smaller --batch-size, model.backbone.with_cp=True, or --amp on a GPU'
 
 
 def _per_image(config: dict, size: tuple[int, int]) -> int:
-    """Returns the peak memory of a training step of the backbone in bytes, counted like ``mmvit flops --traffic``."""
+    """Returns the peak memory per image of the backbone's training step in bytes, as in ``mmvit flops --traffic``."""
     with torch.device('meta'):
         backbone = MODELS.build({**config, 'init_cfg': None})
         return count(backbone, torch.empty(1, backbone.in_channels, *size))['step']['peak']
 
 
 def _memory() -> int:
-    """Returns the memory limit of the process in bytes."""
+    """Returns the memory of the GPU, or of the machine or the process's limit without a GPU, in bytes."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[1]
     limits = [resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]

@@ -1,16 +1,19 @@
-"""Exports a trained model with its preprocessing, or a network, and compares the file with PyTorch.
+"""Exports a trained model with its preprocessing, or a network by name, and compares the file with PyTorch.
 
-    mmvit export CHECKPOINT model.onnx                         for ONNX Runtime, standard operators
+    mmvit export CHECKPOINT model.onnx                         for ONNX Runtime, standard operators only
     mmvit export CHECKPOINT model.pt2 --format pt2             graphs of torch.export
     mmvit export CHECKPOINT model.pt2 --format aoti            compiled for this machine, for Python and C++
     mmvit export model.onnx --config imagenet_reswin_t --pretrained
-    mmvit export NETWORK [CHECKPOINT] [network.onnx]           a network: maps, or a classifier's logits
+    mmvit export NETWORK [CHECKPOINT] [network.onnx]           a network that returns feature maps or logits
 
-The config is the one in the checkpoint, or --config, e.g. for the authors' weights. The file of a classifier or a
-segmenter takes `images` (batch, height, width, 3), RGB uint8 of any size, and returns `scores` or `segmentation`; that
-of a detector takes one `image` (height, width, 3) and returns `labels`, `scores`, `boxes` and `masks` in pixels of that
-image. Inputs and outputs are also described in the file itself and in FILE.json. The file of a network takes `images`
-(batch, 3, height, width) and returns `map0`, `map1`, ..., or `logits`.
+A checkpoint of a training contains its config; published weights require --config. Inputs and outputs of the files:
+
+- classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
+- segmenter: `images` as for a classifier -> `segmentation`
+- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes`, `masks` in its pixels
+- network: `images` (batch, 3, height, width), normalized -> `map0`, `map1`, ..., or `logits`
+
+For models, the metadata of the file and FILE.json also describe inputs and outputs.
 """
 import argparse
 import os
@@ -45,8 +48,8 @@ from .arguments import add_config_options, add_pretrained_argument, whole
 
 CHECKED_IMAGES = 8
 CALIBRATION_IMAGES = 32
-TOLERANCE = 1e-3  # for ResT with random weights, whose instance norm magnifies rounding; others are below 1e-5
-SIZES = (224, 224), (160, 224), (75, 101)  # supported by all networks
+TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights; others differ by less than 1e-5
+SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 NETWORK_OPTIONS = 'task', 'opset'
 MODEL_OPTIONS = ('config', 'format', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options')
@@ -58,27 +61,33 @@ def get_parser() -> argparse.ArgumentParser:
         usage='mmvit export [options] CHECKPOINT FILE\n'
               '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
     parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
-                        help='name of a network, see mmvit models; weights (default for a network: random); file to '
-                             'write, .onnx, or .pt2 for the other formats (default for a network: NETWORK.onnx)')
+                        help='name of a network listed by mmvit models; checkpoint (default for a network: random '
+                             'weights); file to write: .onnx, or .pt2 for the other formats (default for a network: '
+                             'NETWORK.onnx)')
     add_pretrained_argument(parser)
     network = parser.add_argument_group('networks')
-    network.add_argument('--task', choices=TASKS, default='backbone', help='what to export (default: %(default)s)')
+    network.add_argument('--task', choices=TASKS, default='backbone', help='model to export (default: %(default)s)')
     network.add_argument('--opset', type=whole(1, 100), default=OPSET,
-                         help='version of the ONNX standard (default: %(default)s)')
+                         help='version of the ONNX operators (default: %(default)s)')
     model = parser.add_argument_group('models')
-    model.add_argument('--config', help="config file or its name (default: the config in a training's checkpoint)")
-    model.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
+    model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
+                                          "config in a training's checkpoint)")
+    model.add_argument('--format', choices=FORMATS, default='onnx', help='file format (default: %(default)s)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
-                       help="outside (onnx): the file takes the network's input (batch, 3, height, width), and results "
-                            'are in pixels of it')
+                       help='whether the file includes the preprocessing (default: %(default)s); with outside, only '
+                            'for onnx, the file takes preprocessed images (batch, 3, height, width), and results are '
+                            'in their pixels')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
-                       help=f'files or folders, {CHECKED_IMAGES} of which are predicted for the comparison (default: '
-                            'the test set of --config, else the folder of --int8, else generated images)')
-    model.add_argument('--accept-loss', action='store_true', help='keep a file that exceeds the limits of accuracy')
-    model.add_argument('--license', default='not stated', help='license of the weights, for the details of the file')
+                       help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
+                            'PyTorch (default: the test set of --config, else the folder of --int8, else generated '
+                            'images)')
+    model.add_argument('--accept-loss', action='store_true',
+                       help='write the file even if its predictions differ too much from PyTorch')
+    model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
     precision = model.add_mutually_exclusive_group()
-    precision.add_argument('--fp16', action='store_true', help='onnx: weights and the network in float16')
-    precision.add_argument('--int8', metavar='FOLDER', help='onnx: quantized, calibrated on the images of a folder')
+    precision.add_argument('--fp16', action='store_true', help='export the network in float16 (only for onnx)')
+    precision.add_argument('--int8', metavar='FOLDER',
+                           help='quantize to int8, calibrated on the images in FOLDER (only for onnx)')
     add_config_options(parser)
     return parser
 
@@ -87,22 +96,22 @@ def main(args: argparse.Namespace) -> None:
     network, checkpoint, out = read_words(args.words)
     ignored = MODEL_OPTIONS if network else NETWORK_OPTIONS
     if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
-        whose = 'models with a config' if network else 'networks by name'
-        raise UsageError(f'--{given[0].replace("_", "-")} is for {whose}')
+        models = 'models with a config' if network else 'networks given by name'
+        raise UsageError(f'--{given[0].replace("_", "-")} is for {models}')
     if network:
         export_network(args, network, checkpoint, out or Path(f'{network}.onnx'))
     elif out is None:
-        raise UsageError(f'the file to write is missing: mmvit export {checkpoint} model.onnx')
+        raise UsageError(f'pass the file to write, e.g. mmvit export {checkpoint} model.onnx')
     else:
         export_checkpoint(args, checkpoint, out)
 
 
 def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
-    """Returns the name of the network, the checkpoint and the file to write, or None for those not given."""
+    """Returns the name of the network, the checkpoint and the file to write; each is None if it is not given."""
     words = list(words)
     out = Path(words.pop()) if words[-1].endswith(EXPORTED_SUFFIXES) else None
     if words and is_config(words[0]):
-        raise UsageError(f'{words[0]} is a config: give it as --config {words[0]}')
+        raise UsageError(f'{words[0]} is a config: pass it as --config {words[0]}')
     is_name = words and '://' not in words[0] and not Path(words[0]).suffix and not Path(words[0]).exists()
     network = words.pop(0) if is_name else None
     checkpoint = words.pop(0) if words else None
@@ -113,8 +122,10 @@ def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
 
 @contextmanager
 def written_when_complete(path: Path) -> Iterator[Path]:
-    """Yields a temporary path. At the end, the file and its companions, e.g. FILE.json, replace earlier ones; after an
-    error or an interrupt, these are unchanged.
+    """Yields a temporary path, and moves the files written there to ``path`` if there is no error.
+
+    The file and its companions, e.g. FILE.json, replace existing files. After an error or an interrupt, the existing
+    files are unchanged.
     """
     with remembered_interrupts() as interrupts, TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         yield Path(folder, path.name)
@@ -129,7 +140,7 @@ def written_when_complete(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def remembered_interrupts() -> Iterator[list[int]]:
-    """Yields a list of the interrupts so far: Python drops the exception of one during a callback from C code."""
+    """Yields a list of interrupts so far, because Python drops a KeyboardInterrupt in a callback from C code."""
     interrupts = []
 
     def interrupt(number: int, frame: object) -> None:
@@ -149,7 +160,7 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
         with written_when_complete(path) as partial:
             export_onnx(model, partial, args.opset)
-            onnx.checker.check_model(str(partial))  # by path, for models over 1.5 GB in several files
+            onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
             differences = compare_onnx(model, partial, SIZES)
             tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
             if not max(differences.values()) <= TOLERANCE:
@@ -162,9 +173,9 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
 def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Path) -> None:
     check_path(path, args.format)
     if args.format != 'onnx' and (args.fp16 or args.int8 or args.preprocessing == 'outside'):
-        raise UsageError(f'--fp16, --int8 and --preprocessing outside are for --format onnx, got {args.format}')
+        raise UsageError(f'--fp16, --int8 and --preprocessing outside require --format onnx, got {args.format}')
     if not args.config and not checkpoint:
-        raise UsageError('give the checkpoint of a training, which contains its config, or --config')
+        raise UsageError('pass --config, or the checkpoint of a training, which contains its config')
     cfg = config_of(args.config, checkpoint)
     apply_options(cfg, args.cfg_options or {})
     checkpoint = choose_checkpoint(cfg, checkpoint, args.pretrained)
@@ -177,7 +188,7 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
     comparison = compare_with(reference, images, is_inside, args.accept_loss)
     parts = split(reference.module, cfg, is_inside)
-    # The file is first compared in float32; with --int8, it is then converted in place, so that its details say int8.
+    # With --int8, the float32 file is compared first and then quantized in place; its details already say int8.
     details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
     with written_when_complete(path) as partial:
         export_model(parts, partial, args.format, details, images[0])
@@ -192,14 +203,14 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
 
 
 def images_to_compare(args: argparse.Namespace, cfg: Config) -> list[np.ndarray]:
-    """Returns the images for the comparison: those of --images, else of the test set, of --int8, or generated ones."""
+    """Returns images for the comparison: of --images, else of the config's test set, else of --int8, else generated."""
     if args.images:
         return read(find_images(args.images), CHECKED_IMAGES)
     if args.config:
         try:
             check_data(cfg, ['test'], content=False)
         except UsageError as error:
-            raise UsageError(f'{error}; --images selects other images for the comparison') from error
+            raise UsageError(f'{error}; or pass --images for the comparison') from error
         init_default_scope(cfg.default_scope)
         return read(test_images(cfg), CHECKED_IMAGES)
     return read(find_images([args.int8]), CHECKED_IMAGES) if args.int8 else generated_images()
@@ -217,8 +228,8 @@ def read(paths: list, count: int) -> list[np.ndarray]:
 
 
 def generated_images() -> list[np.ndarray]:
-    """Returns images of random blobs of several sizes, the same at every call."""
-    print(f'compared on {CHECKED_IMAGES} generated images; --images selects others')
+    """Returns images of random blobs in several sizes. Every call returns the same images."""
+    print(f'comparing on {CHECKED_IMAGES} generated images; pass --images to use real ones')
     random, images = np.random.default_rng(0), []
     for number in range(CHECKED_IMAGES):
         height, width = GENERATED_SIZES[number % len(GENERATED_SIZES)]
@@ -231,18 +242,18 @@ def generated_images() -> list[np.ndarray]:
 def compare_with(reference: Checkpoint, images: list[np.ndarray], is_inside: bool, accept_loss: bool) -> Comparison:
     comparison = Comparison(reference, images, is_inside)
     if comparison.is_empty and not accept_loss:
-        raise UsageError(f'the model finds no instances in the {len(images)} images of the comparison: give --images '
+        raise UsageError(f'the model finds no instances in the {len(images)} images of the comparison; pass --images '
                          'with objects of its classes')
     return comparison
 
 
 def quantize(path: Path, reference: Checkpoint, images: list[np.ndarray], is_inside: bool, source: str) -> None:
-    """Quantizes a file to int8 in place, calibrated on images; prints what stays in float."""
+    """Quantizes a file to int8 in place, calibrated on images, and prints which layers stay in float."""
     from ..export.quantize import to_int8
     calibration = Comparison(reference, images[:CHECKED_IMAGES], is_inside)
     if calibration.is_empty:
-        raise UsageError(f'the model finds no instances in {len(calibration.inputs)} images of --int8, on which the '
-                         'loss of accuracy is measured: give a folder with objects of its classes')
+        raise UsageError(f'the model finds no instances in {len(calibration.inputs)} images of --int8, but some are '
+                         'needed to measure the loss of accuracy; pass a folder with objects of its classes')
     samples = inputs_of(reference, images, is_inside)
     print(to_int8(path, samples if samples[0].ndim == 4 or source == 'image' else [image[None] for image in samples],
                   source, lambda file: not below_limits(calibration.figures(file, LOSSY), CALIBRATED)))
@@ -253,9 +264,10 @@ def size(path: Path) -> float:
 
 
 def check(args: argparse.Namespace, path: Path, partial: Path, comparison: Comparison, limits: dict) -> None:
-    """Prints the figures of a file and their limits; raises UsageError if it exceeds them, without --accept-loss."""
+    """Compares a file with PyTorch and prints the figures; without --accept-loss, raises UsageError beyond limits."""
     figures = comparison.figures(partial, limits)
-    print(f'{path}: {size(partial):.1f} MiB; on {len(comparison.inputs)} images, against PyTorch: '
+    print(f'{path}: {size(partial):.1f} MiB; compared with PyTorch on {len(comparison.inputs)} images: '
           + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)
     if not args.accept_loss and (beyond := below_limits(figures, limits)):
-        raise UsageError(f'{path} was not written: {", ".join(beyond)} exceed the limit; --accept-loss keeps it')
+        raise UsageError(f'{path} was not written: {", ".join(beyond)} are not within the limit; pass --accept-loss '
+                         'to write it anyway')

@@ -235,7 +235,8 @@ def test_checkpoint_becomes_a_smaller_file_for_network_inputs(make, options, wei
     reference_of(make(), tmp_path)
     call('export', 'model.pth', 'model.onnx', *options)
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx', 'model.onnx.json'}
-    assert capsys.readouterr().out.count('against PyTorch') == 2  # in float32 and in the exported precision
+    # The file is compared in float32 and in the exported precision.
+    assert capsys.readouterr().out.count('compared with PyTorch') == 2
     model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text())
     assert details['precision'] == TensorProto.DataType.Name(weights).lower() and not details['preprocessing']['inside']
     assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS]) == details

@@ -1,9 +1,9 @@
 """Copies a config of this package to a new file for editing.
 
-    mmvit config copy mask_rcnn_reswin_t                       # ./mask_rcnn_reswin_t.py, in one file
+    mmvit config copy mask_rcnn_reswin_t                       # writes all settings to ./mask_rcnn_reswin_t.py
     mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits from the installed config
 
-A copy is self-contained. With --heir, the file gets the changes of later versions of this package.
+A copy is self-contained. A file written with --heir inherits changes of the config in later versions of this package.
 """
 import argparse
 import os
@@ -15,7 +15,7 @@ from ..arguments import add_config_options
 
 HEIR = """_base_ = {base!r}
 
-# Changes of the base, for example:
+# Override settings of the base config here, for example:
 # train_dataloader = dict(batch_size=4)
 # model = dict(backbone=dict(drop_path_rate=0.1))
 """
@@ -23,9 +23,9 @@ HEIR = """_base_ = {base!r}
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of one in this package')
+    parser.add_argument('config', help='config file, or the name of a config in this package')
     parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
-    parser.add_argument('--heir', action='store_true', help='write a file that inherits from the config')
+    parser.add_argument('--heir', action='store_true', help='write a config that inherits from the original')
     add_config_options(parser)
     return parser
 
@@ -36,9 +36,9 @@ def main(args: argparse.Namespace) -> None:
     if out.suffix != '.py':
         raise UsageError(f'out must end with .py, got {out}')
     if os.path.lexists(out):
-        raise UsageError(f'{out} exists; give another file')
+        raise UsageError(f'{out} already exists; pass another file')
     if args.heir and args.cfg_options:
-        raise UsageError('--cfg-options cannot be combined with --heir; edit the new file')
+        raise UsageError('--cfg-options cannot be combined with --heir; edit the new file instead')
     text = HEIR.format(base=str(base)) if args.heir else load_config(str(base), args.cfg_options).pretty_text
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

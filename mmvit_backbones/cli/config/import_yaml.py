@@ -2,7 +2,7 @@
 
     mmvit config import THEIRS.yaml configs/imagenet_revit_b.py --out my_config.py
 
-Unknown options, and values that the networks of this package do not support, are errors.
+Unknown options and unsupported values are errors.
 """
 import argparse
 import re
@@ -20,9 +20,9 @@ from ...utils.config import LOADERS, load_config
 from ...utils.file_configs import dicts_in
 from ..arguments import output_file
 
-# Data, logs and processes of the authors' program, and options only for other optimizers and schedules. RandAugment
-# replaces color jitter, and the authors' networks have no dropout.
-NO_MEANING = set("""
+# Options without an effect on the networks: settings of the authors' data paths, logs and processes, and of other
+# optimizers and schedules. RandAugment replaces color jitter, and the authors' networks have no dropout.
+IGNORED = set("""
     TRAIN.enable TRAIN.dataset TRAIN.eval_period TRAIN.auto_resume TRAIN.checkpoint_path
     TEST.enable TEST.dataset TEST.batch_size TEST.checkpoint_file DATA.path
     SOLVER.lrs SOLVER.step_size SOLVER.steps SOLVER.momentum SOLVER.dampening SOLVER.nesterov SOLVER.warmup_factor
@@ -31,7 +31,7 @@ NO_MEANING = set("""
     DEVICE.num_shards DEVICE.shard_id DEVICE.output_dir DEVICE.log_period DEVICE.log_model_info
     DEVICE.dist_backend AUG.color_jitter MODEL.loss_func MODEL.loss_func_val MODEL.head_act MODEL.dropout_rate
     ReViT.visualize""".split())
-# Options that are fixed in the configs and networks of this package.
+# Options with a single supported value.
 FIXED = {
     'AUG.num_samples': 1, 'AUG.interpolation': 'bicubic', 'AUG.re_mode': 'pixel', 'AUG.re_count': 1,
     'AUG.re_split': False, 'MODEL.act_checkpoint': False, 'DATA.mean': [0.485, 0.456, 0.406],
@@ -40,7 +40,7 @@ FIXED = {
     'SOLVER.layer_wise_decay': 1.0}
 COMMON = dict(mode='conv', pool_first=False, qkv_bias=True, mlp_ratio=4, zero_decay_pos=False, rel_pos_zero_init=False,
               alpha=True, cls_embed_on=False)
-ARCHITECTURES = {  # type of the backbone -> section of its options, and their values
+ARCHITECTURES = {  # type of the backbone -> section of its options, and their supported values
     'ReViT': ('ReViT', dict(
         COMMON, patch_kernel=[16, 16], patch_stride=[16, 16], patch_padding=[0, 0], embed_dim=768, num_heads=12,
         depth=12, dim_mul=[], head_mul=[], pool_qkv_kernel=[], pool_kv_stride_adaptive=[], pool_q_stride=[],
@@ -57,19 +57,20 @@ ARCHITECTURES = {  # type of the backbone -> section of its options, and their v
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('yaml', metavar='YAML', help="the authors' file")
+    parser.add_argument('yaml', metavar='YAML', help="option file of ReViT's authors")
     parser.add_argument('config', help='ImageNet config of the same network, from which the new config inherits')
-    parser.add_argument('-o', '--out', type=output_file, help='config file to write')
+    parser.add_argument('-o', '--out', type=output_file, help='config file to write (default: print only)')
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, needs=('model', 'optim_wrapper', 'train_dataloader'))
     if cfg.model.backbone.type not in ARCHITECTURES:
-        raise UsageError(f'config {args.config} must have one of the backbones {", ".join(ARCHITECTURES)}')
+        raise UsageError(f'the backbone of config {args.config} must be one of {", ".join(ARCHITECTURES)}, got '
+                         f'{cfg.model.backbone.type}')
     before = deepcopy(cfg.to_dict())
     change(cfg, read_options(args.yaml, cfg.model.backbone.type))
-    text = f'# After {Path(args.yaml).name}.\n_base_ = {str(Path(args.config).resolve())!r}\n'
+    text = f'# Converted from {Path(args.yaml).name}.\n_base_ = {str(Path(args.config).resolve())!r}\n'
     text += ''.join(f'{key} = {pformat(value)}\n' for key, value in difference(before, cfg.to_dict()).items())
     print(text)
     if args.out:
@@ -77,26 +78,27 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_options(file: str, network: str) -> dict:
-    """Reads the options that change a config, ``SECTION.name``, and checks those that are fixed."""
+    """Returns the options to convert, by ``SECTION.name``, after checking the options with a single supported value."""
     try:
         sections = yaml.safe_load(read_text(file))
         options = {f'{section}.{name}': value for section, content in sections.items()
                    for name, value in content.items()}
     except (yaml.YAMLError, AttributeError) as error:
-        raise UsageError(f'{file} cannot be read as options in sections: {str(error).splitlines()[0]}') from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f'{file} must be a YAML file with options in sections: {reason}') from error
     section, values = ARCHITECTURES[network]
     fixed = {**FIXED, 'MODEL.name': network, **{f'{section}.{name}': value for name, value in values.items()}}
     for name in sorted(fixed.keys() & options.keys()):
         if options[name] != fixed[name]:
             raise UsageError(f'{file}: {name} must be {fixed[name]!r}, got {options[name]!r}')
-    return {name: value for name, value in options.items() if name not in NO_MEANING and name not in fixed}
+    return {name: value for name, value in options.items() if name not in IGNORED and name not in fixed}
 
 
 def change(cfg: Config, options: dict) -> None:
-    """Changes a config. The learning rates of the options are for 512 images per step.
+    """Applies the options to a config. Learning rates in the options are for 512 images per step and are rescaled.
 
     Raises:
-        UsageError: If options are missing or unknown; the message lists them.
+        UsageError: If an option is missing, unknown or of a wrong type.
     """
     loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
 
@@ -105,7 +107,8 @@ def change(cfg: Config, options: dict) -> None:
         if isinstance(value, str) and kind is not str:  # YAML reads 1e-3 as a string
             value = float(value) if re.fullmatch(r'[\d.]+(e-?\d+)?', value) else value
         if not isinstance(value, kind):
-            raise UsageError(f'{name} must be of type {kind}, got {value!r}')
+            kinds = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind, )))
+            raise UsageError(f'{name} must be of type {kinds}, got {value!r}')
         return value
 
     def update(kind: str, **values) -> None:
@@ -146,7 +149,7 @@ def change(cfg: Config, options: dict) -> None:
 
 
 def difference(before: dict, after: dict) -> dict:
-    """Returns the overrides that change one dict into the other; lists are replaced."""
+    """Returns the settings in ``after`` that differ from ``before``; lists are returned as a whole."""
     changes = {}
     for key, value in after.items():
         if key not in before or before[key] != value:

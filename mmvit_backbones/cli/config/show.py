@@ -1,9 +1,9 @@
 """Prints a config with all inherited settings, after checking every `type` in it.
 
     mmvit config show configs/mask_rcnn_reswin_t.py
-    mmvit config show CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o it.yaml
+    mmvit config show CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o my_config.yaml
 
-All verbs accept the output as a config. In JSON and YAML, which have no tuples, these are written as `_tuple_: [...]`.
+All verbs accept the output as a config. JSON and YAML have no tuples, so tuples are written as `_tuple_: [...]`.
 """
 import argparse
 import io
@@ -24,7 +24,7 @@ from ...utils.config import load_config, mark_tuples
 from ...zoo.checks import check_backbone
 from ..arguments import add_config_options, output_file
 
-DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # some builds of PyYAML lack the fast one
+DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # some builds of PyYAML lack the faster C dumper
 FORMATS = ('py', 'json', 'yaml')
 # Types that frameworks look up in mmcv.ops instead of a registry.
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
@@ -32,9 +32,9 @@ UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of a config in this package')
     add_config_options(parser)
-    parser.add_argument('--format', choices=FORMATS, help='default: the suffix of --out, or py')
+    parser.add_argument('--format', choices=FORMATS, help='output format (default: the suffix of --out, or py)')
     parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
     return parser
 
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def write(cfg: Config, kind: str) -> str:
-    """Returns the config as text, with marked tuples in JSON and YAML."""
+    """Returns the config as text in one of ``FORMATS``; JSON and YAML mark tuples."""
     if kind == 'py':
         return cfg.pretty_text
     plain = mark_tuples(cfg.to_dict())
@@ -67,7 +67,7 @@ def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:
     for key, value in items:
         here = f'{path}.{key}' if path else str(key)
         if key == 'type' and isinstance(value, str) and not is_known(value, scope):
-            raise UsageError(f'{here}: {value} is in no registry of {scope}, mmengine or mmvit_backbones')
+            raise UsageError(f'{here}: {value} is not registered in {scope}, mmengine or mmvit_backbones')
         if isinstance(value, (dict, list, tuple)):
             check_types(value, scope, here)
 

@@ -1,4 +1,4 @@
-"""Draws a model's inputs: images after the data preprocessor, augmented and mixed, with labels.
+"""Draws the input images of a model after augmentation, mixing and preprocessing, with their labels.
 
     mmvit data browse configs/demo/mask_rcnn_reswin_t.py
     mmvit data browse configs/imagenet_reswin_t.py --class-folder data/flowers_mini --number 8
@@ -29,8 +29,9 @@ CLASSES_SHOWN = 4
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: %(default)s')
+    parser.add_argument('config', help='config file, or the name of a config in this package')
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train',
+                        help='split to draw images from (default: %(default)s)')
     parser.add_argument('--number', type=positive, default=16, help='number of images (default: %(default)s)')
     parser.add_argument('--out', type=figure_file, default='data.png', help='figure to write (default: %(default)s)')
     add_data_arguments(parser)
@@ -41,14 +42,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     if cfg.default_scope == 'mmpose':
-        raise UsageError(f'{args.config} is for mmpose, whose data cannot be drawn')
+        raise UsageError(f'{args.config} is a config of mmpose, whose data mmvit data browse cannot draw')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, [args.split])
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     images, samples, metainfo = read_batch(cfg, args.split, args.number, args.seed or 0)
     draw_sheet([draw(cfg.default_scope, *pair, metainfo) for pair in zip(images, samples)], args.out)
-    print(f'{len(images)} of {args.split} -> {args.out}')
+    print(f'{len(images)} images of {args.split} -> {args.out}')
 
 
 def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np.ndarray], list, dict]:
@@ -61,12 +62,12 @@ def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np
     preprocessor = build_preprocessor(cfg)
     mean, std = (getattr(preprocessor, name, torch.tensor(value)) for name, value in (('mean', 0.), ('std', 1.)))
     images, samples = [], []
-    # In training, the images of a batch are mixed and padded; in testing, they may have any size.
+    # Training images are preprocessed as one batch to be mixed. Test images can differ in size.
     for part in [chosen] if split == 'train' else [[sample] for sample in chosen]:
         batch = preprocessor(collate(part), training=split == 'train')
         pixels = [to_rgb(image, preprocessor) for image in (batch['inputs'] * std + mean).clamp(0, 255)]
-        if split != 'train' and cfg.default_scope != 'mmpretrain':  # labels are for images before Resize
-            pixels = [to_first_size(*pair) for pair in zip(pixels, batch['data_samples'])]
+        if split != 'train' and cfg.default_scope != 'mmpretrain':  # labels have the size of the image before Resize
+            pixels = [to_original_size(*pair) for pair in zip(pixels, batch['data_samples'])]
         images += pixels
         samples += batch['data_samples']
     return images, samples, dataset.metainfo
@@ -74,7 +75,7 @@ def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np
 
 def build_preprocessor(cfg: Config) -> torch.nn.Module:
     config = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}
-    if cfg.default_scope == 'mmpretrain':  # its classifiers pass Mixup and the like to the preprocessor
+    if cfg.default_scope == 'mmpretrain':  # mmpretrain's classifiers pass Mixup and CutMix to the preprocessor
         config = dict(type='ClsDataPreprocessor', batch_augments=cfg.model.get('train_cfg'), **config)
     return MODELS.build(config)
 
@@ -87,7 +88,7 @@ def to_rgb(image: Tensor, preprocessor: torch.nn.Module) -> np.ndarray:
     return np.ascontiguousarray(rgb.permute(1, 2, 0).byte().numpy())
 
 
-def to_first_size(image: np.ndarray, sample) -> np.ndarray:
+def to_original_size(image: np.ndarray, sample) -> np.ndarray:
     """Resizes a test image to the size of its labels."""
     height, width = sample.img_shape[:2]
     return np.array(Image.fromarray(image[:height, :width]).resize(sample.ori_shape[1::-1]))
@@ -104,7 +105,7 @@ def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.
 
 
 def count_classes(sample, classes: tuple | None) -> str:
-    """Returns the counts of a detector's labels by class as text, '' for other models."""
+    """Returns the number of objects per class of a detector's sample as text, or '' for other models."""
     if 'gt_instances' not in sample or not classes:
         return ''
     counts = Counter(classes[label] for label in sample.gt_instances.labels.tolist()).most_common()
@@ -113,7 +114,7 @@ def count_classes(sample, classes: tuple | None) -> str:
 
 
 def describe_classes(sample, classes: tuple | None) -> str:
-    """Returns the label, or the two labels with the highest scores if they are mixed."""
+    """Returns the classes of an image as text; of mixed images, the two classes with the highest scores."""
     if 'gt_score' not in sample:
         labels = {int(label): None for label in sample.gt_label}
     else:

@@ -3,8 +3,8 @@
     mmvit data check --coco-folder data/coco_mini
     mmvit data check mask_rcnn_reswin_t --jobs 8
 
-Reads all images, segmentation masks and annotations. Prints one line per error and per kind of warning; the exit code
-is 1 if there are errors. --out draws the six worst images with their boxes and masks.
+All images, segmentation masks and annotations are read. The output has one line per error and per kind of warning; the
+exit code is 1 if there are errors. --out draws the six images with the most mistakes, with their boxes and masks.
 """
 import argparse
 import os
@@ -30,16 +30,19 @@ from ..custom_data import use_custom_data
 from ..figures import draw_sheet, figure_file
 
 DRAWN, COLUMNS = 6, 3
-TITLE = 74  # characters of a line
-WEIGHT = 10**6  # number of warnings that count as much as an error
+TITLE = 74  # characters per line
+WEIGHT = 10**6  # an error weighs more than any number of warnings
 RECIPES = dict(class_folder='imagenet_reswin_t', coco_folder='mask_rcnn_reswin_t', seg_folder='upernet_reswin_t')
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', nargs='?', help='config file or its name (default: a recipe for the folder)')
-    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'], help='default: train val')
-    parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='processes (default: %(default)s)')
+    parser.add_argument('config', nargs='?',
+                        help='config file, or the name of a config in this package (default: a config that fits the '
+                             'custom data)')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'],
+                        help='splits to check (default: train val)')
+    parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='number of processes (default: %(default)s)')
     parser.add_argument('--out', type=figure_file, metavar='FILE',
                         help=f'draw the {DRAWN} images with the most mistakes, with boxes and masks')
     add_data_arguments(parser)
@@ -77,24 +80,24 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
-    """Returns the config for the data, and the mistakes in its folder for which a training would stop."""
+    """Returns the config for the data, and the mistakes in the data folder that would stop a training."""
     options, mistakes = data_options(args), []
     config = args.config or next((recipe for name, recipe in RECIPES.items() if options.get(name)), None)
     if config is None:
-        raise UsageError('give a config, --class-folder, --coco-folder or --seg-folder')
+        raise UsageError('pass a config, --class-folder, --coco-folder or --seg-folder')
     cfg = load_config(config, args.cfg_options)
     try:
         use_custom_data(cfg, **options)
     except UsageError as error:
         mistakes.append(Mistake(str(error), True))
         cfg = load_config(config, args.cfg_options)
-        # Raises the same error again if there is no usable data set.
+        # This call raises the error again if the folder has no usable data set.
         use_custom_data(cfg, **{**options, 'allow_left_out': True}, content=False)
     return cfg, mistakes
 
 
 def read_infos(config: dict) -> list[tuple[dict, int]]:
-    """Returns the entries of a data set, each with the number of classes."""
+    """Returns each entry of a data set together with the number of classes."""
     dataset = DATASETS.build(dict(config, pipeline=[]))
     classes = dataset.metainfo.get('classes') or ()
     return [(dataset.get_data_info(index), len(classes)) for index in range(len(dataset))]
@@ -113,12 +116,12 @@ def drawable_samples(config: dict, infos: list[tuple[dict, int]]) -> list[Sample
     file, folder = coco_paths(config)
     try:
         return samples_of_coco(read_coco(file), folder)
-    except UsageError:  # find_mistakes has reported it
+    except UsageError:  # find_mistakes has already reported the error
         return []
 
 
 def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
-    """Draws the images with the most errors, then those with warnings, then others, evenly spaced."""
+    """Draws the images with the most errors, then images with warnings, then images without mistakes."""
     counts, texts = Counter(), defaultdict(dict)
     for mistake in sorted(mistakes, key=lambda mistake: not mistake.is_error):
         for image in mistake.images:
@@ -144,6 +147,6 @@ def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
 
 
 def short_lines(text: str) -> str:
-    """Returns the start of a text for a title, without the folders of paths."""
+    """Shortens a text for a title and reduces paths to file names."""
     words = ' '.join(osp.basename(word) or word for word in printable(text).split())
     return fill(shorten(words, 2 * TITLE - 12, placeholder=' ...'), TITLE)

@@ -1,9 +1,9 @@
-"""Converts boxes and outlines in the format of YOLO or Pascal VOC to a folder for --coco-folder.
+"""Converts boxes and outlines in YOLO or Pascal VOC format to a folder for --coco-folder.
 
     mmvit data convert data/cats_yolo data/cats
     mmvit train configs/mask_rcnn_reswin_t.py --coco-folder data/cats
 
-docs/tools.md lists the layouts. Images are not copied: OUT has symbolic links to their folders.
+docs/tools.md describes the supported layouts. Images are not copied: OUT contains symbolic links to their folders.
 """
 import argparse
 import json
@@ -29,7 +29,7 @@ from ..arguments import add_left_out_argument, output_folder
 if TYPE_CHECKING:
     from supervision import DetectionDataset
 
-# Folders of images and of annotations; {} is a split, or empty.
+# Layouts: folders of images and of annotations; {} is replaced by a split or by nothing.
 YOLO = (('images/{}', 'labels/{}'), ('{}/images', '{}/labels'))
 VOC = (('{}/JPEGImages', '{}/Annotations'), ('{}', '{}'))
 SPLITS = (dict(train='train', val='val'), dict(train='train', val='valid'), dict(train='train'), dict(images=''))
@@ -37,14 +37,15 @@ SPLITS = (dict(train='train', val='val'), dict(train='train', val='valid'), dict
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, help='folder with data.yaml (YOLO), or with XML files (Pascal VOC)')
+    parser.add_argument('source', type=Path,
+                        help='folder with data.yaml or classes.txt (YOLO), or with XML files (Pascal VOC)')
     parser.add_argument('out', type=output_folder, help='folder to create')
     add_left_out_argument(parser)
     return parser
 
 
 def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
-    """Returns the folders of images and of annotations by split: 'train' and optionally 'val', or 'images'."""
+    """Returns the folders of images and annotations of 'train' and 'val' (if any), or of 'images' without splits."""
     for splits in SPLITS:
         for layout in layouts:
             parts = {part: [source / folder.format(name).strip('/') for folder in layout]
@@ -56,7 +57,8 @@ def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
 
 
 def read_description(source: Path) -> dict | None:
-    """Returns the content of YOLO's ``data.yaml``, with ``names`` by class id, or None if there is no such file."""
+    """Returns the content of YOLO's ``data.yaml`` or ``classes.txt``, with ``names`` by class id; None without a file.
+    """
     files = sorted([*source.glob('*.yaml'), *source.glob('*.yml'), *source.glob('classes.txt')])
     if not files:
         return None
@@ -69,7 +71,7 @@ def read_description(source: Path) -> dict | None:
             raise TypeError
         named = {int(number): str(name).strip() for number, name in numbered.items() if str(name).strip()}
     except (TypeError, ValueError) as error:
-        raise UsageError(f'{files[0]}: names must be a list of classes, or a dict by number, got {names!r}') from error
+        raise UsageError(f'{files[0]}: names must be a list of classes or a dict by class id, got {names!r}') from error
     check_class_names(named.values(), str(files[0]))
     return {**content, 'names': named}
 
@@ -79,7 +81,7 @@ def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDatase
     names = description['names']
     ids = sorted(names)
     with tempfile.TemporaryDirectory() as folder:
-        # supervision uses class ids as indices of this list, so that unused numbers need an entry.
+        # supervision uses class ids as indices of this list: unused ids need an entry.
         file = Path(folder, 'data.yaml')
         file.write_text(yaml.safe_dump(dict(description, names=[names.get(i, '') for i in range(ids[-1] + 1)])))
         plain = Path(folder, 'labels')  # supervision does not support byte order marks
@@ -95,14 +97,14 @@ def read_yolo(images: Path, labels: Path, description: dict) -> 'DetectionDatase
     for image, detections in dataset.annotations.items():
         class_ids = np.array([] if detections.class_id is None else detections.class_id)
         if unknown := sorted(set(class_ids.tolist()) - set(ids)):
-            raise UsageError(f'{labels / Path(image).stem}.txt has the classes {unknown}; data.yaml names {ids}')
+            raise UsageError(f'{labels / Path(image).stem}.txt has the class ids {unknown}, but only {ids} have names')
         detections.class_id = np.searchsorted(ids, class_ids)
     dataset.classes = [names[number] for number in ids]
     return dataset
 
 
 def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDataset':
-    """Reads a data set in Pascal VOC's format; adds names that are missing in ``classes``."""
+    """Reads a data set in Pascal VOC format, and appends new class names to ``classes``."""
     from defusedxml.ElementTree import parse
     from supervision import DetectionDataset, Detections
     from supervision.dataset.formats.pascal_voc import detections_from_xml_obj
@@ -114,13 +116,14 @@ def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDatase
             try:
                 root = parse(file).getroot()
                 if root is None:
-                    raise ValueError('it is empty')
+                    raise ValueError('the file is empty')
                 for name in root.iter('name'):
                     name.text = (name.text or '').strip()
                 size = image_size(image)
                 stated = tuple(int(root.findtext(f'size/{side}') or 0) for side in ('width', 'height'))
                 if any(stated) and stated != size:
-                    raise UsageError(f'it is for {stated[0]} x {stated[1]} pixels, {image} has {size[0]} x {size[1]}')
+                    raise UsageError(f'size is {stated[0]} x {stated[1]} pixels, but {image} has {size[0]} x '
+                                     f'{size[1]} pixels')
                 annotations[str(image)], classes[:] = detections_from_xml_obj(root, classes, size)
             except (ParseError, ValueError) as error:
                 raise UsageError(f'{file}: {error}') from error
@@ -128,7 +131,7 @@ def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDatase
 
 
 def divide(source: Path, dataset: 'DetectionDataset') -> dict[str, 'DetectionDataset']:
-    """Returns the splits listed in ``ImageSets/Main``, if there are any."""
+    """Returns the data set split by the lists in ``ImageSets/Main``, or as 'images' if there are no lists."""
     from supervision import DetectionDataset
     lists = {part: source / 'ImageSets' / 'Main' / f'{part}.txt' for part in ('train', 'val')}
     if not all(file.is_file() for file in lists.values()):
@@ -137,7 +140,7 @@ def divide(source: Path, dataset: 'DetectionDataset') -> dict[str, 'DetectionDat
     for part, file in lists.items():
         stems = [line.strip() for line in read_text(file).splitlines() if line.strip()]
         if missing := [stem for stem in stems if stem not in paths]:
-            raise UsageError(f'{file} lists {missing[0]}, for which there is no image')
+            raise UsageError(f'{file} lists {missing[0]}, but there is no image of this name')
         chosen = {paths[stem]: dataset.annotations[paths[stem]] for stem in stems}
         datasets[part] = DetectionDataset(dataset.classes, list(chosen), chosen)
     return datasets
@@ -148,7 +151,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -> None:
-    """Raises UsageError if no image has annotations; prints the files that are left out, and images without any."""
+    """Raises UsageError if no image has annotations; warns of images without annotations and of unused files."""
     account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
     for path in sorted(set(images.iterdir()) - set(annotations)):
         account.add(path.name, path.is_file())
@@ -156,10 +159,11 @@ def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -
     with_image, files = {path.stem for path in images_in(images)}, {path.stem for path in annotations} - {'classes'}
     if not with_image & files:
         raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}')
-    for alone, of, what in ((with_image - files, images, f'images have no NAME{suffix}, and count as empty'),
-                            (files - with_image, labels, 'annotations have no image, and are left out')):
-        if alone:
-            warn(f'{of}: {len(alone)} {what}, e.g. {min(alone)}')
+    for stems, folder, problem in (
+            (with_image - files, images, f'images have no NAME{suffix} and are used as images without objects'),
+            (files - with_image, labels, 'annotation files have no image and are not used')):
+        if stems:
+            warn(f'{folder}: {len(stems)} {problem}, e.g. {min(stems)}')
 
 
 def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'DetectionDataset'], dict[str, Path]]:
@@ -183,7 +187,7 @@ def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'Detectio
 
 
 def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
-    """Writes a COCO file without supervision's additions: crowds for outlines with several parts, and a license."""
+    """Writes a COCO file, without the license and the crowd flags of multi-part outlines that supervision adds."""
     for detections in dataset.annotations.values():
         detections.data['iscrowd'] = np.zeros(len(detections), dtype=int)
     dataset.as_coco(annotations_path=str(file))
@@ -192,7 +196,8 @@ def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
                                         for image in content['images']])
     boxes = [annotation for annotation in content['annotations'] if not annotation['segmentation']]
     if 0 < len(boxes) < len(content['annotations']):
-        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no outline; their box is used')
+        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no outline; their boxes are used '
+             'instead')
         for annotation in boxes:
             x, y, width, height = annotation['bbox']
             annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
@@ -204,11 +209,11 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError('supervision is not installed: pip install supervision')
     out = Path(args.out)
     if os.path.lexists(out):
-        raise UsageError(f'out {out} exists')
+        raise UsageError(f'out {out} already exists; pass another folder')
     try:
         datasets, folders = read_source(args.source, args.allow_left_out)
     except LeftOutError as error:
-        raise UsageError(f'{error}; --allow-left-out continues without them') from error
+        raise UsageError(f'{error}; pass --allow-left-out to continue without them') from error
     except UsageError:
         raise
     except (OSError, ValueError, yaml.YAMLError) as error:

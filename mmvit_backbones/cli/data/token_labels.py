@@ -1,13 +1,14 @@
-"""Makes token labels for the images in a folder: the classes that a classifier predicts at each position.
+"""Generates token labels for the images in a folder: the classes that a classifier predicts at each position.
 
     mmvit data token-labels IMAGES OUT timm:dm_nfnet_f6 --size 576
     mmvit data token-labels IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
     mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
     mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
-There must be one folder of images per class. For CLASS/NAME.jpg, stretched to a square, OUT/CLASS/NAME.pt is written:
-a tensor (2, 5, H, W) with the five highest scores at each position of the classifier's last map, and their classes. The
-classifier's head is applied to each position instead of their mean. A second run writes only missing or broken files.
+IMAGES must have one folder per class. Each image CLASS/NAME.jpg is resized to a square, and its labels are written to
+OUT/CLASS/NAME.pt: a tensor (2, 5, H, W) with the five highest scores at each position of the classifier's last feature
+map, and their class indices. The classifier's head is applied to each position instead of to the pooled map. If the
+command is run again, it writes only missing or broken files.
 """
 import argparse
 import logging
@@ -41,11 +42,13 @@ if TYPE_CHECKING:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', type=Path, help='folder with one folder of images per class')
-    parser.add_argument('out', type=output_folder, help='folder for the labels')
-    parser.add_argument('model', help='timm:NAME, mmpretrain:NAME, a network of this package, or a config')
-    parser.add_argument('--checkpoint', help="weights (default: timm's or mmpretrain's)")
-    parser.add_argument('--size', type=pixels, default=224, help='side of the square that images are stretched to')
-    parser.add_argument('--batch-size', type=positive, default=16)
+    parser.add_argument('out', type=output_folder, help='folder for the token labels')
+    parser.add_argument('model', help='classifier: timm:NAME, mmpretrain:NAME, a network of this package, or a config')
+    parser.add_argument('--checkpoint', help='weights of the classifier (default: pretrained weights for timm and '
+                                             'mmpretrain, random weights for other classifiers)')
+    parser.add_argument('--size', type=pixels, default=224,
+                        help='side of the square images, in pixels (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, default=16, help='images per batch (default: %(default)s)')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
     return parser
 
@@ -56,25 +59,25 @@ def main(args: argparse.Namespace) -> None:
     try:
         num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=device)).shape[1]
     except AssertionError as error:  # raised by networks of timm and mmpretrain with a fixed size
-        raise UsageError(f'{args.model} does not support images of --size {args.size}: {error}') from None
+        raise UsageError(f'{args.model} does not support --size {args.size}: {error}') from None
     missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
-    print(f'{len(targets)} images, {len(targets) - len(missing)} have labels', flush=True)
+    print(f'{len(targets)} images, {len(targets) - len(missing)} already have token labels', flush=True)
     for i in range(0, len(missing), args.batch_size):
         batch = missing[i:i + args.batch_size]
         images = torch.stack([read(path, args.size) for path, _ in batch]).to(device)
         for labels, (_, file) in zip(strongest(annotate(images)), batch):
             save(labels, file)
-        print(f'{min(i + args.batch_size, len(missing))} of {len(missing)} made', flush=True)
+        print(f'{min(i + args.batch_size, len(missing))} of {len(missing)} token labels written', flush=True)
 
 
 def plan(images: Path, out: Path) -> dict[Path, Path]:
     """Returns the label file of every image."""
     found = sorted(path for path in images.glob('*/*') if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise UsageError(f'{images} has no images in folders of classes; allowed are {", ".join(SUFFIXES)}')
+        raise UsageError(f'{images} has no images CLASS/NAME; allowed suffixes are {", ".join(SUFFIXES)}')
     targets = {path: out / path.parent.name / f'{path.stem}.pt' for path in found}
     if len(set(targets.values())) < len(targets):
-        raise UsageError(f'{images} has images of one class that differ only in their suffix')
+        raise UsageError(f'{images} has images of one class whose names differ only in the suffix')
     return targets
 
 
@@ -101,12 +104,12 @@ def strongest(scores: Tensor) -> Iterator[Tensor]:
 def save(labels: Tensor, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f'.{os.getpid()}.part')
-    torch.save(labels.clone(), unfinished)  # without the storage of the batch
+    torch.save(labels.clone(), unfinished)  # a view would save the storage of the whole batch
     unfinished.replace(file)
 
 
 def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Returns a function from RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, K, H, W)``."""
+    """Returns a function that maps RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, num_classes, H, W)``."""
     use_safe_loading()
     library, _, rest = name.rpartition(':')
     if library == 'timm':
@@ -142,7 +145,8 @@ def use_feature_maps(backbone: Any) -> None:
 @torch.no_grad()
 def annotate(model: 'ImageClassifier', images: Tensor) -> Tensor:
     """Returns scores ``(B, num_classes, H, W)`` of an mmpretrain classifier for RGB images."""
-    return dense_scores(model, model.data_preprocessor(dict(inputs=images.flip(1)))['inputs'])  # it expects BGR
+    bgr = images.flip(1)
+    return dense_scores(model, model.data_preprocessor(dict(inputs=bgr))['inputs'])
 
 
 def dense_scores(model: Any, inputs: Tensor) -> Tensor:
@@ -154,7 +158,8 @@ def dense_scores(model: Any, inputs: Tensor) -> Tensor:
         patches = head.fc(features.tokens[:, 1:]) if patches is None else patches
         return patches.transpose(1, 2).unflatten(2, features.grid)
     if features.ndim != 4:
-        raise UsageError(f'{type(model.backbone).__name__} returns {tuple(features.shape)}, not a map')
+        raise UsageError(f'{type(model.backbone).__name__} must return a map (B, C, H, W), got the shape '
+                         f'{tuple(features.shape)}')
     batch, _, height, width = features.shape
     positions = features.permute(0, 2, 3, 1).flatten(0, 2)
     vectors = model.neck((positions[:, :, None, None], )) if model.with_neck else (positions, )
@@ -165,10 +170,10 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
     try:
         import timm
     except ImportError:
-        raise UsageError(f'timm:{name} needs timm: pip install timm') from None
+        raise UsageError(f'timm:{name} requires timm: run pip install timm') from None
     if not timm.is_model(name.split('.')[0]):
         raise UsageError(f'timm has no model {name}')
-    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # without a connection, it logs every retry
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # huggingface_hub logs every retry
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)

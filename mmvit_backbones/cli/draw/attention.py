@@ -1,15 +1,16 @@
-"""Draws the attention of all blocks of a network on one sheet.
+"""Draws the attention maps of all blocks of a network in one figure.
 
     mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
     mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
-Each row is a block, with the mean of the heads and single heads. ReViT, ReMViTv2 and ReSwin also show the residual, the
-logits passed to the next block; Refiner-ViT shows the raw and the refined maps of a pair of blocks; RegionViT shows the
-attention of regional tokens, and of local tokens in their window.
+Each row shows the mean over the heads of a block, and single heads. ReViT, ReMViTv2 and ReSwin also show the attention
+residual, i.e. the logits passed to the next block. Refiner-ViT shows the raw and the refined maps of a pair of blocks.
+RegionViT shows the attention of regional tokens, and of local tokens in their window.
 
-The maps are the attention of one pixel of the image (`--query`), or of the positions that support a class, weighted by
-their contribution to its logit (`--evidence`; class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). In maps
-with both signs, red is positive and blue negative. Every panel has its own scale; gray means no weight.
+With `--query`, the maps show the attention of one pixel. With `--evidence`, they show the attention of all positions
+that support a class, weighted by their contribution to the logit of the class (class activation maps, Zhou et al., CVPR
+2016, arXiv 1512.04150). In maps with both signs, red is positive and blue is negative. Every panel has its own color
+scale; gray means no weight.
 """
 import argparse
 from collections.abc import Sequence
@@ -38,8 +39,8 @@ from ...zoo.variants import VARIANTS, find_names
 from ..arguments import add_pretrained_argument, pixel, pixels, whole
 from ..figures import figure_file, plt, save_figure
 
-MULTIPLE = 32  # both sides of the network's image are multiples of it, so that the maps of all stages cover it
-VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are the values of attention
+MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
+VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
 
 Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
@@ -47,19 +48,21 @@ Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('image', metavar='IMAGE', help='image file')
-    parser.add_argument('--network', required=True, help='name, see mmvit_backbones.list_models()', metavar='NAME')
-    parser.add_argument('--checkpoint', help="the authors' weights or ours (default: random weights)")
+    parser.add_argument('--network', required=True, help='name of a network listed by mmvit models', metavar='NAME')
+    parser.add_argument('--checkpoint', help='published weights or a checkpoint of a training (default: random)')
     add_pretrained_argument(parser)
     position = parser.add_mutually_exclusive_group()
-    position.add_argument('--query', type=pixel, metavar='X,Y', help='pixel of the image file (default: its center)')
+    position.add_argument('--query', type=pixel, metavar='X,Y',
+                          help='draw the attention of this pixel (default: the center of the image)')
     position.add_argument('--evidence', type=whole(-1), metavar='CLASS',
-                          help='index of a class; -1 is the predicted one')
+                          help='draw the evidence for the class with this index, or -1 for the predicted class')
     parser.add_argument('--size', type=pixels, default=224,
-                        help='short side of the image for the network, in pixels (default: %(default)s); both sides '
-                             f'become multiples of {MULTIPLE}')
-    parser.add_argument('--blocks', type=whole(0), nargs='+', help='rows to draw, from 0 (default: all)')
+                        help='shorter side of the input of the network, in pixels (default: %(default)s); both sides '
+                             f'are rounded to multiples of {MULTIPLE}')
+    parser.add_argument('--blocks', type=whole(0), nargs='+',
+                        help='indices of the rows to draw, starting from 0 (default: all)')
     parser.add_argument('--heads', type=whole(0), nargs='+', default=[0, 1],
-                        help='heads to draw, next to their mean (default: 0 1)')
+                        help='indices of the heads to draw in addition to the mean (default: 0 1)')
     parser.add_argument('--out', type=figure_file, default='attention.png',
                         help='figure to write (default: %(default)s)')
     return parser
@@ -72,8 +75,7 @@ def main(args: argparse.Namespace) -> None:
     if args.pretrained:
         args.checkpoint = official_name(name, args.pretrained)
     if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
-        raise UsageError(f'--evidence is for classifiers with global average pooling, which {name} does not have; use '
-                         '--query')
+        raise UsageError(f'--evidence requires a classifier with global average pooling, got {name}; use --query')
     image = read_rgb(file)
     pixels = resize(image, args.size)
     try:
@@ -96,7 +98,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def resize(image: Image.Image, size: int) -> Tensor:
-    """Returns an RGB image ``(3, H, W)`` from 0 to 255 with about this short side, and sides that are multiples of 32.
+    """Returns RGB values ``(3, H, W)`` from 0 to 255 of an image resized to a shorter side of about ``size``.
+
+    Both sides are multiples of ``MULTIPLE``.
     """
     scale = size / min(image.size) / MULTIPLE
     image = image.resize([max(round(side * scale), 1) * MULTIPLE for side in image.size], Image.Resampling.BICUBIC)
@@ -107,10 +111,10 @@ def resize(image: Image.Image, size: int) -> Tensor:
 
 
 def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Maps]:
-    """Returns the attention of query positions, weighted by ``(H, W)``, in an image ``(1, 3, H, W)``, by block.
+    """Returns the attention maps of each block for the query weights ``(H, W)`` in an image ``(1, 3, H, W)``.
 
-    The output of attention is a weighted sum of values, so that its gradients with respect to the values are the
-    weights. The maps therefore include shifts, masks, pooled keys, refined maps and varied-size windows.
+    The output of attention is a weighted sum of values, and its gradient with respect to the values gives the weights.
+    This also holds for shifts, masks, pooled keys, refined maps and varied-size windows.
     """
     blocks, watchers = {}, []
     rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
@@ -134,10 +138,10 @@ class Watcher:
 
     Args:
         attn (nn.Module): Module with an output projection ``proj`` and one of ``VALUES``.
-        name (str): Name of its block.
+        name (str): Name of the block.
         queries (Tensor): Weights of the query positions ``(H, W)``.
-        patches (tuple[int, int]): Rows and columns of flat tokens.
-        blocks (dict): Where the maps are stored.
+        patches (tuple[int, int]): Numbers of rows and columns of the tokens, if they are flattened.
+        blocks (dict): Dict to store the maps in, by name of the block.
     """
 
     attn: Any  # its attributes depend on the network
@@ -148,9 +152,9 @@ class Watcher:
         self.num_heads = getattr(attn, 'num_heads', 1)
         values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
         self.hooks = [attn.register_forward_pre_hook(self.start), values.register_forward_hook(self.take_values),
-                      attn.get_submodule('proj').register_forward_pre_hook(self.see),
-                      attn.register_forward_hook(self.see_residual)]
-        if hasattr(attn, 'up'):  # ResTv2 adds its values once more, without attention
+                      attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
+                      attn.register_forward_hook(self.record_residual)]
+        if hasattr(attn, 'up'):  # ResTv2 also adds its values to the output without attention
             self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
                 lambda module, inputs: inputs[0].detach()))
 
@@ -167,34 +171,34 @@ class Watcher:
         self.values = out.detach().requires_grad_()
         return self.values
 
-    def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    def record_attention(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         out, = inputs
         grid = size_of(out) if out.ndim == 4 else self.grid
         weights = self.pool(grid)[..., None]
-        weights_of_values = self.gradient((weights * self.of_heads(to_map(out, grid))).sum())
+        weights_of_values = self.gradient((weights * self.first_channels(to_map(out, grid))).sum())
         self.keep('attention', self.place_values(weights_of_values))
         return out.detach()
 
     def gradient(self, taken: Tensor) -> Tensor:
         """Returns the gradient of each head's first channel with respect to the values, ``(..., heads)``."""
         gradient, = torch.autograd.grad(taken, self.values)
-        if gradient.ndim == 5:  # values by heads, (1, heads, h, w, d)
+        if gradient.ndim == 5:  # values (1, heads, h, w, d)
             return gradient[..., 0].permute(0, 2, 3, 1)
-        return self.of_heads(gradient[..., -self.attn.proj.in_features:])
+        return self.first_channels(gradient[..., -self.attn.proj.in_features:])
 
-    def of_heads(self, x: Tensor) -> Tensor:
+    def first_channels(self, x: Tensor) -> Tensor:
         """Returns the first channel of every head, ``(..., heads)`` of ``(..., C)``."""
         return x.unflatten(-1, (self.num_heads, -1))[..., 0]
 
     def pool(self, grid: tuple[int, int]) -> Tensor:
-        """Returns the query positions pooled to a grid."""
+        """Returns the query weights pooled to a grid, with a sum of 1."""
         weights = F.adaptive_avg_pool2d(self.queries[None], grid)[0]
         return weights / weights.sum()
 
     def place_values(self, x: Tensor) -> Tensor:
-        """Returns the weights of values, in their order of computation, as a map ``(heads, h, w)``."""
+        """Rearranges the weights of values, in the order of computation, to a map ``(heads, h, w)``."""
         x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
-        if hasattr(self.attn, 'window_size'):  # padded to whole windows, and shifted in ReSwin
+        if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
             x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
             is_centered = isinstance(self.attn, WindowAttention)
             top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
@@ -204,10 +208,10 @@ class Watcher:
     def keep(self, kind: str, maps: Tensor) -> None:
         self.blocks.setdefault(self.name, {})[kind] = maps.detach()
 
-    def see_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
+    def record_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
         """Stores the logits passed to the next block."""
         if not isinstance(outputs, tuple) or isinstance(attn, (Attention, SharedAttention)):
-            return  # none, or maps of Refiner-ViT
+            return  # no residual; Refiner-ViT's second output is a map
         logits = outputs[1][0]
         if hasattr(attn, 'window_size'):
             self.keep('residual', self.in_windows(logits, shift_of(inputs)))
@@ -217,7 +221,7 @@ class Watcher:
         self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(size_of(logits)), logits))
 
     def in_windows(self, logits: Tensor, shift: int) -> Tensor:
-        """Returns the mean of the logits ``(windows, heads, N, N)`` of each window over its query positions."""
+        """Averages logits ``(windows, heads, N, N)`` over the query positions of each window, as ``(heads, H, W)``."""
         side = self.attn.window_size
         (height, width), padded = self.grid, [-(-length // side) * side for length in self.grid]
         weights = F.pad(self.pool(self.grid), (0, padded[1] - width, 0, padded[0] - height))
@@ -235,15 +239,15 @@ def size_of(x: Tensor) -> tuple[int, int]:
 
 
 def shift_of(inputs: tuple) -> int:
-    """Returns the shift of an attention's windows in tokens; only ReSwin's has this argument."""
+    """Returns the shift of the windows in tokens, an input that only ReSwin's attention has, or 0."""
     return inputs[2] if len(inputs) == 4 and inputs[3] is not None else 0
 
 
 class RegionalWatcher(Watcher):
-    """The same for RegionViT, whose attention is called for the regional tokens, and for windows with their token.
+    """Watches an attention module of RegionViT, which is called for regional tokens, and then for local tokens.
 
     Args:
-        stage (Stage): Stage of the block.
+        stage (Stage): Stage that contains the block.
     """
 
     def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: Stage, blocks: dict[str, Maps]) -> None:
@@ -253,17 +257,17 @@ class RegionalWatcher(Watcher):
         self.hooks.append(stage.projection.register_forward_hook(
             lambda module, inputs, out: self.shapes.append(size_of(out))))
 
-    def see(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    def record_attention(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         out, = inputs
         size, grid = self.shapes
         weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if len(self.inputs) == 1:  # without a mask: (1, 1, windows, C)
-            seen = self.gradient((weights.sum(2) * self.of_heads(out[0])).sum())[0].unflatten(1, grid)
-            seen = seen.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
-            self.keep('regional', seen[0, :size[0], :size[1]].permute(2, 0, 1))
-        else:  # (1, windows, 1 + w * w, C), the regional token first
-            seen = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.of_heads(out)).sum())[:, :, 1:]
-            self.keep('local', region_reverse(seen, grid, size)[0].permute(2, 0, 1))
+        if len(self.inputs) == 1:  # regional tokens (1, 1, windows, C) have no mask
+            maps = self.gradient((weights.sum(2) * self.first_channels(out[0])).sum())[0].unflatten(1, grid)
+            maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
+            self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))
+        else:  # windows (1, windows, 1 + w * w, C) begin with their regional token
+            maps = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.first_channels(out)).sum())[:, :, 1:]
+            self.keep('local', region_reverse(maps, grid, size)[0].permute(2, 0, 1))
         return out.detach()
 
 
@@ -273,7 +277,7 @@ def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
-    """Joins Refiner-ViT's pairs of blocks, whose second refines the maps of the first."""
+    """Joins the pairs of Refiner-ViT's blocks: the second block refines the maps of the first."""
     names = list(blocks)
     return {f'{raw}, {refined}': dict(raw=blocks[raw]['attention'], refined=blocks[refined]['attention'])
             for raw, refined in zip(names[::2], names[1::2])}
@@ -283,7 +287,7 @@ def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
 
 
 def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
-    """Returns a map ``(H, W)`` with 1 at the position of a pixel of the image file."""
+    """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
         raise UsageError(f'--query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
                          'pixels')
@@ -294,12 +298,12 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[i
 
 
 def classifier(checkpoint: str | None) -> Tensor:
-    """Returns the weights of the last layer, ``(classes, C)``."""
+    """Returns the weights of the classification layer in a checkpoint, ``(classes, C)``."""
     if checkpoint is None:
-        raise UsageError('--evidence needs a --checkpoint with a classifier')
+        raise UsageError('--evidence requires --checkpoint or --pretrained with a classifier')
     weights = unwrap(read_state(checkpoint, map_location='cpu'))
     if 'head.fc.weight' not in weights:
-        raise UsageError(f'--evidence needs a classifier, checkpoint {checkpoint} has none')
+        raise UsageError(f'--evidence requires a classifier, but {checkpoint} has no head.fc.weight')
     return weights['head.fc.weight'].float()
 
 
@@ -308,7 +312,7 @@ def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) 
     """Returns the positive contribution of each position to the logit of a class, ``(H, W)``."""
     if not -1 <= number < len(weights):
         raise UsageError(f'--evidence must be from -1 to {len(weights) - 1}, got {number}')
-    maps = backbone(images)[-1][0]  # (C, h, w), after its norm
+    maps = backbone(images)[-1][0]  # (C, h, w), after the output norm
     if number == -1:
         number = int((weights @ maps.mean((1, 2))).argmax())
     parts = torch.einsum('c,chw->hw', weights[number], maps).clamp(min=0)
@@ -319,7 +323,7 @@ def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) 
 
 
 def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: list[int], path: str) -> None:
-    """Draws a row per block: the image with the query positions, the mean of the heads, and single heads."""
+    """Draws a row per block: the image with the query positions, the mean over the heads, and single heads."""
     kinds = kinds_of(blocks)
     columns = 1 + len(kinds) * (1 + len(heads))
     aspect = pixels.shape[1] / pixels.shape[2]
@@ -345,7 +349,7 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: list[i
 
 
 def draw_means(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], file: BinaryIO) -> None:
-    """Draws only the means of the heads, in large panels with the query position: a row per block."""
+    """Draws a row per block with large panels: the means over the heads, with the query position."""
     kinds = kinds_of(blocks)
     height = 4 * pixels.shape[1] / pixels.shape[2] + 0.4
     figure, grid = plt.subplots(len(blocks), len(kinds), figsize=(4 * len(kinds), height * len(blocks)), squeeze=False)
@@ -370,7 +374,7 @@ def mark(axes: Axes, queries: Tensor) -> None:
 
 
 def show(axes: Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsize: int = 7) -> None:
-    """Draws a map over the gray image."""
+    """Draws a map over the image in gray, or only the image in color if there is no map."""
     axes.set_title(title, fontsize=fontsize, pad=2)
     _, height, width = pixels.shape
     if heat is None:

@@ -1,8 +1,8 @@
-"""Draws a network as built: stages, their blocks, and the shapes of their maps.
+"""Draws the stages of a network with their blocks and the shapes of their feature maps.
 
     mmvit draw network vitaev2_small docs/images/vitaev2_small.svg
 
-Every box and number is read from the model; only shapes are computed.
+The figure is generated from the built network, which runs on the meta device without weights.
 """
 import argparse
 import textwrap
@@ -18,17 +18,17 @@ from ...zoo.variants import find_variant
 from ..arguments import pixels
 from ..figures import figure_file, plt
 
-matplotlib.rcParams['svg.fonttype'] = 'none'  # text stays text
-matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # reproducible files
+matplotlib.rcParams['svg.fonttype'] = 'none'  # writes text instead of paths
+matplotlib.rcParams['svg.hashsalt'] = 'mmvit_backbones'  # makes files reproducible
 
 FILLS = ['#dbe9f6', '#d5efdf', '#fdebd0', '#f6dcdf', '#e6def2']
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('network', help='name, see mmvit_backbones.list_models()')
-    parser.add_argument('out', type=figure_file, help='image to write: .svg, .png or .pdf')
-    parser.add_argument('--size', type=pixels, default=224, help='side of the image, in pixels')
+    parser.add_argument('network', help='name of a network listed by mmvit models')
+    parser.add_argument('out', type=figure_file, help='figure to write, e.g. .svg, .png or .pdf')
+    parser.add_argument('--size', type=pixels, default=224, help='side of the image, in pixels (default: %(default)s)')
     return parser
 
 
@@ -66,7 +66,7 @@ def draw(name: str, size: int, backbone: Backbone, maps: tuple, path: str) -> No
 
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
-    """Returns the number and class of consecutive equal blocks, and their layers."""
+    """Returns the number and class of each run of equal blocks, and their layers."""
     blocks = [block for module in modules for block in flatten(module) if any(block.children())]
     lines = []
     for (kind, parts), group in groupby(blocks, key=kind_and_parts):

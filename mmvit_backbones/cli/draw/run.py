@@ -1,4 +1,4 @@
-"""Plots losses, learning rates and metrics of trainings.
+"""Plots losses, learning rates and metrics of training runs.
 
     mmvit draw run work_dirs/imagenet_reswin_t work_dirs/imagenet_rest_lite --out runs.png
 """
@@ -15,7 +15,7 @@ from ..figures import figure_file, plt, save_figure
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']
 MAIN = ('loss', 'lr')
-# Main metrics; those by size of objects or by class would be too many curves.
+# Overall metrics only: metrics per class or object size would be too many curves.
 METRIC = re.compile(
     r'(?P<kind>coco/\w+?)_mAP(_50)?|(?P<other>accuracy)/top\d|m(IoU|Acc)|aAcc|(coco|crowdpose)/A[PR]|PCK')
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
@@ -24,7 +24,7 @@ Curves = dict[str, dict[int, float]]  # name -> step -> value
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a training')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training')
     parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
     return parser
 
@@ -36,11 +36,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_run(work_dir: Path) -> Curves:
-    """Returns the curves of a run; steps that a resumed run repeats replace earlier ones."""
+    """Returns the curves of a run. If a resumed run repeated steps, their last values are returned."""
     is_folder = os.path.isdir(work_dir)
-    files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in the order of their times
+    files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in chronological order
     if not files:
-        raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which a training writes')
+        raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which every training writes')
     curves: Curves = defaultdict(dict)
     for file in files:
         for number, line in enumerate(file.read_text().splitlines(), start=1):
@@ -48,7 +48,7 @@ def read_run(work_dir: Path) -> Curves:
                 entry = json.loads(line)
                 step = entry.get('iter', entry['step'])
             except (ValueError, KeyError, AttributeError) as error:
-                raise UsageError(f'{file}, line {number}, is not from a training: {error}') from error
+                raise UsageError(f'{file}, line {number}, is not an entry written by a training: {error}') from error
             for name, value in entry.items():
                 if name not in NO_CURVES and isinstance(value, (int, float)):
                     curves[name][step] = value
@@ -66,7 +66,7 @@ def draw(runs: dict[str, Curves], path: str) -> None:
         for run, curves in runs.items():
             for name in sorted(curves):
                 if panel_of(name) == panel and (len(runs) == 1 or name in MAIN or panel not in ORDER):
-                    points = sorted((step, value) for step, value in curves[name].items() if value != -1)  # no figure
+                    points = sorted((step, value) for step, value in curves[name].items() if value != -1)  # undefined
                     label = name if len(runs) == 1 else f'{run}: {name}'
                     if points:
                         axes.plot(*zip(*points), label=label, marker='o' if len(points) < 30 else None, markersize=3,
@@ -82,7 +82,7 @@ def draw(runs: dict[str, Curves], path: str) -> None:
 
 
 def panel_of(name: str) -> str:
-    """Returns the panel of a curve: loss, learning rate, or a kind of metrics; '' for other values."""
+    """Returns the title of a curve's panel: loss, learning rate or a kind of metric; '' for values without a panel."""
     if name == 'loss' or 'loss' in name.rpartition('.')[2]:
         return 'loss'
     if name == 'lr':

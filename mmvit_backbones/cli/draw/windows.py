@@ -3,9 +3,8 @@
     mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
     mmvit draw windows IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
 
-The white frame is the window that contains the query, a pixel marked with a cross. The colored frames are the windows
-from which the heads sample keys and values, in the last attention of each stage. Without a checkpoint, the weights are
-random.
+A query is a pixel, marked with a cross; the white frame is the default window that contains it. The colored frames are
+the windows from which the heads sample keys and values, in the last attention layer of each stage.
 """
 import argparse
 import math
@@ -33,10 +32,10 @@ from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
 from ..arguments import add_pretrained_argument, pixel
 from ..figures import figure_file, plt, save_figure
 
-MARGIN = 0.1  # around the image, as a fraction of it: windows may exceed its border
+MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 
-# The windows of a stage in pixels: the side of the default window, the padding (top, left), and a frame (center x and
-# y, width and height) per head and window, (heads, 4, nh, nw).
+# The windows of a stage in pixels: side of the default windows, padding (top, left), and the predicted windows as a
+# tensor (heads, 4, nh, nw) of center x, center y, width and height.
 Frames = tuple[int, tuple[int, int], Tensor]
 
 
@@ -44,13 +43,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('image', metavar='IMAGE', help='image file')
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--network', help='name, see mmvit_backbones.list_models()')
-    source.add_argument('--config', help='config file with a backbone')
-    parser.add_argument('--checkpoint', help='checkpoint file or http(s) address (default: random weights)')
+    source.add_argument('--network', help='name of a network listed by mmvit models')
+    source.add_argument('--config', help='config file, or the name of a config in this package')
+    parser.add_argument('--checkpoint', help='checkpoint file or URL (default: random weights)')
     add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
-                        help='pixels whose windows are drawn (default: three on the diagonal)')
-    parser.add_argument('--out', type=figure_file, default='windows.png', help='image to write (default: %(default)s)')
+                        help='pixels to draw the windows for (default: three on the diagonal)')
+    parser.add_argument('--out', type=figure_file, default='windows.png', help='figure to write (default: %(default)s)')
     return parser
 
 
@@ -110,7 +109,7 @@ def last_attention(modules: list[nn.Module]) -> VariedSizeWindowAttention:
 
 
 def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: int, stride: int) -> Frames:
-    """Converts one stage of :func:`predict_frames` to pixels; a token is a square of ``stride`` pixels."""
+    """Converts the predicted windows of a stage from tokens to pixels; ``stride`` is the side of a token in pixels."""
     nh, nw = scale.shape[3:]
     x = (torch.arange(nw) + 0.5) * window_size - pad[1] + offset[0, :, 0]
     y = (torch.arange(nh)[:, None] + 0.5) * window_size - pad[0] + offset[0, :, 1]
@@ -143,7 +142,7 @@ def draw_large(image: np.ndarray, query: tuple[int, int], stages: list[Frames], 
 
 def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames],
                 fontsize: int = 9) -> None:
-    """Draws the windows of a query in a panel per stage."""
+    """Draws the windows of a query, one panel per stage."""
     height, width = image.shape[:2]
     for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):
         axes.imshow(image, alpha=0.8)
@@ -154,7 +153,7 @@ def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int
 
 
 def draw_windows(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
-    """Draws the window that contains a query, and those of its heads."""
+    """Draws the default window that contains a query, and the windows that its heads predict."""
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side
     own = [(column + 0.5) * side - pad[1], (row + 0.5) * side - pad[0], side, side]

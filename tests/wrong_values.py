@@ -1,4 +1,4 @@
-"""Wrong values for each option of a verb, generated from its parser, and a process that tries them."""
+"""Generates wrong values for each option of a verb from its parser, and runs the verb with them."""
 import argparse
 import contextlib
 import io
@@ -33,7 +33,7 @@ default_scope = 'mmpretrain'
 model = dict(type='ImageClassifier', backbone=dict(
     type='SwinVSA', arch=dict(embed_dims=12, depths=[1], num_heads=[1], window_size=7, mlp_ratio=4), out_indices=0))
 """
-# Valid arguments by verb, the name of an argument or an option before its values; files are in a folder.
+# Verb -> {argument: valid value}; None is a flag. {} is replaced by the folder of the input files.
 BASES = {
     'train': dict(config='{}/config.py', work_dir='work', check=None),
     'test': dict(config='{}/config.py', checkpoint='{}/model.pth', work_dir='work', check=None),
@@ -59,7 +59,7 @@ BASES = {
     'reproduce': dict(name='imagenet_vitae_t', checkpoint='{}/vitae.pth', data_root='{}/imagenet', work_dir='work'),
     'features': dict(config='{}/config.py', checkpoint='{}/model.pth', neighbors='1', regularization='1'),
 }
-# The function of a verb's module that begins with its work, which takes long and needs no argument checked.
+# Verb -> function of its module that starts the work after all arguments are checked. The tests replace the function.
 WORK = {'export': 'compare_with', 'serve': 'build_server', 'reproduce': 'measure', 'features': 'features_of',
         'config import': 'change'}
 ALTERNATIVES = dict(pretrained='checkpoint')
@@ -68,11 +68,11 @@ END = 'all tried'
 
 
 class WorkBegins(BaseException):
-    """All arguments are checked."""
+    """Raised instead of starting the work of a verb, after all arguments are checked."""
 
 
 def make_inputs(folder: Path, published: dict) -> None:
-    """Writes the files of ``BASES``, the weights of a network in its authors' layout among them."""
+    """Writes the input files of ``BASES``; ``published`` are weights of a network in its authors' layout."""
     (folder / 'config.py').write_text(CONFIG)
     (folder / 'windows.py').write_text(WINDOWS)
     (folder / 'theirs.yaml').write_text('TRAIN: {enable: false}')
@@ -98,7 +98,7 @@ def make_inputs(folder: Path, published: dict) -> None:
 
 
 def wrong_values(folder: Path, like: str) -> dict[str, str]:
-    """Returns a wrong value of each kind; files have the suffix of a valid one."""
+    """Returns a wrong value of each kind; paths have the suffix of the valid value ``like``."""
     suffix, made = Path(like).suffix, folder / 'wrong'
     made.mkdir(exist_ok=True)
     for kind, make in (('folder', Path.mkdir), ('fifo', os.mkfifo), ('text', lambda path: path.write_text('text')),
@@ -112,9 +112,9 @@ def wrong_values(folder: Path, like: str) -> dict[str, str]:
 
 
 def cases(verb: str, folder: Path, count: int) -> Iterator[tuple[str, list[str]]]:
-    """Yields arguments of a verb: first valid ones, then those with one wrong value, after what is wrong.
+    """Yields arguments of a verb, each with a description: first valid arguments, then arguments with one wrong value.
 
-    Of the values that a parser refuses, all are tried, of the others ``count`` for each option.
+    For each option, all wrong values that the parser rejects are tried, and ``count`` that it accepts.
     """
     parser, base = module_of(verb).get_parser(), BASES[verb]
     yield 'valid', arguments_of(parser, base, folder)
@@ -123,18 +123,18 @@ def cases(verb: str, folder: Path, count: int) -> Iterator[tuple[str, list[str]]
             continue
         valid = base.get(action.dest) or ''
         valid = valid if isinstance(valid, str) else valid[0]
-        source, tried = random.Random(f'{verb} {action.dest} {os.environ.get("FUZZ_SEED", 0)}'), 0
+        source, num_accepted = random.Random(f'{verb} {action.dest} {os.environ.get("FUZZ_SEED", 0)}'), 0
         wrong = list(wrong_values(folder, valid).items())
         for kind, value in source.sample(wrong, len(wrong)):
             arguments = arguments_of(parser, changed(parser, base, action, value), folder)
             is_accepted = is_parsed(parser, arguments)
-            tried += is_accepted
-            if not is_accepted or tried <= count:
+            num_accepted += is_accepted
+            if not is_accepted or num_accepted <= count:
                 yield f'{action.dest}: {kind}', arguments
 
 
 def changed(parser: argparse.ArgumentParser, base: dict, action: argparse.Action, value: str) -> dict:
-    """Returns the valid arguments with one wrong value, without those that exclude it."""
+    """Returns the valid arguments with one wrong value, without the options that cannot be combined with it."""
     valid = base.get(action.dest)
     words = [value, *valid[1:]] if isinstance(valid, list) and action.nargs != 2 else value
     group = next((group for group in parser._mutually_exclusive_groups if action in group._group_actions), None)
@@ -171,7 +171,7 @@ def is_parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> bool:
 
 
 def try_all(verb: str, folder: str, log: str, count: int) -> None:
-    """Tries wrong values in this process, and writes what is printed, and each traceback, into ``log``."""
+    """Runs a verb with wrong values in this process, and writes its output and tracebacks to the file ``log``."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -198,7 +198,7 @@ def try_all(verb: str, folder: str, log: str, count: int) -> None:
 
 
 def watch_files(*names: str) -> list[str]:
-    """Keeps Python from opening files with names that begin so, and lists what would have been opened."""
+    """Prevents Python from opening paths that start with ``names``; returns a list to which such paths are added."""
     opened = []
 
     def watch(event: str, details: tuple) -> None:
@@ -215,7 +215,7 @@ def begin_work(*args, **kwargs) -> None:
 
 
 def run(verb: str, arguments: list[str]) -> object:
-    """Runs a verb and returns its exit code, None after an error that is no end of the process."""
+    """Runs a verb and returns its exit code, or None if it raises an exception that is not a SystemExit."""
     try:
         command.run(verb, mmvit.VERBS[verb][0], arguments)
     except WorkBegins:

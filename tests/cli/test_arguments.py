@@ -1,4 +1,4 @@
-"""Types and ranges of arguments, and options of a config that are checked before work is done."""
+"""Arguments and config options are checked before a verb starts its work."""
 import pytest
 from helpers import ROOT
 from runs import TINY, train
@@ -14,14 +14,14 @@ from mmvit_backbones.errors import UsageError
     ('train', '--work-dir', str(TINY)), ('train', '--work-dir', f'{TINY}/work'), ('train', '--work-dir', ''),
     ('train', '--val-fraction', '1'), ('test', '--wait-time', '-1'), ('serve', '--port', '65536'),
     ('flops', '--size', '-3'), ('predict', '--score-thr', 'nan'), ('train', '--cfg-options', 'a')])
-def test_wrong_values_are_refused_when_they_are_parsed(verb, option, value, capsys):
+def test_parser_rejects_wrong_values(verb, option, value, capsys):
     with pytest.raises(SystemExit) as ended:
         module_of(verb).get_parser().parse_args(['x', option, value])
     assert ended.value.code == 2
     assert option in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_work_dir_is_not_made_by_its_check(tmp_path):
+def test_checking_a_work_dir_does_not_create_it(tmp_path):
     args = module_of('train').get_parser().parse_args(['x', '--work-dir', str(tmp_path / 'a/b'), '--seed', '0'])
     assert args.work_dir == str(tmp_path / 'a/b') and not list(tmp_path.iterdir())
 
@@ -39,15 +39,15 @@ def test_a_work_dir_is_not_made_by_its_check(tmp_path):
     ('data_preprocessor.mean=3', ['data_preprocessor.mean', 'a list', '3']),
     ('model.backbone.arch.depths=[]', ['model.backbone']), ('model.backbone.arch.embed_dims=-12', ['model.backbone']),
     ('default_hooks.checkpoint.max_kep_ckpts=3', ['max_kep_ckpts', 'max_keep_ckpts'])])
-def test_options_that_nothing_reads_or_takes_are_errors(option, words, tmp_path, monkeypatch):
+def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(UsageError) as error:
         call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', option)
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_options_of_a_class_that_the_config_leaves_at_their_defaults(tmp_path, monkeypatch):
-    """Of the class itself, and of a base to which it passes what it does not know."""
+def test_config_options_may_be_missing_in_the_config(tmp_path, monkeypatch):
+    """Options can be arguments of a class, or of its base class if the class passes ``**kwargs`` to the base class."""
     monkeypatch.chdir(ROOT)
     call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', 'optim_wrapper.optimizer.eps=1e-7',
          'default_hooks.checkpoint.save_last=False', 'train_dataloader.pin_memory=True', 'model.head.topk=1',
@@ -60,7 +60,7 @@ def test_options_of_a_class_that_the_config_leaves_at_their_defaults(tmp_path, m
     ('custom_hooks=EMAHook', ['custom_hooks']), ('train_dataloader.timeout=-1', ['dataloader', 'timeout']),
     ('env_cfg.mp_cfg.mp_start_method=x', ['env', "'x'"]),
     ('train_dataloader.dataset.pipeline.1.scale=-5', ['RandomResizedCrop'])])
-def test_what_cannot_be_built_of_a_config_is_told_in_one_line(option, words, tmp_path):
+def test_parts_that_cannot_be_built_are_reported_in_one_line(option, words, tmp_path):
     run = train(tmp_path / 'work', option)
     assert run.wait() == 1
     assert all(word in run.error for word in words), run.error

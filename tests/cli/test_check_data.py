@@ -1,4 +1,4 @@
-"""Data with injected faults: each works as in the framework, or is reported in one line before the first step."""
+"""Faulty data either work as in the framework, or are reported in one line before the first training step."""
 import json
 import os
 import shutil
@@ -21,7 +21,7 @@ BOX = [10., 10., 50., 40.]
 
 @pytest.fixture
 def coco(tmp_path):
-    """A data set of two images with an annotation each."""
+    """Copies two images and returns a COCO data set with one annotation per image."""
     content = json.loads((COCO / 'annotations/instances_val.json').read_text())
     content['images'] = content['images'][:2]
     ids = [image['id'] for image in content['images']]
@@ -55,19 +55,19 @@ def read_by_mmdet(folder):
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', '{"images": 1}', 'text', '{"images": [{}]}'])
-def test_annotations_that_are_none(content, tmp_path):
+def test_files_that_are_not_in_coco_format(content, tmp_path):
     error, = errors(content, tmp_path)
     assert 'annotations.json is not in COCO format' in error
 
 
 @pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
-def test_empty_and_repeated_entries(key, coco, tmp_path):
+def test_missing_and_repeated_entries(key, coco, tmp_path):
     assert any(f'ids of {key} must be unique' in error
                for error in errors({**coco, key: [*coco[key], coco[key][0]]}, tmp_path))
     assert any(f'{key} is empty' in error for error in errors({**coco, key: []}, tmp_path))
 
 
-def test_listed_image_that_is_missing(coco, tmp_path):
+def test_missing_image(coco, tmp_path):
     name = coco['images'][1]['file_name']
     (tmp_path / 'images' / name).unlink()
     error, = errors(coco, tmp_path)
@@ -80,7 +80,7 @@ def test_listed_image_that_is_missing(coco, tmp_path):
     ('bbox', [float('nan'), 1, 2, 3]), ('bbox', [1, 2, 3]), ('bbox', None), ('image_id', -1),
     ('segmentation', [[float('inf'), 1., 2., 3., 4., 5.]]), ('segmentation', 'text'),
     ('segmentation', dict(counts=[0, 1], size=[1, 1]))])
-def test_annotation_that_cannot_be_trained_on(key, value, coco, tmp_path):
+def test_invalid_annotation(key, value, coco, tmp_path):
     coco['annotations'][1][key] = value
     error, = errors(coco, tmp_path)
     assert f'{key} of annotations 1 must be' in error
@@ -104,8 +104,8 @@ def test_annotation_that_mmdet_leaves_out(changes, reason, coco, tmp_path):
 @pytest.mark.parametrize('segmentation, is_ignored', [
     (dict(counts=[0, 500, 640 * 425 - 500], size=[425, 640]), False), ([[10., 10., 60., 10.]], True),
     ([[10., 10., 60., 10.], [10., 10., 60., 10., 60., 50.]], False)])
-def test_masks_that_mmdet_reads(segmentation, is_ignored, coco, tmp_path):
-    """Run lengths are read, and an instance whose polygons all have two points is ignored in training."""
+def test_masks_that_mmdet_can_read(segmentation, is_ignored, coco, tmp_path):
+    """mmdet reads run-length encodings, and ignores instances without a polygon of at least three points."""
     image = coco['images'][1]
     assert (image['height'], image['width']) == (425, 640)
     coco['annotations'][1]['segmentation'] = segmentation
@@ -119,14 +119,14 @@ def test_masks_that_mmdet_reads(segmentation, is_ignored, coco, tmp_path):
 @pytest.mark.parametrize('changes, message', [
     (dict(bbox=[60., 50., -50., -40.]), 'leaves out 2 of 2 annotations (ids 0, 1): negative width'),
     (dict(bbox=[0.1, 0.1, 0.5, 0.4]), 'multiply x by the width')])
-def test_nothing_to_learn_is_an_error(changes, message, coco, tmp_path):
+def test_data_without_a_usable_annotation_are_an_error(changes, message, coco, tmp_path):
     for annotation in coco['annotations']:
         annotation.update(changes)
     error, = errors(coco, tmp_path)
     assert message in error
 
 
-def test_wrong_sizes_of_images(coco, tmp_path, capsys):
+def test_wrong_image_sizes(coco, tmp_path, capsys):
     coco['images'][1].update(width=300, height=400)
     error, = errors(coco, tmp_path)
     assert f'{coco["images"][1]["file_name"]} has 640 x 425 pixels, but the annotations say 300 x 400' in error
@@ -134,7 +134,7 @@ def test_wrong_sizes_of_images(coco, tmp_path, capsys):
     assert any('width and height of images' in error for error in errors(coco, tmp_path))
 
 
-def test_mistake_stops_before_anything_starts(coco, tmp_path):
+def test_mistakes_are_errors_before_the_training(coco, tmp_path):
     coco['annotations'][0]['bbox'] = [1, 2, float('nan'), 4]
     errors(coco, tmp_path)
     cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
@@ -159,12 +159,12 @@ def images_of_all_kinds(folder):
         image.save(folder / f'{name}.jpg')
     Image.fromarray(np.arange(6000, dtype=np.uint16).reshape(60, 100)).save(folder / 'deep.png')
     exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
+    exif[0x0112] = 6  # rotated by 90 degrees
     gray.save(folder / 'turned.jpg', exif=exif)
 
 
 def test_images_of_all_kinds_are_read(tmp_path):
-    """Gray, CMYK, 16 bit and one pixel: three channels of 8 bit, turned as EXIF says; in two of three class folders."""
+    """Gray, CMYK, 16-bit and one-pixel images become 8-bit RGB, rotated as in EXIF. Class folders may be empty."""
     for name in ('daisy', 'roses', 'empty'):
         (tmp_path / 'train' / name).mkdir(parents=True)
     images_of_all_kinds(tmp_path / 'train/daisy')
@@ -183,10 +183,10 @@ def test_images_of_all_kinds_are_read(tmp_path):
     assert 'has 60 x 100 pixels, but the annotations say 100 x 60' in error
 
 
-def test_files_that_cannot_be_used(tmp_path):
+def test_unusable_files(tmp_path):
     images_of_all_kinds(tmp_path)
     good, half, mask = tmp_path / 'rgb.jpg', tmp_path / 'half.jpg', tmp_path / 'mask.png'
-    half.write_bytes(good.read_bytes()[:-200])  # OpenCV completes it with gray
+    half.write_bytes(good.read_bytes()[:-200])  # OpenCV fills the missing part with gray
     assert 'half.jpg cannot be read' in sample_error((dict(img_path=str(half)), 2))
     assert 'nothing.jpg cannot be read' in sample_error((dict(img_path=str(tmp_path / 'nothing.jpg')), 2))
     Image.new('1', (20000, 20000)).save(tmp_path / 'huge.png')
@@ -203,7 +203,7 @@ def test_files_that_cannot_be_used(tmp_path):
 
 
 @pytest.mark.slow
-def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
+def test_data_check_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'val')
     bad = sorted((tmp_path / 'val').glob('*/*.jpg'))[::20]
@@ -218,7 +218,7 @@ def test_tool_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
 
 
 def drawn(run, capsys, config: str, *options: str) -> tuple[str, int]:
-    """Returns what `mmvit data check` prints, and the number of colors that it draws."""
+    """Returns the output of `mmvit data check`, and the number of colors in its figure."""
     out = Path(options[-1]) / 'drawn.png'
     with pytest.raises(SystemExit, match='1'):
         run('data check', f'{ROOT}/configs/{config}.py', '--jobs', '1', *options[:-1], '--out', str(out))
@@ -227,7 +227,7 @@ def drawn(run, capsys, config: str, *options: str) -> tuple[str, int]:
 
 
 def test_worst_images_of_a_detector_are_drawn(coco, tmp_path, run, capsys):
-    """Also where the file has errors that no framework reads."""
+    """Images with invalid annotations are also drawn."""
     coco['annotations'][1]['bbox'] = [1, 2, float('nan'), 4]
     errors(coco, tmp_path)
     dataset = f'dataset.data_root={tmp_path}/', 'dataset.ann_file=annotations.json', "dataset.data_prefix.img='images/'"
@@ -238,7 +238,7 @@ def test_worst_images_of_a_detector_are_drawn(coco, tmp_path, run, capsys):
 
 
 def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
-    """What a training refuses in a folder is listed image by image."""
+    """Errors that would stop a training are listed for each image."""
     for part in ('images', 'masks'):
         shutil.copytree(ROOT / f'data/camvid_mini/{part}/val', tmp_path / 'data' / part)
     shutil.copy(ROOT / 'data/camvid_mini/classes.txt', tmp_path / 'data')
@@ -253,7 +253,7 @@ def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
     assert '6 images with mistakes and 0 others' in printed and colors > 1000
 
 
-def test_files_left_out_do_not_hide_other_mistakes(tmp_path, run, capsys):
+def test_left_out_files_do_not_hide_other_mistakes(tmp_path, run, capsys):
     shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'data')
     image = min((tmp_path / 'data/daisy').iterdir())
     image.write_bytes(image.read_bytes()[:-500])
@@ -266,20 +266,20 @@ def test_files_left_out_do_not_hide_other_mistakes(tmp_path, run, capsys):
 
 
 @pytest.mark.parametrize('option, folder', [('--coco-folder', 'coco_mini'), ('--class-folder', 'flowers_mini')])
-def test_a_folder_needs_no_config(run, option, folder):
+def test_folder_without_config(run, option, folder):
     assert '0 mistakes' in run('data check', option, str(ROOT / 'data' / folder), '--jobs', '1')
 
 
-def test_nothing_to_check_is_an_error(run, capsys):
+def test_neither_config_nor_folder(run, capsys):
     with pytest.raises(SystemExit):
         run('data check')
     assert '--coco-folder' in capsys.readouterr().err
 
 
-def test_warnings_do_not_stop_and_files_of_metrics_are_needed(coco, tmp_path, capsys):
+def test_warnings_are_not_errors_but_missing_metric_files_are(coco, tmp_path, capsys):
     coco['annotations'] *= 5
     coco['annotations'] = [dict(annotation, id=number) for number, annotation in enumerate(coco['annotations'])]
-    coco['annotations'][0]['bbox'] = [0., 0., 0., 0.]  # which mmdet leaves out
+    coco['annotations'][0]['bbox'] = [0., 0., 0., 0.]  # mmdet leaves out empty boxes
     (tmp_path / 'annotations.json').write_text(json.dumps(coco))
     cfg = load_config('mask_rcnn_reswin_t')
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',

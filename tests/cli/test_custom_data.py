@@ -1,4 +1,4 @@
-"""`--class-folder`, `--coco-folder`, `--seg-folder` and `--data-root`: configs with custom data."""
+"""Configs with custom data: `--class-folder`, `--coco-folder`, `--seg-folder` and `--data-root`."""
 import json
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def config(name: str):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Creates images of two classes, whose ids neither start at 0 nor are contiguous."""
+    """Creates a COCO data set with two classes, whose ids are not contiguous and don't start at 0."""
     (tmp_path / 'annotations').mkdir()
     shape = dict(bbox=[2, 3, 20, 30], area=600, iscrowd=0, segmentation=[[2, 3, 22, 3, 22, 33]])
     for split in ('train', 'val'):
@@ -47,7 +47,7 @@ def change(folder: Path, split: str, key: str, value) -> None:
 
 @pytest.mark.parametrize('name, heads', [
     ('mask_rcnn_reswin_t', 2), ('cascade_mask_rcnn_reswin_t', 4), ('retinanet_rest_s', 1)])
-def test_heads_and_data_take_the_folders_classes(folder, name, heads):
+def test_heads_and_data_sets_use_the_classes_of_the_folder(folder, name, heads):
     from mmdet.registry import DATASETS
     cfg = config(name)
     use_custom_data(cfg, coco_folder=str(folder))
@@ -60,7 +60,7 @@ def test_heads_and_data_take_the_folders_classes(folder, name, heads):
         assert Path(dataset.get_data_info(0)['img_path']).is_file()
 
 
-def test_mistakes_are_told(folder):
+def test_mistakes_in_a_coco_folder_are_reported(folder):
     with raises(UsageError, '--coco-folder', 'mmdet', 'mmseg'):
         use_custom_data(config('upernet_reswin_t'), coco_folder=str(folder))
     with raises(UsageError, 'annotations/instances_train.json'):
@@ -74,11 +74,11 @@ def test_mistakes_are_told(folder):
 
 
 @pytest.mark.parametrize('categories, used', [
-    ([dict(id=7, name='dog'), dict(id=3, name='cat')], [7, 3]),  # another order
-    ([dict(id=1, name='dog')], [1, 1]),  # other numbers, and one class missing
+    ([dict(id=7, name='dog'), dict(id=3, name='cat')], [7, 3]),  # different order
+    ([dict(id=1, name='dog')], [1, 1]),  # different ids, and one class is missing
     ([dict(id=3, name='cat'), dict(id=7, name='dog'), dict(id=9, name='none')], [7, 3])])
 def test_categories_are_matched_by_name(folder, tmp_path, categories, used):
-    """In mmdet's data set and in its metric, of detections that equal the annotations."""
+    """Checks mmdet's data set, and mmdet's metric for detections that are equal to the annotations."""
     import torch
     from mmdet.registry import DATASETS, METRICS
     content = json.loads((folder / 'annotations/instances_val.json').read_text())
@@ -101,8 +101,8 @@ def test_categories_are_matched_by_name(folder, tmp_path, categories, used):
     assert metric.evaluate(1)['coco/bbox_mAP'] > 0.5
 
 
-def test_what_annotations_lack_is_filled_in_for_training_and_evaluation(folder, capsys):
-    """pycocotools fails without iscrowd; the files of the folder stay as they are."""
+def test_missing_fields_of_annotations_are_filled_in(folder, capsys):
+    """pycocotools fails without iscrowd. The files in the folder stay unchanged."""
     import torch
     from mmdet.registry import DATASETS, METRICS
     plain = [dict(id=i, image_id=1, category_id=category, bbox=[2, 3, 20, 30]) for i, category in ((1, 7), (2, 3))]
@@ -139,7 +139,7 @@ def test_coco_files_with_a_byte_order_mark_and_padded_names(folder):
 @pytest.mark.parametrize('part', ['', '/train'])
 @pytest.mark.parametrize('option, name', [('coco', 'retinanet_rest_s'), ('class', 'imagenet_reswin_t'),
                                           ('seg', 'upernet_reswin_t')])
-def test_images_without_a_split_are_divided_by_the_seed(option, name, part, tmp_path):
+def test_images_without_a_split_are_split_by_the_seed(option, name, part, tmp_path):
     sources = dict(coco={part[1:] or 'images': 'coco_mini/train',
                          f'annotations/instances{part.replace("/", "_")}.json':
                          'coco_mini/annotations/instances_train.json'},
@@ -164,7 +164,7 @@ def test_images_without_a_split_are_divided_by_the_seed(option, name, part, tmp_
         use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=1.)
 
 
-def test_boxes_alone_are_for_detectors_without_masks(folder):
+def test_annotations_without_masks_need_a_detector_without_masks(folder):
     change(folder, 'train', 'annotations', [dict(id=1, image_id=1, category_id=3, bbox=[2, 3, 20, 30], area=600)])
     use_custom_data(config('retinanet_rest_s'), coco_folder=str(folder))
     with raises(UsageError, 'segmentation', 'retinanet'):
@@ -174,7 +174,7 @@ def test_boxes_alone_are_for_detectors_without_masks(folder):
 # ---- classifiers
 
 
-def test_a_classifier_takes_folders_as_classes():
+def test_folders_become_classes_of_a_classifier():
     from mmpretrain.registry import DATASETS
     cfg = config('imagenet_reswin_t')
     use_custom_data(cfg, class_folder=str(ROOT / 'data/flowers_mini'))
@@ -191,7 +191,7 @@ def test_a_classifier_takes_folders_as_classes():
     (['train/cat', 'val/cat/a.jpg'], ['train/cat/']),
     (['train/cat/a.jpg'], ['val/CLASS/']),
     (['train/cat/a.jpg', 'val/dog/a.jpg'], ['dog', 'cat'])])
-def test_mistakes_in_a_class_folder_are_told(tmp_path, folders, words):
+def test_mistakes_in_a_class_folder_are_reported(tmp_path, folders, words):
     for name in folders:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,8 +200,8 @@ def test_mistakes_in_a_class_folder_are_told(tmp_path, folders, words):
         use_custom_data(config('imagenet_reswin_t'), class_folder=str(tmp_path))
 
 
-def test_hidden_folders_are_no_classes_and_one_may_lack_validation(tmp_path, capsys):
-    """Jupyter's copies of images are no images either."""
+def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_path, capsys):
+    """Copies of images in hidden folders, which Jupyter creates, are also ignored."""
     from mmpretrain.registry import DATASETS
     for path in ('train/cat/a.jpg', 'train/dog/b.webp', 'train/.ipynb_checkpoints/a.jpg', 'val/.DS/a.jpg',
                  'train/dog/.ipynb_checkpoints/b-checkpoint.jpg', 'val/dog/c.jpg'):
@@ -209,7 +209,7 @@ def test_hidden_folders_are_no_classes_and_one_may_lack_validation(tmp_path, cap
         (tmp_path / path).touch()
     cfg = config('imagenet_reswin_t')
     use_custom_data(cfg, class_folder=str(tmp_path))
-    assert "no validation images of ['cat']" in capsys.readouterr().err
+    assert "no validation images of the classes ['cat']" in capsys.readouterr().err
     for part, expected in (('train', [('a.jpg', 0), ('b.webp', 1)]), ('val', [('c.jpg', 1)])):
         dataset = DATASETS.build(dict(cfg[f'{part}_dataloader'].dataset, pipeline=[], _scope_='mmpretrain'))
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
@@ -218,7 +218,7 @@ def test_hidden_folders_are_no_classes_and_one_may_lack_validation(tmp_path, cap
 
 
 @pytest.mark.parametrize('suffix', ['.jfif', '.webp', '.avif', '.heic'])
-def test_images_of_all_formats_are_read(suffix, tmp_path):
+def test_all_image_formats_are_read(suffix, tmp_path):
     if suffix == '.heic':
         pytest.importorskip('pillow_heif')
     for path in ('train/cat', 'train/dog', 'val/cat', 'val/dog'):
@@ -231,7 +231,7 @@ def test_images_of_all_formats_are_read(suffix, tmp_path):
     init_default_scope('mmpretrain')
     for split in ('train', 'val'):
         dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
-        assert len(dataset) == 2 and dataset[0]['inputs'][2].float().mean() > 200  # in BGR
+        assert len(dataset) == 2 and dataset[0]['inputs'][2].float().mean() > 200  # red, in BGR order
         assert not sample_error((dataset.get_data_info(0), 2))
 
 
@@ -240,7 +240,7 @@ def test_images_of_all_formats_are_read(suffix, tmp_path):
 
 @pytest.fixture
 def seg_folder(tmp_path):
-    """The small images of COCO with their semantic masks of five classes."""
+    """Creates a folder with the images of data/coco_mini and their semantic masks of five classes."""
     for split in ('train', 'val'):
         (tmp_path / 'images').mkdir(exist_ok=True)
         (tmp_path / 'masks' / split).mkdir(parents=True)
@@ -251,7 +251,7 @@ def seg_folder(tmp_path):
     return tmp_path
 
 
-def test_a_segmenter_takes_masks(seg_folder):
+def test_segmenter_uses_masks(seg_folder):
     from mmseg.registry import DATASETS
     cfg = config('upernet_reswin_t')
     use_custom_data(cfg, seg_folder=str(seg_folder))
@@ -262,7 +262,7 @@ def test_a_segmenter_takes_masks(seg_folder):
     assert 0 in sample and set(sample.unique().tolist()) <= {0, 1, 2, 3, 4, 255}
 
 
-def test_colors_of_classes_are_taken(seg_folder):
+def test_colors_of_classes_are_used(seg_folder):
     from mmseg.registry import DATASETS
     names = ('background', 'person', 'vehicle', 'animal', 'other')
     (seg_folder / 'classes.txt').write_text('\n'.join(f'{i} {name} {i} {i} 128' for i, name in enumerate(names)))
@@ -272,7 +272,7 @@ def test_colors_of_classes_are_taken(seg_folder):
     assert metainfo['classes'] == names and metainfo['palette'] == [[i, i, 128] for i in range(5)]
 
 
-def test_mistakes_in_a_seg_folder_are_told(seg_folder):
+def test_mistakes_in_a_seg_folder_are_reported(seg_folder):
     cfg = config('upernet_reswin_t')
     (seg_folder / 'classes.txt').write_text('background\nperson\n')
     with raises(UsageError, '0 to 1', '255'):
@@ -289,7 +289,7 @@ def test_mistakes_in_a_seg_folder_are_told(seg_folder):
             use_custom_data(cfg, seg_folder=str(seg_folder))
     for mask, before in zip(masks[1:], content[1:]):
         before.save(mask)
-    use_custom_data(cfg, seg_folder=str(seg_folder))  # a warning for one
+    use_custom_data(cfg, seg_folder=str(seg_folder))  # one wrong mask is only a warning
     masks[0].unlink()
     (seg_folder / 'classes.txt').write_text('\n'.join('abcde'))
     with raises(UsageError, 'mask', masks[0].name):
@@ -299,11 +299,11 @@ def test_mistakes_in_a_seg_folder_are_told(seg_folder):
         use_custom_data(cfg, seg_folder=str(seg_folder))
 
 
-# ---- all
+# ---- all tasks
 
 
 @pytest.mark.parametrize('name', ['imagenet_reswin_t', 'mask_rcnn_reswin_t', 'upernet_reswin_t'])
-def test_a_data_set_lies_elsewhere(name):
+def test_data_root_is_replaced(name):
     cfg = config(name)
     ann_file = cfg.val_evaluator.get('ann_file')
     use_custom_data(cfg, data_root='/mnt/here')
@@ -317,11 +317,11 @@ def test_a_data_set_lies_elsewhere(name):
     ('imagenet_reswin_t', ['--class-folder', 'data/flowers_mini']),
     ('demo/upernet_reswin_t_camvid', ['--split', 'val'])])
 @pytest.mark.filterwarnings('ignore:You must call')
-def test_what_a_model_is_fed_is_drawn(run, tmp_path, monkeypatch, name, options):
+def test_inputs_of_a_model_are_drawn(run, tmp_path, monkeypatch, name, options):
     from PIL import Image
     monkeypatch.chdir(ROOT)
     out = tmp_path / 'data.png'
     printed = run('data browse', f'configs/{name}.py', *options, '--number', '2', '--out', str(out))
-    assert printed.splitlines()[-1] == f'2 of {"val" if "--split" in options else "train"} -> {out}'
+    assert printed.splitlines()[-1] == f'2 images of {"val" if "--split" in options else "train"} -> {out}'
     with Image.open(out) as sheet:
         assert len(sheet.convert('L').getcolors()) > 100

@@ -1,4 +1,4 @@
-"""`mmvit doctor` lists what runs, and why the rest does not."""
+"""`mmvit doctor` reports which parts of the environment work, and why the others don't."""
 import sys
 
 import pytest
@@ -17,24 +17,24 @@ from mmvit_backbones.utils import installation
 
 
 @pytest.mark.slow
-def test_frameworks_and_operators_run_here():
+def test_frameworks_and_operators_work():
     lines = describe()
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
     assert "CPU tensors use the backend 'cpp'" in lines
 
 
-def test_a_framework_that_cannot_be_imported_is_told_with_the_reason(monkeypatch):
+def test_broken_framework_is_reported_with_the_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmpretrain', None)
     assert 'cannot be imported, ModuleNotFoundError' in describe_package('mmpretrain')
 
 
-def test_a_framework_that_is_missing_is_told_with_its_extra(monkeypatch):
+def test_missing_framework_is_reported_with_its_extra(monkeypatch):
     monkeypatch.setitem(installation.PROVIDERS, 'mmdet', ('no-such-distribution', ))
     assert describe_package('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
 
 
-def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
+def test_fallback_of_triton_is_reported_with_the_reason(monkeypatch):
     if not torch.cuda.is_available():
         assert all(describe_triton(name).startswith('Triton') for name in dispatch.OPERATORS)
     gpu, reasons = torch.device('cuda', 0), (None, 'its kernels deviate by 1.0e+00', None)
@@ -52,9 +52,9 @@ def test_what_triton_serves_is_told_with_the_reason(monkeypatch):
     ('Numpy is not available', 'numpy<2'),
     ('mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10', '--no-cache-dir mmcv'),
 ])
-def test_versions_that_do_not_fit_are_told_with_the_cure(message, command):
+def test_incompatible_versions_are_reported_with_the_fix(message, command):
     assert command in fix_for(message)
 
 
-def test_nothing_is_wrong_with_this_environment():
+def test_environment_has_no_problems():
     assert not describe_environment()

@@ -1,4 +1,4 @@
-"""mmvit config import reads option files of ReViT's authors."""
+"""`mmvit config import` converts option files of ReViT's authors."""
 import re
 
 import pytest
@@ -7,7 +7,7 @@ from helpers import ROOT
 
 from mmvit_backbones.utils.config import load_config
 
-# The authors' file of ReSwin-T: names and values of its options.
+# Options in the authors' file for ReSwin-T.
 RESWIN = yaml.safe_load("""
 TRAIN: {enable: false, dataset: imagenet, batch_size: 256, eval_period: 5, auto_resume: true, checkpoint_path: PATH,
         mixed_precision: true}
@@ -47,8 +47,8 @@ def convert(run, tmp_path):
     return convert
 
 
-def test_published_recipe_is_that_of_our_config(convert):
-    """On two GPUs, with 512 images per step."""
+def test_published_recipe_equals_our_config(convert):
+    """The recipe is for two GPUs, i.e. 512 images per step."""
     ours, own = load_config(str(ROOT / 'configs/imagenet_reswin_t.py')), convert(RESWIN)
     for part in ('param_scheduler', 'train_cfg', 'auto_scale_lr', 'test_dataloader'):
         assert own[part] == ours[part], part
@@ -59,7 +59,7 @@ def test_published_recipe_is_that_of_our_config(convert):
     assert own.model.train_cfg.probs == [0.99]
 
 
-def test_changes_are_made(convert):
+def test_changed_options_change_the_config(convert):
     own = convert(changed('SOLVER', base_lr='5e-4', max_epochs=100, clip_grad_l2norm=1.0))
     assert own.optim_wrapper.optimizer.lr == 2e-3 and own.optim_wrapper.clip_grad == dict(max_norm=1.)
     assert own.train_cfg.max_epochs == own.param_scheduler[1]['end'] == 100
@@ -70,7 +70,7 @@ def test_changes_are_made(convert):
 
 
 @pytest.mark.parametrize('content, message', [
-    ([1], 'cannot be read as options in sections'),
+    ([1], 'must be a YAML file with options in sections'),
     (changed('SOLVER', base_lr='fast'), "SOLVER.base_lr must be of type .*, got 'fast'"),
     (changed('SOLVER', lr_policy='steps'), "SOLVER.lr_policy must be 'cosine', got 'steps'"),
     (changed('ReSwin', embed_dim=64), 'ReSwin.embed_dim must be 96, got 64'),

@@ -1,4 +1,4 @@
-"""mmvit config show prints the config, and names a misspelled type."""
+"""`mmvit config show` prints configs, and reports misspelled types."""
 import json
 import re
 from functools import partial
@@ -22,7 +22,7 @@ def call(*arguments):
 
 
 @pytest.mark.slow
-def test_prints_what_is_inherited(capsys, tmp_path):
+def test_inherited_settings_are_printed(capsys, tmp_path):
     config = ROOT / 'configs/mask_rcnn_reswin_t.py'
     call(config, '--cfg-options', 'model.backbone.drop_path_rate=0.3')
     (tmp_path / 'printed.py').write_text(capsys.readouterr().out)
@@ -34,19 +34,19 @@ def test_prints_what_is_inherited(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_configs_come_back(tmp_path):
-    """Configs written as json and yaml are equal after reading, one of every model."""
+def test_configs_are_unchanged_after_writing_and_reading(tmp_path):
+    """Writes one config per base config as JSON and as YAML."""
     bases = {re.search(r"_base_ = (\[?'.*?')", path.read_text())[1]: path for path in sorted(ROOT.glob('configs/*.py'))}
     for path in bases.values():
         if path.stem.startswith('pose') and find_spec('mmpose') is None:
-            continue  # an optional framework, as no other
+            continue  # the only optional framework
         config = load_config(str(path))
         for kind, read in (('json', json.loads), ('yaml', partial(yaml.load, Loader=LOADER))):
             assert restore_tuples(read(TOOL['write'](config, kind))) == config.to_dict(), f'{path.name} as {kind}'
 
 
 @pytest.mark.parametrize('kind', ['json', 'yaml'])
-def test_tools_read_other_formats(tmp_path, kind):
+def test_written_configs_can_be_loaded(tmp_path, kind):
     call(ROOT / 'configs/upernet_reswin_t.py', '-o', tmp_path / f'resolved.{kind}')
     read = load_config(str(tmp_path / f'resolved.{kind}'))
     assert read.to_dict() == load_config(str(ROOT / 'configs/upernet_reswin_t.py')).to_dict()
@@ -58,7 +58,7 @@ def test_tools_read_other_formats(tmp_path, kind):
     ('model.backbone.arch=huge', ['arch', 'huge', 'tiny']),
     ('modle.neck.type=FPN', ['modle']),
 ])
-def test_mistakes_are_told(option, words):
+def test_mistakes_are_reported(option, words):
     with raises(UsageError, *words):
         call(ROOT / 'configs/mask_rcnn_reswin_t.py', '--cfg-options', option)
 

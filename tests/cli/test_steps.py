@@ -112,7 +112,8 @@ def test_runs_are_drawn(run, tmp_path):
     assert curves.keys() == {'loss', 'lr', 'accuracy/top1'} and curves['loss'][19] == 7. and len(curves['loss']) == 19
 
 
-@pytest.mark.parametrize('content, message', [(None, 'has no TIME/vis_data'), ('{"loss": 1}', 'line 1, is not from')])
+@pytest.mark.parametrize('content, message', [
+    (None, 'has no TIME/vis_data'), ('{"loss": 1}', 'line 1, is not an entry')])
 def test_what_is_no_run_is_told(run, tmp_path, capsys, content, message):
     if content:
         file = write_run(tmp_path, 'time') / 'time/vis_data/scalars.json'

@@ -1,4 +1,4 @@
-"""YOLO's and Pascal VOC's formats, written here from COCO's of data/coco_mini."""
+"""`mmvit data convert` with YOLO and Pascal VOC data, which the tests write from data/coco_mini."""
 import json
 import os
 import re
@@ -12,11 +12,11 @@ from PIL import Image
 pytest.importorskip('supervision')
 COCO = ROOT / 'data/coco_mini'
 CONTENT = {split: json.loads((COCO / f'annotations/instances_{split}.json').read_text()) for split in ('train', 'val')}
-NAMES = {category['id']: category['name'] for category in CONTENT['val']['categories']}  # 80 ids from 1 to 90
+NAMES = {category['id']: category['name'] for category in CONTENT['val']['categories']}  # 80 ids between 1 and 90
 
 
 def objects(content: dict) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Returns names and boxes by image, without crowds."""
+    """Returns the class names and boxes of each image, without crowds."""
     files = {image['id']: image['file_name'] for image in content['images']}
     names = {category['id']: category['name'] for category in content['categories']}
     found = {name: [] for name in files.values()}
@@ -60,7 +60,7 @@ def assert_agree(found: dict, expected: dict) -> None:
 
 
 def write_yolo(folder: Path, layout: str, split: str, outlines: bool = False) -> None:
-    """Writes COCO's own ids, of which numbers are left out, for a data set without its first image's objects."""
+    """Writes a split of data/coco_mini in YOLO format with COCO's category ids, which are not contiguous."""
     images, labels = (folder / layout.format(kind, split) for kind in ('images', 'labels'))
     labels.mkdir(parents=True)
     images.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def write_yolo(folder: Path, layout: str, split: str, outlines: bool = False) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize('layout', ['{0}/{1}', '{1}/{0}'])
-def test_yolo_keeps_its_boxes(layout, convert, run, tmp_path):
+def test_boxes_of_yolo_are_kept(layout, convert, run, tmp_path):
     for split in CONTENT:
         write_yolo(tmp_path / 'source', layout, split)
     (tmp_path / 'source/data.yaml').write_text(json.dumps(dict(names=NAMES, train='elsewhere')))
@@ -96,8 +96,8 @@ def test_yolo_keeps_its_boxes(layout, convert, run, tmp_path):
     check(run, tmp_path)
 
 
-def test_outlines_of_yolo_keep_their_parts(convert, tmp_path):
-    """An outline that is drawn in several parts is no crowd, which mmdet would ignore."""
+def test_parts_of_yolo_outlines_are_kept(convert, tmp_path):
+    """An outline with several parts must not become a crowd, because mmdet ignores crowds."""
     write_yolo(tmp_path / 'source', '{0}/{1}', 'train', outlines=True)
     (tmp_path / 'source/data.yaml').write_text(json.dumps(dict(names=NAMES)))
     labels = min((tmp_path / 'source/labels/train').iterdir())
@@ -123,7 +123,7 @@ def write_voc(images: Path, annotations: Path, split: str, size: bool = True) ->
         os.symlink(COCO / split / name, images / name)
         text = '<size><width>{}</width><height>{}</height></size>'.format(*sizes[name]) if size else ''
         for category, (x, y, width, height) in several:
-            sides = dict(xmin=x + 1, ymin=y + 1, xmax=x + width, ymax=y + height)  # the first pixel is 1
+            sides = dict(xmin=x + 1, ymin=y + 1, xmax=x + width, ymax=y + height)  # Pascal VOC counts pixels from 1
             text += f'<object><name>{category}</name><bndbox>'
             text += ''.join(f'<{key}>{value}</{key}>' for key, value in sides.items()) + '</bndbox></object>'
         (annotations / name).with_suffix('.xml').write_text(f'<annotation>{text}</annotation>')
@@ -131,7 +131,7 @@ def write_voc(images: Path, annotations: Path, split: str, size: bool = True) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize('layout', ['{0}/{1}', '{0}', 'lists'])
-def test_voc_has_one_list_of_classes(layout, convert, run, tmp_path):
+def test_splits_of_voc_share_their_classes(layout, convert, run, tmp_path):
     source = tmp_path / 'source'
     for split, content in CONTENT.items():
         images, annotations = (source / ('' if layout == 'lists' else layout.split('/')[0].format(split)) /
@@ -148,7 +148,7 @@ def test_voc_has_one_list_of_classes(layout, convert, run, tmp_path):
     check(run, tmp_path)
 
 
-def test_images_without_a_split_and_turned_by_exif(convert, tmp_path):
+def test_images_without_a_split_and_rotated_by_exif(convert, tmp_path):
     (tmp_path / 'source/images').mkdir(parents=True)
     (tmp_path / 'source/labels').mkdir()
     exif = Image.Exif()
@@ -167,14 +167,14 @@ def test_images_without_a_split_and_turned_by_exif(convert, tmp_path):
     ({'data.yaml': 'nc: 1'}, 'names must be a list of classes'), ({'data.yaml': ']'}, 'cannot be converted'),
     ({'data.yaml': 'names: [cat]', 'images/b.jpg': '', 'labels/c.txt': ''}, 'no image in'),
     ({'data.yaml': 'names: {0: cat, 2: dog}', 'images/a.jpg': None, 'labels/a.txt': '1 .5 .5 .1 .1'},
-     'a.txt has the classes [1]; data.yaml names [0, 2]'),
+     'a.txt has the class ids [1], but only [0, 2] have names'),
     ({'data.yaml': 'names: [cat]', 'images/a.jpg': None, 'labels/a.txt': '0 .5 .5 .1'}, 'expected at least 5 tokens'),
     ({'a.jpg': None, 'a.xml': '<annotation>'}, 'a.xml: no element found'),
     ({'a.jpg': None, 'a.xml': '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, 'a.xml: Entities'),
-    ({'a.jpg': None, 'a.xml': '<a><size><width>7</width></size></a>'}, 'a.xml: it is for 7 x 0 pixels'),
+    ({'a.jpg': None, 'a.xml': '<a><size><width>7</width></size></a>'}, 'a.xml: size is 7 x 0 pixels'),
     ({'a.jpg': None, 'a.xml': '<a><object><name>cat</name></object></a>'}, 'a.xml: Missing bndbox'),
 ])
-def test_what_cannot_be_converted(files, message, error, tmp_path):
+def test_data_that_cannot_be_converted(files, message, error, tmp_path):
     for name, text in files.items():
         path = tmp_path / 'source' / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,8 +183,8 @@ def test_what_cannot_be_converted(files, message, error, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_boxes_that_are_not_yolos(error, tmp_path):
-    """In pixels instead of shares of the sides."""
+def test_yolo_boxes_in_pixels(error, tmp_path):
+    """YOLO's boxes must be relative to the sides of the image."""
     (tmp_path / 'source/images').mkdir(parents=True)
     (tmp_path / 'source/labels').mkdir()
     Image.new('RGB', (40, 20)).save(tmp_path / 'source/images/a.jpg')
@@ -195,7 +195,7 @@ def test_boxes_that_are_not_yolos(error, tmp_path):
 
 @pytest.fixture
 def yolo(tmp_path):
-    """Writes a data set with an image of a cat; ``texts`` are the contents of other files."""
+    """Returns a function that writes a data set with one image; ``texts`` replace its labels and class names."""
     def yolo(image: str = 'a.jpg', **texts: bytes) -> None:
         for part in ('images', 'labels'):
             (tmp_path / 'source' / part).mkdir(parents=True)
@@ -208,7 +208,7 @@ def yolo(tmp_path):
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
-def test_text_as_editors_save_it(encoding, yolo, convert, tmp_path):
+def test_encodings_of_text_files(encoding, yolo, convert, tmp_path):
     yolo(labels='1 .5 .5 .5 .5'.encode(encoding), names='dog \n cat\n'.encode(encoding))
     convert()
     content = json.loads((tmp_path / 'out/annotations/instances.json').read_text())
@@ -221,12 +221,12 @@ def test_text_as_editors_save_it(encoding, yolo, convert, tmp_path):
     (dict(labels='caf\xe9'.encode('latin-1')), 'source/labels/a.txt is not in UTF-8'),
     (dict(labels=b'1 .5 .5'), 'source/labels/a.txt'), (dict(names=b'cat\nCat'), "got 'cat' and 'Cat'"),
     (dict(image='a.jfif'), 'supervision does not read .*a.jfif; save')])
-def test_what_yolo_cannot_mean(options, message, yolo, error):
+def test_invalid_yolo_files(options, message, yolo, error):
     yolo(**options)
     assert re.search(message, error())
 
 
-def test_images_that_are_left_out_are_counted(yolo, error, run, tmp_path):
+def test_left_out_images_are_counted(yolo, error, run, tmp_path):
     yolo()
     (tmp_path / 'source/images/b.xyz').touch()
     message = error()
@@ -235,7 +235,7 @@ def test_images_that_are_left_out_are_counted(yolo, error, run, tmp_path):
 
 
 @pytest.mark.parametrize('other, message', [(' cat\n', None), ('Cat', "got 'cat' and 'Cat'")])
-def test_names_of_voc_are_stripped(other, message, convert, error, tmp_path):
+def test_class_names_of_voc_are_stripped(other, message, convert, error, tmp_path):
     (tmp_path / 'source/train').mkdir(parents=True)
     for stem, name in (('a', 'cat'), ('b', other)):
         Image.new('RGB', (40, 20)).save(tmp_path / f'source/train/{stem}.jpg')

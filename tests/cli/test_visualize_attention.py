@@ -1,4 +1,4 @@
-"""mmvit draw attention: attention of blocks."""
+"""`mmvit draw attention` draws the attention maps of blocks."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from mmvit_backbones.layers.attention import GlobalAttention
 
 KINDS = {'ReViT': ['attention', 'residual'], 'ReMViTv2': ['attention', 'residual'], 'ReSwin': ['attention', 'residual'],
          'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional', 'local']}
-# Instance-normalized, refined, counted for every local token of a region, of samples between tokens and outside.
-NOT_SHARED_OUT = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional']}
+# Maps whose sum can exceed 1: instance-normalized, refined, repeated for every local token of a region.
+UNNORMALIZED = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional']}
 
 
 @pytest.fixture(scope='module')
@@ -21,8 +21,8 @@ def visualize():
 
 
 @pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
-def test_attention_is_shared_out(visualize, network):
-    """In every block, the weights of a position sum to 1, less class token and padding, and respect its window."""
+def test_attention_sums_to_at_most_one(visualize, network):
+    """Attention to class tokens and padding is not drawn, so the sum can be below 1."""
     model, image = fresh_model(network).eval(), torch.rand(1, 3, 96, 128)
     blocks = visualize['record'](model, image, visualize['place']((50, 60), (128, 96), (96, 128)))
     pairs = 2 if network == 'RefinerViT' else 1
@@ -31,13 +31,13 @@ def test_attention_is_shared_out(visualize, network):
         assert list(maps) == KINDS.get(network, ['attention'])
         for kind, seen in maps.items():
             assert seen.isfinite().all() and seen.any() and 96 / seen.shape[1] == 128 / seen.shape[2]
-            if kind != 'residual' and kind not in NOT_SHARED_OUT.get(network, []):
+            if kind != 'residual' and kind not in UNNORMALIZED.get(network, []):
                 total = seen.sum((1, 2))
                 assert (seen >= 0).all() and (total > 0.1).all() and (total < 1 + 1e-5).all()
 
 
 @torch.no_grad()
-def test_maps_are_the_softmax(visualize):
+def test_maps_equal_the_softmax(visualize):
     model, image = fresh_model('ViTAE').eval(), torch.rand(1, 3, 96, 128)
     cell, inputs = model.cells[1].attn, []
     assert isinstance(cell, GlobalAttention)
@@ -52,7 +52,7 @@ def test_maps_are_the_softmax(visualize):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('looking', [('--query', '100,90'), ('--evidence', '-1')], ids=lambda words: words[0])
-def test_one_figure(visualize, looking, tmp_path):
+def test_figure_is_written(visualize, looking, tmp_path):
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
     visualize['main'](visualize['get_parser']().parse_args([

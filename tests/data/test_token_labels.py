@@ -246,5 +246,5 @@ def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
     files[1].write_bytes(b'half')
     inodes = [file.stat().st_ino for file in files]  # modification times may be too coarse
     call('data token-labels', *arguments)
-    assert '3 images, 2 have labels' in capsys.readouterr().out
+    assert '3 images, 2 already have token labels' in capsys.readouterr().out
     assert [file.stat().st_ino == inode for file, inode in zip(files, inodes)] == [True, False, True]

@@ -3,7 +3,7 @@
 This module is outside the package to print the list of verbs at once: importing the package also imports torch, which
 takes seconds.
 """
-# Ctrl-C prints a traceback until `command` sets a handler. Import only modules that Python has already loaded here.
+# Ctrl-C prints a traceback until `command` sets a handler: import only modules here that Python has already loaded.
 import _signal  # pyright: ignore[reportMissingImports]  # built in, without a type stub
 import os
 import sys
@@ -15,8 +15,8 @@ VERBS = {
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images, folders, URLs and videos'),
     'export': ('export', 'export a network or a trained model to ONNX, torch.export or AOTInductor'),
-    'serve': ('serve', 'serve models in a web page and over HTTP'),
-    'models': ('models', 'list the networks with parameters, GMACs, accuracy and weights'),
+    'serve': ('serve', 'serve models on a web page and over HTTP'),
+    'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
     'weights list': ('weights.list', 'list the published weights'),
     'weights download': ('weights.download', 'download and verify published weights'),
     'weights convert': ('weights.convert', 'convert published weights to a folder for a hub or a mirror'),
@@ -27,7 +27,7 @@ VERBS = {
     'config show': ('config.show', 'print a config with all inherited settings'),
     'config copy': ('config.copy', 'copy a config for editing'),
     'config import': ('config.import_yaml', "convert an option file of ReViT's authors to a config"),
-    'flops': ('flops', 'count parameters, multiply-adds, kernels, bytes moved and memory'),
+    'flops': ('flops', 'count the parameters, multiply-adds, kernels and memory traffic of networks'),
     'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
     'draw attention': ('draw.attention', 'draw the attention maps of a network'),
     'draw windows': ('draw.windows', 'draw varied-size windows'),

@@ -112,7 +112,7 @@ def pixel(text: str) -> tuple[int, int]:
 
 
 class ConfigOptions(DictAction):
-    """MMEngine's action for KEY=VALUE pairs that reports invalid pairs as errors of the parser."""
+    """Parses KEY=VALUE pairs like MMEngine's ``DictAction``, but reports invalid pairs as errors of the parser."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: str | Sequence[str] | None, option_string: str = '') -> None:
@@ -131,8 +131,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
-                        help='use published weights, downloaded on first use; TAG, e.g. 384, 22k or mask_rcnn_3x, '
-                             'selects a variant of them')
+                        help='use published weights, downloaded on first use; TAG selects other weights than the '
+                             'default ones, e.g. 384, 22k or mask_rcnn_3x')
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:

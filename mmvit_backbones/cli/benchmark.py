@@ -21,7 +21,7 @@ The network and the reference are timed alternately, and each relative time is t
 
 With --runtime, the output has for each network and runtime: the latency of one image in ms (median and 95th
 percentile), the images per second in batches, and the speedup over eager mode, or over the first runtime of the output
-if eager mode is not measured. A checkpoint of a training is timed as a whole model, from the images of --images to the
+if eager mode is not measured. A training checkpoint is timed as a whole model, from the images in --images to the
 results.
 """
 import argparse
@@ -56,7 +56,7 @@ SWIN_TINY = 'swin_tiny_patch4_window7_224'
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
-                                                    'also checkpoints (.pth) of trainings')
+                                                    'also training checkpoints (.pth)')
     parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
                         help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: %(default)s)')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',
@@ -77,7 +77,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='measure images per second for square images with these sides in pixels')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
-                        help='image files or folders for checkpoints of trainings (default: %(default)s)')
+                        help='image files or folders for training checkpoints (default: %(default)s)')
     return parser
 
 
@@ -233,7 +233,7 @@ def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
     """Returns the bytes per image that autograd saves for the backward pass."""
     model.train()
     with SavedStorages(model) as saved:
-        outputs = model(images)  # kept alive because addresses of freed storages would be reused and not counted
+        outputs = model(images)  # kept alive because reused addresses would be counted once
         total = saved.num_bytes
     del outputs
     return total // len(images)

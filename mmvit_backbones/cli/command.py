@@ -45,7 +45,7 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
         reason = error if is_ours else _lost_process(error) or _not_built(error)
         if reason is None:
             raise
-        # Each process prints its own error, but only rank 0 of a machine prints an error that all processes raise.
+        # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
         if not raised_on_all_ranks or os.environ['LOCAL_RANK'] == '0':
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and not raised_on_all_ranks else ''
             print(f'error: {rank}{printable(reason)}', file=sys.stderr, flush=True)
@@ -87,7 +87,7 @@ def _lost_process(error: Exception) -> str | None:
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:
         return (f'data loader worker {worker[1]} {worker[2]}, often because memory or shared memory (/dev/shm) is '
-                'full: reduce train_dataloader.num_workers')
+                'full; reduce train_dataloader.num_workers')
     connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
     if torch.distributed.is_initialized() and re.search(connection, text):
         return f'lost the connection to another process: {text.splitlines()[0]}'

@@ -50,13 +50,13 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
                     seg_folder: str | None = None, data_root: str | None = None, val_fraction: float | None = None,
                     seed: int | None = None, allow_left_out: bool = False, list_folder: str | None = None,
                     content: bool = True) -> None:
-    """Changes a config to use the data in a folder, after checking the folder; does nothing without a folder.
+    """Changes a config to use the data in a folder, after checking the folder.
 
-    The numbers of files that are used and left out are printed.
+    Prints the numbers of files that are used and left out. Without a folder, the config is not changed.
 
     Args:
         cfg (Config): Config to change in place.
-        class_folder, coco_folder, seg_folder, data_root (str | None): Folder with the data; only one can be passed.
+        class_folder, coco_folder, seg_folder, data_root (str | None): Folder with the data; pass at most one.
             ``docs/tools.md`` describes the four layouts.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         seed (int | None): Seed of the split by ``val_fraction``. Defaults to 0.
@@ -208,7 +208,7 @@ def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
 
 
 def use_data_root(cfg: Config, folder: str) -> None:
-    """Replaces the root folder of a config's data sets, also in file names of the evaluators."""
+    """Replaces the root folder of a config's data sets, also in the file names of its evaluators."""
     for split, _ in SPLITS:
         for dataset in datasets_of(cfg, split):
             old = dataset.get('data_root') or ''
@@ -248,6 +248,6 @@ def _set_decoder(cfg: Config, images: list[str]) -> None:
     for step in dicts_in([cfg.get(key) for key in (*LOADERS, 'tta_pipeline')]):
         if step.get('type') == 'LoadImageFromFile':
             step['imdecode_backend'] = 'pillow'
-    if suffixes - {'.avif'}:  # lets other programs decode the images with the saved config
+    if suffixes - {'.avif'}:  # lets other programs that load the saved config read HEIF
         imports = cfg.setdefault('custom_imports', dict(imports=[]))
         imports['imports'] = [*imports['imports'], 'pillow_heif.HeifImagePlugin']

@@ -1,4 +1,4 @@
-"""Adds hints to common errors of a training."""
+"""Adds hints to common training errors."""
 import errno
 import os
 import os.path as osp
@@ -39,7 +39,7 @@ def explained_errors(runner: Runner | FlexibleRunner) -> Iterator[None]:
         folder = osp.dirname(str(error.filename))
         is_ours = osp.abspath(folder).startswith(osp.abspath(runner.work_dir))
         if isinstance(error, FileNotFoundError) and is_ours and not osp.isdir(folder):
-            raise TrainingError(f'{folder} was removed during the training; --resume requires a checkpoint in '
+            raise TrainingError(f'{folder} was removed during training; --resume requires a checkpoint in '
                                 f'{runner.work_dir}') from error
         if error.errno == errno.ENOSPC:
             raise TrainingError(f'{error.filename or runner.work_dir} cannot be written: {error.strerror}') from error

@@ -6,7 +6,7 @@
     mmvit export model.onnx --config imagenet_reswin_t --pretrained
     mmvit export NETWORK [CHECKPOINT] [network.onnx]           a network that returns feature maps or logits
 
-A checkpoint of a training contains its config; published weights require --config. Inputs and outputs of the files:
+A training checkpoint contains its config; published weights require --config. Inputs and outputs of the files:
 
 - classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
 - segmenter: `images` as for a classifier -> `segmentation`
@@ -71,7 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
                          help='version of the ONNX operators (default: %(default)s)')
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
-                                          "config in a training's checkpoint)")
+                                    'config in the training checkpoint)')
     model.add_argument('--format', choices=FORMATS, default='onnx', help='file format (default: %(default)s)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
                        help='whether the file includes the preprocessing (default: %(default)s); with outside, only '
@@ -175,7 +175,7 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     if args.format != 'onnx' and (args.fp16 or args.int8 or args.preprocessing == 'outside'):
         raise UsageError(f'--fp16, --int8 and --preprocessing outside require --format onnx, got {args.format}')
     if not args.config and not checkpoint:
-        raise UsageError('pass --config, or the checkpoint of a training, which contains its config')
+        raise UsageError('pass --config, or a training checkpoint, which contains its config')
     cfg = config_of(args.config, checkpoint)
     apply_options(cfg, args.cfg_options or {})
     checkpoint = choose_checkpoint(cfg, checkpoint, args.pretrained)

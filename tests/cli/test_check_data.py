@@ -238,7 +238,7 @@ def test_worst_images_of_a_detector_are_drawn(coco, tmp_path, run, capsys):
 
 
 def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
-    """Errors that would stop a training are listed for each image."""
+    """Errors that would stop training are listed for each image."""
     for part in ('images', 'masks'):
         shutil.copytree(ROOT / f'data/camvid_mini/{part}/val', tmp_path / 'data' / part)
     shutil.copy(ROOT / 'data/camvid_mini/classes.txt', tmp_path / 'data')

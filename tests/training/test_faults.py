@@ -98,7 +98,7 @@ def test_removed_work_dir_ends_in_one_line(tmp_path):
     run = train(tmp_path / 'work')
     run.wait_for('Epoch(train) [1][2/4]')
     shutil.rmtree(tmp_path / 'work')
-    assert run.wait() == 1 and 'was removed during the training' in run.error
+    assert run.wait() == 1 and 'was removed during training' in run.error
 
 
 def test_nothing_to_resume_is_an_error(tmp_path):

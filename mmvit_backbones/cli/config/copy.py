@@ -3,7 +3,8 @@
     mmvit config copy mask_rcnn_reswin_t                       # writes all settings to ./mask_rcnn_reswin_t.py
     mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits from the installed config
 
-A copy is self-contained. A file written with --heir inherits changes of the config in later versions of this package.
+A copy is self-contained. A file written with --heir inherits from the installed config, including changes in later
+versions of this package.
 """
 import argparse
 import os

@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def write(cfg: Config, kind: str) -> str:
-    """Returns the config as text in one of ``FORMATS``; JSON and YAML mark tuples."""
+    """Returns the config as text in one of ``FORMATS``, with tuples marked in JSON and YAML."""
     if kind == 'py':
         return cfg.pretty_text
     plain = mark_tuples(cfg.to_dict())

@@ -42,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     if cfg.default_scope == 'mmpose':
-        raise UsageError(f'{args.config} is a config of mmpose, whose data mmvit data browse cannot draw')
+        raise UsageError(f'{args.config} is a config of mmpose, which mmvit data browse does not support')
     use_custom_data(cfg, **data_options(args))
     check_data(cfg, [args.split])
     import_quietly(cfg.default_scope)
@@ -62,7 +62,7 @@ def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np
     preprocessor = build_preprocessor(cfg)
     mean, std = (getattr(preprocessor, name, torch.tensor(value)) for name, value in (('mean', 0.), ('std', 1.)))
     images, samples = [], []
-    # Training images are preprocessed as one batch to be mixed. Test images can differ in size.
+    # Training images are preprocessed in one batch, which mixes them. Test images can differ in size.
     for part in [chosen] if split == 'train' else [[sample] for sample in chosen]:
         batch = preprocessor(collate(part), training=split == 'train')
         pixels = [to_rgb(image, preprocessor) for image in (batch['inputs'] * std + mean).clamp(0, 255)]

@@ -29,7 +29,7 @@ from ..arguments import add_left_out_argument, output_folder
 if TYPE_CHECKING:
     from supervision import DetectionDataset
 
-# Layouts: folders of images and of annotations; {} is replaced by a split or by nothing.
+# Layouts as (folder of images, folder of annotations); {} is the name of a split or empty.
 YOLO = (('images/{}', 'labels/{}'), ('{}/images', '{}/labels'))
 VOC = (('{}/JPEGImages', '{}/Annotations'), ('{}', '{}'))
 SPLITS = (dict(train='train', val='val'), dict(train='train', val='valid'), dict(train='train'), dict(images=''))
@@ -45,7 +45,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
-    """Returns the folders of images and annotations of 'train' and 'val' (if any), or of 'images' without splits."""
+    """Returns the folders of images and annotations by split: 'train' and possibly 'val', or 'images' without splits.
+    """
     for splits in SPLITS:
         for layout in layouts:
             parts = {part: [source / folder.format(name).strip('/') for folder in layout]
@@ -57,8 +58,7 @@ def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
 
 
 def read_description(source: Path) -> dict | None:
-    """Returns the content of YOLO's ``data.yaml`` or ``classes.txt``, with ``names`` by class id; None without a file.
-    """
+    """Returns YOLO's ``data.yaml`` or ``classes.txt`` as a dict with ``names`` by class id, or None without a file."""
     files = sorted([*source.glob('*.yaml'), *source.glob('*.yml'), *source.glob('classes.txt')])
     if not files:
         return None
@@ -160,7 +160,7 @@ def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -
     if not with_image & files:
         raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}')
     for stems, folder, problem in (
-            (with_image - files, images, f'images have no NAME{suffix} and are used as images without objects'),
+            (with_image - files, images, f'images have no NAME{suffix} and are treated as images without objects'),
             (files - with_image, labels, 'annotation files have no image and are not used')):
         if stems:
             warn(f'{folder}: {len(stems)} {problem}, e.g. {min(stems)}')
@@ -187,7 +187,7 @@ def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'Detectio
 
 
 def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
-    """Writes a COCO file, without the license and the crowd flags of multi-part outlines that supervision adds."""
+    """Writes a COCO file, without the license and the crowd flags for multi-part outlines that supervision adds."""
     for detections in dataset.annotations.values():
         detections.data['iscrowd'] = np.zeros(len(detections), dtype=int)
     dataset.as_coco(annotations_path=str(file))

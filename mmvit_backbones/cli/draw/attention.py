@@ -49,7 +49,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('image', metavar='IMAGE', help='image file')
     parser.add_argument('--network', required=True, help='name of a network listed by mmvit models', metavar='NAME')
-    parser.add_argument('--checkpoint', help='published weights or a checkpoint of a training (default: random)')
+    parser.add_argument('--checkpoint', help='published weights or training checkpoint (default: random weights)')
     add_pretrained_argument(parser)
     position = parser.add_mutually_exclusive_group()
     position.add_argument('--query', type=pixel, metavar='X,Y',
@@ -98,9 +98,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def resize(image: Image.Image, size: int) -> Tensor:
-    """Returns RGB values ``(3, H, W)`` from 0 to 255 of an image resized to a shorter side of about ``size``.
+    """Resizes an image to a shorter side of about ``size``, and returns RGB values ``(3, H, W)`` from 0 to 255.
 
-    Both sides are multiples of ``MULTIPLE``.
+    Both sides become multiples of ``MULTIPLE``.
     """
     scale = size / min(image.size) / MULTIPLE
     image = image.resize([max(round(side * scale), 1) * MULTIPLE for side in image.size], Image.Resampling.BICUBIC)
@@ -179,9 +179,9 @@ class Watcher:
         self.keep('attention', self.place_values(weights_of_values))
         return out.detach()
 
-    def gradient(self, taken: Tensor) -> Tensor:
+    def gradient(self, output: Tensor) -> Tensor:
         """Returns the gradient of each head's first channel with respect to the values, ``(..., heads)``."""
-        gradient, = torch.autograd.grad(taken, self.values)
+        gradient, = torch.autograd.grad(output, self.values)
         if gradient.ndim == 5:  # values (1, heads, h, w, d)
             return gradient[..., 0].permute(0, 2, 3, 1)
         return self.first_channels(gradient[..., -self.attn.proj.in_features:])
@@ -211,7 +211,7 @@ class Watcher:
     def record_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
         """Stores the logits passed to the next block."""
         if not isinstance(outputs, tuple) or isinstance(attn, (Attention, SharedAttention)):
-            return  # no residual; Refiner-ViT's second output is a map
+            return  # no residual; Refiner-ViT returns its attention maps instead
         logits = outputs[1][0]
         if hasattr(attn, 'window_size'):
             self.keep('residual', self.in_windows(logits, shift_of(inputs)))
@@ -239,12 +239,12 @@ def size_of(x: Tensor) -> tuple[int, int]:
 
 
 def shift_of(inputs: tuple) -> int:
-    """Returns the shift of the windows in tokens, an input that only ReSwin's attention has, or 0."""
+    """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
     return inputs[2] if len(inputs) == 4 and inputs[3] is not None else 0
 
 
 class RegionalWatcher(Watcher):
-    """Watches an attention module of RegionViT, which is called for regional tokens, and then for local tokens.
+    """Watches an attention module of RegionViT, which is called once for regional tokens and once for windows.
 
     Args:
         stage (Stage): Stage that contains the block.
@@ -261,11 +261,11 @@ class RegionalWatcher(Watcher):
         out, = inputs
         size, grid = self.shapes
         weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if len(self.inputs) == 1:  # regional tokens (1, 1, windows, C) have no mask
+        if len(self.inputs) == 1:  # regional tokens (1, 1, windows, C), without a mask
             maps = self.gradient((weights.sum(2) * self.first_channels(out[0])).sum())[0].unflatten(1, grid)
             maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
             self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))
-        else:  # windows (1, windows, 1 + w * w, C) begin with their regional token
+        else:  # windows (1, windows, 1 + w * w, C), regional token first
             maps = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.first_channels(out)).sum())[:, :, 1:]
             self.keep('local', region_reverse(maps, grid, size)[0].permute(2, 0, 1))
         return out.detach()

@@ -24,7 +24,7 @@ Curves = dict[str, dict[int, float]]  # name -> step -> value
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training run')
     parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
     return parser
 
@@ -40,7 +40,7 @@ def read_run(work_dir: Path) -> Curves:
     is_folder = os.path.isdir(work_dir)
     files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in chronological order
     if not files:
-        raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which every training writes')
+        raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which every training run writes')
     curves: Curves = defaultdict(dict)
     for file in files:
         for number, line in enumerate(file.read_text().splitlines(), start=1):
@@ -48,7 +48,7 @@ def read_run(work_dir: Path) -> Curves:
                 entry = json.loads(line)
                 step = entry.get('iter', entry['step'])
             except (ValueError, KeyError, AttributeError) as error:
-                raise UsageError(f'{file}, line {number}, is not an entry written by a training: {error}') from error
+                raise UsageError(f'{file}, line {number}, is not an entry of a training log: {error}') from error
             for name, value in entry.items():
                 if name not in NO_CURVES and isinstance(value, (int, float)):
                     curves[name][step] = value

@@ -1,4 +1,4 @@
-"""Reports which frameworks and operator backends work, and what the others need.
+"""Reports which frameworks and operator backends work, and what is missing.
 
     mmvit doctor
 """
@@ -17,10 +17,10 @@ from ..ops.triton import availability
 from ..utils.installation import PROVIDERS, check_distributions
 from ..version import __version__
 
-# Pattern of an error message in an environment with incompatible versions -> fix.
+# Pattern of an error message that incompatible versions cause -> fix.
 FIXES = {
     r'MMCV==\S+ is used but incompatible':
-        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2', the last version for mmdet",
+        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2'; mmdet supports no later version",
     r"No module named 'pkg_resources'": "pip install 'setuptools<81'",
     r"No module named 'mmcv\._ext'":
         'pip uninstall mmcv-lite, then pip install --no-build-isolation --no-cache-dir mmcv with MMCV_WITH_OPS=1',

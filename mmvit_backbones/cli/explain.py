@@ -84,7 +84,7 @@ def _per_image(config: dict, size: tuple[int, int]) -> int:
 
 
 def _memory() -> int:
-    """Returns the memory of the GPU, or of the machine or the process's limit without a GPU, in bytes."""
+    """Returns the memory of the GPU in bytes, or without a GPU the memory that the process may use."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[1]
     limits = [resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]

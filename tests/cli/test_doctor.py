@@ -34,7 +34,7 @@ def test_missing_framework_is_reported_with_its_extra(monkeypatch):
     assert describe_package('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
 
 
-def test_fallback_of_triton_is_reported_with_the_reason(monkeypatch):
+def test_fallback_from_triton_is_reported_with_the_reason(monkeypatch):
     if not torch.cuda.is_available():
         assert all(describe_triton(name).startswith('Triton') for name in dispatch.OPERATORS)
     gpu, reasons = torch.device('cuda', 0), (None, 'its kernels deviate by 1.0e+00', None)

@@ -66,7 +66,8 @@ def draw(runs: dict[str, Curves], path: str) -> None:
         for run, curves in runs.items():
             for name in sorted(curves):
                 if panel_of(name) == panel and (len(runs) == 1 or name in MAIN or panel not in ORDER):
-                    points = sorted((step, value) for step, value in curves[name].items() if value != -1)  # undefined
+                    # pycocotools returns -1 for metrics without objects.
+                    points = sorted((step, value) for step, value in curves[name].items() if value != -1)
                     label = name if len(runs) == 1 else f'{run}: {name}'
                     if points:
                         axes.plot(*zip(*points), label=label, marker='o' if len(points) < 30 else None, markersize=3,

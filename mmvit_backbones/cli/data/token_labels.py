@@ -173,7 +173,7 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
         raise UsageError(f'timm:{name} requires timm: run pip install timm') from None
     if not timm.is_model(name.split('.')[0]):
         raise UsageError(f'timm has no model {name}')
-    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # huggingface_hub logs every retry
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # offline, huggingface_hub logs every retry
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)

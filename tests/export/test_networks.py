@@ -118,14 +118,14 @@ def test_mmvit_export_of_a_classifier(run, tmp_path, monkeypatch):
     (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
     (['rest_*'], 'name must be one of'),
     (['rest_lite', 'missing.pth'], 'checkpoint missing.pth does not exist'),
-    (['configs/imagenet_rest_lite.py', 'missing.pth', 'out.onnx'], 'give it as --config configs/imagenet_rest_lite.py'),
-    (['imagenet_rest_lite', 'missing.pth', 'out.onnx'], 'give it as --config imagenet_rest_lite'),
+    (['configs/imagenet_rest_lite.py', 'missing.pth', 'out.onnx'], 'pass it as --config configs/imagenet_rest_lite.py'),
+    (['imagenet_rest_lite', 'missing.pth', 'out.onnx'], 'pass it as --config imagenet_rest_lite'),
     (['missing.pth', 'out.onnx'], 'checkpoint missing.pth does not exist'),
     (['missing.pth'], 'missing.pth model.onnx'),
     (['missing.pth', 'out.bin'], '.onnx or .pt2, got out.bin'),
     (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '--opset is for'),
     (['rest_lite', 'out.pt2', '--format', 'pt2'], '--format is for'),
-    (['out.onnx'], 'give the checkpoint of a training'),
+    (['out.onnx'], 'pass --config, or a training checkpoint'),
     (['out.onnx', '--config', 'imagenet_rest_lite'], 'pass either checkpoint or pretrained'),
 ])
 def test_errors_are_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):

@@ -151,7 +151,8 @@ class Watcher:
         self.attn, self.name, self.queries, self.patches, self.blocks = attn, name, queries, patches, blocks
         self.num_heads = getattr(attn, 'num_heads', 1)
         values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
-        self.hooks = [attn.register_forward_pre_hook(self.start), values.register_forward_hook(self.take_values),
+        self.hooks = [attn.register_forward_pre_hook(self.start, with_kwargs=True),
+                      values.register_forward_hook(self.take_values),
                       attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
                       attn.register_forward_hook(self.record_residual)]
         if hasattr(attn, 'up'):  # ResTv2 also adds its values to the output without attention
@@ -162,8 +163,8 @@ class Watcher:
         for hook in self.hooks:
             hook.remove()
 
-    def start(self, attn: nn.Module, inputs: tuple) -> None:
-        self.inputs = inputs
+    def start(self, attn: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
+        self.inputs, self.options = inputs, options
         x = inputs[0]
         self.grid = size_of(x) if x.ndim == 4 else self.patches
 
@@ -261,7 +262,7 @@ class RegionalWatcher(Watcher):
         out, = inputs
         size, grid = self.shapes
         weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if len(self.inputs) == 1:  # regional tokens (1, 1, windows, C), without a mask
+        if not self.options.get('is_local'):  # regional tokens (1, 1, windows, C)
             maps = self.gradient((weights.sum(2) * self.first_channels(out[0])).sum())[0].unflatten(1, grid)
             maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
             self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))

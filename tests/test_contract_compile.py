@@ -80,7 +80,7 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
 @pytest.mark.compiler
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_with_backed_size_oblivious():
-    """Up to 56 pixels, the second stage has a single window. With this option, 1 is not treated as a constant."""
+    """Up to 56 pixels, the second stage has a single window, and the option keeps torch from treating 1 as a constant."""
     model = fresh_model('ReSwin', **two_stages('ReSwin', [1, 2])).eval()
     with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
@@ -113,7 +113,7 @@ def test_export(network):
 @each_network
 @torch.no_grad()
 def test_trace(network, size):
-    """The graph is right at its image size for all batch sizes, and raises an error for other image sizes."""
+    """The graph accepts all batch sizes, but other image sizes only if the network sets ``traces_all_sizes``."""
     model, x = trained_model(network).eval(), images(*size, batch=1)
     if model.traces_all_sizes:
         traced = torch.jit.trace(model, x)

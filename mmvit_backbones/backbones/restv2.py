@@ -87,8 +87,8 @@ class EMSAv2(ReducedAttention):
 class ResTv2(ResT):
     """ResTv2, which differs from :class:`ResT` in its stem, downsampling and attention.
 
-    Checkpoints of classifiers also contain weights for the output norm of the last stage. They are loaded here, whereas
-    the authors' detectors and segmenters train this norm from scratch.
+    Checkpoints of classifiers also contain weights for the output norm of the last stage. Detectors and
+    segmenters of this package load these weights, whereas those of the authors train the norm from scratch.
 
     Paper: arXiv 2204.07366, variants.
 

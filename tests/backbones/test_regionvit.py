@@ -133,7 +133,7 @@ def decays(config: str, **model) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_weight_decay_of_the_recipes():
-    """Only norms over maps have weight decay, because their weights are not 1-D in the authors' code."""
+    """Norms over maps have weight decay, unlike norms over tokens: their weights are not 1-D in the authors' code."""
     for name, decay in decays('imagenet_regionvit_t.py').items():
         exempt = name.endswith('.bias') or '.norm' in name and 'projection' not in name and 'local_embed' not in name
         assert decay == (0 if exempt else 0.05), name
